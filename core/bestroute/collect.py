@@ -1,0 +1,334 @@
+"""Collecting records: sample every model on every prompt, resumably, losing and repeating nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bestroute.errors import ConfigError, RecordError, named
+from bestroute.jsonl import dump_line, read_jsonl
+from bestroute.pool import Pool
+from bestroute.prices import price_of
+from bestroute.protocols import Cancel, Generator, Sample
+from bestroute.query import Query
+from bestroute.records import ModelSamples, Record, parse_head, read_records, write_records
+from bestroute.usage import Usage, estimate_tokens
+
+logger = logging.getLogger(__name__)
+
+Checker = Callable[[Mapping[str, Any], str], float]
+"""``fn(prompt, text)`` -> quality in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of a prompts file."""
+
+    id: str
+    query: str
+    group: str
+    task: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The whole line, as the checker sees it."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a run of ``collect`` did."""
+
+    drawn: int
+    """Samples drawn in this run."""
+    kept: int
+    """Samples that were there before."""
+    missing: int
+    """Samples that are still to be drawn."""
+    failures: tuple[str, ...] = ()
+    """What went wrong, each kind once."""
+
+
+def read_prompts(path: Path | str) -> list[Prompt]:
+    """Read a prompts file: ``{"id", "query", "group", "task", ...}`` a line.
+
+    Raises:
+        RecordError: At the first bad line or repeated id; names file, line and field.
+    """
+    prompts: dict[str, Prompt] = {}
+    for number, value in read_jsonl(Path(path)):
+        where = f"{path} line {number}"
+        prompt = Prompt(**parse_head(value, where), fields=value)
+        if prompt.id in prompts:
+            raise RecordError(f"{where}: 'id' {prompt.id!r} was used before")
+        prompts[prompt.id] = prompt
+    if not prompts:
+        raise RecordError(f"{path}: holds no prompts")
+    return list(prompts.values())
+
+
+def load_checker(spec: str) -> Checker:
+    """Import ``module:function``.
+
+    Raises:
+        ConfigError: If it is not of that form or cannot be imported.
+    """
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ConfigError(f"a checker is written module:function, got {spec!r}")
+    try:
+        checker = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import the checker {spec!r}: {error}") from error
+    if not callable(checker):
+        raise ConfigError(f"the checker {spec!r} is not a function")
+    return checker  # type: ignore[no-any-return]
+
+
+def collect(
+    prompts: Sequence[Prompt],
+    pool: Pool,
+    generators: Mapping[str, Generator],
+    out: Path,
+    *,
+    n: int,
+    checker: Checker | None = None,
+    params: Mapping[str, Any] | None = None,
+    concurrency: int = 4,
+    on_sample: Callable[[int, int], None] | None = None,
+    stop: Cancel | None = None,
+) -> Collected:
+    """Draw until every model of the pool has ``n`` samples of every prompt.
+
+    Each sample is written to a journal beside ``out`` (``<out>.journal``) and flushed to disk as it comes; at
+    the end, after an interrupt too, the journal is folded into ``out`` in one atomic step. A later run goes on
+    where this one stopped, with a larger ``n`` or more prompts if wanted. Samples are drawn one a call, so that
+    each one's tokens are known. Failed draws are left for the next run and reported.
+
+    Args:
+        prompts: What to ask.
+        pool: Whom to ask, at which prices.
+        generators: A generator for each model of the pool.
+        out: The records file, ``.jsonl`` or ``.jsonl.gz``; may hold earlier samples.
+        n: Samples wanted of each model.
+        checker: Gives each sample its quality; without one it is 0 for all, to be filled in later.
+        params: Call parameters for all members; they win over the pool's, and are kept in each record.
+        concurrency: Draws under way at once.
+        on_sample: Called with (samples there, samples wanted) at the start and after each draw.
+        stop: Once set, no further draw starts; those under way are finished and kept.
+
+    Raises:
+        ConfigError: If ``n < 1``, a generator is missing, ``out`` was drawn with other parameters, or another
+            process is collecting into it.
+    """
+    if n < 1 or concurrency < 1:
+        raise ConfigError(f"collect: n and concurrency must be >= 1, got n={n}, concurrency={concurrency}")
+    if missing := [model for model in pool.models if model not in generators]:
+        raise ConfigError(f"collect: no generator for {named(missing)}")
+    store = _Store(out, pool, dict(params or {}), prompts)
+    try:
+        kept = sum(min(n, len(store.rows[p.id, m])) for p in prompts for m in pool.models)
+        wanted = len(prompts) * len(pool.models) * n
+        todo = [
+            (prompt, model)
+            for prompt in prompts
+            for model in pool.models
+            for _ in range(n - min(n, len(store.rows[prompt.id, model])))
+        ]
+        failures: dict[str, int] = defaultdict(int)
+        drawn = 0
+        if on_sample:
+            on_sample(kept, wanted)
+        for prompt, model, outcome in _draw_all(
+            todo, generators, params or {}, concurrency, stop or Cancel()
+        ):
+            if isinstance(outcome, Sample):
+                store.add(_row(prompt, model, outcome, pool, checker))
+                drawn += 1
+            else:
+                failures[f"{model!r}: {type(outcome).__name__}: {outcome}"] += 1
+                logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, outcome)
+            if on_sample:
+                on_sample(kept + drawn, wanted)
+    finally:
+        store.fold()
+    told = tuple(f"{text} ({times} times)" for text, times in failures.items())
+    return Collected(drawn, kept, wanted - kept - drawn, told)
+
+
+def _draw_all(
+    todo: Iterable[tuple[Prompt, str]],
+    generators: Mapping[str, Generator],
+    params: Mapping[str, Any],
+    concurrency: int,
+    stop: Cancel,
+) -> Iterator[tuple[Prompt, str, Sample | BaseException]]:
+    """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
+
+    def draw(prompt: Prompt, model: str) -> Sample:
+        query = Query(prompt.query, system=str(prompt.fields.get("system") or ""))
+        sample = generators[model].generate(query, 1, params=params, cancel=Cancel())[0]
+        if sample.error is not None:
+            raise sample.error
+        return sample
+
+    queue = iter(todo)
+    running: dict[Future[Sample], tuple[Prompt, str]] = {}
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-collect") as threads:
+        while True:
+            while not stop.is_set and len(running) < concurrency and (job := next(queue, None)):
+                running[threads.submit(draw, *job)] = job
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                prompt, model = running.pop(future)
+                yield prompt, model, future.exception() or future.result()
+
+
+def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checker | None) -> dict[str, Any]:
+    usage = sample.usage or Usage(estimate_tokens(prompt.query), estimate_tokens(sample.text), estimated=True)
+    quality = 0.0 if checker is None else float(checker(prompt.fields, sample.text))
+    if not (math.isfinite(quality) and 0 <= quality <= 1):
+        raise ConfigError(
+            f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}"
+        )
+    return {
+        "id": prompt.id,
+        "model": model,
+        "text": sample.text,
+        "quality": quality,
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cost_usd": price_of(model, pool.prices).cost_usd(usage),
+    }
+
+
+class _Store:
+    """Samples by prompt and model; what it holds is always what ``out`` and its journal hold together.
+
+    A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
+    already (the process died between folding and dropping the journal) are known again and not doubled.
+    """
+
+    def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
+        self.out, self.journal_path = out, out.with_name(out.name + ".journal")
+        self.pool, self.prompts = pool, {p.id: p for p in prompts}
+        asked = {m: pool.endpoint(m) for m in pool.models}
+        self.sampling = {
+            m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in asked.items()
+        }
+        self.journal = open(self.journal_path, "a+b")  # noqa: SIM115 - closed by fold
+        try:
+            fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.journal.close()
+            raise ConfigError(f"{out}: another process is collecting into it") from error
+        try:
+            self._read()
+        except BaseException:
+            self.journal.close()
+            raise
+        if not self.journal.tell():
+            self._append({"sampling": self.sampling})
+
+    def add(self, row: dict[str, Any]) -> None:
+        rows = self.rows[row["id"], row["model"]]
+        self._append({**row, "at": len(rows)})
+        rows.append(row)
+
+    def fold(self) -> None:
+        """Put everything that is on disk into ``out``, then drop the journal."""
+        self._read()
+        ids = dict.fromkeys([*self.before, *self.prompts])
+        records = [record for id_ in ids if (record := self._record(id_)) is not None]
+        if records:
+            write_records(self.out, records)
+        self.journal_path.unlink(missing_ok=True)
+        self.journal.close()
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        self.journal.write(dump_line(value).encode("utf-8"))
+        self.journal.flush()
+        os.fsync(self.journal.fileno())
+
+    def _read(self) -> None:
+        self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self.before: dict[str, Record] = (
+            {r.id: r for r in read_records(self.out)} if self.out.exists() else {}
+        )
+        for record in self.before.values():
+            self._check(record.extra.get("sampling"), record.id)
+            if record.id in self.prompts and record.query != self.prompts[record.id].query:
+                raise ConfigError(
+                    f"{self.out}: {record.id!r} asks another question than the prompts; give another --out"
+                )
+            for model, samples in record.samples.items():
+                self.rows[record.id, model] = _as_rows(samples)
+        self._truncate_torn_line()
+        for number, row in read_jsonl(self.journal_path):
+            if number == 1:
+                self._check(row.get("sampling"), "the journal")
+            elif len(self.rows[row["id"], row["model"]]) == row["at"]:
+                self.rows[row["id"], row["model"]].append(row)
+
+    def _truncate_torn_line(self) -> None:
+        """Drop a last line that was not finished: its process was killed before the sample was safe."""
+        self.journal.seek(0)
+        whole = self.journal.read()
+        self.journal.truncate(whole.rfind(b"\n") + 1)
+        self.journal.seek(0, os.SEEK_END)
+
+    def _check(self, sampling: Any, what: str) -> None:
+        for model, told in (sampling or {}).items():
+            if told != self.sampling.get(model, told):
+                raise ConfigError(
+                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(told)}, now asked with "
+                    f"{json.dumps(self.sampling[model])}; give the same parameters, or another --out"
+                )
+
+    def _record(self, id_: str) -> Record | None:
+        models = dict.fromkeys([*self.pool.models, *(self.before[id_].samples if id_ in self.before else ())])
+        samples = {m: _columns(rows) for m in models if (rows := self.rows.get((id_, m)))}
+        if not samples:
+            return None
+        if (before := self.before.get(id_)) is not None:
+            head, extra = before, before.extra
+        else:
+            prompt = self.prompts[id_]
+            known = ("id", "query", "group", "task", "samples")
+            extra = {name: value for name, value in prompt.fields.items() if name not in known}
+            head = Record(prompt.id, prompt.query, {}, prompt.group, prompt.task)
+        sampling = {**extra.get("sampling", {}), **self.sampling}
+        return Record(head.id, head.query, samples, head.group, head.task, {**extra, "sampling": sampling})
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> ModelSamples:
+    def column(name: str) -> tuple[Any, ...] | None:
+        values = tuple(row.get(name) for row in rows)
+        return None if any(v is None for v in values) else values
+
+    return ModelSamples(
+        quality=column("quality") or (),
+        text=column("text"),
+        reward=column("reward"),
+        input_tokens=rows[0]["input_tokens"],
+        output_tokens=column("output_tokens"),
+        cost_usd=column("cost_usd"),
+    )
+
+
+def _as_rows(samples: ModelSamples) -> list[dict[str, Any]]:
+    columns = ("text", "quality", "reward", "output_tokens", "cost_usd")
+    lists = {name: getattr(samples, name) or (None,) * samples.size for name in columns}
+    return [
+        {"input_tokens": samples.input_tokens, **{name: lists[name][i] for name in columns}}
+        for i in range(samples.size)
+    ]

@@ -1,0 +1,257 @@
+"""A pool member behind any OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from bestroute.errors import ConfigError, GenerationError
+from bestroute.pool import Pool
+from bestroute.protocols import Cancel, Delta, Sample
+from bestroute.query import Query
+from bestroute.usage import Usage, divide_usage
+
+
+class OpenAIGenerator:
+    """Draws samples by the ``openai`` client's chat completions.
+
+    Args:
+        model: The provider's name of the model.
+        base_url: The endpoint; ``None`` is the client's default.
+        api_key: The key; ``None`` is the client's default (its environment variable).
+        native_n: Ask for ``n`` choices in one call. A server that returns fewer is asked again for the rest;
+            a usage that cannot be true of all choices is replaced by an estimate and marked so.
+        params: Call parameters such as ``temperature`` and ``max_tokens``; a call's own win.
+        timeout: Seconds for one request.
+        max_retries: How often the client repeats a failed request.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        native_n: bool = False,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+    ) -> None:
+        """Keep the settings; no client is built before the first draw."""
+        self.model = model
+        self.native_n = native_n
+        self.params = dict(params or {})
+        self._connection: dict[str, Any] = {"max_retries": max_retries}
+        for name, value in (("base_url", base_url), ("api_key", api_key), ("timeout", timeout)):
+            if value is not None:
+                self._connection[name] = value
+        self._client: Any = None
+        self._async_client: Any = None
+
+    def __repr__(self) -> str:
+        """Show the model and the endpoint, never the key."""
+        return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
+
+    def generate(
+        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> Sequence[Sample]:
+        """Draw ``n`` samples, in one call if ``native_n``.
+
+        Raises:
+            openai.OpenAIError: The client's own error, if nothing was drawn.
+            GenerationError: If the server answered with no choice at all.
+        """
+        samples: list[Sample] = []
+        while len(samples) < n and not cancel.is_set:
+            started = time.perf_counter()
+            try:
+                reply = self._sync().chat.completions.create(
+                    **self._request(query, self._ask(n, samples), params)
+                )
+                samples += self._read(reply, n - len(samples), time.perf_counter() - started, params)
+            except Exception as error:
+                return _with_failure(samples, n, error)
+        return samples
+
+    async def agenerate(
+        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> Sequence[Sample]:
+        """Draw ``n`` samples without blocking the loop; see ``generate``."""
+        samples: list[Sample] = []
+        while len(samples) < n and not cancel.is_set:
+            started = time.perf_counter()
+            try:
+                reply = await self._async().chat.completions.create(
+                    **self._request(query, self._ask(n, samples), params)
+                )
+                samples += self._read(reply, n - len(samples), time.perf_counter() - started, params)
+            except Exception as error:
+                return _with_failure(samples, n, error)
+        return samples
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the pieces of one sample, then the sample."""
+        request = {**self._request(query, 1, params), **_STREAM}
+        collected = _Collected()
+        with self._sync().chat.completions.create(**request) as chunks:
+            for chunk in chunks:
+                if delta := collected.add(chunk):
+                    yield delta
+        yield collected.sample()
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the pieces of one sample, then the sample."""
+        request = {**self._request(query, 1, params), **_STREAM}
+        collected = _Collected()
+        async with await self._async().chat.completions.create(**request) as chunks:
+            async for chunk in chunks:
+                if delta := collected.add(chunk):
+                    yield delta
+        yield collected.sample()
+
+    def _sync(self) -> Any:
+        if self._client is None:
+            self._client = _openai().OpenAI(**self._connection)
+        return self._client
+
+    def _async(self) -> Any:
+        if self._async_client is None:
+            self._async_client = _openai().AsyncOpenAI(**self._connection)
+        return self._async_client
+
+    def _ask(self, n: int, samples: Sequence[Sample]) -> int:
+        return n - len(samples) if self.native_n else 1
+
+    def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        request = {**self.params, **params, "model": self.model, "messages": chat_messages(query)}
+        if query.tools:
+            request["tools"] = list(query.tools)
+        if n > 1:
+            request["n"] = n
+        return request
+
+    def _read(self, reply: Any, wanted: int, latency_s: float, params: Mapping[str, Any]) -> list[Sample]:
+        choices = (reply.choices or [])[:wanted]
+        if not choices:
+            raise GenerationError(f"{self.model!r} answered without a choice; asked for {wanted}")
+        asked = {**self.params, **params}
+        limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
+        texts = [choice.message.content or "" for choice in choices]
+        cut = [limit if choice.finish_reason == "length" else None for choice in choices]
+        usage = read_usage(reply.usage)
+        shares: Sequence[Usage | None] = [None] * len(choices)
+        if usage is not None:
+            shares = divide_usage(usage, texts, cut)
+        return [
+            Sample(text, choice.message, share, choice.finish_reason, latency_s=latency_s)
+            for text, choice, share in zip(texts, choices, shares, strict=True)
+        ]
+
+
+_STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def chat_messages(query: Query) -> list[Any]:
+    """Return the query as chat messages: its own if it has any, else system, context and text."""
+    if query.messages:
+        return list(query.messages)
+    parts = [("system", query.system)] if query.system else []
+    text = f"{query.context}\n\n{query.text}" if query.context else query.text
+    return [{"role": role, "content": content} for role, content in (*parts, ("user", text))]
+
+
+def read_usage(reported: Any) -> Usage | None:
+    """Read a chat completion's ``usage`` object; ``None`` if it is missing or makes no sense."""
+    if reported is None:
+        return None
+    prompt = getattr(reported, "prompt_tokens_details", None)
+    completion = getattr(reported, "completion_tokens_details", None)
+    counts = {
+        "input": getattr(reported, "prompt_tokens", None),
+        "output": getattr(reported, "completion_tokens", None),
+        "cached_input": getattr(prompt, "cached_tokens", None) or 0,
+        "reasoning": getattr(completion, "reasoning_tokens", None) or 0,
+    }
+    if not all(isinstance(count, int) and count >= 0 for count in counts.values()):
+        return None
+    return Usage(**counts)
+
+
+def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
+    """Make a generator for every member, as the pool file says it is reached.
+
+    Args:
+        pool: With ``endpoints``.
+        base_urls: Where members are reached instead of where the file says.
+
+    Raises:
+        ConfigError: If an ``api_key_env`` names a variable that is not set.
+    """
+    import os
+
+    generators = {}
+    for model in pool.models:
+        endpoint = pool.endpoint(model)
+        key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+        if endpoint.api_key_env and not key:
+            raise ConfigError(
+                f"{model!r}: the environment variable {endpoint.api_key_env} that should hold its key is not set"
+            )
+        base_url = (base_urls or {}).get(model, endpoint.base_url)
+        if key is None and base_url:
+            key = "none"  # local servers ask for no key, the client insists on one
+        told = {"temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
+        params = {name: value for name, value in told.items() if value is not None}
+        generators[model] = OpenAIGenerator(
+            endpoint.api_model or model,
+            base_url=base_url,
+            api_key=key,
+            native_n=pool.bills(model) == "once",
+            params=params,
+        )
+    return generators
+
+
+def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:
+    """Keep what was drawn; raise the error as it is if nothing was."""
+    if not samples:
+        raise error
+    return samples + [Sample("", error=error) for _ in range(n - len(samples))]
+
+
+class _Collected:
+    """What a stream has brought so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.started = time.perf_counter()
+
+    def add(self, chunk: Any) -> Delta | None:
+        if getattr(chunk, "usage", None) is not None:
+            self.usage = read_usage(chunk.usage)
+        if not chunk.choices:
+            return None
+        choice = chunk.choices[0]
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        text = choice.delta.content or ""
+        self.text += text
+        return Delta(text, chunk) if text else None
+
+    def sample(self) -> Sample:
+        seconds = time.perf_counter() - self.started
+        return Sample(self.text, None, self.usage, self.finish_reason, latency_s=seconds)
+
+
+def _openai() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise ImportError(
+            'OpenAIGenerator needs the openai client: pip install "bestroute[openai]"'
+        ) from error
+    return openai

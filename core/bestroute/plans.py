@@ -1,0 +1,142 @@
+"""What may be drawn for a query: candidates, steps and plans."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bestroute.errors import ConfigError
+
+
+def _check_draws(owner: str, model: object, n: object) -> None:
+    if not isinstance(model, str) or not model:
+        raise ConfigError(f"{owner}: model must be the name of a pool member, got {model!r}")
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise ConfigError(f"{owner} {model!r}: n must be a whole number >= 1, got {n!r}")
+    if n < 1:
+        raise ConfigError(f"{owner} {model!r}: n must be >= 1, got {n}")
+
+
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """A model together with how many samples to draw from it; the best by the reward is kept."""
+
+    model: str
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the name and ``n >= 1``."""
+        _check_draws("Candidate", self.model, self.n)
+
+    def __str__(self) -> str:
+        """Render as ``small x 3``."""
+        return f"{self.model} x {self.n}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model's part of a plan.
+
+    With ``accept`` samples are drawn one at a time (or in waves) and the first whose calibrated reward reaches
+    ``accept`` is the answer. ``accept=None`` draws all ``n`` and answers with the best of them; it ends a plan.
+    """
+
+    model: str
+    n: int = 1
+    accept: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the name, ``n >= 1`` and ``accept`` in [0, 1]."""
+        _check_draws("Step", self.model, self.n)
+        if self.accept is not None and not (
+            isinstance(self.accept, int | float) and math.isfinite(self.accept) and 0 <= self.accept <= 1
+        ):
+            raise ConfigError(
+                f"Step {self.model!r}: accept must be in [0, 1], a calibrated reward, got {self.accept!r}"
+            )
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether its samples need a reward: there is a choice to make, or an acceptance to test."""
+        return self.accept is not None or self.n > 1
+
+    def __str__(self) -> str:
+        """Render as ``small x 3 until 0.9``."""
+        return f"{self.model} x {self.n}" + ("" if self.accept is None else f" until {self.accept:g}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order; a step that accepts nothing gives way to the next, after the last the best seen answers."""
+
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there is a step and that only the last one may do without ``accept``."""
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not self.steps:
+            raise ConfigError("Plan: needs at least one step, got none")
+        for step in self.steps:
+            if not isinstance(step, Step):
+                raise ConfigError(f"Plan: steps must be Step objects, got {step!r}")
+        for i, step in enumerate(self.steps[:-1]):
+            if step.accept is None:
+                raise ConfigError(
+                    f"Plan: step {i + 1} of {len(self.steps)} ({step}) has no accept, so the steps after it "
+                    "could never run; give it an accept in [0, 1] or put it last"
+                )
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Plan:
+        """Return the plan of one step without acceptance that a candidate is."""
+        return cls((Step(candidate.model, candidate.n),))
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The candidate this plan is, or ``None`` if it has acceptance or several steps."""
+        step = self.steps[0]
+        return Candidate(step.model, step.n) if len(self.steps) == 1 and step.accept is None else None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models it may ask, each once, in order."""
+        return tuple(dict.fromkeys(step.model for step in self.steps))
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether running it needs a reward model."""
+        return any(step.is_scored for step in self.steps)
+
+    @property
+    def has_accept(self) -> bool:
+        """Whether it needs a *calibrated* reward."""
+        return any(step.accept is not None for step in self.steps)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain JSON: ``[{"model", "n", "accept"}]``."""
+        return [{"model": s.model, "n": s.n, "accept": s.accept} for s in self.steps]
+
+    def __str__(self) -> str:
+        """Render as ``small x 3 until 0.9, then large x 1``."""
+        return ", then ".join(map(str, self.steps))
+
+
+def as_plan(value: object) -> Plan:
+    """Read what a callable router may return: a plan, a candidate, or ``(model, n)``.
+
+    Raises:
+        ConfigError: If it is none of the three.
+    """
+    match value:
+        case Plan():
+            return value
+        case Candidate():
+            return Plan.of(value)
+        case (str() as model, int() as n):
+            return Plan.of(Candidate(model, n))
+        case _:
+            raise ConfigError(
+                f"a router must return a Candidate, a Plan or (model, n), got {value!r}; "
+                "for example Candidate('small', 3)"
+            )

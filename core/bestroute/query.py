@@ -1,0 +1,57 @@
+"""What is asked, as the router, the generators and the reward model see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bestroute.errors import ConfigError
+from bestroute.usage import estimate_tokens
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query.
+
+    Args:
+        text: The last human text, the part that decides; may be ``""`` when ``messages`` is given.
+        messages: The framework's own message objects, passed through untouched.
+        tools: The tools on offer, in the framework's own form.
+        system: The system prompt.
+        context: What retrieval added; its size counts, its words do not decide.
+        input_tokens: Length of the whole prompt; ``None`` where it is not known.
+        params: Call parameters for the generators (temperature, stop, ...).
+
+    Raises:
+        ConfigError: If there is neither text nor messages.
+    """
+
+    text: str
+    messages: Sequence[Any] | None = None
+    tools: Sequence[Any] | None = None
+    system: str = ""
+    context: str = ""
+    input_tokens: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what has nothing to answer."""
+        if not isinstance(self.text, str):
+            raise ConfigError(f"Query: text must be a string, got {type(self.text).__name__}")
+        if not self.text.strip() and not self.messages:
+            raise ConfigError("Query: the text is empty; pass a question, or messages that hold one")
+        if self.input_tokens is not None and self.input_tokens < 0:
+            raise ConfigError(f"Query: input_tokens must be >= 0, got {self.input_tokens}")
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt in tokens: as told, else estimated from system, context and text."""
+        if self.input_tokens is not None:
+            return self.input_tokens
+        return sum(estimate_tokens(part) for part in (self.system, self.context, self.text) if part) or 1
+
+
+def as_query(query: Query | str) -> Query:
+    """Return the query itself, or the text as one."""
+    return query if isinstance(query, Query) else Query(query)

@@ -1,0 +1,125 @@
+"""Tokens of a sample, and how one call's bill is divided among its choices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bestroute.errors import ConfigError
+
+_CHARS_PER_TOKEN = 4.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one sample was billed for, in tokens.
+
+    ``cached_input``, ``cache_write`` are parts of ``input``; ``reasoning`` is a part of ``output``.
+    ``estimated`` says that the provider told nothing usable and we counted ourselves.
+    """
+
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse negative counts."""
+        for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"usage: {name} tokens must be >= 0, got {getattr(self, name)}")
+
+    @property
+    def total(self) -> int:
+        """Input and output tokens together."""
+        return self.input + self.output
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add token by token; estimated if either is."""
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cached_input + other.cached_input,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+            self.estimated or other.estimated,
+        )
+
+
+def sum_usage(parts: Sequence[Usage | None]) -> Usage:
+    """Add what was billed over samples; a missing part counts nothing and marks the sum as estimated."""
+    total = Usage()
+    for part in parts:
+        total += Usage(estimated=True) if part is None else part
+    return total
+
+
+def estimate_tokens(text: str) -> int:
+    """Count tokens roughly, offline: a token per four characters, at least one per word and per text."""
+    return max(1, len(text.split()), math.ceil(len(text) / _CHARS_PER_TOKEN))
+
+
+def divide_usage(
+    reported: Usage,
+    texts: Sequence[str],
+    truncated_at: Sequence[int | None] | None = None,
+) -> tuple[Usage, ...]:
+    """Divide the bill of one call that returned ``len(texts)`` choices among them.
+
+    The prompt goes to the first choice (it was billed once), output tokens are shared in proportion to the
+    length of the texts, and the parts add up to the report exactly. A report is not trusted blindly: some
+    servers tell the tokens of one choice out of n. When the reported output is below what the choices must
+    hold (a token a word; ``max_tokens`` for a choice that was cut), the output is estimated from the texts
+    and marked so.
+
+    Args:
+        reported: The call's usage as the server told it.
+        texts: The text of each choice, in the server's order.
+        truncated_at: For each choice the number of tokens at which it was cut, ``None`` if it ended itself.
+
+    Returns:
+        One usage per choice.
+
+    Example:
+        >>> [u.output for u in divide_usage(Usage(10, 6), ["one two", "three four"])]
+        [3, 3]
+        >>> divide_usage(Usage(10, 2), ["a b", "c d", "e f"])[2]
+        Usage(input=0, output=2, cached_input=0, cache_write=0, reasoning=0, estimated=True)
+    """
+    if len(texts) == 1:
+        return (reported,)
+    cuts = truncated_at or [None] * len(texts)
+    least = [cut or max(1, len(text.split())) for text, cut in zip(texts, cuts, strict=True)]
+    if reported.output < sum(least):
+        outputs = [cut or estimate_tokens(text) for text, cut in zip(texts, cuts, strict=True)]
+        told = replace(reported, output=sum(outputs), estimated=True)
+    else:
+        outputs = _apportion(
+            reported.output, [cut or estimate_tokens(t) for t, cut in zip(texts, cuts, strict=True)]
+        )
+        told = reported
+    reasoning = _apportion(told.reasoning, outputs)
+    return tuple(
+        Usage(
+            input=told.input if i == 0 else 0,
+            output=outputs[i],
+            cached_input=told.cached_input if i == 0 else 0,
+            cache_write=told.cache_write if i == 0 else 0,
+            reasoning=reasoning[i],
+            estimated=told.estimated,
+        )
+        for i in range(len(texts))
+    )
+
+
+def _apportion(total: int, weights: Sequence[int]) -> list[int]:
+    """Share ``total`` in proportion to ``weights``, whole numbers that add up to it (largest remainder)."""
+    weight = sum(weights) or 1
+    shares = [total * w // weight for w in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(total * weights[i] % weight), i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
