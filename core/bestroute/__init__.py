@@ -1,1 +1,77 @@
-"""BestRoute."""
+"""BestRoute: which model to ask, how many samples to draw, and the proof of what it saved.
+
+>>> from bestroute import BestRoute, MajorityVote, Pool, Price
+>>> from bestroute.testing import FakeGenerator
+>>> pool = Pool(["small", "large"], {"small": Price(0.1, 0.4), "large": Price(2.5, 10.0)}, "large")
+>>> members = {"small": FakeGenerator(["4", "5", "4"]), "large": FakeGenerator(["4"])}
+>>> engine = BestRoute(pool, members, router=lambda query: ("small", 3), reward_model=MajorityVote())
+>>> engine.run("What is 2 + 2?").text
+'4'
+"""
+
+from bestroute._version import __version__
+from bestroute.decision import Decision
+from bestroute.engine import BestRoute
+from bestroute.errors import (
+    ArtifactError,
+    BestRouteError,
+    BudgetError,
+    ConfigError,
+    Failure,
+    GenerationError,
+    NotTunedError,
+    PriceError,
+    RecordError,
+)
+from bestroute.execution import DrawnSample
+from bestroute.ledger import Ledger
+from bestroute.openai_generator import OpenAIGenerator
+from bestroute.plans import Candidate, Plan, Step
+from bestroute.policies import QualityPolicy, ThresholdPolicy
+from bestroute.pool import Endpoint, Pool
+from bestroute.prediction import Prediction
+from bestroute.prices import Price
+from bestroute.protocols import Cancel, Delta, Generator, Policy, RewardModel, Router, Sample
+from bestroute.query import Query
+from bestroute.result import Result
+from bestroute.rewards import MajorityVote, Verifier
+from bestroute.usage import Usage
+
+__all__ = [
+    "ArtifactError",
+    "BestRoute",
+    "BestRouteError",
+    "BudgetError",
+    "Cancel",
+    "Candidate",
+    "ConfigError",
+    "Decision",
+    "Delta",
+    "DrawnSample",
+    "Endpoint",
+    "Failure",
+    "GenerationError",
+    "Generator",
+    "Ledger",
+    "MajorityVote",
+    "NotTunedError",
+    "OpenAIGenerator",
+    "Plan",
+    "Policy",
+    "Pool",
+    "Prediction",
+    "Price",
+    "PriceError",
+    "QualityPolicy",
+    "Query",
+    "RecordError",
+    "Result",
+    "RewardModel",
+    "Router",
+    "Sample",
+    "Step",
+    "ThresholdPolicy",
+    "Usage",
+    "Verifier",
+    "__version__",
+]

@@ -37,9 +37,7 @@ def _refuse(error: Exception) -> NoReturn:
     sys.exit(BAD_INPUT)
 
 
-@click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="bestroute")
 def main() -> None:
     """Route each query to the right model and number of samples, and prove what that saved."""
@@ -49,16 +47,12 @@ def main() -> None:
 @click.argument("prompts", type=_FILE)
 @click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
 @click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
-@click.option(
-    "--out", type=_FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists."
-)
+@click.option("--out", type=_FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
 @click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
 @click.option("--temperature", type=float, help="Wins over the pool's.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
 @click.option("--limit", type=int, help="Only the first so many prompts.")
-@click.option(
-    "--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine."
-)
+@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
 def collect(
     prompts: Path,
     pool_path: Path,

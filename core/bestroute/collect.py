@@ -146,9 +146,7 @@ def collect(
         drawn = 0
         if on_sample:
             on_sample(kept, wanted)
-        for prompt, model, outcome in _draw_all(
-            todo, generators, params or {}, concurrency, stop or Cancel()
-        ):
+        for prompt, model, outcome in _draw_all(todo, generators, params or {}, concurrency, stop or Cancel()):
             if isinstance(outcome, Sample):
                 store.add(_row(prompt, model, outcome, pool, checker))
                 drawn += 1
@@ -197,9 +195,7 @@ def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checke
     usage = sample.usage or Usage(estimate_tokens(prompt.query), estimate_tokens(sample.text), estimated=True)
     quality = 0.0 if checker is None else float(checker(prompt.fields, sample.text))
     if not (math.isfinite(quality) and 0 <= quality <= 1):
-        raise ConfigError(
-            f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}"
-        )
+        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}")
     return {
         "id": prompt.id,
         "model": model,
@@ -225,7 +221,7 @@ class _Store:
         self.sampling = {
             m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in asked.items()
         }
-        self.journal = open(self.journal_path, "a+b")  # noqa: SIM115 - closed by fold
+        self.journal = open(self.journal_path, "a+b")
         try:
             fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -261,9 +257,7 @@ class _Store:
 
     def _read(self) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-        self.before: dict[str, Record] = (
-            {r.id: r for r in read_records(self.out)} if self.out.exists() else {}
-        )
+        self.before: dict[str, Record] = {r.id: r for r in read_records(self.out)} if self.out.exists() else {}
         for record in self.before.values():
             self._check(record.extra.get("sampling"), record.id)
             if record.id in self.prompts and record.query != self.prompts[record.id].query:

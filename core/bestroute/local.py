@@ -25,9 +25,7 @@ class LocalServer:
         ``with LocalServer("smollm2-135m.gguf") as server: OpenAIGenerator("m", base_url=server.base_url)``
     """
 
-    def __init__(
-        self, path: str | Path, *, n_threads: int = 1, n_parallel: int = 4, n_context: int = 1024
-    ) -> None:
+    def __init__(self, path: str | Path, *, n_threads: int = 1, n_parallel: int = 4, n_context: int = 1024) -> None:
         """Keep the settings; nothing is loaded before ``__enter__``."""
         self.path = Path(path)
         if not self.path.is_file():

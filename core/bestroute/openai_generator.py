@@ -53,9 +53,7 @@ class OpenAIGenerator:
         """Show the model and the endpoint, never the key."""
         return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
 
-    def generate(
-        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> Sequence[Sample]:
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples, in one call if ``native_n``.
 
         Raises:
@@ -66,17 +64,13 @@ class OpenAIGenerator:
         while len(samples) < n and not cancel.is_set:
             started = time.perf_counter()
             try:
-                reply = self._sync().chat.completions.create(
-                    **self._request(query, self._ask(n, samples), params)
-                )
+                reply = self._sync().chat.completions.create(**self._request(query, self._ask(n, samples), params))
                 samples += self._read(reply, n - len(samples), time.perf_counter() - started, params)
             except Exception as error:
                 return _with_failure(samples, n, error)
         return samples
 
-    async def agenerate(
-        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> Sequence[Sample]:
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop; see ``generate``."""
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
@@ -169,15 +163,16 @@ def read_usage(reported: Any) -> Usage | None:
         return None
     prompt = getattr(reported, "prompt_tokens_details", None)
     completion = getattr(reported, "completion_tokens_details", None)
-    counts = {
-        "input": getattr(reported, "prompt_tokens", None),
-        "output": getattr(reported, "completion_tokens", None),
-        "cached_input": getattr(prompt, "cached_tokens", None) or 0,
-        "reasoning": getattr(completion, "reasoning_tokens", None) or 0,
-    }
-    if not all(isinstance(count, int) and count >= 0 for count in counts.values()):
+    counts: list[Any] = [
+        getattr(reported, "prompt_tokens", None),
+        getattr(reported, "completion_tokens", None),
+        getattr(prompt, "cached_tokens", None) or 0,
+        getattr(completion, "reasoning_tokens", None) or 0,
+    ]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
         return None
-    return Usage(**counts)
+    input_, output, cached, reasoning = counts
+    return Usage(input_, output, cached_input=min(cached, input_), reasoning=min(reasoning, output))
 
 
 def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
@@ -251,7 +246,5 @@ def _openai() -> Any:
     try:
         import openai
     except ImportError as error:
-        raise ImportError(
-            'OpenAIGenerator needs the openai client: pip install "bestroute[openai]"'
-        ) from error
+        raise ImportError('OpenAIGenerator needs the openai client: pip install "bestroute[openai]"') from error
     return openai

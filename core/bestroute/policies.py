@@ -74,9 +74,7 @@ class ThresholdPolicy:
             if plan.candidate is None:
                 says.append("not a candidate; Algorithm 1 considers only those")
             elif i == chosen and p[i] >= self.threshold:
-                says.append(
-                    f"taken: the cheapest that reaches {self.threshold:g}; out at a threshold above {p[i]:.3f}"
-                )
+                says.append(f"taken: the cheapest that reaches {self.threshold:g}; out at a threshold above {p[i]:.3f}")
             elif i == chosen:
                 says.append(f"taken: nothing reaches {self.threshold:g}, so the reference answers")
             elif p[i] < self.threshold:
@@ -108,13 +106,19 @@ class QualityPolicy:
         if (self.price_usd is None) == (self.max_drop is None):
             raise ConfigError("QualityPolicy: give either price_usd or max_drop")
         if self.price_usd is not None and not (math.isfinite(self.price_usd) and self.price_usd >= 0):
-            raise ConfigError(
-                f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {self.price_usd}"
-            )
+            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {self.price_usd}")
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
-            raise ConfigError(
-                f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}"
-            )
+            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
+
+    def resolve(self, router: object) -> QualityPolicy:
+        """Return the policy with the price that a router was tuned to for the promise.
+
+        Raises:
+            NotTunedError: If it was never tuned for it; names the command.
+        """
+        if self.max_drop is not None:
+            raise NotTunedError(not_tuned(f"--max-drop {self.max_drop:g}"))
+        return self
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
@@ -146,11 +150,7 @@ class QualityPolicy:
 
     def __str__(self) -> str:
         """Render as ``quality at 0.02 USD``."""
-        return (
-            f"quality at {self.price_usd:g} USD"
-            if self.price_usd is not None
-            else f"max drop {self.max_drop:g}"
-        )
+        return f"quality at {self.price_usd:g} USD" if self.price_usd is not None else f"max drop {self.max_drop:g}"
 
 
 def not_tuned(flag: str) -> str:

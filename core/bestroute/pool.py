@@ -85,9 +85,7 @@ class Pool:
             for model, bills in self.bills_input.items():
                 self.check_model(model, what="bills_input")
                 if bills not in choices:
-                    raise ConfigError(
-                        f"Pool: bills_input of {model!r} must be one of {named(choices)}, got {bills!r}"
-                    )
+                    raise ConfigError(f"Pool: bills_input of {model!r} must be one of {named(choices)}, got {bills!r}")
         elif self.bills_input not in choices:
             raise ConfigError(
                 f"Pool: bills_input must be one of {named(choices)} or a mapping of them by model, "
@@ -129,9 +127,7 @@ class Pool:
         for step in plan.steps:
             self.check_model(step.model)
             if step.n > self.max_n:
-                raise ConfigError(
-                    f"Step {step.model!r}: n must be in 1..{self.max_n} (the pool's max_n), got {step.n}"
-                )
+                raise ConfigError(f"Step {step.model!r}: n must be in 1..{self.max_n} (the pool's max_n), got {step.n}")
         return plan
 
     def bills(self, model: str) -> BillsInput:
@@ -159,9 +155,7 @@ class Pool:
         """List every candidate, pool order then n; of the reference only the single sample."""
         top = self.max_n if max_n is None else min(max_n, self.max_n)
         return tuple(
-            Candidate(model, n)
-            for model in self.models
-            for n in range(1, (1 if model == self.reference else top) + 1)
+            Candidate(model, n) for model in self.models for n in range(1, (1 if model == self.reference else top) + 1)
         )
 
 
@@ -170,6 +164,4 @@ def dearest(prices: Mapping[str, Price], models: Iterable[str]) -> str:
     names: Sequence[str] = list(models)
     if not names:
         raise ConfigError("Pool: needs at least one model, got none")
-    return max(enumerate(names), key=lambda im: (price_of(im[1], prices).output, prices[im[1]].input, im[0]))[
-        1
-    ]
+    return max(enumerate(names), key=lambda im: (price_of(im[1], prices).output, prices[im[1]].input, im[0]))[1]

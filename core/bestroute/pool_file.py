@@ -47,9 +47,7 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key!r} is written twice", problem_mark=key_node.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is written twice", problem_mark=key_node.start_mark)
             seen.add(key) if isinstance(key, str) else None
         return super().construct_mapping(node, deep)
 
@@ -57,13 +55,11 @@ class _UniqueKeys(yaml.SafeLoader):
 def read_pool(path: Path) -> Pool:
     """Read a pool file; see ``Pool.from_file``."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the pool file: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: a pool file must be UTF-8 text: {error.reason} at byte {error.start}"
-        ) from error
+        raise ConfigError(f"{path}: a pool file must be UTF-8 text: {error.reason} at byte {error.start}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     except RecursionError as error:
@@ -115,9 +111,7 @@ def _to_pool(parsed: _PoolFile) -> Pool:
     return Pool(
         models=tuple(parsed.models),
         prices={
-            name: Price(
-                m.input_price, m.output_price, m.cached_input_price, m.cache_write_price, m.reasoning_price
-            )
+            name: Price(m.input_price, m.output_price, m.cached_input_price, m.cache_write_price, m.reasoning_price)
             for name, m in parsed.models.items()
         },
         reference=parsed.reference,

@@ -56,9 +56,7 @@ class Prediction:
                 w is None or a == w for a, w in zip(array.shape, wanted, strict=True)
             )
             if not fits:
-                raise ConfigError(
-                    f"Prediction: {name} must have shape {wanted} for these plans, got {array.shape}"
-                )
+                raise ConfigError(f"Prediction: {name} must have shape {wanted} for these plans, got {array.shape}")
             if not np.isfinite(array).all():
                 raise ConfigError(f"Prediction: {name} holds NaN or infinity; every plan needs a number")
         if self.expected_draws.shape[2] < steps:

@@ -105,9 +105,7 @@ class Generator(Protocol):
 
     native_n: bool
 
-    def generate(
-        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> Sequence[Sample]:
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples."""
         ...
 
@@ -115,9 +113,7 @@ class Generator(Protocol):
 class AsyncGenerator(Generator, Protocol):
     """A generator that can also wait without a thread."""
 
-    async def agenerate(
-        self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> Sequence[Sample]:
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples."""
         ...
 
@@ -129,8 +125,6 @@ class StreamGenerator(Generator, Protocol):
         """Yield deltas, then the finished sample."""
         ...
 
-    def astream(
-        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> AsyncIterator[Delta | Sample]:
+    def astream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> AsyncIterator[Delta | Sample]:
         """Yield deltas, then the finished sample."""
         ...

@@ -85,9 +85,7 @@ def read_records(
                         f"{where}: 'samples' has no {named(missing)}, which the pool has; "
                         "collect them, or pass --allow-missing to leave such records out"
                     )
-                record = Record(
-                    **{**vars(record), "samples": {model: record.samples[model] for model in pool.models}}
-                )
+                record = Record(**{**vars(record), "samples": {model: record.samples[model] for model in pool.models}})
             records.append(record)
     if not records:
         names = paths if isinstance(paths, Path | str) else ", ".join(map(str, paths))
@@ -123,9 +121,7 @@ def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
     head: dict[str, str] = {}
     for name in ("id", "query"):
         if not isinstance(value.get(name), str) or not value[name].strip():
-            raise RecordError(
-                f"{where}: '{name}' must be a text that is not empty, got {_short(value.get(name))}"
-            )
+            raise RecordError(f"{where}: '{name}' must be a text that is not empty, got {_short(value.get(name))}")
         head[name] = value[name]
     for name, default in (("group", head["id"]), ("task", "")):
         text = value.get(name, default)
@@ -148,9 +144,7 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
         raise RecordError(f"{field_of}.text' must be a list of texts, got {_short(text)}")
     for name, column in (("text", text), *numbers.items()):
         if column is not None and len(column) != len(quality):
-            raise RecordError(
-                f"{field_of}.quality' has {len(quality)} entries but '{name}' has {len(column)}"
-            )
+            raise RecordError(f"{field_of}.quality' has {len(quality)} entries but '{name}' has {len(column)}")
     for name in ("output_tokens", "cost_usd"):
         if any(x < 0 for x in numbers[name] or ()):
             raise RecordError(f"{field_of}.{name}' must be >= 0")

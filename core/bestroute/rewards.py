@@ -89,7 +89,7 @@ def beta_exceeds_half(a: int, b: int) -> float:
         0.875
     """
     draws = a + b + 1
-    return sum(math.comb(draws, k) for k in range(a + 1)) / 2**draws
+    return float(sum(math.comb(draws, k) for k in range(a + 1)) / 2**draws)
 
 
 class FunctionReward:

@@ -84,7 +84,7 @@ def divide_usage(
         One usage per choice.
 
     Example:
-        >>> [u.output for u in divide_usage(Usage(10, 6), ["one two", "three four"])]
+        >>> [u.output for u in divide_usage(Usage(10, 6), ["one two", "two one"])]
         [3, 3]
         >>> divide_usage(Usage(10, 2), ["a b", "c d", "e f"])[2]
         Usage(input=0, output=2, cached_input=0, cache_write=0, reasoning=0, estimated=True)
@@ -97,9 +97,7 @@ def divide_usage(
         outputs = [cut or estimate_tokens(text) for text, cut in zip(texts, cuts, strict=True)]
         told = replace(reported, output=sum(outputs), estimated=True)
     else:
-        outputs = _apportion(
-            reported.output, [cut or estimate_tokens(t) for t, cut in zip(texts, cuts, strict=True)]
-        )
+        outputs = _apportion(reported.output, [cut or estimate_tokens(t) for t, cut in zip(texts, cuts, strict=True)])
         told = reported
     reasoning = _apportion(told.reasoning, outputs)
     return tuple(

@@ -51,9 +51,7 @@ def _queries(group: Group, task: str, size: int, random: Random) -> list[dict[st
         gap = "" if question.endswith("\n") else " "
         found.setdefault(question + gap + ASK[group.kind], answer)
     if len(found) < size:
-        raise ValueError(
-            f"group {group.name!r} has only {len(found)} distinct queries, {size} were asked for"
-        )
+        raise ValueError(f"group {group.name!r} has only {len(found)} distinct queries, {size} were asked for")
     return [
         {
             "id": f"{group.name}-{i}",

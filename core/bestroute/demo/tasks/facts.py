@@ -46,7 +46,8 @@ _GERMAN = {
 }  # fmt: skip
 _CONTINENTS = {
     "Kenya": "Africa", "Japan": "Asia", "France": "Europe", "India": "Asia", "Nigeria": "Africa", "Poland": "Europe",
-    "Vietnam": "Asia", "Sweden": "Europe", "Morocco": "Africa", "Thailand": "Asia", "Ghana": "Africa", "Italy": "Europe",
+    "Vietnam": "Asia", "Sweden": "Europe", "Morocco": "Africa", "Thailand": "Asia", "Ghana": "Africa",
+    "Italy": "Europe",
 }  # fmt: skip
 _KINDS = {
     "fruit": ("apple", "banana", "cherry", "mango", "pear"),

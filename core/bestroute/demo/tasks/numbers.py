@@ -242,9 +242,7 @@ FAMILIES: dict[str, list[Group]] = {
             "number",
             _extreme(10, 999, 2, "Which number is smaller, {} or {}?", largest=False),
         ),
-        Group(
-            "largest-of-four", 2, "number", _extreme(100, 999, 4, "What is the largest of {}, {}, {} and {}?")
-        ),
+        Group("largest-of-four", 2, "number", _extreme(100, 999, 4, "What is the largest of {}, {}, {} and {}?")),
         Group(
             "smallest-of-five",
             2,
@@ -252,9 +250,7 @@ FAMILIES: dict[str, list[Group]] = {
             _extreme(-50, 50, 5, "What is the smallest of {}, {}, {}, {}, {}?", largest=False),
         ),
         Group("larger-decimal", 3, "number", _decimals("Which number is larger, {} or {}?", largest=True)),
-        Group(
-            "smaller-decimal", 3, "number", _decimals("Which is the smaller number: {} or {}?", largest=False)
-        ),
+        Group("smaller-decimal", 3, "number", _decimals("Which is the smaller number: {} or {}?", largest=False)),
         Group("is-larger", 1, "yesno", _is_larger(100, 9999)),
     ],
     "sequence": [
@@ -274,9 +270,7 @@ FAMILIES: dict[str, list[Group]] = {
             "sequence-down",
             2,
             "number",
-            _arithmetic_sequence(
-                (2, 9), "Continue the sequence with one number: {}, {}, {}, {}, ...", down=True
-            ),
+            _arithmetic_sequence((2, 9), "Continue the sequence with one number: {}, {}, {}, {}, ...", down=True),
         ),
         Group(
             "sequence-geometric",
@@ -289,9 +283,7 @@ FAMILIES: dict[str, list[Group]] = {
             "sequence-sums",
             3,
             "number",
-            _fibonacci_like(
-                "Each number is the sum of the two before it: {}, {}, {}, {}, {}. What comes next?"
-            ),
+            _fibonacci_like("Each number is the sum of the two before it: {}, {}, {}, {}, {}. What comes next?"),
         ),
     ],
     "percentage": [

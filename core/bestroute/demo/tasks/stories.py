@@ -33,9 +33,7 @@ def _gain(random: Random) -> tuple[str, str]:
 def _loss(random: Random) -> tuple[str, str]:
     name, other, things = _names(random)
     a, b = random.randint(15, 60), random.randint(2, 14)
-    return f"{name} has {a} {things} and gives {b} to {other}. How many {things} are left for {name}?", str(
-        a - b
-    )
+    return f"{name} has {a} {things} and gives {b} to {other}. How many {things} are left for {name}?", str(a - b)
 
 
 def _boxes(random: Random) -> tuple[str, str]:
@@ -74,17 +72,14 @@ def _age(random: Random) -> tuple[str, str]:
     name, other, _ = _names(random)
     a, b, c = random.randint(6, 20), random.randint(2, 9), random.randint(2, 12)
     return (
-        f"{name} is {a} years old. {other} is {b} years older than {name}. "
-        f"How old will {other} be in {c} years?",
+        f"{name} is {a} years old. {other} is {b} years older than {name}. How old will {other} be in {c} years?",
         str(a + b + c),
     )
 
 
 def _speed(random: Random) -> tuple[str, str]:
     speed, hours = random.randint(3, 12) * 10, random.randint(2, 6)
-    return f"A train drives {speed} km per hour. How many km does it drive in {hours} hours?", str(
-        speed * hours
-    )
+    return f"A train drives {speed} km per hour. How many km does it drive in {hours} hours?", str(speed * hours)
 
 
 def _twice(random: Random) -> tuple[str, str]:
@@ -216,13 +211,9 @@ FAMILIES: dict[str, list[Group]] = {
         Group("hours-to-minutes", 1, "number", _convert("How many minutes are {} hours?", 60, range(2, 15))),
     ],
     "units": [
-        Group(
-            "metres-to-cm", 1, "number", _convert("How many centimeters are {} meters?", 100, range(2, 40))
-        ),
+        Group("metres-to-cm", 1, "number", _convert("How many centimeters are {} meters?", 100, range(2, 40))),
         Group("km-to-metres", 1, "number", _convert("Convert {} kilometers to meters.", 1000, range(2, 40))),
-        Group(
-            "grams-to-kg", 2, "number", _convert_down("How many kilograms are {} grams?", 1000, range(2, 40))
-        ),
+        Group("grams-to-kg", 2, "number", _convert_down("How many kilograms are {} grams?", 1000, range(2, 40))),
         Group("feet-to-inches", 2, "number", _convert("How many inches are {} feet?", 12, range(2, 20))),
         Group("days-to-hours", 2, "number", _convert("How many hours are {} days?", 24, range(2, 12))),
         Group("weeks-to-days", 1, "number", _convert("How many days are {} weeks?", 7, range(2, 20))),

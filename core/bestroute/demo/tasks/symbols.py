@@ -159,12 +159,8 @@ def _index(r: Random) -> tuple[dict[str, object], object]:
 
 FAMILIES: dict[str, list[Group]] = {
     "strings": [
-        Group(
-            "first-letter", 1, "text", _of_word("What is the first letter of the word '{}'?", lambda w: w[0])
-        ),
-        Group(
-            "last-letter", 2, "text", _of_word("What is the last letter of the word '{}'?", lambda w: w[-1])
-        ),
+        Group("first-letter", 1, "text", _of_word("What is the first letter of the word '{}'?", lambda w: w[0])),
+        Group("last-letter", 2, "text", _of_word("What is the last letter of the word '{}'?", lambda w: w[-1])),
         Group("nth-letter", 2, "text", _nth_letter),
         Group(
             "count-letters",
@@ -219,9 +215,7 @@ FAMILIES: dict[str, list[Group]] = {
             "number",
             _program("x = {start}\nfor i in range({times}):\n    x = x + {step}\nprint(x)", _loop),
         ),
-        Group(
-            "code-filter", 3, "number", _program("print(len([x for x in {numbers} if x > {limit}]))", _filter)
-        ),
+        Group("code-filter", 3, "number", _program("print(len([x for x in {numbers} if x > {limit}]))", _filter)),
         Group("code-index", 2, "number", _program("items = {numbers}\nprint(items[{i}])", _index)),
     ],
 }

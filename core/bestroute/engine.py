@@ -1,0 +1,574 @@
+"""The engine: decide, draw, score, choose, bill. Sync and async differ only in how they obey commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bestroute.cost import plan_costs
+from bestroute.decision import Decision
+from bestroute.errors import ConfigError, Failure, GenerationError, named
+from bestroute.execution import Draw, DrawnSample, Outcome, Score, execute
+from bestroute.ledger import Ledger, LedgerRow, Status
+from bestroute.plans import Candidate, Plan, Step, as_plan
+from bestroute.policies import QualityPolicy, ThresholdPolicy, reference_column
+from bestroute.pool import Pool
+from bestroute.prediction import Prediction
+from bestroute.protocols import Cancel, Delta, Policy, RewardModel, Router, Sample
+from bestroute.protocols import Generator as SampleGenerator
+from bestroute.query import Query, as_query
+from bestroute.result import Result
+from bestroute.rewards import as_reward_model, calibrated, is_calibrated, not_calibrated
+from bestroute.usage import Usage, estimate_tokens, sum_usage
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_THRESHOLD = 0.8
+"""Of the policy of a router that was given none and brings none."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Command: write these rows. The answer is nothing."""
+
+    rows: tuple[LedgerRow, ...]
+
+
+_Command = Draw | Score | Bill
+
+
+class BestRoute:
+    """Routes a query to a plan, runs it, keeps the best sample and the bill.
+
+    Args:
+        pool: Which models may answer, and their prices.
+        generators: A generator for each of them, by pool name.
+        router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
+            or ``(model, n)``, or ``None``: then the reference answers, or, if the reward needs no training, one
+            draw of each cheaper model in price order is tried before it.
+        reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
+        policy: Chooses among a router's plans; default: the router's own, else ``ThresholdPolicy(0.8)``.
+        ledger: Where bills go; default: a new one in memory.
+        threshold: Short for ``policy=ThresholdPolicy(threshold)``.
+        max_drop: Short for ``policy=QualityPolicy(max_drop=max_drop)``, for a tuned router.
+
+    Raises:
+        ConfigError: If parts do not fit together.
+        NotTunedError: If ``max_drop`` is asked of a router that was not tuned for it.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        generators: Mapping[str, SampleGenerator],
+        router: Router | str | Path | Callable[[Query], object] | None = None,
+        reward_model: RewardModel | Callable[..., Sequence[float]] | None = None,
+        policy: Policy | None = None,
+        ledger: Ledger | None = None,
+        *,
+        threshold: float | None = None,
+        max_drop: float | None = None,
+    ) -> None:
+        """Check that the parts fit together; nothing is called."""
+        self.pool = pool
+        if missing := [model for model in pool.models if model not in generators]:
+            raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
+        self.generators = dict(generators)
+        self.reward_model = as_reward_model(reward_model)
+        self.ledger = Ledger() if ledger is None else ledger
+        self.router = _as_router(router, pool)
+        self.policy = _as_policy(self.router, policy, threshold, max_drop)
+        for plan in self._known_plans():
+            self._check_plan(plan)
+
+    # Deciding: pure, no model is called.
+
+    def route(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Decision:
+        """Decide on one query; no model is called.
+
+        Args:
+            query: What is asked.
+            model: Force this pool member.
+            n: Force this many samples.
+
+        Raises:
+            ConfigError: If the query is empty, a forced model is unknown, or a router's answer cannot be run.
+        """
+        query = as_query(query)
+        if model is not None:
+            self.pool.check_model(model)
+        left_out = self._left_out(query)
+        decision = self._decide(query, left_out)
+        if model is None and n is None:
+            return decision
+        return self._force(decision, model, n)
+
+    async def aroute(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Decision:
+        """Decide like ``route``; a router that is slow to predict does so in a thread."""
+        if getattr(self.router, "is_slow", False):
+            return await asyncio.to_thread(self.route, query, model=model, n=n)
+        return self.route(query, model=model, n=n)
+
+    def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
+        tokens = query.prompt_tokens
+        if self.router is None:
+            plan, reason = self._untrained_plan()
+            usable = tuple(s for s in plan.steps if s.model not in left_out) or plan.steps
+            return Decision(Plan(usable), reason, self.pool, tokens, left_out=left_out)
+        if not isinstance(self.router, Router):
+            plan = self._check_plan(as_plan(self.router(query)))
+            if unable := [m for m in plan.models if m in left_out]:
+                raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
+            return Decision(plan, "chosen by the router function", self.pool, tokens, left_out=left_out)
+        prediction = self.router.predict([query])
+        for plan in prediction.plans if not hasattr(self.router, "plans") else ():
+            self._check_plan(plan)
+        able = [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
+        reference = reference_column(prediction, self.pool)
+        if reference not in able:
+            able.append(reference)  # the fallback stays, and says itself why it cannot
+        if len(able) < len(prediction.plans):
+            prediction = prediction.take(able)
+        costs = self._costs(prediction, np.array([float(tokens)]))
+        column = int(np.asarray(self.policy.choose(prediction, costs, self.pool))[0])  # type: ignore[union-attr]
+        return Decision(
+            prediction.plans[column],
+            f"{self.policy}: {_in_words(prediction, costs[0], column, self.pool)}",
+            self.pool,
+            tokens,
+            prediction,
+            costs[0],
+            column,
+            self.policy,
+            left_out,
+        )
+
+    def _force(self, decision: Decision, model: str | None, n: int | None) -> Decision:
+        """Replace the decided model, or its n, by what the call says."""
+        decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
+        candidate = Candidate(model or decided.model, decided.n if n is None else n)
+        if self.reward_model is None and n is None:
+            candidate = Candidate(candidate.model, 1)
+        plan = self._check_plan(Plan.of(candidate))
+        said = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
+        column = None
+        if decision.prediction is not None and plan in decision.prediction.plans:
+            column = decision.prediction.plans.index(plan)
+        return replace(decision, plan=plan, reason=f"forced by the call: {said}", column=column, policy=None)
+
+    def _untrained_plan(self) -> tuple[Plan, str]:
+        reward = self.reward_model
+        accept = getattr(reward, "default_accept", None)
+        if reward is None or getattr(reward, "needs_training", True) or accept is None:
+            return self.pool.reference_plan, "no router"
+        cheaper = [Step(model, 1, accept) for model in self.pool.cheaper_models]
+        return (
+            Plan((*cheaper, Step(self.pool.reference))),
+            f"no router: one draw of each cheaper model until {type(reward).__name__} accepts, then the reference",
+        )
+
+    def _left_out(self, query: Query) -> dict[str, str]:
+        """Ask each generator whether it can do what the query needs."""
+        reasons = {}
+        for model, generator in self.generators.items():
+            lacks = getattr(generator, "lacks", None)
+            if lacks is not None and (reason := lacks(query)):
+                reasons[model] = reason
+        return reasons
+
+    def _costs(self, prediction: Prediction, input_tokens: Any) -> Any:
+        once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
+        return plan_costs(
+            prediction.plans,
+            prediction.expected_draws,
+            prediction.output_tokens,
+            input_tokens,
+            self.pool,
+            once=once,
+        )
+
+    def _known_plans(self) -> Sequence[Plan]:
+        """Plans that may come up and are known before any call."""
+        if self.router is None:
+            return [self._untrained_plan()[0]]
+        return getattr(self.router, "plans", ()) if isinstance(self.router, Router) else ()
+
+    def _check_plan(self, plan: Plan) -> Plan:
+        self.pool.check_plan(plan)
+        if plan.is_scored and self.reward_model is None:
+            raise ConfigError(
+                f"the plan '{plan}' has to choose among samples and there is no reward_model; "
+                "give one (MajorityVote(), Verifier(fn), a function), or use n=1 only"
+            )
+        if plan.has_accept and self.reward_model is not None and not is_calibrated(self.reward_model):
+            raise ConfigError(not_calibrated(self.reward_model))
+        return plan
+
+    # Running: one script of commands, two drivers.
+
+    def run(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Result:
+        """Answer one query.
+
+        Args:
+            query: What is asked.
+            model: Force this pool member.
+            n: Force this many samples.
+
+        Raises:
+            ConfigError: As ``route``.
+            GenerationError: If every draw failed; ``failures`` holds each with its own error.
+        """
+        query = as_query(query)
+        return self._obey(self._script(query, self.route(query, model=model, n=n)), query)
+
+    async def arun(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Result:
+        """Answer one query without blocking the loop; see ``run``."""
+        query = as_query(query)
+        return await self._aobey(self._script(query, await self.aroute(query, model=model, n=n)), query)
+
+    def stream(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Iterator[Delta | Result]:
+        """Answer one query piece by piece; the last item is the ``Result``.
+
+        A plan of one sample streams as the model does. Where samples compete, only the winner is emitted, as one
+        piece: text that may be rejected is never shown.
+        """
+        query = as_query(query)
+        decision = self.route(query, model=model, n=n)
+        source = self._streams(decision.plan, "stream")
+        if source is None:
+            result = self._obey(self._script(query, decision), query)
+            yield Delta(result.text, result.payload)
+            yield result
+            return
+        watch = _Watch(self, decision)
+        try:
+            for piece in source(query, params=query.params, cancel=Cancel()):
+                if isinstance(piece, Sample):
+                    watch.finish(piece)
+                else:
+                    watch.add(piece)
+                    yield piece
+        except Exception as error:
+            watch.fail(error)
+        finally:
+            self.ledger.add(watch.close(query))
+        yield watch.result(query)
+
+    async def astream(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None
+    ) -> AsyncIterator[Delta | Result]:
+        """Answer one query piece by piece without blocking the loop; see ``stream``."""
+        query = as_query(query)
+        decision = await self.aroute(query, model=model, n=n)
+        source = self._streams(decision.plan, "astream")
+        if source is None:
+            result = await self._aobey(self._script(query, decision), query)
+            yield Delta(result.text, result.payload)
+            yield result
+            return
+        watch = _Watch(self, decision)
+        try:
+            async for piece in source(query, params=query.params, cancel=Cancel()):
+                if isinstance(piece, Sample):
+                    watch.finish(piece)
+                else:
+                    watch.add(piece)
+                    yield piece
+        except Exception as error:
+            watch.fail(error)
+        finally:
+            self.ledger.add(watch.close(query))
+        yield watch.result(query)
+
+    def _streams(self, plan: Plan, method: str) -> Any:
+        """Return the generator's stream method if the plan is one sample that nothing can replace."""
+        is_single = len(plan.steps) == 1 and plan.steps[0].n == 1 and plan.steps[0].accept is None
+        return getattr(self.generators[plan.steps[0].model], method, None) if is_single else None
+
+    def _script(self, query: Query, decision: Decision) -> Generator[_Command, Any, Result]:
+        """Say what to do, step by step: the pure part of a run."""
+        run_id = uuid.uuid4().hex
+        reward = self.reward_model
+        steps = execute(
+            decision.plan,
+            calibrated=lambda rewards: calibrated(reward, rewards) if reward is not None else list(rewards),
+            is_joint=getattr(reward, "is_joint", False),
+        )
+        reply: Any = None
+        is_first = True
+        while True:
+            try:
+                command = steps.send(reply)
+            except StopIteration as stop:
+                return self._result(query, decision, stop.value)
+            reply = yield command
+            if isinstance(command, Draw):
+                reply = [self._billed(query, command, sample) for sample in reply]
+                rows = [self.row(run_id, drawn) for drawn in reply]
+                if is_first and rows:
+                    rows[0]["reference_cost_usd"] = self._reference_cost(query, decision, reply)[0]
+                    is_first = False
+                yield Bill(tuple(rows))
+            elif isinstance(command, Score):
+                reply = _checked_rewards(reply, command.texts)
+
+    def _obey(self, script: Generator[_Command, Any, Result], query: Query) -> Result:
+        reply: Any = None
+        while True:
+            try:
+                command = script.send(reply)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            if isinstance(command, Draw):
+                reply = self._draw(query, command)
+            elif isinstance(command, Score):
+                reply = self._scorer().score(query, command.texts)
+            else:
+                self.ledger.add(command.rows)
+
+    async def _aobey(self, script: Generator[_Command, Any, Result], query: Query) -> Result:
+        reply: Any = None
+        while True:
+            try:
+                command = script.send(reply)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            if isinstance(command, Draw):
+                reply = await self._adraw(query, command)
+            elif isinstance(command, Score):
+                reply = await _ascore(self._scorer(), query, command.texts)
+            elif self.ledger.is_persistent:
+                await asyncio.to_thread(self.ledger.add, command.rows)
+            else:
+                self.ledger.add(command.rows)
+
+    def _scorer(self) -> RewardModel:
+        assert self.reward_model is not None  # plans that score are refused without one
+        return self.reward_model
+
+    def _draw(self, query: Query, draw: Draw) -> list[Sample]:
+        generator, cancel = self.generators[draw.model], Cancel()
+
+        def once(n: int) -> list[Sample]:
+            started = time.perf_counter()
+            try:
+                samples = list(generator.generate(query, n, params=query.params, cancel=cancel))
+            except Exception as error:
+                samples = [Sample("", error=error) for _ in range(n)]
+            return _complete(samples, n, draw.model, time.perf_counter() - started)
+
+        if draw.n == 1 or generator.native_n:
+            return once(draw.n)
+        with ThreadPoolExecutor(draw.n, thread_name_prefix="bestroute") as threads:
+            draws = [threads.submit(contextvars.copy_context().run, once, 1) for _ in range(draw.n)]
+            return [sample for future in draws for sample in future.result()]
+
+    async def _adraw(self, query: Query, draw: Draw) -> list[Sample]:
+        generator, cancel = self.generators[draw.model], Cancel()
+        agenerate = getattr(generator, "agenerate", None)
+
+        async def once(n: int) -> list[Sample]:
+            started = time.perf_counter()
+            try:
+                if agenerate is not None:
+                    samples = list(await agenerate(query, n, params=query.params, cancel=cancel))
+                else:
+                    samples = list(
+                        await asyncio.to_thread(generator.generate, query, n, params=query.params, cancel=cancel)
+                    )
+            except Exception as error:
+                samples = [Sample("", error=error) for _ in range(n)]
+            return _complete(samples, n, draw.model, time.perf_counter() - started)
+
+        if draw.n == 1 or generator.native_n:
+            return await once(draw.n)
+        drawn = await asyncio.gather(*(once(1) for _ in range(draw.n)))
+        return [sample for samples in drawn for sample in samples]
+
+    # Billing: pure.
+
+    def _billed(self, query: Query, draw: Draw, sample: Sample) -> DrawnSample:
+        if sample.usage is None and sample.error is None:
+            estimate = Usage(query.prompt_tokens, estimate_tokens(sample.text), estimated=True)
+            sample = replace(sample, usage=estimate)
+        cost = self.pool.prices[draw.model].cost_usd(sample.usage) if sample.usage is not None else 0.0
+        return DrawnSample(sample, draw.model, draw.step, cost)
+
+    def row(self, run_id: str, drawn: DrawnSample, status: Status | None = None) -> LedgerRow:
+        """Return the ledger's row of one sample."""
+        usage = drawn.usage or Usage(estimated=True)
+        return {
+            "run_id": run_id,
+            "time": time.time(),
+            "model": drawn.model,
+            "step": drawn.step,
+            "status": status or ("ok" if drawn.error is None else "failed"),
+            "input_tokens": usage.input,
+            "output_tokens": usage.output,
+            "cached_input_tokens": usage.cached_input,
+            "cache_write_tokens": usage.cache_write,
+            "reasoning_tokens": usage.reasoning,
+            "cost_usd": drawn.cost_usd,
+            "estimated": usage.estimated,
+            "error": None if drawn.error is None else f"{type(drawn.error).__name__}: {drawn.error}",
+            "reference_cost_usd": 0.0,
+        }
+
+    def _reference_cost(self, query: Query, decision: Decision, samples: Sequence[DrawnSample]) -> tuple[float, bool]:
+        """Return what one sample of the reference costs for this prompt, and whether that is an estimate."""
+        reference = self.pool.reference
+        if decision.plan.candidate == Candidate(reference) and samples[0].error is None:
+            return samples[0].cost_usd, samples[0].usage is None or samples[0].usage.estimated
+        price = self.pool.prices[reference]
+        told = [s.usage for s in samples if s.usage is not None and s.error is None]
+        output = decision.output_tokens(reference)
+        if output is None:
+            output = self.pool.endpoint(reference).default_output_tokens
+        if output is None:
+            output = float(np.mean([u.output for u in told])) if told else 0.0
+        prompt = max([query.input_tokens or 0, *(u.input for u in told)]) or query.prompt_tokens
+        return (prompt * price.input + output * price.output) / 1e6, True
+
+    def _result(self, query: Query, decision: Decision, outcome: Outcome) -> Result:
+        if outcome.chosen is None:
+            failures = [Failure(s.model, s.error) for s in outcome.samples if s.error is not None]
+            raise GenerationError(f"every draw of the plan '{decision.plan}' failed", failures) from (
+                failures[-1].error if failures else None
+            )
+        for s in outcome.samples:
+            if s.error is not None:
+                logger.warning("a draw of %r failed: %s: %s", s.model, type(s.error).__name__, s.error)
+        chosen = outcome.samples[outcome.chosen]
+        reference_cost, is_estimated = self._reference_cost(query, decision, outcome.samples)
+        return Result(
+            text=chosen.text,
+            payload=chosen.sample.payload,
+            samples=outcome.samples,
+            chosen=outcome.chosen,
+            decision=decision,
+            usage=sum_usage([s.usage for s in outcome.samples]),
+            cost_usd=sum(s.cost_usd for s in outcome.samples),
+            reference_cost_usd=reference_cost,
+            reference_cost_is_estimated=is_estimated,
+        )
+
+
+class _Watch:
+    """Follows one streamed sample, so that whatever happens to the stream it is billed once."""
+
+    def __init__(self, engine: BestRoute, decision: Decision) -> None:
+        self.engine, self.decision = engine, decision
+        self.draw = Draw(0, decision.model, 1)
+        self.text = ""
+        self.sample: Sample | None = None
+        self.error: Exception | None = None
+        self.drawn: DrawnSample | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.text += delta.text
+
+    def finish(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+
+    def close(self, query: Query) -> list[LedgerRow]:
+        """Return the bill: the sample's own, or an estimate of what a broken or abandoned stream has sent."""
+        sample, status = self.sample, None
+        if sample is None:
+            usage = None
+            if self.text:
+                usage = Usage(query.prompt_tokens, estimate_tokens(self.text), estimated=True)
+            error: BaseException = self.error or asyncio.CancelledError("the stream was abandoned")
+            sample, status = (
+                Sample(self.text, usage=usage, error=error),
+                "failed" if self.error else "cancelled",
+            )
+        self.drawn = self.engine._billed(query, self.draw, sample)
+        row = self.engine.row(uuid.uuid4().hex, self.drawn, status)  # type: ignore[arg-type]
+        row["reference_cost_usd"] = self.engine._reference_cost(query, self.decision, [self.drawn])[0]
+        return [row]
+
+    def result(self, query: Query) -> Result:
+        drawn = self.drawn
+        assert drawn is not None  # close came first
+        chosen = 0 if drawn.error is None else None
+        return self.engine._result(query, self.decision, Outcome((drawn,), chosen))
+
+
+def _as_router(router: Any, pool: Pool) -> Any:
+    if isinstance(router, str | Path):
+        from bestroute.router import load_router
+
+        router = load_router(Path(router))
+    if router is None or isinstance(router, Router) or callable(router):
+        if isinstance(router, Router) and callable(check := getattr(router, "check_pool", None)):
+            check(pool)
+        return router
+    raise ConfigError(
+        f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
+    )
+
+
+def _as_policy(router: Any, policy: Policy | None, threshold: float | None, max_drop: float | None) -> Policy | None:
+    given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(told)}")
+    if not isinstance(router, Router):
+        if told:
+            what = "there is no router" if router is None else "a router function decides alone"
+            raise ConfigError(f"{told[0]} chooses among a router's predictions, but {what}; leave it out")
+        return None
+    if threshold is not None:
+        return ThresholdPolicy(threshold)
+    if max_drop is not None:
+        policy = QualityPolicy(max_drop=max_drop)
+    if policy is None:
+        return getattr(router, "default_policy", None) or ThresholdPolicy(DEFAULT_THRESHOLD)
+    if not callable(getattr(policy, "choose", None)):
+        raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
+    resolve = getattr(policy, "resolve", None)
+    return resolve(router) if callable(resolve) else policy
+
+
+def _complete(samples: list[Sample], n: int, model: str, seconds: float) -> list[Sample]:
+    """Put a failed sample for each one that is missing, and the time where none was taken."""
+    if len(samples) < n:
+        error = GenerationError(f"{model!r} was asked for {n} samples, got {len(samples)}")
+        samples = samples + [Sample("", error=error)] * (n - len(samples))
+    return [s if s.latency_s is not None else replace(s, latency_s=seconds) for s in samples]
+
+
+def _checked_rewards(rewards: Any, texts: Sequence[str]) -> list[float]:
+    values = [float(reward) for reward in rewards]
+    if len(values) != len(texts):
+        raise ConfigError(f"the reward model was given {len(texts)} texts and returned {len(values)} rewards")
+    if any(np.isnan(values)):
+        logger.warning("the reward model returned NaN; such samples stand behind all others")
+    return values
+
+
+async def _ascore(reward: RewardModel, query: Query, texts: Sequence[str]) -> Any:
+    if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
+        return await reward.ascore(query, texts)  # type: ignore[attr-defined]
+    return await asyncio.to_thread(reward.score, query, texts)
+
+
+def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:
+    p, q = prediction.match_probability[0, column], prediction.expected_quality[0, column]
+    return f"match probability {p:.3f}, expected quality {q:.3f}, {costs[column]:.3g} USD"

@@ -1,0 +1,60 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bestroute.decision import Decision
+from bestroute.execution import DrawnSample
+from bestroute.usage import Usage
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer of one run, all samples behind it, and the bill."""
+
+    text: str
+    payload: Any
+    """The framework's own object of the chosen sample."""
+    samples: tuple[DrawnSample, ...]
+    """All samples in drawing order."""
+    chosen: int
+    """Index of the answer in ``samples``."""
+    decision: Decision
+    usage: Usage
+    """Tokens of all samples together, as billed."""
+    cost_usd: float
+    reference_cost_usd: float
+    """What one sample of the reference costs for this prompt."""
+    reference_cost_is_estimated: bool
+
+    @property
+    def model(self) -> str:
+        """Pool name of the model that gave the answer."""
+        return self.samples[self.chosen].model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON: what adapters attach to the message."""
+        return {
+            "model": self.model,
+            "n": len(self.samples),
+            "chosen": self.chosen,
+            "samples": [
+                {
+                    "model": s.model,
+                    "step": s.step,
+                    "reward": s.reward,
+                    "accepted": s.accepted,
+                    "cost_usd": s.cost_usd,
+                    "error": None if s.error is None else f"{type(s.error).__name__}: {s.error}",
+                }
+                for s in self.samples
+            ],
+            "rewards": [s.reward for s in self.samples],
+            "reason": self.decision.reason,
+            "cost_usd": self.cost_usd,
+            "reference_cost_usd": self.reference_cost_usd,
+            "reference_cost_is_estimated": self.reference_cost_is_estimated,
+            "plan": self.decision.plan.to_json(),
+        }

@@ -1,0 +1,147 @@
+"""Fakes in which a test controls every token; real objects, not patches."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bestroute.plans import Candidate, Plan, as_plan
+from bestroute.prediction import Prediction
+from bestroute.protocols import Cancel, Delta, Sample
+from bestroute.query import Query
+from bestroute.usage import Usage
+
+
+class FakeGenerator:
+    """Draws from a list of answers, in order, over and over.
+
+    Args:
+        answers: Texts, samples, or exceptions to raise.
+        native_n: Draw all ``n`` in one call; the prompt is then billed to the first.
+        usage: Of each text; default: a token a word.
+        delay_s: How long a call takes.
+
+    ``calls`` holds ``(query text, n)`` of every call.
+    """
+
+    def __init__(
+        self,
+        answers: Sequence[str | Sample | BaseException],
+        *,
+        native_n: bool = False,
+        usage: Usage | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
+        """Start at the first answer."""
+        self.answers, self.native_n, self.usage, self.delay_s = list(answers), native_n, usage, delay_s
+        self.calls: list[tuple[str, int]] = []
+        self.params: list[Mapping[str, Any]] = []
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Return the next ``n`` answers."""
+        time.sleep(self.delay_s)
+        return self._take(query, n, params)
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Return the next ``n`` answers."""
+        await asyncio.sleep(self.delay_s)
+        return self._take(query, n, params)
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the next answer word by word."""
+        sample = self._take(query, 1, params)[0]
+        for word in sample.text.split(" "):
+            time.sleep(self.delay_s)
+            yield Delta(word + " ")
+        yield sample
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the next answer word by word."""
+        sample = self._take(query, 1, params)[0]
+        for word in sample.text.split(" "):
+            await asyncio.sleep(self.delay_s)
+            yield Delta(word + " ")
+        yield sample
+
+    def _take(self, query: Query, n: int, params: Mapping[str, Any]) -> list[Sample]:
+        with self._lock:
+            self.calls.append((query.text, n))
+            self.params.append(params)
+            taken = [self.answers[(self._next + i) % len(self.answers)] for i in range(n)]
+            self._next += n
+        return [self._sample(query, answer, is_first=i == 0) for i, answer in enumerate(taken)]
+
+    def _sample(self, query: Query, answer: str | Sample | BaseException, *, is_first: bool) -> Sample:
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Sample):
+            return answer
+        words = Usage(len(query.text.split()) if is_first else 0, len(answer.split()))
+        return Sample(answer, usage=self.usage or words, finish_reason="stop")
+
+
+class FakeRouter:
+    """Predicts the same for every query.
+
+    Args:
+        plans: Each plan (or candidate, or ``(model, n)``) with its match probability, or with
+            ``(match probability, expected quality)``.
+        output_tokens: Of each model of the pool, in pool order.
+        expected_draws: Of each step of each plan; needed if a plan is more than a candidate.
+    """
+
+    def __init__(
+        self,
+        plans: Mapping[Plan | Candidate | tuple[str, int], float | tuple[float, float]],
+        output_tokens: Sequence[float],
+        expected_draws: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """Keep the table."""
+        self.plans = tuple(as_plan(plan) for plan in plans)
+        told = [value if isinstance(value, tuple) else (value, value) for value in plans.values()]
+        self._told = np.array(told, dtype=np.float64)
+        self._output_tokens = np.array(output_tokens, dtype=np.float64)
+        self._draws = None if expected_draws is None else np.array(expected_draws, dtype=np.float64)
+
+    def predict(self, queries: Sequence[Query]) -> Prediction:
+        """Repeat the table for each query."""
+        size = len(queries)
+        return Prediction(
+            self.plans,
+            np.tile(self._told[:, 0], (size, 1)),
+            np.tile(self._told[:, 1], (size, 1)),
+            np.tile(self._output_tokens, (size, 1)),
+            None if self._draws is None else np.tile(self._draws, (size, 1, 1)),  # type: ignore[arg-type]
+        )
+
+
+class FakeReward:
+    """Rewards each text by a function of it alone.
+
+    Args:
+        fn: ``fn(text)`` -> reward.
+        is_probability: Declare the range [0, 1], so that plans may accept on it.
+
+    ``scored`` holds the texts of every call.
+    """
+
+    def __init__(self, fn: Callable[[str], float], *, is_probability: bool = False) -> None:
+        """Keep the function."""
+        self.fn = fn
+        self.scored: list[list[str]] = []
+        if is_probability:
+            self.range = (0.0, 1.0)
+
+    def score(self, query: Query, texts: Sequence[str]) -> list[float]:
+        """Apply the function to each text."""
+        self.scored.append(list(texts))
+        return [self.fn(text) for text in texts]
