@@ -260,9 +260,9 @@ class BestRouteChat(BaseChatModel):
             from langchain.chat_models import init_chat_model
         except ImportError as error:
             raise ImportError(f"the model string {name!r} needs langchain: pip install langchain") from error
-        told = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
-        model: BaseChatModel = init_chat_model(name, **{k: v for k, v in told.items() if v is not None})
-        return model
+        told: dict[str, Any] = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
+        member: BaseChatModel = init_chat_model(name, **{k: v for k, v in told.items() if v is not None})
+        return member
 
 
 class _Chunks:
@@ -289,14 +289,14 @@ class _Chunks:
                 yield chunk
         elif piece.payload is None and piece.text:
             self.is_streamed = True
-            yield ChatGenerationChunk(message=AIMessageChunk(piece.text))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=piece.text))
 
     def _end(self, result: Result) -> ChatGenerationChunk:
         message = self.chat._winner(result)
         if not self.is_streamed:
             return ChatGenerationChunk(message=_as_chunk(message))
         last = self.last or ChatGenerationChunk(
-            message=AIMessageChunk([] if isinstance(message.content, list) else "", chunk_position="last")
+            message=AIMessageChunk(content=[] if isinstance(message.content, list) else "", chunk_position="last")
         )
         about = {METADATA_KEY: message.response_metadata[METADATA_KEY]}
         if "model_name" not in self.told:

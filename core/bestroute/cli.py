@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bestroute._version import __version__
-from bestroute.errors import BestRouteError, ConfigError
+from bestroute.errors import BestRouteError, ConfigError, named
 
 if TYPE_CHECKING:
     from bestroute.pool import Pool
     from bestroute.protocols import Cancel, Generator
+    from bestroute.router import MultiHeadRouter
 
 BAD_INPUT = 2
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -105,19 +106,30 @@ def collect(
 
 
 @contextlib.contextmanager
-def live_generators(pool: Pool, gguf: tuple[str, ...]) -> Iterator[Mapping[str, Generator]]:
-    """Make the pool's generators, serving the members named in ``gguf`` (``MODEL=PATH``) from this machine."""
+def live_generators(
+    pool: Pool, gguf: tuple[str, ...], base_url: str | None = None
+) -> Iterator[Mapping[str, Generator]]:
+    """Make the pool's generators; members named in ``gguf`` (``MODEL=PATH``) are served from this machine.
+
+    Raises:
+        ConfigError: If nothing says where a member is reached.
+    """
     from bestroute.local import LocalServer
     from bestroute.openai_generator import generators_from
 
     with contextlib.ExitStack() as stack:
-        urls = {}
+        urls = {} if base_url is None else dict.fromkeys(pool.models, base_url)
         for spec in gguf:
             model, _, path = spec.partition("=")
             if not path:
                 raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
-            server = stack.enter_context(LocalServer(path))
-            urls[pool.check_model(model)] = server.base_url
+            pool.check_model(model)
+            urls[model] = stack.enter_context(LocalServer(path)).base_url
+        told = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
+        if missing := [model for model in pool.models if model not in told]:
+            raise ConfigError(
+                f"nothing says where {named(missing)} can be reached; give --gguf MODEL=PATH or a base_url"
+            )
         yield generators_from(pool, base_urls=urls)
 
 
@@ -138,3 +150,84 @@ def _stop_on_interrupt() -> Iterator[Cancel]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("text")
+@click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
+def route(folder: Path, text: str, threshold: float | None) -> None:
+    """Explain the decision of the router in DIR on one query, TEXT. No model is called."""
+    from bestroute.router import MultiHeadRouter
+
+    click.echo(_decision(MultiHeadRouter.from_pretrained(folder), text, threshold))
+
+
+def _decision(router: MultiHeadRouter, text: str, threshold: float | None = None) -> str:
+    from bestroute.engine import BestRoute
+    from bestroute.openai_generator import OpenAIGenerator
+    from bestroute.query import Query
+    from bestroute.rewards import MajorityVote
+
+    pool = router.pool
+    members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}  # never called
+    engine = BestRoute(pool, members, router, MajorityVote(), threshold=threshold)
+    return engine.route(Query(text)).explain()
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Draw from live models instead of recorded answers.")
+@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file here (--live).")
+@click.option("--base-url", help="An OpenAI-compatible endpoint that serves the members (--live).")
+@click.option("--ask", metavar="TEXT", help="Answer one question live; without live models, explain the decision.")
+@click.option("--limit", type=int, help="Only the first so many queries.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which answers are replayed.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
+def demo(
+    live: bool, gguf: tuple[str, ...], base_url: str | None, ask: str | None, limit: int | None, seed: int, out: Path
+) -> None:
+    """Route real queries through a pool of three small models. No key, no download.
+
+    The queries are short tasks whose answers can be checked, of groups that the router has never seen; the
+    answers are recorded ones of real models, or live with --live. Prints quality, cost and saving against every
+    fixed choice, and writes a plot.
+    """
+    from tqdm import tqdm
+
+    from bestroute.demo.dataset import ROUTER, demo_pool, held_out
+    from bestroute.demo.run import plot, report_on, run_routed, table
+    from bestroute.replay import ReplayGenerator
+    from bestroute.router import MultiHeadRouter
+
+    pool = demo_pool()
+    if (gguf or base_url) and not (live or ask):
+        raise ConfigError("--gguf and --base-url serve live models; add --live, or --ask TEXT")
+    if ask is not None:
+        click.echo(_decision(MultiHeadRouter.from_pretrained(ROUTER), ask))
+        if not (gguf or base_url):
+            click.echo("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
+            return
+        with live_generators(pool, gguf, base_url) as members:
+            _answer_live(pool, members, ask)
+        return
+    records = held_out()[:limit]
+    with contextlib.ExitStack() as stack:
+        if live:
+            members = stack.enter_context(live_generators(pool, gguf, base_url))
+        else:
+            members = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
+        bar = stack.enter_context(tqdm(total=len(records), unit="query", disable=None))
+        routed = run_routed(records, pool, members, bar.update)
+    report = report_on(records, pool, routed)
+    click.echo(table(report, routed))
+    out.mkdir(parents=True, exist_ok=True)
+    plot(report, out / "demo.png")
+    click.echo(f"plot: {out / 'demo.png'}")
+
+
+def _answer_live(pool: Pool, members: Mapping[str, Generator], text: str) -> None:
+    from bestroute.demo.run import demo_chat
+
+    message = demo_chat(pool, members).invoke(text)
+    told = message.response_metadata["bestroute"]
+    click.echo(f"{told['model']} answers (best of {told['n']}, {told['cost_usd']:.3g} USD): {message.text}")

@@ -512,9 +512,9 @@ class _Watch:
 
 def _as_router(router: Any, pool: Pool) -> Any:
     if isinstance(router, str | Path):
-        from bestroute.router import load_router
+        from bestroute.router import MultiHeadRouter
 
-        router = load_router(Path(router))
+        router = MultiHeadRouter.from_pretrained(router)
     if router is None or isinstance(router, Router) or callable(router):
         if isinstance(router, Router) and callable(check := getattr(router, "check_pool", None)):
             check(pool)

@@ -101,7 +101,7 @@ class Ledger:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Open it again."""
-        self.__init__(state["url"])  # type: ignore[arg-type, misc]
+        self.__init__(state["url"])  # type: ignore[misc]
         self._rows = list(state["rows"])  # type: ignore[call-overload]
 
     @property

@@ -1,8 +1,5 @@
-"""Routers that learn."""
+"""Routers that learn from records."""
 
-from pathlib import Path
-from typing import Any
+from bestroute.router.multi_head import MultiHeadRouter
 
-
-def load_router(path: Path) -> Any:
-    raise NotImplementedError
+__all__ = ["MultiHeadRouter"]

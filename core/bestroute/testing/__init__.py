@@ -1,5 +1,6 @@
 """Fakes and a loopback server, for our tests and for yours."""
 
 from bestroute.testing.fakes import FakeGenerator, FakeReward, FakeRouter
+from bestroute.testing.server import Bill, LoopbackServer
 
-__all__ = ["FakeGenerator", "FakeReward", "FakeRouter"]
+__all__ = ["Bill", "FakeGenerator", "FakeReward", "FakeRouter", "LoopbackServer"]

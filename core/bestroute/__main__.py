@@ -1,0 +1,5 @@
+"""``python -m bestroute``."""
+
+from bestroute.cli import main
+
+main()

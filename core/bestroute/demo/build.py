@@ -1,0 +1,118 @@
+"""Trains the router that the demo ships: ``python -m bestroute.demo.build``.
+
+It sees the training groups only. Strength of the penalty, shrinkage and the policy's price are chosen on folds by
+group inside them, and are then frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bestroute.cost import plan_costs
+from bestroute.demo.arms import Arms, arms_of
+from bestroute.demo.dataset import ROUTER, demo_pool, training
+from bestroute.plans import Plan
+from bestroute.policies import QualityPolicy
+from bestroute.pool import Pool
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray
+from bestroute.query import Query
+from bestroute.records import Record
+from bestroute.router.features import featurise
+from bestroute.router.multi_head import MultiHeadRouter, fit_heads, seen_hash
+
+FOLDS = 5
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
+MAX_DROP = 0.01
+"""The price is the lowest (the cheapest policy) that keeps the drop on the folds within this."""
+
+
+def build(records: Sequence[Record], pool: Pool) -> MultiHeadRouter:
+    """Train a router for majority votes on records.
+
+    Args:
+        records: Of the training groups.
+        pool: The demo pool.
+    """
+    arms = arms_of(records, pool)
+    features = featurise([Query(r.query) for r in records])
+    targets = np.hstack([arms.match_probability, arms.quality])
+    folds = _folds([r.group for r in records])
+    guesses = {l2: _out_of_fold(features, targets, folds, l2) for l2 in PENALTIES}
+    shrinkage = {l2: _best_shrinkage(*guess, targets) for l2, guess in guesses.items()}
+    errors = {
+        l2: float(((means + shrinkage[l2] * deviations - targets) ** 2).mean())
+        for l2, (means, deviations) in guesses.items()
+    }
+    l2 = min(errors, key=errors.__getitem__)
+    means, deviations = guesses[l2]
+    policy = _price(means + shrinkage[l2] * deviations, arms, records, pool)
+    weights, target_means, center = fit_heads(features, targets, l2=l2)
+    return MultiHeadRouter(
+        pool=pool,
+        plans=tuple(Plan.of(candidate) for candidate in arms.candidates),
+        weights=weights,
+        means=target_means,
+        center=center,
+        output_tokens=arms.output_tokens.mean(axis=0),
+        shrinkage=shrinkage[l2],
+        seen=frozenset(seen_hash(name) for r in records for name in (r.id, r.group)),
+        default_policy=policy,
+    )
+
+
+def _folds(groups: Sequence[str]) -> FloatArray:
+    """Deal groups to folds; the same whatever their order."""
+    names = sorted(set(groups))
+    dealt = np.random.default_rng(0).permutation(len(names)) % FOLDS
+    fold_of = dict(zip(names, dealt, strict=True))
+    return np.array([fold_of[group] for group in groups])
+
+
+def _out_of_fold(
+    features: FloatArray, targets: FloatArray, folds: FloatArray, l2: float
+) -> tuple[FloatArray, FloatArray]:
+    """Predict each fold by heads fitted on the others: training means, and deviations from them."""
+    means, deviations = np.zeros_like(targets), np.zeros_like(targets)
+    for fold in range(FOLDS):
+        inside = folds == fold
+        weights, mean, center = fit_heads(features[~inside], targets[~inside], l2=l2)
+        means[inside] = mean
+        deviations[inside] = (features[inside] - center) @ weights
+    return means, deviations
+
+
+def _best_shrinkage(means: FloatArray, deviations: FloatArray, targets: FloatArray) -> float:
+    """Return the factor in [0, 1] with the least squared error, in closed form."""
+    return float(np.clip(((targets - means) * deviations).sum() / (deviations**2).sum(), 0.0, 1.0))
+
+
+def _price(heads: FloatArray, arms: Arms, records: Sequence[Record], pool: Pool) -> QualityPolicy:
+    """Choose the lowest price of quality whose drop on the folds stays within ``MAX_DROP``."""
+    plans = tuple(Plan.of(candidate) for candidate in arms.candidates)
+    match, quality = np.split(np.clip(heads, 0, 1), 2, axis=1)
+    tokens = np.tile(arms.output_tokens.mean(axis=0), (len(records), 1))
+    prediction = Prediction(plans, match, quality, tokens)
+    inputs = np.array([float(r.samples[pool.reference].input_tokens or 0) for r in records])
+    costs = plan_costs(plans, prediction.expected_draws, tokens, inputs, pool)
+    reference = arms.candidates.index(next(c for c in arms.candidates if c.model == pool.reference))
+    rows = np.arange(len(records))
+    for price in np.geomspace(1e-7, 1e-2, 101):
+        policy = QualityPolicy(float(price))
+        chosen = policy.choose(prediction, costs, pool)
+        if arms.quality[rows, chosen].mean() >= (1 - MAX_DROP) * arms.quality[:, reference].mean():
+            return policy
+    return policy
+
+
+def main() -> None:
+    """Train on the training groups and write the router into the package."""
+    router = build(training(), demo_pool())
+    router.save_pretrained(ROUTER)
+    print(f"shrinkage {router.shrinkage:.3f}, policy: {router.default_policy}, fingerprint {router.fingerprint}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A router's folder: safetensors and JSON, nothing that runs code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bestroute.errors import ArtifactError, BestRouteError
+from bestroute.jsonl import atomic_file
+from bestroute.plans import Plan, Step
+from bestroute.policies import QualityPolicy
+from bestroute.pool_file import pool_from_dict, pool_to_dict
+from bestroute.router.features import WIDTH
+
+if TYPE_CHECKING:
+    from bestroute.router.multi_head import MultiHeadRouter
+
+FORMAT = 1
+_CONFIG, _WEIGHTS = "router.json", "router.safetensors"
+_ARRAYS = ("weights", "means", "center", "output_tokens")
+
+
+def save(router: MultiHeadRouter, folder: Path) -> None:
+    """Write a router, each file whole or not at all; the configuration goes last and names the weights' hash."""
+    from safetensors.numpy import save as to_bytes
+
+    from bestroute.router.multi_head import settings_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: np.ascontiguousarray(getattr(router, name), dtype=np.float32) for name in _ARRAYS}
+    data = to_bytes(tensors)
+    config = {
+        "format": FORMAT,
+        "kind": "multi-head",
+        "features": WIDTH,
+        "weights_sha256": _sha256(data),
+        "pool": pool_to_dict(router.pool),
+        **settings_of(router),
+    }
+    with atomic_file(folder / _WEIGHTS) as stream:
+        stream.write(data)
+    with atomic_file(folder / _CONFIG) as stream:
+        stream.write((json.dumps(config, indent=1) + "\n").encode())
+
+
+def load(folder: Path) -> MultiHeadRouter:
+    """Read a router's folder.
+
+    Raises:
+        ArtifactError: If it is missing, damaged, or of another version; names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    from bestroute.router.multi_head import MultiHeadRouter
+
+    config, data = _read(folder / _CONFIG), _read(folder / _WEIGHTS)
+    where = folder / _CONFIG
+    try:
+        told = json.loads(config)
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            version = told.get("format") if isinstance(told, dict) else None
+            raise ArtifactError(f"{where}: format {version!r}, this version reads {FORMAT}; train the router again")
+        if told["weights_sha256"] != _sha256(data):
+            raise ArtifactError(f"{folder / _WEIGHTS}: its hash is not the one in {_CONFIG}; the folder is damaged")
+        if told["features"] != WIDTH:
+            raise ArtifactError(f"{where}: made for {told['features']} features, this version has {WIDTH}")
+        tensors = {name: array.astype(np.float64) for name, array in from_bytes(data).items()}
+        policy = told["default_policy"]
+        return MultiHeadRouter(
+            pool=pool_from_dict(told["pool"], where=str(where)),
+            plans=tuple(_plan(steps) for steps in told["plans"]),
+            **{name: tensors[name] for name in _ARRAYS},
+            shrinkage=float(told["shrinkage"]),
+            seen=frozenset(map(str, told["seen"])),
+            default_policy=None if policy is None else QualityPolicy(float(policy["price_usd"])),
+        )
+    except ArtifactError:
+        raise
+    except (BestRouteError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{where}: damaged router folder ({type(error).__name__}: {error})") from error
+
+
+def _plan(steps: Any) -> Plan:
+    return Plan(tuple(Step(str(s["model"]), s["n"], s["accept"]) for s in steps))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot read it: {error.strerror or error}; is {path.parent} a router's folder?"
+        ) from error
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
