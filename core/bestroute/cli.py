@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -126,9 +127,10 @@ def live_generators(
             pool.check_model(model)
             urls[model] = stack.enter_context(LocalServer(path)).base_url
         told = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
-        if missing := [model for model in pool.models if model not in told]:
+        missing = [model for model in pool.models if model not in told]
+        if missing and not os.environ.get("OPENAI_API_KEY"):
             raise ConfigError(
-                f"nothing says where {named(missing)} can be reached; give --gguf MODEL=PATH or a base_url"
+                f"nothing says where {named(missing)} can be reached; give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
             )
         yield generators_from(pool, base_urls=urls)
 
