@@ -1,0 +1,195 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from bestroute import Cancel, ConfigError, RecordError
+from bestroute.collect import Prompt, collect, load_checker, read_prompts
+from bestroute.jsonl import write_jsonl
+from bestroute.records import read_records
+from bestroute.testing import FakeGenerator, LoopbackServer
+
+PROMPTS = [Prompt(f"q{i}", f"question {i}", f"g{i // 2}", "t", {"id": f"q{i}", "level": i}) for i in range(5)]
+
+
+def numbered(name, **options):
+    return FakeGenerator([f"{name} {i}" for i in range(1000)], **options)
+
+
+def members(**options):
+    return {name: numbered(name, **options) for name in ("small", "mid", "large")}
+
+
+def texts(path):
+    return Counter(t for r in read_records(path) for s in r.samples.values() for t in s.text)
+
+
+def test_every_model_gets_n_samples_of_every_prompt(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    done = collect(PROMPTS, pool, members(), out, n=3, checker=lambda record, text: 0.5)
+    assert (done.drawn, done.kept, done.missing, done.failures) == (45, 0, 0, ())
+    records = read_records(out, pool=pool)
+    assert [r.id for r in records] == [p.id for p in PROMPTS]
+    assert records[2].group == "g1"
+    assert records[2].extra["level"] == 2
+    assert all(s.quality == (0.5,) * 3 for r in records for s in r.samples.values())
+    # two words of prompt and two of answer, at 1 and 2 USD a million
+    assert records[0].samples["small"].cost_usd == pytest.approx([6e-6] * 3)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_second_run_draws_only_what_is_missing(tmp_path, pool):
+    out = tmp_path / "r.jsonl.gz"
+    collect(PROMPTS[:3], pool, members(), out, n=2)
+    generators = members()
+    done = collect(PROMPTS, pool, generators, out, n=3)
+    assert (done.kept, done.drawn) == (3 * 3 * 2, 5 * 3 * 3 - 3 * 3 * 2)
+    assert len(generators["small"].calls) == 5 * 3 - 3 * 2
+    assert collect(PROMPTS, pool, generators, out, n=3).drawn == 0
+
+
+def test_failed_draws_are_left_for_the_next_run_and_told(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    generators = {**members(), "mid": FakeGenerator([RuntimeError("down"), "fine"])}
+    done = collect(PROMPTS, pool, generators, out, n=2, concurrency=1)
+    assert done.missing == 5
+    assert done.failures == ("'mid': RuntimeError: down (5 times)",)
+    assert collect(PROMPTS, pool, {**members()}, out, n=2).missing == 0
+
+
+def test_a_stop_keeps_what_was_under_way(tmp_path, pool):
+    out, stop = tmp_path / "r.jsonl", Cancel()
+
+    def show(there, wanted):
+        if there >= 10:
+            stop.set()
+
+    done = collect(PROMPTS, pool, members(delay_s=0.01), out, n=3, concurrency=4, on_sample=show, stop=stop)
+    assert 10 <= done.drawn < 45
+    assert sum(texts(out).values()) == done.drawn
+    assert collect(PROMPTS, pool, members(), out, n=3).missing == 0
+
+
+def test_an_exception_in_the_middle_loses_nothing_that_was_drawn(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    calls = []
+
+    def checker(record, text):
+        calls.append(text)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(PROMPTS, pool, members(), out, n=3, checker=checker, concurrency=1)
+    assert sum(texts(out).values()) == 19
+    assert not (tmp_path / "r.jsonl.journal").exists()
+
+
+def test_a_journal_that_was_folded_already_doubles_nothing(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    collect(PROMPTS, pool, members(), out, n=2)
+    record = json.loads(out.read_text().splitlines()[0])
+    row = {"id": "q0", "model": "small", "text": record["samples"]["small"]["text"][1], "quality": 0.0}
+    row |= {"input_tokens": 2, "output_tokens": 2, "cost_usd": 6e-6, "at": 1}
+    header = {"sampling": record["sampling"]}
+    journal = tmp_path / "r.jsonl.journal"
+    journal.write_text(json.dumps(header) + "\n" + json.dumps(row) + "\n" + '{"id": "q0", "mod')  # and a torn line
+    before = texts(out)
+    collect(PROMPTS, pool, members(), out, n=2)
+    assert texts(out) == before
+
+
+def test_other_parameters_or_another_question_are_refused(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    collect(PROMPTS, pool, members(), out, n=1, params={"temperature": 0.8})
+    before = out.read_text()
+    with pytest.raises(ConfigError, match="give the same parameters, or another --out"):
+        collect(PROMPTS, pool, members(), out, n=2, params={"temperature": 0.2})
+    other = [Prompt("q0", "another question", "g0")]
+    with pytest.raises(ConfigError, match="'q0' asks another question"):
+        collect(other, pool, members(), out, n=2, params={"temperature": 0.8})
+    assert out.read_text() == before
+
+
+def test_one_process_at_a_time(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+
+    def nested(there, wanted):
+        with pytest.raises(ConfigError, match="another process is collecting into it"):
+            collect(PROMPTS, pool, members(), out, n=1)
+
+    collect(PROMPTS[:1], pool, members(), out, n=1, on_sample=nested)
+
+
+@pytest.mark.parametrize("bad", [{"n": 0}, {"concurrency": 0}])
+def test_counts_must_be_positive(tmp_path, pool, bad):
+    with pytest.raises(ConfigError, match="must be >= 1"):
+        collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", **{"n": 1, **bad})
+
+
+def test_a_checker_must_return_a_quality(tmp_path, pool):
+    with pytest.raises(ConfigError, match=r"must return a quality in \[0, 1\], got 2.0"):
+        collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=1, checker=lambda r, t: 2.0)
+
+
+def test_checkers_are_imported_by_name():
+    assert load_checker("bestroute.demo.tasks:check")({"kind": "number", "answer": "4"}, "4") == 1.0
+    for bad in ("bestroute.demo.tasks", "bestroute.none:check", "bestroute.demo.tasks:none"):
+        with pytest.raises(ConfigError, match="checker"):
+            load_checker(bad)
+
+
+def test_prompts_are_checked_line_by_line(tmp_path):
+    path = tmp_path / "p.jsonl"
+    write_jsonl(path, [{"id": "a", "query": "x"}, {"id": "a", "query": "y"}])
+    with pytest.raises(RecordError, match="line 2: 'id' 'a' was used before"):
+        read_prompts(path)
+    write_jsonl(path, [{"id": "a", "query": " "}])
+    with pytest.raises(RecordError, match="line 1: 'query'"):
+        read_prompts(path)
+    path.write_text("")
+    with pytest.raises(RecordError, match="holds no prompts"):
+        read_prompts(path)
+
+
+POOL_FILE = """
+reference: slow-5-large
+models:
+  slow-5-small: {{input_price: 1, output_price: 2, base_url: "{url}"}}
+  slow-5-large: {{input_price: 10, output_price: 20, base_url: "{url}"}}
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_again_and_again_the_command_ends_with_exactly_n(tmp_path, how):
+    write_jsonl(tmp_path / "p.jsonl", [{"id": f"q{i}", "query": f"question {i}"} for i in range(40)])
+    with LoopbackServer() as server:
+        (tmp_path / "pool.yaml").write_text(POOL_FILE.format(url=server.base_url))
+        command = [sys.executable, "-m", "bestroute", "collect", "p.jsonl", "--pool", "pool.yaml", "--n", "3"]
+        command += ["--out", "r.jsonl", "--concurrency", "4"]
+        rng = random.Random(0)
+        for _ in range(4):
+            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            for _ in range(100):
+                if (tmp_path / "r.jsonl.journal").exists() or process.poll() is not None:
+                    break
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0.1, 0.4))
+            process.send_signal(how)
+            process.wait(timeout=60)
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+        sent = len(server.bills)
+    records = read_records(tmp_path / "r.jsonl")
+    assert [s.size for r in records for s in r.samples.values()] == [3] * 80
+    drawn = texts(tmp_path / "r.jsonl")
+    assert max(drawn.values()) == 1, "the server never answers twice alike"
+    if how == signal.SIGINT:
+        assert sent == 240, "nothing drawn twice, nothing lost"
+    assert not os.path.exists(tmp_path / "r.jsonl.journal")
