@@ -196,8 +196,9 @@ def demo(
     """
     from tqdm import tqdm
 
-    from bestroute.demo.dataset import ROUTER, demo_pool, held_out
+    from bestroute.demo.dataset import ROUTER, demo_pool, held_out, operating_points
     from bestroute.demo.run import plot, report_on, run_routed, table
+    from bestroute.policies import QualityPolicy
     from bestroute.replay import ReplayGenerator
     from bestroute.router import MultiHeadRouter
 
@@ -213,15 +214,19 @@ def demo(
             _answer_live(pool, members, ask)
         return
     records = held_out()[:limit]
+    points = operating_points()
+    runs = []
     with contextlib.ExitStack() as stack:
         if live:
-            members = stack.enter_context(live_generators(pool, gguf, base_url))
-        else:
-            members = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
-        bar = stack.enter_context(tqdm(total=len(records), unit="query", disable=None))
-        routed = run_routed(records, pool, members, bar.update)
-    report = report_on(records, pool, routed)
-    click.echo(table(report, routed))
+            served = stack.enter_context(live_generators(pool, gguf, base_url))
+        bar = stack.enter_context(tqdm(total=len(records) * len(points), unit="query", disable=None))
+        for saving, price in points.items():
+            replayed = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
+            name = f"tuned to save {saving:.0%}"
+            members = served if live else replayed
+            runs.append(run_routed(name, records, pool, members, QualityPolicy(price), bar.update))
+    report = report_on(records, pool, runs)
+    click.echo(table(report))
     out.mkdir(parents=True, exist_ok=True)
     plot(report, out / "demo.png")
     click.echo(f"plot: {out / 'demo.png'}")

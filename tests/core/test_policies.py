@@ -65,9 +65,7 @@ def test_a_higher_threshold_never_lowers_the_cost_while_the_reference_matches_it
     prediction = Prediction(
         tuple(map(Plan.of, candidates)), np.array([probabilities]), np.array([probabilities]), np.ones((1, models))
     )
-    low, high = (
-        costs[Threshold(t).choose(prediction, np.array([costs]), pool)[0]] for t in sorted((one, two))
-    )
+    low, high = (costs[Threshold(t).choose(prediction, np.array([costs]), pool)[0]] for t in sorted((one, two)))
     assert low <= high
 
 

@@ -120,8 +120,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["id", "query", "samples", "quality", "text", "small"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "query", "samples", "quality", "text", "small"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

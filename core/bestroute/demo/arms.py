@@ -28,12 +28,16 @@ class Arms:
     """Mean tokens of a sample of each model, shape ``(Q, K)``."""
 
 
-def arms_of(records: Sequence[Record], pool: Pool) -> Arms:
-    """Compute what every candidate of the pool gives on every record.
+def every_candidate(pool: Pool) -> tuple[Candidate, ...]:
+    """List every fixed (model, n), the reference's best-of-n too: what a user without a router could choose."""
+    return tuple(Candidate(model, n) for model in pool.models for n in range(1, pool.max_n + 1))
+
+
+def arms_of(records: Sequence[Record], pool: Pool, candidates: tuple[Candidate, ...]) -> Arms:
+    """Compute what candidates give on every record.
 
     The cost of a candidate is its mean over the subsets that may be drawn, the prompt billed as the pool says.
     """
-    candidates = pool.candidates()
     shape = (len(records), len(candidates))
     quality, match, cost = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     tokens = np.zeros((len(records), len(pool.models)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ POOL = FOLDER / "pool.yaml"
 PROMPTS = FOLDER / "prompts.jsonl"
 RECORDS = FOLDER / "records.jsonl.gz"
 ROUTER = FOLDER / "router"
+POLICIES = FOLDER / "policies.json"
 
 _HELD_OUT_SHARE = 0.4
 
@@ -42,3 +44,8 @@ def held_out() -> list[Record]:
 def training() -> list[Record]:
     """Return the records that the shipped router learnt from."""
     return [r for r in demo_records() if not is_held_out(r.group)]
+
+
+def operating_points() -> dict[float, float]:
+    """Return, for each saving wanted, the price of quality that came closest on folds of the training groups."""
+    return {float(saving): float(price) for saving, price in json.loads(POLICIES.read_text()).items()}

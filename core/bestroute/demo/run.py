@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
-from bestroute.demo.arms import Arms, arms_of
+from bestroute.demo.arms import Arms, arms_of, every_candidate
 from bestroute.demo.dataset import ROUTER
 from bestroute.demo.tasks import check, normalise
 from bestroute.ledger import Ledger
 from bestroute.plans import Candidate
+from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, Generator
 from bestroute.records import Record
@@ -28,8 +29,9 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Routed:
-    """What the routed answers were worth and cost, query by query."""
+    """What the answers of one policy were worth and cost, query by query."""
 
+    name: str
     quality: FloatArray
     cost_usd: FloatArray
     reference_share: float
@@ -51,25 +53,41 @@ class Line:
     drop_ci95: tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class RoutedLine:
+    """A routed run against what needs no router, at the same cost."""
+
+    line: Line
+    gain_over_hull: float
+    """Quality above the hull of fixed candidates."""
+    gain_ci95: tuple[float, float]
+    gain_over_mixing: float
+    """Quality above a coin between the reference and the cheapest fixed choice."""
+    mixing_ci95: tuple[float, float]
+    reference_share: float
+    mean_samples: float
+    ledger_cost_usd: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The demo's figures."""
 
     queries: int
     groups: int
-    lines: tuple[Line, ...]
-    hull: tuple[tuple[float, float], ...]
-    """(cost, quality) of the fixed choices that no mixture of others beats."""
-    routed: Line
-    gain_over_hull: float
-    """Quality above the hull of fixed candidates at the same cost."""
-    gain_ci95: tuple[float, float]
-    gain_over_mixing: float
-    """Quality above a coin between the reference and the cheapest fixed choice, at the same cost."""
-    mixing_ci95: tuple[float, float]
+    arms: tuple[Line, ...]
+    on_hull: frozenset[str]
+    """Names of the fixed choices that no mixture of others beats."""
+    routed: tuple[RoutedLine, ...]
 
 
-def demo_chat(pool: Pool, members: Mapping[str, Generator], ledger: Ledger | None = None) -> BestRouteChat:
+def demo_chat(
+    pool: Pool,
+    members: Mapping[str, Generator],
+    *,
+    policy: QualityPolicy | None = None,
+    ledger: Ledger | None = None,
+) -> BestRouteChat:
     """Return the demo's chat model: the shipped router, answers chosen by majority vote."""
     from langchain_bestroute import BestRouteChat
 
@@ -79,6 +97,7 @@ def demo_chat(pool: Pool, members: Mapping[str, Generator], ledger: Ledger | Non
         reference=pool.reference,
         router=str(ROUTER),
         reward_model=MajorityVote(normalise),
+        policy=policy,
         max_n=pool.max_n,
         bills_input={model: pool.bills(model) for model in pool.models},
         ledger=ledger,
@@ -86,14 +105,16 @@ def demo_chat(pool: Pool, members: Mapping[str, Generator], ledger: Ledger | Non
 
 
 def run_routed(
+    name: str,
     records: Sequence[Record],
     pool: Pool,
     members: Mapping[str, Generator],
+    policy: QualityPolicy,
     on_answer: Callable[[], Any] = lambda: None,
 ) -> Routed:
     """Ask every query through the chat model; the expected answers are looked at only afterwards."""
     ledger = Ledger()
-    chat = demo_chat(pool, members, ledger)
+    chat = demo_chat(pool, members, policy=policy, ledger=ledger)
     quality, costs, samples, reference = [], [], 0, 0
     for record in records:
         message = chat.invoke(record.query)
@@ -104,39 +125,49 @@ def run_routed(
         reference += told["model"] == pool.reference
         on_answer()
     size = len(records)
-    return Routed(np.array(quality), np.array(costs), reference / size, samples / size, ledger.cost_usd)
+    return Routed(name, np.array(quality), np.array(costs), reference / size, samples / size, ledger.cost_usd)
 
 
-def report_on(records: Sequence[Record], pool: Pool, routed: Routed, *, seed: int = 0) -> Report:
-    """Compare the routed answers with every fixed choice, their hull, and random mixing.
+def report_on(records: Sequence[Record], pool: Pool, runs: Sequence[Routed], *, seed: int = 0) -> Report:
+    """Compare routed runs with every fixed choice, their hull, and random mixing.
 
-    Fixed choices are exact expectations over the recorded samples; the routed answers are one real run. All
-    intervals are paired, from the same resampled groups.
+    Fixed choices are exact expectations over the recorded samples; a routed run is one real run. All intervals
+    are paired, from the same resampled groups.
     """
-    arms = arms_of(records, pool)
+    arms = arms_of(records, pool, every_candidate(pool))
     groups = [record.group for record in records]
     weights = resample_groups(groups, resamples=RESAMPLES, seed=seed)
     at = arms.candidates.index(Candidate(pool.reference))
     reference = (arms.quality[:, at], arms.cost_usd[:, at])
-    lines = [
-        _line(str(candidate), (arms.quality[:, a], arms.cost_usd[:, a]), reference, weights)
-        for a, candidate in enumerate(arms.candidates)
-    ]
-    mean_quality, mean_cost = arms.quality.mean(axis=0), arms.cost_usd.mean(axis=0)
-    hull = upper_hull(mean_cost, mean_quality)
-    gains = _gains(arms, routed, weights)
-    mixing = _mixing_gains(arms, routed, weights, at)
-    here = np.full((1, len(records)), 1 / len(records))
+    names = [str(candidate) for candidate in arms.candidates]
+    hull = upper_hull(arms.cost_usd.mean(axis=0), arms.quality.mean(axis=0))
     return Report(
         queries=len(records),
         groups=len(set(groups)),
-        lines=tuple(lines),
-        hull=tuple((float(mean_cost[i]), float(mean_quality[i])) for i in hull),
-        routed=_line("BestRoute", (routed.quality, routed.cost_usd), reference, weights),
-        gain_over_hull=float(_gains(arms, routed, here)[0]),
-        gain_ci95=interval(gains),
-        gain_over_mixing=float(_mixing_gains(arms, routed, here, at)[0]),
-        mixing_ci95=interval(mixing),
+        arms=tuple(
+            _line(name, (arms.quality[:, a], arms.cost_usd[:, a]), reference, weights) for a, name in enumerate(names)
+        ),
+        on_hull=frozenset(names[i] for i in hull),
+        routed=tuple(_routed_line(run, arms, at, weights) for run in runs),
+    )
+
+
+def _routed_line(run: Routed, arms: Arms, reference: int, weights: FloatArray) -> RoutedLine:
+    here = np.full((1, len(run.quality)), 1 / len(run.quality))
+    return RoutedLine(
+        line=_line(
+            run.name,
+            (run.quality, run.cost_usd),
+            (arms.quality[:, reference], arms.cost_usd[:, reference]),
+            weights,
+        ),
+        gain_over_hull=float(_gains(arms, run, here)[0]),
+        gain_ci95=interval(_gains(arms, run, weights)),
+        gain_over_mixing=float(_mixing_gains(arms, run, here, reference)[0]),
+        mixing_ci95=interval(_mixing_gains(arms, run, weights, reference)),
+        reference_share=run.reference_share,
+        mean_samples=run.mean_samples,
+        ledger_cost_usd=run.ledger_cost_usd,
     )
 
 
@@ -184,37 +215,48 @@ def _mixing_gains(arms: Arms, routed: Routed, weights: FloatArray, reference: in
     return np.asarray(own_quality - (share * quality[:, reference] + (1 - share) * quality[:, cheapest]))
 
 
-def table(report: Report, routed: Routed) -> str:
+def table(report: Report) -> str:
     """Return the figures as text."""
-    head = f"{'':28} {'quality':>7} {'95 %':>14} {'USD/1k':>8} {'saved':>7} {'95 %':>15} {'drop':>7} {'95 %':>16}"
     lines = [
-        f"{report.queries} held-out queries of {report.groups} groups; intervals resample groups {RESAMPLES:,} times",
-        head,
+        f"{report.queries} held-out queries of {report.groups} groups. Intervals (95 %) resample groups "
+        f"{RESAMPLES:,} times; saved and drop are relative to asking the reference once.",
+        "",
+        f"  {'fixed choices':28} {'quality':>7} {'':>14} {'USD/1k':>8} {'saved':>7} {'':>17} {'drop':>7}",
     ]
-    on_hull = {cost for cost, _ in report.hull}
-    for line in (*report.lines, report.routed):
-        mark = "*" if line.cost_usd in on_hull else ">" if line is report.routed else " "
-        (q0, q1), (s0, s1), (d0, d1) = line.quality_ci95, line.saving_ci95, line.drop_ci95
-        lines.append(
-            f"{mark} {line.name:26} {line.quality:7.3f} [{q0:5.3f}, {q1:5.3f}] {line.cost_usd * 1000:8.4f} "
-            f"{line.saving:7.1%} [{s0:6.1%}, {s1:6.1%}] {line.drop:7.1%} [{d0:6.1%}, {d1:6.1%}]"
-        )
-    low, high = report.gain_ci95
-    mix_low, mix_high = report.mixing_ci95
+    for arm in report.arms:
+        lines.append(("* " if arm.name in report.on_hull else "  ") + _row(arm))
     lines += [
-        "* on the hull of fixed choices; saved and drop are relative to always asking the reference once",
-        f"quality above the hull of fixed choices at the same cost: {report.gain_over_hull:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}]",
-        f"quality above random mixing of the reference and the cheapest choice: {report.gain_over_mixing:+.3f} "
-        f"[{mix_low:+.3f}, {mix_high:+.3f}]",
-        f"{routed.reference_share:.0%} of answers from the reference, {routed.mean_samples:.2f} samples a query; "
-        f"the ledger's bill: {routed.ledger_cost_usd:.6f} USD",
+        "* on the hull: no mixture of other fixed choices is as good at its cost",
+        "",
+        "  routed by BestRouteChat",
+    ]
+    lines += ["> " + _row(routed.line) for routed in report.routed]
+    lines += ["", f"  {'at the same cost, quality above':31} the hull of fixed choices    random mixing"]
+    for routed in report.routed:
+        (low, high), (mix_low, mix_high) = routed.gain_ci95, routed.mixing_ci95
+        lines.append(
+            f"> {routed.line.name:31} {routed.gain_over_hull:+.3f} [{low:+.3f}, {high:+.3f}]    "
+            f"{routed.gain_over_mixing:+.3f} [{mix_low:+.3f}, {mix_high:+.3f}]   "
+            f"{routed.reference_share:4.0%} by the reference, {routed.mean_samples:.2f} samples a query, "
+            f"bill {routed.ledger_cost_usd:.6f} USD"
+        )
+    lines += [
+        "Random mixing is a coin between the reference and the cheapest fixed choice. A gain counts only where",
+        "its interval is clear of 0.",
     ]
     return "\n".join(lines)
 
 
+def _row(line: Line) -> str:
+    (q0, q1), (s0, s1), (d0, d1) = line.quality_ci95, line.saving_ci95, line.drop_ci95
+    return (
+        f"{line.name:28} {line.quality:7.3f} [{q0:5.3f}, {q1:5.3f}] {line.cost_usd * 1000:8.4f} "
+        f"{line.saving:7.1%} [{s0:7.1%}, {s1:6.1%}] {line.drop:7.1%} [{d0:6.1%}, {d1:6.1%}]"
+    )
+
+
 def plot(report: Report, path: Path) -> None:
-    """Draw quality against cost: fixed choices, their hull, the routed answers with their interval."""
+    """Draw quality against cost: fixed choices, their hull, the routed runs with their intervals."""
     try:
         import matplotlib
     except ImportError as error:
@@ -223,30 +265,30 @@ def plot(report: Report, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    by_model: dict[str, list[Line]] = {}
-    for line in report.lines:
-        by_model.setdefault(line.name.rsplit(" x ", 1)[0], []).append(line)
-    for model, lines in by_model.items():
-        axes.plot([x.cost_usd * 1000 for x in lines], [x.quality for x in lines], "o:", label=model, alpha=0.8)
-        for x in lines:
-            axes.annotate(
-                x.name.rsplit(" x ", 1)[1],
-                (x.cost_usd * 1000, x.quality),
-                (4, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    axes.plot(
-        [c * 1000 for c, _ in report.hull], [q for _, q in report.hull], "k-", lw=1, label="hull of fixed choices"
-    )
-    routed = report.routed
-    spread = [[routed.quality - routed.quality_ci95[0]], [routed.quality_ci95[1] - routed.quality]]
+    by_model: dict[str, list[tuple[str, Line]]] = {}
+    for arm in report.arms:
+        model, _, n = arm.name.rpartition(" x ")
+        by_model.setdefault(model, []).append((n, arm))
+    for model, arms in by_model.items():
+        points = [(arm.cost_usd * 1000, arm.quality) for _, arm in arms]
+        axes.plot(*zip(*points, strict=True), "o:", label=model, alpha=0.8)
+        for (n, _), point in zip(arms, points, strict=True):
+            axes.annotate(n, point, (4, 4), textcoords="offset points", fontsize=8)
+    hull = sorted((arm.cost_usd * 1000, arm.quality) for arm in report.arms if arm.name in report.on_hull)
+    axes.plot(*zip(*hull, strict=True), "k-", lw=1, label="hull of fixed choices")
+    lines = [routed.line for routed in report.routed]
     axes.errorbar(
-        routed.cost_usd * 1000, routed.quality, spread, fmt="r*", ms=14, capsize=4, label="BestRoute (95 % interval)"
+        [line.cost_usd * 1000 for line in lines],
+        [line.quality for line in lines],
+        np.abs(np.array([[line.quality - line.quality_ci95[side] for line in lines] for side in (0, 1)])),
+        fmt="r*",
+        ms=13,
+        capsize=4,
+        label="BestRoute, 95 % interval",
     )
     axes.set_xlabel("mean cost, USD per 1,000 queries")
     axes.set_ylabel("share of right answers")
-    axes.set_title(f"Demo set: {report.queries} held-out queries, n samples by majority vote", fontsize=11)
+    axes.set_title(f"Demo set: {report.queries} held-out queries; n samples, chosen by majority vote", fontsize=11)
     axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
