@@ -13,12 +13,12 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
-from bestroute import BestRoute, ConfigError, Delta, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute import BestRoute, BestRouteError, ConfigError, Delta, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.pool import dearest
 from bestroute.protocols import Generator
-from langchain_bestroute.members import ChatModelGenerator
+from langchain_bestroute.members import ChatModelGenerator, PlainMember
 from langchain_bestroute.messages import METADATA_KEY, to_query, turn_owner, winner
 
 
@@ -86,6 +86,17 @@ class BestRouteChat(BaseChatModel):
     _engine: BestRoute = PrivateAttr()
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Build the chat model; our own errors come as they are, not inside pydantic's."""
+        try:
+            super().__init__(**kwargs)
+        except ValidationError as error:
+            causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_input=False)]
+            own = next((cause for cause in causes if isinstance(cause, BestRouteError)), None)
+            if own is None:
+                raise
+            raise own from None
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
@@ -249,7 +260,7 @@ class BestRouteChat(BaseChatModel):
         if isinstance(member, BaseChatModel):
             return ChatModelGenerator(member, native_n=pool.bills(name) == "once")
         if callable(getattr(member, "generate", None)) and hasattr(member, "native_n"):
-            return member  # type: ignore[no-any-return]
+            return PlainMember(name, member)
         raise ConfigError(
             f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
             f"got {type(member).__name__}"

@@ -6,15 +6,17 @@ chat-model run, count usage twice, show rejected tokens to whoever listens, and 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from bestroute.protocols import Cancel, Delta, Sample
+from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.usage import divide_usage
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
@@ -130,6 +132,37 @@ class ChatModelGenerator:
             Sample(reward_text(m), m, usage, m.response_metadata.get("finish_reason"), latency_s=latency_s)
             for m, usage in zip(messages, usages, strict=True)
         ]
+
+
+class PlainMember:
+    """A ``bestroute.Generator`` in the pool of a chat model: it is handed messages as plain OpenAI-style dicts."""
+
+    def __init__(self, name: str, generator: Generator) -> None:
+        """Keep the generator."""
+        self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
+        self.generator = generator
+        self.native_n = generator.native_n
+
+    def lacks(self, query: Query) -> str | None:
+        """Say what it cannot do: it answers in text alone."""
+        return "it is a plain generator, which calls no tools" if query.tools else None
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples."""
+        return self.generator.generate(_plain(query), n, params=params, cancel=cancel)
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples; in a thread where the generator cannot wait."""
+        native = getattr(self.generator, "agenerate", None)
+        if native is None:
+            return await asyncio.to_thread(self.generate, query, n, params=params, cancel=cancel)
+        samples: Sequence[Sample] = await native(_plain(query), n, params=params, cancel=cancel)
+        return samples
+
+
+def _plain(query: Query) -> Query:
+    messages = convert_to_openai_messages(list(query.messages or ()))
+    return replace(query, messages=messages if isinstance(messages, list) else [messages])
 
 
 def can_sample_natively(member: BaseChatModel) -> bool:

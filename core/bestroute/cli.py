@@ -130,7 +130,8 @@ def live_generators(
         missing = [model for model in pool.models if model not in told]
         if missing and not os.environ.get("OPENAI_API_KEY"):
             raise ConfigError(
-                f"nothing says where {named(missing)} can be reached; give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
+                f"nothing says where {named(missing)} can be reached; "
+                "give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
             )
         yield generators_from(pool, base_urls=urls)
 

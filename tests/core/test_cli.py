@@ -1,0 +1,119 @@
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from bestroute.cli import main
+from bestroute.demo.dataset import ROUTER
+from bestroute.jsonl import write_jsonl
+from bestroute.records import read_records
+
+POOL_FILE = """
+reference: large-max
+models:
+  small-mini: {{input_price: 1, output_price: 2, base_url: "{url}", temperature: 0.5}}
+  large-max: {{input_price: 10, output_price: 20, base_url: "{url}"}}
+"""
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", [[], ["collect"], ["route"], ["demo"]])
+def test_help_teaches(command):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 200
+
+
+def test_collect_writes_records_and_every_flag_arrives(tmp_path, server):
+    (tmp_path / "pool.yaml").write_text(POOL_FILE.format(url=server.base_url))
+    write_jsonl(tmp_path / "p.jsonl", [{"id": f"q{i}", "query": f"What is {i} + 1?"} for i in range(3)])
+    (tmp_path / "check_it.py").write_text("def check(record, text):\n    return float('q=0.95' in text)\n")
+    command = [sys.executable, "-m", "bestroute", "collect", "p.jsonl", "--pool", "pool.yaml", "--n", "2"]
+    command += ["--out", "r.jsonl", "--checker", "check_it:check", "--temperature", "0.9"]
+    command += ["--concurrency", "2", "--limit", "2"]
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "r.jsonl: 0 samples kept, 8 drawn, 0 to be drawn\n"
+    assert "sample" in result.stderr
+    records = read_records(tmp_path / "r.jsonl")
+    assert len(records) == 2
+    assert {body["temperature"] for body in server.sent()} == {0.9}
+    assert sorted(records[0].samples["small-mini"].quality) == [0.0, 1.0]
+
+
+def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
+    text = POOL_FILE.format(url=server.base_url).replace("small-mini", "fail-404-x")
+    (tmp_path / "pool.yaml").write_text(text)
+    write_jsonl(tmp_path / "p.jsonl", [{"id": "q", "query": "What?"}])
+    result = run(
+        "collect", tmp_path / "p.jsonl", "--pool", tmp_path / "pool.yaml", "--n", 1, "--out", tmp_path / "r.jsonl"
+    )
+    assert result.exit_code == 1
+    assert "1 to be drawn" in result.stdout
+    assert "failed: 'fail-404-x': NotFoundError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["route", "nowhere", "hello"], "is nowhere a router's folder?"),
+        (["route", ROUTER, ""], "the text is empty"),
+        (["route", ROUTER, "hello", "--threshold", "1.7"], "threshold must be in [0, 1], a match probability, got 1.7"),
+        (["demo", "--gguf", "x=y"], "--gguf and --base-url serve live models; add --live, or --ask TEXT"),
+        (["demo", "--ask", "hi", "--gguf", "nonsense"], "--gguf is written MODEL=PATH, got 'nonsense'"),
+        (["demo", "--ask", "hi", "--gguf", "gpt=x"], "unknown model 'gpt'"),
+        (["demo", "--ask", "hi", "--gguf", "smollm2-135m=/no/such.gguf"], "/no/such.gguf: no such GGUF file"),
+        (["collect", "none.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o.jsonl"], "none.jsonl: cannot read"),
+    ],
+)
+def test_bad_input_is_one_sentence_on_stderr_and_exit_status_2(arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout.count("\n") in (0, 12, 13)  # nothing, or the decision that --ask begins with
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_route_explains_the_decision_and_calls_nobody():
+    result = run("route", ROUTER, "What is 12 * 7?")
+    assert result.exit_code == 0
+    assert "qwen2.5-coder-0.5b x 5" in result.stdout
+    assert "taken: the best value" in result.stdout
+
+
+def test_asking_without_live_models_explains_the_decision_alone():
+    result = run("demo", "--ask", "What is the capital of France?")
+    assert result.exit_code == 0
+    assert "no live models given" in result.stdout
+    assert "Paris" not in result.stdout
+
+
+def test_asking_live_models_answers_through_the_chat_model(server):
+    pytest.importorskip("langchain_core")
+    result = run("demo", "--ask", "What is the capital of France?", "--base-url", server.base_url)
+    assert result.exit_code == 0
+    assert "answers (best of" in result.stdout
+    assert "answer q=" in result.stdout
+    assert server.requests
+
+
+def test_the_demo_runs_live_on_any_endpoint(server, tmp_path):
+    pytest.importorskip("langchain_core")
+    pytest.importorskip("matplotlib")
+    server.answers = lambda model, messages: "4"
+    result = run("demo", "--live", "--base-url", server.base_url, "--limit", 6, "--out", tmp_path)
+    assert result.exit_code == 0
+    assert "6 held-out queries" in result.stdout
+    assert {body["model"] for body in server.sent()} <= {"smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"}

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+
+from bestroute import Cancel, GenerationError, MajorityVote, Query
+from bestroute.curves import resample_groups
+from bestroute.demo.arms import arms_of, every_candidate
+from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, held_out, training
+from bestroute.demo.tasks import check, normalise
+from bestroute.replay import ReplayGenerator
+from bestroute.router import MultiHeadRouter
+
+
+def draw(generator, text, n=1):
+    return generator.generate(Query(text), n, params={}, cancel=Cancel())
+
+
+def test_the_records_hold_real_answers_of_three_models_to_240_queries_of_120_groups():
+    records = demo_records()
+    assert len(records) >= 240
+    assert len({r.group for r in records}) == 120
+    for record in records:
+        for samples in record.samples.values():
+            assert samples.size >= 6
+            assert samples.text is not None
+            assert [check(record.extra, t) for t in samples.text] == list(samples.quality)
+
+
+def test_held_out_groups_are_not_in_training_and_the_router_has_not_seen_them():
+    tested, trained = {r.group for r in held_out()}, {r.group for r in training()}
+    assert not tested & trained
+    assert len(tested | trained) == 120
+    router = MultiHeadRouter.from_pretrained(ROUTER)
+    assert not any(router.has_seen(name) for r in held_out() for name in (r.id, r.group))
+    assert all(router.has_seen(r.group) for r in training())
+
+
+def test_the_shipped_router_is_what_the_command_makes():
+    from bestroute.demo.build import build
+    from bestroute.demo.dataset import operating_points
+
+    router, prices = build(training(), demo_pool())
+    shipped = MultiHeadRouter.from_pretrained(ROUTER)
+    queries = [Query(r.query) for r in held_out()]
+    ours, theirs = router.predict(queries), shipped.predict(queries)
+    assert ours.expected_quality == pytest.approx(theirs.expected_quality, abs=1e-4)
+    assert prices == pytest.approx(operating_points())
+
+
+def test_replay_draws_without_replacement_in_a_seeded_order():
+    record = held_out()[0]
+    model = demo_pool().reference
+    drawn = [draw(ReplayGenerator([record], model, seed=s), record.query, 6) for s in (0, 0, 1)]
+    texts = [[sample.text for sample in samples] for samples in drawn]
+    assert texts[0] == texts[1]
+    assert sorted(texts[0]) == sorted(texts[2]) == sorted(record.samples[model].text)
+    assert [s.usage.input > 0 for s in drawn[0]] == [True] + [False] * 5
+
+
+def test_an_unknown_query_and_an_empty_urn_fail_loudly():
+    record = held_out()[0]
+    generator = ReplayGenerator([record], demo_pool().reference)
+    with pytest.raises(GenerationError, match="has no recorded answer for 'Who are you"):
+        draw(generator, "Who are you?")
+    draw(generator, record.query, 5)
+    with pytest.raises(GenerationError, match="has 1 recorded samples left"):
+        draw(generator, record.query, 2)
+
+
+def test_no_reward_sees_the_expected_answer():
+    seen = []
+
+    class Spy(MajorityVote):
+        def score(self, query, texts):
+            seen.append(query)
+            return super().score(query, texts)
+
+    pytest.importorskip("langchain_core")
+    from langchain_bestroute import BestRouteChat
+
+    pool, records = demo_pool(), held_out()[:5]
+    chat = BestRouteChat(
+        models={m: ReplayGenerator(records, m) for m in pool.models},
+        prices=dict(pool.prices),
+        router=lambda query: ("qwen2.5-coder-0.5b", 3),
+        reward_model=Spy(normalise),
+        bills_input="once",
+    )
+    for record in records:
+        chat.invoke(record.query)
+    assert [query.text for query in seen] == [record.query for record in records]
+    for query, record in zip(seen, records, strict=True):
+        assert len(query.messages) == 1
+        assert query.messages[0].text == record.query
+        assert query.params == {}
+
+
+def test_arms_agree_with_running_them(monkeypatch):
+    """The exact quality and cost of a fixed choice are the means of what the engine really does."""
+    from bestroute import BestRoute
+
+    pool, records = demo_pool(), list(held_out())[:12]
+    arms = arms_of(records, pool, every_candidate(pool))
+    at = [str(c) for c in arms.candidates].index("qwen2.5-coder-0.5b x 3")
+    quality, cost = [], []
+    for seed in range(120):
+        members = {m: ReplayGenerator(records, m, seed=seed) for m in pool.models}
+        vote = MajorityVote(normalise)
+        engine = BestRoute(pool, members, router=lambda q: ("qwen2.5-coder-0.5b", 3), reward_model=vote)
+        results = [engine.run(r.query) for r in records]
+        quality.append(np.mean([check(r.extra, x.text) for r, x in zip(records, results, strict=True)]))
+        cost.append(np.mean([x.cost_usd for x in results]))
+    error = 4 * np.std(quality) / np.sqrt(len(quality)) + 1e-9
+    assert np.mean(quality) == pytest.approx(arms.quality[:, at].mean(), abs=error)
+    error = 4 * np.std(cost) / np.sqrt(len(cost)) + 1e-15
+    assert np.mean(cost) == pytest.approx(arms.cost_usd[:, at].mean(), abs=error)
+
+
+def test_intervals_resample_whole_groups():
+    records = held_out()
+    weights = resample_groups([r.group for r in records], resamples=50)
+    for group in {r.group for r in records}:
+        columns = [i for i, r in enumerate(records) if r.group == group]
+        assert (weights[:, columns] == weights[:, columns[:1]]).all()
+
+
+def test_the_demo_prints_its_table_and_writes_its_plot(tmp_path):
+    pytest.importorskip("langchain_core")
+    pytest.importorskip("matplotlib")
+    from click.testing import CliRunner
+
+    from bestroute.cli import main
+
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    for name in ("smollm2-135m x 1", "qwen2.5-coder-1.5b x 5", "tuned to save 30%", "random mixing"):
+        assert name in result.stdout
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figures_of_the_readme_are_the_demos(tmp_path):
+    """README and docs quote the demo's own lines."""
+    pytest.importorskip("langchain_core")
+    pytest.importorskip("matplotlib")
+    from pathlib import Path
+
+    from click.testing import CliRunner
+
+    from bestroute.cli import main
+
+    printed = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)]).stdout
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    quoted = [line for line in readme.splitlines() if line.startswith(("> tuned", "* qwen", "* smollm"))]
+    assert len(quoted) >= 5
+    assert [line for line in quoted if line not in printed] == []

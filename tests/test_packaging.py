@@ -1,0 +1,108 @@
+"""What is installed, what is imported, and what the front windows show."""
+
+import importlib
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import bestroute
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ["bestroute", "langchain_bestroute", "llamaindex_bestroute"]
+
+
+def test_no_gpu_packages_came_along():
+    names = [d.metadata["Name"].lower() for d in importlib.metadata.distributions()]
+    assert [n for n in names if n.startswith("nvidia-")] == []
+
+
+def test_the_pinned_torch_is_the_cpu_build():
+    torch = pytest.importorskip("torch")
+    assert torch.__version__.startswith("2.13.0")
+    assert not torch.cuda.is_available()
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+HEAVY = {"torch", "transformers", "openai", "matplotlib", "xllamacpp", "click"}
+
+
+@pytest.mark.parametrize(
+    ("package", "unwanted"),
+    [
+        ("bestroute", HEAVY | {"langchain_core", "llama_index", "pydantic", "yaml"}),
+        ("langchain_bestroute", HEAVY | {"llama_index"}),
+        ("llamaindex_bestroute", HEAVY | {"langchain_core"}),
+    ],
+)
+def test_importing_brings_nothing_heavy_and_no_foreign_framework(package, unwanted):
+    assert unwanted & set(run(f"import sys, {package}; print(*sys.modules)").split()) == set()
+
+
+def test_importing_the_core_starts_nothing():
+    out = run(
+        "import threading, logging; before = threading.active_count(); import bestroute; "
+        "print(threading.active_count() - before, logging.getLogger().handlers)"
+    )
+    assert out.strip() == "0 []"
+
+
+def test_the_public_names_are_pinned():
+    assert sorted(bestroute.__all__) == bestroute.__all__ == sorted(set(bestroute.__all__))
+    public = {n for n in vars(bestroute) if not n.startswith("_") and not hasattr(vars(bestroute)[n], "__path__")}
+    modules = {n for n in public if isinstance(vars(bestroute)[n], type(sys))}
+    assert public - modules == set(bestroute.__all__) - {"__version__"}
+    api = "Price Pool Candidate Step Plan Query Prediction ThresholdPolicy QualityPolicy Verifier MajorityVote Sample "
+    api += "BestRoute Decision Result Ledger BestRouteError ConfigError RecordError PriceError GenerationError "
+    api += "BudgetError NotTunedError ArtifactError Router Policy RewardModel Generator"
+    assert set(api.split()) <= set(bestroute.__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_types_are_shipped(package):
+    module = importlib.import_module(package)
+    assert (Path(module.__file__).parent / "py.typed").exists()
+
+
+def test_data_is_shipped():
+    from bestroute.demo import dataset
+
+    for path in (dataset.POOL, dataset.PROMPTS, dataset.RECORDS, dataset.POLICIES, dataset.ROUTER / "router.json"):
+        assert path.is_file(), path
+
+
+@pytest.mark.skipif(not os.environ.get("BESTROUTE_TEST_WHEEL"), reason="only when the wheel is under test")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_wheel_is_what_is_tested(package):
+    assert "site-packages" in importlib.import_module(package).__file__
+    assert importlib.metadata.version("bestroute") == bestroute.__version__
+
+
+def test_arrows_point_inward():
+    for path in (Path(bestroute.__file__).parent).rglob("*.py"):
+        found = re.findall(r"^(?:from|import) (langchain|llama_index|llamaindex|torch)\w*", path.read_text(), re.M)
+        assert found == [], path
+
+
+def test_nothing_in_the_project_names_this_machine():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    telltale = re.compile("/" + r"(?:work|root|home)/|pypi\." + "org")
+    for name in tracked:
+        if name.endswith((".py", ".md", ".toml", ".txt", ".yaml", "Makefile", "run")):
+            found = telltale.findall((ROOT / name).read_text(encoding="utf-8"))
+            assert found == [], name
+
+
+def test_the_version_is_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "version" in project["dynamic"]
