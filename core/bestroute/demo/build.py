@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bestroute.cost import plan_costs
 from bestroute.demo.arms import Arms, arms_of
-from bestroute.demo.dataset import POLICIES, ROUTER, demo_pool, training
+from bestroute.demo.dataset import POLICIES, RECORDS, ROUTER, demo_pool, demo_records, training
+from bestroute.demo.tasks import check
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
 from bestroute.query import Query
-from bestroute.records import Record
+from bestroute.records import Record, read_records, write_records
 from bestroute.router.features import featurise
 from bestroute.router.multi_head import MultiHeadRouter, fit_heads, seen_hash
 
@@ -29,6 +31,25 @@ PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 SAVINGS = (0.1, 0.3, 0.5)
 """Operating points: for each, the price at which the policy comes closest to that saving on the folds. Nothing is
 promised by that; the demo shows what comes of it on groups that were not seen."""
+
+
+def relabel() -> int:
+    """Check every recorded answer anew and write the records back; for when a checker was mended.
+
+    Returns:
+        How many samples have another quality now.
+    """
+    changed = 0
+    records = []
+    for record in read_records(RECORDS):
+        samples = {}
+        for model, old in record.samples.items():
+            quality = tuple(check(record.extra, text) for text in old.text or ())
+            changed += sum(new != before for new, before in zip(quality, old.quality, strict=True))
+            samples[model] = replace(old, quality=quality)
+        records.append(replace(record, samples=samples))
+    write_records(RECORDS, records)
+    return changed
 
 
 def build(records: Sequence[Record], pool: Pool) -> tuple[MultiHeadRouter, dict[float, float]]:
@@ -113,10 +134,13 @@ def _prices(heads: FloatArray, arms: Arms, records: Sequence[Record], pool: Pool
 
 
 def main() -> None:
-    """Train on the training groups and write the router and its operating points into the package."""
+    """Check the recorded answers, train on the training groups, write the router and its operating points."""
+    changed = relabel()
+    demo_records.cache_clear()
     router, prices = build(training(), demo_pool())
     router.save_pretrained(ROUTER)
     POLICIES.write_text(json.dumps({str(saving): price for saving, price in prices.items()}, indent=1) + "\n")
+    print(f"{changed} samples relabelled")  # noqa: T201
     print(f"shrinkage {router.shrinkage:.3f}, prices {prices}, fingerprint {router.fingerprint}")  # noqa: T201
 
 

@@ -13,6 +13,8 @@ _LEAD_IN = re.compile(
     r"[\s]*(?:is|are|equals?|will be|would be|:|=)\s*:?\s*",
     re.IGNORECASE,
 )
+_RESULT = re.compile(r"=|\b(?:answer|result)\b\s*(?:is|:)|(?<=\d)\s+(?:is|equals)\s+(?=\S+$)", re.IGNORECASE)
+_WHOLE_NUMBER = re.compile(r"[-\u2212+]?\$?(?:\d{1,3}(?:,\d{3})+|\d*)\.?\d+")
 _EDGES = " \t\r\n`*_\"'\u201c\u201d\u2018\u2019.,;:!?()[]{}$#>"
 _FENCE = re.compile(r"^\s*```\w*\s*$")
 
@@ -54,16 +56,23 @@ def check(record: Mapping[str, Any], text: str) -> float:
 
 
 def _peel(answer: str) -> str:
-    answer = answer.strip(_EDGES).casefold()
-    answer = re.sub(r"[*`]+", "", answer)
+    answer = re.sub(r"[*`]+", "", _trim(answer).casefold())
     answer = _LEAD_IN.sub("", answer, count=1)
     if "=" in answer and answer.rpartition("=")[2].strip(_EDGES):
         answer = answer.rpartition("=")[2]
-    if match := re.match(r"(yes|no)\b(?!\w)", answer):
+    if match := re.match(r"(yes|no)\b", answer):
         answer = match.group(1)
-    if match := re.fullmatch(r"[-\u2212+]?\$?[\d,]*\.?\d+", answer.strip(_EDGES.replace("-", ""))):
-        answer = _canonical(match.group(0))
-    return " ".join(answer.strip(_EDGES).split())
+    answer = _trim(answer)
+    if _WHOLE_NUMBER.fullmatch(answer):
+        answer = _canonical(answer)
+    return " ".join(answer.split())
+
+
+def _trim(text: str) -> str:
+    """Strip what stands around an answer; the point of ".5" is part of it."""
+    point = re.search(r"(?<![\w.])\.\d", text)
+    trimmed = text.strip(_EDGES)
+    return "." + trimmed if point and text.index(trimmed) == point.start() + 1 else trimmed
 
 
 def _canonical(number: str) -> str:
@@ -76,14 +85,31 @@ def _canonical(number: str) -> str:
 
 
 def _is_number(truth: str, text: str) -> bool:
-    """Accept the number alone, at the end of a calculation, or as the only number of a sentence's claim."""
+    """Accept the number that is claimed, and only if it is the one claimed.
+
+    Claimed is what follows the last "=" of a calculation, or "the answer is"; else the number that begins the answer; else the number
+    that ends it, a unit of up to two words aside. An answer that weighs two is none.
+    """
     line = first_line(text)
-    claim = line.rpartition("=")[2] if "=" in line else _LEAD_IN.sub("", line.strip(_EDGES))
-    if re.search(r"\b(or|either|maybe|between)\b", claim):
+    if re.search(r"\b(?:or|either|maybe|between)\b", line):
         return False
-    claim = re.split(r"\b(?:is|are|be|equals)\b", claim)[-1]
-    numbers = {_canonical(m.group(0).rstrip(",")) for m in _NUMBER.finditer(claim)}
-    return numbers == {_canonical(truth)}
+    claim = _LEAD_IN.sub("", _RESULT.split(line)[-1].strip(_EDGES))
+    begins = _NUMBER.match(claim)
+    if begins is not None:
+        rest = claim[begins.end() :]
+        told, others = begins.group(0), _NUMBER.findall(rest)
+        is_sentence = re.match(r"\s+(?:is|are|was|equals?)\b", rest) is not None
+        return (is_sentence or not others) and _canonical(told.rstrip(",")) == _canonical(truth)
+    claim = re.split(r"[,;]\s+(?:which|because|since|so|as)\b|\.\s", claim)[0]
+    ending = rf"({_NUMBER.pattern})(?:\s+[a-z]+){{0,2}}$"
+    ends = re.search(ending, claim.strip(_EDGES.replace("$", "")), re.IGNORECASE)
+    claimed = re.split(r"\b(?:is|are|be|equals|has|have|costs?|prints?)\b", claim)
+    return (
+        ends is not None
+        and len(claimed) > 1
+        and len(_NUMBER.findall(claimed[-1])) == 1
+        and _canonical(ends.group(1).rstrip(",")) == _canonical(truth)
+    )
 
 
 def _is_word(truth: str, text: str) -> bool:
@@ -105,8 +131,9 @@ def _is_text(truth: str, text: str) -> bool:
 
 
 def _is_yes_or_no(truth: str, text: str) -> bool:
-    said = set(re.findall(r"\b(?:yes|no)\b", first_line(text).casefold()))
-    return said == {truth}
+    """Accept the first word after a lead-in, if no other word of the line takes it back."""
+    words = re.findall(r"\w+", _LEAD_IN.sub("", first_line(text).strip(_EDGES)).casefold())
+    return words[:1] == [truth] and not {"yes", "no"} - {truth} & set(words)
 
 
 def _is_list(truth: str, text: str) -> bool:
