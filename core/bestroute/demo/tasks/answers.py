@@ -14,7 +14,7 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _RESULT = re.compile(r"=|\b(?:answer|result)\b\s*(?:is|:)|(?<=\d)\s+(?:is|equals)\s+(?=\S+$)", re.IGNORECASE)
-_WHOLE_NUMBER = re.compile(r"[-\u2212+]?\$?(?:\d{1,3}(?:,\d{3})+|\d*)\.?\d+")
+_WHOLE_NUMBER = re.compile(r"[-\u2212+]?\$?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)")
 _EDGES = " \t\r\n`*_\"'\u201c\u201d\u2018\u2019.,;:!?()[]{}$#>"
 _FENCE = re.compile(r"^\s*```\w*\s*$")
 
@@ -87,8 +87,8 @@ def _canonical(number: str) -> str:
 def _is_number(truth: str, text: str) -> bool:
     """Accept the number that is claimed, and only if it is the one claimed.
 
-    Claimed is what follows the last "=" of a calculation, or "the answer is"; else the number that begins the answer; else the number
-    that ends it, a unit of up to two words aside. An answer that weighs two is none.
+    Claimed is what follows the last "=" of a calculation, or "the answer is"; else the number that begins the
+    answer; else the number that ends it, a unit of up to two words aside. An answer that weighs two is none.
     """
     line = first_line(text)
     if re.search(r"\b(?:or|either|maybe|between)\b", line):
