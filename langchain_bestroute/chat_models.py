@@ -13,11 +13,13 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from bestroute import BestRoute, BestRouteError, ConfigError, Delta, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.pool import dearest
 from bestroute.protocols import Generator
+from langchain_bestroute import structured
 from langchain_bestroute.members import ChatModelGenerator, PlainMember
 from langchain_bestroute.messages import METADATA_KEY, to_query, turn_owner, winner
 
@@ -169,6 +171,35 @@ class BestRouteChat(BaseChatModel):
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: structured.Method = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answer with an object of a schema; each member is asked in its own way.
+
+        Args:
+            schema: A pydantic class, ``TypedDict`` or JSON schema; may be left out for ``"json_mode"``.
+            method: ``"json_schema"``, ``"function_calling"`` or ``"json_mode"``.
+            include_raw: Return ``{"raw", "parsed", "parsing_error"}`` instead of raising where parsing fails.
+            strict: Whether the provider is to enforce the schema.
+            kwargs: Handed on to the call.
+
+        Raises:
+            ConfigError: If the method is unknown, or has no schema where it needs one.
+        """
+        if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method == "json_schema":
+            method = "function_calling"  # pydantic 1 knows no strict JSON schema
+        asked = structured.wanted(schema, method, strict)
+        told = {"kwargs": {"method": method, "strict": strict}, "schema": asked["schema"] or {"type": "object"}}
+        chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)
+        parser = structured.parser_of(schema, method)
+        return structured.with_raw(chat, parser) if include_raw else chat | parser
 
     def _generate(
         self,

@@ -20,6 +20,7 @@ from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.usage import divide_usage
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
+from langchain_bestroute.structured import WANTED, member_kwargs
 
 _TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict")
 
@@ -96,6 +97,8 @@ class ChatModelGenerator:
         if tools := params.get("tools"):
             asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
             kwargs.update(self.member.bind_tools(tools, **asked).kwargs)  # type: ignore[attr-defined]
+        if (asked := kwargs.pop(WANTED, None)) is not None:
+            kwargs.update(member_kwargs(self.member, asked))
         if n > 1:
             kwargs["n"] = n
         fields = type(self.member).model_fields
@@ -145,7 +148,8 @@ class PlainMember:
 
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do: it answers in text alone."""
-        return "it is a plain generator, which calls no tools" if query.tools else None
+        needs = query.tools or query.params.get(WANTED)
+        return "it is a plain generator, which answers in text alone" if needs else None
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples."""

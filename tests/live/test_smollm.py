@@ -83,3 +83,20 @@ def test_a_live_stream_is_billed_as_the_server_tells(model):
     assert "".join(d.text for d in deltas) == result.text
     assert not result.usage.estimated
     assert 1 <= result.usage.output <= 8
+
+
+def test_the_demo_runs_on_gguf_files(model, tmp_path):
+    """All three names are served by the smallest model: this shows that it runs, not how well."""
+    pytest.importorskip("langchain_core")
+    pytest.importorskip("matplotlib")
+    from click.testing import CliRunner
+
+    from bestroute.cli import main
+
+    served = [f"--gguf={name}={model.path}" for name in ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")]
+    live = CliRunner().invoke(main, ["demo", "--live", "--limit", "2", "--out", str(tmp_path), *served])
+    assert live.exit_code == 0, live.output
+    assert "2 held-out queries" in live.stdout
+    asked = CliRunner().invoke(main, ["demo", "--ask", "What is 2 + 2?", *served])
+    assert asked.exit_code == 0, asked.output
+    assert "answers (best of" in asked.stdout

@@ -1,0 +1,75 @@
+"""Structured output: the request goes to each member in its own way, the reply is parsed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+
+from bestroute import ConfigError
+from bestroute.errors import named
+
+Method = Literal["function_calling", "json_schema", "json_mode"]
+METHODS = ("function_calling", "json_schema", "json_mode")
+WANTED = "structured_output"
+"""Name of the call parameter that carries the request to the members, as plain JSON."""
+
+
+def wanted(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
+    """Return the request as plain JSON.
+
+    Raises:
+        ConfigError: If the method is unknown, or one that needs a schema has none.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
+    if schema is None and method != "json_mode":
+        raise ConfigError(f"with_structured_output: method {method!r} needs a schema, got None")
+    plain = None
+    if schema is not None:
+        plain = _named_schema(schema)
+    return {"schema": plain, "method": method, "strict": strict}
+
+
+def _named_schema(schema: Any) -> dict[str, Any]:
+    """Return a JSON schema with a title and a description, from which every member makes its own format."""
+    function = convert_to_openai_tool(schema)["function"]
+    plain = dict(convert_to_json_schema(schema))
+    plain["title"] = function["name"]
+    plain["description"] = function.get("description") or plain.get("description") or ""
+    return plain
+
+
+def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the call arguments by which this member is made to answer in the wanted form."""
+    options = {} if asked["strict"] is None else {"strict": asked["strict"]}
+    chain = member.with_structured_output(asked["schema"], method=asked["method"], **options)
+    bound: Any = getattr(chain, "first", chain)
+    return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
+
+
+def parser_of(schema: Any, method: str) -> Runnable[Any, Any]:
+    """Return what turns a member's message into the object the user asked for."""
+    is_model = isinstance(schema, type) and is_basemodel_subclass(schema)
+    if method == "function_calling":
+        if is_model:
+            return PydanticToolsParser(tools=[schema], first_tool_only=True)
+        name = convert_to_openai_tool(schema)["function"]["name"]
+        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+    return PydanticOutputParser(pydantic_object=schema) if is_model else JsonOutputParser()
+
+
+def with_raw(
+    chat: Runnable[LanguageModelInput, Any], parser: Runnable[Any, Any]
+) -> Runnable[LanguageModelInput, dict[str, Any]]:
+    """Return the message beside what was parsed; a reply that does not parse is told, not raised."""
+    parse = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=chat) | parse.with_fallbacks([failed], exception_key="parsing_error")

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+pytest.importorskip("langchain_core")
+pytest.importorskip("langchain_openai")
+
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from bestroute import ConfigError, Price
+from langchain_bestroute import BestRouteChat
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+
+
+class PersonDict(TypedDict):
+    """A person."""
+
+    name: str
+    age: int
+
+
+SCHEMA = {"title": "Person", "description": "A person.", "type": "object"}
+SCHEMA |= {"properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
+
+
+def make(server, n=1, model="small-mini"):
+    member = ChatOpenAI(model=model, base_url=server.base_url, api_key="k", max_retries=0)
+    return BestRouteChat(
+        models={"small": member},
+        prices={"small": Price(1, 2)},
+        router=lambda q: ("small", n),
+        reward_model=lambda query, texts: [0.0] * len(texts),
+    )
+
+
+@pytest.mark.parametrize("schema", [Person, PersonDict, SCHEMA], ids=["pydantic", "typeddict", "json"])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_every_kind_of_schema_comes_back_by_each_method(server, schema, method, n):
+    chain = make(server, n).with_structured_output(schema, method=method)
+    answer = chain.invoke("'Ann' is 7")
+    assert (answer if isinstance(answer, dict) else answer.model_dump()) == {"name": "Ann", "age": 7}
+    assert isinstance(answer, Person if schema is Person else dict)
+    body = server.sent()[0]
+    assert ("tools" in body) == (method == "function_calling")
+    assert ("response_format" in body) == (method == "json_schema")
+
+
+def test_json_mode_reaches_the_wire(server):
+    answer = make(server).with_structured_output(None, method="json_mode").invoke("keys 'a' and 'b'")
+    assert answer == {"a": "foo", "b": "foo"}
+    assert server.sent()[0]["response_format"] == {"type": "json_object"}
+    assert "tools" not in server.sent()[0]
+
+
+def test_raw_replies_come_with_what_was_parsed_or_why_not(server):
+    chain = make(server).with_structured_output(Person, include_raw=True)
+    good = chain.invoke("'Ann' is 7")
+    assert good["parsed"] == Person(name="Ann", age=7)
+    assert good["raw"].response_metadata["bestroute"]["model"] == "small"
+    assert good["parsing_error"] is None
+    server.script("small-mini", ["no json"])
+    bad = chain.invoke("'Ann' is 7")
+    assert bad["parsed"] is None
+    assert bad["parsing_error"] is not None
+
+
+def test_strict_reaches_the_member(server):
+    make(server).with_structured_output(Person, strict=True).invoke("'Ann' is 7")
+    assert server.sent()[0]["response_format"]["json_schema"]["strict"] is True
+
+
+def test_the_request_is_plain_json_until_a_member_is_called(server):
+    chain = make(server).with_structured_output(Person)
+    json.dumps(chain.first.kwargs)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "method", "sentence"),
+    [
+        (Person, "yaml", "method must be one of 'function_calling', 'json_schema', 'json_mode', got 'yaml'"),
+        (None, "json_schema", "method 'json_schema' needs a schema"),
+    ],
+)
+def test_an_unknown_method_and_a_missing_schema_are_refused(server, schema, method, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make(server).with_structured_output(schema, method=method)
