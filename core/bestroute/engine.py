@@ -254,13 +254,10 @@ class BestRoute:
         watch = _Watch(self, decision)
         try:
             for piece in source(query, params=query.params, cancel=Cancel()):
-                if isinstance(piece, Sample):
-                    watch.finish(piece)
-                else:
-                    watch.add(piece)
-                    yield piece
+                if (delta := watch.take(piece)) is not None:
+                    yield delta
         except Exception as error:
-            watch.fail(error)
+            watch.error = error
         finally:
             self.ledger.add(watch.close(query))
         yield watch.result(query)
@@ -280,15 +277,12 @@ class BestRoute:
         watch = _Watch(self, decision)
         try:
             async for piece in source(query, params=query.params, cancel=Cancel()):
-                if isinstance(piece, Sample):
-                    watch.finish(piece)
-                else:
-                    watch.add(piece)
-                    yield piece
+                if (delta := watch.take(piece)) is not None:
+                    yield delta
         except Exception as error:
-            watch.fail(error)
+            watch.error = error
         finally:
-            self.ledger.add(watch.close(query))
+            await self._awrite(watch.close(query))
         yield watch.result(query)
 
     def _streams(self, plan: Plan, method: str) -> Any:
@@ -350,10 +344,15 @@ class BestRoute:
                 reply = await self._adraw(query, command)
             elif isinstance(command, Score):
                 reply = await _ascore(self._scorer(), query, command.texts)
-            elif self.ledger.is_persistent:
-                await asyncio.to_thread(self.ledger.add, command.rows)
             else:
-                self.ledger.add(command.rows)
+                await self._awrite(command.rows)
+
+    async def _awrite(self, rows: Sequence[LedgerRow]) -> None:
+        """Write rows without blocking the loop; once begun, it is finished even if the caller is cancelled."""
+        if self.ledger.is_persistent:
+            await asyncio.shield(asyncio.to_thread(self.ledger.add, rows))
+        else:
+            self.ledger.add(rows)
 
     def _scorer(self) -> RewardModel:
         assert self.reward_model is not None  # plans that score are refused without one
@@ -393,10 +392,29 @@ class BestRoute:
                 samples = [Sample("", error=error) for _ in range(n)]
             return _complete(samples, n, draw.model, time.perf_counter() - started)
 
-        if draw.n == 1 or generator.native_n:
-            return await once(draw.n)
-        drawn = await asyncio.gather(*(once(1) for _ in range(draw.n)))
-        return [sample for samples in drawn for sample in samples]
+        sizes = [draw.n] if draw.n == 1 or generator.native_n else [1] * draw.n
+        tasks = [asyncio.ensure_future(once(size)) for size in sizes]
+        try:
+            return [sample for samples in await asyncio.gather(*tasks) for sample in samples]
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await self._awrite(self._cancelled_rows(query, draw, tasks, sizes))
+            raise
+
+    def _cancelled_rows(
+        self, query: Query, draw: Draw, tasks: Sequence[asyncio.Future[list[Sample]]], sizes: Sequence[int]
+    ) -> list[LedgerRow]:
+        """Bill a draw that was cancelled: what had come as it came, the rest as a prompt that was sent."""
+        run_id, rows = uuid.uuid4().hex, []
+        for task, size in zip(tasks, sizes, strict=True):
+            if task.done() and not task.cancelled() and task.exception() is None:
+                rows += [self.row(run_id, self._billed(query, draw, sample)) for sample in task.result()]
+            else:
+                sent = Usage(query.prompt_tokens, 0, estimated=True)
+                lost = [Sample("", usage=sent if i == 0 else Usage(estimated=True)) for i in range(size)]
+                rows += [self.row(run_id, self._billed(query, draw, sample), "cancelled") for sample in lost]
+        return rows
 
     # Billing: pure.
 
@@ -477,14 +495,13 @@ class _Watch:
         self.error: Exception | None = None
         self.drawn: DrawnSample | None = None
 
-    def add(self, delta: Delta) -> None:
-        self.text += delta.text
-
-    def finish(self, sample: Sample) -> None:
-        self.sample = sample
-
-    def fail(self, error: Exception) -> None:
-        self.error = error
+    def take(self, piece: Delta | Sample) -> Delta | None:
+        """Note a piece; return what the caller is to see of it. A sample that came whole is one piece."""
+        if isinstance(piece, Sample):
+            self.sample = piece
+            return None if self.text or piece.error is not None else Delta(piece.text, piece.payload)
+        self.text += piece.text
+        return piece
 
     def close(self, query: Query) -> list[LedgerRow]:
         """Return the bill: the sample's own, or an estimate of what a broken or abandoned stream has sent."""

@@ -112,7 +112,7 @@ async def test_a_generator_that_cannot_wait_is_run_in_a_thread(pool):
 
 def test_sync_and_async_give_the_same(pool):
     def engine():
-        table = members(small=["a", "ccc", "bb"])
+        table = {**members(), "small": FakeGenerator(["a", "ccc", "bb"], native_n=True)}
         return BestRoute(pool, table, router=lambda q: ("small", 3), reward_model=longest())
 
     one, two = engine().run("hello you"), asyncio.run(engine().arun("hello you"))
@@ -410,6 +410,41 @@ def test_a_policy_of_ones_own_is_enough(pool):
 
 
 def test_votes_choose_among_samples(pool):
-    engine = BestRoute(pool, members(small=["5", "4", "4"]), router=lambda q: ("small", 3), reward_model=MajorityVote())
+    generators = {**members(), "small": FakeGenerator(["5", "4", "4"], native_n=True)}
+    engine = BestRoute(pool, generators, router=lambda q: ("small", 3), reward_model=MajorityVote())
     result = engine.run("2 + 2?")
     assert (result.text, result.chosen) == ("4", 1)
+
+
+async def test_a_cancelled_call_bills_what_was_under_way(pool):
+    class Stuck(FakeGenerator):
+        drawn = 0
+
+        async def agenerate(self, query, n, *, params, cancel):
+            self.drawn += 1
+            if self.drawn == 1:
+                return await super().agenerate(query, n, params=params, cancel=cancel)
+            await asyncio.sleep(60)
+
+    engine = BestRoute(
+        pool, {**members(), "small": Stuck(["a"])}, router=lambda q: ("small", 3), reward_model=longest()
+    )
+    task = asyncio.create_task(engine.arun(Query("two words", input_tokens=100)))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    rows = engine.ledger.rows()
+    assert [row["status"] for row in rows] == ["ok", "cancelled", "cancelled"]
+    assert [row["estimated"] for row in rows] == [False, True, True]
+    assert [row["input_tokens"] for row in rows] == [2, 100, 100]
+    assert all(task is asyncio.current_task() or task.done() for task in asyncio.all_tasks())
+
+
+def test_a_stream_that_comes_whole_is_one_piece(pool):
+    class Whole(FakeGenerator):
+        def stream(self, query, *, params, cancel):
+            yield from self.generate(query, 1, params=params, cancel=cancel)
+
+    engine = BestRoute(pool, {**members(), "small": Whole(["a b"])}, router=lambda q: ("small", 1))
+    assert [p.text for p in engine.stream("?")] == ["a b", "a b"]

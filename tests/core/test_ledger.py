@@ -104,12 +104,10 @@ for i in range(100_000):
 def test_a_killed_process_loses_and_doubles_nothing_after_commit(tmp_path):
     url = f"sqlite:///{tmp_path}/bills.db"
     code = WRITER.format(tests=os.path.dirname(__file__), url=url)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    told = [int(process.stdout.readline()) for _ in range(50)]
-    process.send_signal(signal.SIGKILL)
-    told += [int(line) for line in process.stdout.read().split("\n")[:-1]]
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        told = [int(process.stdout.readline()) for _ in range(50)]
+        process.send_signal(signal.SIGKILL)
+        told += [int(line) for line in process.stdout.read().split("\n")[:-1]]
     written = [row["run_id"] for row in Ledger(url).rows()]
     for i in told:
         assert written.count(str(i)) == 2
