@@ -1,1 +1,1 @@
-"""BestRoute for LlamaIndex. ``BestRouteLLM`` comes with its own issue; nothing is exported before it works."""
+"""BestRoute for LlamaIndex. Not written yet: nothing is exported before it works."""
