@@ -3,6 +3,7 @@
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,5 +46,5 @@ def test_exactly_two_commands_of_the_readme_do_all_set_up():
 
 def test_the_commands_the_readme_names_exist():
     for command in set(re.findall(r"`bestroute (\w+)", README)):
-        done = subprocess.run(["python", "-m", "bestroute", command, "--help"], capture_output=True, check=False)
+        done = subprocess.run([sys.executable, "-m", "bestroute", command, "--help"], capture_output=True, check=False)
         assert done.returncode == 0, command
