@@ -49,6 +49,8 @@ class ChatModelGenerator:
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         stop, kwargs = self._call(params, n)
+        if n > 1 and uses_responses_api(self.member, kwargs):
+            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
         self._acquire()
         started = time.perf_counter()
         result = self.member._generate(list(query.messages or ()), stop=stop, **kwargs)
@@ -57,6 +59,9 @@ class ChatModelGenerator:
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
         stop, kwargs = self._call(params, n)
+        if n > 1 and uses_responses_api(self.member, kwargs):
+            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
+            return [s for samples in await asyncio.gather(*draws) for s in samples]
         await self._aacquire()
         started = time.perf_counter()
         result = await self.member._agenerate(list(query.messages or ()), stop=stop, **kwargs)
@@ -170,11 +175,14 @@ def _plain(query: Query) -> Query:
 
 
 def can_sample_natively(member: BaseChatModel) -> bool:
-    """Whether one call of the member returns several choices: it has a field ``n`` and no other API is in use."""
-    uses_responses = getattr(member, "use_responses_api", None) or getattr(member, "_use_responses_api", None)
-    if callable(uses_responses):
-        uses_responses = uses_responses({})
-    return "n" in type(member).model_fields and not uses_responses
+    """Whether one call of the member can return several choices: it has a field ``n``, and an API that takes it."""
+    return "n" in type(member).model_fields and not uses_responses_api(member, {})
+
+
+def uses_responses_api(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call goes to OpenAI's Responses API, which knows no ``n``; some tools and names switch to it."""
+    decide = getattr(member, "_use_responses_api", None)
+    return bool(decide(dict(kwargs))) if callable(decide) else False
 
 
 class _Collected:

@@ -456,7 +456,7 @@ class BestRoute:
         if output is None:
             output = self.pool.endpoint(reference).default_output_tokens
         if output is None:
-            output = float(np.mean([u.output for u in told])) if told else 0.0
+            output = sum(u.output for u in told) / len(told) if told else 0.0
         prompt = max([query.input_tokens or 0, *(u.input for u in told)]) or query.prompt_tokens
         return (prompt * price.input + output * price.output) / 1e6, True
 

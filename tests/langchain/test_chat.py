@@ -370,3 +370,17 @@ def test_an_explicit_answer_of_the_history_is_left_alone(server):
     history = [HumanMessage("a"), AIMessage("b"), HumanMessage("c")]
     make(server).invoke(history)
     assert [m["content"] for m in server.sent()[0]["messages"]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("how", ["member", "tool"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_responses_api_knows_no_n_so_n_calls_are_made(server, how, is_async):
+    models = {"small": openai_model(server, "small-mini", use_responses_api=True if how == "member" else None)}
+    chat = make(server, lambda q: ("small", 3), models=models, bills_input="once")
+    asked = chat.bind_tools([{"type": "web_search"}]) if how == "tool" else chat
+    message = await asked.ainvoke("hello") if is_async else asked.invoke("hello")
+    assert len(server.sent("/responses")) == 3
+    assert server.sent() == []
+    assert told(message)["n"] == 3
+    assert "q=0.95" in message.text
+    assert message.usage_metadata["output_tokens"] == server.usage["output"]
