@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute import billing
 from bestroute.cost import plan_costs
 from bestroute.decision import Decision
 from bestroute.errors import ConfigError, Failure, GenerationError, named
@@ -308,10 +309,10 @@ class BestRoute:
                 return self._result(query, decision, stop.value)
             reply = yield command
             if isinstance(command, Draw):
-                reply = [self._billed(query, command, sample) for sample in reply]
-                rows = [self.row(run_id, drawn) for drawn in reply]
+                reply = [self._bill(query, command, sample) for sample in reply]
+                rows = [billing.ledger_row(run_id, drawn) for drawn in reply]
                 if is_first and rows:
-                    rows[0]["reference_cost_usd"] = self._reference_cost(query, decision, reply)[0]
+                    rows[0]["reference_cost_usd"] = billing.reference_cost(query, decision, reply, self.pool)[0]
                     is_first = False
                 yield Bill(tuple(rows))
             elif isinstance(command, Score):
@@ -409,56 +410,15 @@ class BestRoute:
         run_id, rows = uuid.uuid4().hex, []
         for task, size in zip(tasks, sizes, strict=True):
             if task.done() and not task.cancelled() and task.exception() is None:
-                rows += [self.row(run_id, self._billed(query, draw, sample)) for sample in task.result()]
+                drawn = [self._bill(query, draw, sample) for sample in task.result()]
+                rows += [billing.ledger_row(run_id, sample) for sample in drawn]
             else:
-                sent = Usage(query.prompt_tokens, 0, estimated=True)
-                lost = [Sample("", usage=sent if i == 0 else Usage(estimated=True)) for i in range(size)]
-                rows += [self.row(run_id, self._billed(query, draw, sample), "cancelled") for sample in lost]
+                lost = billing.cancelled(size, model=draw.model, step=draw.step, query=query, pool=self.pool)
+                rows += [billing.ledger_row(run_id, sample, "cancelled") for sample in lost]
         return rows
 
-    # Billing: pure.
-
-    def _billed(self, query: Query, draw: Draw, sample: Sample) -> DrawnSample:
-        if sample.usage is None and sample.error is None:
-            estimate = Usage(query.prompt_tokens, estimate_tokens(sample.text), estimated=True)
-            sample = replace(sample, usage=estimate)
-        cost = self.pool.prices[draw.model].cost_usd(sample.usage) if sample.usage is not None else 0.0
-        return DrawnSample(sample, draw.model, draw.step, cost)
-
-    def row(self, run_id: str, drawn: DrawnSample, status: Status | None = None) -> LedgerRow:
-        """Return the ledger's row of one sample."""
-        usage = drawn.usage or Usage(estimated=True)
-        return {
-            "run_id": run_id,
-            "time": time.time(),
-            "model": drawn.model,
-            "step": drawn.step,
-            "status": status or ("ok" if drawn.error is None else "failed"),
-            "input_tokens": usage.input,
-            "output_tokens": usage.output,
-            "cached_input_tokens": usage.cached_input,
-            "cache_write_tokens": usage.cache_write,
-            "reasoning_tokens": usage.reasoning,
-            "cost_usd": drawn.cost_usd,
-            "estimated": usage.estimated,
-            "error": None if drawn.error is None else f"{type(drawn.error).__name__}: {drawn.error}",
-            "reference_cost_usd": 0.0,
-        }
-
-    def _reference_cost(self, query: Query, decision: Decision, samples: Sequence[DrawnSample]) -> tuple[float, bool]:
-        """Return what one sample of the reference costs for this prompt, and whether that is an estimate."""
-        reference = self.pool.reference
-        if decision.plan.candidate == Candidate(reference) and samples[0].error is None:
-            return samples[0].cost_usd, samples[0].usage is None or samples[0].usage.estimated
-        price = self.pool.prices[reference]
-        told = [s.usage for s in samples if s.usage is not None and s.error is None]
-        output = decision.output_tokens(reference)
-        if output is None:
-            output = self.pool.endpoint(reference).default_output_tokens
-        if output is None:
-            output = sum(u.output for u in told) / len(told) if told else 0.0
-        prompt = max([query.input_tokens or 0, *(u.input for u in told)]) or query.prompt_tokens
-        return (prompt * price.input + output * price.output) / 1e6, True
+    def _bill(self, query: Query, draw: Draw, sample: Sample) -> DrawnSample:
+        return billing.bill(sample, model=draw.model, step=draw.step, query=query, pool=self.pool)
 
     def _result(self, query: Query, decision: Decision, outcome: Outcome) -> Result:
         if outcome.chosen is None:
@@ -470,7 +430,7 @@ class BestRoute:
             if s.error is not None:
                 logger.warning("a draw of %r failed: %s: %s", s.model, type(s.error).__name__, s.error)
         chosen = outcome.samples[outcome.chosen]
-        reference_cost, is_estimated = self._reference_cost(query, decision, outcome.samples)
+        reference_cost, is_estimated = billing.reference_cost(query, decision, outcome.samples, self.pool)
         return Result(
             text=chosen.text,
             payload=chosen.sample.payload,
@@ -505,7 +465,8 @@ class _Watch:
 
     def close(self, query: Query) -> list[LedgerRow]:
         """Return the bill: the sample's own, or an estimate of what a broken or abandoned stream has sent."""
-        sample, status = self.sample, None
+        sample = self.sample
+        status: Status | None = None
         if sample is None:
             usage = None
             if self.text:
@@ -515,9 +476,9 @@ class _Watch:
                 Sample(self.text, usage=usage, error=error),
                 "failed" if self.error else "cancelled",
             )
-        self.drawn = self.engine._billed(query, self.draw, sample)
-        row = self.engine.row(uuid.uuid4().hex, self.drawn, status)  # type: ignore[arg-type]
-        row["reference_cost_usd"] = self.engine._reference_cost(query, self.decision, [self.drawn])[0]
+        self.drawn = self.engine._bill(query, self.draw, sample)
+        row = billing.ledger_row(uuid.uuid4().hex, self.drawn, status)
+        row["reference_cost_usd"] = billing.reference_cost(query, self.decision, [self.drawn], self.engine.pool)[0]
         return [row]
 
     def result(self, query: Query) -> Result:
