@@ -1,0 +1,198 @@
+"""Deciding: which plan one query gets. No model is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bestroute.cost import plan_costs
+from bestroute.decision import Decision
+from bestroute.errors import ConfigError, named
+from bestroute.plans import Candidate, Plan, Step, as_plan
+from bestroute.policies import QualityPolicy, ThresholdPolicy, reference_column
+from bestroute.pool import Pool
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray, Generator, Policy, RewardModel, Router
+from bestroute.query import Query
+from bestroute.rewards import is_calibrated, not_calibrated
+
+DEFAULT_THRESHOLD = 0.8
+"""Of the policy of a router that was given none and brings none."""
+
+
+class Decider:
+    """Applies a router and its policy, or the rules where there is none; see ``BestRoute`` for the arguments.
+
+    Raises:
+        ConfigError: If parts do not fit together.
+        NotTunedError: If ``max_drop`` is asked of a router that was not tuned for it.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        generators: Mapping[str, Generator],
+        router: Router | str | Path | Callable[[Query], object] | None,
+        reward_model: RewardModel | None,
+        policy: Policy | None,
+        *,
+        threshold: float | None,
+        max_drop: float | None,
+    ) -> None:
+        """Check every plan that is known before any call."""
+        self.pool, self.generators, self.reward_model = pool, generators, reward_model
+        self.router = _as_router(router, pool)
+        self.policy = _as_policy(self.router, policy, threshold, max_drop)
+        for plan in self._known_plans():
+            self._check_plan(plan)
+
+    def route(self, query: Query, *, model: str | None = None, n: int | None = None) -> Decision:
+        """Decide on one query; ``model`` and ``n`` force the choice.
+
+        Raises:
+            ConfigError: If a forced model is unknown, or a router's answer cannot be run.
+        """
+        if model is not None:
+            self.pool.check_model(model)
+        decision = self._decide(query, self._left_out(query))
+        return decision if model is None and n is None else self._force(decision, model, n)
+
+    def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
+        tokens = query.prompt_tokens
+        if self.router is None:
+            plan, reason = self._untrained_plan()
+            usable = tuple(s for s in plan.steps if s.model not in left_out) or plan.steps
+            return Decision(Plan(usable), reason, self.pool, tokens, left_out=left_out)
+        if not isinstance(self.router, Router):
+            plan = self._check_plan(as_plan(self.router(query)))
+            if unable := [m for m in plan.models if m in left_out]:
+                raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
+            return Decision(plan, "chosen by the router function", self.pool, tokens, left_out=left_out)
+        prediction = self.router.predict([query])
+        for plan in prediction.plans if not hasattr(self.router, "plans") else ():
+            self._check_plan(plan)
+        able = [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
+        reference = reference_column(prediction, self.pool)
+        if reference not in able:
+            able.append(reference)  # the fallback stays, and says itself why it cannot
+        if len(able) < len(prediction.plans):
+            prediction = prediction.take(able)
+        costs = self._costs(prediction, np.array([float(tokens)]))
+        column = int(np.asarray(self.policy.choose(prediction, costs, self.pool))[0])  # type: ignore[union-attr]
+        return Decision(
+            prediction.plans[column],
+            f"{self.policy}: {_in_words(prediction, costs[0], column, self.pool)}",
+            self.pool,
+            tokens,
+            prediction,
+            costs[0],
+            column,
+            self.policy,
+            left_out,
+        )
+
+    def _force(self, decision: Decision, model: str | None, n: int | None) -> Decision:
+        """Replace the decided model, or its n, by what the call says."""
+        decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
+        candidate = Candidate(model or decided.model, decided.n if n is None else n)
+        if self.reward_model is None and n is None:
+            candidate = Candidate(candidate.model, 1)
+        plan = self._check_plan(Plan.of(candidate))
+        said = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
+        column = None
+        if decision.prediction is not None and plan in decision.prediction.plans:
+            column = decision.prediction.plans.index(plan)
+        return replace(decision, plan=plan, reason=f"forced by the call: {said}", column=column, policy=None)
+
+    def _untrained_plan(self) -> tuple[Plan, str]:
+        reward = self.reward_model
+        accept = getattr(reward, "default_accept", None)
+        if reward is None or getattr(reward, "needs_training", True) or accept is None:
+            return self.pool.reference_plan, "no router"
+        cheaper = [Step(model, 1, accept) for model in self.pool.cheaper_models]
+        return (
+            Plan((*cheaper, Step(self.pool.reference))),
+            f"no router: one draw of each cheaper model until {type(reward).__name__} accepts, then the reference",
+        )
+
+    def _left_out(self, query: Query) -> dict[str, str]:
+        """Ask each generator whether it can do what the query needs."""
+        reasons = {}
+        for model, generator in self.generators.items():
+            lacks = getattr(generator, "lacks", None)
+            if lacks is not None and (reason := lacks(query)):
+                reasons[model] = reason
+        return reasons
+
+    def _costs(self, prediction: Prediction, input_tokens: FloatArray) -> FloatArray:
+        once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
+        return plan_costs(
+            prediction.plans,
+            prediction.expected_draws,
+            prediction.output_tokens,
+            input_tokens,
+            self.pool,
+            once=once,
+        )
+
+    def _known_plans(self) -> Sequence[Plan]:
+        """Plans that may come up and are known before any call."""
+        if self.router is None:
+            return [self._untrained_plan()[0]]
+        return getattr(self.router, "plans", ()) if isinstance(self.router, Router) else ()
+
+    def _check_plan(self, plan: Plan) -> Plan:
+        self.pool.check_plan(plan)
+        if plan.is_scored and self.reward_model is None:
+            raise ConfigError(
+                f"the plan '{plan}' has to choose among samples and there is no reward_model; "
+                "give one (MajorityVote(), Verifier(fn), a function), or use n=1 only"
+            )
+        if plan.has_accept and self.reward_model is not None and not is_calibrated(self.reward_model):
+            raise ConfigError(not_calibrated(self.reward_model))
+        return plan
+
+
+def _as_router(router: Any, pool: Pool) -> Any:
+    if isinstance(router, str | Path):
+        from bestroute.router import MultiHeadRouter
+
+        router = MultiHeadRouter.from_pretrained(router)
+    if router is None or isinstance(router, Router) or callable(router):
+        if isinstance(router, Router) and callable(check := getattr(router, "check_pool", None)):
+            check(pool)
+        return router
+    raise ConfigError(
+        f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
+    )
+
+
+def _as_policy(router: Any, policy: Policy | None, threshold: float | None, max_drop: float | None) -> Policy | None:
+    given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(told)}")
+    if not isinstance(router, Router):
+        if told:
+            what = "there is no router" if router is None else "a router function decides alone"
+            raise ConfigError(f"{told[0]} chooses among a router's predictions, but {what}; leave it out")
+        return None
+    if threshold is not None:
+        return ThresholdPolicy(threshold)
+    if max_drop is not None:
+        policy = QualityPolicy(max_drop=max_drop)
+    if policy is None:
+        return getattr(router, "default_policy", None) or ThresholdPolicy(DEFAULT_THRESHOLD)
+    if not callable(getattr(policy, "choose", None)):
+        raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
+    resolve = getattr(policy, "resolve", None)
+    return resolve(router) if callable(resolve) else policy
+
+
+def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:
+    p, q = prediction.match_probability[0, column], prediction.expected_quality[0, column]
+    return f"match probability {p:.3f}, expected quality {q:.3f}, {costs[column]:.3g} USD"
