@@ -269,7 +269,7 @@ class BestRouteChat(BaseChatModel):
         params.pop("stream", None)
         owner = turn_owner(messages)
         if forced["model"] is None and owner in self.models:
-            forced["model"] = owner  # a tool turn stays with the model that made the call
+            forced |= {"model": owner, "because": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced
 
     def _own_params(self) -> dict[str, Any]:

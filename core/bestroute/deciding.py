@@ -50,8 +50,10 @@ class Decider:
         for plan in self._known_plans():
             self._check_plan(plan)
 
-    def route(self, query: Query, *, model: str | None = None, n: int | None = None) -> Decision:
-        """Decide on one query; ``model`` and ``n`` force the choice.
+    def route(
+        self, query: Query, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Decision:
+        """Decide on one query; ``model`` and ``n`` force the choice, ``because`` tells why.
 
         Raises:
             ConfigError: If a forced model is unknown, or a router's answer cannot be run.
@@ -59,7 +61,7 @@ class Decider:
         if model is not None:
             self.pool.check_model(model)
         decision = self._decide(query, self._left_out(query))
-        return decision if model is None and n is None else self._force(decision, model, n)
+        return decision if model is None and n is None else self._force(decision, model, n, because)
 
     def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
         tokens = query.prompt_tokens
@@ -95,7 +97,7 @@ class Decider:
             left_out,
         )
 
-    def _force(self, decision: Decision, model: str | None, n: int | None) -> Decision:
+    def _force(self, decision: Decision, model: str | None, n: int | None, because: str | None) -> Decision:
         """Replace the decided model, or its n, by what the call says."""
         decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
         candidate = Candidate(model or decided.model, decided.n if n is None else n)
@@ -106,7 +108,7 @@ class Decider:
         column = None
         if decision.prediction is not None and plan in decision.prediction.plans:
             column = decision.prediction.plans.index(plan)
-        return replace(decision, plan=plan, reason=f"forced by the call: {said}", column=column, policy=None)
+        return replace(decision, plan=plan, reason=because or f"forced by the call: {said}", column=column, policy=None)
 
     def _untrained_plan(self) -> tuple[Plan, str]:
         reward = self.reward_model

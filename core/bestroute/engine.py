@@ -93,22 +93,27 @@ class BestRoute:
             max_drop=max_drop,
         )
 
-    def route(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Decision:
+    def route(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Decision:
         """Decide on one query; no model is called.
 
         Args:
             query: What is asked.
             model: Force this pool member.
             n: Force this many samples.
+            because: Why the choice is forced, for the decision's ``reason``.
 
         Raises:
             ConfigError: If the query is empty, a forced model is unknown, or a router's answer cannot be run.
         """
-        return self._decider.route(as_query(query), model=model, n=n)
+        return self._decider.route(as_query(query), model=model, n=n, because=because)
 
-    async def aroute(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Decision:
+    async def aroute(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Decision:
         """Decide like ``route``: a decision is a matter of a millisecond and waits for nobody."""
-        return self.route(query, model=model, n=n)
+        return self.route(query, model=model, n=n, because=because)
 
     @property
     def router(self) -> Any:
@@ -122,34 +127,43 @@ class BestRoute:
 
     # Running: one script of commands, two drivers.
 
-    def run(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Result:
+    def run(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Result:
         """Answer one query.
 
         Args:
             query: What is asked.
             model: Force this pool member.
             n: Force this many samples.
+            because: Why the choice is forced, for the decision's ``reason``.
 
         Raises:
             ConfigError: As ``route``.
             GenerationError: If every draw failed; ``failures`` holds each with its own error.
         """
         query = as_query(query)
-        return self._obey(self._script(query, self.route(query, model=model, n=n)), query)
+        return self._obey(self._script(query, self.route(query, model=model, n=n, because=because)), query)
 
-    async def arun(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Result:
+    async def arun(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Result:
         """Answer one query without blocking the loop; see ``run``."""
         query = as_query(query)
-        return await self._aobey(self._script(query, await self.aroute(query, model=model, n=n)), query)
+        return await self._aobey(
+            self._script(query, await self.aroute(query, model=model, n=n, because=because)), query
+        )
 
-    def stream(self, query: Query | str, *, model: str | None = None, n: int | None = None) -> Iterator[Delta | Result]:
+    def stream(
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
+    ) -> Iterator[Delta | Result]:
         """Answer one query piece by piece; the last item is the ``Result``.
 
         A plan of one sample streams as the model does. Where samples compete, only the winner is emitted, as one
         piece: text that may be rejected is never shown.
         """
         query = as_query(query)
-        decision = self.route(query, model=model, n=n)
+        decision = self.route(query, model=model, n=n, because=because)
         source = self._streams(decision.plan, "stream")
         if source is None:
             result = self._obey(self._script(query, decision), query)
@@ -168,11 +182,11 @@ class BestRoute:
         yield watch.result(query)
 
     async def astream(
-        self, query: Query | str, *, model: str | None = None, n: int | None = None
+        self, query: Query | str, *, model: str | None = None, n: int | None = None, because: str | None = None
     ) -> AsyncIterator[Delta | Result]:
         """Answer one query piece by piece without blocking the loop; see ``stream``."""
         query = as_query(query)
-        decision = await self.aroute(query, model=model, n=n)
+        decision = await self.aroute(query, model=model, n=n, because=because)
         source = self._streams(decision.plan, "astream")
         if source is None:
             result = await self._aobey(self._script(query, decision), query)

@@ -227,6 +227,7 @@ def test_a_tool_turn_stays_with_the_model_that_made_the_call(server):
     answer = chat.invoke(again)
     assert [b["model"] for b in server.sent()] == ["small-mini", "small-mini"]
     assert "tool said: 5" in answer.text
+    assert told(answer)["reason"] == "a tool turn stays with the model that made the call"
     chat.invoke([*again, answer, HumanMessage("something new")])
     assert server.sent()[-1]["model"] == "large-max"
 
