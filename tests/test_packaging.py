@@ -38,7 +38,7 @@ HEAVY = {"torch", "transformers", "openai", "matplotlib", "xllamacpp", "click"}
 @pytest.mark.parametrize(
     ("package", "unwanted"),
     [
-        ("bestroute", HEAVY | {"langchain_core", "llama_index", "pydantic", "yaml"}),
+        ("bestroute", HEAVY | {"langchain_core", "llama_index", "pydantic", "yaml", "asyncio"}),
         ("langchain_bestroute", HEAVY | {"llama_index"}),
         ("llamaindex_bestroute", HEAVY | {"langchain_core"}),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import logging
@@ -12,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +29,9 @@ from bestroute.query import Query, as_query
 from bestroute.result import Result
 from bestroute.rewards import as_reward_model, calibrated
 from bestroute.usage import Usage, estimate_tokens, sum_usage
+
+if TYPE_CHECKING:
+    import asyncio  # a fifth of the time of `import bestroute`, so only the async methods load it
 
 logger = logging.getLogger(__name__)
 
@@ -269,6 +271,8 @@ class BestRoute:
     async def _awrite(self, rows: Sequence[LedgerRow]) -> None:
         """Write rows without blocking the loop; once begun, it is finished even if the caller is cancelled."""
         if self.ledger.is_persistent:
+            import asyncio
+
             await asyncio.shield(asyncio.to_thread(self.ledger.add, rows))
         else:
             self.ledger.add(rows)
@@ -295,6 +299,8 @@ class BestRoute:
             return [sample for future in draws for sample in future.result()]
 
     async def _adraw(self, query: Query, draw: Draw) -> list[Sample]:
+        import asyncio
+
         generator, cancel = self.generators[draw.model], Cancel()
         agenerate = getattr(generator, "agenerate", None)
 
@@ -389,7 +395,7 @@ class _Watch:
             usage = None
             if self.text:
                 usage = Usage(query.prompt_tokens, estimate_tokens(self.text), estimated=True)
-            error: BaseException = self.error or asyncio.CancelledError("the stream was abandoned")
+            error: BaseException = self.error or GenerationError("the stream was abandoned")
             sample, status = (
                 Sample(self.text, usage=usage, error=error),
                 "failed" if self.error else "cancelled",
@@ -426,4 +432,6 @@ def _checked_rewards(rewards: Any, texts: Sequence[str]) -> list[float]:
 async def _ascore(reward: RewardModel, query: Query, texts: Sequence[str]) -> Any:
     if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
         return await reward.ascore(query, texts)  # type: ignore[attr-defined]
+    import asyncio
+
     return await asyncio.to_thread(reward.score, query, texts)
