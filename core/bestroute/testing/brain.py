@@ -15,8 +15,10 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from bestroute.testing.switches import Refused
 
 QUALITY = (0.40, 0.95, 0.10, 0.70, 0.30, 0.60, 0.20, 0.50)
 """Quality of the k-th draw, over and over."""
@@ -24,21 +26,39 @@ QUALITY = (0.40, 0.95, 0.10, 0.70, 0.30, 0.60, 0.20, 0.50)
 
 @dataclass(frozen=True)
 class Answer:
-    """One choice: a text, or a tool call."""
+    """One choice: a text, or a tool call; or a failure."""
 
     text: str = ""
     tool: str | None = None
     args: Mapping[str, Any] | None = None
     finish_reason: str | None = None
     """Overrides the natural one."""
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """One scripted reply: an answer, or an HTTP status to fail with."""
-
-    answer: Answer
+    usage: Mapping[str, Any] | None = None
+    """Overrides what is counted, in the words of chat completions: ``prompt_tokens``, ``completion_tokens``."""
     status: int = 200
+    """Anything else fails the request with that HTTP status."""
+
+    def __post_init__(self) -> None:
+        """Refuse a usage that would be told but not billed."""
+        known = ("prompt_tokens", "completion_tokens", "total_tokens")
+        unknown = [k for k in self.usage or {} if k not in known and not k.endswith("_details")]
+        if unknown:
+            raise ValueError(f"usage has {unknown[0]!r}; the words of chat completions are {', '.join(known)}")
+
+
+def as_answer(entry: str | Mapping[str, Any]) -> Answer:
+    """Read one entry of a script.
+
+    Raises:
+        ValueError: If it has a key that an ``Answer`` has not.
+    """
+    if isinstance(entry, str):
+        return Answer(entry)
+    known = [f.name for f in fields(Answer)]
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise ValueError(f"a scripted answer has no {unknown[0]!r}; it may have {', '.join(known)}")
+    return Answer(**entry)
 
 
 def text_of(content: Any) -> str:
@@ -69,7 +89,7 @@ class Brain:
         """Forget draws, faults and scripts."""
         self.draws: dict[tuple[str, str], int] = defaultdict(int)
         self.calls: dict[str, int] = defaultdict(int)
-        self.scripts: dict[str, list[Scripted]] = {}
+        self.scripts: dict[str, list[Answer]] = {}
 
     def next_id(self, prefix: str) -> str:
         """Return an id that was never used."""
@@ -77,23 +97,34 @@ class Brain:
             self._ids += 1
             return f"{prefix}_{self._ids:05d}"
 
-    def next_scripted(self, model: str, n: int) -> list[Scripted] | None:
-        """Take ``n`` entries of a model's script; ``None`` if it has none.
+    def answer(self, body: Mapping[str, Any], n: int) -> list[Answer]:
+        """Answer a chat request ``n`` times, by the model's script if it has one.
 
         Raises:
-            IndexError: If the script has fewer left.
+            Refused: If the script says so, or has fewer than ``n`` answers left.
         """
+        return self._scripted(body["model"], n) or self._thought_up(body, n)
+
+    def _scripted(self, model: str, n: int) -> list[Answer] | None:
         with self.lock:
             script = self.scripts.get(model)
             if script is None:
                 return None
-            if len(script) < n:
-                raise IndexError(f"the script of {model!r} has {len(script)} answers left, {n} were asked for")
-            taken, self.scripts[model] = script[:n], script[n:]
+            taken = script[:n]
+            for i, answer in enumerate(taken):
+                if answer.status != 200:
+                    del script[: i + 1]  # what follows a failure is for the next request
+                    raise Refused(answer.status, answer.text or f"scripted {answer.status}", code="scripted")
+            if len(taken) < n:
+                raise Refused(
+                    500,
+                    f"the script of {model!r} has {len(taken)} answers left, {n} were asked for",
+                    code="script_exhausted",
+                )
+            del script[:n]
             return taken
 
-    def answer(self, body: Mapping[str, Any], n: int) -> list[Answer]:
-        """Answer a chat request ``n`` times."""
+    def _thought_up(self, body: Mapping[str, Any], n: int) -> list[Answer]:
         messages, model = body["messages"], body["model"]
         users = [i for i, m in enumerate(messages) if m["role"] == "user"]
         last = users[-1] if users else -1

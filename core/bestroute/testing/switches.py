@@ -6,12 +6,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _NUMBERED = ("fail", "flaky", "ratelimit", "slow", "drop", "ctx")
 _PLAIN = ("empty", "nousage", "usage1", "one", "trunc", "badjson", "filter")
-_SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)|({'|'.join(_PLAIN)}))(?:-|$)")
+_SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)(?:-|$)|({'|'.join(_PLAIN)})-)")
+
+
+class Refused(Exception):
+    """An HTTP error to answer with, its body shaped as OpenAI's."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        kind: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Keep what is answered; ``kind`` is the body's ``type``, by default OpenAI's for the status."""
+        super().__init__(message)
+        kind = kind or {429: "requests"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        self.status, self.headers = status, headers
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 @dataclass(frozen=True)
@@ -23,11 +43,12 @@ class Switches:
     ``flaky-<k>-``          the first k calls fail with 500
     ``ratelimit-<k>-``      the first k calls fail with 429 and ``Retry-After: 0``
     ``slow-<ms>-``          waits before the answer
-    ``drop-<k>-``           hangs up: a stream after k pieces of text, any other call before the answer
+    ``drop-<k>-``           hangs up: a stream just ends after k pieces of text, with no finish reason, usage
+                            or ``[DONE]``; any other call gets no answer
     ``ctx-<tokens>-``       400 ``context_length_exceeded`` for a longer prompt
     ``filter-``             400 ``content_filter``
     ``empty-``              an empty text
-    ``trunc-``              the text is cut after three tokens, finish reason ``length``
+    ``trunc-``              the text is cut to ``max_tokens``, or 3, words; finish reason ``length``
     ``nousage-``            no usage in the reply
     ``usage1-``             n choices, but the usage of the first, as llama.cpp's server does
     ``one-``                one choice, whatever n
@@ -44,6 +65,28 @@ class Switches:
     def __getitem__(self, name: str) -> int:
         """Return a switch's number."""
         return self.on[name]
+
+    def refuse(self, call: int, prompt_tokens: int) -> None:
+        """Refuse a call, if the switches say so.
+
+        Args:
+            call: Which call of this model it is, counted from 1.
+            prompt_tokens: Size of its prompt.
+
+        Raises:
+            Refused: With the status and code of the switch.
+        """
+        if "fail" in self:
+            raise Refused(self["fail"], f"forced {self['fail']}", code="forced", kind="forced")
+        if "flaky" in self and call <= self["flaky"]:
+            raise Refused(500, "flaky", code="server_error")
+        if "ratelimit" in self and call <= self["ratelimit"]:
+            raise Refused(429, "slow down", code="rate_limit_exceeded", headers=[("Retry-After", "0")])
+        if "filter" in self:
+            raise Refused(400, "refused by the content filter", code="content_filter", param="prompt")
+        if "ctx" in self and prompt_tokens > self["ctx"]:
+            message = f"the context holds {self['ctx']} tokens, the prompt has {prompt_tokens}"
+            raise Refused(400, message, code="context_length_exceeded", param="messages")
 
 
 def switches(model: str) -> Switches:
