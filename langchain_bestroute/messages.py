@@ -24,17 +24,13 @@ def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Quer
         messages=messages,
         tools=params.get("tools"),
         system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
-        input_tokens=sum(estimate_tokens(_whole_text(m)) for m in messages),
+        input_tokens=sum(estimate_tokens(reward_text(m)) for m in messages),
         params=params,
     )
 
 
 def reward_text(message: BaseMessage) -> str:
     """Return what a reward model reads: the text, and tool calls written out."""
-    return _whole_text(message)
-
-
-def _whole_text(message: BaseMessage) -> str:
     calls = message.tool_calls if isinstance(message, AIMessage) else []
     rendered = [f"{c['name']}({json.dumps(c['args'], sort_keys=True, default=str)})" for c in calls]
     return "\n".join(part for part in (message.text, *rendered) if part)
