@@ -1,0 +1,228 @@
+"""Records as arrays: quality, reward, cost and tokens of every sample of every model of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from bestroute.errors import RecordError
+from bestroute.pool import Pool
+from bestroute.prices import PER_MILLION
+from bestroute.protocols import FloatArray, IntArray
+from bestroute.query import Query
+from bestroute.records import ModelSamples, Record
+from bestroute.rewards import MajorityVote
+
+RewardKind = Literal["recorded", "quality", "majority"]
+"""Where rewards come from: the records' own, the quality itself (a verifier known at run time), or a vote."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleArrays:
+    """``Q`` records of ``K`` models with up to ``S`` samples; absent samples are NaN."""
+
+    pool: Pool
+    quality: FloatArray
+    """Shape ``(Q, K, S)``."""
+    reward: FloatArray | None
+    """Orders samples, shape ``(Q, K, S)``; ``None`` where samples vote or nothing chooses among them."""
+    acceptance: FloatArray | None
+    """Compared with ``accept``, shape ``(Q, K, S)``; does not fall where ``reward`` rises; ``None``: uncalibrated."""
+    answers: IntArray | None
+    """Equal numbers are equal answers of one record, 0 is no answer, -1 absent; shape ``(Q, K, S)``; votes only."""
+    output_tokens: FloatArray
+    """Shape ``(Q, K, S)``."""
+    input_tokens: FloatArray
+    """As recorded or by default, shape ``(Q, K)``."""
+    prompt_usd: FloatArray
+    """Cost of the prompt alone, shape ``(Q, K)``."""
+    sample_usd: FloatArray
+    """Cost of a sample drawn alone, prompt included, shape ``(Q, K, S)``."""
+    texts: tuple[str, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many records."""
+        return len(self.ids)
+
+    @property
+    def sizes(self) -> IntArray:
+        """Samples of each model, shape ``(Q, K)``."""
+        return np.asarray((~np.isnan(self.quality)).sum(axis=2), dtype=np.intp)
+
+    @property
+    def can_accept(self) -> bool:
+        """Whether a plan may stop at a sample: there is a calibrated reward, or samples vote."""
+        return self.acceptance is not None or self.answers is not None
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether the best of several samples can be told."""
+        return self.reward is not None or self.answers is not None
+
+    def take(self, rows: Sequence[int] | IntArray) -> SampleArrays:
+        """Return some of the records."""
+        keep = np.asarray(rows, dtype=np.intp)
+        parts: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                value = value[keep]
+            elif isinstance(value, tuple):
+                value = tuple(value[i] for i in keep)
+            parts[f.name] = value
+        return SampleArrays(**parts)
+
+    def queries(self) -> list[Query]:
+        """Return the queries, as long as their reference was billed for."""
+        column = self.pool.models.index(self.pool.reference)
+        return [
+            Query(text, input_tokens=round(float(tokens)))
+            for text, tokens in zip(self.texts, self.input_tokens[:, column], strict=True)
+        ]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        pool: Pool,
+        *,
+        reward: RewardKind = "recorded",
+        normalise: Callable[[str], str] | None = None,
+        verifier_error: float = 0.0,
+        seed: int = 0,
+    ) -> SampleArrays:
+        """Read records into arrays.
+
+        Args:
+            records: Every one with samples of all the pool's models.
+            pool: Prices, and tokens where a record tells none.
+            reward: Where rewards come from.
+            normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
+            verifier_error: Share of wrong samples (quality below 0.5) that a verifier takes for right.
+            seed: Of the choice of those samples.
+
+        Raises:
+            RecordError: If samples, tokens, rewards or texts that are needed are missing; names record and field.
+        """
+        most = max((record.samples[model].size for record in records for model in pool.models), default=1)
+        shape = (len(records), len(pool.models), most)
+        quality, tokens, dollars = (np.full(shape, np.nan) for _ in range(3))
+        inputs = np.full(shape[:2], np.nan)
+        for q, record in enumerate(records):
+            for k, model in enumerate(pool.models):
+                samples = record.samples[model]
+                quality[q, k, : samples.size] = samples.quality
+                for array, told in ((tokens, samples.output_tokens), (dollars, samples.cost_usd)):
+                    array[q, k, : samples.size] = np.nan if told is None else told
+                inputs[q, k] = np.nan if samples.input_tokens is None else samples.input_tokens
+        present = ~np.isnan(quality)
+        tokens, inputs = _fill_tokens(pool, tokens, inputs, dollars, present)
+        prompt, single = _cost(pool, tokens, inputs, dollars)
+        rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or MajorityVote().normalise)
+        if verifier_error:
+            if reward != "quality" or rewards is None:
+                raise RecordError("verifier error needs a verifier: --reward quality")
+            fooled = np.random.default_rng(seed).random(shape) < verifier_error
+            rewards = acceptance = np.where(fooled & (quality < 0.5), 1.0, rewards)
+        return cls(
+            pool,
+            quality,
+            rewards,
+            acceptance,
+            answers,
+            tokens,
+            inputs,
+            prompt,
+            single,
+            tuple(r.query for r in records),
+            tuple(r.id for r in records),
+            tuple(r.group for r in records),
+        )
+
+
+def _fill_tokens(
+    pool: Pool, tokens: FloatArray, inputs: FloatArray, dollars: FloatArray, present: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Put in for missing tokens: the model's mean, else the pool's default; else refuse, unless the cost is told."""
+    tokens, inputs = tokens.copy(), inputs.copy()
+    for k, model in enumerate(pool.models):
+        endpoint = pool.endpoint(model)
+        for array, name, default, where in (
+            (tokens[:, k], "output_tokens", endpoint.default_output_tokens, present[:, k]),
+            (inputs[:, k], "input_tokens", endpoint.default_input_tokens, np.ones(len(inputs), dtype=bool)),
+        ):
+            missing = np.isnan(array) & where
+            if not missing.any():
+                continue
+            known = array[~np.isnan(array)]
+            costs_told = not np.isnan(dollars[:, k][present[:, k]]).any()
+            if known.size:
+                array[missing] = known.mean()
+            elif default is not None:
+                array[missing] = default
+            elif costs_told and (name == "output_tokens" or pool.bills(model) == "per_sample"):
+                array[missing] = 0.0
+            else:
+                raise RecordError(
+                    f"no record tells {name} of {model!r}, so its cost is unknown; add them or 'cost_usd' to the "
+                    f"records, or default_{name} to the pool"
+                )
+    return tokens, inputs
+
+
+def _cost(pool: Pool, tokens: FloatArray, inputs: FloatArray, dollars: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the cost of prompts ``(Q, K)`` and of samples drawn alone ``(Q, K, S)``."""
+    prices = [pool.prices[model] for model in pool.models]
+    prompt = inputs * np.array([p.input for p in prices]) / PER_MILLION
+    answer = tokens * np.array([p.output for p in prices])[:, None] / PER_MILLION
+    single = np.where(np.isnan(dollars), prompt[:, :, None] + answer, dollars)
+    return np.minimum(prompt, np.nanmin(single, axis=2)), single
+
+
+def _rewards(
+    records: Sequence[Record],
+    pool: Pool,
+    kind: RewardKind,
+    quality: FloatArray,
+    normalise: Callable[[str], str],
+) -> tuple[FloatArray | None, FloatArray | None, IntArray | None]:
+    """Return rewards, acceptance and answers: what the kind of reward gives of the three."""
+    if kind == "quality":
+        is_probability = bool(((quality >= 0) & (quality <= 1) | np.isnan(quality)).all())
+        return quality, quality if is_probability else None, None
+    if kind == "majority":
+        return None, None, _answers(records, pool, quality.shape, normalise)
+    rewards = np.full(quality.shape, np.nan)
+    for q, record in enumerate(records):
+        for k, model in enumerate(pool.models):
+            samples = record.samples[model]
+            if samples.reward is None:
+                if pool.max_n == 1:
+                    return None, None, None
+                raise RecordError(
+                    f"record {record.id!r}: 'samples.{model}.reward' is missing, and n up to {pool.max_n} needs it; "
+                    "say --reward quality (a verifier), --reward majority (a vote), or set max_n to 1"
+                )
+            rewards[q, k, : samples.size] = samples.reward
+    is_probability = bool(((rewards >= 0) & (rewards <= 1) | np.isnan(rewards)).all())
+    return rewards, rewards if is_probability else None, None
+
+
+def _answers(
+    records: Sequence[Record], pool: Pool, shape: tuple[int, ...], normalise: Callable[[str], str]
+) -> IntArray:
+    answers = np.full(shape, -1, dtype=np.intp)
+    for q, record in enumerate(records):
+        number: dict[str, int] = {"": 0}
+        for k, model in enumerate(pool.models):
+            samples: ModelSamples = record.samples[model]
+            if samples.text is None:
+                raise RecordError(f"record {record.id!r}: 'samples.{model}.text' is missing, and a vote needs answers")
+            for s, text in enumerate(samples.text):
+                answers[q, k, s] = number.setdefault(normalise(text), len(number))
+    return answers

@@ -1,0 +1,135 @@
+"""Labels of many plans on many records: quality, match probability, cost and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bestroute.errors import RecordError
+from bestroute.labels.arrays import SampleArrays
+from bestroute.labels.urns import PlanOdds, plan_odds
+from bestroute.labels.votes import vote_odds
+from bestroute.plans import Plan
+from bestroute.pool import Pool
+from bestroute.protocols import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class PlanLabels:
+    """What ``P`` plans give on ``Q`` records, in expectation over the samples that may be drawn."""
+
+    plans: tuple[Plan, ...]
+    quality: FloatArray
+    """Shape ``(Q, P)``."""
+    match_probability: FloatArray
+    """Chance to be at least as good as one (other) sample of the reference, shape ``(Q, P)``."""
+    cost_usd: FloatArray
+    """Shape ``(Q, P)``."""
+    draws: FloatArray
+    """Shape ``(Q, P, S)``."""
+
+    def take(self, rows: Sequence[int] | IntArray) -> PlanLabels:
+        """Return the labels of some of the records."""
+        parts = (self.quality, self.match_probability, self.cost_usd, self.draws)
+        return PlanLabels(self.plans, *(part[np.asarray(rows, dtype=np.intp)] for part in parts))
+
+    def columns(self, columns: Sequence[int] | IntArray) -> PlanLabels:
+        """Return the labels of some of the plans."""
+        keep = np.asarray(columns, dtype=np.intp)
+        parts = (self.quality, self.match_probability, self.cost_usd, self.draws)
+        return PlanLabels(tuple(self.plans[i] for i in keep), *(part[:, keep] for part in parts))
+
+
+def label_plans(
+    arrays: SampleArrays,
+    plans: Sequence[Plan],
+    *,
+    margin: float = 0.0,
+    on_plan: Callable[[int], object] | None = None,
+) -> PlanLabels:
+    """Compute the labels of plans: exact for fixed rewards and small votes, seeded draws for other votes.
+
+    Args:
+        arrays: The records.
+        plans: Over the pool of the records.
+        margin: Shortfall still counted as a match, in quality units, ``>= 0``.
+        on_plan: Told 1 after each plan, for a progress bar.
+
+    Raises:
+        RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
+    """
+    matches = sample_matches(arrays, margin=margin)
+    truth = np.nan_to_num(arrays.quality)
+    steps = max((len(plan.steps) for plan in plans), default=1)
+    shape = (len(arrays), len(plans))
+    quality, match, cost, draws = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros((*shape, steps))
+    check_samples(arrays, plans)
+    for p, plan in enumerate(plans):
+        odds = odds_of(arrays, plan)
+        quality[:, p] = (odds.answer * truth).sum(axis=(1, 2))
+        match[:, p] = (odds.answer * matches).sum(axis=(1, 2))
+        cost[:, p] = cost_of(arrays, plan, odds)
+        draws[:, p, : len(plan.steps)] = odds.draws
+        if on_plan is not None:
+            on_plan(1)
+    return PlanLabels(tuple(plans), quality, np.clip(match, 0.0, 1.0), cost, draws)
+
+
+def odds_of(arrays: SampleArrays, plan: Plan) -> PlanOdds:
+    """Return what a plan does with each sample, by the records' kind of reward."""
+    return vote_odds(arrays, plan) if arrays.answers is not None and plan.is_scored else plan_odds(arrays, plan)
+
+
+def cost_of(arrays: SampleArrays, plan: Plan, odds: PlanOdds) -> FloatArray:
+    """Return the expected cost, shape ``(Q,)``: every sample drawn, and its prompt as the provider bills it."""
+    cost = (odds.drawn * np.nan_to_num(arrays.sample_usd)).sum(axis=(1, 2))
+    for s, step in enumerate(plan.steps):
+        if step.accept is None and step.n > 1 and arrays.pool.bills(step.model) == "once":
+            k = arrays.pool.models.index(step.model)
+            cost -= odds.draws[:, s] * (step.n - 1) / step.n * arrays.prompt_usd[:, k]
+    return np.asarray(cost, dtype=np.float64)
+
+
+def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
+    """Return how often each sample is at least as good as one sample of the reference, shape ``(Q, K, S)``.
+
+    A sample of the reference is compared with the reference's other samples; a single one matches itself.
+    """
+    reference = arrays.pool.models.index(arrays.pool.reference)
+    theirs = arrays.quality[:, reference]
+    size = arrays.sizes[:, reference]
+    reached = arrays.quality[:, :, :, None] >= theirs[:, None, None, :] - margin
+    matches = reached.sum(axis=3) / size[:, None, None]
+    others = np.maximum(size - 1, 1)[:, None]
+    matches[:, reference] = np.where(size[:, None] > 1, (reached[:, reference].sum(axis=2) - 1) / others, 1.0)
+    return np.where(np.isnan(arrays.quality), 0.0, matches)
+
+
+def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
+    """Refuse plans that records cannot tell about.
+
+    Raises:
+        RecordError: Names the record and the plan.
+    """
+    fewest = arrays.sizes.min(axis=0)
+    for plan in plans:
+        if plan.is_scored and not (arrays.can_accept if plan.has_accept else arrays.can_choose):
+            raise RecordError(
+                f"the plan '{plan}' needs a {'calibrated ' if plan.has_accept else ''}reward, and the records have "
+                "none; say --reward quality (a verifier) or --reward majority (a vote)"
+            )
+        for k, model in enumerate(arrays.pool.models):
+            wanted = sum(step.n for step in plan.steps if step.model == model)
+            if wanted > fewest[k]:
+                name = arrays.ids[int(arrays.sizes[:, k].argmin())]
+                raise RecordError(
+                    f"record {name!r}: the plan '{plan}' draws {wanted} samples of {model!r}, the record has "
+                    f"{fewest[k]}; collect more, or lower the pool's max_n"
+                )
+
+
+def largest_n(pool: Pool, arrays: SampleArrays) -> dict[str, int]:
+    """Return, for each model, the most samples that a step may draw and every record holds."""
+    return {model: int(min(pool.max_n, n)) for model, n in zip(pool.models, arrays.sizes.min(axis=0), strict=True)}
