@@ -153,6 +153,23 @@ class QualityPolicy:
         return f"quality at {self.price_usd:g} USD" if self.price_usd is not None else f"max drop {self.max_drop:g}"
 
 
+@dataclass(frozen=True)
+class ReferencePolicy:
+    """Always one sample of the reference: what is left where nothing cheaper was as good on the training records."""
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Return the index of a plan for each query; see ``Policy.choose``."""
+        return np.full(len(prediction), reference_column(prediction, pool), dtype=np.intp)
+
+    def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
+        """Say for each plan of a single query why it was taken or not."""
+        return ["taken: the reference" if i == chosen else "not considered" for i in range(len(prediction.plans))]
+
+    def __str__(self) -> str:
+        """Render as ``always the reference``."""
+        return "always the reference"
+
+
 def not_tuned(flag: str) -> str:
     """Say that a promise needs tuning first."""
     return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,11 @@ class Record:
 
 
 def read_records(
-    paths: Path | str | Sequence[Path | str], *, pool: Pool | None = None, allow_missing: bool = False
+    paths: Path | str | Sequence[Path | str],
+    *,
+    pool: Pool | None = None,
+    allow_missing: bool = False,
+    on_left_out: Callable[[str], object] | None = None,
 ) -> list[Record]:
     """Read records files.
 
@@ -63,6 +67,7 @@ def read_records(
         paths: One or more ``.jsonl`` or ``.jsonl.gz`` files.
         pool: If given, every record must hold samples of all its models; other models are dropped.
         allow_missing: Leave out records that lack a model of the pool, instead of refusing them.
+        on_left_out: Told the id of each record left out.
 
     Raises:
         RecordError: At the first bad line; names file, line and field.
@@ -79,6 +84,8 @@ def read_records(
             if pool is not None:
                 missing = [m for m in pool.models if m not in record.samples]
                 if missing and allow_missing:
+                    if on_left_out is not None:
+                        on_left_out(record.id)
                     continue
                 if missing:
                     raise RecordError(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bestroute.errors import ConfigError
 from bestroute.protocols import RewardModel
 from bestroute.query import Query
+
+RewardKind = Literal["recorded", "quality", "majority"]
+"""Where the rewards of records come from: their own, their quality (a verifier known at run time), or a vote."""
 
 
 class Verifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from bestroute.prices import PER_MILLION
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record
-from bestroute.rewards import MajorityVote
-
-RewardKind = Literal["recorded", "quality", "majority"]
-"""Where rewards come from: the records' own, the quality itself (a verifier known at run time), or a vote."""
+from bestroute.rewards import MajorityVote, RewardKind
 
 
 @dataclass(frozen=True, eq=False)

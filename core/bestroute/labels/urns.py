@@ -48,7 +48,8 @@ class _Urn:
 
     def below(self, level: float) -> FloatArray:
         """Count samples rejected at a level, shape ``(Q,)``."""
-        return self.size if np.isinf(level) else (self.acceptance < level).sum(axis=1).astype(np.float64)
+        rejected = self.present if np.isinf(level) else self.acceptance < level
+        return np.asarray(rejected.sum(axis=1), dtype=np.float64)
 
     def is_below(self, level: float) -> FloatArray:
         """Whether each sample is rejected at a level, shape ``(Q, S)``, as a number."""

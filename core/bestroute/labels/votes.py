@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from math import comb
@@ -10,7 +11,7 @@ import numpy as np
 
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.urns import PlanOdds
-from bestroute.plans import Plan
+from bestroute.plans import Plan, Step
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.rewards import beta_exceeds_half
 
@@ -71,66 +72,93 @@ def _enumerated(arrays: SampleArrays, k: int, size: int, n: int) -> PlanOdds:
 
 def _played(arrays: SampleArrays, plan: Plan, draws: int, seed: int) -> PlanOdds:
     """Play the plan in seeded orders of every model's samples; all records and orders at once."""
-    answers = arrays.answers
-    assert answers is not None
-    order = _orders(arrays.quality.shape, draws, seed, arrays.quality)
-    models = arrays.pool.models
-    odds = _empty(arrays, len(plan.steps))
-    shape = (len(arrays), draws)
-    rows = np.arange(len(arrays))[:, None]
-    each = np.broadcast_to(rows, shape)
-    size = arrays.quality.shape[2]
-    is_open: BoolArray = np.ones(shape, dtype=bool)
-    used = dict.fromkeys(models, 0)
-    ids: list[IntArray] = []
-    places: list[tuple[int, IntArray]] = []  # model and sample of every draw so far
-    posterior: FloatArray = np.zeros((*shape, 0))
+    play = Play.start(arrays, draws=draws, seed=seed)
+    for step in plan.steps:
+        play = play.after(step)
+    play = play.with_best_seen()
+    return PlanOdds(play.answer, play.drawn, np.stack(play.draws, axis=1))
 
-    def count(sample: IntArray, where: BoolArray) -> FloatArray:
-        """Share of the orders in which each sample of a model is the one, shape (Q, S)."""
-        hits = np.bincount(each[where] * size + sample[where], minlength=shape[0] * size)
-        return np.asarray(hits.reshape(shape[0], size) / draws)
 
-    def answer_with(position: IntArray, where: BoolArray) -> None:
-        for p, (k, sample) in enumerate(places):
-            odds.answer[:, k] += count(sample, where & (position == p))
+@dataclass(frozen=True, eq=False)
+class Play:
+    """A plan under way, in many seeded orders at once; every step makes a new one."""
 
-    for s, step in enumerate(plan.steps):
-        k = models.index(step.model)
-        first = len(places)
+    arrays: SampleArrays
+    order: IntArray
+    """Samples in drawing order, shape ``(Q, R, K, S)``."""
+    answer: FloatArray
+    """Chance that a sample has become the answer, shape ``(Q, K, S)``."""
+    drawn: FloatArray
+    """Chance that a sample was drawn, shape ``(Q, K, S)``."""
+    is_open: BoolArray
+    """Whether an order goes on, shape ``(Q, R)``."""
+    used: tuple[int, ...]
+    """Samples drawn of each model."""
+    places: tuple[tuple[int, IntArray], ...] = ()
+    """Model and sample ``(Q, R)`` of every draw so far."""
+    draws: tuple[FloatArray, ...] = ()
+    """Expected draws of each step so far, each of shape ``(Q,)``."""
+
+    @classmethod
+    def start(cls, arrays: SampleArrays, *, draws: int, seed: int = 0) -> Play:
+        """Shuffle every model's samples; absent samples come last."""
+        shape = arrays.quality.shape
+        keys = np.random.default_rng(seed).random((shape[0], draws, *shape[1:]), dtype=np.float32)
+        keys[np.broadcast_to(np.isnan(arrays.quality)[:, None], keys.shape)] = 2.0
+        nothing = np.zeros(shape)
+        is_open = np.ones(keys.shape[:2], dtype=bool)
+        return cls(arrays, keys.argsort(axis=3), nothing, nothing, is_open, (0,) * shape[1])
+
+    def after(self, step: Step) -> Play:
+        """Draw a step: what it accepts is answered; without acceptance the best of the step is."""
+        arrays, k = self.arrays, self.arrays.pool.models.index(step.model)
+        first = len(self.places)
+        play, spent = self, np.zeros(len(arrays))
         for i in range(step.n):
-            sample = order[:, :, k, used[step.model]]
-            used[step.model] += 1
-            places.append((k, sample))
-            ids.append(answers[rows, k, sample])
-            odds.drawn[:, k] += count(sample, is_open)
-            odds.draws[:, s] += is_open.mean(axis=1)
-            is_wave_over = step.accept is not None or i == step.n - 1
-            if not (is_wave_over and step.is_scored):
-                continue
-            posterior = _posteriors(np.stack(ids, axis=2))
+            sample = play.order[:, :, k, play.used[k]]
+            used = tuple(n + (j == k) for j, n in enumerate(play.used))
+            drawn = play.drawn.copy()
+            drawn[:, k] += play._share(sample, play.is_open)
+            spent = spent + play.is_open.mean(axis=1)
+            play = replace(play, drawn=drawn, used=used, places=(*play.places, (k, sample)))
             if step.accept is not None:
-                reached = posterior >= step.accept
-                ends: BoolArray = is_open & reached.any(axis=2)
-                answer_with(reached.argmax(axis=2), ends)
-                is_open = is_open & ~ends
-        if step.accept is None:
-            position = np.full(shape, first) if step.n == 1 else posterior[:, :, first:].argmax(axis=2) + first
-            answer_with(position, is_open)
-            return odds
-    answer_with(posterior.argmax(axis=2), is_open)
-    return odds
+                reached = play._posteriors() >= step.accept
+                play = play._answered(reached.argmax(axis=2), play.is_open & reached.any(axis=2))
+            elif i == step.n - 1:
+                is_alone = step.n == 1
+                best = 0 * sample if is_alone else play._posteriors()[:, :, first:].argmax(axis=2)
+                play = play._answered(best + first, play.is_open)
+        return replace(play, draws=(*play.draws, spent))
+
+    def with_best_seen(self) -> Play:
+        """Answer what is still open with the best seen."""
+        return self._answered(self._posteriors().argmax(axis=2), self.is_open) if self.is_open.any() else self
+
+    def _answered(self, position: IntArray, where: BoolArray) -> Play:
+        answer = self.answer.copy()
+        for p, (k, sample) in enumerate(self.places):
+            at = where & (position == p)
+            if at.any():
+                answer[:, k] += self._share(sample, at)
+        return replace(self, answer=answer, is_open=np.asarray(self.is_open & ~where, dtype=np.bool_))
+
+    def _share(self, sample: IntArray, where: BoolArray) -> FloatArray:
+        """Share of the orders in which each sample of a model is the one, shape ``(Q, S)``."""
+        records, size = self.answer.shape[0], self.answer.shape[2]
+        rows = np.broadcast_to(np.arange(records)[:, None], sample.shape)
+        hits = np.bincount(rows[where] * size + sample[where], minlength=records * size)
+        return np.asarray(hits.reshape(records, size) / sample.shape[1])
+
+    def _posteriors(self) -> FloatArray:
+        """Return the reward of every draw so far, as ``MajorityVote`` gives it; shape ``(Q, R, draws)``."""
+        assert self.arrays.answers is not None
+        rows = np.arange(len(self.arrays))[:, None]
+        ids = np.stack([self.arrays.answers[rows, k, sample] for k, sample in self.places], axis=2)
+        return _posteriors(ids)
 
 
 def _empty(arrays: SampleArrays, steps: int) -> PlanOdds:
     return PlanOdds(np.zeros(arrays.quality.shape), np.zeros(arrays.quality.shape), np.zeros((len(arrays), steps)))
-
-
-def _orders(shape: tuple[int, ...], draws: int, seed: int, quality: FloatArray) -> IntArray:
-    """Return seeded orders of every model's samples, absent ones last; shape ``(Q, draws, K, S)``."""
-    keys = np.random.default_rng(seed).random((shape[0], draws, *shape[1:]), dtype=np.float32)
-    keys[np.broadcast_to(np.isnan(quality)[:, None], keys.shape)] = 2.0
-    return keys.argsort(axis=3)
 
 
 def _votes(ids: IntArray) -> IntArray:
@@ -144,9 +172,10 @@ def _posteriors(ids: IntArray) -> FloatArray:
     own = _votes(ids)
     is_rival = ids[..., :, None] != ids[..., None, :]
     rival = np.where(is_rival, own[..., None, :], 0).max(axis=-1)
-    return np.where(ids > 0, _table(ids.shape[-1])[own, rival], 0.0)
+    return np.where(ids > 0, posterior_table(ids.shape[-1])[own, rival], 0.0)
 
 
 @cache
-def _table(most: int) -> FloatArray:
+def posterior_table(most: int) -> FloatArray:
+    """Return what ``MajorityVote`` gives an answer with ``a`` votes whose strongest rival has ``b``; ``[a, b]``."""
     return np.array([[beta_exceeds_half(a, b) for b in range(most + 1)] for a in range(most + 1)])

@@ -41,13 +41,13 @@ _LONGEST = 20_000
 """Characters read of a query; what comes after changes only the statistics."""
 
 
-def featurise(queries: Sequence[Query]) -> FloatArray:
+def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
     """Return the features of queries, shape ``(Q, WIDTH)``.
 
     Words (with numbers reduced to their length) and character n-grams of the query's text fall into hash
     buckets, damped by a logarithm and scaled to length 1; the statistics follow.
     """
-    features = np.zeros((len(queries), WIDTH))
+    features = np.zeros((len(queries), WIDTH), dtype=np.float32)
     for row, query in zip(features, queries, strict=True):
         row[:_HALF] = _damped(_word_buckets(query.text[:_LONGEST]))
         row[_HALF:BUCKETS] = _damped(_gram_buckets(query.text[:_LONGEST]))

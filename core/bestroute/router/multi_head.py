@@ -1,62 +1,90 @@
-"""A light router: one linear head per plan on light text features, numpy at run time."""
+"""A light router: linear heads on light features and their landmark kernels, numpy at run time."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bestroute.errors import ArtifactError, named
 from bestroute.plans import Plan
-from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
 from bestroute.query import Query
-from bestroute.router.features import WIDTH, featurise
+from bestroute.router.features import BUCKETS, STATISTICS, featurise
+from bestroute.router.heads import HeadLayout
+from bestroute.router.maps import FeatureMaps
+
+if TYPE_CHECKING:
+    from bestroute.policies import QualityPolicy, ReferencePolicy
+    from bestroute.router.settings import TrainSettings
 
 
 @dataclass(frozen=True, eq=False)
 class MultiHeadRouter:
-    """Predicts match probability and expected quality of every plan, and tokens of every model.
+    """Predicts match probability, quality and draws of every plan, and tokens of every model.
 
-    A head is a linear function of the features, shrunk towards the mean over the training queries: with
-    ``shrinkage`` 0 every query gets the same prediction, the training mean.
+    A head is a mean over the training queries and a deviation from it, linear in the mapped features. Deviations of
+    match probabilities are scaled to be calibrated; all others by one shrinkage, chosen for what the choices made
+    with them are worth: with 0 every query gets the same prediction, and the fixed plans are all there is.
 
     Args:
         pool: The pool it was trained for.
-        plans: ``P`` plans; candidates, the reference's single sample among them.
-        weights: Shape ``(WIDTH, 2 P)``: match probability heads, then expected quality heads.
-        means: Training means of the same, shape ``(2 P,)``.
-        center: Training mean of the features, shape ``(WIDTH,)``.
-        output_tokens: Mean tokens of a sample of each model, shape ``(K,)``.
-        shrinkage: In [0, 1], chosen on inner folds.
+        plans: ``P`` plans, candidates first, the reference's single sample among them.
+        maps: From raw features to mapped ones.
+        weights: From mapped features to ``R`` directions, shape ``(maps.width, R)``.
+        offsets: To be subtracted from the directions, shape ``(R,)``.
+        loadings: From directions to heads, shape ``(R, H)``; the heads' order is ``HeadLayout``'s.
+        means: Training means of the heads, shape ``(H,)``.
+        match_slopes: Scale of each match probability's deviation, shape ``(P,)``.
+        shrinkage: Of all other heads, in [0, 1].
+        path: Prices of quality, USD, from the cheapest policy to the most careful: the curve of an evaluation.
+        frozen: For each target drop the price that met it on held-out folds; ``None``: the reference alone does.
+        fixed_plans: Plans that were best at some price without a router, on the training records.
+        settings: How it was trained.
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
     """
 
     pool: Pool
     plans: tuple[Plan, ...]
+    maps: FeatureMaps
     weights: FloatArray
+    offsets: FloatArray
+    loadings: FloatArray
     means: FloatArray
-    center: FloatArray
-    output_tokens: FloatArray
-    shrinkage: float = 1.0
+    match_slopes: FloatArray
+    shrinkage: float
+    path: tuple[float, ...]
+    frozen: dict[str, float | None]
+    fixed_plans: tuple[Plan, ...]
+    settings: TrainSettings
     seen: frozenset[str] = field(default_factory=frozenset)
-    default_policy: QualityPolicy | None = None
+    default_policy: QualityPolicy | ReferencePolicy | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        heads = 2 * len(self.plans)
+        heads, rank = self.layout.width, len(self.offsets)
         for name, array, shape in (
-            ("weights", self.weights, (WIDTH, heads)),
+            ("projection", self.maps.projection, (BUCKETS, len(self.maps.center))),
+            ("mean", self.maps.mean, (len(STATISTICS),)),
+            ("scale", self.maps.scale, (len(STATISTICS),)),
+            ("text_landmarks", self.maps.text_landmarks, (len(self.maps.text_landmarks), len(self.maps.center))),
+            (
+                "statistics_landmarks",
+                self.maps.statistics_landmarks,
+                (len(self.maps.statistics_landmarks), len(STATISTICS)),
+            ),
+            ("weights", self.weights, (self.maps.width, rank)),
+            ("offsets", self.offsets, (rank,)),
+            ("loadings", self.loadings, (rank, heads)),
             ("means", self.means, (heads,)),
-            ("center", self.center, (WIDTH,)),
-            ("output_tokens", self.output_tokens, (len(self.pool.models),)),
+            ("match_slopes", self.match_slopes, (len(self.plans),)),
         ):
             if array.shape != shape:
                 raise ArtifactError(f"router: {name} must have shape {shape}, got {array.shape}; train it again")
@@ -64,15 +92,20 @@ class MultiHeadRouter:
                 raise ArtifactError(f"router: {name} holds NaN or infinity; train it again")
         if self.pool.reference_plan not in self.plans:
             raise ArtifactError(f"router: no head for the reference, '{self.pool.reference_plan}'; train it again")
+        for plan in (*self.plans, *self.fixed_plans):
+            self.pool.check_plan(plan)
+
+    @property
+    def layout(self) -> HeadLayout:
+        """Which head says what."""
+        return HeadLayout(self.plans, self.pool.models)
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions for queries; see ``Router.predict``."""
-        deviations = (featurise(queries) - self.center) @ self.weights
-        heads = self.means + self.shrinkage * deviations
-        match, quality = np.split(np.clip(heads, 0.0, 1.0), 2, axis=1)
-        match[:, self.plans.index(self.pool.reference_plan)] = 1.0  # the reference matches itself
-        tokens = np.tile(self.output_tokens, (len(queries), 1))
-        return Prediction(self.plans, match, quality, tokens)
+        directions = np.hstack(self.maps.blocks(featurise(queries))) @ self.weights - self.offsets
+        factors = np.full(len(self.means), self.shrinkage)
+        factors[: len(self.plans)] = self.match_slopes
+        return self.layout.prediction(self.means + (directions @ self.loadings) * factors, self.pool)
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
@@ -102,9 +135,14 @@ class MultiHeadRouter:
     def fingerprint(self) -> str:
         """A name that two routers share only if they predict alike."""
         digest = hashlib.sha256(repr((self.plans, self.shrinkage, str(self.default_policy))).encode())
-        for array in (self.weights, self.means, self.center, self.output_tokens):
+        for _, array in sorted(self.tensors().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays by name, to be saved."""
+        own = ("weights", "offsets", "loadings", "means", "match_slopes")
+        return {**{name: getattr(self, name) for name in own}, **self.maps.tensors()}
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the router into a folder; see ``bestroute.router.persistence``."""
@@ -129,30 +167,16 @@ def seen_hash(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def fit_heads(features: FloatArray, targets: FloatArray, *, l2: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Fit linear heads by ridge regression, in its dual form: cheap while queries are fewer than features.
-
-    Args:
-        features: Shape ``(Q, D)``.
-        targets: Shape ``(Q, H)``.
-        l2: Strength of the penalty, > 0.
-
-    Returns:
-        Weights ``(D, H)``, means of the targets ``(H,)``, means of the features ``(D,)``.
-    """
-    center, means = features.mean(axis=0), targets.mean(axis=0)
-    centered = features - center
-    gram = centered @ centered.T
-    dual = np.linalg.solve(gram + l2 * np.eye(len(gram)), targets - means)
-    return centered.T @ dual, means, center
-
-
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
     """Return the parts of a router that are not arrays, as plain JSON."""
     policy = router.default_policy
     return {
         "plans": [plan.to_json() for plan in router.plans],
+        "fixed_plans": [plan.to_json() for plan in router.fixed_plans],
         "shrinkage": router.shrinkage,
+        "path": list(router.path),
+        "frozen": router.frozen,
+        "settings": asdict(router.settings),
         "seen": sorted(router.seen),
-        "default_policy": None if policy is None else {"price_usd": policy.price_usd},
+        "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,15 @@ import numpy as np
 from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
-from bestroute.policies import QualityPolicy
 from bestroute.pool_file import pool_from_dict, pool_to_dict
-from bestroute.router.features import WIDTH
+from bestroute.router.features import BUCKETS, STATISTICS
+from bestroute.router.maps import FeatureMaps
 
 if TYPE_CHECKING:
     from bestroute.router.multi_head import MultiHeadRouter
 
-FORMAT = 1
+FORMAT = 2
 _CONFIG, _WEIGHTS = "router.json", "router.safetensors"
-_ARRAYS = ("weights", "means", "center", "output_tokens")
 
 
 def save(router: MultiHeadRouter, folder: Path) -> None:
@@ -30,12 +30,12 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
     from bestroute.router.multi_head import settings_of
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.ascontiguousarray(getattr(router, name), dtype=np.float32) for name in _ARRAYS}
+    tensors = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in router.tensors().items()}
     data = to_bytes(tensors)
     config = {
         "format": FORMAT,
         "kind": "multi-head",
-        "features": WIDTH,
+        "features": [BUCKETS, *STATISTICS],
         "weights_sha256": _sha256(data),
         "pool": pool_to_dict(router.pool),
         **settings_of(router),
@@ -56,6 +56,7 @@ def load(folder: Path) -> MultiHeadRouter:
     from safetensors.numpy import load as from_bytes
 
     from bestroute.router.multi_head import MultiHeadRouter
+    from bestroute.router.settings import TrainSettings, policy_for
 
     config, data = _read(folder / _CONFIG), _read(folder / _WEIGHTS)
     where = folder / _CONFIG
@@ -66,17 +67,24 @@ def load(folder: Path) -> MultiHeadRouter:
             raise ArtifactError(f"{where}: format {version!r}, this version reads {FORMAT}; train the router again")
         if told["weights_sha256"] != _sha256(data):
             raise ArtifactError(f"{folder / _WEIGHTS}: its hash is not the one in {_CONFIG}; the folder is damaged")
-        if told["features"] != WIDTH:
-            raise ArtifactError(f"{where}: made for {told['features']} features, this version has {WIDTH}")
-        tensors = {name: array.astype(np.float64) for name, array in from_bytes(data).items()}
+        if told["features"] != [BUCKETS, *STATISTICS]:
+            raise ArtifactError(f"{where}: made for other features than this version has; train the router again")
+        tensors = from_bytes(data)
+        maps = FeatureMaps(**{f.name: tensors.pop(f.name) for f in fields(FeatureMaps)})
         policy = told["default_policy"]
+        settings = {**told["settings"], "blocks": tuple(told["settings"]["blocks"])}
         return MultiHeadRouter(
             pool=pool_from_dict(told["pool"], where=str(where)),
             plans=tuple(_plan(steps) for steps in told["plans"]),
-            **{name: tensors[name] for name in _ARRAYS},
+            maps=maps,
+            **{name: array.astype(np.float64) for name, array in tensors.items()},
             shrinkage=float(told["shrinkage"]),
+            path=tuple(map(float, told["path"])),
+            frozen={str(drop): None if price is None else float(price) for drop, price in told["frozen"].items()},
+            fixed_plans=tuple(_plan(steps) for steps in told["fixed_plans"]),
+            settings=TrainSettings(**settings),
             seen=frozenset(map(str, told["seen"])),
-            default_policy=None if policy is None else QualityPolicy(float(policy["price_usd"])),
+            default_policy=None if policy is None else policy_for(policy["price_usd"]),
         )
     except ArtifactError:
         raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bestroute._version import __version__
+from bestroute.cli.learning import evaluate, train
 from bestroute.errors import BestRouteError, ConfigError, named
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ def _refuse(error: Exception) -> NoReturn:
 @click.version_option(__version__, prog_name="bestroute")
 def main() -> None:
     """Route each query to the right model and number of samples, and prove what that saved."""
+
+
+main.add_command(train)
+main.add_command(evaluate)
 
 
 @main.command()

@@ -1,0 +1,151 @@
+"""``bestroute train`` and ``bestroute evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bestroute.errors import ConfigError, named
+
+if TYPE_CHECKING:
+    from bestroute.labels import SampleArrays
+    from bestroute.pool import Pool
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_KINDS = ("recorded", "quality", "majority")
+
+
+def _reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value not in _KINDS:
+        raise ConfigError(f"--reward must be one of {named(_KINDS)}, got {value!r}")
+    return value
+
+
+def _tell(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def load_arrays(
+    paths: tuple[Path, ...], pool: Pool, reward: str, *, allow_missing: bool, verifier_error: float = 0.0
+) -> SampleArrays:
+    """Read records files into arrays, and tell what was left out."""
+    from bestroute.labels import SampleArrays
+    from bestroute.records import read_records
+
+    left_out: list[str] = []
+    records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
+    if left_out:
+        _tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
+    return SampleArrays.of(records, pool, reward=reward, verifier_error=verifier_error)  # type: ignore[arg-type]
+
+
+@click.command()
+@click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
+@click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the router; an old router there is replaced.")
+@click.option(
+    "--reward",
+    default="recorded",
+    show_default=True,
+    callback=_reward,
+    help="What chooses among samples: recorded rewards, quality (a verifier known at run time), or majority (a vote).",
+)
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
+@click.option("--plans", "offered", type=int, default=24, show_default=True, help="Most plans beside the candidates.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of folds, landmarks and sampling.")
+def train(
+    train: tuple[Path, ...],
+    pool_path: Path,
+    out: Path,
+    reward: str,
+    margin: float,
+    offered: int,
+    allow_missing: bool,
+    seed: int,
+) -> None:
+    """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say."""
+    from bestroute.pool import Pool
+    from bestroute.router.settings import TrainSettings
+    from bestroute.router.training import train_router
+
+    pool = Pool.from_file(pool_path)
+    settings = TrainSettings(reward=reward, margin=margin, offered=offered, seed=seed)  # type: ignore[arg-type]
+    arrays = load_arrays(train, pool, reward, allow_missing=allow_missing)
+    training = train_router(arrays, settings, on_progress=_tell)
+    training.router.save_pretrained(out)
+    click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
+    for name, value in training.summary.items():
+        if isinstance(value, dict):
+            told = ", ".join(f"{drop}: {'reference only' if v is None else f'{v:.1%}'}" for drop, v in value.items())
+        else:
+            told = f"{value:.4g}" if isinstance(value, float) else str(value)
+        click.echo(f"  {name}: {told}")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("test", metavar="TEST...", type=_FILE, nargs=-1, required=True)
+@click.option("--train", "train", type=_FILE, multiple=True, help="Records that learned baselines are fitted on.")
+@click.option("--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D", help="Of the decisions.")
+@click.option("--reward", callback=_reward, help="recorded, quality or majority; default: as the router was trained.")
+@click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
+@click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap over groups.")
+@click.option("--json", "json_path", type=_FILE, help="Write the whole report here.")
+@click.option("--plot", "plot_path", type=_FILE, help="Draw the curve here, a PNG.")
+@click.option("--decisions", "decisions_path", type=_FILE, help="Write one line per query here, JSON Lines.")
+def evaluate(
+    folder: Path,
+    test: tuple[Path, ...],
+    train: tuple[Path, ...],
+    policy_text: str | None,
+    reward: str | None,
+    verifier_error: float,
+    folds: int | None,
+    allow_missing: bool,
+    resamples: int,
+    json_path: Path | None,
+    plot_path: Path | None,
+    decisions_path: Path | None,
+) -> None:
+    """Score the router in DIR on the records of TEST, beside every baseline.
+
+    Prints a table; every figure has its 95 % interval, by bootstrap over groups.
+    """
+    from bestroute.evaluation import cross_fit as run_cross_fit
+    from bestroute.evaluation import evaluate as run
+    from bestroute.evaluation.evaluate import parse_policy
+    from bestroute.evaluation.render import plot, table
+    from bestroute.jsonl import atomic_file, write_jsonl
+    from bestroute.router import MultiHeadRouter
+
+    if not 0 <= verifier_error < 1:
+        raise ConfigError(f"--verifier-error must be in [0, 1), got {verifier_error}")
+    if resamples < 100:
+        raise ConfigError(f"--resamples must be at least 100 for an interval, got {resamples}")
+    router = MultiHeadRouter.from_pretrained(folder)
+    policy = parse_policy(policy_text) if policy_text else None
+    kind = reward or router.settings.reward
+    arrays = load_arrays(test, router.pool, kind, allow_missing=allow_missing, verifier_error=verifier_error)
+    if folds is not None:
+        if train:
+            raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
+        done = run_cross_fit(router, arrays, folds=folds, policy=policy, resamples=resamples, on_progress=_tell)
+    else:
+        fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing) if train else None
+        done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=_tell)
+    click.echo(table(done.report))
+    if json_path is not None:
+        with atomic_file(json_path) as stream:
+            stream.write((json.dumps(done.report, indent=1) + "\n").encode())
+    if decisions_path is not None:
+        write_jsonl(decisions_path, done.decisions)
+    if plot_path is not None:
+        plot(done.report, plot_path)
+        click.echo(f"plot: {plot_path}")

@@ -1,0 +1,189 @@
+"""Baselines that learn: each fitted on training records with the features that the router has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bestroute.evaluation.series import Series
+from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.plans import Candidate, Plan
+from bestroute.policies import ThresholdPolicy
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray, IntArray
+from bestroute.router import MultiHeadRouter
+from bestroute.router.features import BUCKETS, featurise
+from bestroute.router.maps import FeatureMaps
+from bestroute.router.stacking import fit_stack
+from bestroute.router.training import FOLDS, deal_folds, train_router
+from bestroute.search import PlanSearch, fixed_candidates
+
+THRESHOLDS = tuple(np.linspace(0, 1, 41).round(3).tolist())
+CLUSTERS = 50
+CASCADE_SAMPLES = 5
+_WORDS = BUCKETS // 2
+
+
+def best_route(prediction: Prediction, cost: FloatArray, labels: PlanLabels, router: MultiHeadRouter) -> Series:
+    """Faithful BEST-Route: match probabilities of candidates, Algorithm 1, every threshold."""
+    chosen = [ThresholdPolicy(t).choose(prediction, cost, router.pool) for t in THRESHOLDS]
+    return Series.chosen(labels, np.array(chosen), THRESHOLDS)
+
+
+def hybrid_llm(
+    prediction: Prediction, cost: FloatArray, labels: PlanLabels, router: MultiHeadRouter, quality: FloatArray
+) -> Series:
+    """Hybrid-LLM: the reference against one cheaper model, n = 1 (arXiv:2404.14618).
+
+    The cheaper model is the one of the highest training quality (``quality``, by pool order).
+    """
+    pool = router.pool
+    others = [k for k, model in enumerate(pool.models) if model != pool.reference]
+    if not others:
+        others = [pool.models.index(pool.reference)]
+    small = Plan.of(Candidate(pool.models[max(others, key=lambda k: quality[k])]))
+    columns = [labels.plans.index(small), labels.plans.index(pool.reference_plan)]
+    pair = prediction.take(columns)
+    chosen = [ThresholdPolicy(t).choose(pair, cost[:, columns], pool) for t in THRESHOLDS]
+    return Series.chosen(labels.columns(columns), np.array(chosen), THRESHOLDS)
+
+
+def n_label(train: SampleArrays, test: SampleArrays) -> Series:
+    """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
+    plans, labels = _singles(train)
+    capable = _predicted(train, test, labels.match_probability)
+    cost = np.tile(labels.cost_usd.mean(axis=0), (len(test), 1))
+    reference = plans.index(train.pool.reference_plan)
+    chosen = []
+    for threshold in THRESHOLDS:
+        valid = capable >= threshold
+        valid[:, reference] = True
+        chosen.append(np.where(valid, cost, np.inf).argmin(axis=1))
+    return Series.chosen(_singles(test)[1], np.array(chosen), THRESHOLDS)
+
+
+def n_class(train: SampleArrays, test: SampleArrays) -> Series:
+    """Predict the model of the best quality (n = 1; the cheapest of equals): one point, no knob."""
+    _, labels = _singles(train)
+    quality, cost = labels.quality, labels.cost_usd.mean(axis=0)
+    is_best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
+    winner = np.where(is_best, cost, np.inf).argmin(axis=1)
+    scores = _predicted(train, test, np.eye(quality.shape[1])[winner])
+    return Series.chosen(_singles(test)[1], scores.argmax(axis=1)[None], (None,))
+
+
+def kmeans_tfidf(train: SampleArrays, test: SampleArrays, path: tuple[float, ...]) -> Series:
+    """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
+    plans = fixed_candidates(train)
+    labels = label_plans(train, plans)
+    words = featurise(train.queries())[:, :_WORDS]
+    idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
+    centers, cluster_of = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
+    test_words = _unit(featurise(test.queries())[:, :_WORDS] * idf)
+    assigned = _nearest(test_words, centers)
+    sizes = np.bincount(cluster_of, minlength=len(centers)).astype(np.float64)
+    means = [np.zeros((len(centers), len(plans))) for _ in range(2)]
+    for mean, values in zip(means, (labels.quality, labels.cost_usd), strict=True):
+        np.add.at(mean, cluster_of, values)
+        mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters lean on the whole
+        mean /= sizes[:, None] + 0.5
+    chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
+    return Series.chosen(label_plans(test, plans), np.array(chosen), path)
+
+
+def cascade(test: SampleArrays, *, orders: int = 64) -> Series:
+    """Self-consistency cascade: five samples of each model, cheapest first, until enough of them agree.
+
+    The share of agreement wanted is the knob; the reference, drawn once, comes last.
+
+    Raises:
+        ValueError: If there are no answers to compare, or fewer than five samples.
+    """
+    if test.answers is None:
+        raise ValueError("the records' answers cannot be compared: it needs --reward majority")
+    pool = test.pool
+    cheap = [pool.models.index(model) for model in pool.cheaper_models]
+    if not cheap or int(test.sizes[:, cheap].min()) < CASCADE_SAMPLES:
+        raise ValueError(f"it needs {CASCADE_SAMPLES} samples of every model but the reference")
+    rng = np.random.default_rng(0)
+    shape = (len(test), orders)
+    levels = tuple(k / CASCADE_SAMPLES for k in range(1, CASCADE_SAMPLES + 1))
+    quality, cost = np.zeros((*shape, len(levels))), np.zeros((*shape, len(levels)))
+    is_open = np.ones((*shape, len(levels)), dtype=bool)
+    rows = np.arange(len(test))[:, None, None]
+    for k in cheap:
+        drawn = _drawn(rng, test.sizes[:, k], orders, test.quality.shape[2], CASCADE_SAMPLES)
+        answers = test.answers[:, k][rows, drawn]
+        votes = ((answers[..., :, None] == answers[..., None, :]) & (answers[..., :, None] > 0)).sum(axis=-1)
+        first = votes.argmax(axis=2)
+        agreement = votes.max(axis=2) / CASCADE_SAMPLES
+        truth = np.take_along_axis(test.quality[:, k][rows, drawn], first[..., None], axis=2)[..., 0]
+        spent = test.sample_usd[:, k][rows, drawn].sum(axis=2)
+        if pool.bills(pool.models[k]) == "once":
+            spent = spent - (CASCADE_SAMPLES - 1) * test.prompt_usd[:, k][:, None]
+        for c, level in enumerate(levels):
+            accepts = is_open[..., c] & (agreement >= level)
+            cost[..., c] += is_open[..., c] * spent
+            quality[..., c] += accepts * truth
+            is_open[..., c] &= ~accepts
+    reference = pool.models.index(pool.reference)
+    quality += is_open * np.nanmean(test.quality[:, reference], axis=1)[:, None, None]
+    cost += is_open * np.nanmean(test.sample_usd[:, reference], axis=1)[:, None, None]
+    return Series(levels, quality.mean(axis=1), cost.mean(axis=1))
+
+
+def query_statistics(router: MultiHeadRouter, train: SampleArrays) -> MultiHeadRouter:
+    """Train the same router on the statistics of the query alone: no word of it is read."""
+    found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
+    return train_router(train, replace(router.settings, blocks=(1,)), found=found).router
+
+
+def _singles(arrays: SampleArrays) -> tuple[list[Plan], PlanLabels]:
+    plans = [Plan.of(Candidate(model)) for model in arrays.pool.models]
+    return plans, label_plans(arrays, plans)
+
+
+def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> FloatArray:
+    """Fit heads on the training records and apply them to the others."""
+    features = featurise(train.queries())
+    maps = FeatureMaps.fit(features)
+    stack = fit_stack(
+        maps.blocks(features),
+        maps.landmark_kernels(),
+        targets,
+        np.ones(targets.shape[1]),
+        deal_folds(train.groups, FOLDS),
+    )
+    directions = sum(b @ w for b, w in zip(maps.blocks(featurise(test.queries())), stack.weights, strict=True))
+    return np.asarray(stack.means + (directions - stack.offsets) @ stack.loadings)
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    return np.asarray(rows / np.maximum(np.sqrt((rows**2).sum(axis=1, keepdims=True)), 1e-9))
+
+
+def _nearest(points: FloatArray, centers: FloatArray) -> IntArray:
+    return np.asarray((points @ centers.T - 0.5 * (centers**2).sum(axis=1)).argmax(axis=1), dtype=np.intp)
+
+
+def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> tuple[FloatArray, IntArray]:
+    """Lloyd's algorithm from seeded points; an empty cluster keeps its center."""
+    centers = points[np.random.default_rng(0).choice(len(points), clusters, replace=False)].copy()
+    nearest = _nearest(points, centers)
+    for _ in range(rounds):
+        member = np.zeros((clusters, len(points)), dtype=points.dtype)
+        member[nearest, np.arange(len(points))] = 1
+        sizes = member.sum(axis=1, keepdims=True)
+        centers = np.where(sizes > 0, member @ points / np.maximum(sizes, 1), centers)
+        before, nearest = nearest, _nearest(points, centers)
+        if (before == nearest).all():
+            break
+    return centers, nearest
+
+
+def _drawn(rng: np.random.Generator, sizes: IntArray, orders: int, most: int, n: int) -> IntArray:
+    """Draw ``n`` samples of each record without replacement, ``orders`` times; shape ``(Q, orders, n)``."""
+    keys = rng.random((len(sizes), orders, most))
+    keys[np.broadcast_to(np.arange(most) >= sizes[:, None, None], keys.shape)] = 2.0
+    return np.asarray(keys.argsort(axis=2)[:, :, :n], dtype=np.intp)

@@ -1,0 +1,268 @@
+"""Scoring a router on records it has not seen, beside everything it has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bestroute.cost import plan_costs
+from bestroute.errors import ConfigError, RecordError
+from bestroute.evaluation import baselines
+from bestroute.evaluation.bootstrap import RESAMPLES
+from bestroute.evaluation.oracle import oracle
+from bestroute.evaluation.report import report_on
+from bestroute.evaluation.series import Scored, Series
+from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.plans import Plan
+from bestroute.policies import QualityPolicy, ThresholdPolicy
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray, Policy
+from bestroute.router import MultiHeadRouter
+from bestroute.router.settings import policy_for
+from bestroute.router.training import deal_folds, train_router
+from bestroute.search import fixed_candidates
+
+NEEDS_TRAIN = "needs TRAIN to be fitted on"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The result: ``report`` is plain JSON, ``decisions`` one line per query."""
+
+    report: dict[str, Any]
+    decisions: tuple[Mapping[str, Any], ...]
+    scored: Scored
+
+
+def evaluate(
+    router: MultiHeadRouter,
+    test: SampleArrays,
+    *,
+    train: SampleArrays | None = None,
+    policy: Policy | None = None,
+    resamples: int = RESAMPLES,
+    on_progress: Callable[[str], object] | None = None,
+) -> Evaluation:
+    """Score a router on records that it has not seen.
+
+    Args:
+        router: A trained router.
+        test: Records of its pool; none of their ids or groups may be among those it was trained on.
+        train: Records that learned baselines are fitted on; without them those are left out, with the reason.
+        policy: Of the decisions; default: the router's own.
+        resamples: Of the bootstrap over groups.
+        on_progress: Told what is under way.
+
+    Raises:
+        RecordError: If the router has seen a test record or its group, or TRAIN shares one with TEST.
+        ArtifactError: If the router does not fit the pool.
+    """
+    refuse_seen(router, test)
+    if train is not None and (shared := sorted(set(train.groups) & set(test.groups))):
+        raise RecordError(f"TRAIN and TEST share the group {shared[0]!r}; split by group")
+    tell = on_progress or (lambda _: None)
+    scored = _score(router, test, train, policy, tell)
+    tell(f"resampling {resamples} times")
+    return Evaluation(report_on(scored, router.frozen, resamples=resamples), scored.decisions, scored)
+
+
+def cross_fit(
+    router: MultiHeadRouter,
+    records: SampleArrays,
+    *,
+    folds: int,
+    seed: int | None = None,
+    policy: Policy | None = None,
+    resamples: int = RESAMPLES,
+    on_progress: Callable[[str], object] | None = None,
+) -> Evaluation:
+    """Train anew for each fold by group, as ``router`` was trained, and pool what the folds give.
+
+    Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds.
+
+    Raises:
+        ConfigError: If there are fewer groups than folds, or ``folds < 2``.
+    """
+    if not 2 <= folds <= len(set(records.groups)):
+        raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
+    tell = on_progress or (lambda _: None)
+    fold_of = deal_folds(records.groups, folds, seed=router.settings.seed if seed is None else seed)
+    parts, frozen = [], {}
+    for fold in range(folds):
+        inside = fold_of == fold
+        train, test = records.take(np.flatnonzero(~inside)), records.take(np.flatnonzero(inside))
+        tell(f"fold {fold + 1} of {folds}: training")
+        fitted = train_router(train, router.settings).router
+        frozen = fitted.frozen
+        tell(f"fold {fold + 1} of {folds}: scoring")
+        parts.append(_score(fitted, test, train, policy, lambda _: None))
+    scored = Scored.joined(parts)
+    tell(f"resampling {resamples} times")
+    report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
+    return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
+
+
+def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
+    """Refuse records that the router was trained on, or whose group it was.
+
+    Raises:
+        RecordError: Names the first.
+    """
+    for what, names in (("id", arrays.ids), ("group", arrays.groups)):
+        for name in names:
+            if router.has_seen(name):
+                raise RecordError(
+                    f"the router was trained on the {what} {name!r}, so this would flatter it; give other records, "
+                    "or --cross-fit 5 to train anew for each fold"
+                )
+
+
+def parse_policy(text: str) -> Policy:
+    """Read ``threshold:0.8``, ``quality:0.02`` or ``max_drop:0.01``.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    kind, _, value = text.partition(":")
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    makers: dict[str, Callable[[float], Policy]] = {
+        "threshold": ThresholdPolicy,
+        "quality": QualityPolicy,
+        "max_drop": lambda drop: QualityPolicy(max_drop=drop),
+    }
+    if kind not in makers or np.isnan(number):
+        raise ConfigError(f"policy must be threshold:0.8, quality:0.02 or max_drop:0.01, got {text!r}")
+    return makers[kind](number)
+
+
+def predicted(router: MultiHeadRouter, arrays: SampleArrays) -> tuple[Prediction, FloatArray]:
+    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``."""
+    prediction = router.predict(arrays.queries())
+    inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]
+    return prediction, plan_costs(
+        prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, arrays.pool
+    )
+
+
+def _score(
+    router: MultiHeadRouter,
+    test: SampleArrays,
+    train: SampleArrays | None,
+    policy: Policy | None,
+    tell: Callable[[str], object],
+) -> Scored:
+    pool = test.pool
+    router.check_pool(pool)
+    tell("labelling")
+    labels = label_plans(test, router.plans, margin=router.settings.margin)
+    tell("predicting")
+    prediction, cost = predicted(router, test)
+    path = router.path
+    reference = router.plans.index(pool.reference_plan)
+    arms = fixed_candidates(test)
+    chosen = np.array([QualityPolicy(v).choose(prediction, cost, pool) for v in path])
+    frozen = np.array([policy_for(v).choose(prediction, cost, pool) for v in router.frozen.values()])
+    series = {
+        "reference": Series.chosen(labels, np.full((1, len(test)), reference), (None,)),
+        "arms": _fixed(label_plans(test, arms)),
+        "plans": _fixed_path(router, test, train),
+        "curve": Series.chosen(labels, chosen, path),
+        "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),
+    }
+    decides = policy or router.default_policy
+    if decides is not None and callable(resolve := getattr(decides, "resolve", None)):
+        decides = resolve(router)
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    if decides is not None:
+        taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)
+        series["policy"] = Series.chosen(labels, taken[None], (str(decides),))
+        decisions = tuple(_decision(test.ids[q], router.plans[p], prediction, cost, q, p) for q, p in enumerate(taken))
+    missing: dict[str, str] = {}
+    tell("baselines")
+    baseline, missing = _baselines(router, test, train, prediction, cost, labels)
+    return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions)
+
+
+def _fixed(labels: PlanLabels) -> Series:
+    return Series(labels.plans, labels.quality, labels.cost_usd)
+
+
+def _fixed_path(router: MultiHeadRouter, test: SampleArrays, train: SampleArrays | None) -> Series:
+    """At each price the fixed plan that was best on the training part, scored here.
+
+    Without TRAIN the router's own list of such plans stands for it: the plans of its training records' hull.
+    """
+    plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
+    on_test = label_plans(test, plans)
+    if train is None:
+        return _fixed(on_test)
+    on_train = label_plans(train, plans)
+    quality, cost = on_train.quality.mean(axis=0), on_train.cost_usd.mean(axis=0)
+    best = np.array([(quality * price - cost).argmax() for price in router.path])
+    chosen = np.repeat(best[:, None], len(test), axis=1)
+    return Series.chosen(on_test, chosen, tuple(plans[i] for i in best))
+
+
+def _baselines(
+    router: MultiHeadRouter,
+    test: SampleArrays,
+    train: SampleArrays | None,
+    prediction: Prediction,
+    cost: FloatArray,
+    labels: PlanLabels,
+) -> tuple[dict[str, Series], dict[str, str]]:
+    pool = test.pool
+    singles = [router.plans.index(Plan.of(c)) for c in pool.candidates(max_n=1)]
+    quality = router.layout.split(router.means[None])[1][0][singles]
+    cheapest = singles[int(labels.cost_usd[:, singles].mean(axis=0).argmin())]
+    reference = router.plans.index(pool.reference_plan)
+    found = {
+        "best_route": baselines.best_route(prediction, cost, labels, router),
+        "hybrid_llm": baselines.hybrid_llm(prediction, cost, labels, router, quality),
+        "random_mix": _fixed(labels.columns([cheapest, reference])),
+    }
+    missing: dict[str, str] = {}
+    coarse = router.path[::4]
+    makers: dict[str, Callable[[], Series]] = {
+        "cascade": lambda: baselines.cascade(test),
+        "oracle": lambda: oracle(test, (*router.plans, *_others(router)), coarse),
+    }
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+        except ValueError as error:
+            missing[name] = str(error)
+    if train is None:
+        missing |= dict.fromkeys(("n_class", "n_label", "kmeans_tfidf", "query_statistics"), NEEDS_TRAIN)
+        return found, missing
+    found["n_class"] = baselines.n_class(train, test)
+    found["n_label"] = baselines.n_label(train, test)
+    found["kmeans_tfidf"] = baselines.kmeans_tfidf(train, test, coarse)
+    by_statistics = baselines.query_statistics(router, train)
+    guess, its_cost = predicted(by_statistics, test)
+    chosen = np.array([QualityPolicy(v).choose(guess, its_cost, pool) for v in coarse])
+    on_test = labels if by_statistics.plans == router.plans else label_plans(test, by_statistics.plans)
+    found["query_statistics"] = Series.chosen(on_test, chosen, coarse)
+    return found, missing
+
+
+def _others(router: MultiHeadRouter) -> tuple[Plan, ...]:
+    return tuple(plan for plan in router.fixed_plans if plan not in router.plans)
+
+
+def _decision(
+    name: str, plan: Plan, prediction: Prediction, cost: FloatArray, row: int, column: int
+) -> Mapping[str, Any]:
+    return {
+        "id": name,
+        "plan": plan.to_json(),
+        "match_probability": float(prediction.match_probability[row, column]),
+        "expected_quality": float(prediction.expected_quality[row, column]),
+        "estimated_cost_usd": float(cost[row, column]),
+    }

@@ -1,0 +1,41 @@
+"""Mixtures of two choices by a coin: what a set of points reaches at a cost, or at a quality. Vectorised."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from bestroute.curves import upper_hull
+from bestroute.protocols import FloatArray, IntArray
+
+
+def vertices(cost: FloatArray, quality: FloatArray) -> IntArray:
+    """Return the points whose mixtures are best, cheapest first; from point estimates, shape ``(H,)``."""
+    return np.asarray(upper_hull(cost, quality), dtype=np.intp)
+
+
+def best_quality(cost: FloatArray, quality: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the best quality that mixtures of points reach at a cost.
+
+    Args:
+        cost: Of each point in each resample, shape ``(B, H)``.
+        quality: Likewise.
+        at: Costs allowed, shape ``(B,)``.
+
+    Returns:
+        Shape ``(B,)``; NaN where every point costs more.
+    """
+    best = np.where(cost <= at[:, None], quality, -np.inf).max(axis=1)
+    for i, j in combinations(range(cost.shape[1]), 2):
+        for a, b in ((i, j), (j, i)):
+            inside = (cost[:, a] <= at) & (cost[:, b] > at)
+            width = np.where(inside, cost[:, b] - cost[:, a], 1.0)
+            mixed = quality[:, a] + (quality[:, b] - quality[:, a]) * (at - cost[:, a]) / width
+            best = np.where(inside, np.maximum(best, mixed), best)
+    return np.where(np.isfinite(best), best, np.nan)
+
+
+def least_cost(cost: FloatArray, quality: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the least cost at which mixtures of points reach a quality; the mirror of ``best_quality``."""
+    return -best_quality(-quality, -cost, -at)

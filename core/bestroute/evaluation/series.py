@@ -1,0 +1,69 @@
+"""What is compared, query by query: each way to answer is a series of quality and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bestroute.labels import PlanLabels
+from bestroute.protocols import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Ways to answer that differ in one parameter (or are listed by name), on ``Q`` queries."""
+
+    parameters: tuple[Any, ...]
+    """One for each of ``C`` columns."""
+    quality: FloatArray
+    """Shape ``(Q, C)``."""
+    cost: FloatArray
+    """USD, shape ``(Q, C)``."""
+
+    @classmethod
+    def chosen(cls, labels: PlanLabels, chosen: IntArray, parameters: Sequence[Any]) -> Series:
+        """Read off what chosen plans give; ``chosen`` has shape ``(C, Q)``."""
+        rows = np.arange(labels.quality.shape[0])
+        return cls(tuple(parameters), labels.quality[rows, chosen].T, labels.cost_usd[rows, chosen].T)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Series]) -> Series:
+        """Put the queries of several folds under each other; the columns correspond."""
+        return cls(
+            parts[0].parameters,
+            np.vstack([part.quality for part in parts]),
+            np.vstack([part.cost for part in parts]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Everything that is compared, on the same queries."""
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    series: Mapping[str, Series]
+    """``reference`` (one column), ``arms``, ``plans`` (the best fixed plan on the training part at each price),
+    ``curve``, ``frozen`` (one column per target drop), ``policy``, and one for each baseline."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Baselines that could not be had, and why."""
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    """One for each query, at the given policy."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """Pool folds."""
+        return cls(
+            tuple(name for part in parts for name in part.ids),
+            tuple(name for part in parts for name in part.groups),
+            {
+                name: Series.joined([part.series[name] for part in parts])
+                for name in parts[0].series
+                if all(name in part.series for part in parts)
+            },
+            {name: why for part in parts for name, why in part.missing.items()},
+            tuple(line for part in parts for line in part.decisions),
+        )

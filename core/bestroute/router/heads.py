@@ -1,0 +1,82 @@
+"""From the numbers of linear heads to a prediction: ranges, order in n, what is known without a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bestroute.plans import Plan
+from bestroute.pool import Pool
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """Which head says what: match probability of every plan, quality, draws of every step, tokens of every model."""
+
+    plans: tuple[Plan, ...]
+    models: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """The most steps of a plan."""
+        return max(len(plan.steps) for plan in self.plans)
+
+    @property
+    def width(self) -> int:
+        """How many heads there are."""
+        return len(self.plans) * (2 + self.steps) + len(self.models)
+
+    def join(self, match: FloatArray, quality: FloatArray, draws: FloatArray, tokens: FloatArray) -> FloatArray:
+        """Return one row of heads for each query, shape ``(Q, width)``."""
+        return np.hstack([match, quality, draws.reshape(len(draws), -1), tokens])
+
+    def split(self, heads: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return match probability, quality, draws ``(Q, P, S)`` and tokens; the inverse of ``join``."""
+        p, s = len(self.plans), self.steps
+        match, quality, draws, tokens = np.split(heads, (p, 2 * p, 2 * p + p * s), axis=1)
+        return match, quality, draws.reshape(len(heads), p, s), tokens
+
+    def scales(self, heads: FloatArray) -> FloatArray:
+        """Return weights that make each kind of head vary as much as the others, tokens half as much."""
+
+        def scale(part: FloatArray, weight: float) -> FloatArray:
+            spread = float(np.sqrt(part.var(axis=0).sum()))
+            return np.full(part[0].size, weight / spread if spread > 1e-9 else 0.0)
+
+        parts = self.split(heads)
+        return np.concatenate(
+            [scale(part.reshape(len(heads), -1), w) for part, w in zip(parts, (1, 1, 1, 0.5), strict=True)]
+        )
+
+    def prediction(self, heads: FloatArray, pool: Pool) -> Prediction:
+        """Bring heads into range and order.
+
+        Probabilities and qualities of one model's candidates do not fall with n (where they would, the router offers
+        no such n); the reference matches itself; a candidate draws its n.
+        """
+        match, quality, draws, tokens = self.split(heads)
+        match, draws = np.clip(match, 0.0, 1.0), draws.copy()
+        quality = quality.copy()
+        for columns in candidate_columns(self.plans):
+            match[:, columns] = np.maximum.accumulate(match[:, columns], axis=1)
+            quality[:, columns] = np.maximum.accumulate(quality[:, columns], axis=1)
+        match[:, self.plans.index(pool.reference_plan)] = 1.0
+        most = np.zeros(draws.shape[1:])
+        least = np.zeros(draws.shape[1:])
+        for p, plan in enumerate(self.plans):
+            most[p, : len(plan.steps)] = [step.n for step in plan.steps]
+            least[p, 0] = plan.steps[0].n if plan.steps[0].accept is None else 1
+        return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, least, most))
+
+
+def candidate_columns(plans: Sequence[Plan]) -> list[list[int]]:
+    """Return, for each model, where its candidates stand, by n."""
+    columns: dict[str, list[tuple[int, int]]] = {}
+    for i, plan in enumerate(plans):
+        if (candidate := plan.candidate) is not None:
+            columns.setdefault(candidate.model, []).append((candidate.n, i))
+    return [[i for _, i in sorted(found)] for found in columns.values()]

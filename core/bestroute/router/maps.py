@@ -1,0 +1,125 @@
+"""Feature maps: from raw features to what the linear heads see. Numpy only; cheap enough for every query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bestroute.protocols import FloatArray
+from bestroute.router.features import BUCKETS, STATISTICS
+
+Float32Array = NDArray[np.float32]
+
+DIMENSIONS = 128
+"""Of the projection of the hashed text."""
+LANDMARKS = 300
+"""Of each kernel."""
+TEXT_GAMMA, STATISTICS_GAMMA = 6.0, 0.3
+_LARGEST = 4.0
+"""Standardised statistics are cut here."""
+_STATISTICS_SCALE = 0.3
+"""Weight of a statistic beside the text in the linear block; the text's features have length about 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """Three blocks: linear in text and statistics, a kernel on the statistics, a kernel on the projected text.
+
+    Args:
+        projection: Leading directions of the hashed text, shape ``(BUCKETS, D)``.
+        center: Training mean of the hashed text in those directions, shape ``(D,)``.
+        mean, scale: Of the statistics, shape ``(T,)``.
+        text_landmarks: Shape ``(M, D)``.
+        statistics_landmarks: Shape ``(M, T)``.
+    """
+
+    projection: Float32Array
+    center: Float32Array
+    mean: Float32Array
+    scale: Float32Array
+    text_landmarks: Float32Array
+    statistics_landmarks: Float32Array
+
+    @classmethod
+    def fit(cls, features: Float32Array, *, seed: int = 0) -> FeatureMaps:
+        """Find the leading directions of the text, the statistics' scale, and landmarks among the queries.
+
+        Args:
+            features: Of the training queries, shape ``(Q, WIDTH)``.
+            seed: Of the landmarks and of the randomised decomposition.
+
+        Source:
+            Halko, Martinsson, Tropp (2011) for the decomposition; Williams and Seeger (2001) for landmarks.
+        """
+        rng = np.random.default_rng(seed)
+        text, statistics = features[:, :BUCKETS], features[:, BUCKETS:]
+        mean_text = text.mean(axis=0)
+        projection = _leading_directions(text - mean_text, min(DIMENSIONS, len(features) - 1, BUCKETS), rng)
+        mean, scale = statistics.mean(axis=0), statistics.std(axis=0)
+        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+        rows = rng.choice(len(features), min(LANDMARKS, len(features)), replace=False)
+        empty = np.zeros((0, 0), dtype=np.float32)
+        maps = cls(projection, mean_text @ projection, mean, scale, empty, empty)
+        return cls(
+            projection,
+            mean_text @ projection,
+            mean,
+            scale,
+            maps._text(features[rows]),
+            maps._statistics(features[rows]),
+        )
+
+    def blocks(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Return the three blocks, shapes ``(Q, D + T)``, ``(Q, M)``, ``(Q, M)``."""
+        text, statistics = self._text(features), self._statistics(features)
+        return (
+            np.hstack([text, _STATISTICS_SCALE * statistics]),
+            gaussian(statistics, self.statistics_landmarks, STATISTICS_GAMMA / len(STATISTICS)),
+            gaussian(text, self.text_landmarks, TEXT_GAMMA),
+        )
+
+    def landmark_kernels(self) -> tuple[None, FloatArray, FloatArray]:
+        """Return the kernels among landmarks, which ridge regression penalises; none for the linear block."""
+        s, t = self.statistics_landmarks, self.text_landmarks
+        return (
+            None,
+            gaussian(s, s, STATISTICS_GAMMA / len(STATISTICS)).astype(np.float64),
+            gaussian(t, t, TEXT_GAMMA).astype(np.float64),
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns of all blocks together."""
+        return len(self.center) + len(self.mean) + len(self.statistics_landmarks) + len(self.text_landmarks)
+
+    def tensors(self) -> dict[str, Float32Array]:
+        """Return the arrays by name, to be saved."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def _text(self, features: Float32Array) -> Float32Array:
+        if len(features) == 1:  # a single query has few words: read only their rows of the projection
+            used = np.flatnonzero(features[0, :BUCKETS])
+            return np.asarray(features[:, used] @ self.projection[used] - self.center)
+        return np.asarray(features[:, :BUCKETS] @ self.projection - self.center)
+
+    def _statistics(self, features: Float32Array) -> Float32Array:
+        standard = (features[:, BUCKETS:] - self.mean) / self.scale
+        return np.asarray(np.clip(standard, -_LARGEST, _LARGEST))
+
+
+def gaussian(points: Float32Array, landmarks: Float32Array, gamma: float) -> Float32Array:
+    """Return ``exp(-gamma |x - z|^2)`` of every point and landmark, shape ``(Q, M)``."""
+    squares = (points**2).sum(axis=1)[:, None] + (landmarks**2).sum(axis=1) - 2 * points @ landmarks.T
+    return np.asarray(np.exp(-np.float32(gamma) * np.maximum(squares, 0)))
+
+
+def _leading_directions(centered: Float32Array, dimensions: int, rng: np.random.Generator) -> Float32Array:
+    """Return orthonormal directions of most variance, shape ``(BUCKETS, D)``, by randomised decomposition."""
+    dimensions = max(dimensions, 1)
+    sketch = centered @ rng.normal(size=(centered.shape[1], dimensions + 16)).astype(np.float32)
+    for _ in range(2):
+        sketch = centered @ (centered.T @ np.linalg.qr(sketch)[0])
+    basis = np.linalg.qr(sketch)[0]
+    return np.ascontiguousarray(np.linalg.svd(basis.T @ centered, full_matrices=False)[2][:dimensions].T)

@@ -1,0 +1,164 @@
+"""Fitting many heads at once: ridge regressions on several feature blocks, stacked for each direction of the labels.
+
+The heads move together (a hard query is hard for every plan), so the labels are turned into their principal
+directions first. For each direction the regressions that predict it best on held-out folds are mixed with weights
+that need not add up to 1: a direction that cannot be predicted is shrunk to its mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bestroute.protocols import FloatArray, IntArray
+
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+MOST_DIRECTIONS = 12
+_VARIANCE_KEPT = 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Fitted heads, and what they would have said of each training query without having seen its fold."""
+
+    means: FloatArray
+    """Training means of the labels, shape ``(H,)``."""
+    weights: tuple[FloatArray, ...]
+    """Of each block, shape ``(width, R)``."""
+    offsets: FloatArray
+    """Training means of the block columns times the weights, shape ``(R,)``; to be subtracted."""
+    loadings: FloatArray
+    """From directions to labels, shape ``(R, H)``."""
+    held_out: FloatArray
+    """Deviations from the training means predicted on held-out folds, shape ``(Q, H)``."""
+
+
+def fit_stack(
+    blocks: Sequence[NDArray[np.floating[Any]]],
+    kernels: Sequence[FloatArray | None],
+    labels: FloatArray,
+    scales: FloatArray,
+    folds: IntArray,
+) -> Stack:
+    """Fit the heads.
+
+    Args:
+        blocks: Feature blocks of the training queries, each of shape ``(Q, width)``.
+        kernels: Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm.
+        labels: Shape ``(Q, H)``.
+        scales: Weight of each label in the choice of directions, shape ``(H,)``.
+        folds: Fold of each query; folds keep groups together.
+
+    Source:
+        Breiman and Friedman, "Predicting multivariate responses" (1997), for shrinking along directions of the
+        labels; Breiman, "Stacked regressions" (1996), for weights that are not negative.
+    """
+    means = labels.mean(axis=0)
+    _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
+    share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
+    rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
+    axes = axes[:rank]
+    targets = ((labels - means) * scales) @ axes.T  # (Q, R)
+    loadings = axes / np.where(scales > 0, scales, 1.0)
+
+    paths = [_RidgePath(block, kernel) for block, kernel in zip(blocks, kernels, strict=True)]
+    columns = len(paths) * len(PENALTIES)
+    guesses = np.zeros((len(labels), rank, columns))
+    for fold in np.unique(folds):
+        inside = folds == fold
+        for p, path in enumerate(paths):
+            guesses[inside, :, p * len(PENALTIES) : (p + 1) * len(PENALTIES)] = path.held_out(inside, targets)
+    held_out = np.zeros_like(targets)
+    mix = np.zeros((rank, columns))
+    for direction in range(rank):
+        mix[direction] = nonnegative(guesses[:, direction], targets[:, direction])
+        for fold in np.unique(folds):
+            inside = folds == fold
+            without = nonnegative(guesses[~inside, direction], targets[~inside, direction])
+            held_out[inside, direction] = guesses[inside, direction] @ without
+    fitted = [path.fit(targets) for path in paths]  # each (width, R, penalties)
+    weights = tuple(
+        (w * mix[:, p * len(PENALTIES) : (p + 1) * len(PENALTIES)]).sum(axis=2) for p, w in enumerate(fitted)
+    )
+    offsets = np.sum([path.mean @ w for path, w in zip(paths, weights, strict=True)], axis=0)
+    return Stack(means, weights, offsets, loadings, held_out @ loadings)
+
+
+class _RidgePath:
+    """Ridge regression of one block for all penalties at once."""
+
+    def __init__(self, block: NDArray[np.floating[Any]], kernel: FloatArray | None) -> None:
+        self.raw = np.asarray(block, dtype=np.float64)
+        self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
+        self.white = self.raw if kernel is None else self.raw @ self.whitening
+        self.mean = self.raw.mean(axis=0)
+
+    def held_out(self, inside: IntArray, targets: FloatArray) -> FloatArray:
+        """Predict a fold by regressions on the others, shape ``(fold, R, penalties)``."""
+        center, target_means = self.white[~inside].mean(axis=0), targets[~inside].mean(axis=0)
+        solved = _solve(self.white[~inside] - center, targets[~inside] - target_means)
+        deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
+        return np.asarray(deviations + target_means[None, :, None])
+
+    def fit(self, targets: FloatArray) -> FloatArray:
+        """Return weights on the raw block, shape ``(width, R, penalties)``."""
+        solved = _solve(self.white - self.white.mean(axis=0), targets)
+        return np.asarray(np.einsum("de,erp->drp", self.whitening, solved, optimize=True))
+
+
+def _solve(centered: FloatArray, targets: FloatArray) -> FloatArray:
+    """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
+    values, vectors = np.linalg.eigh(centered.T @ centered)
+    projected = vectors.T @ (centered.T @ targets)
+    damped = projected[:, :, None] / (np.maximum(values, 0)[:, None, None] + np.array(PENALTIES))
+    return np.asarray(np.einsum("de,erp->drp", vectors, damped, optimize=True))
+
+
+def _inverse_root(kernel: FloatArray) -> FloatArray:
+    """Return ``kernel ** -1/2``, small eigenvalues left out."""
+    values, vectors = np.linalg.eigh(kernel)
+    keep = values > 1e-5 * values[-1]
+    return np.asarray(vectors[:, keep] / np.sqrt(values[keep]))
+
+
+def nonnegative(columns: FloatArray, target: FloatArray) -> FloatArray:
+    """Solve least squares with weights >= 0.
+
+    Args:
+        columns: Shape ``(Q, C)``.
+        target: Shape ``(Q,)``.
+
+    Returns:
+        Weights, shape ``(C,)``.
+
+    Source:
+        Lawson and Hanson (1974), the active-set method.
+    """
+    gram, right = columns.T @ columns, columns.T @ target
+    gram = gram + 1e-8 * np.trace(gram) / max(len(gram), 1) * np.eye(len(gram))
+    weights, active = np.zeros(len(gram)), np.zeros(len(gram), dtype=bool)
+    for _ in range(3 * len(gram)):
+        slope = right - gram @ weights
+        slope[active] = -np.inf
+        enters = int(slope.argmax())
+        if slope[enters] <= 1e-10 * max(1.0, float(np.abs(right).max())):
+            break
+        active[enters] = True
+        while True:
+            solved = np.zeros(len(gram))
+            solved[active] = np.linalg.solve(gram[np.ix_(active, active)], right[active])
+            if (solved[active] > 0).all():
+                weights = solved
+                break
+            falls = active & (solved <= 0)
+            step = float((weights[falls] / np.maximum(weights[falls] - solved[falls], 1e-300)).min())
+            weights = weights + step * (solved - weights)
+            active &= weights > 1e-12
+            weights[~active] = 0.0
+            if not active.any():
+                break
+    return weights

@@ -1,0 +1,226 @@
+"""Training a router: records in, heads out, everything that is chosen is chosen on folds by group."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bestroute.cost import plan_costs
+from bestroute.errors import RecordError
+from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.labels.table import largest_n
+from bestroute.plans import Candidate, Plan
+from bestroute.policies import QualityPolicy
+from bestroute.protocols import FloatArray, IntArray
+from bestroute.router.calibration import debiased_calibration_error
+from bestroute.router.features import featurise
+from bestroute.router.heads import HeadLayout
+from bestroute.router.maps import FeatureMaps
+from bestroute.router.multi_head import MultiHeadRouter, seen_hash
+from bestroute.router.settings import BLOCKS, TrainSettings, policy_for
+from bestroute.router.stacking import Stack, fit_stack
+from bestroute.search import PlanSearch, search_plans
+
+FOLDS = 5
+SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+TARGET_DROPS = ("0", "0.01", "0.03")
+"""Relative drops in quality for which training freezes a price."""
+PATH_POINTS = 101
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A trained router and what its held-out folds say."""
+
+    router: MultiHeadRouter
+    labels: PlanLabels
+    """Of the training records, over the router's plans."""
+    summary: dict[str, float | str | dict[str, float | None]] = field(default_factory=dict)
+    """Held-out figures, to be printed."""
+
+
+def train_router(
+    arrays: SampleArrays,
+    settings: TrainSettings = TrainSettings(),  # noqa: B008  # frozen
+    *,
+    found: PlanSearch | None = None,
+    on_progress: Callable[[str], object] | None = None,
+) -> Training:
+    """Train a router on records.
+
+    Args:
+        arrays: The training records, with their kind of reward.
+        settings: What to do with them.
+        found: Plans to use instead of searching for them.
+        on_progress: Told what is under way.
+
+    Raises:
+        RecordError: If there are too few records, or they lack what the pool needs.
+    """
+    if len(set(arrays.groups)) < FOLDS:
+        raise RecordError(f"training needs records of at least {FOLDS} groups, got {len(set(arrays.groups))}")
+    tell = on_progress or (lambda _: None)
+    pool = arrays.pool
+    tell("searching plans")
+    found = found or search_plans(arrays, offered=settings.offered)
+    caps = cap_n(arrays)
+    candidates = tuple(Plan.of(c) for c in pool.candidates() if c.n <= caps[c.model])
+    plans = tuple(dict.fromkeys([*candidates, *found.offered]))
+    layout = HeadLayout(plans, pool.models)
+    tell(f"labelling {len(plans)} plans on {len(arrays)} records")
+    labels = label_plans(arrays, plans, margin=settings.margin)
+    tokens = np.nanmean(arrays.output_tokens, axis=2)
+    targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
+    tell("reading queries")
+    features = featurise(arrays.queries())
+    maps = FeatureMaps.fit(features, seed=settings.seed)
+    tell("fitting heads")
+    folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
+    blocks, kernels = maps.blocks(features), maps.landmark_kernels()
+    stack = fit_stack(
+        [blocks[b] for b in settings.blocks],
+        [kernels[b] for b in settings.blocks],
+        targets,
+        layout.scales(targets),
+        folds,
+    )
+    slopes = _match_slopes(stack, layout, labels)
+    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
+    shrinkage, path, frozen, kept = _choose_policy(stack, layout, labels, arrays, slopes, inputs)
+    weights = [np.zeros((blocks[b].shape[1], len(stack.offsets))) for b in BLOCKS]
+    for b, fitted in zip(settings.blocks, stack.weights, strict=True):
+        weights[b] = fitted
+    router = MultiHeadRouter(
+        pool=pool,
+        plans=plans,
+        maps=maps,
+        weights=_as_saved(np.vstack(weights)),
+        offsets=_as_saved(stack.offsets),
+        loadings=_as_saved(stack.loadings),
+        means=_as_saved(stack.means),
+        match_slopes=_as_saved(slopes),
+        shrinkage=shrinkage,
+        path=path,
+        frozen=frozen,
+        fixed_plans=found.hull,
+        settings=settings,
+        seen=frozenset(seen_hash(name) for names in (arrays.ids, arrays.groups) for name in names),
+        default_policy=policy_for(frozen["0.01"]),
+    )
+    probabilities = layout.prediction(scaled_heads(stack.means, stack.held_out, layout, slopes, 1.0), pool)
+    error, perfect = debiased_calibration_error(probabilities.match_probability, labels.match_probability)
+    explained = 1 - float(((stack.means + stack.held_out - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
+        float(((targets - stack.means) ** 2)[:, len(plans) : 2 * len(plans)].sum()), 1e-12
+    )
+    summary: dict[str, float | str | dict[str, float | None]] = {
+        "plans": float(len(plans)),
+        "capped at n": ", ".join(f"{model} {n}" for model, n in caps.items()),
+        "quality explained on held-out folds": explained,
+        "shrinkage": shrinkage,
+        "calibration error of match probability, worst head": float(error.max()),
+        "of a perfect head of that size": float(perfect[int(error.argmax())]),
+        "saved on held-out folds at a drop of": kept,
+    }
+    return Training(router, labels, summary)
+
+
+def _as_saved(array: FloatArray) -> FloatArray:
+    """Round to the precision of the file, so that a router decides alike before and after it is saved."""
+    return array.astype(np.float32).astype(np.float64)
+
+
+def cap_n(arrays: SampleArrays) -> dict[str, int]:
+    """Return, for each model, the n beyond which true quality rises no more on the records.
+
+    A reward that can be fooled makes quality fall with n; a vote of two is no better than one. The cap is the n of
+    the best mean quality, the smallest of equals.
+    """
+    caps = {}
+    for model, top in largest_n(arrays.pool, arrays).items():
+        if not arrays.can_choose or top == 1:
+            caps[model] = 1
+            continue
+        quality = label_plans(arrays, [Plan.of(Candidate(model, n)) for n in range(1, top + 1)]).quality.mean(axis=0)
+        caps[model] = int(np.argmax(quality >= quality.max() - 1e-9)) + 1
+    return caps
+
+
+def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
+    """Deal groups to folds, the same whatever their order; returns the fold of each query."""
+
+    def key(group: str) -> str:
+        return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
+
+    dealt = {group: i % folds for i, group in enumerate(sorted(set(groups), key=key))}
+    return np.array([dealt[group] for group in groups], dtype=np.intp)
+
+
+def scaled_heads(
+    means: FloatArray, deviations: FloatArray, layout: HeadLayout, slopes: FloatArray, shrinkage: float
+) -> FloatArray:
+    """Shrink deviations towards the training means: match probabilities by their own slopes, the rest by one factor."""
+    factors = np.full(layout.width, shrinkage)
+    factors[: len(layout.plans)] = slopes
+    return np.asarray(means + deviations * factors)
+
+
+def _match_slopes(stack: Stack, layout: HeadLayout, labels: PlanLabels) -> FloatArray:
+    """Calibrate match probabilities: the slope of the label on the prediction of held-out folds, in [0, 1]."""
+    deviations = stack.held_out[:, : len(layout.plans)]
+    truth = labels.match_probability - labels.match_probability.mean(axis=0)
+    power = (deviations**2).sum(axis=0)
+    slopes = np.divide((truth * deviations).sum(axis=0), power, out=np.zeros_like(power), where=power > 0)
+    return np.asarray(np.clip(slopes, 0, 1))
+
+
+def _choose_policy(
+    stack: Stack,
+    layout: HeadLayout,
+    labels: PlanLabels,
+    arrays: SampleArrays,
+    slopes: FloatArray,
+    inputs: FloatArray,
+) -> tuple[float, tuple[float, ...], dict[str, float | None], dict[str, float | None]]:
+    """Choose the shrinkage and freeze a price for each target drop, on predictions of held-out folds."""
+    pool = arrays.pool
+    reference = layout.plans.index(pool.reference_plan)
+    quality0, cost0 = labels.quality[:, reference].mean(), labels.cost_usd[:, reference].mean()
+    path = np.geomspace(1e-3, 1e2, PATH_POINTS) * cost0 / max(float(quality0), 1e-9)
+    rows = np.arange(len(arrays))
+    worths, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
+    for shrinkage in SHRINKAGES:
+        heads = scaled_heads(stack.means, stack.held_out, layout, slopes, shrinkage)
+        prediction = layout.prediction(heads, pool)
+        cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+        chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in path])
+        got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]  # (path, Q)
+        worths[shrinkage] = (got * path[:, None] - paid) / np.sqrt(path)[:, None]
+        points[shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
+        relevant |= (points[shrinkage][:, 0] >= 0.9 * quality0) & (points[shrinkage][:, 1] <= 1.2 * cost0)
+    where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
+    shrinkage = _smallest_as_good({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
+    frozen: dict[str, float | None] = {}
+    kept: dict[str, float | None] = {}
+    for target in TARGET_DROPS:
+        quality, cost = points[shrinkage].T
+        meets = np.flatnonzero((quality >= (1 - float(target)) * quality0) & (cost <= cost0))
+        best = int(meets[cost[meets].argmin()]) if len(meets) else None
+        frozen[target] = None if best is None else float(path[best])
+        kept[target] = None if best is None else float(1 - cost[best] / cost0)
+    return shrinkage, tuple(path.tolist()), frozen, kept
+
+
+def _smallest_as_good(worths: dict[float, FloatArray], groups: Sequence[str]) -> float:
+    """Return the smallest shrinkage within one standard error of the best, paired by group."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    best = max(worths, key=lambda s: (worths[s].mean(), -s))
+    for shrinkage in sorted(worths):
+        behind = worths[best] - worths[shrinkage]
+        sums = np.bincount(group_of, behind)
+        error = float(np.sqrt(len(sums)) * sums.std()) / len(behind)
+        if behind.mean() <= error:
+            return shrinkage
+    return best
