@@ -32,6 +32,8 @@ OFFERED = 24
 """Plans offered beside the candidates."""
 VOTE_LEVELS = (0.75, 0.85, 0.93, 0.96)
 """One, two, three or four votes for one answer and none against it reach these; two to one (0.69) reaches none."""
+RELABELLED = 60
+"""Plans nearest to the hull that are labelled exactly, to find the hull itself."""
 VOTE_DRAWS = 16
 """Seeded orders that a vote is played in while searching."""
 _PRICES = 40
@@ -116,9 +118,10 @@ def search_plans(
     plans = [f for f in found if f.plan.candidate is None]
     chosen = [plans[i] for i in _cover(np.array([_worth(f, prices) for f in plans]), by_candidates, offered)]
     by_cost = tuple(f.plan for f in sorted(chosen, key=lambda f: f.cost[0]))
-    hull = upper_hull(np.array([f.cost[0] for f in found]), np.array([f.quality[0] for f in found]))
-    fixed = dict.fromkeys([*fixed_candidates(arrays), *by_cost, *(found[i].plan for i in hull)])
-    return PlanSearch(by_cost, _hull_of(arrays, tuple(fixed)))
+    cost, quality = np.array([f.cost[0] for f in found]), np.array([f.quality[0] for f in found])
+    behind = hull_quality(cost, quality, cost) - quality
+    nearest = [found[i].plan for i in np.argsort(behind, kind="stable")[:RELABELLED]]
+    return PlanSearch(by_cost, _hull_of(arrays, tuple(dict.fromkeys([*fixed_candidates(arrays), *by_cost, *nearest]))))
 
 
 def fixed_candidates(arrays: SampleArrays) -> tuple[Plan, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,10 @@ def evaluate(
     if folds is not None:
         if train:
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
-        done = run_cross_fit(router, arrays, folds=folds, policy=policy, resamples=resamples, on_progress=_tell)
+        settings = replace(router.settings, reward=kind)  # type: ignore[arg-type]
+        done = run_cross_fit(
+            arrays, settings, folds=folds, seed=settings.seed, policy=policy, resamples=resamples, on_progress=_tell
+        )
     else:
         fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing) if train else None
         done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=_tell)

@@ -133,10 +133,13 @@ def cascade(test: SampleArrays, *, orders: int = 64) -> Series:
     return Series(levels, quality.mean(axis=1), cost.mean(axis=1))
 
 
-def query_statistics(router: MultiHeadRouter, train: SampleArrays) -> MultiHeadRouter:
-    """Train the same router on the statistics of the query alone: no word of it is read."""
+def query_statistics(router: MultiHeadRouter, train: SampleArrays, labels: PlanLabels) -> MultiHeadRouter:
+    """Train the same router on the statistics of the query alone: no word of it is read.
+
+    ``labels`` are those of the router's plans on the training records.
+    """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
-    return train_router(train, replace(router.settings, blocks=(1,)), found=found).router
+    return train_router(train, replace(router.settings, blocks=(1,)), found=found, labels=labels).router
 
 
 def _singles(arrays: SampleArrays) -> tuple[list[Plan], PlanLabels]:

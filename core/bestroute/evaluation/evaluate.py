@@ -21,7 +21,7 @@ from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Policy
 from bestroute.router import MultiHeadRouter
-from bestroute.router.settings import policy_for
+from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import deal_folds, train_router
 from bestroute.search import fixed_candidates
 
@@ -70,16 +70,16 @@ def evaluate(
 
 
 def cross_fit(
-    router: MultiHeadRouter,
     records: SampleArrays,
+    settings: TrainSettings,
     *,
     folds: int,
-    seed: int | None = None,
+    seed: int = 0,
     policy: Policy | None = None,
     resamples: int = RESAMPLES,
     on_progress: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Train anew for each fold by group, as ``router`` was trained, and pool what the folds give.
+    """Train anew for each fold by group and pool what the folds give.
 
     Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds.
 
@@ -89,16 +89,17 @@ def cross_fit(
     if not 2 <= folds <= len(set(records.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
     tell = on_progress or (lambda _: None)
-    fold_of = deal_folds(records.groups, folds, seed=router.settings.seed if seed is None else seed)
+    fold_of = deal_folds(records.groups, folds, seed=seed)
     parts, frozen = [], {}
     for fold in range(folds):
         inside = fold_of == fold
         train, test = records.take(np.flatnonzero(~inside)), records.take(np.flatnonzero(inside))
         tell(f"fold {fold + 1} of {folds}: training")
-        fitted = train_router(train, router.settings).router
+        training = train_router(train, settings)
+        fitted = training.router
         frozen = fitted.frozen
         tell(f"fold {fold + 1} of {folds}: scoring")
-        parts.append(_score(fitted, test, train, policy, lambda _: None))
+        parts.append(_score(fitted, test, train, policy, lambda _: None, training.labels))
     scored = Scored.joined(parts)
     tell(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
@@ -156,10 +157,13 @@ def _score(
     train: SampleArrays | None,
     policy: Policy | None,
     tell: Callable[[str], object],
+    on_train: PlanLabels | None = None,
 ) -> Scored:
     pool = test.pool
     router.check_pool(pool)
     tell("labelling")
+    if train is not None and on_train is None:
+        on_train = label_plans(train, router.plans, margin=router.settings.margin)
     labels = label_plans(test, router.plans, margin=router.settings.margin)
     tell("predicting")
     prediction, cost = predicted(router, test)
@@ -171,7 +175,7 @@ def _score(
     series = {
         "reference": Series.chosen(labels, np.full((1, len(test)), reference), (None,)),
         "arms": _fixed(label_plans(test, arms)),
-        "plans": _fixed_path(router, test, train),
+        "plans": _fixed_path(router, labels, test, train, on_train),
         "curve": Series.chosen(labels, chosen, path),
         "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),
     }
@@ -185,7 +189,7 @@ def _score(
         decisions = tuple(_decision(test.ids[q], router.plans[p], prediction, cost, q, p) for q, p in enumerate(taken))
     missing: dict[str, str] = {}
     tell("baselines")
-    baseline, missing = _baselines(router, test, train, prediction, cost, labels)
+    baseline, missing = _baselines(router, test, train, prediction, cost, labels, on_train)
     return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions)
 
 
@@ -193,20 +197,33 @@ def _fixed(labels: PlanLabels) -> Series:
     return Series(labels.plans, labels.quality, labels.cost_usd)
 
 
-def _fixed_path(router: MultiHeadRouter, test: SampleArrays, train: SampleArrays | None) -> Series:
+def _fixed_path(
+    router: MultiHeadRouter,
+    labels: PlanLabels,
+    test: SampleArrays,
+    train: SampleArrays | None,
+    on_train: PlanLabels | None,
+) -> Series:
     """At each price the fixed plan that was best on the training part, scored here.
 
     Without TRAIN the router's own list of such plans stands for it: the plans of its training records' hull.
     """
     plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
-    on_test = label_plans(test, plans)
-    if train is None:
+    on_test = _labels_of(plans, labels, test)
+    if train is None or on_train is None:
         return _fixed(on_test)
-    on_train = label_plans(train, plans)
-    quality, cost = on_train.quality.mean(axis=0), on_train.cost_usd.mean(axis=0)
+    known = _labels_of(on_test.plans, on_train, train)
+    quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
     best = np.array([(quality * price - cost).argmax() for price in router.path])
     chosen = np.repeat(best[:, None], len(test), axis=1)
-    return Series.chosen(on_test, chosen, tuple(plans[i] for i in best))
+    return Series.chosen(on_test, chosen, tuple(on_test.plans[i] for i in best))
+
+
+def _labels_of(plans: tuple[Plan, ...], known: PlanLabels, arrays: SampleArrays) -> PlanLabels:
+    """Return the labels of some plans, computing only those that are not known."""
+    new = tuple(plan for plan in plans if plan not in known.plans)
+    old = known.columns([known.plans.index(plan) for plan in plans if plan in known.plans])
+    return old.beside(label_plans(arrays, new)) if new else old
 
 
 def _baselines(
@@ -216,6 +233,7 @@ def _baselines(
     prediction: Prediction,
     cost: FloatArray,
     labels: PlanLabels,
+    on_train: PlanLabels | None,
 ) -> tuple[dict[str, Series], dict[str, str]]:
     pool = test.pool
     singles = [router.plans.index(Plan.of(c)) for c in pool.candidates(max_n=1)]
@@ -238,13 +256,13 @@ def _baselines(
             found[name] = make()
         except ValueError as error:
             missing[name] = str(error)
-    if train is None:
+    if train is None or on_train is None:
         missing |= dict.fromkeys(("n_class", "n_label", "kmeans_tfidf", "query_statistics"), NEEDS_TRAIN)
         return found, missing
     found["n_class"] = baselines.n_class(train, test)
     found["n_label"] = baselines.n_label(train, test)
     found["kmeans_tfidf"] = baselines.kmeans_tfidf(train, test, coarse)
-    by_statistics = baselines.query_statistics(router, train)
+    by_statistics = baselines.query_statistics(router, train, on_train)
     guess, its_cost = predicted(by_statistics, test)
     chosen = np.array([QualityPolicy(v).choose(guess, its_cost, pool) for v in coarse])
     on_test = labels if by_statistics.plans == router.plans else label_plans(test, by_statistics.plans)

@@ -113,13 +113,8 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         axes.plot(report["oracle"]["cost_usd"] / unit, report["oracle"]["quality"], "kD", ms=5, label="oracle")
     for target, f in report["frozen"].items():
         axes.plot(f["cost_usd"] / unit, f["quality"], "r^", ms=7)
-        axes.annotate(
-            f"frozen {float(target):.0%}",
-            (f["cost_usd"] / unit, f["quality"]),
-            (5, -11),
-            textcoords="offset points",
-            fontsize=7,
-        )
+        at = (f["cost_usd"] / unit, f["quality"])
+        axes.annotate(f"frozen {float(target):.0%}", at, (5, -11), textcoords="offset points", fontsize=7)
     points = [*curve, *report["hull_plans"]]
     axes.set_xlim(0, max(1.25, min(2.0, max(p["cost_usd"] for p in points) / unit)))
     low = min(p["quality"] for p in points if p["cost_usd"] <= 1.25 * unit)

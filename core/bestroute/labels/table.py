@@ -41,6 +41,18 @@ class PlanLabels:
         parts = (self.quality, self.match_probability, self.cost_usd, self.draws)
         return PlanLabels(tuple(self.plans[i] for i in keep), *(part[:, keep] for part in parts))
 
+    def beside(self, other: PlanLabels) -> PlanLabels:
+        """Return these plans and others, on the same records."""
+        steps = max(self.draws.shape[2], other.draws.shape[2])
+        draws = [np.pad(part, ((0, 0), (0, 0), (0, steps - part.shape[2]))) for part in (self.draws, other.draws)]
+        return PlanLabels(
+            (*self.plans, *other.plans),
+            np.hstack([self.quality, other.quality]),
+            np.hstack([self.match_probability, other.match_probability]),
+            np.hstack([self.cost_usd, other.cost_usd]),
+            np.concatenate(draws, axis=1),
+        )
+
 
 def label_plans(
     arrays: SampleArrays,

@@ -8,6 +8,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.urns import PlanOdds
@@ -98,6 +99,10 @@ class Play:
     """Model and sample ``(Q, R)`` of every draw so far."""
     draws: tuple[FloatArray, ...] = ()
     """Expected draws of each step so far, each of shape ``(Q,)``."""
+    said: tuple[NDArray[np.int16], ...] = ()
+    """Answer of every draw so far, each of shape ``(Q, R)``."""
+    votes: tuple[NDArray[np.int16], ...] = ()
+    """Votes for the answer of every draw so far, its own included; 0 for an empty one."""
 
     @classmethod
     def start(cls, arrays: SampleArrays, *, draws: int, seed: int = 0) -> Play:
@@ -120,7 +125,7 @@ class Play:
             drawn = play.drawn.copy()
             drawn[:, k] += play._share(sample, play.is_open)
             spent = spent + play.is_open.mean(axis=1)
-            play = replace(play, drawn=drawn, used=used, places=(*play.places, (k, sample)))
+            play = replace(play, drawn=drawn, used=used, places=(*play.places, (k, sample)))._voted(k, sample)
             if step.accept is not None:
                 reached = play._posteriors() >= step.accept
                 play = play._answered(reached.argmax(axis=2), play.is_open & reached.any(axis=2))
@@ -149,12 +154,22 @@ class Play:
         hits = np.bincount(rows[where] * size + sample[where], minlength=records * size)
         return np.asarray(hits.reshape(records, size) / sample.shape[1])
 
+    def _voted(self, k: int, sample: IntArray) -> Play:
+        assert self.arrays.answers is not None
+        answer = np.take_along_axis(self.arrays.answers[:, k], sample, axis=1).astype(np.int16)
+        agrees = [(answer == earlier) & (answer > 0) for earlier in self.said]
+        own = np.sum(agrees, axis=0, dtype=np.int16) + (answer > 0)
+        votes = tuple(count + agree for count, agree in zip(self.votes, agrees, strict=True))
+        return replace(self, said=(*self.said, answer), votes=(*votes, own.astype(np.int16)))
+
     def _posteriors(self) -> FloatArray:
         """Return the reward of every draw so far, as ``MajorityVote`` gives it; shape ``(Q, R, draws)``."""
-        assert self.arrays.answers is not None
-        rows = np.arange(len(self.arrays))[:, None]
-        ids = np.stack([self.arrays.answers[rows, k, sample] for k, sample in self.places], axis=2)
-        return _posteriors(ids)
+        votes, said = np.stack(self.votes, axis=2), np.stack(self.said, axis=2)
+        leads = votes.argmax(axis=2, keepdims=True)
+        is_leader = said == np.take_along_axis(said, leads, axis=2)
+        second = np.where(is_leader, 0, votes).max(axis=2, keepdims=True)
+        rival = np.where(is_leader, second, votes.max(axis=2, keepdims=True))
+        return np.where(said > 0, posterior_table(votes.shape[2])[votes, rival], 0.0)
 
 
 def _empty(arrays: SampleArrays, steps: int) -> PlanOdds:
@@ -165,14 +180,6 @@ def _votes(ids: IntArray) -> IntArray:
     """Count, for each drawn sample, the votes for its answer; an empty answer has none. Last axis: draws."""
     equal = (ids[..., :, None] == ids[..., None, :]) & (ids[..., :, None] > 0)
     return np.asarray(equal.sum(axis=-1), dtype=np.intp)
-
-
-def _posteriors(ids: IntArray) -> FloatArray:
-    """Return the reward of each drawn sample, as ``MajorityVote`` gives it; shape as ``ids``."""
-    own = _votes(ids)
-    is_rival = ids[..., :, None] != ids[..., None, :]
-    rival = np.where(is_rival, own[..., None, :], 0).max(axis=-1)
-    return np.where(ids > 0, posterior_table(ids.shape[-1])[own, rival], 0.0)
 
 
 @cache

@@ -35,6 +35,6 @@ def debiased_calibration_error(
         gap = p[part] - y[part]
         variance = gap.var(axis=0, ddof=1) / len(part) if len(part) > 1 else np.zeros(p.shape[1])
         share = len(part) / len(p)
-        squared += share * np.maximum(gap.mean(axis=0) ** 2 - variance, 0)
+        squared += share * (gap.mean(axis=0) ** 2 - variance)
         chance += share * variance
-    return np.sqrt(squared), np.sqrt(chance)
+    return np.sqrt(np.maximum(squared, 0)), np.sqrt(chance)

@@ -14,7 +14,7 @@ from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import largest_n
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.features import featurise
 from bestroute.router.heads import HeadLayout
@@ -26,7 +26,10 @@ from bestroute.search import PlanSearch, search_plans
 
 FOLDS = 5
 SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-TARGET_DROPS = ("0", "0.01", "0.03")
+USUAL_SHRINKAGE = 0.25
+"""Taken unless held-out folds speak against it: where nothing can be predicted it costs nothing, and it lets the
+price move the choice of single queries where without it all would change plan at once."""
+TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04")
 """Relative drops in quality for which training freezes a price."""
 PATH_POINTS = 101
 
@@ -47,6 +50,7 @@ def train_router(
     settings: TrainSettings = TrainSettings(),  # noqa: B008  # frozen
     *,
     found: PlanSearch | None = None,
+    labels: PlanLabels | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> Training:
     """Train a router on records.
@@ -55,6 +59,7 @@ def train_router(
         arrays: The training records, with their kind of reward.
         settings: What to do with them.
         found: Plans to use instead of searching for them.
+        labels: Labels of the same records and plans, if they are known already.
         on_progress: Told what is under way.
 
     Raises:
@@ -68,10 +73,12 @@ def train_router(
     found = found or search_plans(arrays, offered=settings.offered)
     caps = cap_n(arrays)
     candidates = tuple(Plan.of(c) for c in pool.candidates() if c.n <= caps[c.model])
-    plans = tuple(dict.fromkeys([*candidates, *found.offered]))
+    on_hull = [plan for plan in found.hull if plan.candidate is None]
+    plans = tuple(dict.fromkeys([*candidates, *found.offered, *on_hull]))
     layout = HeadLayout(plans, pool.models)
-    tell(f"labelling {len(plans)} plans on {len(arrays)} records")
-    labels = label_plans(arrays, plans, margin=settings.margin)
+    if labels is None or labels.plans != plans:
+        tell(f"labelling {len(plans)} plans on {len(arrays)} records")
+        labels = label_plans(arrays, plans, margin=settings.margin)
     tokens = np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
@@ -201,26 +208,38 @@ def _choose_policy(
         points[shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
         relevant |= (points[shrinkage][:, 0] >= 0.9 * quality0) & (points[shrinkage][:, 1] <= 1.2 * cost0)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    shrinkage = _smallest_as_good({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
+    shrinkage = _as_good_as_best({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
     frozen: dict[str, float | None] = {}
     kept: dict[str, float | None] = {}
+    quality, cost = points[shrinkage].T
     for target in TARGET_DROPS:
-        quality, cost = points[shrinkage].T
-        meets = np.flatnonzero((quality >= (1 - float(target)) * quality0) & (cost <= cost0))
-        best = int(meets[cost[meets].argmin()]) if len(meets) else None
+        best = cheapest_that_meets(quality >= (1 - float(target)) * quality0)
+        if best is not None and cost[best] > cost0:
+            best = None
         frozen[target] = None if best is None else float(path[best])
         kept[target] = None if best is None else float(1 - cost[best] / cost0)
     return shrinkage, tuple(path.tolist()), frozen, kept
 
 
-def _smallest_as_good(worths: dict[float, FloatArray], groups: Sequence[str]) -> float:
-    """Return the smallest shrinkage within one standard error of the best, paired by group."""
+def cheapest_that_meets(meets: BoolArray) -> int | None:
+    """Walk from the most careful price (the last) towards cheaper ones, and stop before the first that fails.
+
+    A cheaper one beyond a failure may pass by luck alone.
+    """
+    failures = np.flatnonzero(~meets)
+    first = int(failures[-1]) + 1 if len(failures) else 0
+    return first if first < len(meets) else None
+
+
+def _as_good_as_best(worths: dict[float, FloatArray], groups: Sequence[str]) -> float:
+    """Return the shrinkage nearest to the usual one of those within one standard error of the best, by group."""
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     best = max(worths, key=lambda s: (worths[s].mean(), -s))
-    for shrinkage in sorted(worths):
+    as_good = []
+    for shrinkage in worths:
         behind = worths[best] - worths[shrinkage]
         sums = np.bincount(group_of, behind)
         error = float(np.sqrt(len(sums)) * sums.std()) / len(behind)
         if behind.mean() <= error:
-            return shrinkage
-    return best
+            as_good.append(shrinkage)
+    return min(as_good, key=lambda s: abs(s - USUAL_SHRINKAGE))
