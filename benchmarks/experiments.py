@@ -19,8 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from bestroute.demo.dataset import demo_pool, demo_records
-from bestroute.demo.tasks import normalise
+from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.evaluate import cross_fit
 from bestroute.evaluation.render import plot, table
@@ -59,7 +58,7 @@ DATA = (
 def arrays_of(data: DataSet, shared: Path) -> SampleArrays:
     """Read a data set."""
     if data.name == "demo":
-        return SampleArrays.of(demo_records(), demo_pool(), reward="majority", normalise=normalise)
+        return demo_arrays(demo_records(), demo_pool())
     pool = Pool.from_file(shared / "data" / "pools" / f"{data.pool}.yaml")
     records = read_records(shared / "data" / f"{data.name}.jsonl.gz", pool=pool)
     return SampleArrays.of(records, pool, reward=data.reward)  # type: ignore[arg-type]
@@ -143,12 +142,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--resamples", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--only", action="append", help="One data set; may be given several times.")
     args = parser.parse_args()
     chosen = [d for d in DATA if not args.only or d.name in args.only]
     path = DOCS / "experiments.json"
     results: dict[str, Any] = json.loads(path.read_text()) if args.only and path.exists() else {}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as workers:
+    with ProcessPoolExecutor(max_workers=args.workers) as workers:
         waiting = {
             d.name: [workers.submit(run_seed, d, args.shared, seed) for seed in range(args.seeds)] for d in chosen
         }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from bestroute.demo.tasks import normalise
+from bestroute.labels import SampleArrays
 from bestroute.pool import Pool
 from bestroute.records import Record, read_records
 
@@ -44,6 +47,11 @@ def held_out() -> list[Record]:
 def training() -> list[Record]:
     """Return the records that the shipped router learnt from."""
     return [r for r in demo_records() if not is_held_out(r.group)]
+
+
+def demo_arrays(records: Sequence[Record], pool: Pool) -> SampleArrays:
+    """Return records as arrays; their answers vote in the demo's own normal form."""
+    return SampleArrays.of(records, pool, reward="majority", normalise=normalise)
 
 
 def operating_points() -> dict[float, float]:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
-from bestroute.demo.arms import Arms, arms_of, every_candidate
-from bestroute.demo.dataset import ROUTER
+from bestroute.demo.dataset import ROUTER, demo_arrays
 from bestroute.demo.tasks import check, normalise
+from bestroute.labels import PlanLabels, label_plans
 from bestroute.ledger import Ledger
-from bestroute.plans import Candidate
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, Generator
 from bestroute.records import Record
 from bestroute.rewards import MajorityVote
+from bestroute.search import fixed_candidates
 
 if TYPE_CHECKING:
     from langchain_bestroute import BestRouteChat
@@ -134,12 +134,13 @@ def report_on(records: Sequence[Record], pool: Pool, runs: Sequence[Routed], *, 
     Fixed choices are exact expectations over the recorded samples; a routed run is one real run. All intervals
     are paired, from the same resampled groups.
     """
-    arms = arms_of(records, pool, every_candidate(pool))
+    arrays = demo_arrays(records, pool)
+    arms = label_plans(arrays, fixed_candidates(arrays))
     groups = [record.group for record in records]
     weights = resample_groups(groups, resamples=RESAMPLES, seed=seed)
-    at = arms.candidates.index(Candidate(pool.reference))
+    at = arms.plans.index(pool.reference_plan)
     reference = (arms.quality[:, at], arms.cost_usd[:, at])
-    names = [str(candidate) for candidate in arms.candidates]
+    names = [str(plan) for plan in arms.plans]
     hull = upper_hull(arms.cost_usd.mean(axis=0), arms.quality.mean(axis=0))
     return Report(
         queries=len(records),
@@ -152,7 +153,7 @@ def report_on(records: Sequence[Record], pool: Pool, runs: Sequence[Routed], *, 
     )
 
 
-def _routed_line(run: Routed, arms: Arms, reference: int, weights: FloatArray) -> RoutedLine:
+def _routed_line(run: Routed, arms: PlanLabels, reference: int, weights: FloatArray) -> RoutedLine:
     here = np.full((1, len(run.quality)), 1 / len(run.quality))
     return RoutedLine(
         line=_line(
@@ -193,7 +194,7 @@ def _line(
     )
 
 
-def _gains(arms: Arms, routed: Routed, weights: FloatArray) -> FloatArray:
+def _gains(arms: PlanLabels, routed: Routed, weights: FloatArray) -> FloatArray:
     """Quality above the hull of fixed candidates at the routed cost, for each resample (the hull anew each time)."""
     quality, cost = weights @ arms.quality, weights @ arms.cost_usd
     own_quality, own_cost = weights @ routed.quality, weights @ routed.cost_usd
@@ -205,7 +206,7 @@ def _gains(arms: Arms, routed: Routed, weights: FloatArray) -> FloatArray:
     )
 
 
-def _mixing_gains(arms: Arms, routed: Routed, weights: FloatArray, reference: int) -> FloatArray:
+def _mixing_gains(arms: PlanLabels, routed: Routed, weights: FloatArray, reference: int) -> FloatArray:
     """Quality above a coin between the reference and the cheapest fixed choice, at the routed cost."""
     cheapest = int(np.argmin(arms.cost_usd.mean(axis=0)))
     quality, cost = weights @ arms.quality, weights @ arms.cost_usd

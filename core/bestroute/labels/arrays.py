@@ -75,12 +75,8 @@ class SampleArrays:
         return SampleArrays(**parts)
 
     def queries(self) -> list[Query]:
-        """Return the queries, as long as their reference was billed for."""
-        column = self.pool.models.index(self.pool.reference)
-        return [
-            Query(text, input_tokens=round(float(tokens)))
-            for text, tokens in zip(self.texts, self.input_tokens[:, column], strict=True)
-        ]
+        """Return the queries as the engine sees them: it does not know how long the provider's prompt will be."""
+        return [Query(text) for text in self.texts]
 
     @classmethod
     def of(

@@ -57,6 +57,7 @@ class FeatureMaps:
         text, statistics = features[:, :BUCKETS], features[:, BUCKETS:]
         mean_text = text.mean(axis=0)
         projection = _leading_directions(text - mean_text, min(DIMENSIONS, len(features) - 1, BUCKETS), rng)
+        projection = projection.astype(np.float16).astype(np.float32)  # saved in half precision: most of the folder
         mean, scale = statistics.mean(axis=0), statistics.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
         rows = rng.choice(len(features), min(LANDMARKS, len(features)), replace=False)

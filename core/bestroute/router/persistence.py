@@ -30,7 +30,10 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
     from bestroute.router.multi_head import settings_of
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in router.tensors().items()}
+    tensors = {
+        name: np.ascontiguousarray(array, dtype=np.float16 if name == "projection" else np.float32)
+        for name, array in router.tensors().items()
+    }
     data = to_bytes(tensors)
     config = {
         "format": FORMAT,
@@ -70,7 +73,7 @@ def load(folder: Path) -> MultiHeadRouter:
         if told["features"] != [BUCKETS, *STATISTICS]:
             raise ArtifactError(f"{where}: made for other features than this version has; train the router again")
         tensors = from_bytes(data)
-        maps = FeatureMaps(**{f.name: tensors.pop(f.name) for f in fields(FeatureMaps)})
+        maps = FeatureMaps(**{f.name: tensors.pop(f.name).astype(np.float32) for f in fields(FeatureMaps)})
         policy = told["default_policy"]
         settings = {**told["settings"], "blocks": tuple(told["settings"]["blocks"])}
         return MultiHeadRouter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,8 +41,10 @@ class Training:
     router: MultiHeadRouter
     labels: PlanLabels
     """Of the training records, over the router's plans."""
-    summary: dict[str, float | str | dict[str, float | None]] = field(default_factory=dict)
+    summary: dict[str, float | str | dict[str, float | None]]
     """Held-out figures, to be printed."""
+    savings: FloatArray
+    """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
 
 
 def train_router(
@@ -96,7 +98,7 @@ def train_router(
     )
     slopes = _match_slopes(stack, layout, labels)
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
-    shrinkage, path, frozen, kept = _choose_policy(stack, layout, labels, arrays, slopes, inputs)
+    shrinkage, path, frozen, savings = _choose_policy(stack, layout, labels, arrays, slopes, inputs)
     weights = [np.zeros((blocks[b].shape[1], len(stack.offsets))) for b in BLOCKS]
     for b, fitted in zip(settings.blocks, stack.weights, strict=True):
         weights[b] = fitted
@@ -129,9 +131,11 @@ def train_router(
         "shrinkage": shrinkage,
         "calibration error of match probability, worst head": float(error.max()),
         "of a perfect head of that size": float(perfect[int(error.argmax())]),
-        "saved on held-out folds at a drop of": kept,
+        "saved on held-out folds at a drop of": {
+            drop: None if price is None else float(savings[path.index(price)]) for drop, price in frozen.items()
+        },
     }
-    return Training(router, labels, summary)
+    return Training(router, labels, summary, savings)
 
 
 def _as_saved(array: FloatArray) -> FloatArray:
@@ -190,7 +194,7 @@ def _choose_policy(
     arrays: SampleArrays,
     slopes: FloatArray,
     inputs: FloatArray,
-) -> tuple[float, tuple[float, ...], dict[str, float | None], dict[str, float | None]]:
+) -> tuple[float, tuple[float, ...], dict[str, float | None], FloatArray]:
     """Choose the shrinkage and freeze a price for each target drop, on predictions of held-out folds."""
     pool = arrays.pool
     reference = layout.plans.index(pool.reference_plan)
@@ -210,15 +214,13 @@ def _choose_policy(
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
     shrinkage = _as_good_as_best({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
     frozen: dict[str, float | None] = {}
-    kept: dict[str, float | None] = {}
     quality, cost = points[shrinkage].T
     for target in TARGET_DROPS:
         best = cheapest_that_meets(quality >= (1 - float(target)) * quality0)
         if best is not None and cost[best] > cost0:
             best = None
         frozen[target] = None if best is None else float(path[best])
-        kept[target] = None if best is None else float(1 - cost[best] / cost0)
-    return shrinkage, tuple(path.tolist()), frozen, kept
+    return shrinkage, tuple(path.tolist()), frozen, np.asarray(1 - cost / cost0)
 
 
 def cheapest_that_meets(meets: BoolArray) -> int | None:
