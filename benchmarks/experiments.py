@@ -23,7 +23,7 @@ from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.evaluate import cross_fit
 from bestroute.evaluation.render import plot, table
-from bestroute.evaluation.report import report_on
+from bestroute.evaluation.report import calibration_of, report_on
 from bestroute.evaluation.series import Scored, Series
 from bestroute.labels import SampleArrays
 from bestroute.pool import Pool
@@ -108,6 +108,16 @@ def averaged(runs: Sequence[Scored]) -> Scored:
     return Scored(tuple(ids), tuple(groups), series, runs[0].missing)
 
 
+def averaged_calibration(runs: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Average the calibration error of each head over the seeds; heads that not every seed has are left out."""
+    found = [{head["plan"]: head for head in calibration_of(run.matches)} for run in runs]
+    return [
+        {"plan": plan, **{key: float(np.mean([heads[plan][key] for heads in found])) for key in ("error", "perfect")}}
+        for plan in found[0]
+        if all(plan in heads for heads in found)
+    ]
+
+
 def shares_report(scored: Scored, resamples: int) -> dict[str, Any]:
     """Return what shares of traffic cost in quality: the figures of the RouteLLM setting."""
     quality = scored.series["share"].quality
@@ -156,9 +166,11 @@ def main() -> None:
             workers.submit(run_shares, args.shared, seed) for seed in range(args.seeds) if "routellm_mmlu" in waiting
         ]
         for data in chosen:
-            scored = averaged([future.result() for future in waiting[data.name]])
+            runs = [future.result() for future in waiting[data.name]]
+            scored, calibrations = averaged(runs), averaged_calibration(runs)
             frozen = dict.fromkeys(scored.series["frozen"].parameters)
             report = {"cross_fit": FOLDS, "seeds": args.seeds, **report_on(scored, frozen, resamples=args.resamples)}
+            report["calibration"] = calibrations
             plot(report, DOCS / "images" / f"{data.name}.png")
             report["table"] = table(report)
             print(f"\n== {data.name}: {data.note}\n{report['table']}", flush=True)

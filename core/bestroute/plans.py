@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bestroute.errors import ConfigError
@@ -98,7 +99,7 @@ class Plan:
         step = self.steps[0]
         return Candidate(step.model, step.n) if len(self.steps) == 1 and step.accept is None else None
 
-    @property
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """Models it may ask, each once, in order."""
         return tuple(dict.fromkeys(step.model for step in self.steps))

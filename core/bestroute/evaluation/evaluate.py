@@ -14,7 +14,7 @@ from bestroute.evaluation import baselines
 from bestroute.evaluation.bootstrap import RESAMPLES
 from bestroute.evaluation.oracle import oracle
 from bestroute.evaluation.report import report_on
-from bestroute.evaluation.series import Scored, Series
+from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy
@@ -190,7 +190,13 @@ def _score(
     missing: dict[str, str] = {}
     tell("baselines")
     baseline, missing = _baselines(router, test, train, prediction, cost, labels, on_train)
-    return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions)
+    heads = [i for i, plan in enumerate(router.plans) if plan.candidate is not None and i != reference]
+    matches = Matches(
+        tuple(router.plans[i] for i in heads),
+        prediction.match_probability[:, heads],
+        labels.match_probability[:, heads],
+    )
+    return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions, matches)
 
 
 def _fixed(labels: PlanLabels) -> Series:

@@ -9,8 +9,9 @@ import numpy as np
 
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.mixtures import best_quality, least_cost, vertices
-from bestroute.evaluation.series import Scored, Series
+from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.protocols import FloatArray, IntArray
+from bestroute.router.calibration import debiased_calibration_error
 
 DROPS = ("0", "0.01", "0.03", "0.05")
 SAVINGS = ("0.1", "0.2", "0.4", "0.6")
@@ -111,11 +112,23 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
         },
         "baselines": {name: _baseline(name, scored, means, q0, c0, fixed_plans) for name in BASELINES},
         "oracle": _oracle(scored, means, q0, c0),
+        "calibration": calibration_of(scored.matches),
     }
     if "policy" in scored.series:
         told = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
         result["policy"] = {"policy": scored.series["policy"].parameters[0], **told}
     return result
+
+
+def calibration_of(matches: Matches | None) -> list[dict[str, Any]]:
+    """Return, for each head of match probability, its debiased calibration error and a perfect head's plain one."""
+    if matches is None or not matches.plans:
+        return []
+    errors, perfect = debiased_calibration_error(matches.predicted, matches.happened)
+    return [
+        {"plan": str(plan), "error": float(error), "perfect": float(chance)}
+        for plan, error, chance in zip(matches.plans, errors, perfect, strict=True)
+    ]
 
 
 def _with_reference(means: _Means, name: str) -> tuple[FloatArray, FloatArray]:

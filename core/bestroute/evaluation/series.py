@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bestroute.labels import PlanLabels
+from bestroute.plans import Plan
 from bestroute.protocols import FloatArray, IntArray
 
 
@@ -40,6 +41,28 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
+class Matches:
+    """Predicted and true match probability of candidates; the reference, which needs no head, left out."""
+
+    plans: tuple[Plan, ...]
+    predicted: FloatArray
+    """Shape ``(Q, H)``."""
+    happened: FloatArray
+    """Shape ``(Q, H)``."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Matches]) -> Matches:
+        """Put the queries of several folds under each other, for the plans that every fold has."""
+        plans = tuple(plan for plan in parts[0].plans if all(plan in part.plans for part in parts))
+        columns = [[part.plans.index(plan) for plan in plans] for part in parts]
+        return cls(
+            plans,
+            np.vstack([part.predicted[:, c] for part, c in zip(parts, columns, strict=True)]),
+            np.vstack([part.happened[:, c] for part, c in zip(parts, columns, strict=True)]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Scored:
     """Everything that is compared, on the same queries."""
 
@@ -52,6 +75,7 @@ class Scored:
     """Baselines that could not be had, and why."""
     decisions: tuple[Mapping[str, Any], ...] = ()
     """One for each query, at the given policy."""
+    matches: Matches | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[Scored]) -> Scored:
@@ -66,4 +90,5 @@ class Scored:
             },
             {name: why for part in parts for name, why in part.missing.items()},
             tuple(line for part in parts for line in part.decisions),
+            Matches.joined([part.matches for part in parts if part.matches is not None]),
         )

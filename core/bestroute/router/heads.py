@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class HeadLayout:
     plans: tuple[Plan, ...]
     models: tuple[str, ...]
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """The most steps of a plan."""
         return max(len(plan.steps) for plan in self.plans)
@@ -61,16 +62,23 @@ class HeadLayout:
         match, quality, draws, tokens = self.split(heads)
         match, draws = np.clip(match, 0.0, 1.0), draws.copy()
         quality = quality.copy()
-        for columns in candidate_columns(self.plans):
+        for columns in self._by_model:
             match[:, columns] = np.maximum.accumulate(match[:, columns], axis=1)
             quality[:, columns] = np.maximum.accumulate(quality[:, columns], axis=1)
         match[:, self.plans.index(pool.reference_plan)] = 1.0
-        most = np.zeros(draws.shape[1:])
-        least = np.zeros(draws.shape[1:])
+        return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, *self._draw_limits))
+
+    @cached_property
+    def _by_model(self) -> list[list[int]]:
+        return candidate_columns(self.plans)
+
+    @cached_property
+    def _draw_limits(self) -> tuple[FloatArray, FloatArray]:
+        least, most = np.zeros((2, len(self.plans), self.steps))
         for p, plan in enumerate(self.plans):
             most[p, : len(plan.steps)] = [step.n for step in plan.steps]
             least[p, 0] = plan.steps[0].n if plan.steps[0].accept is None else 1
-        return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, least, most))
+        return least, most
 
 
 def candidate_columns(plans: Sequence[Plan]) -> list[list[int]]:

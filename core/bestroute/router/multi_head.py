@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class MultiHeadRouter:
         for plan in (*self.plans, *self.fixed_plans):
             self.pool.check_plan(plan)
 
-    @property
+    @cached_property
     def layout(self) -> HeadLayout:
         """Which head says what."""
         return HeadLayout(self.plans, self.pool.models)
