@@ -4,7 +4,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 
-.PHONY: demo test lint check wheel-test bench clean
+.PHONY: demo test lint check wheel-test bench experiments clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -31,6 +31,10 @@ wheel-test: .venv-test/ready
 bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
+
+# The figures of docs/experiments.md; SHARED is a folder with data/*.jsonl.gz and data/pools/*.yaml.
+experiments: .venv-test/ready
+	$(TEST) benchmarks/experiments.py --shared $(SHARED)
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-wheel dist demo-out
