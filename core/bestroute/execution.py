@@ -14,6 +14,9 @@ from bestroute.plans import Plan, Step
 from bestroute.protocols import Sample
 from bestroute.usage import Usage
 
+CUT_REASONS = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "incomplete")
+"""Finish reasons, in the words of several providers, of a sample that ended at a limit of its length."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -22,6 +25,12 @@ class Draw:
     step: int
     model: str
     n: int
+    max_tokens: int | None = None
+    """Limit of each sample's length, where a budget asks for one."""
+    reserved_usd: float = 0.0
+    """What was set aside for each sample in the call's budgets."""
+    is_last_word: bool = False
+    """Whether nothing can replace this one sample, so that it may be shown as it comes."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,32 @@ class DrawnSample:
         return self.sample.error
 
     @property
+    def flaw(self) -> str | None:
+        """Why it cannot be used though it came."""
+        return self.sample.flaw
+
+    @property
     def usage(self) -> Usage | None:
         """What it was billed for."""
         return self.sample.usage
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it came and can be used."""
+        return self.sample.error is None and self.sample.flaw is None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended at a limit of its length."""
+        return self.sample.finish_reason in CUT_REASONS
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """All samples in drawing order and which one is the answer; ``None`` if every draw failed."""
+    """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
+
+    A sample with a flaw is the answer only where no other came.
+    """
 
     samples: tuple[DrawnSample, ...]
     chosen: int | None
@@ -74,11 +101,17 @@ class _State:
     samples: list[DrawnSample]
 
     def usable(self, step: int | None = None) -> list[int]:
-        return [i for i, s in enumerate(self.samples) if s.error is None and (step is None or s.step == step)]
+        return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
+
+    def flawed(self) -> list[int]:
+        return [i for i, s in enumerate(self.samples) if s.error is None and s.flaw is not None]
 
     def best(self, among: Sequence[int]) -> int | None:
-        """The highest reward, the earliest of equals; what was not scored stands behind what was."""
-        return min(among, key=lambda i: (-_rank(self.samples[i].reward), i), default=None)
+        """The highest reward; of equals a complete text before one that was cut, then the earliest.
+
+        What was not scored stands behind what was.
+        """
+        return min(among, key=lambda i: (-_rank(self.samples[i].reward), self.samples[i].is_cut, i), default=None)
 
 
 def execute(
@@ -117,7 +150,7 @@ def execute(
                 return Outcome(tuple(state.samples), accepted)
         if step.accept is None and (answer := state.best(state.usable(number))) is not None:
             return Outcome(tuple(state.samples), answer)
-    return Outcome(tuple(state.samples), state.best(state.usable()))
+    return Outcome(tuple(state.samples), state.best(state.usable() or state.flawed()))
 
 
 def _score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from bestroute.errors import ConfigError, GenerationError
@@ -52,6 +53,19 @@ class OpenAIGenerator:
     def __repr__(self) -> str:
         """Show the model and the endpoint, never the key."""
         return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if its parameters say."""
+        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
+        return limit if isinstance(limit, int) else None
+
+    def without_retries(self) -> OpenAIGenerator:
+        """Return the same member without retries of its own: the engine has rules for them."""
+        twin = copy(self)
+        twin._connection = {**self._connection, "max_retries": 0}
+        twin._client = twin._async_client = None
+        return twin
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples, in one call if ``native_n``.
