@@ -16,7 +16,7 @@ from bestroute.calls import Call
 from bestroute.errors import GenerationError
 from bestroute.execution import Draw, DrawnSample
 from bestroute.faults import Action, Rule, retry_after_s, rule_for
-from bestroute.flaws import flaw_of
+from bestroute.flaws import EMPTY, flaw_of
 from bestroute.gate import Gate
 from bestroute.ledger import Ledger, LedgerRow
 from bestroute.pool import Pool
@@ -70,7 +70,7 @@ class Task:
                 sample = replace(sample, flaw=flaw_of(sample))
             drawn.append(self._bill(sample, bills_prompt=i == 0 or not is_split))
         self._note(drawn)
-        failed = [s for s in drawn if not s.is_sound]
+        failed = [s for s in drawn if s.error is not None or s.flaw == EMPTY]
         self.missing = len(failed)
         self._error = next((s.error for s in reversed(failed) if s.error is not None), None)
         self.rule = None if not failed else _EMPTY if self._error is None else rule_for(self._error)

@@ -6,16 +6,13 @@ one executor for both worlds, for candidates and for plans.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from bestroute.plans import Plan, Step
 from bestroute.protocols import Sample
+from bestroute.selection.agreement import winner
 from bestroute.usage import Usage
-
-CUT_REASONS = ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "incomplete")
-"""Finish reasons, in the words of several providers, of a sample that ended at a limit of its length."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +76,6 @@ class DrawnSample:
         """Whether it came and can be used."""
         return self.sample.error is None and self.sample.flaw is None
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether it ended at a limit of its length."""
-        return self.sample.finish_reason in CUT_REASONS
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -101,17 +93,18 @@ class _State:
     samples: list[DrawnSample]
 
     def usable(self, step: int | None = None) -> list[int]:
+        """Samples that may compete: they came, and without a flaw."""
         return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
 
-    def flawed(self) -> list[int]:
-        return [i for i, s in enumerate(self.samples) if s.error is None and s.flaw is not None]
-
     def best(self, among: Sequence[int]) -> int | None:
-        """The highest reward; of equals a complete text before one that was cut, then the earliest.
+        """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
+        return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
 
-        What was not scored stands behind what was.
-        """
-        return min(among, key=lambda i: (-_rank(self.samples[i].reward), self.samples[i].is_cut, i), default=None)
+    def last_resort(self) -> int | None:
+        """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
+        came = [i for i, s in enumerate(self.samples) if s.error is None]
+        last = [i for i in came if self.samples[i].step == self.samples[came[-1]].step]
+        return next((i for i in (self.best(came), *last) if i is not None), None)
 
 
 def execute(
@@ -133,8 +126,9 @@ def execute(
         ``Draw`` (answered by drawn samples) and ``Score`` (answered by rewards).
 
     Returns:
-        The outcome. A step in which every draw failed gives way to the next; if the last step failed, the best
-        seen before it answers.
+        The outcome. A step in which every draw failed or has a flaw gives way to the next; if the last step did,
+        the best seen before it answers; if every sample has a flaw, the first of the last step that came, which is
+        what that model alone would have answered.
     """
     state = _State([])
     for number, step in enumerate(plan.steps):
@@ -150,7 +144,7 @@ def execute(
                 return Outcome(tuple(state.samples), accepted)
         if step.accept is None and (answer := state.best(state.usable(number))) is not None:
             return Outcome(tuple(state.samples), answer)
-    return Outcome(tuple(state.samples), state.best(state.usable() or state.flawed()))
+    return Outcome(tuple(state.samples), state.last_resort())
 
 
 def _score(
@@ -175,8 +169,3 @@ def _score(
             state.samples[i] = replace(state.samples[i], accepted=True)
             return i
     return None
-
-
-def _rank(reward: float | None) -> float:
-    """A number to order by: no reward, and NaN, stand behind every number."""
-    return -math.inf if reward is None or math.isnan(reward) else reward

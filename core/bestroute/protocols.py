@@ -37,7 +37,11 @@ class Sample:
     """What went wrong; such a sample is never the answer, but it stays in the bill."""
     latency_s: float | None = None
     flaw: str | None = None
-    """Why it cannot be used though it came (it is empty, say); it is the answer only if nothing better came."""
+    """What is wrong with a sample that came but must not compete: it is empty, a tool call does not parse, JSON breaks
+    its schema. It is billed and never scored, and is the answer only if nothing better came
+    (``bestroute.selection``)."""
+    form: str | None = None
+    """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
 
 
 @dataclass(frozen=True)

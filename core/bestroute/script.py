@@ -17,6 +17,7 @@ from bestroute.decision import Decision
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
 from bestroute.execution import Draw, DrawnSample, Outcome, Score, execute
 from bestroute.faults import Action, Rule, rule_for
+from bestroute.flaws import EMPTY
 from bestroute.ledger import LedgerRow
 from bestroute.plans import Candidate, Plan
 from bestroute.pool import Pool
@@ -99,7 +100,7 @@ class _Run:
         self.first_step = 0
         """Steps count on over plans."""
         self.kept: int | None = None
-        """The best sample with a flaw, for when nothing better comes."""
+        """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
         self.troubles: dict[str, str] = {}
         """Members that gave nothing usable, with what was the matter."""
         self.only_this_prompt = True
@@ -164,7 +165,7 @@ class _Run:
 
     def keep(self, outcome: Outcome) -> None:
         """Put a plan that gave nothing sound behind us."""
-        if outcome.chosen is not None and self.kept is None:
+        if outcome.chosen is not None and (self.kept is None or outcome.samples[outcome.chosen].flaw != EMPTY):
             self.kept = self.before + outcome.chosen
         self.before = len(self.samples)
 
