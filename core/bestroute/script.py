@@ -235,6 +235,7 @@ class _Run:
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 self._raise_at_once(drawn, came)
+                self._warn(piece, drawn)
                 if self.call.is_late:
                     break
             is_told = self._tell_breaker(model, came)
@@ -261,6 +262,15 @@ class _Run:
                     row["reference_cost_usd"] = self.reference_cost[0]
                     break
         return tuple(rows)
+
+    def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
+        """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
+        failed = [s.error for s in drawn if s.error is not None]
+        lost = draw.n - sum(s.error is None for s in drawn)
+        if failed and lost > 0:
+            logger.warning(
+                "%d of %d draws of %r failed: %s", lost, draw.n, draw.model, describe(failed[-1], self.query)
+            )
 
     def _raise_at_once(self, drawn: Sequence[DrawnSample], came: Sequence[DrawnSample]) -> None:
         fatal = next((s for s in drawn if s.error is not None and rule_for(s.error).action is Action.RAISE), None)
@@ -327,9 +337,6 @@ class _Run:
 
     def result(self, decision: Decision, chosen: int) -> Result:
         """Return the answer with everything behind it."""
-        for sample in self.samples:
-            if sample.error is not None:
-                logger.warning("a draw of %r failed: %s", sample.model, describe(sample.error, self.query))
         answer = self.samples[chosen]
         if answer.flaw is not None:
             self.notes.append(f"nothing better came: {answer.flaw}")
