@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +30,8 @@ from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.tracing import children_of
+
+logger = logging.getLogger(__name__)
 
 FORCED = ("model", "n", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
 """Arguments of a call that are the engine's, not the members'."""
@@ -104,6 +108,7 @@ class BestRouteChat(BaseChatModel):
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
+    _warned: set[str] = PrivateAttr(default_factory=set)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -190,7 +195,7 @@ class BestRouteChat(BaseChatModel):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Take the fields, build the engine."""
-        super().__setstate__({**state, "__pydantic_private__": {}})
+        super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
     @property
@@ -204,7 +209,10 @@ class BestRouteChat(BaseChatModel):
 
     @property
     def _identifying_params(self) -> builtins.dict[str, Any]:
-        return {**self._identity, **self._own_params()}
+        own = self._own_params()
+        if "stop" in own:  # a key of this name is the call's, also where the call sets none
+            own["stop_sequences"] = own.pop("stop")
+        return {**self._identity, **own}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
@@ -302,7 +310,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(self._engine.run(query, **forced))
+                return self._as_chat_result(self._engine.run(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -316,7 +324,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(await self._engine.arun(query, **forced))
+                return self._as_chat_result(await self._engine.arun(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -328,7 +336,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(self._winner)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
             for piece in self._engine.stream(query, **forced):
                 yield from chunks.of(piece)
@@ -343,7 +351,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(self._winner)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
             async for piece in self._engine.astream(query, **forced):
                 for chunk in chunks.of(piece):
@@ -368,12 +376,26 @@ class BestRouteChat(BaseChatModel):
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
         return {name: value for name, value in own.items() if value is not None}
 
-    def _winner(self, result: Result) -> AIMessage:
+    def _winner(self, result: Result, query: Query) -> AIMessage:
+        if len(result.samples) > 1:
+            self._warn_of_equal_samples(result, query)
         told = getattr(self._engine.generators[result.model], "model_name", result.model)
         return winner(result, str(told))
 
-    def _as_chat_result(self, result: Result) -> ChatResult:
-        message = self._winner(result)
+    def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
+        """Say once of a member that its samples cannot differ; the best of them is any of them."""
+        for name, count in Counter(sample.model for sample in result.samples).items():
+            own = getattr(getattr(self._engine.generators[name], "member", None), "temperature", None)
+            if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "%d samples of %r were drawn at temperature 0: they are paid for and equal; set a higher one",
+                    count,
+                    name,
+                )
+
+    def _as_chat_result(self, result: Result, query: Query) -> ChatResult:
+        message = self._winner(result, query)
         told = {"token_usage": token_usage(message), "model_name": message.response_metadata["model_name"]}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
 

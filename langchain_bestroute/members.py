@@ -22,14 +22,14 @@ from bestroute.query import Query
 from bestroute.selection import judge
 from bestroute.usage import divide_usage, sum_usage
 from langchain_bestroute import providers
-from langchain_bestroute.asking import abilities_of, calls_of, demand_of, needs_of
+from langchain_bestroute.asking import abilities_of, bound_tools, calls_of, demand_of, needs_of
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
 from langchain_bestroute.portability import prepared
 from langchain_bestroute.retries import Quiet
 from langchain_bestroute.structured import WANTED, member_kwargs
 from langchain_bestroute.tracing import SampleRun
 
-_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict")
+_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
 
 
 class ChatModelGenerator:
@@ -139,7 +139,7 @@ class ChatModelGenerator:
         stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
         if tools:
             asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
-            kwargs.update(member.bind_tools(tools, **asked).kwargs)  # type: ignore[attr-defined]
+            kwargs.update(bound_tools(member, tools, asked))
         if (wanted := kwargs.pop(WANTED, None)) is not None:
             kwargs.update(member_kwargs(member, wanted))
         if n > 1:
