@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from bestroute.capabilities import shortfall
+from bestroute.capabilities import Abilities, shortfall
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.selection import judge
@@ -57,7 +57,8 @@ class ChatModelGenerator:
         self.native_n = native_n and providers.can_sample_natively(member)
         self._defaults = dict(defaults or {})
         self._quiet = Quiet(member, timeout)
-        self._abilities = abilities_of(member)
+        abilities = abilities_of(member)
+        self._abilities = None if abilities == Abilities() else abilities
 
     @property
     def model_name(self) -> str:
@@ -66,7 +67,7 @@ class ChatModelGenerator:
 
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do for a query, as its class and its profile tell."""
-        return shortfall(needs_of(query), self._abilities)
+        return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
@@ -159,8 +160,10 @@ class ChatModelGenerator:
         about_call = {k: v for k, v in (result.llm_output or {}).items() if k != "token_usage"}
         messages: list[BaseMessage] = []
         for generation in result.generations:
-            info = {**about_call, **(generation.generation_info or {}), **generation.message.response_metadata}
-            messages.append(generation.message.model_copy(update={"response_metadata": info}))
+            message, own = generation.message, generation.message.response_metadata
+            if info := {**about_call, **(generation.generation_info or {})}:
+                message = message.model_copy(update={"response_metadata": {**info, **own}})
+            messages.append(message)
         usages = [usage_of(message) for message in messages]
         reasons = [providers.finish_reason(message) for message in messages]
         if len(messages) > 1 and (bill := usages[0]) is not None:

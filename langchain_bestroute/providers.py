@@ -20,6 +20,8 @@ _OLLAMA_CANNOT = frozenset({"tool_choice", "parallel_tool_calls", "stream_usage"
 def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -> str | None:
     """Return why a reply ended, in the provider's own word, wherever it says so."""
     told = {**message.response_metadata, **(info or {})}
+    if not told:
+        return None
     if isinstance(details := told.get("incomplete_details"), Mapping):
         return details.get("reason")  # the Responses API
     return next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
@@ -27,8 +29,10 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
+    kind = type(member)
     for name in ("model_name", "model", "model_id"):
-        if isinstance(value := getattr(member, name, None), str) and value:
+        is_there = name in kind.model_fields or hasattr(kind, name)  # asking an instance for what it lacks is slow
+        if is_there and isinstance(value := getattr(member, name), str) and value:
             return value
     return type(member).__name__
 
