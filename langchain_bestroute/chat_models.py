@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
@@ -513,9 +514,10 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            async for piece in self._engine.astream(query, **forced):
-                for chunk in chunks.of(piece):
-                    yield chunk
+            async with aclosing(self._engine.astream(query, **forced)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    for chunk in chunks.of(piece):
+                        yield chunk
         except GenerationError as error:
             raise _own_error(error) from error
 

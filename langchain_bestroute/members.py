@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -127,8 +128,10 @@ class ChatModelGenerator:
             return
         await self._aacquire()
         collected = _Collected()
-        async for chunk in member._astream(prepared(query.messages or (), self.name), stop=stop, **kwargs):
-            yield collected.add(chunk)
+        source = member._astream(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+        async with aclosing(source) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield collected.add(chunk)
         yield self._judged(collected.sample(), query)
 
     def _call(
