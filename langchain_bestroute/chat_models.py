@@ -41,7 +41,7 @@ FORCED = ("model", "n", "max_samples", "max_cost_usd", "deadline_s", "wave", "al
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
+    | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url", "settings", "budget"}
 )
 """Fields of which a change makes another engine."""
 
@@ -79,7 +79,9 @@ class BestRouteChat(BaseChatModel):
         | --- | --- |
         | `temperature`, `max_tokens`, `stop` | Win over the members' own; what is not set here overrides nothing. |
         | `timeout` | Seconds for one request. |
-        | `max_retries`, `api_key`, `base_url` | For members given as strings. |
+        | `max_retries` | How often a draw is tried again; the members' own retries are off. |
+        | `settings`, `budget` | Retries, breakers, concurrency, waves; what all calls together may spend, USD. |
+        | `api_key`, `base_url` | For members given as strings. |
         | `model_kwargs` | Anything else that is to be sent with every call. |
         | `streaming`, `disable_streaming`, `rate_limiter`, `cache`, ... | As with any chat model. |
 
@@ -243,7 +245,12 @@ class BestRouteChat(BaseChatModel):
     timeout: float | None = None
     """Seconds for one request; wins over the members' own."""
     max_retries: int | None = None
-    """For members given as strings."""
+    """How often a draw is tried again where that can help; short for ``settings=Settings(attempts=max_retries + 1)``.
+    The members' own retries are off."""
+    settings: Any = None
+    """A ``bestroute.Settings``: retries, circuit breakers, concurrency, waves, what is done at a budget's end."""
+    budget: Any = None
+    """What all calls together may spend, USD, or a ``bestroute.Budget`` shared with others."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None
@@ -317,6 +324,9 @@ class BestRouteChat(BaseChatModel):
             ledger=self.ledger,
             threshold=self.threshold,
             max_drop=self.max_drop,
+            settings=self.settings,
+            budget=self.budget,
+            max_retries=self.max_retries,
         )
         if isinstance(self.router, str | Path):
             self.router = self._engine.router  # read once, also where fields are configured call by call

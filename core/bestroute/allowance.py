@@ -21,8 +21,8 @@ TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num
 """Call parameters that limit the length of a sample, in the words of several providers."""
 _PLENTY = 4
 """Samples so many times as long as ``Settings.untold_output_tokens`` are not to be expected."""
-_FEWEST_TOKENS = 16
-"""A sample that could not even be this long is not begun."""
+_FEWEST_TOKENS = 1
+"""A sample that could not even be this long is not begun, where nobody tells how long they are."""
 
 
 class Allowance:
