@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bestroute import billing
-from bestroute.allowance import Allowance
+from bestroute.allowance import USEFUL_TOKENS, Allowance
 from bestroute.breaker import Breakers
 from bestroute.calls import Call
 from bestroute.deciding import Decider
@@ -128,20 +128,21 @@ class _Run:
             return decision
         if self.parts.settings.over_budget == "refuse":
             allowance.check_whole_plan(decision.plan.steps, call)
-        if any(allowance.fits(step.model, call) for step in decision.plan.steps):
-            return decision
         dearest_first = (self.parts.pool.reference, *reversed(self.parts.pool.cheaper_models))
-        able = [m for m in dearest_first if m not in decision.left_out and allowance.fits(m, call)]
-        if decision.is_forced or not able:
-            least = allowance.least_usd(decision.model)
-            raise BudgetError(
-                f"one sample of {decision.model!r} is expected to cost {least:.3g} USD and {call.purse.left_usd:.3g} "
-                "USD is left in the budget; nothing was drawn. Raise max_cost_usd or the engine's budget"
-            )
-        said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}, so {able[0]} x 1"
-        logger.warning("%s", said)
-        self.notes.append(said)
-        return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
+        for fewest in (USEFUL_TOKENS, 1):
+            if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
+                return decision
+            able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
+            if able:
+                said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                self._note(f"{said}, so {able[0]} x 1")
+                return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        raise BudgetError(
+            f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
+            f"{call.purse.left_usd:.3g} USD is left in the budget; nothing was drawn. "
+            "Raise max_cost_usd or the engine's budget"
+        )
 
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""

@@ -205,7 +205,7 @@ def test_if_nothing_fits_nothing_is_spent():
 
 def test_a_forced_model_is_not_replaced_by_a_cheaper_one():
     with pytest.raises(BudgetError, match="one sample of 'large'"):
-        engine().run(QUERY, max_cost_usd=ONE_MID, model="large")
+        engine().run(QUERY, max_cost_usd=ONE_SMALL, model="large")
 
 
 def test_the_policy_may_be_to_refuse():
