@@ -358,6 +358,7 @@ class _Run:
             cost_usd=sum(s.cost_usd for s in self.samples),
             reference_cost_usd=self.reference_cost[0],
             reference_cost_is_estimated=self.reference_cost[1],
+            query=self.query,
         )
 
 
