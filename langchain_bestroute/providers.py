@@ -9,6 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 _OLLAMA_CALL = frozenset(
     {"tools", "format", "response_format", "reasoning", "logprobs", "top_logprobs", "keep_alive", "options", "strict"}
 )
@@ -35,6 +36,12 @@ def model_name(member: BaseChatModel) -> str:
         if is_there and isinstance(value := getattr(member, name), str) and value:
             return value
     return type(member).__name__
+
+
+def token_limit(member: BaseChatModel) -> int | None:
+    """Return the most tokens of one reply that a member's settings allow; ``None`` if they say nothing."""
+    told = [getattr(member, name) for name in _LIMITS if name in type(member).model_fields]
+    return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
 def provider_of(member: BaseChatModel) -> str:

@@ -1,170 +1,142 @@
-"""Limits, faults and money reach the engine through the chat model: sync, async, streaming, in batches, bound."""
-
-import asyncio
+"""What the engine does about faults and limits, through the chat model: sync, async and in streams."""
 
 import openai
 import pytest
-from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
 
-from bestroute import Budget, BudgetError, ConfigError, Ledger, Plan, Price, Settings, Step, Verifier
-from bestroute.testing import LoopbackServer
+from bestroute import BudgetError, ConfigError, Plan, Price, Step, Verifier
+from bestroute.settings import Settings
 
-FAST = Settings(first_wait_s=0.001, max_wait_s=0.01)
-WAYS = ["invoke", "ainvoke", "stream", "astream", "batch", "bound"]
+WAYS = ["invoke", "ainvoke", "stream", "astream"]
 
 
-@pytest.fixture(scope="module")
-def loop():
-    """One event loop for all: connections of a real client belong to the loop that opened them."""
-    with asyncio.Runner() as runner:
-        yield runner
+async def ask(chat, how, text="x", **options):
+    if how == "invoke":
+        return chat.invoke(text, **options)
+    if how == "ainvoke":
+        return await chat.ainvoke(text, **options)
+    chunks = list(chat.stream(text, **options)) if how == "stream" else [c async for c in chat.astream(text, **options)]
+    return sum(chunks[1:], chunks[0])
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+QUICK = Settings(first_wait_s=0.001, max_wait_s=0.002)
 
 
 @pytest.fixture
-def call(joined, loop):
-    """Call a chat model one way or another; returns the message."""
+def failing(make, openai_model):
+    """The small member fails in some way."""
 
-    def one(chat, way, text="hello you", **limits):
-        async def astream():
-            return [chunk async for chunk in chat.astream(text, **limits)]
+    def build(small, router=("small", 1), **options):
+        models = {"small": openai_model(small), "large": openai_model("large-max")}
+        return make(router, **{"models": models, "settings": QUICK, **options})
 
-        ways = {
-            "invoke": lambda: chat.invoke(text, **limits),
-            "ainvoke": lambda: loop.run(chat.ainvoke(text, **limits)),
-            "stream": lambda: joined(list(chat.stream(text, **limits))),
-            "astream": lambda: joined(loop.run(astream())),
-            "batch": lambda: chat.batch([text], **limits)[0],
-            "bound": lambda: chat.bind(**limits).invoke(text),
-        }
-        return ways[way]()
-
-    return one
+    return build
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_max_samples_reaches_the_engine_and_not_the_members(way, call, make, told, server):
-    message = call(make(("small", 4)), way, max_samples=2)
-    assert told(message)["n"] == len(server.requests) == 2
-    assert all("max_samples" not in body for body in server.sent())
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_max_cost_usd_is_kept_to(way, call, make, told, server):
-    chat = make(("small", 5))
-    price = told(call(chat, way, max_samples=1))["cost_usd"]
-    server.reset()
-    message = call(chat, way, max_cost_usd=2.5 * price)
-    assert told(message)["cost_usd"] <= 2.5 * price
-    assert told(message)["n"] == 2
-    with pytest.raises(BudgetError, match="nothing was drawn"):
-        call(chat, way, max_cost_usd=1e-12)
-
-
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-def test_a_deadline_ends_the_call(way, call, make, openai_model):
-    with LoopbackServer() as server:  # what is abandoned hangs there, not on the server of other tests
-        slow = openai_model("slow-60000-x", base_url=server.base_url)
-        with pytest.raises(TimeoutError):
-            call(make(models={"small": slow, "large": openai_model("large")}), way, deadline_s=0.1)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_an_allow_list_is_obeyed(way, call, make, told, server):
-    message = call(make(("large", 1)), way, allow=["small"])
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_draw_that_failed_is_tried_again(failing, told, how):
+    message = await ask(failing("flaky-1-small"), how)
     assert told(message)["model"] == "small"
-    assert {body["model"] for body in server.sent()} == {"small-mini"}
+    assert [s["error"] is None for s in told(message)["samples"]][-1]
 
 
-def test_a_wave_is_drawn_at_the_same_time(make, told, server):
-    plan = Plan((Step("small", 3, 1.0), Step("large")))
-    chat = make(lambda query: plan, reward_model=Verifier(lambda query, text: "q=0.95" in text))
-    assert told(chat.invoke("hi"))["n"] == 2
-    server.reset()
-    assert told(chat.invoke("hi", wave=3))["n"] == 3
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_only_the_accepted_answer_is_seen(way, call, make, told):
-    plan = Plan((Step("small", 2, 1.0), Step("large")))
-    message = call(make(lambda query: plan, reward_model=Verifier(lambda q, text: "large-max" in text)), way)
-    assert message.text.count("[") == 1
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_member_that_stays_down_is_replaced_by_the_reference_which_says_so(failing, server, told, how):
+    message = await ask(failing("fail-503-small"), how)
     assert told(message)["model"] == "large"
-    assert [s["accepted"] for s in told(message)["samples"]] == [False, False, False]
+    assert message.response_metadata["model_name"] == "large-max"
+    assert "small" in told(message)["reason"]
+    assert message.usage_metadata["output_tokens"] == server.usage["output"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_member_that_fails_is_replaced_and_the_metadata_says_so(way, call, make, openai_model, told, server):
-    members = {"small": openai_model("fail-503-x"), "large": openai_model("large-max")}
-    ledger = Ledger()
-    message = call(make(models=members, settings=FAST, ledger=ledger), way)
-    assert told(message)["model"] == "large"
-    assert "'small' failed (" in told(message)["reason"]
-    assert "Error code: 503" in told(message)["reason"]
-    assert [s["error"] is None for s in told(message)["samples"]] == [False] * 3 + [True]
-    assert message.usage_metadata["total_tokens"] == server.usage["input"] + server.usage["output"]
-    assert [row["status"] for row in ledger.rows()] == ["failed"] * 3 + ["ok"]
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_forced_model_is_never_replaced(failing, how):
+    with pytest.raises(openai.InternalServerError):
+        await ask(failing("fail-503-small"), how, model="small")
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_error_keeps_the_last_members_own_type(way, call, make, openai_model):
-    failing = {"small": openai_model("fail-503-x"), "large": openai_model("fail-429-y")}
-    with pytest.raises(openai.RateLimitError) as caught:
-        call(make(models=failing, settings=FAST), way)
-    assert len(caught.value.__cause__.failures) == 6
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_wrong_key_is_raised_at_once(failing, server, how):
     with pytest.raises(openai.AuthenticationError):
-        call(make(models={**failing, "small": openai_model("fail-401-x")}, settings=FAST), way)
+        await ask(failing("fail-401-small"), how)
+    assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-def test_a_forced_model_never_falls_back(way, call, make, openai_model, server):
-    members = {"small": openai_model("fail-503-x"), "large": openai_model("large-max")}
-    with pytest.raises(openai.InternalServerError):
-        call(make(models=members, settings=FAST), way, model="small")
-    assert {body["model"] for body in server.sent()} == {"fail-503-x"}
+def test_a_turn_whose_model_is_down_restarts_on_the_reference(make, openai_model, server, told):
+    small = openai_model("small-mini")
+    models = {"small": small, "large": openai_model("large-max")}
+    chat = make(("small", 1), models=models, settings=QUICK).bind_tools([add])
+    history = [HumanMessage('CALL add({"a": 2, "b": 3})')]
+    history.append(chat.invoke(history))
+    history.append(add.invoke(history[-1].tool_calls[0]))
+    small.model_name = "fail-503-small"
+    answer = chat.invoke(history)
+    assert told(answer)["model"] == "large"
+    assert "tool said: 5" in answer.text
+    assert "a tool turn stays with the model that made the call" in told(answer)["reason"]
+    assert "so large x 1" in told(answer)["reason"]
 
 
-@pytest.mark.parametrize(("max_retries", "requests"), [(0, 1), (2, 3)])
-def test_max_retries_is_the_engines_and_the_members_own_are_off(max_retries, requests, make, openai_model, server):
-    members = {"small": openai_model("fail-503-x", max_retries=7)}
-    chat = make(models=members, prices={"small": Price(1, 2)}, max_retries=max_retries, settings=FAST)
-    with pytest.raises(openai.InternalServerError):
-        chat.invoke("hi")
-    assert len(server.requests) == requests
-
-
-def test_a_run_has_a_budget(make, told):
-    price = told(make().invoke("hello you"))["cost_usd"]
-    budget = Budget(3 * price)
-    chat = make(budget=budget)
-    spent = [told(chat.invoke("hello you"))["cost_usd"] for _ in range(3)]
-    assert sum(spent) == pytest.approx(budget.spent_usd, abs=1e-12)
-    budget.settle(0.0, budget.left_usd)  # another chat model spends the rest
+@pytest.mark.parametrize("how", WAYS)
+async def test_the_limits_of_a_call(make, told, how):
+    assert told(await ask(make(("small", 4)), how, max_samples=2))["n"] == 2
+    assert told(await ask(make(("small", 1)), how, allow=["large"]))["model"] == "large"
     with pytest.raises(BudgetError):
-        chat.invoke("hello you")
+        await ask(make(("small", 1)), how, max_cost_usd=1e-12)
 
 
-def test_a_stream_that_dies_before_its_first_token_is_replaced(make, openai_model, told, joined):
-    members = {"small": openai_model("drop-0-x"), "large": openai_model("large-max")}
-    message = joined(list(make(models=members, settings=FAST).stream("one two three")))
-    assert told(message)["model"] == "large"
-    assert message.text.count("[large-max#0]") == 1
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_budget_for_all_calls(make, how):
+    chat = make(("small", 1), budget=1e-12)
+    with pytest.raises(BudgetError):
+        await ask(chat, how)
 
 
-def test_a_limit_that_makes_no_sense_is_named(make):
-    with pytest.raises(ConfigError, match="max_samples must be a whole number >= 1"):
-        make().invoke("hi", max_samples=0)
-    with pytest.raises(ConfigError, match="allow must be a sequence"):
-        make().invoke("hi", allow="small")
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_plan_that_accepts_emits_the_accepted_answer_alone(make, told, how):
+    plan = Plan((Step("small", 3, 1.0), Step("large")))
+    chat = make(lambda q: plan, reward_model=Verifier(lambda query, text: "q=0.95" in text))
+    message = await ask(chat, how)
+    assert told(message)["n"] == 2
+    assert message.text.count("[small-mini#") == 1
+    assert "q=0.95" in message.text
+
+
+def test_retries_are_counted_by_max_retries(failing, server):
+    with pytest.raises(openai.InternalServerError):
+        failing("fail-503-small", max_retries=1).invoke("x", model="small")
+    assert len(server.requests) == 2
+    with pytest.raises(ConfigError, match="max_retries"):
+        failing("x", max_retries=-1)
+
+
+def test_all_failures_stand_behind_the_error(make, openai_model):
+    models = {"small": openai_model("fail-503-small"), "large": openai_model("fail-429-large")}
+    with pytest.raises(openai.RateLimitError) as raised:
+        make(("small", 1), models=models, settings=QUICK).invoke("x")
+    failures = raised.value.__cause__.failures
+    assert {f.model for f in failures} == {"small", "large"}
 
 
 def test_a_dry_run_calls_nobody(make, server):
-    message = make(settings=Settings(dry_run=True)).invoke("hi")
-    assert message.text.startswith("dry run: small x 1")
+    message = make(("small", 3), settings=Settings(dry_run=True)).invoke("x")
+    assert "small x 3" in message.text
     assert server.requests == []
 
 
-def test_members_without_usage_and_without_streams_keep_to_the_rules(make, told):
-    members = {"small": FakeListChatModel(responses=["", "a b"]), "large": FakeListChatModel(responses=["c"])}
-    message = make(models=members, settings=FAST).invoke("hi")
-    assert message.text == "a b"
-    assert [s["cost_usd"] > 0 for s in told(message)["samples"]] == [True, True]
+def test_a_members_own_token_limit_is_known(make, openai_model):
+    models = {"small": openai_model("s", max_tokens=7), "large": openai_model("l")}
+    generators = make(models=models).engine.generators
+    assert [generators[name].max_output_tokens for name in models] == [7, None]
+
+
+def test_settings_and_budget_survive_a_changed_copy(make):
+    chat = make(settings=Settings(attempts=5), budget=2.0)
+    assert chat.model_copy(update={"prices": {**chat.prices, "small": Price(9, 9)}}).engine.settings.attempts == 5
