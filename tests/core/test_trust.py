@@ -140,7 +140,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
-QUIET = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUIET
@@ -324,7 +324,7 @@ def answering(body, status=200):
     return member
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given((completion_like() | JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
 def test_whatever_a_server_answers_the_caller_gets_an_answer(body):
     members = {"small": answering(body), "large": FakeGenerator([Sample("fine", usage=Usage(1, 1))])}
