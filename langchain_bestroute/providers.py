@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -30,12 +31,14 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
-    kind = type(member)
-    for name in ("model_name", "model", "model_id"):
-        is_there = name in kind.model_fields or hasattr(kind, name)  # asking an instance for what it lacks is slow
-        if is_there and isinstance(value := getattr(member, name), str) and value:
-            return value
-    return type(member).__name__
+    told = (getattr(member, name) for name in _names_of_model(type(member)))
+    return next((value for value in told if isinstance(value, str) and value), type(member).__name__)
+
+
+@lru_cache(maxsize=256)
+def _names_of_model(kind: type[BaseChatModel]) -> tuple[str, ...]:
+    """Return where a class tells the model's name; asking an instance for what it lacks is slow."""
+    return tuple(n for n in ("model_name", "model", "model_id") if n in kind.model_fields or hasattr(kind, n))
 
 
 def token_limit(member: BaseChatModel) -> int | None:
