@@ -1,0 +1,169 @@
+"""Between LlamaIndex's messages and the core: what a query is, whose turn it is, what a member may be sent."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.agent.react.types import ObservationReasoningStep
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index.core.llms.utils import parse_partial_json
+
+from bestroute.query import Query
+from bestroute.usage import estimate_tokens
+from llamaindex_bestroute.asked import Asked, read_back
+
+METADATA_KEY = "bestroute"
+_SYSTEM = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
+_ANSWERS = (MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
+_TOOL_RESULTS = (MessageRole.TOOL, MessageRole.FUNCTION)
+
+
+def to_query(
+    messages: Sequence[ChatMessage],
+    tools: Sequence[Mapping[str, Any]] | None,
+    params: Mapping[str, Any],
+    asked: Asked | None,
+) -> Query:
+    """Return the query that messages hold: the question decides, the size of everything counts.
+
+    Args:
+        messages: As the caller gave them; passed through untouched.
+        tools: On offer, OpenAI's dicts.
+        params: Call parameters for the members.
+        asked: What the messages' template was filled with, where that is known.
+    """
+    system = "\n\n".join(message.content or "" for message in messages if message.role in _SYSTEM)
+    if asked is None:
+        asked, (system, material) = read_back(last_human_text(messages)), read_back(system)
+        asked = Asked(asked.question, "\n\n".join(part for part in (material, asked.context) if part))
+    elif asked.context:
+        system = system.replace(asked.context, "").strip()
+    tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
+    if tools:
+        tokens += estimate_tokens(json.dumps(tools))
+    return Query(
+        text=asked.question,
+        messages=messages,
+        tools=tools or None,
+        system=system,
+        context=asked.context,
+        input_tokens=tokens,
+        params=params,
+    )
+
+
+def last_human_text(messages: Sequence[ChatMessage]) -> str:
+    """Return the last text of the human; what a ReAct agent notes down in the human's name is a tool's."""
+    for before, message in zip([None, *messages][-2::-1], reversed(messages), strict=False):
+        if message.role != MessageRole.USER:
+            continue
+        text = message.content or ""
+        follows_an_answer = before is not None and before.role in _ANSWERS
+        if not (follows_an_answer and text.startswith(_observation())):
+            return text
+    return ""
+
+
+@functools.cache
+def _observation() -> str:
+    return ObservationReasoningStep(observation="").get_content()
+
+
+def whole_text(message: ChatMessage) -> str:
+    """Return what a reward model reads: the text, and tool calls written out."""
+    calls = [f"{c.tool_name}({json.dumps(arguments_of(c), sort_keys=True, default=str)})" for c in tool_calls(message)]
+    return "\n".join(part for part in (message.content, *calls) if part)
+
+
+def tool_calls(message: ChatMessage) -> list[ToolCallBlock]:
+    """Return a message's tool calls."""
+    return [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+
+
+def arguments_of(call: ToolCallBlock) -> dict[str, Any]:
+    """Read a call's arguments; of JSON that is still being streamed, what is there, of what is no object nothing."""
+    told: Any = call.tool_kwargs
+    if isinstance(told, str):
+        try:
+            told = parse_partial_json(told) if told.strip() else {}
+        except ValueError:
+            return {}
+    return told if isinstance(told, dict) else {}
+
+
+def author(message: ChatMessage) -> str | None:
+    """Return the pool name of the model that wrote a message, if a router's answer says so."""
+    told = message.additional_kwargs.get(METADATA_KEY)
+    return told.get("model") if isinstance(told, dict) else None
+
+
+def turn_owner(messages: Sequence[ChatMessage]) -> str | None:
+    """Return the pool name of the model whose tool calls the last messages answer, if they do.
+
+    Read from the messages alone, so that it survives checkpoints and other processes.
+    """
+    for message in reversed(messages):
+        if message.role in _TOOL_RESULTS:
+            continue
+        is_call = message.role in _ANSWERS and (tool_calls(message) or message.additional_kwargs.get("tool_calls"))
+        return author(message) if is_call and message is not messages[-1] else None
+    return None
+
+
+def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
+    """Return copies of messages that a member may be sent.
+
+    Our own notes are taken off. Turns of other members lose what only their provider understands (thoughts with
+    their signatures, raw tool calls), their tool calls' arguments become objects, and the calls' ids, with the
+    results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is.
+    """
+    foreign = {
+        call.tool_call_id: _portable(call.tool_call_id)
+        for message in messages
+        if author(message) not in (None, name)
+        for call in tool_calls(message)
+        if call.tool_call_id
+    }
+    return [_for_member(message, name, foreign) for message in messages]
+
+
+def _for_member(message: ChatMessage, name: str, ids: Mapping[str, str]) -> ChatMessage:
+    kept = {key: value for key, value in message.additional_kwargs.items() if key != METADATA_KEY}
+    if kept.get("tool_call_id") in ids:
+        kept["tool_call_id"] = ids[kept["tool_call_id"]]
+    blocks: list[ContentBlock] = list(message.blocks)
+    if author(message) not in (None, name):
+        kept = {}
+        blocks = [
+            _portable_call(block, ids) if isinstance(block, ToolCallBlock) else block
+            for block in message.blocks
+            if not isinstance(block, ThinkingBlock)
+        ]
+    return message.model_copy(update={"blocks": blocks or [TextBlock(text="")], "additional_kwargs": kept})
+
+
+def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock:
+    return ToolCallBlock(
+        tool_call_id=ids.get(call.tool_call_id or ""), tool_name=call.tool_name, tool_kwargs=arguments_of(call)
+    )
+
+
+def _portable(call_id: str) -> str:
+    """Return an id of nine letters and digits, the narrowest form that a provider asks for; always the same one."""
+    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
+
+
+def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
+    """Return messages as OpenAI's dicts, text alone."""
+    return [{"role": message.role.value, "content": message.content or ""} for message in messages]
