@@ -35,6 +35,12 @@ class Sample:
     error: BaseException | None = None
     """What went wrong; such a sample is never the answer, but it stays in the bill."""
     latency_s: float | None = None
+    flaw: str | None = None
+    """What is wrong with a sample that came but must not compete: a tool call that does not parse, JSON that breaks
+    its schema. It is billed and never scored, and is the answer only if nothing better came
+    (``bestroute.selection``)."""
+    form: str | None = None
+    """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Result:
                 for s in self.samples
             ],
             "rewards": [s.reward for s in self.samples],
+            "flaws": [s.sample.flaw for s in self.samples],
             "reason": self.decision.reason,
             "cost_usd": self.cost_usd,
             "reference_cost_usd": self.reference_cost_usd,

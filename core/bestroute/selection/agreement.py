@@ -1,0 +1,29 @@
+"""Which of several samples wins: the one whose form most others share, then the highest reward, then the earliest."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from bestroute.protocols import Sample
+
+
+def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -> int | None:
+    """Return the place of the winner among the samples that may compete; ``None`` if none may.
+
+    Args:
+        samples: By place in drawing order.
+        rewards: By place; no reward, and NaN, stand behind every number.
+
+    Example:
+        >>> winner({0: Sample("a", form="x"), 1: Sample("b", form="y"), 2: Sample("c", form="y")}, {})
+        1
+    """
+    able = [i for i, sample in samples.items() if sample.error is None and sample.flaw is None]
+    votes = Counter(samples[i].form for i in able if samples[i].form is not None)
+    return min(able, key=lambda i: (-votes[samples[i].form], -_rank(rewards.get(i)), i), default=None)
+
+
+def _rank(reward: float | None) -> float:
+    return -math.inf if reward is None or math.isnan(reward) else reward
