@@ -18,7 +18,13 @@ from typing import Any, NamedTuple
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.chat_engine import condense_plus_context
 from llama_index.core.chat_engine import context as context_engine
-from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate, chat_prompts, default_prompts
+from llama_index.core.prompts import (
+    BasePromptTemplate,
+    ChatPromptTemplate,
+    PromptTemplate,
+    chat_prompts,
+    default_prompts,
+)
 
 from bestroute.context import split_context
 
@@ -49,13 +55,16 @@ class Asked(NamedTuple):
 
 
 class AskedMessages(list[ChatMessage]):
-    """Messages that a template was filled into, and what was filled in."""
+    """Messages that remember where they came from."""
 
     asked: Asked | None = None
+    """What their template was filled with."""
+    is_formatted: bool | None = None
+    """Of a completion: whether its prompt is already in the form the model expects; ``None`` of a chat."""
 
 
 class AskedPrompt(str):
-    """A completion prompt that a template was filled into, and what was filled in."""
+    """A completion's prompt that remembers what its template was filled with."""
 
     __slots__ = ("asked",)
     asked: Asked | None

@@ -17,9 +17,9 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
-from llama_index.core.llms.utils import parse_partial_json
 
 from bestroute.query import Query
+from bestroute.selection import Call, render_calls
 from bestroute.usage import estimate_tokens
 from llamaindex_bestroute.asked import Asked, read_back
 
@@ -65,12 +65,10 @@ def to_query(
 
 def last_human_text(messages: Sequence[ChatMessage]) -> str:
     """Return the last text of the human; what a ReAct agent notes down in the human's name is a tool's."""
-    for before, message in zip([None, *messages][-2::-1], reversed(messages), strict=False):
-        if message.role != MessageRole.USER:
-            continue
-        text = message.content or ""
-        follows_an_answer = before is not None and before.role in _ANSWERS
-        if not (follows_an_answer and text.startswith(_observation())):
+    for i in reversed(range(len(messages))):
+        text = messages[i].content or ""
+        is_observation = i > 0 and messages[i - 1].role in _ANSWERS and text.startswith(_observation())
+        if messages[i].role == MessageRole.USER and not is_observation:
             return text
     return ""
 
@@ -82,24 +80,17 @@ def _observation() -> str:
 
 def whole_text(message: ChatMessage) -> str:
     """Return what a reward model reads: the text, and tool calls written out."""
-    calls = [f"{c.tool_name}({json.dumps(arguments_of(c), sort_keys=True, default=str)})" for c in tool_calls(message)]
-    return "\n".join(part for part in (message.content, *calls) if part)
+    return "\n".join(part for part in (message.content, render_calls(calls_of(message))) if part)
 
 
 def tool_calls(message: ChatMessage) -> list[ToolCallBlock]:
-    """Return a message's tool calls."""
+    """Return a message's tool calls as LlamaIndex has them."""
     return [block for block in message.blocks if isinstance(block, ToolCallBlock)]
 
 
-def arguments_of(call: ToolCallBlock) -> dict[str, Any]:
-    """Read a call's arguments; of JSON that is still being streamed, what is there, of what is no object nothing."""
-    told: Any = call.tool_kwargs
-    if isinstance(told, str):
-        try:
-            told = parse_partial_json(told) if told.strip() else {}
-        except ValueError:
-            return {}
-    return told if isinstance(told, dict) else {}
+def calls_of(message: ChatMessage) -> list[Call]:
+    """Return a message's tool calls as the core judges them."""
+    return [Call.parse(block.tool_name, block.tool_kwargs) for block in tool_calls(message)]
 
 
 def author(message: ChatMessage) -> str | None:
@@ -154,8 +145,9 @@ def _for_member(message: ChatMessage, name: str, ids: Mapping[str, str]) -> Chat
 
 
 def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock:
+    arguments = Call.parse(call.tool_name, call.tool_kwargs).arguments
     return ToolCallBlock(
-        tool_call_id=ids.get(call.tool_call_id or ""), tool_name=call.tool_name, tool_kwargs=arguments_of(call)
+        tool_call_id=ids.get(call.tool_call_id or ""), tool_name=call.tool_name, tool_kwargs=dict(arguments or {})
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool, ToolMetadata, ToolOutput
 
 from bestroute.errors import ConfigError
-from llamaindex_bestroute.messages import arguments_of, tool_calls
+from llamaindex_bestroute.messages import tool_calls
 
 TOOL_ARGUMENTS = ("tool_choice", "tool_required", "allow_parallel_tool_calls", "parallel_tool_calls", "strict")
 """Call arguments that are about tools."""
@@ -89,7 +91,9 @@ def offered_to(
         options.pop("strict", None)
     arguments: dict[str, Any] = {}
     if functions:
-        own = [spec.tool if isinstance(spec, ToolSpec) and spec.tool else _DictTool(spec["function"]) for spec in functions]
+        own = [
+            spec.tool if isinstance(spec, ToolSpec) and spec.tool else _DictTool(spec["function"]) for spec in functions
+        ]
         made = member._prepare_chat_with_tools(own, chat_history=messages, **options)
         arguments = {name: value for name, value in made.items() if value is not None and name != "messages"}
     if built_in:
@@ -117,8 +121,6 @@ def _without_tool_choice(
 
 
 def _knows(member: FunctionCallingLLM, argument: str) -> bool:
-    import inspect
-
     return argument in inspect.signature(type(member)._prepare_chat_with_tools).parameters
 
 
@@ -133,10 +135,21 @@ def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]
         raise ValueError(f"expected a tool call, got none; the model answered {response.message.content!r}")
     return [
         ToolSelection(
-            tool_id=call.tool_call_id or call.tool_name, tool_name=call.tool_name, tool_kwargs=arguments_of(call)
+            tool_id=call.tool_call_id or call.tool_name, tool_name=call.tool_name, tool_kwargs=_arguments(call)
         )
         for call in calls
     ]
+
+
+def _arguments(call: ToolCallBlock) -> dict[str, Any]:
+    """Read a call's arguments; of JSON that is still being streamed, what is there, of what is no object nothing."""
+    told: Any = call.tool_kwargs
+    if isinstance(told, str):
+        try:
+            told = parse_partial_json(told) if told.strip() else {}
+        except ValueError:
+            return {}
+    return told if isinstance(told, dict) else {}
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:

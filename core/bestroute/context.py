@@ -9,7 +9,7 @@ _TAGGED = re.compile(r"<(context|documents?|sources?|passages?|search_results?)(
 
 
 def split_context(text: str) -> tuple[str, str]:
-    """Split a prompt into what is asked and the material that was put in for it.
+    r"""Split a prompt into what is asked and the material that was put in for it.
 
     The material is what stands between the first and the last of lines that are nothing but a rule of five or more
     equal marks, or inside a tag like ``<context>``: layout, which does not depend on a language or a wording. A text
@@ -22,8 +22,8 @@ def split_context(text: str) -> tuple[str, str]:
         ``(question, context)``, both stripped; the context is ``""`` where none was found.
 
     Example:
-        >>> split_context("Voici le contexte :\\n-----\\nMars est rouge.\\n-----\\nQuelle couleur ?")
-        ('Voici le contexte :\\nQuelle couleur ?', 'Mars est rouge.')
+        >>> split_context("Voici le contexte :\n-----\nMars est rouge.\n-----\nQuelle couleur ?")
+        ('Voici le contexte :\nQuelle couleur ?', 'Mars est rouge.')
         >>> split_context("<documents>a b c</documents> Which letter is first?")
         ('Which letter is first?', 'a b c')
         >>> split_context("What is 12 * 7?")

@@ -1,0 +1,234 @@
+"""A LlamaIndex LLM as a member of the pool.
+
+Members are called by their public methods, which is where integrations do their work; a copy of each is called, with
+its callback events muted, so that the router's one event is the only one, and with its own retries off, so that they
+do not multiply with the engine's. The caller's object is never changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM, CustomLLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+
+from bestroute.protocols import Cancel, Delta, Sample
+from bestroute.query import Query
+from bestroute.selection import Demand, judge, read_demand
+from bestroute.usage import divide_usage
+from llamaindex_bestroute import responses, tools
+from llamaindex_bestroute.dialects import for_provider, is_openai, stream_options, variant
+from llamaindex_bestroute.messages import calls_of, for_member, whole_text
+from llamaindex_bestroute.responses import Chunk
+
+_OWN_FIELDS = ("temperature", "max_tokens")
+"""Settings for which members' fields win over call arguments, so that they have to be set as fields."""
+
+
+class LLMGenerator:
+    """Draws samples of one LLM.
+
+    Args:
+        name: Pool name; the member's own earlier turns are known by it.
+        member: The LLM.
+        native_n: Ask for ``n`` choices in one call, where the member can.
+    """
+
+    def __init__(self, name: str, member: LLM, *, native_n: bool) -> None:
+        """Make the copy that is called; nothing is sent."""
+        self.name = name
+        self.member = quiet(member)
+        self.native_n = native_n and is_openai(member)
+
+    @property
+    def model_name(self) -> str:
+        """The provider's name of the model, as far as the member tells."""
+        for name in ("model", "model_name", "model_id"):
+            if isinstance(value := getattr(self.member, name, None), str) and value:
+                return value
+        return type(self.member).__name__
+
+    @cached_property
+    def metadata(self) -> LLMMetadata:
+        """The member's metadata, asked once: some integrations ask their server for it."""
+        return self.member.metadata
+
+    def lacks(self, query: Query) -> str | None:
+        """Say what the member cannot do that the query needs; where a field tells, no server is asked."""
+        member = self.member
+        calls, window = (getattr(member, name, None) for name in ("is_function_calling_model", "context_window"))
+        try:
+            calls = self.metadata.is_function_calling_model if calls is None else calls
+            window = self.metadata.context_window if window is None else window
+        except ValueError as error:  # OpenAI(model="unknown") has no metadata
+            return f"{self.name!r} does not tell what it can do: {error}"
+        if query.tools and not (calls and isinstance(member, FunctionCallingLLM)):
+            return f"{self.name!r} cannot call tools"
+        if 0 < window < query.prompt_tokens:
+            return f"{self.name!r} holds {window} tokens, the prompt has about {query.prompt_tokens}"
+        return None
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples; see ``bestroute.Generator``."""
+        if n > 1 and not self.native_n:
+            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
+        call = _Call(self, query, params, n)
+        started = time.perf_counter()
+        if call.prompt is not None:
+            response = responses.as_chat(call.member.complete(call.prompt, formatted=True, **call.arguments))
+        else:
+            response = call.member.chat(call.messages, **call.arguments)
+        return self._read(call, response, time.perf_counter() - started)
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples without blocking the loop."""
+        if isinstance(self.member, CustomLLM):  # its async methods are its sync ones
+            return await asyncio.to_thread(self.generate, query, n, params=params, cancel=cancel)
+        if n > 1 and not self.native_n:
+            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
+            return [s for samples in await asyncio.gather(*draws) for s in samples]
+        call = _Call(self, query, params, n)
+        started = time.perf_counter()
+        if call.prompt is not None:
+            response = responses.as_chat(await call.member.acomplete(call.prompt, formatted=True, **call.arguments))
+        else:
+            response = await call.member.achat(call.messages, **call.arguments)
+        return self._read(call, response, time.perf_counter() - started)
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the member's chunks, then the finished sample."""
+        call = _Call(self, query, params, 1, stream=True)
+        collected = _Collected(call)
+        if call.prompt is not None:
+            for completion in call.member.stream_complete(call.prompt, formatted=True, **call.arguments):
+                yield collected.add(responses.as_chat(completion))
+        else:
+            for response in call.member.stream_chat(call.messages, **call.arguments):
+                yield collected.add(response)
+        yield collected.sample()
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the member's chunks, then the finished sample, without blocking the loop."""
+        call = _Call(self, query, params, 1, stream=True)
+        collected = _Collected(call)
+        if call.prompt is not None:
+            async for completion in await call.member.astream_complete(call.prompt, formatted=True, **call.arguments):
+                yield collected.add(responses.as_chat(completion))
+        else:
+            async for response in await call.member.astream_chat(call.messages, **call.arguments):
+                yield collected.add(response)
+        yield collected.sample()
+
+    def _read(self, call: _Call, response: ChatResponse, latency_s: float) -> list[Sample]:
+        """Read a reply; one that holds several choices carries the bill of all of them, which is shared out."""
+        answers = responses.choices_of(response) if call.n > 1 else [response]
+        usages = [responses.usage_of(response)] * len(answers)
+        if len(answers) > 1 and usages[0] is not None:
+            reasons = [responses.finish_reason_of(answer) for answer in answers]
+            cut = [call.max_tokens if reason == "length" else None for reason in reasons]
+            usages = list(divide_usage(usages[0], [whole_text(answer.message) for answer in answers], cut))
+        return [
+            _sample(call, answer, usage, responses.finish_reason_of(answer), latency_s)
+            for answer, usage in zip(answers, usages, strict=True)
+        ]
+
+
+def quiet(member: LLM) -> LLM:
+    """Return a copy of a member that tells no callback and does not retry by itself.
+
+    Clients that the member has made already are shared, with their retries off.
+    """
+    nobody = CallbackManager([])
+    nobody.handlers = []  # the constructor puts in those of Settings.callback_manager
+    update: dict[str, Any] = {"callback_manager": nobody}
+    if "max_retries" in type(member).model_fields:
+        update["max_retries"] = 0
+    copied = member.model_copy(update=update)
+    for name, value in (copied.__pydantic_private__ or {}).items():
+        if hasattr(value, "max_retries") and callable(getattr(value, "with_options", None)):
+            copied.__pydantic_private__[name] = value.with_options(max_retries=0)  # type: ignore[index]
+    return copied
+
+
+class _Call:
+    """What one call of a member is made of: the call's parameters in the member's own words."""
+
+    def __init__(
+        self, generator: LLMGenerator, query: Query, params: Mapping[str, Any], n: int, *, stream: bool = False
+    ) -> None:
+        member, asked = generator.member, dict(params)
+        self.n = n
+        formatted = getattr(query.messages, "is_formatted", None)
+        settings = {k: asked.pop(k) for k in _OWN_FIELDS if k in asked and k in type(member).model_fields}
+        about_tools = {name: asked.pop(name) for name in tools.TOOL_ARGUMENTS if name in asked}
+        self.member, arguments = for_provider(variant(member, settings), asked)
+        self.max_tokens: int | None = getattr(self.member, "max_tokens", None) or asked.get("max_tokens")
+        self.demand = _demand(query, about_tools, asked)
+        self.messages = for_member(query.messages or (), generator.name)
+        self.prompt: str | None = None
+        if formatted is not None and not query.tools and not generator.metadata.is_chat_model:
+            text = self.messages[-1].content or ""
+            self.prompt = text if formatted else member.completion_to_prompt(text)  # type: ignore[misc]
+        if query.tools and isinstance(member, FunctionCallingLLM):
+            history = list(self.messages)
+            arguments = {**tools.offered_to(member, history, query.tools, about_tools), **arguments}
+        if n > 1:
+            arguments["n"] = n
+        if stream:
+            arguments = {**stream_options(member), **arguments}
+        self.arguments = arguments
+
+
+def _demand(query: Query, about_tools: Mapping[str, Any], asked: Mapping[str, Any]) -> Demand:
+    """Return what the request asks of the form of its answer."""
+    choice = about_tools.get("tool_choice") or ("required" if about_tools.get("tool_required") else None)
+    wanted = asked.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    schema = (wanted.get("json_schema") or {}).get("schema") if isinstance(wanted, Mapping) else None
+    return read_demand(query.tools, choice, is_json=kind in ("json_object", "json_schema"), schema=schema)
+
+
+def _sample(call: _Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
+    message = responses.with_ids(response.message, [])
+    sample = Sample(
+        text=(message.content or "") if call.demand.is_json else whole_text(message),
+        payload=response.model_copy(update={"message": message}),
+        usage=usage,
+        finish_reason=finish_reason,
+        latency_s=latency_s,
+    )
+    return judge(sample, calls_of(message), call.demand)
+
+
+class _Collected:
+    """What a stream has brought so far."""
+
+    def __init__(self, call: _Call) -> None:
+        self.call, self.text, self.ids = call, "", list[str]()
+        self.last: ChatResponse | None = None
+        self.usage: Any = None
+        self.finish_reason: str | None = None
+        self.started = time.perf_counter()
+
+    def add(self, response: ChatResponse) -> Delta:
+        delta = response.delta or ""
+        self.text += delta
+        self.usage = responses.usage_of(response) or self.usage
+        self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
+        message = responses.with_text(responses.with_ids(response.message, self.ids), self.text)
+        self.last = response.model_copy(update={"message": message, "delta": delta})
+        return Delta(delta, Chunk(self.last))
+
+    def sample(self) -> Sample:
+        if self.last is None:
+            raise ValueError("the model's stream ended without a single chunk")
+        seconds = time.perf_counter() - self.started
+        return _sample(self.call, self.last, self.usage, self.finish_reason, seconds)
