@@ -85,12 +85,16 @@ def mark_prompt(prompt: str, asked: Asked | None) -> AskedPrompt:
 
 
 def filled_in(prompt: BasePromptTemplate, arguments: Mapping[str, Any]) -> Asked | None:
-    """Return what a template is filled with, ``None`` if no material is among it."""
+    """Return what a template is filled with, ``None`` if no material is among it.
+
+    Where it is filled with no question, ``question`` is ``""``: the template's own words ask, about the context.
+    """
     given = {**getattr(prompt, "kwargs", {}), **arguments}
     question = next((text for name in QUESTIONS if (text := _text(given.get(name)).strip())), "")
-    if not question or not any(_text(given.get(name)) for name in MATERIALS):
+    names = MATERIALS if question else tuple(name for name in MATERIALS if name.startswith("context"))
+    if not any(_text(given.get(name)) for name in names):
         return None
-    parts = [_text(value) for name, value in given.items() if name not in QUESTIONS]
+    parts = [_text(value) for name, value in given.items() if (name not in QUESTIONS if question else name in names)]
     return Asked(question, "\n\n".join(part for part in parts if part))
 
 

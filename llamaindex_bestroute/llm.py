@@ -167,6 +167,11 @@ class BestRouteLLM(FunctionCallingLLM):
             system_role=roles.pop() if len(roles) == 1 else MessageRole.SYSTEM,
         )
 
+    def to_payload(self) -> dict[str, Any]:
+        """Return what events tell of it, without a secret; no member's server is asked for it."""
+        name = "bestroute:" + "+".join(self.models)
+        return {"class_name": self.class_name(), "model_name": name, "models": stored.described(self.models)}
+
     def _metadata_of(self, name: str) -> LLMMetadata:
         try:
             return self._engine.generators[name].metadata  # type: ignore[attr-defined, no-any-return]

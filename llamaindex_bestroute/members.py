@@ -197,7 +197,7 @@ def _demand(query: Query, about_tools: Mapping[str, Any], asked: Mapping[str, An
 
 
 def _sample(call: _Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
-    message = responses.with_ids(response.message, [])
+    message = responses.with_calls(response.message, [])
     sample = Sample(
         text=(message.content or "") if call.demand.is_json else whole_text(message),
         payload=response.model_copy(update={"message": message}),
@@ -223,7 +223,7 @@ class _Collected:
         self.text += delta
         self.usage = responses.usage_of(response) or self.usage
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
-        message = responses.with_text(responses.with_ids(response.message, self.ids), self.text)
+        message = responses.with_text(responses.with_calls(response.message, self.ids), self.text)
         self.last = response.model_copy(update={"message": message, "delta": delta})
         return Delta(delta, Chunk(self.last))
 

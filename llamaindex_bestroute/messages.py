@@ -47,8 +47,9 @@ def to_query(
     if asked is None:
         asked, (system, material) = read_back(last_human_text(messages)), read_back(system)
         asked = Asked(asked.question, "\n\n".join(part for part in (material, asked.context) if part))
-    elif asked.context:
+    else:
         system = system.replace(asked.context, "").strip()
+        asked = Asked(asked.question or last_human_text(messages).replace(asked.context, "").strip(), asked.context)
     tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
     if tools:
         tokens += estimate_tokens(json.dumps(tools))
@@ -130,7 +131,8 @@ def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
 
 
 def _for_member(message: ChatMessage, name: str, ids: Mapping[str, str]) -> ChatMessage:
-    kept = {key: value for key, value in message.additional_kwargs.items() if key != METADATA_KEY}
+    ours = (METADATA_KEY, "tool_calls") if author(message) and tool_calls(message) else (METADATA_KEY,)
+    kept = {key: value for key, value in message.additional_kwargs.items() if key not in ours}
     if kept.get("tool_call_id") in ids:
         kept["tool_call_id"] = ids[kept["tool_call_id"]]
     blocks: list[ContentBlock] = list(message.blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,24 +65,37 @@ def _field(raw: Any, name: str) -> Any:
     return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
 
 
-def with_ids(message: ChatMessage, ids: list[str]) -> ChatMessage:
-    """Give each tool call an id, where the provider gives none, so that its result can name it.
+def with_calls(message: ChatMessage, ids: list[str]) -> ChatMessage:
+    """Complete what a message says of its tool calls.
+
+    Each gets an id where the provider gives none, so that its result can name it; and they are noted where
+    LlamaIndex's streaming programs look for them, which is not where its integrations agree to put them.
 
     Args:
         message: What a member answered, or has so far.
         ids: Of this answer, in order; longer from chunk to chunk.
     """
-    if all(call.tool_call_id for call in tool_calls(message)):
+    calls = tool_calls(message)
+    if not calls:
         return message
-    blocks, place = [], 0
-    for block in message.blocks:
-        if isinstance(block, ToolCallBlock):
-            if place == len(ids):
-                ids.append(f"call_{uuid.uuid4().hex[:24]}")
-            block = block.model_copy(update={"tool_call_id": block.tool_call_id or ids[place]})
-            place += 1
-        blocks.append(block)
-    return message.model_copy(update={"blocks": blocks})
+    ids += [f"call_{uuid.uuid4().hex[:24]}" for _ in calls[len(ids) :]]
+    known = {
+        id(call): call if call.tool_call_id else call.model_copy(update={"tool_call_id": own})
+        for call, own in zip(calls, ids, strict=False)
+    }
+    noted = {"tool_calls": [_as_dict(call) for call in known.values()], **message.additional_kwargs}
+    blocks = [known.get(id(block), block) for block in message.blocks]
+    return message.model_copy(update={"blocks": blocks, "additional_kwargs": noted})
+
+
+def _as_dict(call: ToolCallBlock) -> dict[str, Any]:
+    told = call.tool_kwargs
+    arguments = told if isinstance(told, str) else json.dumps(told, default=str)
+    return {
+        "id": call.tool_call_id,
+        "type": "function",
+        "function": {"name": call.tool_name, "arguments": arguments},
+    }
 
 
 def with_text(message: ChatMessage, text: str) -> ChatMessage:
