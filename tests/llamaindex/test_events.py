@@ -68,7 +68,7 @@ async def test_an_error_ends_the_event_too(make, like, user):
 
 
 class Events(BaseEventHandler):
-    seen: list = []
+    seen: list  # of events
 
     def handle(self, event, **kwargs):
         kinds = (LLMChatStartEvent, LLMChatEndEvent, LLMCompletionStartEvent, LLMCompletionEndEvent)
