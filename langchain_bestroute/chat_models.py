@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
-from bestroute import BestRoute, BestRouteError, ConfigError, Delta, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.pool import dearest
-from bestroute.protocols import Generator
-from langchain_bestroute import structured
-from langchain_bestroute.members import ChatModelGenerator, PlainMember
-from langchain_bestroute.messages import METADATA_KEY, to_query, turn_owner, winner
+from bestroute.usage import estimate_tokens
+from langchain_bestroute import membership, structured
+from langchain_bestroute.asking import plain_choice, plain_tool
+from langchain_bestroute.chunks import Chunks
+from langchain_bestroute.identity import fingerprint
+from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
+from langchain_bestroute.profiles import intersection
+from langchain_bestroute.tracing import children_of
+
+FORCED = ("model", "n", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
+"""Arguments of a call that are the engine's, not the members'."""
+_OF_THE_ENGINE = frozenset(
+    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
+    | {"bills_input", "ledger", "timeout", "max_retries", "api_key"}
+)
+"""Fields of which a change makes another engine."""
 
 
 class BestRouteChat(BaseChatModel):
@@ -50,8 +64,9 @@ class BestRouteChat(BaseChatModel):
 
     models: dict[str, Any]
     """Members by pool name: chat models, strings like ``"openai:gpt-4o-mini"``, or ``bestroute.Generator``."""
-    prices: dict[str, Price]
-    """USD per million tokens of each member."""
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """USD per million tokens of each member. A provider's own model whose exact name ``genai-prices`` lists may be
+    left out where that library is installed; for anything else a missing price is an error."""
     reference: str = ""
     """The model whose quality is to be matched; default: the dearest output price."""
     router: Any = None
@@ -79,13 +94,16 @@ class BestRouteChat(BaseChatModel):
     streaming: bool = False
     """Stream also inside ``invoke``."""
     timeout: float | None = None
-    """For members given as strings."""
+    """Seconds for one request; wins over the members' own."""
     max_retries: int | None = None
     """For members given as strings."""
     api_key: SecretStr | None = None
     """For members given as strings."""
+    trace_samples: bool = False
+    """Show every call for samples in traces, as a child run of type *chain* (``invoke`` and ``batch``, not streams)."""
 
     _engine: BestRoute = PrivateAttr()
+    _identity: dict[str, Any] = PrivateAttr()
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -108,8 +126,14 @@ class BestRouteChat(BaseChatModel):
             PriceError: If a member has no price.
         """
         super().model_post_init(context)
+        self._build()
+
+    def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
+        for_strings = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
+        members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
+        self.prices = membership.complete_prices(self.prices, members)
         if self.ledger is None:
             self.ledger = Ledger()
         if not self.reference:
@@ -117,7 +141,10 @@ class BestRouteChat(BaseChatModel):
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
-            {name: self._member(name, member, pool) for name, member in self.models.items()},
+            {
+                name: membership.as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                for name, member in members.items()
+            },
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
@@ -125,6 +152,46 @@ class BestRouteChat(BaseChatModel):
             threshold=self.threshold,
             max_drop=self.max_drop,
         )
+        if isinstance(self.router, str | Path):
+            self.router = self._engine.router  # read once, also where fields are configured call by call
+        if "output_version" not in self.model_fields_set:
+            self.output_version = membership.shared_output_version(members) or self.output_version
+        self._identity = self._told_to_caches(members)
+
+    def _told_to_caches(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides the answers, by name or by digest: no secret, no address, the same for equal pools."""
+        parts = [self.router, self.reward_model, self._engine.policy]
+        return {
+            "models": {name: membership.told_of(member) for name, member in members.items()},
+            "prices": fingerprint(self.prices),
+            "reference": self.reference,
+            "max_n": self.max_n,
+            "bills_input": self.bills_input,
+            **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
+        }
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
+        copied = super().model_copy(update=update)
+        copied.__dict__.pop("_serialized", None)
+        if not _OF_THE_ENGINE.isdisjoint(update or ()):
+            copied._build()
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy; clients cannot be copied, and a ledger that is copied would be two."""
+        return self.model_copy()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Keep the fields, from which the rest is built again; what cannot be pickled says so itself."""
+        state = super().__getstate__()
+        fields = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
+        return {**state, "__dict__": fields, "__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the fields, build the engine."""
+        super().__setstate__({**state, "__pydantic_private__": {}})
+        self._build()
 
     @property
     def engine(self) -> BestRoute:
@@ -136,23 +203,47 @@ class BestRouteChat(BaseChatModel):
         return "bestroute-chat"
 
     @property
-    def _identifying_params(self) -> dict[str, Any]:
-        members = {name: {"class": type(m).__name__, **_params_of(m)} for name, m in self.models.items()}
-        return {
-            "models": members,
-            "reference": self.reference,
-            "max_n": self.max_n,
-            "router": _identity(self.router),
-            "reward_model": _identity(self.reward_model),
-            "policy": str(self._engine.policy),
-            **self._own_params(),
-        }
+    def _identifying_params(self) -> builtins.dict[str, Any]:
+        return {**self._identity, **self._own_params()}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
+        params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
         params["ls_provider"] = "bestroute"
         params.setdefault("ls_model_name", "bestroute:" + "+".join(self.models))
         return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """Return what every member can do; an explicit ``profile`` wins over it."""
+        members = [getattr(generator, "member", None) for generator in self._engine.generators.values()]
+        return intersection([getattr(member, "profile", None) for member in members])
+
+    def _streaming_disabled(self, **kwargs: Any) -> bool:
+        """Structured output by a tool call is a tool call."""
+        asked = kwargs.get(structured.WANTED)
+        if self.disable_streaming == "tool_calling" and asked and asked["method"] == "function_calling":
+            return True
+        return super()._streaming_disabled(**kwargs)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate the tokens of a text; members have tokenizers of their own, and nothing is downloaded."""
+        return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else estimate_tokens(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Estimate the tokens of messages and tools."""
+        plain: list[Any] | None = [plain_tool(tool) for tool in tools] if tools else None
+        return int(count_tokens_approximately(messages, tools=plain, **kwargs))
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids of ``custom_get_token_ids``.
+
+        Raises:
+            ConfigError: If there is no such function: each member has another tokenizer.
+        """
+        if self.custom_get_token_ids is None:
+            raise ConfigError("get_token_ids: the members' tokenizers differ; pass custom_get_token_ids=...")
+        return self.custom_get_token_ids(text)
 
     def bind_tools(
         self,
@@ -169,8 +260,8 @@ class BestRouteChat(BaseChatModel):
             kwargs: Handed on, ``parallel_tool_calls`` and ``strict`` for example.
         """
         if tool_choice is not None:
-            kwargs["tool_choice"] = tool_choice
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+            kwargs["tool_choice"] = plain_choice(tool_choice)
+        return self.bind(tools=[plain_tool(tool) for tool in tools], **kwargs)
 
     def with_structured_output(
         self,
@@ -210,7 +301,8 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            return self._as_chat_result(self._engine.run(query, **forced))
+            with children_of(run_manager, wanted=self.trace_samples):
+                return self._as_chat_result(self._engine.run(query, **forced))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -223,7 +315,8 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            return self._as_chat_result(await self._engine.arun(query, **forced))
+            with children_of(run_manager, wanted=self.trace_samples):
+                return self._as_chat_result(await self._engine.arun(query, **forced))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -235,7 +328,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = _Chunks(self)
+        chunks = Chunks(self._winner)
         try:
             for piece in self._engine.stream(query, **forced):
                 yield from chunks.of(piece)
@@ -250,7 +343,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = _Chunks(self)
+        chunks = Chunks(self._winner)
         try:
             async for piece in self._engine.astream(query, **forced):
                 for chunk in chunks.of(piece):
@@ -260,116 +353,39 @@ class BestRouteChat(BaseChatModel):
 
     def _query(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
-    ) -> tuple[Query, dict[str, Any]]:
+    ) -> tuple[Query, builtins.dict[str, Any]]:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         params = {**self._own_params(), **kwargs}
         if stop:
             params["stop"] = stop
-        forced = {name: params.pop(name, None) for name in ("model", "n")}
+        forced = {name: params.pop(name) for name in FORCED if name in params}
         params.pop("stream", None)
-        owner = turn_owner(messages)
-        if forced["model"] is None and owner in self.models:
+        if forced.get("model") is None and (owner := turn_owner(messages)) in self.models:
             forced |= {"model": owner, "because": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced
 
-    def _own_params(self) -> dict[str, Any]:
+    def _own_params(self) -> builtins.dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
         return {name: value for name, value in own.items() if value is not None}
 
-    def _model_name(self, pool_name: str) -> str:
-        return str(getattr(self._engine.generators[pool_name], "model_name", pool_name))
+    def _winner(self, result: Result) -> AIMessage:
+        told = getattr(self._engine.generators[result.model], "model_name", result.model)
+        return winner(result, str(told))
 
     def _as_chat_result(self, result: Result) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._winner(result))])
+        message = self._winner(result)
+        told = {"token_usage": token_usage(message), "model_name": message.response_metadata["model_name"]}
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
 
-    def _winner(self, result: Result) -> AIMessage:
-        return winner(result, self._model_name(result.model))
-
-    def _member(self, name: str, member: Any, pool: Pool) -> Generator:
-        if isinstance(member, str):
-            member = self._from_string(member)
-        if isinstance(member, BaseChatModel):
-            return ChatModelGenerator(member, native_n=pool.bills(name) == "once")
-        if callable(getattr(member, "generate", None)) and hasattr(member, "native_n"):
-            return PlainMember(name, member)
-        raise ConfigError(
-            f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
-            f"got {type(member).__name__}"
-        )
-
-    def _from_string(self, name: str) -> BaseChatModel:
-        try:
-            from langchain.chat_models import init_chat_model
-        except ImportError as error:
-            raise ImportError(f"the model string {name!r} needs langchain: pip install langchain") from error
-        told: dict[str, Any] = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
-        member: BaseChatModel = init_chat_model(name, **{k: v for k, v in told.items() if v is not None})
-        return member
-
-
-class _Chunks:
-    """Turns what the engine streams into chunks; our metadata goes on exactly one, the last."""
-
-    def __init__(self, chat: BestRouteChat) -> None:
-        self.chat = chat
-        self.last: ChatGenerationChunk | None = None
-        self.is_streamed = False
-        self.told: set[str] = set()
-
-    def of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
-        if isinstance(piece, Result):
-            yield self._end(piece)
-        elif isinstance(piece.payload, ChatGenerationChunk):
-            self.is_streamed = True
-            chunk = piece.payload
-            self.told |= {*chunk.message.response_metadata, *(chunk.generation_info or {})}
-            if getattr(chunk.message, "usage_metadata", None) is not None:
-                self.told.add("usage")
-            if getattr(chunk.message, "chunk_position", None) == "last":
-                self.last = chunk
-            else:
-                yield chunk
-        elif piece.payload is None and piece.text:
-            self.is_streamed = True
-            yield ChatGenerationChunk(message=AIMessageChunk(content=piece.text))
-
-    def _end(self, result: Result) -> ChatGenerationChunk:
-        message = self.chat._winner(result)
-        if not self.is_streamed:
-            return ChatGenerationChunk(message=_as_chunk(message))
-        last = self.last or ChatGenerationChunk(
-            message=AIMessageChunk(content=[] if isinstance(message.content, list) else "", chunk_position="last")
-        )
-        about = {METADATA_KEY: message.response_metadata[METADATA_KEY]}
-        if "model_name" not in self.told:
-            about["model_name"] = message.response_metadata["model_name"]
-        last.message.response_metadata = {**last.message.response_metadata, **about}
-        if "usage" not in self.told and isinstance(last.message, AIMessageChunk):
-            last.message.usage_metadata = message.usage_metadata
-        return last
-
-
-def _as_chunk(message: AIMessage) -> AIMessageChunk:
-    """Return a whole message as the one chunk of a stream."""
-    return AIMessageChunk(
-        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls"}),
-        tool_calls=message.tool_calls,
-        invalid_tool_calls=message.invalid_tool_calls,
-        chunk_position="last",
-    )
+    def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
+        told = [output for output in _llm_outputs if output]  # from the cache comes none
+        total: builtins.dict[str, int] = {}
+        for output in told:
+            for name, count in output["token_usage"].items():
+                total[name] = total.get(name, 0) + count
+        return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
 
 
 def _own_error(error: GenerationError) -> BaseException:
     """Return the last failed member's own exception: callers that catch it go on working."""
     return error.failures[-1].error if error.failures else error
-
-
-def _params_of(member: Any) -> Mapping[str, Any]:
-    return member._identifying_params if isinstance(member, BaseChatModel) else {"id": id(member)}
-
-
-def _identity(part: Any) -> str | None:
-    """Name a router or reward in a cache key: never the same for two that may answer differently."""
-    if part is None or isinstance(part, str):
-        return part
-    return str(getattr(part, "fingerprint", None) or f"{type(part).__qualname__}:{id(part)}")
