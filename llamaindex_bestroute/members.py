@@ -18,6 +18,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from bestroute.capabilities import Abilities, Needs, shortfall
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
 from bestroute.selection import Demand, judge, read_demand
@@ -40,11 +41,21 @@ class LLMGenerator:
         native_n: Ask for ``n`` choices in one call, where the member can.
     """
 
+    _copy: LLM
+    _copied_from: dict[str, Any] | None = None
+
     def __init__(self, name: str, member: LLM, *, native_n: bool) -> None:
-        """Make the copy that is called; nothing is sent."""
+        """Keep the member; nothing is sent."""
         self.name = name
-        self.member = quiet(member)
+        self._original = member
         self.native_n = native_n and is_openai(member)
+
+    @property
+    def member(self) -> LLM:
+        """The copy that is called; made anew where the caller has changed the member since."""
+        if self._copied_from != vars(self._original):
+            self._copied_from, self._copy = dict(vars(self._original)), quiet(self._original)
+        return self._copy
 
     @property
     def model_name(self) -> str:
@@ -67,12 +78,12 @@ class LLMGenerator:
             calls = self.metadata.is_function_calling_model if calls is None else calls
             window = self.metadata.context_window if window is None else window
         except ValueError as error:  # OpenAI(model="unknown") has no metadata
-            return f"{self.name!r} does not tell what it can do: {error}"
-        if query.tools and not (calls and isinstance(member, FunctionCallingLLM)):
-            return f"{self.name!r} cannot call tools"
-        if 0 < window < query.prompt_tokens:
-            return f"{self.name!r} holds {window} tokens, the prompt has about {query.prompt_tokens}"
-        return None
+            return f"it does not tell what it can do: {error}"
+        abilities = Abilities(
+            tools=calls and isinstance(member, FunctionCallingLLM),
+            context_window=window if window > 0 else None,
+        )
+        return shortfall(Needs(tools=bool(query.tools), tokens=query.prompt_tokens), abilities)
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""

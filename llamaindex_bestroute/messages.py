@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from bestroute.call_ids import portable_id
 from bestroute.query import Query
 from bestroute.selection import Call, render_calls
 from bestroute.usage import estimate_tokens
@@ -120,30 +120,37 @@ def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
     their signatures, raw tool calls), their tool calls' arguments become objects, and the calls' ids, with the
     results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is.
     """
-    foreign = {
-        call.tool_call_id: _portable(call.tool_call_id)
-        for message in messages
-        if author(message) not in (None, name)
-        for call in tool_calls(message)
-        if call.tool_call_id
-    }
-    return [_for_member(message, name, foreign) for message in messages]
+    ids: dict[str, str] = {}
+    ready = []
+    for place, message in enumerate(messages):
+        if message.role in _ANSWERS:
+            known = [call.tool_call_id for call in tool_calls(message) if call.tool_call_id]
+            is_foreign = author(message) not in (None, name)
+            ids = {call_id: portable_id(call_id, place) for call_id in known} if is_foreign else {}
+            ready.append(_stripped(message, ids) if is_foreign else _own(message))
+        else:
+            kept = {k: v for k, v in message.additional_kwargs.items() if k != METADATA_KEY}
+            if (answered := kept.get("tool_call_id")) in ids:
+                kept["tool_call_id"] = ids[answered]
+            ready.append(message.model_copy(update={"additional_kwargs": kept}))
+    return ready
 
 
-def _for_member(message: ChatMessage, name: str, ids: Mapping[str, str]) -> ChatMessage:
+def _own(message: ChatMessage) -> ChatMessage:
+    """Return a member's own message, or one of which nobody says who wrote it, without our notes."""
     ours = (METADATA_KEY, "tool_calls") if author(message) and tool_calls(message) else (METADATA_KEY,)
     kept = {key: value for key, value in message.additional_kwargs.items() if key not in ours}
-    if kept.get("tool_call_id") in ids:
-        kept["tool_call_id"] = ids[kept["tool_call_id"]]
-    blocks: list[ContentBlock] = list(message.blocks)
-    if author(message) not in (None, name):
-        kept = {}
-        blocks = [
-            _portable_call(block, ids) if isinstance(block, ToolCallBlock) else block
-            for block in message.blocks
-            if not isinstance(block, ThinkingBlock)
-        ]
-    return message.model_copy(update={"blocks": blocks or [TextBlock(text="")], "additional_kwargs": kept})
+    return message.model_copy(update={"additional_kwargs": kept})
+
+
+def _stripped(message: ChatMessage, ids: Mapping[str, str]) -> ChatMessage:
+    """Return what any model may read of another's message."""
+    blocks: list[ContentBlock] = [
+        _portable_call(block, ids) if isinstance(block, ToolCallBlock) else block
+        for block in message.blocks
+        if not isinstance(block, ThinkingBlock)
+    ]
+    return message.model_copy(update={"blocks": blocks or [TextBlock(text="")], "additional_kwargs": {}})
 
 
 def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock:
@@ -151,11 +158,6 @@ def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock
     return ToolCallBlock(
         tool_call_id=ids.get(call.tool_call_id or ""), tool_name=call.tool_name, tool_kwargs=dict(arguments or {})
     )
-
-
-def _portable(call_id: str) -> str:
-    """Return an id of nine letters and digits, the narrowest form that a provider asks for; always the same one."""
-    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:

@@ -80,7 +80,7 @@ class Test25WhatItIs:
             _ = llm.metadata
         assert llm.chat(user("x")).message.content.startswith("[large-max")
         route[0] = "small"
-        with pytest.raises(ConfigError, match="the router chose 'small', but 'small' does not tell what it can do"):
+        with pytest.raises(ConfigError, match="the router chose 'small', but it does not tell what it can do"):
             llm.chat(user("x"))
 
 
@@ -324,6 +324,13 @@ class Test33Faults:
         assert members["small"].max_retries == 3
         assert not has_been_used or members["small"]._client.max_retries == 3
 
+    def test_what_the_caller_changes_of_a_member_later_counts(self, make, server, user):
+        llm = make()
+        llm.chat(user("x"))
+        llm.models["small"].temperature = 0.9
+        llm.chat(user("x"))
+        assert [body["temperature"] for body in server.sent()] == [0.1, 0.9]
+
     async def test_async_samples_run_at_the_same_time_and_leave_the_loop_free(self, make, like, server, user, told):
         llm = make(("small", 4), models={"small": like("slow-300-x")})
         ticks = 0
@@ -370,7 +377,7 @@ class Test33Faults:
         assert told(llm.chat(user("short")))["model"] == "small"
         assert told(llm.chat(user("long " * 200)))["model"] == "large"
         left_out = llm.engine.route("long " * 200).left_out
-        assert "'small' holds 50 tokens, the prompt has about 250" in left_out["small"]
+        assert "its context holds 50 tokens, the prompt has about 250" in left_out["small"]
 
     def test_rate_limiters_count_calls_of_the_router_and_requests_of_a_member(self, make, like, user):
         class Count(TokenBucketRateLimiter):

@@ -143,17 +143,18 @@ def test_tools_given_as_dicts_are_offered_and_a_providers_own_stay_as_they_are(m
     assert json.dumps(weather) == before
 
 
+BROKEN = (
+    {"tool": "subtract", "args": {"a": 1, "b": 2}},
+    {"tool": "add", "args": {"a": 1}},
+    {"tool": "add", "args": {"a": 1, "b": "two"}},
+    {"text": "I would rather talk"},
+    {"tool": "add", "args": {"a": 1, "b": 2}, "finish_reason": "length"},
+)
+GOOD = {"tool": "add", "args": {"a": 1, "b": 2}}
+
+
 class TestSelection:
     """Samples that are no valid calls are out before the reward (``bestroute.selection``)."""
-
-    BROKEN = (
-        {"tool": "subtract", "args": {"a": 1, "b": 2}},
-        {"tool": "add", "args": {"a": 1}},
-        {"tool": "add", "args": {"a": 1, "b": "two"}},
-        {"text": "I would rather talk"},
-        {"tool": "add", "args": {"a": 1, "b": 2}, "finish_reason": "length"},
-    )
-    GOOD = {"tool": "add", "args": {"a": 1, "b": 2}}
 
     @pytest.fixture
     def best_of_3(self, make):
@@ -161,7 +162,7 @@ class TestSelection:
 
     @pytest.mark.parametrize("broken", BROKEN)
     def test_a_broken_sample_never_wins(self, best_of_3, server, told, broken):
-        server.script("small-mini", [broken, self.GOOD, broken])
+        server.script("small-mini", [broken, GOOD, broken])
         response = best_of_3.chat_with_tools(TOOLS, user_msg="x", tool_required=True)
         assert best_of_3.get_tool_calls_from_response(response)[0].tool_kwargs == {"a": 1, "b": 2}
         assert told(response)["rewards"] == [None, 1.0, None]
@@ -175,7 +176,7 @@ class TestSelection:
             return [1.0, 0.0, 0.0]
 
         other = {"tool": "add", "args": {"a": 8, "b": 9}}
-        server.script("small-mini", [other, self.GOOD, {"tool": "add", "args": {"b": 2, "a": 1}}])
+        server.script("small-mini", [other, GOOD, {"tool": "add", "args": {"b": 2, "a": 1}}])
         llm = make(("small", 3), reward_model=reward, bills_input="once")
         response = llm.chat_with_tools(TOOLS, user_msg="x")
         assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"a": 1, "b": 2}
@@ -186,13 +187,13 @@ class TestSelection:
         draw = random.Random(7)
         shares = {True: 0, False: 0}
         for _ in range(200):
-            script = [self.GOOD if draw.random() < 0.7 else draw.choice(self.BROKEN) for _ in range(3)]
+            script = [GOOD if draw.random() < 0.7 else draw.choice(BROKEN) for _ in range(3)]
             server.script("small-mini", script)
             response = best_of_3.chat_with_tools(TOOLS, user_msg="x", tool_required=True)
             calls = best_of_3.get_tool_calls_from_response(response, error_on_no_tool_call=False)
             is_whole = response.raw["choices"][0]["finish_reason"] != "length"
             is_valid = is_whole and [(c.tool_name, c.tool_kwargs) for c in calls] == [("add", {"a": 1, "b": 2})]
-            assert is_valid == (self.GOOD in script)
+            assert is_valid == (GOOD in script)
             shares[is_valid] += 1
         assert shares[False] > 0
 
@@ -263,6 +264,17 @@ class TestTurns:
         assert own[2].additional_kwargs == {"tool_call_id": call.tool_call_id}
         assert [m.model_dump_json() for m in turn] == before
 
+    def test_ids_that_a_provider_gives_again_each_turn_stay_apart(self):
+        def turn(result):
+            call = ToolCallBlock(tool_name="add", tool_call_id="add", tool_kwargs={})
+            notes = {"bestroute": {"model": "llama"}}
+            yield ChatMessage(role="assistant", blocks=[call], additional_kwargs=notes)
+            yield ChatMessage(role="tool", content=result, additional_kwargs={"tool_call_id": "add"})
+
+        sent = for_member([*turn("1"), *turn("2")], "gpt")
+        ids = [m.blocks[0].tool_call_id if m.role == "assistant" else m.additional_kwargs["tool_call_id"] for m in sent]
+        assert ids[0] == ids[1] != ids[2] == ids[3]
+
     def test_what_nobody_of_the_pool_wrote_stays_as_it_is(self):
         call = ToolCallBlock(tool_name="add", tool_call_id="x.y", tool_kwargs="{}")
         foreign = ChatMessage(role="assistant", blocks=[call], additional_kwargs={"tool_calls": ["raw"]})
@@ -274,7 +286,7 @@ def test_members_that_cannot_call_tools_are_left_out(make, like, told):
     llm = make(None, models=models, reference="large", reward_model=None)
     assert told(llm.chat_with_tools(TOOLS, user_msg=CALLS))["model"] == "large"
     llm = make(models=models)
-    with pytest.raises(ConfigError, match="the router chose 'small', but 'small' cannot call tools"):
+    with pytest.raises(ConfigError, match="the router chose 'small', but it cannot call tools"):
         llm.chat_with_tools(TOOLS, user_msg=CALLS)
     llm = make(models={"small": FakeGenerator(["x"]), "large": like("large-max")})
     with pytest.raises(ConfigError, match="answers in text alone, and the query needs tools"):
