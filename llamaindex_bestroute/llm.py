@@ -74,8 +74,8 @@ class BestRouteLLM(FunctionCallingLLM):
 
         ```python
         from bestroute import MajorityVote, Price
-        from llama_index.llms.bestroute import BestRouteLLM
         from llama_index.llms.openai import OpenAI
+        from llamaindex_bestroute import BestRouteLLM  # also: from llama_index.llms.bestroute
 
         llm = BestRouteLLM(
             models={"small": OpenAI(model="gpt-4o-mini"), "large": OpenAI(model="gpt-4o")},
