@@ -1,4 +1,4 @@
-"""Requirement 31, and RAG: query engines, chat engines, ``Settings``; the question decides, the context's size counts."""
+"""Requirement 31, and RAG: query and chat engines; the question decides, the size of its context counts."""
 
 import json
 
