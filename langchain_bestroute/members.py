@@ -20,7 +20,7 @@ from bestroute.capabilities import shortfall
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.selection import judge
-from bestroute.usage import divide_usage
+from bestroute.usage import divide_usage, sum_usage
 from langchain_bestroute import providers
 from langchain_bestroute.asking import abilities_of, calls_of, demand_of, needs_of
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
@@ -163,15 +163,16 @@ class ChatModelGenerator:
             messages.append(generation.message.model_copy(update={"response_metadata": info}))
         usages = [usage_of(message) for message in messages]
         reasons = [providers.finish_reason(message) for message in messages]
-        if len(messages) > 1 and usages[0] is not None:
+        if len(messages) > 1 and (bill := usages[0]) is not None:
             limit = kwargs.get("max_tokens") or getattr(self.member, "max_tokens", None)
             cut = [limit if reason == "length" else None for reason in reasons]
-            usages = list(divide_usage(usages[0], [reward_text(m) for m in messages], cut))
-            messages = [
-                m.model_copy(update={"usage_metadata": as_usage_metadata(usage)})
-                for m, usage in zip(messages, usages, strict=True)
-                if usage is not None
-            ]
+            shares = divide_usage(bill, [reward_text(m) for m in messages], cut)
+            is_true = sum_usage(shares) == bill
+            told: list[Any] = [as_usage_metadata(share) for share in shares]
+            if is_true:  # then its details, audio for one, are worth keeping; they stand for the whole call
+                told = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
+            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
+            usages = list(shares)
         return [
             self._judged(Sample(reward_text(m), m, usage, reason, latency_s=latency_s), query)
             for m, usage, reason in zip(messages, usages, reasons, strict=True)

@@ -56,11 +56,16 @@ def usage_of(message: BaseMessage) -> Usage | None:
     counts = [
         told["input_tokens"],
         told["output_tokens"],
-        input_details.get("cache_read") or 0,
-        sum(input_details.get(name) or 0 for name in _CACHE_WRITES),
-        output_details.get("reasoning") or 0,
+        _detail(input_details, "cache_read"),
+        _detail(input_details, *_CACHE_WRITES),
+        _detail(output_details, "reasoning"),
     ]
     return None if min(counts) < 0 else Usage(*counts)
+
+
+def _detail(told: Mapping[str, Any], *names: str) -> int:
+    """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
+    return sum(count or 0 for key, count in told.items() if any(key == n or key.endswith(f"_{n}") for n in names))
 
 
 def as_usage_metadata(usage: Usage) -> UsageMetadata:
