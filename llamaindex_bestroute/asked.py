@@ -120,7 +120,7 @@ def read_back(text: str) -> Asked:
                 cut = [found.span(name) for name in values if name != "rest" and values[name]]
                 question = _without(stripped, cut)
             return Asked(question, material)
-    return Asked(*split_context(stripped))
+    return Asked(*split_context(text))
 
 
 def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -19,7 +19,7 @@ def split_context(text: str) -> tuple[str, str]:
         text: One message, as it is sent.
 
     Returns:
-        ``(question, context)``, both stripped; the context is ``""`` where none was found.
+        ``(question, context)``, stripped; where there is no context the text as it is, and ``""``.
 
     Example:
         >>> split_context("Voici le contexte :\n-----\nMars est rouge.\n-----\nQuelle couleur ?")
@@ -34,8 +34,8 @@ def split_context(text: str) -> tuple[str, str]:
     else:
         fences = list(_FENCE.finditer(text))
         if len(fences) < 2:
-            return text.strip(), ""
+            return text, ""
         first, last = fences[0], fences[-1]
         before, inside, after = text[: first.start()], text[first.end() : last.start()], text[last.end() :]
     asked = "\n".join(part.strip() for part in (before, after) if part.strip())
-    return (asked, inside.strip()) if asked else (text.strip(), "")
+    return (asked, inside.strip()) if asked else (text, "")
