@@ -37,7 +37,9 @@ from llamaindex_bestroute.responses import chat_response, completion_response
 from llamaindex_bestroute.streams import Pieces, abegun, acompletions, begun, completions
 from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
-_OF_THE_ENGINE = ("model", "n")
+_FORCED = ("model", "n")
+_OF_THE_ENGINE = ("settings", "budget", "max_retries")
+_LIMITS = ("max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
 _BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 _STICKY = "a tool turn stays with the model that made the call"
 
@@ -64,6 +66,10 @@ class BestRouteLLM(FunctionCallingLLM):
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
         ledger: Where bills are kept; default: in memory.
+        settings: Retries, pace and what is done at a budget's end, ``bestroute.Settings``.
+        budget: What all calls together may spend, USD.
+        max_retries: How often a draw is tried again; members' own retries are off.
+        timeout: Seconds for one request; wins over the members' own.
         temperature: Wins over the members' own; a call's wins over it.
         max_tokens: Wins over the members' own.
         stop: Sequences that end an answer.
@@ -101,6 +107,10 @@ class BestRouteLLM(FunctionCallingLLM):
     max_n: int = Field(default=5, description="The most samples a step may draw.")
     bills_input: Any = Field(default="per_sample", description="How often n samples bill the prompt.")
     ledger: Any = Field(default=None, description="Where bills are kept.")
+    settings: Any = Field(default=None, description="Retries, pace and what is done at a budget's end.")
+    budget: Any = Field(default=None, description="What all calls together may spend, USD.")
+    max_retries: int | None = Field(default=None, description="How often a draw is tried again.")
+    timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")
     max_tokens: int | None = Field(default=None, description="Wins over the members' own.")
     stop: list[str] | None = Field(default=None, description="Sequences that end an answer.")
@@ -127,13 +137,14 @@ class BestRouteLLM(FunctionCallingLLM):
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
-            {name: _member(name, member, pool) for name, member in self.models.items()},
+            {name: _member(name, member, pool, self.timeout) for name, member in self.models.items()},
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
             ledger=self.ledger,
             threshold=self.threshold,
             max_drop=self.max_drop,
+            **{name: value for name in _OF_THE_ENGINE if (value := getattr(self, name)) is not None},
         )
 
     @classmethod
@@ -189,7 +200,8 @@ class BestRouteLLM(FunctionCallingLLM):
 
         Args:
             messages: The conversation; passed through untouched.
-            kwargs: Call parameters for the members; ``model="small"`` and ``n=3`` force the choice.
+            kwargs: Call parameters for the members; ``model="small"`` and ``n=3`` force the choice,
+                ``max_samples``, ``max_cost_usd``, ``deadline_s`` and ``allow`` limit it.
         """
         return self._run(self._request(messages, kwargs))
 
@@ -232,7 +244,8 @@ class BestRouteLLM(FunctionCallingLLM):
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         params = {**self._own_params(), **kwargs}
         asked = Asked.of(params.pop(ASKED, None)) or getattr(messages, "asked", None)
-        forced = {name: params.pop(name, None) for name in _OF_THE_ENGINE}
+        forced = {name: params.pop(name, None) for name in _FORCED}
+        forced |= {name: params.pop(name) for name in _LIMITS if name in params}
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
         owner = turn_owner(messages)
         if forced["model"] is None and owner in self.models:
@@ -393,7 +406,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     # What is told, copied and stored.
 
-    @field_serializer("models", "router", "reward_model", "policy", "ledger", "bills_input")
+    @field_serializer("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
     def _describe(self, value: Any) -> Any:
         return stored.described(value)
 
@@ -434,9 +447,9 @@ class BestRouteLLM(FunctionCallingLLM):
         self.__init__(**{name: stored.restored(value) for name, value in state.items()})  # type: ignore[misc]
 
 
-def _member(name: str, member: Any, pool: Pool) -> SampleGenerator:
+def _member(name: str, member: Any, pool: Pool, timeout: float | None) -> SampleGenerator:
     if isinstance(member, LLM):
-        return LLMGenerator(name, member, native_n=pool.bills(name) == "once")
+        return LLMGenerator(name, member, native_n=pool.bills(name) == "once", timeout=timeout)
     if is_generator(member):
         return PlainMember(name, member, plain_dicts)
     raise ConfigError(

@@ -28,6 +28,7 @@ from llamaindex_bestroute.dialects import for_provider, is_openai, stream_option
 from llamaindex_bestroute.messages import calls_of, for_member, whole_text
 from llamaindex_bestroute.responses import Chunk
 
+_TIMEOUTS = ("timeout", "request_timeout")
 _OWN_FIELDS = ("temperature", "max_tokens")
 """Settings for which members' fields win over call arguments, so that they have to be set as fields."""
 
@@ -39,22 +40,23 @@ class LLMGenerator:
         name: Pool name; the member's own earlier turns are known by it.
         member: The LLM.
         native_n: Ask for ``n`` choices in one call, where the member can.
+        timeout: Seconds for one request, where the caller wants another one than the member's own.
     """
 
     _copy: LLM
     _copied_from: dict[str, Any] | None = None
 
-    def __init__(self, name: str, member: LLM, *, native_n: bool) -> None:
+    def __init__(self, name: str, member: LLM, *, native_n: bool, timeout: float | None = None) -> None:
         """Keep the member; nothing is sent."""
         self.name = name
-        self._original = member
+        self._original, self._timeout = member, timeout
         self.native_n = native_n and is_openai(member)
 
     @property
     def member(self) -> LLM:
         """The copy that is called; made anew where the caller has changed the member since."""
         if self._copied_from != vars(self._original):
-            self._copied_from, self._copy = dict(vars(self._original)), quiet(self._original)
+            self._copied_from, self._copy = dict(vars(self._original)), quiet(self._original, self._timeout)
         return self._copy
 
     @property
@@ -152,20 +154,26 @@ class LLMGenerator:
         ]
 
 
-def quiet(member: LLM) -> LLM:
+def quiet(member: LLM, timeout: float | None = None) -> LLM:
     """Return a copy of a member that tells no callback and does not retry by itself.
 
     Clients that the member has made already are shared, with their retries off.
     """
+    known = type(member).model_fields
     nobody = CallbackManager([])
     nobody.handlers = []  # the constructor puts in those of Settings.callback_manager
     update: dict[str, Any] = {"callback_manager": nobody}
-    if "max_retries" in type(member).model_fields:
+    options: dict[str, Any] = {"max_retries": 0}
+    if "max_retries" in known:
         update["max_retries"] = 0
+    if timeout is not None:
+        update |= {name: timeout for name in _TIMEOUTS if name in known}
+        options["timeout"] = timeout
     copied = member.model_copy(update=update)
-    for name, value in (copied.__pydantic_private__ or {}).items():
+    private = copied.__pydantic_private__ or {}
+    for name, value in private.items():
         if hasattr(value, "max_retries") and callable(getattr(value, "with_options", None)):
-            copied.__pydantic_private__[name] = value.with_options(max_retries=0)  # type: ignore[index]
+            private[name] = value.with_options(**options)
     return copied
 
 

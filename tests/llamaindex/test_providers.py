@@ -10,9 +10,9 @@ from llama_index.core.base.llms.types import ChatMessage, ThinkingBlock
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from bestroute import Price
+from bestroute import Cancel, Price, Query
 from llamaindex_bestroute.dialects import for_provider
-from llamaindex_bestroute.members import quiet
+from llamaindex_bestroute.members import LLMGenerator, quiet
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
 
@@ -171,15 +171,15 @@ def test_anthropics_cached_tokens_are_a_part_of_the_input(pool, server, user, to
     assert told(response)["cost_usd"] == pytest.approx(expected)
 
 
-def test_anthropics_client_does_not_retry_while_sampling_and_the_members_own_still_does(server, make, user):
-    member = make_claude(server, model="claude-sonnet-4-5", max_retries=4)
+def test_anthropics_client_does_not_retry_while_sampling_and_the_members_own_still_does(server, user):
+    member = make_claude(server, max_retries=4)
     server.script("claude-sonnet-4-5", [{"status": 503}] * 9)
-    llm = make(("claude", 1), models={"claude": member}, prices={"claude": PRICES["claude"]})
+    generator = LLMGenerator("claude", member, native_n=False)
     with pytest.raises(Exception, match="503"):
-        llm.chat(user("x"))
+        generator.generate(Query("x", messages=user("x")), 1, params={}, cancel=Cancel())
     assert len(server.requests) == 1
     assert member._client.max_retries == 4
-    assert quiet(member)._client._client is member._client._client, "connections are shared"
+    assert generator.member._client._client is member._client._client, "connections are shared"
 
 
 def test_ollamas_options_make_no_second_client(server):
