@@ -7,9 +7,17 @@ import pytest
 
 import bestroute
 from bestroute import BestRoute
+from bestroute.testing import LoopbackServer
 
 if "settings" not in inspect.signature(BestRoute).parameters:
     pytest.skip("this engine has no limits and budgets", allow_module_level=True)
+
+
+@pytest.fixture
+def server():
+    """A server of one test's own: requests that are given up go on in it, and are billed after the test."""
+    with LoopbackServer() as server:
+        yield server
 
 
 def test_a_calls_limits_reach_the_engine_and_not_the_members(make, server, user, told):
