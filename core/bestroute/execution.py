@@ -22,6 +22,12 @@ class Draw:
     step: int
     model: str
     n: int
+    max_tokens: int | None = None
+    """Limit of each sample's length, where a budget asks for one."""
+    reserved_usd: float = 0.0
+    """What was set aside for each sample in the call's budgets."""
+    is_last_word: bool = False
+    """Whether nothing can replace this one sample, so that it may be shown as it comes."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,27 @@ class DrawnSample:
         return self.sample.error
 
     @property
+    def flaw(self) -> str | None:
+        """Why it cannot be used though it came."""
+        return self.sample.flaw
+
+    @property
     def usage(self) -> Usage | None:
         """What it was billed for."""
         return self.sample.usage
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it came and can be used."""
+        return self.sample.error is None and self.sample.flaw is None
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """All samples in drawing order and which one is the answer; ``None`` if every draw failed."""
+    """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
+
+    A sample with a flaw is the answer only where no other came.
+    """
 
     samples: tuple[DrawnSample, ...]
     chosen: int | None
@@ -75,11 +94,10 @@ class _State:
 
     def usable(self, step: int | None = None) -> list[int]:
         """Samples that may compete: they came, and without a flaw."""
-        drawn = enumerate(self.samples)
-        return [i for i, s in drawn if s.error is None and s.sample.flaw is None and (step is None or s.step == step)]
+        return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
 
     def best(self, among: Sequence[int]) -> int | None:
-        """Most agreement, then the highest reward, the earliest of equals; unscored stands behind scored."""
+        """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
         return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
 
     def last_resort(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Which of several samples wins: the one whose form most others share, then the highest reward, then the earliest."""
+"""Which of several samples wins: the form that most share, the highest reward, a complete text, the earliest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from bestroute.protocols import Sample
+
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+"""Finish reasons of a reply that was cut short, in the words of the providers."""
 
 
 def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -> int | None:
@@ -22,7 +25,11 @@ def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -
     """
     able = [i for i, sample in samples.items() if sample.error is None and sample.flaw is None]
     votes = Counter(samples[i].form for i in able if samples[i].form is not None)
-    return min(able, key=lambda i: (-votes[samples[i].form], -_rank(rewards.get(i)), i), default=None)
+    return min(
+        able,
+        key=lambda i: (-votes[samples[i].form], -_rank(rewards.get(i)), samples[i].finish_reason in CUT, i),
+        default=None,
+    )
 
 
 def _rank(reward: float | None) -> float:

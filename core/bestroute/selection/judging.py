@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bestroute.protocols import Sample
+from bestroute.selection.agreement import CUT
 from bestroute.selection.calls import Call, NotJson, canonical, canonical_calls, read_json
 from bestroute.selection.demand import Demand
 from bestroute.selection.validation import misfit
-
-CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
-"""Finish reasons of a reply that was cut short, in the words of the providers."""
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
