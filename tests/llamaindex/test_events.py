@@ -58,7 +58,7 @@ async def test_exactly_one_event_and_the_tokens_of_all_samples(make, server, use
 
 async def test_an_error_ends_the_event_too(make, like, user):
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    llm = make(models={"small": like("fail-429-x")}, callback_manager=CallbackManager([debug]))
+    llm = make(models={"small": like("fail-429-x")}, callback_manager=CallbackManager([debug]), max_retries=0)
     for method in METHODS:
         with pytest.raises(Exception, match="429"):
             await ask(llm, method, user)

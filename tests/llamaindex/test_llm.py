@@ -305,7 +305,7 @@ class Test33Arguments:
 
 class Test33Faults:
     async def test_a_members_own_error_reaches_the_caller(self, make, like, user):
-        llm = make(models={"small": like("fail-429-x")})
+        llm = make(models={"small": like("fail-429-x")}, max_retries=0)
         for ask in (llm.chat, llm.stream_chat):
             with pytest.raises(openai.RateLimitError) as caught:
                 ask(user("x"))
