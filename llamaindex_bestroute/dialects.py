@@ -15,6 +15,10 @@ _ARGUMENTS = ("format", "think", "tools")
 """Call arguments that they do take."""
 
 
+_TELLING_THE_END = ("Anthropic_LLM", "Ollama_llm")
+"""Integrations whose streams end with a reason, beside OpenAI's."""
+
+
 def is_openai(member: LLM) -> bool:
     """Whether a member is LlamaIndex's ``OpenAI`` or made of it: its calls take ``n`` and ``stream_options``."""
     return any(base.__module__ == "llama_index.llms.openai.base" for base in type(member).__mro__)
@@ -25,6 +29,11 @@ def stream_options(member: LLM) -> dict[str, Any]:
     return {"stream_options": {"include_usage": True}} if is_openai(member) else {}
 
 
+def tells_its_end(member: LLM) -> bool:
+    """Whether a member's stream without a finish reason is one that broke off; its client raises nothing then."""
+    return is_openai(member) or member.class_name() in _TELLING_THE_END
+
+
 def for_provider(member: LLM, arguments: Mapping[str, Any]) -> tuple[LLM, dict[str, Any]]:
     """Say call arguments as the member's integration does.
 
@@ -33,11 +42,14 @@ def for_provider(member: LLM, arguments: Mapping[str, Any]) -> tuple[LLM, dict[s
     """
     renamed = _RENAMED.get(member.class_name(), {})
     said = {renamed.get(name, name): value for name, value in arguments.items()}
+    own = getattr(member, "additional_kwargs", None) or {}
+    if not said.keys().isdisjoint(own):  # OpenAI's lets the member's win over the call's
+        member = variant(member, {"additional_kwargs": {k: v for k, v in own.items() if k not in said}})
     names = _OPTIONS.get(member.class_name())
     options = {} if names is None else {names.get(k, k): v for k, v in said.items() if k not in _ARGUMENTS}
     if not options:
         return member, said
-    changed = {"additional_kwargs": {**getattr(member, "additional_kwargs", {}), **options}}
+    changed = {"additional_kwargs": {**own, **options}}
     return variant(member, changed), {name: value for name, value in said.items() if name in _ARGUMENTS}
 
 

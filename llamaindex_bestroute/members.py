@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
 from llama_index.core.callbacks import CallbackManager
@@ -24,7 +24,7 @@ from bestroute.query import Query
 from bestroute.selection import Demand, judge, read_demand
 from bestroute.usage import divide_usage
 from llamaindex_bestroute import responses, tools
-from llamaindex_bestroute.dialects import for_provider, is_openai, stream_options, variant
+from llamaindex_bestroute.dialects import for_provider, is_openai, stream_options, tells_its_end, variant
 from llamaindex_bestroute.messages import calls_of, for_member, whole_text
 from llamaindex_bestroute.responses import Chunk
 
@@ -43,21 +43,32 @@ class LLMGenerator:
         timeout: Seconds for one request, where the caller wants another one than the member's own.
     """
 
-    _copy: LLM
-    _copied_from: dict[str, Any] | None = None
-
     def __init__(self, name: str, member: LLM, *, native_n: bool, timeout: float | None = None) -> None:
         """Keep the member; nothing is sent."""
         self.name = name
         self._original, self._timeout = member, timeout
+        self._copies: WeakKeyDictionary[Any, LLM] = WeakKeyDictionary()
+        self._seen: dict[str, Any] = {}
         self.native_n = native_n and is_openai(member)
 
     @property
     def member(self) -> LLM:
         """The copy that is called; made anew where the caller has changed the member since."""
-        if self._copied_from != vars(self._original):
-            self._copied_from, self._copy = dict(vars(self._original)), quiet(self._original, self._timeout)
-        return self._copy
+        return self._copy_for(self)
+
+    @property
+    def async_member(self) -> LLM:
+        """The copy that is called in the running event loop, whose connections no other loop can use."""
+        return self._copy_for(asyncio.get_running_loop())
+
+    def _copy_for(self, owner: Any) -> LLM:
+        now = dict(vars(self._original))
+        if self._seen.keys() != now.keys() or any(self._seen[name] is not value for name, value in now.items()):
+            self._copies, self._seen = WeakKeyDictionary(), now
+        copies = self._copies
+        if (copied := copies.get(owner)) is None:
+            copied = copies[owner] = quiet(self._original, self._timeout)
+        return copied
 
     @property
     def model_name(self) -> str:
@@ -67,9 +78,15 @@ class LLMGenerator:
                 return value
         return type(self.member).__name__
 
-    @cached_property
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if the member's settings say."""
+        limit = getattr(self.member, "max_tokens", None)
+        return limit if isinstance(limit, int) and limit > 0 else None
+
+    @property
     def metadata(self) -> LLMMetadata:
-        """The member's metadata, asked once: some integrations ask their server for it."""
+        """The member's metadata; an integration that asks its server for it notes the answer in our copy."""
         return self.member.metadata
 
     def lacks(self, query: Query) -> str | None:
@@ -91,7 +108,7 @@ class LLMGenerator:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         if n > 1 and not self.native_n:
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        call = _Call(self, query, params, n)
+        call = _Call(self, self.member, query, params, n)
         started = time.perf_counter()
         if call.prompt is not None:
             response = responses.as_chat(call.member.complete(call.prompt, formatted=True, **call.arguments))
@@ -106,7 +123,7 @@ class LLMGenerator:
         if n > 1 and not self.native_n:
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
-        call = _Call(self, query, params, n)
+        call = _Call(self, self.async_member, query, params, n)
         started = time.perf_counter()
         if call.prompt is not None:
             response = responses.as_chat(await call.member.acomplete(call.prompt, formatted=True, **call.arguments))
@@ -116,7 +133,7 @@ class LLMGenerator:
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
-        call = _Call(self, query, params, 1, stream=True)
+        call = _Call(self, self.member, query, params, 1, stream=True)
         collected = _Collected(call)
         if call.prompt is not None:
             for completion in call.member.stream_complete(call.prompt, formatted=True, **call.arguments):
@@ -130,7 +147,7 @@ class LLMGenerator:
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        call = _Call(self, query, params, 1, stream=True)
+        call = _Call(self, self.async_member, query, params, 1, stream=True)
         collected = _Collected(call)
         if call.prompt is not None:
             async for completion in await call.member.astream_complete(call.prompt, formatted=True, **call.arguments):
@@ -181,9 +198,16 @@ class _Call:
     """What one call of a member is made of: the call's parameters in the member's own words."""
 
     def __init__(
-        self, generator: LLMGenerator, query: Query, params: Mapping[str, Any], n: int, *, stream: bool = False
+        self,
+        generator: LLMGenerator,
+        member: LLM,
+        query: Query,
+        params: Mapping[str, Any],
+        n: int,
+        *,
+        stream: bool = False,
     ) -> None:
-        member, asked = generator.member, dict(params)
+        asked = dict(params)
         self.n = n
         formatted = getattr(query.messages, "is_formatted", None)
         settings = {k: asked.pop(k) for k in _OWN_FIELDS if k in asked and k in type(member).model_fields}
@@ -248,6 +272,8 @@ class _Collected:
 
     def sample(self) -> Sample:
         if self.last is None:
-            raise ValueError("the model's stream ended without a single chunk")
+            raise ConnectionError("the stream ended without a single chunk")
+        if self.finish_reason is None and self.call.prompt is None and tells_its_end(self.call.member):
+            raise ConnectionError("the stream broke off: it ended without a finish reason")
         seconds = time.perf_counter() - self.started
         return _sample(self.call, self.last, self.usage, self.finish_reason, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,21 @@ class PlainMember:
         self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
         self.generator, self.native_n = generator, generator.native_n
         self._to_plain, self._needs = to_plain, needs
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if the generator tells."""
+        limit = getattr(self.generator, "max_output_tokens", None)
+        return limit if isinstance(limit, int) else None
+
+    def without_retries(self) -> PlainMember:
+        """Return the same member without retries of its own, where the generator has any."""
+        without = getattr(self.generator, "without_retries", None)
+        if without is None:
+            return self
+        twin = copy(self)
+        twin.generator = without()
+        return twin
 
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do: it answers in text alone."""

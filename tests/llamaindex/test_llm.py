@@ -212,7 +212,7 @@ class Test27Usage:
 
 class Test33Arguments:
     def test_a_calls_parameters_win_over_ours_and_ours_over_the_members(self, make, like, server, user):
-        models = {"small": like("small-mini", temperature=0.1, max_tokens=5)}
+        models = {"small": like("small-mini", temperature=0.1, max_tokens=5, additional_kwargs={"seed": 6})}
         make(models=models).chat(user("x"))
         llm = make(models=models, temperature=0.3, max_tokens=17, stop=["zzz"], additional_kwargs={"seed": 7})
         llm.chat(user("x"))
@@ -221,7 +221,7 @@ class Test33Arguments:
         assert [b["temperature"] for b in bodies] == [0.1, 0.3, 0.9]
         assert [b["max_tokens"] for b in bodies] == [5, 17, 2]
         assert [b.get("stop") for b in bodies] == [None, ["zzz"], ["answer"]]
-        assert [b.get("seed") for b in bodies] == [None, 7, 8]
+        assert [b.get("seed") for b in bodies] == [6, 7, 8]
         assert models["small"].max_tokens == 5
 
     def test_a_call_may_force_the_member_and_n(self, make, server, user, told):
@@ -368,6 +368,20 @@ class Test33Faults:
             ticks += 1
         assert task.result().text == "one two"
         assert ticks >= 5
+
+    def test_one_event_loop_after_the_other(self, make, server, user):
+        llm = make(("small", 2), max_retries=0)
+        for _ in range(3):
+            assert "q=" in asyncio.run(llm.achat(user("x"))).message.content
+        assert [row["status"] for row in llm.ledger.rows()] == ["ok"] * 6
+        assert len(server.requests) == 6
+
+    def test_a_stream_that_breaks_off_is_an_error_before_its_first_word_and_after(self, make, like, user, told):
+        for broken in ("drop-0-x", "drop-2-x"):
+            llm = make(models={"small": like(broken)}, max_retries=0)
+            with pytest.raises(ConnectionError):
+                list(llm.stream_chat(user("one two three four")))
+            assert llm.ledger.rows()[-1]["status"] == "failed"
 
     def test_threads_share_a_router(self, make, user, told):
         llm = make(lambda q: ("small" if "even" in q.text else "large", 2))
