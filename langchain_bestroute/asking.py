@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import (
+    convert_to_json_schema,
+    convert_to_openai_function,
+    convert_to_openai_tool,
+)
 
 from bestroute.capabilities import Abilities, Needs
 from bestroute.query import Query
@@ -42,6 +48,31 @@ def plain_choice(choice: Any) -> Any:
         if choice.get("type") in ("any", "auto"):
             return choice["type"]
     return choice
+
+
+def bound_tools(member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by which a member is offered tools, in its own format.
+
+    Args:
+        member: The chat model.
+        tools: As ``plain_tool`` makes them.
+        asked: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
+    """
+    known = inspect.signature(member.bind_tools).parameters
+    # OpenAI's chat completions take a response format only beside strict tools, and a tool that is plain JSON already
+    # is taken by ``bind_tools`` as it is, whatever its ``strict`` says.
+    needs_strict = "response_format" in known and asked.get("response_format") and asked.get("strict") is not False
+    is_strict = asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False))
+    if is_strict and "strict" in known:
+        tools = [_as_strict(tool) for tool in tools]
+    bound: dict[str, Any] = member.bind_tools(tools, **asked).kwargs  # type: ignore[attr-defined, arg-type]
+    return bound
+
+
+def _as_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    if tool.get("type") != "function" or "function" not in tool:
+        return tool
+    return {**tool, "function": convert_to_openai_function(copy.deepcopy(tool["function"]), strict=True)}
 
 
 def demand_of(query: Query) -> Demand:

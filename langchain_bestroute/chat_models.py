@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import difflib
+import logging
+import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +21,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.errors import named
 from bestroute.pool import dearest
 from bestroute.usage import estimate_tokens
 from langchain_bestroute import membership, structured
@@ -29,37 +35,178 @@ from langchain_bestroute.messages import to_query, token_usage, turn_owner, winn
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.tracing import children_of
 
+logger = logging.getLogger(__name__)
+
 FORCED = ("model", "n", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"bills_input", "ledger", "timeout", "max_retries", "api_key"}
+    | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
 )
 """Fields of which a change makes another engine."""
 
 
 class BestRouteChat(BaseChatModel):
-    """Asks the model of a pool, and draws the number of samples, that a query needs; returns the best answer.
+    """A chat model made of chat models: asks the one a query needs, as often as it needs, and keeps the best answer.
 
-    Setup:
-        ``pip install "bestroute[langchain]" langchain-openai``
+    Each query gets one model of a pool and a number of samples ``n``. They are drawn, the best is kept by a reward
+    model, and every sample is billed.
 
-    Instantiate:
+    ???+ info "Setup"
+
+        ```bash
+        pip install "bestroute[langchain]" langchain-openai
+        export OPENAI_API_KEY="your-api-key"
+        ```
+
+    ??? info "Key init args: pool"
+
+        | Param | Description |
+        | --- | --- |
+        | `models` | Members by pool name: chat models, or strings such as `"openai:gpt-4o-mini"`. |
+        | `prices` | `Price(input, output)` of each, USD per million tokens. |
+        | `reference` | The model whose quality is to be matched; default: the dearest output price. |
+        | `router` | A trained router or its folder, a function, or `None`. |
+        | `reward_model` | Chooses among samples: `MajorityVote()`, `Verifier(fn)`, a function. |
+        | `policy`, `threshold`, `max_drop` | One of them: how a trained router's predictions decide. |
+        | `max_n` | The most samples of a step. |
+        | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
+        | `ledger` | Where bills are kept, `Ledger("sqlite:///bills.db")` for example. |
+
+    ??? info "Key init args: completion and client params"
+
+        | Param | Description |
+        | --- | --- |
+        | `temperature`, `max_tokens`, `stop` | Win over the members' own; what is not set here overrides nothing. |
+        | `timeout` | Seconds for one request. |
+        | `max_retries`, `api_key`, `base_url` | For members given as strings. |
+        | `model_kwargs` | Anything else that is to be sent with every call. |
+        | `streaming`, `disable_streaming`, `rate_limiter`, `cache`, ... | As with any chat model. |
+
+    ??? info "Instantiate"
+
         ```python
-        chat = BestRouteChat(
+        from bestroute import MajorityVote, Price
+        from langchain_bestroute import BestRouteChat
+        from langchain_openai import ChatOpenAI
+
+        model = BestRouteChat(
             models={"small": ChatOpenAI(model="gpt-4o-mini"), "large": ChatOpenAI(model="gpt-4o")},
             prices={"small": Price(0.15, 0.60), "large": Price(2.50, 10.00)},
-            router="path/of/a/trained/router",
+            router=lambda query: ("small", 3) if len(query.text) < 200 else ("large", 1),
             reward_model=MajorityVote(),
         )
         ```
 
-    Invoke:
-        ``chat.invoke("What is 12 * 7?")`` as with any chat model; ``model="small"`` and ``n=3`` force the choice.
+        A router that was trained with ``bestroute train`` is given by its folder: ``router="router/"``.
 
-    Response metadata:
-        ``message.response_metadata["bestroute"]`` tells which model answered, every sample's reward and cost, and
-        why; ``message.usage_metadata`` is what all samples together were billed.
+    ??? info "Invoke"
+
+        ```python
+        messages = [("system", "Answer with a number."), ("human", "What is 12 * 7?")]
+        message = model.invoke(messages)
+        ```
+
+        A call may force the choice, the model by its pool name:
+
+        ```python
+        message = model.invoke(messages, model="large", n=1)
+        ```
+
+    ??? info "Stream"
+
+        One sample streams token by token. Of several only the winner is emitted, when it is known.
+
+        ```python
+        full = None
+        for chunk in model.stream(messages, n=1):
+            full = chunk if full is None else full + chunk
+        ```
+
+    ??? info "Async"
+
+        Samples are drawn at the same time.
+
+        ```python
+        async def ask():
+            message = await model.ainvoke(messages)
+            async for chunk in model.astream(messages):
+                print(chunk.text, end="")
+            return await model.abatch([messages])
+        ```
+
+    ??? info "Tool calling"
+
+        Each member is offered the tools in its own format. Of several samples those that call an unknown tool, or
+        lack an argument, or have one of the wrong type, are out; the rest compete by agreement, then by reward. The
+        turn stays with the model that made the call.
+
+        ```python
+        from langchain_core.tools import tool
+
+
+        @tool
+        def multiply(a: int, b: int) -> int:
+            \"\"\"Multiply two numbers.\"\"\"
+            return a * b
+
+
+        with_tools = model.bind_tools([multiply])
+        question = ("human", "multiply 12 by 7")
+        call = with_tools.invoke([question])
+        if call.tool_calls:
+            result = multiply.invoke(call.tool_calls[0])
+            message = with_tools.invoke([question, call, result])
+        ```
+
+    ??? info "Structured output"
+
+        By ``method="json_schema"`` (the default), ``"function_calling"`` or ``"json_mode"``. Samples that break the
+        schema are out.
+
+        ```python
+        from pydantic import BaseModel
+
+
+        class Product(BaseModel):
+            \"\"\"A product of two numbers.\"\"\"
+
+            factors: list[int]
+            value: int
+
+
+        product = model.with_structured_output(Product).invoke("12 times 7 is 84")
+        ```
+
+    ??? info "Image input"
+
+        Content blocks reach the member as they are; a member whose profile says that it takes no images is not asked.
+
+        ```python
+        image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+        message = model.invoke([("human", [{"type": "text", "text": "What is this?"}, image])])
+        ```
+
+    ??? info "Usage"
+
+        ``usage_metadata`` is what all samples together were billed. The ledger has a row for each, failed ones too.
+
+        ```python
+        message = model.invoke(messages)
+        message.usage_metadata["output_tokens"]
+        model.ledger.cost_usd, model.ledger.reference_cost_usd
+        ```
+
+    ??? info "Response metadata"
+
+        ``model_name`` is the provider's name of the model that answered. ``bestroute`` tells in plain JSON which
+        member it is (``model``), why (``reason``), how many samples were drawn (``n``), which is the answer
+        (``chosen``), and of each its reward, cost and error (``samples``).
+
+        ```python
+        told = message.response_metadata["bestroute"]
+        told["model"], told["n"], told["reason"], told["cost_usd"], told["reference_cost_usd"]
+        ```
     """
 
     models: dict[str, Any]
@@ -99,11 +246,16 @@ class BestRouteChat(BaseChatModel):
     """For members given as strings."""
     api_key: SecretStr | None = None
     """For members given as strings."""
+    base_url: str | None = None
+    """For members given as strings."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Sent with every call; arguments that no field is named after come here, with a warning."""
     trace_samples: bool = False
     """Show every call for samples in traces, as a child run of type *chain* (``invoke`` and ``batch``, not streams)."""
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
+    _warned: set[str] = PrivateAttr(default_factory=set)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -118,6 +270,20 @@ class BestRouteChat(BaseChatModel):
                 raise
             raise own from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_other_arguments(cls, values: Any) -> Any:
+        """Take arguments that no field is named after for the members' calls; refuse a misspelt field."""
+        known = {*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)}
+        if not isinstance(values, dict) or not (unknown := [name for name in values if name not in known]):
+            return values
+        for name in unknown:
+            if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+                raise ConfigError(f"BestRouteChat has no argument {name!r}. Did you mean {close[0]!r}?")
+        warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
+        rest = {name: value for name, value in values.items() if name in known}
+        return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
+
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
 
@@ -131,7 +297,7 @@ class BestRouteChat(BaseChatModel):
     def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
-        for_strings = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
+        for_strings = {name: getattr(self, name) for name in ("timeout", "max_retries", "api_key", "base_url")}
         members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
         self.prices = membership.complete_prices(self.prices, members)
         if self.ledger is None:
@@ -190,7 +356,7 @@ class BestRouteChat(BaseChatModel):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Take the fields, build the engine."""
-        super().__setstate__({**state, "__pydantic_private__": {}})
+        super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
     @property
@@ -204,7 +370,10 @@ class BestRouteChat(BaseChatModel):
 
     @property
     def _identifying_params(self) -> builtins.dict[str, Any]:
-        return {**self._identity, **self._own_params()}
+        own = self._own_params()
+        if "stop" in own:  # a key of this name is the call's, also where the call sets none
+            own["stop_sequences"] = own.pop("stop")
+        return {**self._identity, **own}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
@@ -302,7 +471,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(self._engine.run(query, **forced))
+                return self._as_chat_result(self._engine.run(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -316,7 +485,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(await self._engine.arun(query, **forced))
+                return self._as_chat_result(await self._engine.arun(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -328,7 +497,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(self._winner)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
             for piece in self._engine.stream(query, **forced):
                 yield from chunks.of(piece)
@@ -343,11 +512,12 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(self._winner)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            async for piece in self._engine.astream(query, **forced):
-                for chunk in chunks.of(piece):
-                    yield chunk
+            async with aclosing(self._engine.astream(query, **forced)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    for chunk in chunks.of(piece):
+                        yield chunk
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -366,14 +536,28 @@ class BestRouteChat(BaseChatModel):
 
     def _own_params(self) -> builtins.dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
-        return {name: value for name, value in own.items() if value is not None}
+        return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
 
-    def _winner(self, result: Result) -> AIMessage:
+    def _winner(self, result: Result, query: Query) -> AIMessage:
+        if len(result.samples) > 1:
+            self._warn_of_equal_samples(result, query)
         told = getattr(self._engine.generators[result.model], "model_name", result.model)
         return winner(result, str(told))
 
-    def _as_chat_result(self, result: Result) -> ChatResult:
-        message = self._winner(result)
+    def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
+        """Say once of a member that its samples cannot differ; the best of them is any of them."""
+        for name, count in Counter(sample.model for sample in result.samples).items():
+            own = getattr(getattr(self._engine.generators[name], "member", None), "temperature", None)
+            if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "%d samples of %r were drawn at temperature 0: they are paid for and equal; set a higher one",
+                    count,
+                    name,
+                )
+
+    def _as_chat_result(self, result: Result, query: Query) -> ChatResult:
+        message = self._winner(result, query)
         told = {"token_usage": token_usage(message), "model_name": message.response_metadata["model_name"]}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -16,20 +17,20 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from bestroute.capabilities import shortfall
+from bestroute.capabilities import Abilities, shortfall
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.selection import judge
 from bestroute.usage import divide_usage, sum_usage
 from langchain_bestroute import providers
-from langchain_bestroute.asking import abilities_of, calls_of, demand_of, needs_of
+from langchain_bestroute.asking import abilities_of, bound_tools, calls_of, demand_of, needs_of
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
 from langchain_bestroute.portability import prepared
 from langchain_bestroute.retries import Quiet
 from langchain_bestroute.structured import WANTED, member_kwargs
 from langchain_bestroute.tracing import SampleRun
 
-_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict")
+_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
 
 
 class ChatModelGenerator:
@@ -57,7 +58,8 @@ class ChatModelGenerator:
         self.native_n = native_n and providers.can_sample_natively(member)
         self._defaults = dict(defaults or {})
         self._quiet = Quiet(member, timeout)
-        self._abilities = abilities_of(member)
+        abilities = abilities_of(member)
+        self._abilities = None if abilities == Abilities() else abilities
 
     @property
     def model_name(self) -> str:
@@ -66,7 +68,7 @@ class ChatModelGenerator:
 
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do for a query, as its class and its profile tell."""
-        return shortfall(needs_of(query), self._abilities)
+        return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
@@ -126,8 +128,10 @@ class ChatModelGenerator:
             return
         await self._aacquire()
         collected = _Collected()
-        async for chunk in member._astream(prepared(query.messages or (), self.name), stop=stop, **kwargs):
-            yield collected.add(chunk)
+        source = member._astream(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+        async with aclosing(source) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield collected.add(chunk)
         yield self._judged(collected.sample(), query)
 
     def _call(
@@ -139,7 +143,7 @@ class ChatModelGenerator:
         stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
         if tools:
             asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
-            kwargs.update(member.bind_tools(tools, **asked).kwargs)  # type: ignore[attr-defined]
+            kwargs.update(bound_tools(member, tools, asked))
         if (wanted := kwargs.pop(WANTED, None)) is not None:
             kwargs.update(member_kwargs(member, wanted))
         if n > 1:
@@ -159,8 +163,10 @@ class ChatModelGenerator:
         about_call = {k: v for k, v in (result.llm_output or {}).items() if k != "token_usage"}
         messages: list[BaseMessage] = []
         for generation in result.generations:
-            info = {**about_call, **(generation.generation_info or {}), **generation.message.response_metadata}
-            messages.append(generation.message.model_copy(update={"response_metadata": info}))
+            message, own = generation.message, generation.message.response_metadata
+            if info := {**about_call, **(generation.generation_info or {})}:
+                message = message.model_copy(update={"response_metadata": {**info, **own}})
+            messages.append(message)
         usages = [usage_of(message) for message in messages]
         reasons = [providers.finish_reason(message) for message in messages]
         if len(messages) > 1 and (bill := usages[0]) is not None:

@@ -20,6 +20,8 @@ _OLLAMA_CANNOT = frozenset({"tool_choice", "parallel_tool_calls", "stream_usage"
 def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -> str | None:
     """Return why a reply ended, in the provider's own word, wherever it says so."""
     told = {**message.response_metadata, **(info or {})}
+    if not told:
+        return None
     if isinstance(details := told.get("incomplete_details"), Mapping):
         return details.get("reason")  # the Responses API
     return next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
@@ -27,8 +29,10 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
+    kind = type(member)
     for name in ("model_name", "model", "model_id"):
-        if isinstance(value := getattr(member, name, None), str) and value:
+        is_there = name in kind.model_fields or hasattr(kind, name)  # asking an instance for what it lacks is slow
+        if is_there and isinstance(value := getattr(member, name), str) and value:
             return value
     return type(member).__name__
 
@@ -64,8 +68,8 @@ def adapt_call(
     """Return member, stop and arguments of a call as the member's class takes them.
 
     Ollama's client knows no ``temperature`` or ``max_tokens``: they are fields of the model, so that a copy of it is
-    asked. ``stream_usage`` is an argument of streams alone; where a member has it, it is switched on, because without
-    it OpenAI's API tells no usage.
+    asked. ``stream_usage`` is an argument of streams of chat completions alone; there it is switched on, because
+    without it OpenAI's API tells no usage.
     """
     known = type(member).model_fields
     if member._llm_type == "chat-ollama":
@@ -76,10 +80,8 @@ def adapt_call(
         rest = {n: v for n, v in kwargs.items() if n in _OLLAMA_CALL or _OLLAMA_FIELDS.get(n, n) not in known}
         taken = {name: value for name, value in rest.items() if name not in _OLLAMA_CANNOT}
         return (member.model_copy(update=changed) if changed else member), None, taken
-    if not stream:
+    if not stream or "stream_usage" not in known or uses_responses_api(member, kwargs):
         kwargs.pop("stream_usage", None)
-    elif "stream_usage" in known and "stream_usage" not in member.model_fields_set:
+    elif "stream_usage" not in member.model_fields_set:
         kwargs.setdefault("stream_usage", True)
-    elif "stream_usage" not in known:
-        kwargs.pop("stream_usage", None)
     return member, stop, kwargs

@@ -6,7 +6,7 @@ Never chat-model runs: those would be counted twice and streamed to the user.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
@@ -16,14 +16,15 @@ from bestroute.protocols import Sample
 _MANAGER: ContextVar[CallbackManager | None] = ContextVar("bestroute_samples", default=None)
 
 
-@contextmanager
 def children_of(
     run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None, *, wanted: bool
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Make every sample drawn inside a child of a chat-model run, if wanted; handlers that only await are left out."""
-    if run is None or not wanted:
-        yield
-        return
+    return nullcontext() if run is None or not wanted else _children(run)
+
+
+@contextmanager
+def _children(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> Iterator[None]:
     handlers = [handler for handler in run.inheritable_handlers if not _only_awaits(handler)]
     manager = CallbackManager(
         handlers,

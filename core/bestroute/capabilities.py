@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Abilities:
     context_window: int | None = None
     """The most tokens of a prompt."""
 
+    @cached_property
+    def lacking(self) -> tuple[str, ...]:
+        """What it is said not to do."""
+        return tuple(name for name in _IN_WORDS if getattr(self, name) is False)
+
 
 _IN_WORDS = {
     "tools": "cannot call tools",
@@ -54,9 +60,9 @@ def shortfall(needs: Needs, abilities: Abilities) -> str | None:
         >>> shortfall(Needs(tokens=9000), Abilities(context_window=8192))
         'its context holds 8192 tokens, the prompt has about 9000'
     """
-    for field in fields(needs):
-        if field.name != "tokens" and getattr(needs, field.name) and getattr(abilities, field.name) is False:
-            return f"it {_IN_WORDS[field.name]}"
+    for name in abilities.lacking:
+        if getattr(needs, name):
+            return f"it {_IN_WORDS[name]}"
     window = abilities.context_window
     if window is not None and needs.tokens > window:
         return f"its context holds {window} tokens, the prompt has about {needs.tokens}"

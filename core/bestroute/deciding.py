@@ -47,6 +47,7 @@ class Decider:
         """Check every plan that is known before any call."""
         self.pool, self.generators, self.reward_model = pool, generators, reward_model
         self.router = _as_router(router, pool)
+        self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
         self.policy = _as_policy(self.router, policy, threshold, max_drop)
         for plan in self._known_plans():
             self._check_plan(plan)
@@ -124,7 +125,7 @@ class Decider:
         if self.router is None:
             plan, reason = self._untrained_plan()
             return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
-        if not isinstance(self.router, Router):
+        if not self._predicts:
             plan = self._check_plan(as_plan(self.router(query)))
             if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
                 raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
@@ -159,15 +160,16 @@ class Decider:
 
     def _pick(self, prediction: Prediction, costs: FloatArray, able: Sequence[int]) -> int:
         """Return the column that the policy takes among those able; if it wants a reference that is not, the best."""
-        reference = reference_column(prediction, self.pool)
+        quality = prediction.expected_quality[0]
+        best = min(able, key=lambda i: (-quality[i], costs[i], i))
+        if self.pool.reference_plan not in prediction.plans:  # it was left out before
+            return best
+        reference = prediction.plans.index(self.pool.reference_plan)
         seen = [*able] if reference in able else [*able, reference]
         offered, asked = (prediction, costs) if len(seen) == len(costs) else (prediction.take(seen), costs[seen])
         chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
         picked = seen[int(np.asarray(chosen)[0])] if offered is not prediction else int(np.asarray(chosen)[0])
-        if picked in able:
-            return picked
-        quality = prediction.expected_quality[0]
-        return min(able, key=lambda i: (-quality[i], costs[i], i))
+        return picked if picked in able else best
 
     def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
         """Return the plan without the members left out; if none is left, the dearest that may be asked."""
@@ -233,7 +235,7 @@ class Decider:
         """Plans that may come up and are known before any call."""
         if self.router is None:
             return [self._untrained_plan()[0]]
-        return getattr(self.router, "plans", ()) if isinstance(self.router, Router) else ()
+        return getattr(self.router, "plans", ()) if self._predicts else ()
 
     def _check_plan(self, plan: Plan) -> Plan:
         self.pool.check_plan(plan)

@@ -66,8 +66,8 @@ class Task:
         is_split = len(samples) > 1  # n choices of one call share its prompt
         drawn = []
         for i, sample in enumerate(samples):
-            if sample.error is None and sample.flaw is None:
-                sample = replace(sample, flaw=flaw_of(sample))
+            if sample.error is None and sample.flaw is None and (flaw := flaw_of(sample)) is not None:
+                sample = replace(sample, flaw=flaw)
             drawn.append(self._bill(sample, bills_prompt=i == 0 or not is_split))
         self._note(drawn)
         failed = [s for s in drawn if s.error is not None or s.flaw == EMPTY]

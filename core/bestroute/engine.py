@@ -288,6 +288,36 @@ class BestRoute:
             yield Delta(result.text, result.payload)
         yield result
 
+    def close(self) -> None:
+        """Close the connections of members that can be closed; the engine may be used again."""
+        for generator in self.generators.values():
+            if callable(close := getattr(generator, "close", None)):
+                close()
+
+    async def aclose(self) -> None:
+        """Close the connections of members, those of this event loop among them."""
+        for generator in self.generators.values():
+            if callable(aclose := getattr(generator, "aclose", None)):
+                await aclose()
+            elif callable(close := getattr(generator, "close", None)):
+                close()
+
+    def __enter__(self) -> BestRoute:
+        """Close the connections at the end of a ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    async def __aenter__(self) -> BestRoute:
+        """Close the connections at the end of an ``async with``."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.aclose()
+
     def _begin(
         self, query: Query, model: str | None, n: int | None, because: str | None, limits: Mapping[str, Any]
     ) -> tuple[Script, Call]:

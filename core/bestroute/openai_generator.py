@@ -69,6 +69,23 @@ class OpenAIGenerator:
         twin._client = twin._async_client = None
         return twin
 
+    def close(self) -> None:
+        """Close the connections of this process's synchronous client; the next draw opens new ones."""
+        client, process = self._client or (None, None)
+        self._client = None
+        if client is not None and process == os.getpid():
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop's client, and of the synchronous one."""
+        import asyncio
+
+        client, loop = self._async_client or (None, None)
+        self._async_client = None
+        if client is not None and loop is not None and loop() is asyncio.get_running_loop():
+            await client.close()
+        self.close()
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples, in one call if ``native_n``.
 

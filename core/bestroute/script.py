@@ -103,6 +103,8 @@ class _Run:
         """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
         self.troubles: dict[str, str] = {}
         """Members that gave nothing usable, with what was the matter."""
+        self.untold: list[str] = []
+        """Members in trouble that the reason does not name yet."""
         self.only_this_prompt = True
         """Whether all troubles are this prompt's, so that any member that can take it may answer."""
         self.passed_over: list[str] = []
@@ -165,8 +167,10 @@ class _Run:
 
     def keep(self, outcome: Outcome) -> None:
         """Put a plan that gave nothing sound behind us."""
-        if outcome.chosen is not None and (self.kept is None or outcome.samples[outcome.chosen].flaw != EMPTY):
-            self.kept = self.before + outcome.chosen
+        if outcome.chosen is not None:
+            is_empty = outcome.samples[outcome.chosen].flaw == EMPTY
+            if self.kept is None or not is_empty or self.samples[self.kept].flaw == EMPTY:
+                self.kept = self.before + outcome.chosen
         self.before = len(self.samples)
 
     def fallback(self, decision: Decision, fallbacks: int) -> Decision | None:
@@ -174,8 +178,9 @@ class _Run:
         call = self.call
         if decision.is_forced or call.is_committed or call.is_late or call.samples_left == 0:
             return None
-        if not self.troubles and not self.passed_over:
-            return None
+        for model in decision.plan.models:  # every plan is tried once: this ends
+            if model not in self.passed_over:
+                self.troubles.setdefault(model, "could not be drawn within the limits")
         following = None
         if not self.asks_resting:
             following = self.parts.decider.after(
@@ -191,10 +196,11 @@ class _Run:
         if following is None:
             return None
         self.first_step += len(decision.plan.steps)
-        why = ", ".join(f"{model!r} {why}" for model, why in self.troubles.items()) or "nothing could be drawn"
+        why = [f"{model!r} {self.troubles[model]}" for model in self.untold]
         if self.asks_resting:
-            why += ", nobody else can answer"
-        self._note(f"{why}, so {following.plan}")
+            why.append("nobody else can answer")
+        self._note(", ".join([*why, f"so {following.plan}"]))
+        self.untold = []
         return following
 
     def _note(self, said: str) -> None:
@@ -212,21 +218,24 @@ class _Run:
             return []
         is_told = False
         came: list[DrawnSample] = []
-        draw = replace(draw, step=draw.step + self.first_step)
+        draw = Draw(draw.step + self.first_step, model, draw.n, is_last_word=self._is_last_word(decision.plan))
         try:
-            while len(came) < draw.n:
-                piece = self.allowance.piece(replace(draw, n=draw.n - len(came)), self.call, self.samples + came)
+            left = draw.n
+            while left:
+                rest = draw if left == draw.n else replace(draw, n=left)
+                piece = self.allowance.piece(rest, self.call, self.samples + came)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
                     break
-                drawn = yield replace(piece, is_last_word=self._is_last_word(decision.plan))
+                drawn = yield piece
                 came += drawn
+                left -= piece.n
                 if drawn:
                     yield Bill(self._rows(drawn, decision))
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 self._raise_at_once(drawn, came)
-                if len(drawn) < piece.n or self.call.is_late:
+                if self.call.is_late:
                     break
             is_told = self._tell_breaker(model, came)
         finally:
@@ -238,7 +247,7 @@ class _Run:
         return came
 
     def _is_last_word(self, plan: Plan) -> bool:
-        """Whether the first sample is the only one there will be."""
+        """Whether the first sample is the only one there will be, unless it fails."""
         is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
         return is_single or self.call.limits.max_samples == 1
 
@@ -278,10 +287,12 @@ class _Run:
         last = came[-1]
         said = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
         self.troubles[model] = said
+        self.untold.append(model)
         rules = _rules(came)
-        self.only_this_prompt = self.only_this_prompt and all(r.action is Action.GO_ON_TO_ABLE for r in rules)
+        self.only_this_prompt = self.only_this_prompt and {r.action for r in rules} == {Action.GO_ON_TO_ABLE}
         if last.step - self.first_step < len(decision.plan.steps) - 1:
             self._note(f"{model!r} {said}, so the next step")
+            self.untold = []
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
         reply = yield score
@@ -305,7 +316,7 @@ class _Run:
         if self.kept is not None:
             return self.result(decision, self.kept)
         failures = _failures(self.samples)
-        if self.call.is_late:
+        if self.call.is_late and not (failures and isinstance(failures[-1].error, DeadlineError)):
             late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
             raise GenerationError("the deadline passed", [*failures, Failure(decision.model, late)]) from late
         if not failures and self.is_short:

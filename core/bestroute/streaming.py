@@ -78,8 +78,8 @@ class Watch:
         if usage is None and (self.text or isinstance(error, DrawCancelledError)):
             words = estimate_tokens(self.text) if self.text else 0
             usage = Usage(self.task.query.prompt_tokens, words, estimated=True)
-        keeps = self._has_shown and self.task.settings.broken_stream == "keep" and self.text.strip()
-        if keeps and not isinstance(error, DrawCancelledError):
+        is_wanted = not isinstance(error, DrawCancelledError) or isinstance(error, DeadlineError)
+        if is_wanted and self._has_shown and self.task.settings.broken_stream == "keep" and self.text.strip():
             logger.warning("the stream of %r broke and is kept: %s", self.task.draw.model, type(error).__name__)
             return Sample(self.text, usage=usage, finish_reason="broken")
         return Sample(self.text, usage=usage, error=error)

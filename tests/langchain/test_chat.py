@@ -394,6 +394,36 @@ def test_an_explicit_answer_of_the_history_is_left_alone(server):
 
 
 # Requirement 23.
+@pytest.mark.parametrize("n", [1, 2])
+async def test_the_responses_api_streams_and_tells_its_usage(server, n):
+    models = {"small": openai_model(server, "small-mini", use_responses_api=True)}
+    chat = make(server, lambda q: ("small", n), models=models)
+    for chunks in (
+        list(chat.stream("x", stream_usage=True)),
+        [c async for c in chat.bind_tools([{"type": "web_search"}]).astream("y")],
+    ):
+        full = sum_chunks(chunks)
+        assert "small-mini" in full.text
+        assert full.usage_metadata["output_tokens"] > 0
+    assert server.sent() == []
+    assert len(server.sent("/responses")) == 2 * n
+
+
+# Requirement 4.
+async def test_a_stream_that_is_abandoned_is_billed_at_once(server):
+    ledger = Ledger()
+    chat = make(server, ledger=ledger)
+    stream = chat.stream("one two three")
+    next(stream)
+    stream.close()
+    assert [row["status"] for row in ledger.rows()] == ["cancelled"]
+    source = chat._astream([HumanMessage("one two three")])
+    await anext(source)
+    await source.aclose()
+    assert [row["status"] for row in ledger.rows()] == ["cancelled"] * 2
+
+
+# Requirement 23.
 @pytest.mark.parametrize("how", ["member", "tool"])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_the_responses_api_knows_no_n_so_n_calls_are_made(server, how, is_async):

@@ -227,7 +227,6 @@ def test_alternatives(make, openai_model):
     )
     assert "small-mini" in chat.invoke("x").text
     assert "large-max" in chat.invoke("x", config={"configurable": {"llm": "plain"}}).text
-    assert "large-max" in chat.bind_tools([add]).invoke("x", config={"configurable": {"llm": "plain"}}).text
 
 
 # Secrets.

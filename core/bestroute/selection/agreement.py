@@ -24,6 +24,8 @@ def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -
         1
     """
     able = [i for i, sample in samples.items() if sample.error is None and sample.flaw is None]
+    if len(able) < 2:
+        return able[0] if able else None
     votes = Counter(samples[i].form for i in able if samples[i].form is not None)
     return min(
         able,
