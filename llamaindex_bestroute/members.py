@@ -14,23 +14,23 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
-from llama_index.core.callbacks import CallbackManager
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute.capabilities import Abilities, Needs, shortfall
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
-from bestroute.selection import Demand, judge, read_demand
+from bestroute.selection import judge
 from bestroute.usage import divide_usage
-from llamaindex_bestroute import responses, tools
-from llamaindex_bestroute.dialects import for_provider, is_openai, stream_options, tells_its_end, variant
-from llamaindex_bestroute.messages import calls_of, for_member, whole_text
+from llamaindex_bestroute import responses
+from llamaindex_bestroute.calling import Call, quiet
+from llamaindex_bestroute.dialects import is_openai, tells_its_end
+from llamaindex_bestroute.messages import calls_of, whole_text
 from llamaindex_bestroute.responses import Chunk
 
-_TIMEOUTS = ("timeout", "request_timeout")
-_OWN_FIELDS = ("temperature", "max_tokens")
-"""Settings for which members' fields win over call arguments, so that they have to be set as fields."""
+_CLEARLY = 1.25
+"""How far beyond a member's window an estimated prompt must be: LlamaIndex fills prompts up to the window."""
 
 
 class LLMGenerator:
@@ -98,17 +98,20 @@ class LLMGenerator:
             window = self.metadata.context_window if window is None else window
         except ValueError as error:  # OpenAI(model="unknown") has no metadata
             return f"it does not tell what it can do: {error}"
+        is_told = "context_window" in member.model_fields_set or window != DEFAULT_CONTEXT_WINDOW
+        is_known = is_told and window > 0
+        tokens = query.prompt_tokens
         abilities = Abilities(
-            tools=calls and isinstance(member, FunctionCallingLLM),
-            context_window=window if window > 0 else None,
+            tools=calls and isinstance(member, FunctionCallingLLM), context_window=window if is_known else None
         )
-        return shortfall(Needs(tools=bool(query.tools), tokens=query.prompt_tokens), abilities)
+        needs = Needs(tools=bool(query.tools), tokens=tokens if is_known and tokens > window * _CLEARLY else 0)
+        return shortfall(needs, abilities)
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         if n > 1 and not self.native_n:
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        call = _Call(self, self.member, query, params, n)
+        call = Call(self.name, self.member, query, params, n)
         started = time.perf_counter()
         if call.prompt is not None:
             response = responses.as_chat(call.member.complete(call.prompt, formatted=True, **call.arguments))
@@ -123,7 +126,7 @@ class LLMGenerator:
         if n > 1 and not self.native_n:
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
-        call = _Call(self, self.async_member, query, params, n)
+        call = Call(self.name, self.async_member, query, params, n)
         started = time.perf_counter()
         if call.prompt is not None:
             response = responses.as_chat(await call.member.acomplete(call.prompt, formatted=True, **call.arguments))
@@ -133,7 +136,7 @@ class LLMGenerator:
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
-        call = _Call(self, self.member, query, params, 1, stream=True)
+        call = Call(self.name, self.member, query, params, 1, stream=True)
         collected = _Collected(call)
         if call.prompt is not None:
             for completion in call.member.stream_complete(call.prompt, formatted=True, **call.arguments):
@@ -147,7 +150,7 @@ class LLMGenerator:
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        call = _Call(self, self.async_member, query, params, 1, stream=True)
+        call = Call(self.name, self.async_member, query, params, 1, stream=True)
         collected = _Collected(call)
         if call.prompt is not None:
             async for completion in await call.member.astream_complete(call.prompt, formatted=True, **call.arguments):
@@ -157,7 +160,7 @@ class LLMGenerator:
                 yield collected.add(response)
         yield collected.sample()
 
-    def _read(self, call: _Call, response: ChatResponse, latency_s: float) -> list[Sample]:
+    def _read(self, call: Call, response: ChatResponse, latency_s: float) -> list[Sample]:
         """Read a reply; one that holds several choices carries the bill of all of them, which is shared out."""
         answers = responses.choices_of(response) if call.n > 1 else [response]
         usages = [responses.usage_of(response)] * len(answers)
@@ -171,75 +174,7 @@ class LLMGenerator:
         ]
 
 
-def quiet(member: LLM, timeout: float | None = None) -> LLM:
-    """Return a copy of a member that tells no callback and does not retry by itself.
-
-    Clients that the member has made already are shared, with their retries off.
-    """
-    known = type(member).model_fields
-    nobody = CallbackManager([])
-    nobody.handlers = []  # the constructor puts in those of Settings.callback_manager
-    update: dict[str, Any] = {"callback_manager": nobody}
-    options: dict[str, Any] = {"max_retries": 0}
-    if "max_retries" in known:
-        update["max_retries"] = 0
-    if timeout is not None:
-        update |= {name: timeout for name in _TIMEOUTS if name in known}
-        options["timeout"] = timeout
-    copied = member.model_copy(update=update)
-    private = copied.__pydantic_private__ or {}
-    for name, value in private.items():
-        if hasattr(value, "max_retries") and callable(getattr(value, "with_options", None)):
-            private[name] = value.with_options(**options)
-    return copied
-
-
-class _Call:
-    """What one call of a member is made of: the call's parameters in the member's own words."""
-
-    def __init__(
-        self,
-        generator: LLMGenerator,
-        member: LLM,
-        query: Query,
-        params: Mapping[str, Any],
-        n: int,
-        *,
-        stream: bool = False,
-    ) -> None:
-        asked = dict(params)
-        self.n = n
-        formatted = getattr(query.messages, "is_formatted", None)
-        settings = {k: asked.pop(k) for k in _OWN_FIELDS if k in asked and k in type(member).model_fields}
-        about_tools = {name: asked.pop(name) for name in tools.TOOL_ARGUMENTS if name in asked}
-        self.member, arguments = for_provider(variant(member, settings), asked)
-        self.max_tokens: int | None = getattr(self.member, "max_tokens", None) or asked.get("max_tokens")
-        self.demand = _demand(query, about_tools, asked)
-        self.messages = for_member(query.messages or (), generator.name)
-        self.prompt: str | None = None
-        if formatted is not None and not query.tools and not generator.metadata.is_chat_model:
-            text = self.messages[-1].content or ""
-            self.prompt = text if formatted else member.completion_to_prompt(text)  # type: ignore[misc]
-        if query.tools and isinstance(member, FunctionCallingLLM):
-            history = list(self.messages)
-            arguments = {**tools.offered_to(member, history, query.tools, about_tools), **arguments}
-        if n > 1:
-            arguments["n"] = n
-        if stream:
-            arguments = {**stream_options(member), **arguments}
-        self.arguments = arguments
-
-
-def _demand(query: Query, about_tools: Mapping[str, Any], asked: Mapping[str, Any]) -> Demand:
-    """Return what the request asks of the form of its answer."""
-    choice = about_tools.get("tool_choice") or ("required" if about_tools.get("tool_required") else None)
-    wanted = asked.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
-    schema = (wanted.get("json_schema") or {}).get("schema") if isinstance(wanted, Mapping) else None
-    return read_demand(query.tools, choice, is_json=kind in ("json_object", "json_schema"), schema=schema)
-
-
-def _sample(call: _Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
+def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
     message = responses.with_calls(response.message, [])
     sample = Sample(
         text=(message.content or "") if call.demand.is_json else whole_text(message),
@@ -254,7 +189,7 @@ def _sample(call: _Call, response: ChatResponse, usage: Any, finish_reason: str 
 class _Collected:
     """What a stream has brought so far."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: Call) -> None:
         self.call, self.text, self.ids = call, "", list[str]()
         self.last: ChatResponse | None = None
         self.usage: Any = None

@@ -160,6 +160,22 @@ def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock
     )
 
 
-def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
-    """Return messages as OpenAI's dicts, text alone."""
-    return [{"role": message.role.value, "content": message.content or ""} for message in messages]
+def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Return messages as OpenAI's dicts: text, tool calls and their results."""
+    return [_plain_dict(message) for message in messages]
+
+
+def _plain_dict(message: ChatMessage) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+    if calls := tool_calls(message):
+        told["tool_calls"] = [call_dict(call) for call in calls]
+    if message.role in _TOOL_RESULTS and "tool_call_id" in message.additional_kwargs:
+        told["tool_call_id"] = message.additional_kwargs["tool_call_id"]
+    return told
+
+
+def call_dict(call: ToolCallBlock) -> dict[str, Any]:
+    """Return a tool call as OpenAI's dict."""
+    told = call.tool_kwargs
+    arguments = told if isinstance(told, str) else json.dumps(told, default=str)
+    return {"id": call.tool_call_id, "type": "function", "function": {"name": call.tool_name, "arguments": arguments}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     TextBlock,
     ThinkingBlock,
-    ToolCallBlock,
 )
 from pydantic import BaseModel
 
 from bestroute.result import Result
 from bestroute.usage import Usage, read_usage
-from llamaindex_bestroute.messages import METADATA_KEY, tool_calls
+from llamaindex_bestroute.messages import METADATA_KEY, call_dict, tool_calls
 
 _OF_ONE_SAMPLE = ("usage", "thinking_delta")
 """What members note about one sample alone, which would contradict the whole call's bill."""
@@ -83,19 +81,9 @@ def with_calls(message: ChatMessage, ids: list[str]) -> ChatMessage:
         id(call): call if call.tool_call_id else call.model_copy(update={"tool_call_id": own})
         for call, own in zip(calls, ids, strict=False)
     }
-    noted = {"tool_calls": [_as_dict(call) for call in known.values()], **message.additional_kwargs}
+    noted = {"tool_calls": [call_dict(call) for call in known.values()], **message.additional_kwargs}
     blocks = [known.get(id(block), block) for block in message.blocks]
     return message.model_copy(update={"blocks": blocks, "additional_kwargs": noted})
-
-
-def _as_dict(call: ToolCallBlock) -> dict[str, Any]:
-    told = call.tool_kwargs
-    arguments = told if isinstance(told, str) else json.dumps(told, default=str)
-    return {
-        "id": call.tool_call_id,
-        "type": "function",
-        "function": {"name": call.tool_name, "arguments": arguments},
-    }
 
 
 def with_text(message: ChatMessage, text: str) -> ChatMessage:

@@ -402,6 +402,14 @@ class Test33Faults:
         assert told(llm.chat(user("long " * 200)))["model"] == "large"
         left_out = llm.engine.route("long " * 200).left_out
         assert "its context holds 50 tokens, the prompt has about 250" in left_out["small"]
+        assert not llm.engine.route("long " * 45).left_out, "an estimate may be wrong by a little"
+
+    def test_a_window_that_nobody_told_is_not_taken_for_one(self, make, server, user):
+        from llama_index.llms.openai_like import OpenAILike
+
+        member = OpenAILike(model="small-mini", api_base=server.base_url, api_key="k", is_chat_model=True)
+        assert member.context_window == 3900, "LlamaIndex's guess"
+        assert make(models={"small": member}).chat(user("long " * 6000)).message.content
 
     def test_rate_limiters_count_calls_of_the_router_and_requests_of_a_member(self, make, like, user):
         class Count(TokenBucketRateLimiter):

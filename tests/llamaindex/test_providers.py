@@ -11,8 +11,9 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from bestroute import Cancel, Price, Query
+from llamaindex_bestroute.calling import quiet
 from llamaindex_bestroute.dialects import for_provider
-from llamaindex_bestroute.members import LLMGenerator, quiet
+from llamaindex_bestroute.members import LLMGenerator
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
 

@@ -13,7 +13,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.tools import FunctionTool
 
-from bestroute import ConfigError
+from bestroute import ConfigError, OpenAIGenerator
 from bestroute.testing import FakeGenerator
 from llamaindex_bestroute.messages import for_member, turn_owner
 
@@ -279,6 +279,20 @@ class TestTurns:
         call = ToolCallBlock(tool_name="add", tool_call_id="x.y", tool_kwargs="{}")
         foreign = ChatMessage(role="assistant", blocks=[call], additional_kwargs={"tool_calls": ["raw"]})
         assert for_member([foreign], "gpt") == [foreign]
+
+
+def test_a_member_that_answers_in_text_alone_reads_earlier_tool_turns(make, like, server, told):
+    models = {"small": like("small-mini"), "large": OpenAIGenerator("large-max", base_url=server.base_url, api_key="k")}
+    llm = make(models=models)
+    history = [ChatMessage(role="user", content=CALLS)]
+    response = llm.chat_with_tools(TOOLS, chat_history=history)
+    (call,) = llm.get_tool_calls_from_response(response)
+    result = ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": call.tool_id})
+    history += [response.message, result, ChatMessage(role="user", content="and now in words")]
+    assert told(llm.chat(history, model="large", n=1))["model"] == "large"
+    sent = server.sent()[-1]["messages"]
+    assert sent[1]["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": 2, "b": 3}'}
+    assert sent[2] == {"role": "tool", "content": "5", "tool_call_id": sent[1]["tool_calls"][0]["id"]}
 
 
 def test_members_that_cannot_call_tools_are_left_out(make, like, told):
