@@ -54,7 +54,13 @@ class _Request(NamedTuple):
 class BestRouteLLM(FunctionCallingLLM):
     """An LLM made of LLMs: asks the one of a pool, and draws the number of samples, that a query needs.
 
-    Every sample is billed; the best by a reward model is the answer. It goes wherever LlamaIndex takes an LLM.
+    Every sample is billed; the best by a reward model is the answer. It goes wherever LlamaIndex takes an LLM. In
+    query and chat engines the router is handed the question as ``query.text`` and what was retrieved apart from it,
+    as ``query.context``: the question decides, the length of the whole prompt counts in the cost.
+
+    A response tells how it came about in ``additional_kwargs["bestroute"]`` (of a chat: of its message), and what
+    all samples together were billed in ``raw["usage"]``. Pickles and dumps hold no secrets; members find their keys
+    in the environment again.
 
     Args:
         models: Members by pool name: LlamaIndex LLMs, or ``bestroute.Generator`` objects (text alone).
