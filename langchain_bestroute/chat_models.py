@@ -26,6 +26,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError,
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.errors import named
 from bestroute.pool import dearest
+from bestroute.settings import LIMIT_NAMES
 from bestroute.usage import estimate_tokens
 from langchain_bestroute import membership, structured
 from langchain_bestroute.asking import plain_choice, plain_tool
@@ -37,11 +38,12 @@ from langchain_bestroute.tracing import children_of
 
 logger = logging.getLogger(__name__)
 
-FORCED = ("model", "n", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
+FORCED = ("model", "n", *LIMIT_NAMES)
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
     | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
+    | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
 
@@ -72,6 +74,7 @@ class BestRouteChat(BaseChatModel):
         | `max_n` | The most samples of a step. |
         | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
         | `ledger` | Where bills are kept, `Ledger("sqlite:///bills.db")` for example. |
+        | `settings`, `budget` | What is done about faults, and what all calls together may spend. |
 
     ??? info "Key init args: completion and client params"
 
@@ -79,7 +82,8 @@ class BestRouteChat(BaseChatModel):
         | --- | --- |
         | `temperature`, `max_tokens`, `stop` | Win over the members' own; what is not set here overrides nothing. |
         | `timeout` | Seconds for one request. |
-        | `max_retries`, `api_key`, `base_url` | For members given as strings. |
+        | `max_retries` | How often a failed draw is tried again; the members' own retries are off. |
+        | `api_key`, `base_url` | For members given as strings. |
         | `model_kwargs` | Anything else that is to be sent with every call. |
         | `streaming`, `disable_streaming`, `rate_limiter`, `cache`, ... | As with any chat model. |
 
@@ -111,6 +115,12 @@ class BestRouteChat(BaseChatModel):
 
         ```python
         message = model.invoke(messages, model="large", n=1)
+        ```
+
+        or limit it:
+
+        ```python
+        message = model.invoke(messages, max_cost_usd=0.01, deadline_s=30)
         ```
 
     ??? info "Stream"
@@ -243,7 +253,11 @@ class BestRouteChat(BaseChatModel):
     timeout: float | None = None
     """Seconds for one request; wins over the members' own."""
     max_retries: int | None = None
-    """For members given as strings."""
+    """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
+    settings: Any = None
+    """Faults, pace and what is done at a budget's end: ``bestroute.settings.Settings``."""
+    budget: Any = None
+    """USD that all calls together may spend, or a shared ``bestroute.budget.Budget``."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None
@@ -297,7 +311,7 @@ class BestRouteChat(BaseChatModel):
     def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
-        for_strings = {name: getattr(self, name) for name in ("timeout", "max_retries", "api_key", "base_url")}
+        for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
         members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
         self.prices = membership.complete_prices(self.prices, members)
         if self.ledger is None:
@@ -317,6 +331,9 @@ class BestRouteChat(BaseChatModel):
             ledger=self.ledger,
             threshold=self.threshold,
             max_drop=self.max_drop,
+            settings=self.settings,
+            budget=self.budget,
+            max_retries=self.max_retries,
         )
         if isinstance(self.router, str | Path):
             self.router = self._engine.router  # read once, also where fields are configured call by call

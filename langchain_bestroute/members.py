@@ -66,6 +66,11 @@ class ChatModelGenerator:
         """The provider's name of the model, as far as the member tells."""
         return providers.model_name(self.member)
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if the member's settings say."""
+        return providers.token_limit(self.member)
+
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do for a query, as its class and its profile tell."""
         return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
@@ -170,7 +175,7 @@ class ChatModelGenerator:
         usages = [usage_of(message) for message in messages]
         reasons = [providers.finish_reason(message) for message in messages]
         if len(messages) > 1 and (bill := usages[0]) is not None:
-            limit = kwargs.get("max_tokens") or getattr(self.member, "max_tokens", None)
+            limit = kwargs.get("max_tokens") or self.max_output_tokens
             cut = [limit if reason == "length" else None for reason in reasons]
             shares = divide_usage(bill, [reward_text(m) for m in messages], cut)
             is_true = sum_usage(shares) == bill

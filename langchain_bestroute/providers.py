@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 _OLLAMA_CALL = frozenset(
     {"tools", "format", "response_format", "reasoning", "logprobs", "top_logprobs", "keep_alive", "options", "strict"}
 )
@@ -29,12 +31,20 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
-    kind = type(member)
-    for name in ("model_name", "model", "model_id"):
-        is_there = name in kind.model_fields or hasattr(kind, name)  # asking an instance for what it lacks is slow
-        if is_there and isinstance(value := getattr(member, name), str) and value:
-            return value
-    return type(member).__name__
+    told = (getattr(member, name) for name in _names_of_model(type(member)))
+    return next((value for value in told if isinstance(value, str) and value), type(member).__name__)
+
+
+@lru_cache(maxsize=256)
+def _names_of_model(kind: type[BaseChatModel]) -> tuple[str, ...]:
+    """Return where a class tells the model's name; asking an instance for what it lacks is slow."""
+    return tuple(n for n in ("model_name", "model", "model_id") if n in kind.model_fields or hasattr(kind, n))
+
+
+def token_limit(member: BaseChatModel) -> int | None:
+    """Return the most tokens of one reply that a member's settings allow; ``None`` if they say nothing."""
+    told = [getattr(member, name) for name in _LIMITS if name in type(member).model_fields]
+    return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
 def provider_of(member: BaseChatModel) -> str:

@@ -161,9 +161,10 @@ def test_model_strings_become_members(make, server, monkeypatch, told):
 
 def test_settings_for_strings_reach_them(make, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    chat = make(models={"small": "openai:small-mini"}, api_key="sk-1", timeout=7.0, max_retries=1)
+    there = "http://127.0.0.1:1/v1"
+    chat = make(models={"small": "openai:small-mini"}, api_key="sk-1", timeout=7.0, base_url=there)
     member = chat.engine.generators["small"].member
-    assert (member.request_timeout, member.max_retries) == (7.0, 1)
+    assert (member.request_timeout, member.openai_api_base) == (7.0, there)
     assert member.openai_api_key.get_secret_value() == "sk-1"
 
 

@@ -61,9 +61,12 @@ def test_agreement_comes_before_the_reward(make, server, told):
     assert seen == ['add({"a": 9, "b": 9})', 'add({"a": 1, "b": 2})', 'add({"a": 1, "b": 2})'], "calls are read as text"
 
 
-def test_where_all_are_broken_the_first_comes_as_the_plain_model_would_return_it(make, server, openai_model):
+def test_where_all_of_the_only_member_are_broken_the_first_comes_as_the_plain_model_would_return_it(
+    make, server, openai_model
+):
     server.script("small-mini", [*BROKEN[:2], BROKEN[0]])
-    message = make(("small", 3), bills_input="once").bind_tools([add]).invoke("x")
+    chat = make(("small", 3), bills_input="once", models={"small": openai_model("small-mini")})
+    message = chat.bind_tools([add]).invoke("x")
     server.script("small-mini", BROKEN[:1])
     plain = openai_model("small-mini").bind_tools([add]).invoke("x")
     assert [c["args"] for c in message.tool_calls] == [c["args"] for c in plain.tool_calls] == [{"a": 1}]
