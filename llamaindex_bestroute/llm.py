@@ -26,20 +26,18 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model, PydanticProgramMode
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
-from bestroute.plain import PlainMember, is_generator
 from bestroute.pool import dearest
-from bestroute.protocols import Generator as SampleGenerator
+from bestroute.settings import LIMIT_NAMES
 from llamaindex_bestroute import stored
 from llamaindex_bestroute.asked import ASKED, Asked, filled_in, mark_messages, mark_prompt
-from llamaindex_bestroute.members import LLMGenerator
-from llamaindex_bestroute.messages import plain_dicts, to_query, turn_owner
+from llamaindex_bestroute.membership import as_generator, complete_prices
+from llamaindex_bestroute.messages import to_query, turn_owner
 from llamaindex_bestroute.responses import chat_response, completion_response
 from llamaindex_bestroute.streams import Pieces, abegun, acompletions, begun, completions
 from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
-_FORCED = ("model", "n")
-_OF_THE_ENGINE = ("settings", "budget", "max_retries")
-_LIMITS = ("max_samples", "max_cost_usd", "deadline_s", "wave", "allow")
+_FORCED = ("model", "n", *LIMIT_NAMES)
+"""Arguments of a call that are the engine's, not the members'."""
 _BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 _STICKY = "a tool turn stays with the model that made the call"
 
@@ -64,7 +62,8 @@ class BestRouteLLM(FunctionCallingLLM):
 
     Args:
         models: Members by pool name: LlamaIndex LLMs, or ``bestroute.Generator`` objects (text alone).
-        prices: USD per million tokens of each member, ``bestroute.Price``.
+        prices: USD per million tokens of each member, ``bestroute.Price``; those of OpenAI's and Anthropic's own
+            models are looked up by exact name where ``genai-prices`` is installed.
         reference: The model whose quality is to be matched; default: the dearest output price.
         router: A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``.
         reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
@@ -72,7 +71,7 @@ class BestRouteLLM(FunctionCallingLLM):
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
         ledger: Where bills are kept; default: in memory.
-        settings: Retries, pace and what is done at a budget's end, ``bestroute.Settings``.
+        settings: Retries, pace and what is done at a budget's end, ``bestroute.settings.Settings``.
         budget: What all calls together may spend, USD.
         max_retries: How often a draw is tried again; members' own retries are off.
         timeout: Seconds for one request; wins over the members' own.
@@ -103,7 +102,7 @@ class BestRouteLLM(FunctionCallingLLM):
     """
 
     models: dict[str, Any] = Field(description="Members by pool name.")
-    prices: dict[str, Price] = Field(description="USD per million tokens of each member.")
+    prices: dict[str, Price] = Field(default_factory=dict, description="USD per million tokens of each member.")
     reference: str = Field(default="", description="The model whose quality is to be matched.")
     router: Any = Field(default=None, description="A router, the folder of one, a function, or None.")
     reward_model: Any = Field(default=None, description="Scores samples.")
@@ -136,6 +135,7 @@ class BestRouteLLM(FunctionCallingLLM):
         super().__init__(**kwargs)
         if not self.models:
             raise ConfigError("models: needs at least one LLM, got none")
+        self.prices = complete_prices(self.prices, self.models)
         if self.ledger is None:
             self.ledger = Ledger()
         if not self.reference:
@@ -143,14 +143,19 @@ class BestRouteLLM(FunctionCallingLLM):
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
-            {name: _member(name, member, pool, self.timeout) for name, member in self.models.items()},
+            {
+                name: as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                for name, member in self.models.items()
+            },
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
             ledger=self.ledger,
             threshold=self.threshold,
             max_drop=self.max_drop,
-            **{name: value for name in _OF_THE_ENGINE if (value := getattr(self, name)) is not None},
+            settings=self.settings,
+            budget=self.budget,
+            max_retries=self.max_retries,
         )
 
     @classmethod
@@ -251,7 +256,6 @@ class BestRouteLLM(FunctionCallingLLM):
         params = {**self._own_params(), **kwargs}
         asked = Asked.of(params.pop(ASKED, None)) or getattr(messages, "asked", None)
         forced = {name: params.pop(name, None) for name in _FORCED}
-        forced |= {name: params.pop(name) for name in _LIMITS if name in params}
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
         owner = turn_owner(messages)
         if forced["model"] is None and owner in self.models:
@@ -451,16 +455,6 @@ class BestRouteLLM(FunctionCallingLLM):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Build it anew; members find their keys in the environment."""
         self.__init__(**{name: stored.restored(value) for name, value in state.items()})  # type: ignore[misc]
-
-
-def _member(name: str, member: Any, pool: Pool, timeout: float | None) -> SampleGenerator:
-    if isinstance(member, LLM):
-        return LLMGenerator(name, member, native_n=pool.bills(name) == "once", timeout=timeout)
-    if is_generator(member):
-        return PlainMember(name, member, plain_dicts)
-    raise ConfigError(
-        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
-    )
 
 
 def _with_asked(

@@ -1,16 +1,12 @@
 """What one call, and all calls, may use: the engine's limits, budgets and faults, reached through ``BestRouteLLM``."""
 
-import inspect
 import time
 
 import pytest
 
 import bestroute
-from bestroute import BestRoute
+from bestroute.settings import Settings
 from bestroute.testing import LoopbackServer
-
-if "settings" not in inspect.signature(BestRoute).parameters:
-    pytest.skip("this engine has no limits and budgets", allow_module_level=True)
 
 
 @pytest.fixture
@@ -37,6 +33,13 @@ async def test_a_deadline_ends_a_slow_call(make, like, user):
     with pytest.raises(TimeoutError):
         await llm.achat(user("x"), deadline_s=0.2)
     assert time.perf_counter() - started < 2
+
+
+def test_settings_reach_the_engine(make, like, server, user):
+    llm = make(models={"small": like("fail-503-x")}, settings=Settings(attempts=2, first_wait_s=0.0))
+    with pytest.raises(Exception, match="503"):
+        llm.chat(user("x"))
+    assert len(server.requests) == 2
 
 
 def test_a_budget_of_all_calls_refuses_what_does_not_fit(make, user):

@@ -274,6 +274,17 @@ class Test33Arguments:
         with pytest.raises(error, match=sentence):
             make(**options)
 
+    def test_prices_of_providers_own_models_are_looked_up_by_exact_name(self, like):
+        pytest.importorskip("genai_prices")
+        mini, own = OpenAI(model="gpt-4o-mini", api_key="k"), Price(9, 9)
+        llm = BestRouteLLM(models={"mini": mini, "own": like("x")}, prices={"own": own})
+        assert (llm.prices["mini"].input, llm.prices["own"]) == (0.15, own)
+        assert BestRouteLLM(models={"mini": mini}, prices={"mini": own}).prices["mini"] is own
+        elsewhere = OpenAI(model="gpt-4o-mini", api_key="k", api_base="http://localhost:1/v1")
+        for unknown in (like("gpt-4o-mini"), elsewhere):
+            with pytest.raises(PriceError, match="no price for 'unknown'"):
+                BestRouteLLM(models={"unknown": unknown})
+
     def test_without_a_router_the_reference_answers_or_a_verifier_decides(self, make, user, told):
         assert told(make(None).chat(user("x")))["model"] == "large"
         llm = make(None, reward_model=Verifier(lambda q, text: "small-mini" in text))
