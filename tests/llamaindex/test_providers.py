@@ -41,7 +41,7 @@ class Joke(BaseModel):
 def make_claude(server, **options):
     llms = pytest.importorskip("llama_index.llms.anthropic")
     if not importlib.metadata.version("anthropic").startswith("0."):
-        pytest.skip("llama-index-llms-anthropic works with anthropic below 1.0 alone (constraints.txt)")
+        pytest.skip("llama-index-llms-anthropic needs anthropic below 1.0 (constraints.txt)")
     told = {"model": "claude-sonnet-4-5", "base_url": server.root_url, "api_key": "sk-ant-secret", "max_tokens": 200}
     return llms.Anthropic(**{**told, **options})
 
