@@ -41,6 +41,8 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
     places = (
         _field(response.raw, "usage"),
         _field(response.raw, "usage_metadata"),
+        _field(_field(response.raw, "response"), "usage"),
+        _field(response.additional_kwargs, "usage"),
         noted.get("usage"),
         response.additional_kwargs,
     )
@@ -108,7 +110,10 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
     chosen = result.payload
     if not isinstance(chosen, ChatResponse):
         chosen = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=result.text))
-    about = {k: v for k, v in chosen.message.additional_kwargs.items() if k not in _OF_ONE_SAMPLE}
+    about, noted = (
+        {k: v for k, v in kwargs.items() if k not in _OF_ONE_SAMPLE}
+        for kwargs in (chosen.message.additional_kwargs, chosen.additional_kwargs)
+    )
     message = chosen.message.model_copy(update={"additional_kwargs": {**about, METADATA_KEY: result.to_dict()}})
     raw = plain(chosen.raw)
     usage: dict[str, Any] = dict(tokens(result.usage))
@@ -122,7 +127,7 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
             "message": message,
             "raw": {"model": model_name, **(raw if isinstance(raw, dict) else {"response": raw}), "usage": usage},
             "delta": delta,
-            "additional_kwargs": {**chosen.additional_kwargs, **tokens(result.usage)},
+            "additional_kwargs": {**noted, **tokens(result.usage)},
         }
     )
 
