@@ -5,7 +5,6 @@ import base64
 import concurrent.futures
 import copy
 import json
-import logging
 import pickle
 
 import openai
@@ -506,9 +505,3 @@ def test_members_of_any_kind_of_llm_are_taken():
     assert isinstance(llm.models["a"], LLM)
     assert llm.metadata.context_window == 123
     assert not llm.metadata.is_chat_model
-
-
-def test_importing_logs_nothing(caplog):
-    with caplog.at_level(logging.DEBUG):
-        assert BestRouteLLM.class_name()
-    assert caplog.records == []
