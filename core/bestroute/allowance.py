@@ -21,8 +21,9 @@ TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num
 """Call parameters that limit the length of a sample, in the words of several providers."""
 _PLENTY = 4
 """Samples so many times as long as ``Settings.untold_output_tokens`` are not to be expected."""
-_FEWEST_TOKENS = 16
-"""A sample that could not even be this long is not begun."""
+USEFUL_TOKENS = 16
+"""What a member must be able to say for its money before a cheaper one is asked in its place, where nobody tells how
+long its samples are."""
 
 
 class Allowance:
@@ -66,14 +67,14 @@ class Allowance:
         """Return the most that a sample can cost; assumed where no limit of its length is told."""
         return self.sample_usd(model, self.limit(model) or self.settings.untold_output_tokens, seen)
 
-    def least_usd(self, model: str, seen: Sequence[DrawnSample] = ()) -> float:
+    def least_usd(self, model: str, seen: Sequence[DrawnSample] = (), *, fewest: int = 1) -> float:
         """Return what has to be left before a sample is begun: what such samples have cost, else are said to."""
         costs = [s.cost_usd for s in seen if s.model == model and s.is_sound]
         if costs:
             return max(costs)
         told = self.decision.output_tokens(model)
         told = self.pool.endpoint(model).default_output_tokens if told is None else told
-        tokens = max(_FEWEST_TOKENS, told or 0)
+        tokens = max(fewest, told or 0)
         return self.sample_usd(model, min(tokens, self.limit(model) or tokens), seen)
 
     def piece(self, draw: Draw, call: Call, seen: Sequence[DrawnSample]) -> Draw | None:
@@ -121,9 +122,9 @@ class Allowance:
                 'limit max_tokens, or let it draw less with Settings(over_budget="degrade")'
             )
 
-    def fits(self, model: str, call: Call) -> bool:
-        """Whether a first sample of a model may be begun."""
-        return call.purse is None or self.least_usd(model) <= call.purse.left_usd
+    def fits(self, model: str, call: Call, *, fewest: int) -> bool:
+        """Whether a first sample of a model, of so many tokens at least, may be begun."""
+        return call.purse is None or self.least_usd(model, fewest=fewest) <= call.purse.left_usd
 
 
 def with_token_limit(params: Mapping[str, Any], max_tokens: int | None) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import queue
 import threading
 import time
@@ -26,6 +27,8 @@ from bestroute.settings import Settings
 
 if TYPE_CHECKING:
     import asyncio
+
+logger = logging.getLogger("bestroute.engine")
 
 _GRACE_S = 0.05
 """How long cancelled tasks may take to stop before they are left to themselves."""
@@ -109,6 +112,7 @@ class Task:
             if not self.call.purse.reserve(wanted):
                 return False
             self._reserved_usd = wanted
+        logger.info("%r is asked again after attempt %d: %s", self.draw.model, self.attempts, self.rule.name)
         return True
 
     def asked_wait_s(self) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.decision import Decision
 from bestroute.execution import DrawnSample
+from bestroute.query import Query
 from bestroute.redaction import describe
 from bestroute.usage import Usage
 
@@ -30,6 +31,8 @@ class Result:
     reference_cost_usd: float
     """What one sample of the reference costs for this prompt."""
     reference_cost_is_estimated: bool
+    query: Query | None = field(default=None, repr=False)
+    """What was asked; ``to_dict`` leaves it out, also where an error quotes it."""
 
     @property
     def model(self) -> str:
@@ -49,7 +52,7 @@ class Result:
                     "reward": _plain(s.reward),
                     "accepted": s.accepted,
                     "cost_usd": s.cost_usd,
-                    "error": None if s.error is None else describe(s.error),
+                    "error": None if s.error is None else describe(s.error, self.query),
                 }
                 for s in self.samples
             ],

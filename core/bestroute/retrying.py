@@ -19,7 +19,9 @@ def again(task: Task, ask: Callable[[], object]) -> None:
     attempts = _Attempts(task)
 
     def step() -> bool:
-        if attempts.is_due():
+        if attempts.is_first():
+            return True
+        if attempts.are_wanted():
             ask()
         return task.goes_on()
 
@@ -36,7 +38,9 @@ async def aagain(task: Task, ask: Callable[[], Awaitable[object]]) -> None:
     attempts = _Attempts(task)
 
     async def step() -> bool:
-        if attempts.is_due():
+        if attempts.is_first():
+            return True
+        if attempts.are_wanted():
             await ask()
         return task.goes_on()
 
@@ -54,11 +58,14 @@ class _Attempts:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.is_first = True
+        self.made = 0
 
-    def is_due(self) -> bool:
-        was_first, self.is_first = self.is_first, False
-        return not was_first and not self.task.call.cancel.is_set and not self.task.call.is_late
+    def is_first(self) -> bool:
+        self.made += 1
+        return self.made == 1
+
+    def are_wanted(self) -> bool:
+        return not self.task.call.cancel.is_set and not self.task.call.is_late
 
 
 def _spread(settings: Settings) -> tenacity.wait_random_exponential:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bestroute import billing
-from bestroute.allowance import Allowance
+from bestroute.allowance import USEFUL_TOKENS, Allowance
 from bestroute.breaker import Breakers
 from bestroute.calls import Call
 from bestroute.deciding import Decider
@@ -128,20 +128,21 @@ class _Run:
             return decision
         if self.parts.settings.over_budget == "refuse":
             allowance.check_whole_plan(decision.plan.steps, call)
-        if any(allowance.fits(step.model, call) for step in decision.plan.steps):
-            return decision
         dearest_first = (self.parts.pool.reference, *reversed(self.parts.pool.cheaper_models))
-        able = [m for m in dearest_first if m not in decision.left_out and allowance.fits(m, call)]
-        if decision.is_forced or not able:
-            least = allowance.least_usd(decision.model)
-            raise BudgetError(
-                f"one sample of {decision.model!r} is expected to cost {least:.3g} USD and {call.purse.left_usd:.3g} "
-                "USD is left in the budget; nothing was drawn. Raise max_cost_usd or the engine's budget"
-            )
-        said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}, so {able[0]} x 1"
-        logger.warning("%s", said)
-        self.notes.append(said)
-        return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
+        for fewest in (USEFUL_TOKENS, 1):
+            if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
+                return decision
+            able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
+            if able:
+                said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                self._note(f"{said}, so {able[0]} x 1")
+                return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        raise BudgetError(
+            f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
+            f"{call.purse.left_usd:.3g} USD is left in the budget; nothing was drawn. "
+            "Raise max_cost_usd or the engine's budget"
+        )
 
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""
@@ -235,6 +236,7 @@ class _Run:
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 self._raise_at_once(drawn, came)
+                self._warn(piece, drawn)
                 if self.call.is_late:
                     break
             is_told = self._tell_breaker(model, came)
@@ -261,6 +263,15 @@ class _Run:
                     row["reference_cost_usd"] = self.reference_cost[0]
                     break
         return tuple(rows)
+
+    def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
+        """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
+        failed = [s.error for s in drawn if s.error is not None]
+        lost = draw.n - sum(s.error is None for s in drawn)
+        if failed and lost > 0:
+            logger.warning(
+                "%d of %d draws of %r failed: %s", lost, draw.n, draw.model, describe(failed[-1], self.query)
+            )
 
     def _raise_at_once(self, drawn: Sequence[DrawnSample], came: Sequence[DrawnSample]) -> None:
         fatal = next((s for s in drawn if s.error is not None and rule_for(s.error).action is Action.RAISE), None)
@@ -327,9 +338,6 @@ class _Run:
 
     def result(self, decision: Decision, chosen: int) -> Result:
         """Return the answer with everything behind it."""
-        for sample in self.samples:
-            if sample.error is not None:
-                logger.warning("a draw of %r failed: %s", sample.model, describe(sample.error, self.query))
         answer = self.samples[chosen]
         if answer.flaw is not None:
             self.notes.append(f"nothing better came: {answer.flaw}")
@@ -350,6 +358,7 @@ class _Run:
             cost_usd=sum(s.cost_usd for s in self.samples),
             reference_cost_usd=self.reference_cost[0],
             reference_cost_is_estimated=self.reference_cost[1],
+            query=self.query,
         )
 
 

@@ -1,11 +1,14 @@
 """What one call may use: samples, money, time, members; and what happens to draws under way when it ends."""
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bestroute import (
     BestRoute,
@@ -205,7 +208,7 @@ def test_if_nothing_fits_nothing_is_spent():
 
 def test_a_forced_model_is_not_replaced_by_a_cheaper_one():
     with pytest.raises(BudgetError, match="one sample of 'large'"):
-        engine().run(QUERY, max_cost_usd=ONE_MID, model="large")
+        engine().run(QUERY, max_cost_usd=ONE_SMALL, model="large")
 
 
 def test_the_policy_may_be_to_refuse():
@@ -611,3 +614,66 @@ def test_a_forked_process_goes_on_with_the_same_engine(server):
 
 def test_limits_are_data_that_can_be_compared():
     assert Limits(allow=["a"]) == Limits(allow=("a",))
+
+
+# Whatever is asked, no budget is passed.
+
+
+class Talkative:
+    """Answers at any length up to the limit it is given; without one, up to 9000 tokens."""
+
+    native_n = False
+
+    def __init__(self, lengths):
+        self.lengths = lengths
+
+    def generate(self, query, n, *, params, cancel):
+        wanted = self.lengths.pop() if self.lengths else 9000
+        output = min(wanted, params.get("max_tokens", 9000))
+        if output == 13:
+            raise TimeoutError("bad luck")
+        return [Sample("" if output == 7 else f"x {output}", usage=Usage(query.prompt_tokens, output))]
+
+
+STEPS = st.builds(Step, st.sampled_from(POOL.models), st.integers(1, 5), st.sampled_from([0.3, 0.9]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(STEPS, min_size=1, max_size=3),
+    st.lists(st.one_of(st.integers(1, 60), st.integers(1, 9000), st.just(7), st.just(13)), max_size=40),
+    st.floats(0, 0.3),
+    st.floats(0, 0.5),
+    st.integers(1, 3000),
+    st.sampled_from([{}, {"max_tokens": 50}, {"max_tokens": 4000}]),
+)
+def test_no_call_and_no_run_passes_its_budget(steps, lengths, call_usd, run_usd, prompt, params):
+    talk = {m: Talkative(lengths) for m in POOL.models}
+    reward = FakeReward(lambda text: (int(text.split()[-1]) % 10) / 10, is_probability=True)
+    pace = Settings(first_wait_s=0.0)
+    it = BestRoute(POOL, talk, lambda query: Plan(tuple(steps)), reward, settings=pace, budget=run_usd)
+    for _ in range(3):
+        before = it.ledger.cost_usd
+        with contextlib.suppress(BudgetError, GenerationError):
+            it.run(Query("a prompt", input_tokens=prompt, params=params), max_cost_usd=call_usd)
+        assert it.ledger.cost_usd - before <= call_usd * (1 + 1e-9)
+    assert it.ledger.cost_usd <= run_usd * (1 + 1e-9)
+    assert it.budget.spent_usd == pytest.approx(it.ledger.cost_usd, abs=1e-12)
+    assert it.budget.left_usd == pytest.approx(run_usd - it.ledger.cost_usd, abs=1e-12)  # nothing stays reserved
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_interruption_is_billed_and_goes_on_up(n):
+    class Interrupted(FakeGenerator):
+        def generate(self, query, n, *, params, cancel):
+            raise KeyboardInterrupt
+
+    it = engine(("small", n), reward=by_number(), small=Interrupted(["x"]))
+    with pytest.raises(KeyboardInterrupt):
+        it.run(QUERY)
+    wait_for(lambda: len(it.ledger.rows()) == n)
+    assert statuses(it) == ["cancelled"] * n
+    assert all(row["estimated"] and row["input_tokens"] == 10 for row in it.ledger.rows())

@@ -186,7 +186,7 @@ def test_flawed_samples_are_billed_and_never_scored():
     assert result.text == "good"
     assert scored.scored == [["good"]]
     assert [s.cost_usd > 0 for s in result.samples] == [True] * 3
-    assert result.to_dict()["flaws"] == ["?", None, "?"]
+    assert sorted(result.to_dict()["flaws"], key=str) == ["?", "?", None]  # three draws at the same time
 
 
 def test_where_every_sample_is_flawed_the_reference_is_asked():

@@ -28,7 +28,8 @@ def openai_model(server):
     from langchain_openai import ChatOpenAI
 
     def build(model, **options):
-        return ChatOpenAI(model=model, base_url=server.base_url, api_key="sk-secret", **{"max_retries": 0, **options})
+        options = {"base_url": server.base_url, "max_retries": 0, **options}
+        return ChatOpenAI(model=model, api_key="sk-secret", **options)
 
     return build
 
