@@ -255,9 +255,9 @@ class BestRouteChat(BaseChatModel):
     max_retries: int | None = None
     """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
     settings: Any = None
-    """Faults, pace and what is done at a budget's end: ``bestroute.settings.Settings``."""
+    """Faults, pace and what is done at a budget's end: ``bestroute.Settings``."""
     budget: Any = None
-    """USD that all calls together may spend, or a shared ``bestroute.budget.Budget``."""
+    """USD that all calls together may spend, or a shared ``bestroute.Budget``."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None

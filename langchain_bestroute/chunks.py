@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from bestroute.protocols import Delta
@@ -41,7 +41,7 @@ class Chunks:
                 self.last = chunk
             else:
                 yield chunk
-        elif piece.payload is None and piece.text:
+        elif piece.text and not isinstance(piece.payload, BaseMessage):  # of a generator that knows no LangChain
             self.is_streamed = True
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece.text))
 

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -18,6 +17,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, conv
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from bestroute.capabilities import Abilities, shortfall
+from bestroute.plain import PlainMember
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.selection import judge
@@ -94,7 +94,7 @@ class ChatModelGenerator:
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
-        member, stop, kwargs = self._call(params, n)
+        member, stop, kwargs = self._call(params, n, is_async=True)
         if n > 1 and providers.uses_responses_api(member, kwargs):
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
@@ -126,7 +126,7 @@ class ChatModelGenerator:
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        member, stop, kwargs = self._call(params, 1, stream=True)
+        member, stop, kwargs = self._call(params, 1, stream=True, is_async=True)
         if not self.member._should_stream(async_api=True, **{**kwargs, "stream": True}):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
@@ -140,10 +140,10 @@ class ChatModelGenerator:
         yield self._judged(collected.sample(), query)
 
     def _call(
-        self, params: Mapping[str, Any], n: int, *, stream: bool = False
+        self, params: Mapping[str, Any], n: int, *, stream: bool = False, is_async: bool = False
     ) -> tuple[BaseChatModel, list[str] | None, dict[str, Any]]:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
-        member = self._quiet.get()
+        member = self._quiet.aget() if is_async else self._quiet.get()
         kwargs = {**self._defaults, **params}
         stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
         if tools:
@@ -195,36 +195,17 @@ class ChatModelGenerator:
         return judge(sample, calls_of(sample.payload), demand) if demand else sample
 
 
-class PlainMember:
-    """A ``bestroute.Generator`` in the pool of a chat model: it is handed messages as plain OpenAI-style dicts."""
+def plain_member(name: str, generator: Generator) -> PlainMember:
+    """Return a ``bestroute.Generator`` as a member: it is handed messages as plain OpenAI-style dicts."""
 
-    def __init__(self, name: str, generator: Generator) -> None:
-        """Keep the generator."""
-        self.name = name
-        self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
-        self.generator = generator
-        self.native_n = generator.native_n
+    def to_plain(messages: Sequence[BaseMessage]) -> Sequence[Mapping[str, Any]]:
+        plain = convert_to_openai_messages(prepared(messages, name))
+        return plain if isinstance(plain, list) else [plain]
 
-    def lacks(self, query: Query) -> str | None:
-        """Say what it cannot do: it answers in text alone."""
-        needs = query.tools or query.params.get(WANTED)
-        return "it is a plain generator, which answers in text alone" if needs else None
+    def needs(query: Query) -> str | None:
+        return "tools" if query.tools else "structured output" if query.params.get(WANTED) else None
 
-    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples."""
-        return self.generator.generate(self._plain(query), n, params=params, cancel=cancel)
-
-    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples; in a thread where the generator cannot wait."""
-        native = getattr(self.generator, "agenerate", None)
-        if native is None:
-            return await asyncio.to_thread(self.generate, query, n, params=params, cancel=cancel)
-        samples: Sequence[Sample] = await native(self._plain(query), n, params=params, cancel=cancel)
-        return samples
-
-    def _plain(self, query: Query) -> Query:
-        messages = convert_to_openai_messages(prepared(query.messages or (), self.name))
-        return replace(query, messages=messages if isinstance(messages, list) else [messages])
+    return PlainMember(name, generator, to_plain, needs)
 
 
 class _Collected:

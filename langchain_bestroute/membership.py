@@ -10,10 +10,11 @@ from langchain_core.runnables import RunnableBinding
 
 from bestroute import ConfigError, Price
 from bestroute.known_prices import known_price
+from bestroute.plain import is_generator
 from bestroute.protocols import Generator
 from langchain_bestroute import providers
 from langchain_bestroute.identity import fingerprint
-from langchain_bestroute.members import ChatModelGenerator, PlainMember
+from langchain_bestroute.members import ChatModelGenerator, plain_member
 
 
 def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
@@ -36,7 +37,7 @@ def as_generator(name: str, member: Any, *, native_n: bool, timeout: float | Non
     """Return what the engine draws samples from."""
     model = chat_model_in(member)
     if not isinstance(model, BaseChatModel):
-        return PlainMember(name, member)
+        return plain_member(name, member)
     bound = member.kwargs if isinstance(member, RunnableBinding) else {}
     if "tools" in bound:
         raise ConfigError(f"models: {name!r} has tools bound; bind them to the BestRouteChat, for all members")
@@ -46,11 +47,6 @@ def as_generator(name: str, member: Any, *, native_n: bool, timeout: float | Non
 def chat_model_in(member: Any) -> Any:
     """Return the chat model inside ``model.bind(...)``, anything else as it is."""
     return member.bound if isinstance(member, RunnableBinding) else member
-
-
-def is_generator(member: Any) -> bool:
-    """Whether an object is a ``bestroute.Generator``."""
-    return callable(getattr(member, "generate", None)) and hasattr(member, "native_n")
 
 
 def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:

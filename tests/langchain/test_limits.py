@@ -5,8 +5,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 
-from bestroute import BudgetError, ConfigError, Plan, Price, Step, Verifier
-from bestroute.settings import Settings
+from bestroute import BudgetError, ConfigError, Plan, Price, Settings, Step, Verifier
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]
 

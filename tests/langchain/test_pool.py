@@ -1,5 +1,6 @@
 """Requirement 16 and what a pool is made of: profiles, capabilities, model strings, bound members, prices."""
 
+import openai
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
@@ -7,7 +8,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from bestroute import ConfigError, Price, PriceError
+from bestroute import ConfigError, OpenAIGenerator, Price, PriceError
 from bestroute.testing import FakeRouter
 from langchain_bestroute.profiles import intersection
 
@@ -176,6 +177,18 @@ def test_a_bound_member_keeps_its_arguments(make, openai_model, server):
     assert [(b["temperature"], b["seed"]) for b in server.sent()] == [(0.4, 3), (0.9, 3)]
     with pytest.raises(ConfigError, match="'small' has tools bound; bind them to the BestRouteChat"):
         make(models={"small": openai_model("x").bind_tools([add])})
+
+
+def test_a_plain_generator_streams_is_asked_once_and_never_given_tools(make, server, told):
+    member = OpenAIGenerator("small-mini", base_url=server.base_url, api_key="k", max_retries=3)
+    chat = make(("small", 1), models={"small": member}, prices={"small": Price(1, 1)}, max_retries=0)
+    assert len([c for c in chat.stream("one two three") if c.text]) >= 5
+    server.script("small-mini", [{"status": 503}])
+    with pytest.raises(openai.InternalServerError):
+        chat.invoke("x")
+    assert len(server.requests) == 2
+    with pytest.raises(ConfigError, match="it is a plain generator, .* and the query needs tools"):
+        chat.bind_tools([add]).invoke("x")
 
 
 # Prices.
