@@ -5,7 +5,7 @@ DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 LANGCHAIN = .venv-langchain/bin/python
 
-.PHONY: demo test test-langchain-only lint check wheel-test bench clean
+.PHONY: demo test test-langchain-only lint check wheel-test bench experiments clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -38,6 +38,10 @@ bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
 	$(TEST) benchmarks/adapter.py
+
+# The figures of docs/experiments.md; SHARED is a folder with data/*.jsonl.gz and data/pools/*.yaml.
+experiments: .venv-test/ready
+	$(TEST) benchmarks/experiments.py --shared $(SHARED)
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-langchain .venv-wheel dist demo-out

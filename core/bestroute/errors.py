@@ -51,6 +51,11 @@ class GenerationError(BestRouteError):
         self.failures: tuple[Failure, ...] = tuple(failures)
         super().__init__("; ".join([message, *map(str, self.failures)]))
 
+    @property
+    def members_own(self) -> BaseException:
+        """The last failed member's own exception, which callers already know how to catch; itself if none failed."""
+        return self.failures[-1].error if self.failures else self
+
 
 class EmptyReplyError(GenerationError):
     """A member answered, but with nothing in it."""

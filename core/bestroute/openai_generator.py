@@ -13,7 +13,7 @@ from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
-from bestroute.usage import Usage, divide_usage
+from bestroute.usage import Usage, divide_usage, read_usage
 
 
 class OpenAIGenerator:
@@ -208,24 +208,6 @@ def chat_messages(query: Query) -> list[Any]:
     parts = [("system", query.system)] if query.system else []
     text = f"{query.context}\n\n{query.text}" if query.context else query.text
     return [{"role": role, "content": content} for role, content in (*parts, ("user", text))]
-
-
-def read_usage(reported: Any) -> Usage | None:
-    """Read a chat completion's ``usage`` object; ``None`` if it is missing or makes no sense."""
-    if reported is None:
-        return None
-    prompt = getattr(reported, "prompt_tokens_details", None)
-    completion = getattr(reported, "completion_tokens_details", None)
-    counts: list[Any] = [
-        getattr(reported, "prompt_tokens", None),
-        getattr(reported, "completion_tokens", None),
-        getattr(prompt, "cached_tokens", None) or 0,
-        getattr(completion, "reasoning_tokens", None) or 0,
-    ]
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        return None
-    input_, output, cached, reasoning = counts
-    return Usage(input_, output, cached_input=min(cached, input_), reasoning=min(reasoning, output))
 
 
 def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:

@@ -104,6 +104,8 @@ def search_plans(
     beam = [root]
     for depth in range(1, most_steps + 1):
         grown = [longer for prefix in beam for longer in _extensions(prefix, arrays, tops)]
+        if not grown:  # every model has been asked
+            break
         endings = [
             [_Found(plan, weights @ q, weights @ c) for plan, q, c in _endings(prefix, arrays, depth < most_steps)]
             for prefix in grown

@@ -7,62 +7,116 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestroute import ArtifactError, BestRoute, MajorityVote, Plan, Pool, Price, QualityPolicy, Query
+from bestroute import ArtifactError, BestRoute, MajorityVote, Plan, Pool, Price, QualityPolicy, Query, Step
 from bestroute.demo.dataset import ROUTER
 from bestroute.pool_file import pool_to_dict
 from bestroute.router import MultiHeadRouter
-from bestroute.router.features import BUCKETS, STATISTICS, WIDTH, featurise
-from bestroute.router.multi_head import fit_heads, seen_hash
+from bestroute.router.features import BUCKETS, WIDTH, featurise
+from bestroute.router.forest import Forest
+from bestroute.router.heads import HeadLayout
+from bestroute.router.maps import FeatureMaps
+from bestroute.router.multi_head import seen_hash
+from bestroute.router.settings import TrainSettings
+from bestroute.router.statistics import STATISTICS, statistics
 from bestroute.testing import FakeGenerator
 
+QUERIES = [Query("What is 12 * 7?"), Query("def f(x): return x"), Query("", messages=["image"])]
+RANK, TEXT, LANDMARKS = 3, 4, 5
+CASCADE = Plan((Step("small", 2, 0.9), Step("large", 1)))
 
-def make(pool, **changes):
-    plans = tuple(Plan.of(c) for c in pool.candidates(max_n=2))
+
+def single(array):
+    return array.astype(np.float32)
+
+
+def make(pool, *, trees=True, **changes):
+    """A router of random weights for every candidate up to n = 2 and one cascade."""
+    plans = (*(Plan.of(c) for c in pool.candidates(max_n=2)), CASCADE)
     rng = np.random.default_rng(0)
+    maps = FeatureMaps(
+        projection=rng.normal(0, 0.2, (BUCKETS, TEXT)).astype(np.float16).astype(np.float32),
+        center=single(rng.normal(size=TEXT)),
+        mean=single(rng.normal(size=len(STATISTICS))),
+        scale=single(np.ones(len(STATISTICS))),
+        text_landmarks=single(rng.normal(size=(LANDMARKS, TEXT))),
+        statistics_landmarks=single(rng.normal(size=(LANDMARKS, len(STATISTICS)))),
+    )
+    heads = HeadLayout(plans, pool.models).width
+    inputs = rng.normal(size=(200, TEXT + len(STATISTICS)))
     parts = {
         "pool": pool,
         "plans": plans,
-        "weights": rng.normal(0, 0.2, (WIDTH, 2 * len(plans))).astype(np.float32).astype(float),
-        "means": np.linspace(0.25, 0.75, 2 * len(plans)).astype(np.float32).astype(float),
-        "center": np.zeros(WIDTH),
-        "output_tokens": np.array([10.0, 20.0, 30.0]),
+        "maps": maps,
+        "weights": single(rng.normal(0, 0.2, (maps.width, RANK))).astype(float),
+        "offsets": single(rng.normal(size=RANK)).astype(float),
+        "forest": Forest.fit(inputs, inputs[:, :RANK], trees=5) if trees else Forest.empty(RANK),
+        "loadings": single(rng.normal(0, 0.1, (RANK, heads))).astype(float),
+        "means": single(np.linspace(0.25, 0.75, heads)).astype(float),
+        "match_slopes": np.full(len(plans), 0.5),
         "shrinkage": 0.5,
+        "path": (0.001, 0.01),
+        "frozen": {"0": None, "0.01": 0.01},
+        "fixed_plans": (pool.reference_plan,),
+        "settings": TrainSettings(),
         "seen": frozenset({seen_hash("group-1")}),
         "default_policy": QualityPolicy(0.01),
     }
     return MultiHeadRouter(**{**parts, **changes})
 
 
-QUERIES = [Query("What is 12 * 7?"), Query("def f(x): return x"), Query("", messages=["image"])]
-
-
-def test_predictions_are_probabilities_and_the_reference_matches_itself(pool):
+def test_predictions_are_in_range_and_the_reference_matches_itself(pool):
     prediction = make(pool).predict(QUERIES)
-    assert prediction.match_probability.shape == (3, 5)
-    assert (prediction.match_probability[:, -1] == 1.0).all()
-    assert ((prediction.expected_quality >= 0) & (prediction.expected_quality <= 1)).all()
-    assert prediction.output_tokens[1].tolist() == [10.0, 20.0, 30.0]
+    assert prediction.match_probability.shape == (3, 6)
+    assert ((prediction.match_probability >= 0) & (prediction.match_probability <= 1)).all()
+    assert (prediction.match_probability[:, prediction.plans.index(pool.reference_plan)] == 1.0).all()
+    assert (prediction.output_tokens >= 0).all()
 
 
-def test_without_a_word_of_difference_every_query_gets_the_mean(pool):
-    prediction = make(pool, shrinkage=0.0).predict(QUERIES)
+def test_a_candidate_draws_its_n_and_a_cascade_at_least_once_and_at_most_its_steps(pool):
+    prediction = make(pool).predict(QUERIES)
+    assert prediction.expected_draws[:, 1, 0].tolist() == [2.0, 2.0, 2.0]
+    first, last = prediction.expected_draws[:, -1].T
+    assert ((first >= 1) & (first <= 2) & (last >= 0) & (last <= 1)).all()
+
+
+def test_probability_and_quality_never_fall_with_n(pool):
+    prediction = make(pool).predict(QUERIES)
+    for values in (prediction.match_probability, prediction.expected_quality):
+        assert (values[:, 1] >= values[:, 0]).all()
+        assert (values[:, 3] >= values[:, 2]).all()
+
+
+def test_shrunk_to_nothing_every_query_gets_the_mean(pool):
+    router = make(pool, shrinkage=0.0, match_slopes=np.zeros(6))
+    prediction = router.predict(QUERIES)
     assert np.ptp(prediction.expected_quality, axis=0).max() == 0
-    assert prediction.expected_quality[0] == pytest.approx(np.linspace(0.25, 0.75, 10)[5:], abs=1e-6)
+    assert prediction.expected_quality[0] == pytest.approx(router.means[6:12])
 
 
-def test_batch_equals_one_by_one(pool):
-    router = make(pool)
+def test_the_forest_counts(pool):
+    with_trees, without = make(pool), make(pool, trees=False)
+    assert not np.allclose(
+        with_trees.predict(QUERIES).expected_quality, without.predict(QUERIES).expected_quality, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("trees", [True, False])
+def test_batch_equals_one_by_one(pool, trees):
+    router = make(pool, trees=trees)
     together = router.predict(QUERIES).expected_quality
     alone = np.vstack([router.predict([q]).expected_quality for q in QUERIES])
-    assert together == pytest.approx(alone)
+    assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_saved_equals_loaded(pool, tmp_path):
-    router = make(pool)
+@pytest.mark.parametrize("trees", [True, False])
+def test_saved_equals_loaded(pool, tmp_path, trees):
+    router = make(pool, trees=trees)
     router.save_pretrained(tmp_path / "router")
     again = MultiHeadRouter.from_pretrained(tmp_path / "router")
     assert np.array_equal(again.predict(QUERIES).expected_quality, router.predict(QUERIES).expected_quality)
     assert (again.plans, again.default_policy) == (router.plans, QualityPolicy(0.01))
+    assert (again.path, again.frozen, again.fixed_plans) == (router.path, router.frozen, router.fixed_plans)
+    assert again.settings == router.settings
     assert pool_to_dict(again.pool) == pool_to_dict(router.pool)
     assert again.fingerprint == router.fingerprint
     assert again.has_seen("group-1")
@@ -81,11 +135,12 @@ def test_a_folder_is_a_router(pool, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: {**c, "format": 99}, "format 99, this version reads 1"),
+        (lambda c: {**c, "format": 99}, "format 99, this version reads 3"),
         (lambda c: {**c, "weights_sha256": "0"}, "the folder is damaged"),
-        (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "weights must have shape|damaged"),
+        (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "must have shape|damaged"),
         (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged router folder"),
         (lambda c: {**c, "shrinkage": "much"}, "damaged router folder"),
+        (lambda c: {**c, "settings": {**c["settings"], "colour": 1}}, "damaged router folder"),
         (lambda c: [], "format None"),
     ],
 )
@@ -106,6 +161,24 @@ def test_a_missing_folder_and_cut_weights_get_one_sentence(pool, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match="damaged"):
         MultiHeadRouter.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("left", 10**6, "children do not come after"),
+        ("left", 0, "children do not come after"),
+        ("inputs", 10**6, "inputs point outside"),
+        ("roots", -1, "roots point outside"),
+        ("limits", np.nan, "NaN"),
+    ],
+)
+def test_a_hostile_forest_is_refused_before_it_is_walked(pool, name, value, sentence):
+    forest = make(pool).forest
+    array = getattr(forest, name).copy()
+    array[-1 if name == "roots" else 1] = value
+    with pytest.raises(ArtifactError, match=sentence):
+        make(pool, forest=Forest(**{**vars(forest), name: array}))
 
 
 @settings(max_examples=100, deadline=None)
@@ -130,19 +203,18 @@ def test_another_pool_is_refused_and_other_prices_are_not(pool):
         router.check_pool(Pool(pool.models, pool.prices, "large", max_n=1))
 
 
-def test_ridge_recovers_a_linear_function():
-    rng = np.random.default_rng(0)
-    features, true = rng.normal(size=(60, 5)), rng.normal(size=(5, 2))
-    weights, means, center = fit_heads(features, features @ true + 3.0, l2=1e-8)
-    assert weights == pytest.approx(true, abs=1e-5)
-    assert (features - center) @ weights + means == pytest.approx(features @ true + 3.0, abs=1e-5)
-
-
 def test_features_have_bounded_size_and_keep_no_vocabulary():
     features = featurise([Query("What is 12 * 7?"), Query("x " * 50_000), Query("é" * 100)])
     assert features.shape == (3, WIDTH) == (3, BUCKETS + len(STATISTICS))
     assert np.isfinite(features).all()
     assert np.linalg.norm(features[0, : BUCKETS // 2]) == pytest.approx(1.0)
+
+
+def test_word_order_counts_and_numbers_count_by_their_length():
+    one, other, number = featurise([Query("dog bites man 12"), Query("man bites dog 12"), Query("dog bites man 47")])
+    words = slice(0, BUCKETS // 2)
+    assert not np.array_equal(one[words], other[words])
+    assert np.array_equal(one[words], number[words])
 
 
 def test_features_are_the_same_in_every_process():
@@ -160,6 +232,34 @@ def test_features_are_the_same_in_every_process():
 @given(st.text(max_size=200).filter(str.strip))
 def test_any_text_has_features(text):
     assert np.isfinite(featurise([Query(text)])).all()
+
+
+def test_statistics_by_hand():
+    text = "Is NASA not 12 km\nfar, if (so) 345?"
+    told = dict(zip(STATISTICS, statistics(Query(text, system="abc"), longest=1000), strict=True))
+    size, words = len(text), 9
+    expected = {
+        "log_words": np.log1p(words) / 5,
+        "log_characters": np.log1p(size) / 7,
+        "log_system_characters": np.log1p(3) / 7,
+        "log_context_characters": 0.0,
+        "digit_share": 5 / size,
+        "upper_share": 5 / size,
+        "code_marks": np.log1p(2) / 4,
+        "lines": np.log1p(1) / 4,
+        "question_marks": np.log1p(1),
+        "commas_a_word": 1 / words,
+        "brackets_a_word": 2 / words,
+        "distinct_word_share": 1.0,
+        "capitalised_word_share": 2 / words,
+        "acronym_share": 1 / words,
+        "numbers_a_word": 2 / words,
+        "longest_number": np.log1p(3),
+        "negations_a_word": 10 / words,
+        "conditions_a_word": 5 / words,
+        "first_line_share": 17 / (size - 1),
+    }
+    assert {name: told[name] for name in expected} == pytest.approx(expected)
 
 
 def test_the_shipped_router_loads_and_knows_the_demo_pool():

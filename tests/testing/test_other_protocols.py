@@ -117,7 +117,7 @@ class TestAnthropic:
 
         with pytest.raises(anthropic.RateLimitError, match="rate_limit_error"):
             self.ask(client, user("x"), model="fail-429-x")
-        with pytest.raises(anthropic.InternalServerError):
+        with pytest.raises(anthropic.APIStatusError, match="529"):
             self.ask(client, user("x"), model="fail-529-x")
         assert self.ask(client, user("one two"), model="trunc-x").stop_reason == "max_tokens"
 

@@ -139,7 +139,7 @@ def query_statistics(router: MultiHeadRouter, train: SampleArrays, labels: PlanL
     ``labels`` are those of the router's plans on the training records.
     """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
-    return train_router(train, replace(router.settings, blocks=(1,)), found=found, labels=labels).router
+    return train_router(train, replace(router.settings, blocks=(1,), forest=False), found=found, labels=labels).router
 
 
 def _singles(arrays: SampleArrays) -> tuple[list[Plan], PlanLabels]:
@@ -154,6 +154,7 @@ def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> 
     stack = fit_stack(
         maps.blocks(features),
         maps.landmark_kernels(),
+        None,
         targets,
         np.ones(targets.shape[1]),
         deal_folds(train.groups, FOLDS),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
@@ -37,6 +38,7 @@ class Evaluation:
     scored: Scored
 
 
+@on_one_core
 def evaluate(
     router: MultiHeadRouter,
     test: SampleArrays,
@@ -69,6 +71,7 @@ def evaluate(
     return Evaluation(report_on(scored, router.frozen, resamples=resamples), scored.decisions, scored)
 
 
+@on_one_core
 def cross_fit(
     records: SampleArrays,
     settings: TrainSettings,
@@ -179,6 +182,8 @@ def _score(
         "curve": Series.chosen(labels, chosen, path),
         "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),
     }
+    if on_train is not None and train is not None:
+        series["frozen_plans"] = _frozen_plans(router, labels, test, train, on_train)
     decides = policy or router.default_policy
     if decides is not None and callable(resolve := getattr(decides, "resolve", None)):
         decides = resolve(router)
@@ -225,11 +230,26 @@ def _fixed_path(
     return Series.chosen(on_test, chosen, tuple(on_test.plans[i] for i in best))
 
 
+def _frozen_plans(
+    router: MultiHeadRouter, labels: PlanLabels, test: SampleArrays, train: SampleArrays, on_train: PlanLabels
+) -> Series:
+    """For each target drop the cheapest fixed plan that met it on the training part, scored here: no router."""
+    plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
+    known = _labels_of(plans, on_train, train)
+    quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
+    wanted = (1 - np.array([float(target) for target in router.frozen])) * quality[
+        plans.index(test.pool.reference_plan)
+    ]
+    best = np.where(quality >= wanted[:, None], cost, np.inf).argmin(axis=1)
+    chosen = np.repeat(best[:, None], len(test), axis=1)
+    return Series.chosen(_labels_of(plans, labels, test), chosen, tuple(router.frozen))
+
+
 def _labels_of(plans: tuple[Plan, ...], known: PlanLabels, arrays: SampleArrays) -> PlanLabels:
     """Return the labels of some plans, computing only those that are not known."""
     new = tuple(plan for plan in plans if plan not in known.plans)
-    old = known.columns([known.plans.index(plan) for plan in plans if plan in known.plans])
-    return old.beside(label_plans(arrays, new)) if new else old
+    every = known.beside(label_plans(arrays, new)) if new else known
+    return every.columns([every.plans.index(plan) for plan in plans])
 
 
 def _baselines(

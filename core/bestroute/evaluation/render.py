@@ -19,19 +19,14 @@ def table(report: Mapping[str, Any]) -> str:
         f"reference: quality {reference['quality']:.4f}, {reference['cost_usd']:.3g} USD a query",
         "",
         "frozen on the training part     saved                    drop                     "
-        "quality over the hull of fixed plans",
+        "quality above the hull of fixed plans   saved beyond that hull",
     ]
-    for target, f in report["frozen"].items():
-        lines.append(
-            f"  target drop {float(target):<6.1%}          {_with_interval(f['saving'], f['saving_ci95'])}  "
-            f"{_with_interval(f['drop'], f['drop_ci95'])}  {f['gain_over_hull_plans']:+.4f} {_signed(f['gain_ci95'])}"
-        )
+    lines += [_frozen(f"target drop {float(target):.1%}", f) for target, f in report["frozen"].items()]
+    lines += [
+        _frozen(f"fixed plan, target {float(target):.1%}", f) for target, f in report.get("frozen_plans", {}).items()
+    ]
     if "policy" in report:
-        p = report["policy"]
-        lines.append(
-            f"  {p['policy']:<29} {_with_interval(p['saving'], p['saving_ci95'])}  "
-            f"{_with_interval(p['drop'], p['drop_ci95'])}  {p['gain_over_hull_plans']:+.4f} {_signed(p['gain_ci95'])}"
-        )
+        lines.append(_frozen(report["policy"]["policy"], report["policy"]))
     lines += [
         "",
         "saved at a drop of      " + "".join(f"{float(d):>26.0%}" for d in DROPS) + "   (best mixtures, in hindsight)",
@@ -49,6 +44,16 @@ def table(report: Mapping[str, Any]) -> str:
     lines += ["", "drop at a saving of     " + "".join(f"{float(s):>26.0%}" for s in SAVINGS)]
     lines += [f"  {name:<22}" + _cells(row, "drop_at_saving", SAVINGS) for name, row in rows]
     return "\n".join(lines)
+
+
+def _frozen(name: str, point: Mapping[str, Any]) -> str:
+    more = point["saving_over_hull_plans"]
+    return (
+        f"  {name:<29} {_with_interval(point['saving'], point['saving_ci95'])}  "
+        f"{_with_interval(point['drop'], point['drop_ci95'])}  "
+        f"{point['gain_over_hull_plans']:+.4f} {_signed(point['gain_ci95']):<22}        "
+        + ("" if more is None else f"{_with_interval(more, point['saving_over_hull_plans_ci95'])}")
+    )
 
 
 def _cells(row: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> str:

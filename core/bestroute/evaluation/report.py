@@ -114,6 +114,11 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
         "oracle": _oracle(scored, means, q0, c0),
         "calibration": calibration_of(scored.matches),
     }
+    if "frozen_plans" in scored.series:
+        result["frozen_plans"] = {
+            target: _point(means, "frozen_plans", i, q0, c0, candidates, fixed_plans)
+            for i, target in enumerate(scored.series["frozen_plans"].parameters)
+        }
     if "policy" in scored.series:
         told = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
         result["policy"] = {"policy": scored.series["policy"].parameters[0], **told}

@@ -51,14 +51,17 @@ class Matches:
     """Shape ``(Q, H)``."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Matches]) -> Matches:
+    def joined(cls, parts: Sequence[Matches | None]) -> Matches | None:
         """Put the queries of several folds under each other, for the plans that every fold has."""
-        plans = tuple(plan for plan in parts[0].plans if all(plan in part.plans for part in parts))
-        columns = [[part.plans.index(plan) for plan in plans] for part in parts]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        plans = tuple(plan for plan in known[0].plans if all(plan in part.plans for part in known))
+        columns = [[part.plans.index(plan) for plan in plans] for part in known]
         return cls(
             plans,
-            np.vstack([part.predicted[:, c] for part, c in zip(parts, columns, strict=True)]),
-            np.vstack([part.happened[:, c] for part, c in zip(parts, columns, strict=True)]),
+            np.vstack([part.predicted[:, c] for part, c in zip(known, columns, strict=True)]),
+            np.vstack([part.happened[:, c] for part, c in zip(known, columns, strict=True)]),
         )
 
 
@@ -90,5 +93,5 @@ class Scored:
             },
             {name: why for part in parts for name, why in part.missing.items()},
             tuple(line for part in parts for line in part.decisions),
-            Matches.joined([part.matches for part in parts if part.matches is not None]),
+            Matches.joined([part.matches for part in parts]),
         )

@@ -5,40 +5,26 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.protocols import FloatArray
 from bestroute.query import Query
+from bestroute.router.statistics import STATISTICS, statistics
 
 BUCKETS = 4096
 """Hash buckets; half of them for words, half for character n-grams."""
-STATISTICS = (
-    "log_words",
-    "log_characters",
-    "log_context_tokens",
-    "digit_share",
-    "upper_share",
-    "punctuation_share",
-    "non_ascii_share",
-    "code_marks",
-    "lines",
-    "mean_word_length",
-    "question_marks",
-)
 WIDTH = BUCKETS + len(STATISTICS)
 """Length of a feature vector."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _DIGIT = re.compile(r"[0-9]")
-_CODE = re.compile(r"[{}();=<>\[\]]|\b(?:def|return|class|import|print|for|while)\b")
 _SIZES = (3, 4, 5)
 _MULTIPLIER = np.uint32(2654435761)
 _HALF = BUCKETS // 2
 _LONGEST = 20_000
-"""Characters read of a query; what comes after changes only the statistics."""
+"""Characters read of a query; of what comes after only the length is told."""
 
 
 def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
@@ -51,15 +37,17 @@ def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
     for row, query in zip(features, queries, strict=True):
         row[:_HALF] = _damped(_word_buckets(query.text[:_LONGEST]))
         row[_HALF:BUCKETS] = _damped(_gram_buckets(query.text[:_LONGEST]))
-        row[BUCKETS:] = statistics(query)
+        row[BUCKETS:] = statistics(query, longest=_LONGEST)
     return features
 
 
 def _word_buckets(text: str) -> FloatArray:
+    """Hash words, and pairs of neighbours by mixing the hashes of the two."""
     words = _WORD.findall(_DIGIT.sub("0", text.lower()))
-    pairs = [f"{a} {b}" for a, b in pairwise(words)]
-    hashes = [zlib.crc32(term.encode()) % _HALF for term in (*words, *pairs)]
-    return np.bincount(hashes, minlength=_HALF).astype(np.float64) if hashes else np.zeros(_HALF)
+    single = np.fromiter((zlib.crc32(word.encode()) for word in words), dtype=np.uint32, count=len(words))
+    pairs = ((single[:-1] * _MULTIPLIER) ^ single[1:]) * _MULTIPLIER
+    hashes = np.concatenate([single % np.uint32(_HALF), (pairs >> np.uint32(16)) % np.uint32(_HALF)])
+    return np.bincount(hashes, minlength=_HALF).astype(np.float64)
 
 
 def _gram_buckets(text: str) -> FloatArray:
@@ -81,36 +69,3 @@ def _damped(counts: FloatArray) -> FloatArray:
     damped = np.log1p(counts)
     length = np.sqrt(damped @ damped)
     return damped / length if length else damped
-
-
-def statistics(query: Query) -> FloatArray:
-    """Return the query's statistics, in the order of ``STATISTICS``; each of the order of 1."""
-    text = query.text
-    size = max(1, len(text))
-    words = text.split()
-    points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    digits = _count(points, "09")
-    upper = _count(points, "AZ")
-    letters = upper + _count(points, "az")
-    non_ascii = int((points > 127).sum())
-    plain = letters + digits + non_ascii + _count(points, "\t\r") + _count(points, "  ")
-    return np.array(
-        [
-            np.log1p(len(words)) / 5,
-            np.log1p(len(text)) / 7,
-            np.log1p(max(0, query.prompt_tokens)) / 7,
-            digits / size,
-            upper / size,
-            (len(text) - plain) / size,
-            non_ascii / size,
-            np.log1p(len(_CODE.findall(text))) / 4,
-            np.log1p(text.count("\n")) / 4,
-            (sum(map(len, words)) / len(words) if words else 0.0) / 8,
-            np.log1p(text.count("?")),
-        ]
-    )
-
-
-def _count(points: NDArray[np.uint32], bounds: str) -> int:
-    low, high = map(ord, bounds)
-    return int(((points >= low) & (points <= high)).sum())

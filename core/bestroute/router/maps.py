@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.protocols import FloatArray
-from bestroute.router.features import BUCKETS, STATISTICS
+from bestroute.router.features import BUCKETS
+from bestroute.router.statistics import STATISTICS
 
 Float32Array = NDArray[np.float32]
 
 DIMENSIONS = 128
 """Of the projection of the hashed text."""
+FOREST_DIRECTIONS = 16
+"""Leading directions of the text that trees may ask for, beside the statistics."""
 LANDMARKS = 300
 """Of each kernel."""
 TEXT_GAMMA, STATISTICS_GAMMA = 6.0, 0.3
@@ -80,6 +83,16 @@ class FeatureMaps:
             gaussian(statistics, self.statistics_landmarks, STATISTICS_GAMMA / len(STATISTICS)),
             gaussian(text, self.text_landmarks, TEXT_GAMMA),
         )
+
+    def forest_inputs(self, blocks: tuple[Float32Array, Float32Array, Float32Array]) -> Float32Array:
+        """Return what trees ask for, from the blocks: leading directions of the text, statistics; ``(Q, I)``."""
+        linear = blocks[0]
+        return np.hstack([linear[:, : self.forest_directions], linear[:, len(self.center) :]])
+
+    @property
+    def forest_directions(self) -> int:
+        """Directions of the text that trees may ask for."""
+        return min(FOREST_DIRECTIONS, len(self.center))
 
     def landmark_kernels(self) -> tuple[None, FloatArray, FloatArray]:
         """Return the kernels among landmarks, which ridge regression penalises; none for the linear block."""

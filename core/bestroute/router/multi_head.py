@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
 from bestroute.query import Query
-from bestroute.router.features import BUCKETS, STATISTICS, featurise
+from bestroute.router.features import BUCKETS, featurise
+from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps
+from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.policies import QualityPolicy, ReferencePolicy
@@ -40,6 +42,7 @@ class MultiHeadRouter:
         maps: From raw features to mapped ones.
         weights: From mapped features to ``R`` directions, shape ``(maps.width, R)``.
         offsets: To be subtracted from the directions, shape ``(R,)``.
+        forest: Adds to the directions.
         loadings: From directions to heads, shape ``(R, H)``; the heads' order is ``HeadLayout``'s.
         means: Training means of the heads, shape ``(H,)``.
         match_slopes: Scale of each match probability's deviation, shape ``(P,)``.
@@ -57,6 +60,7 @@ class MultiHeadRouter:
     maps: FeatureMaps
     weights: FloatArray
     offsets: FloatArray
+    forest: Forest
     loadings: FloatArray
     means: FloatArray
     match_slopes: FloatArray
@@ -91,6 +95,8 @@ class MultiHeadRouter:
                 raise ArtifactError(f"router: {name} must have shape {shape}, got {array.shape}; train it again")
             if not np.isfinite(array).all():
                 raise ArtifactError(f"router: {name} holds NaN or infinity; train it again")
+        if problem := self.forest.problem(self.maps.forest_directions + len(STATISTICS), rank):
+            raise ArtifactError(f"router: forest: {problem}; train it again")
         if self.pool.reference_plan not in self.plans:
             raise ArtifactError(f"router: no head for the reference, '{self.pool.reference_plan}'; train it again")
         for plan in (*self.plans, *self.fixed_plans):
@@ -103,7 +109,9 @@ class MultiHeadRouter:
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions for queries; see ``Router.predict``."""
-        directions = np.hstack(self.maps.blocks(featurise(queries))) @ self.weights - self.offsets
+        blocks = self.maps.blocks(featurise(queries))
+        directions = np.hstack(blocks) @ self.weights - self.offsets
+        directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
         factors[: len(self.plans)] = self.match_slopes
         return self.layout.prediction(self.means + (directions @ self.loadings) * factors, self.pool)
@@ -143,7 +151,8 @@ class MultiHeadRouter:
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return the arrays by name, to be saved."""
         own = ("weights", "offsets", "loadings", "means", "match_slopes")
-        return {**{name: getattr(self, name) for name in own}, **self.maps.tensors()}
+        trees = {f"forest_{f.name}": getattr(self.forest, f.name) for f in fields(Forest)}
+        return {**{name: getattr(self, name) for name in own}, **self.maps.tensors(), **trees}
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the router into a folder; see ``bestroute.router.persistence``."""

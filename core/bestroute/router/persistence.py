@@ -13,14 +13,17 @@ from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
 from bestroute.pool_file import pool_from_dict, pool_to_dict
-from bestroute.router.features import BUCKETS, STATISTICS
+from bestroute.router.features import BUCKETS
+from bestroute.router.forest import Forest
 from bestroute.router.maps import FeatureMaps
+from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.router.multi_head import MultiHeadRouter
 
-FORMAT = 2
+FORMAT = 3
 _CONFIG, _WEIGHTS = "router.json", "router.safetensors"
+_SAVED_AS = {"projection": np.float16}
 
 
 def save(router: MultiHeadRouter, folder: Path) -> None:
@@ -31,7 +34,9 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: np.ascontiguousarray(array, dtype=np.float16 if name == "projection" else np.float32)
+        name: np.ascontiguousarray(
+            array, dtype=_SAVED_AS.get(name, np.float32 if array.dtype.kind == "f" else array.dtype)
+        )
         for name, array in router.tensors().items()
     }
     data = to_bytes(tensors)
@@ -74,12 +79,14 @@ def load(folder: Path) -> MultiHeadRouter:
             raise ArtifactError(f"{where}: made for other features than this version has; train the router again")
         tensors = from_bytes(data)
         maps = FeatureMaps(**{f.name: tensors.pop(f.name).astype(np.float32) for f in fields(FeatureMaps)})
+        forest = Forest(**{f.name: tensors.pop(f"forest_{f.name}") for f in fields(Forest)})
         policy = told["default_policy"]
         settings = {**told["settings"], "blocks": tuple(told["settings"]["blocks"])}
         return MultiHeadRouter(
             pool=pool_from_dict(told["pool"], where=str(where)),
             plans=tuple(_plan(steps) for steps in told["plans"]),
             maps=maps,
+            forest=forest,
             **{name: array.astype(np.float64) for name, array in tensors.items()},
             shrinkage=float(told["shrinkage"]),
             path=tuple(map(float, told["path"])),

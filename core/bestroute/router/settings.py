@@ -22,6 +22,8 @@ class TrainSettings:
     """The most plans offered beside the candidates."""
     blocks: tuple[int, ...] = BLOCKS
     """Feature blocks used: 0 text and statistics, 1 kernel on statistics, 2 kernel on text."""
+    forest: bool = True
+    """Whether trees are grown beside the regressions; they read statistics and leading directions of the text."""
     seed: int = 0
 
 

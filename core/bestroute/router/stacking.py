@@ -1,7 +1,7 @@
-"""Fitting many heads at once: ridge regressions on several feature blocks, stacked for each direction of the labels.
+"""Fitting many heads at once: ridge regressions on several feature blocks and a forest, stacked.
 
 The heads move together (a hard query is hard for every plan), so the labels are turned into their principal
-directions first. For each direction the regressions that predict it best on held-out folds are mixed with weights
+directions first. For each direction the learners that predict it best on held-out folds are mixed with weights
 that need not add up to 1: a direction that cannot be predicted is shrunk to its mean.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.router.forest import Forest
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MOST_DIRECTIONS = 12
@@ -31,6 +32,8 @@ class Stack:
     """Of each block, shape ``(width, R)``."""
     offsets: FloatArray
     """Training means of the block columns times the weights, shape ``(R,)``; to be subtracted."""
+    forest: Forest
+    """Predicts the directions, its share of the mix already in it."""
     loadings: FloatArray
     """From directions to labels, shape ``(R, H)``."""
     held_out: FloatArray
@@ -40,18 +43,23 @@ class Stack:
 def fit_stack(
     blocks: Sequence[NDArray[np.floating[Any]]],
     kernels: Sequence[FloatArray | None],
+    forest_inputs: NDArray[np.floating[Any]] | None,
     labels: FloatArray,
     scales: FloatArray,
     folds: IntArray,
+    *,
+    seed: int = 0,
 ) -> Stack:
     """Fit the heads.
 
     Args:
         blocks: Feature blocks of the training queries, each of shape ``(Q, width)``.
         kernels: Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm.
+        forest_inputs: What the trees may ask for, shape ``(Q, I)``; ``None``: no forest.
         labels: Shape ``(Q, H)``.
         scales: Weight of each label in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
+        seed: Of the forest.
 
     Source:
         Breiman and Friedman, "Predicting multivariate responses" (1997), for shrinking along directions of the
@@ -66,30 +74,79 @@ def fit_stack(
     loadings = axes / np.where(scales > 0, scales, 1.0)
 
     paths = [_RidgePath(block, kernel) for block, kernel in zip(blocks, kernels, strict=True)]
-    columns = len(paths) * len(PENALTIES)
-    guesses = np.zeros((len(labels), rank, columns))
-    for fold in np.unique(folds):
-        inside = folds == fold
-        for p, path in enumerate(paths):
-            guesses[inside, :, p * len(PENALTIES) : (p + 1) * len(PENALTIES)] = path.held_out(inside, targets)
-    held_out = np.zeros_like(targets)
-    mix = np.zeros((rank, columns))
-    for direction in range(rank):
-        mix[direction] = nonnegative(guesses[:, direction], targets[:, direction])
-        for fold in np.unique(folds):
-            inside = folds == fold
-            without = nonnegative(guesses[~inside, direction], targets[~inside, direction])
-            held_out[inside, direction] = guesses[inside, direction] @ without
-    fitted = [path.fit(targets) for path in paths]  # each (width, R, penalties)
+    forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
+    learners: list[_RidgePath | _Trees] = [*paths, *forests]
+    guesses, held_out = _cross_fitted(learners, targets, folds)
+    mix = np.array([nonnegative(guesses[:, direction], targets[:, direction]) for direction in range(rank)])
+    edges = np.cumsum([0, *(path.columns for path in paths)])
     weights = tuple(
-        (w * mix[:, p * len(PENALTIES) : (p + 1) * len(PENALTIES)]).sum(axis=2) for p, w in enumerate(fitted)
+        (path.fit(targets) * mix[:, start : start + path.columns]).sum(axis=2)
+        for path, start in zip(paths, edges[:-1], strict=True)
     )
     offsets = np.sum([path.mean @ w for path, w in zip(paths, weights, strict=True)], axis=0)
-    return Stack(means, weights, offsets, loadings, held_out @ loadings)
+    forest = forests[0].fit(targets).scaled(mix[:, -1]) if forests else Forest.empty(rank)
+    return Stack(means, weights, offsets, forest, loadings, held_out @ loadings)
+
+
+def _cross_fitted(
+    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Let learners guess every fold without having seen it, and mix the guesses without having seen it either.
+
+    The mix for a fold comes from guesses by learners that saw neither that fold nor the one they guess: one round of
+    fitting for each pair of folds serves both.
+
+    Returns:
+        The guesses that the final mix is made from, shape ``(Q, R, columns)``, and mixed predictions of held-out
+        folds, shape ``(Q, R)``.
+    """
+    names = np.unique(folds)
+    shape = (*targets.shape, sum(learner.columns for learner in learners))
+    guesses = np.zeros(shape)
+    without = {fold: np.zeros(shape) for fold in names}
+
+    def guess(fold: int, hidden: BoolArray) -> FloatArray:
+        parts = [learner.held_out(folds == fold, hidden, targets) for learner in learners]
+        return np.concatenate(parts, axis=2)
+
+    for i, one in enumerate(names):
+        guesses[folds == one] = guess(one, folds == one)
+        for other in names[:i]:
+            hidden = (folds == one) | (folds == other)
+            without[one][folds == other] = guess(other, hidden)
+            without[other][folds == one] = guess(one, hidden)
+    held_out = np.zeros_like(targets)
+    for fold in names:
+        inside = folds == fold
+        for direction in range(targets.shape[1]):
+            mean = targets[~inside, direction].mean()
+            mix = nonnegative(without[fold][~inside, direction] - mean, targets[~inside, direction] - mean)
+            held_out[inside, direction] = mean + (guesses[inside, direction] - mean) @ mix
+    return guesses, held_out
+
+
+class _Trees:
+    """A forest as one learner of the mix."""
+
+    columns = 1
+
+    def __init__(self, inputs: NDArray[np.floating[Any]], seed: int) -> None:
+        self.inputs, self.seed = np.asarray(inputs, dtype=np.float32), seed
+
+    def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
+        """Predict a fold by a forest grown on what is not hidden, shape ``(fold, R, 1)``."""
+        grown = Forest.fit(self.inputs[~hidden], targets[~hidden], seed=self.seed)
+        return grown.predict(self.inputs[inside])[:, :, None]
+
+    def fit(self, targets: FloatArray) -> Forest:
+        """Grow a forest on everything."""
+        return Forest.fit(self.inputs, targets, seed=self.seed)
 
 
 class _RidgePath:
-    """Ridge regression of one block for all penalties at once."""
+    """Ridge regression of one block, for all penalties at once."""
+
+    columns = len(PENALTIES)
 
     def __init__(self, block: NDArray[np.floating[Any]], kernel: FloatArray | None) -> None:
         self.raw = np.asarray(block, dtype=np.float64)
@@ -97,10 +154,10 @@ class _RidgePath:
         self.white = self.raw if kernel is None else self.raw @ self.whitening
         self.mean = self.raw.mean(axis=0)
 
-    def held_out(self, inside: IntArray, targets: FloatArray) -> FloatArray:
-        """Predict a fold by regressions on the others, shape ``(fold, R, penalties)``."""
-        center, target_means = self.white[~inside].mean(axis=0), targets[~inside].mean(axis=0)
-        solved = _solve(self.white[~inside] - center, targets[~inside] - target_means)
+    def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
+        """Predict a fold by regressions on what is not hidden, shape ``(fold, R, penalties)``."""
+        center, target_means = self.white[~hidden].mean(axis=0), targets[~hidden].mean(axis=0)
+        solved = _solve(self.white[~hidden] - center, targets[~hidden] - target_means)
         deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
         return np.asarray(deviations + target_means[None, :, None])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
 from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
@@ -26,10 +27,10 @@ from bestroute.search import PlanSearch, search_plans
 
 FOLDS = 5
 SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-USUAL_SHRINKAGE = 0.25
+USUAL_SHRINKAGE = 0.5
 """Taken unless held-out folds speak against it: where nothing can be predicted it costs nothing, and it lets the
 price move the choice of single queries where without it all would change plan at once."""
-TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04")
+TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.045")
 """Relative drops in quality for which training freezes a price."""
 PATH_POINTS = 101
 
@@ -47,6 +48,7 @@ class Training:
     """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
 
 
+@on_one_core
 def train_router(
     arrays: SampleArrays,
     settings: TrainSettings = TrainSettings(),  # noqa: B008  # frozen
@@ -92,9 +94,11 @@ def train_router(
     stack = fit_stack(
         [blocks[b] for b in settings.blocks],
         [kernels[b] for b in settings.blocks],
+        maps.forest_inputs(blocks) if settings.forest else None,
         targets,
         layout.scales(targets),
         folds,
+        seed=settings.seed,
     )
     slopes = _match_slopes(stack, layout, labels)
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
@@ -108,6 +112,7 @@ def train_router(
         maps=maps,
         weights=_as_saved(np.vstack(weights)),
         offsets=_as_saved(stack.offsets),
+        forest=stack.forest,
         loadings=_as_saved(stack.loadings),
         means=_as_saved(stack.means),
         match_slopes=_as_saved(slopes),
@@ -234,7 +239,7 @@ def cheapest_that_meets(meets: BoolArray) -> int | None:
 
 
 def _as_good_as_best(worths: dict[float, FloatArray], groups: Sequence[str]) -> float:
-    """Return the shrinkage nearest to the usual one of those within one standard error of the best, by group."""
+    """Return the shrinkage nearest to the usual one of those within half a standard error of the best, by group."""
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     best = max(worths, key=lambda s: (worths[s].mean(), -s))
     as_good = []
@@ -242,6 +247,6 @@ def _as_good_as_best(worths: dict[float, FloatArray], groups: Sequence[str]) -> 
         behind = worths[best] - worths[shrinkage]
         sums = np.bincount(group_of, behind)
         error = float(np.sqrt(len(sums)) * sums.std()) / len(behind)
-        if behind.mean() <= error:
+        if behind.mean() <= error / 2:
             as_good.append(shrinkage)
     return min(as_good, key=lambda s: abs(s - USUAL_SHRINKAGE))

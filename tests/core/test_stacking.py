@@ -1,0 +1,105 @@
+"""The learners under the router: exact where they can be, honest about folds, quiet where there is nothing to learn."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bestroute.router.calibration import debiased_calibration_error
+from bestroute.router.forest import Forest
+from bestroute.router.stacking import fit_stack, nonnegative
+
+FOLDS = np.arange(200) % 5
+
+
+def fit(features, labels, *, trees=None, folds=FOLDS):
+    return fit_stack([features], [None], trees, labels, np.ones(labels.shape[1]), folds)
+
+
+def predict(stack, features, trees=None):
+    directions = features @ stack.weights[0] - stack.offsets
+    if trees is not None:
+        directions = directions + stack.forest.predict(trees)
+    return stack.means + directions @ stack.loadings
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_nonnegative_least_squares_agrees_with_trying_every_subset(seed, width):
+    rng = np.random.default_rng(seed)
+    columns, target = rng.normal(size=(20, width)), rng.normal(size=20)
+    best = float(target @ target)
+    for size in range(1, width + 1):
+        for subset in combinations(range(width), size):
+            weights = np.linalg.lstsq(columns[:, subset], target, rcond=None)[0]
+            if (weights >= 0).all():
+                best = min(best, float(((columns[:, subset] @ weights - target) ** 2).sum()))
+    found = nonnegative(columns, target)
+    assert (found >= 0).all()
+    assert float(((columns @ found - target) ** 2).sum()) == pytest.approx(best, rel=1e-5)
+
+
+def test_a_linear_function_is_recovered():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 4))
+    labels = features @ rng.normal(size=(4, 2)) + 3.0
+    stack = fit(features, labels)
+    assert predict(stack, features) == pytest.approx(labels, abs=0.05)
+    assert stack.means + stack.held_out == pytest.approx(labels, abs=0.1)
+
+
+def test_trees_learn_what_is_not_linear():
+    rng = np.random.default_rng(0)
+    features = rng.uniform(-1, 1, size=(200, 2))
+    labels = np.sign(features[:, :1] * features[:, 1:])
+    alone, helped = fit(features, labels), fit(features, labels, trees=features)
+    assert alone.held_out.var() < 0.1 * labels.var()
+    assert np.corrcoef(helped.held_out[:, 0], labels[:, 0])[0, 1] > 0.6
+
+
+def test_noise_is_shrunk_towards_the_mean():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(200, 5)), rng.normal(size=(200, 1))
+    stack = fit(features, labels, trees=features)
+    assert stack.held_out.var() < 0.1 * labels.var()
+    fresh = rng.normal(size=(500, 5))
+    assert predict(stack, fresh, fresh.astype(np.float32)).var() < 0.2 * labels.var()
+
+
+def test_a_fold_is_predicted_without_its_own_labels():
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(200, 3))
+    labels = features[:, :1] + rng.normal(size=(200, 1))
+    changed = labels.copy()
+    changed[FOLDS == 0] = rng.normal(size=(40, 1))
+    one, other = (fit(features, y, trees=features) for y in (labels, changed))
+    inside = FOLDS == 0
+    assert (one.means + one.held_out)[inside] == pytest.approx((other.means + other.held_out)[inside], abs=1e-6)
+    assert (one.means + one.held_out)[~inside] != pytest.approx((other.means + other.held_out)[~inside], abs=1e-6)
+
+
+def test_a_forest_walks_as_the_library_that_grew_it():
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    rng = np.random.default_rng(3)
+    inputs, targets = rng.normal(size=(300, 6)).astype(np.float32), rng.normal(size=(300, 2))
+    grown = Forest.fit(inputs, targets, seed=7, trees=10)
+    theirs = ExtraTreesRegressor(10, min_samples_leaf=15, max_features=0.4, random_state=7).fit(inputs, targets)
+    assert grown.predict(inputs) == pytest.approx(theirs.predict(inputs), abs=1e-5)
+    assert grown.scaled(np.array([2.0, 0.0])).predict(inputs) == pytest.approx(
+        theirs.predict(inputs) * [2.0, 0.0], abs=1e-5
+    )
+    assert grown.problem(6, 2) is None
+
+
+def test_a_perfect_head_has_no_calibration_error_beyond_chance_and_a_bad_one_does():
+    rng = np.random.default_rng(4)
+    predicted = rng.uniform(0.1, 0.9, size=(4000, 1))
+    happened = (rng.random((4000, 1)) < predicted).astype(float)
+    error, perfect = debiased_calibration_error(predicted, happened)
+    assert error[0] < 0.02
+    assert 0.01 < perfect[0] < 0.04
+    error, _ = debiased_calibration_error(np.clip(predicted + 0.1, 0, 1), happened)
+    assert error[0] == pytest.approx(0.1, abs=0.02)
