@@ -55,7 +55,7 @@ class Task:
         self._reserved_usd = size * draw.reserved_usd
         self._in_flight = False
         self._handover = threading.Lock()
-        self._has_landed = self._is_left = False
+        self._is_in_air = self._is_grounded = self._is_left = False
 
     def begin(self) -> None:
         """Note that the member is being asked."""
@@ -129,24 +129,31 @@ class Task:
             self.call.purse.settle(self._reserved_usd, 0.0)
             self._reserved_usd = 0.0
 
-    # Whoever waits may leave; then whoever works bills. Under the lock it is one or the other, never both.
+    # Work in a thread cannot be stopped, so whoever waits for it may leave; then the thread bills. Under the lock it is
+    # one or the other, never both and never none.
 
-    def take_off(self) -> None:
-        """Start work that nobody can stop."""
+    def take_off(self) -> bool:
+        """Begin work in a thread; returns whether it is still wanted."""
         with self._handover:
-            self._has_landed = False
+            self._is_in_air = not self._is_grounded
+            return self._is_in_air
 
     def land(self) -> bool:
-        """End such work; returns whether somebody waits for it. If not, it has to bill itself."""
+        """End work in a thread; returns whether somebody waits for it. If not, it has to bill itself."""
         with self._handover:
-            self._has_landed = True
+            self._is_in_air = False
             return not self._is_left
 
     def leave(self) -> bool:
-        """Stop waiting; returns whether the work goes on, and bills itself when it ends."""
+        """Stop waiting; returns whether a thread is at work, which will bill. One that has not begun never does."""
         with self._handover:
-            self._is_left = self._is_left or not self._has_landed
+            self._is_left = self._is_in_air
+            self._is_grounded = True
             return self._is_left
+
+    def give_up(self) -> None:
+        """Leave a coroutine that will not stop to itself."""
+        self._is_left = True
 
     @property
     def is_left(self) -> bool:
@@ -238,6 +245,8 @@ class Drawer:
                 task.leave()
 
     def _work(self, task: Task, done: queue.SimpleQueue[Task]) -> None:
+        if not task.take_off():
+            return
         try:
             self._repeat(task)
         except BaseException as crash:
@@ -317,11 +326,11 @@ class Drawer:
                     future.result()
                 if not done or any(running[future].is_fatal for future in done):
                     break
+            if pending:
+                await self._stop(running, call)
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(self._clean_up(running, call)))
             raise
-        if pending:
-            await self._stop(running, call)
 
     async def _clean_up(self, running: Mapping[asyncio.Future[None], Task], call: Call) -> None:
         """Stop everything and bill it; finished even if the caller is cancelled twice."""
@@ -341,7 +350,8 @@ class Drawer:
         for future, task in running.items():
             if future.done():
                 _consume(future)
-            elif task.leave():
+            elif not task.is_left:
+                task.give_up()
                 future.add_done_callback(self._bill_late(task))
 
     def _bill_late(self, task: Task) -> Callable[[asyncio.Future[None]], None]:
@@ -398,12 +408,13 @@ class Drawer:
         import asyncio
 
         def work() -> None:
+            if not task.take_off():
+                return
             self._generate(task)
             if not task.land():
                 task.close()
                 self.ledger.add(task.late_rows())
 
-        task.take_off()
         try:
             await asyncio.to_thread(work)
         except asyncio.CancelledError:

@@ -100,9 +100,8 @@ class Scripted:
 
 
 def lines(name):
-    for line in (FOLDER / name).read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            yield pytest.param(*(part.strip() for part in line.split("|")), id=line)
+    told = [line for line in (FOLDER / name).read_text().splitlines() if line.strip() and not line.startswith("#")]
+    return [pytest.param(*(part.strip() for part in line.split("|")), id=line) for line in told]
 
 
 def read_plan(text):
@@ -204,4 +203,4 @@ async def test_cancelled_draws_cost_the_prompt_that_was_sent(plan, answers, expe
 
 
 def test_there_are_scenarios_enough():
-    assert sum(len(list(lines(path.name))) for path in FOLDER.glob("*.txt")) >= 200
+    assert sum(len(lines(path.name)) for path in FOLDER.glob("*.txt")) >= 200
