@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import (
     convert_to_json_schema,
     convert_to_openai_function,
@@ -23,13 +24,16 @@ from langchain_bestroute.structured import WANTED
 _IMAGES, _AUDIO = ("image", "image_url", "input_image"), ("audio", "input_audio")
 _FILES = ("file", "document", "input_file")
 NOTHING = Demand()
+EXTRAS = "extras"
+"""What a ``BaseTool`` is told for single providers (``cache_control``, ``defer_loading``), beside its function."""
 
 
 def plain_tool(tool: Any) -> dict[str, Any]:
-    """Return a tool as plain JSON in OpenAI's form; a provider's own tool stays as it is."""
+    """Return a tool as plain JSON in OpenAI's form, with a tool's extras; a provider's own tool stays as it is."""
     if isinstance(tool, Mapping) and tool.get("type", "function") not in ("function", "object"):
         return dict(tool)
-    return convert_to_openai_tool(tool)
+    plain, extras = convert_to_openai_tool(tool), getattr(tool, "extras", None)
+    return {**plain, EXTRAS: dict(extras)} if extras and isinstance(tool, BaseTool) else plain
 
 
 def plain_choice(choice: Any) -> Any:
@@ -65,8 +69,22 @@ def bound_tools(member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked
     is_strict = asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False))
     if is_strict and "strict" in known:
         tools = [_as_strict(tool) for tool in tools]
+    tools = [_with_extras(tool) for tool in tools]
     bound: dict[str, Any] = member.bind_tools(tools, **asked).kwargs  # type: ignore[attr-defined, arg-type]
     return bound
+
+
+def _with_extras(tool: Mapping[str, Any]) -> Any:
+    """Return a tool that has extras as an object again: only from objects do members take them."""
+    if not (extras := tool.get(EXTRAS)) or "function" not in tool:
+        return tool
+    told = tool["function"]
+    return StructuredTool(
+        name=told["name"],
+        description=told.get("description", ""),
+        args_schema=told.get("parameters") or {"type": "object", "properties": {}},
+        extras=extras,
+    )
 
 
 def _as_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -94,7 +94,7 @@ class ChatModelGenerator:
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
-        member, stop, kwargs = self._call(params, n)
+        member, stop, kwargs = self._call(params, n, is_async=True)
         if n > 1 and providers.uses_responses_api(member, kwargs):
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
@@ -126,7 +126,7 @@ class ChatModelGenerator:
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        member, stop, kwargs = self._call(params, 1, stream=True)
+        member, stop, kwargs = self._call(params, 1, stream=True, is_async=True)
         if not self.member._should_stream(async_api=True, **{**kwargs, "stream": True}):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
@@ -140,10 +140,10 @@ class ChatModelGenerator:
         yield self._judged(collected.sample(), query)
 
     def _call(
-        self, params: Mapping[str, Any], n: int, *, stream: bool = False
+        self, params: Mapping[str, Any], n: int, *, stream: bool = False, is_async: bool = False
     ) -> tuple[BaseChatModel, list[str] | None, dict[str, Any]]:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
-        member = self._quiet.get()
+        member = self._quiet.aget() if is_async else self._quiet.get()
         kwargs = {**self._defaults, **params}
         stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
         if tools:

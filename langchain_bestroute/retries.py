@@ -1,7 +1,14 @@
-"""A member whose own retries are off: the engine retries by its rules, and retries of retries would multiply."""
+"""A member whose own retries are off: the engine retries by its rules, and retries of retries would multiply.
+
+Async connections belong to one event loop. The copy shares the member's in the loop where it is first used; in another
+(a second ``asyncio.run``) it gets its own, because with openai 3 those of a loop that is over fail.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import weakref
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -24,6 +31,9 @@ class Quiet:
         self.member, self.timeout = member, timeout
         self._seen: dict[str, Any] = {}
         self._copy: BaseChatModel | None = None
+        self._home: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._abroad: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[BaseChatModel, BaseChatModel]]
+        self._abroad = weakref.WeakKeyDictionary()
 
     def get(self) -> BaseChatModel:
         """Return the copy, or the member itself where there is nothing to switch off."""
@@ -31,6 +41,43 @@ class Quiet:
             self._seen = dict(self.member.__dict__)
             self._copy = without_retries(self.member, self.timeout)
         return self._copy
+
+    def aget(self) -> BaseChatModel:
+        """Return the copy for the running event loop."""
+        copied, loop = self.get(), asyncio.get_running_loop()
+        if self._home is None:
+            self._home = weakref.ref(loop)
+        if self._home() is loop:
+            return copied
+        made_of, own = self._abroad.get(loop, (None, None))
+        if own is None or made_of is not copied:
+            for closed in [other for other in self._abroad if other.is_closed()]:
+                del self._abroad[closed]  # its connections hold on to it
+            own = with_own_connections(copied)
+            self._abroad[loop] = (copied, own)
+        return own
+
+
+def with_own_connections(member: BaseChatModel) -> BaseChatModel:
+    """Return a copy whose async clients share no connection; what the user built (``http_async_client``) is kept."""
+    if getattr(member, "http_async_client", None) or getattr(member, "openai_proxy", None):
+        return member
+    getattr(member, "_async_client", None)  # ChatAnthropic makes its client when it is first looked at
+    copied = member.model_copy()
+    for name, value in member.__dict__.items():
+        copied.__dict__[name] = _reconnected(value)
+    return copied
+
+
+def _reconnected(value: Any) -> Any:
+    if not _is_client(value):
+        client: Any = getattr(value, "_client", None)
+        return type(value)(_reconnected(client)) if _is_client(client) else value
+    package = type(value).__module__.partition(".")[0]
+    connections = getattr(importlib.import_module(package), "DefaultAsyncHttpxClient", None)
+    if connections is None or not hasattr(getattr(value, "_client", None), "aclose"):
+        return value
+    return value.with_options(http_client=connections(timeout=value.timeout))
 
 
 def without_retries(member: BaseChatModel, timeout: float | None = None) -> BaseChatModel:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Literal
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.output_parsers import (
     BaseCumulativeTransformOutputParser,
@@ -74,12 +76,20 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
         message = getattr(result[0], "message", None)
+        if refusal := getattr(message, "additional_kwargs", {}).get("refusal"):
+            raise _refusal(refusal)
         parser: BaseOutputParser[Any] = self.by_call if getattr(message, "tool_calls", None) else self.by_text
         return parser.parse_result(result, partial=partial)
 
     def parse(self, text: str) -> Any:
         """Read a text."""
         return self.by_text.parse(text)
+
+
+def _refusal(said: str) -> Exception:
+    """Return the error that ``ChatOpenAI`` raises for a refusal, where it is in use."""
+    openai = sys.modules.get("langchain_openai.chat_models.base")
+    return OutputParserException(said) if openai is None else openai.OpenAIRefusalError(said)
 
 
 def parser_of(schema: Any, method: str) -> Runnable[Any, Any]:

@@ -113,6 +113,20 @@ def test_every_way_to_require_a_call_is_understood(chat, model, choice):
 
 
 @BOTH
+def test_what_a_tool_tells_one_provider_reaches_that_one(chat, server, model):
+    @tool(extras={"cache_control": {"type": "ephemeral"}, "defer_loading": True})
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    message = chat(model, 2).bind_tools([add]).invoke(CALL)
+    (sent,) = server.requests[0]["body"]["tools"]
+    assert message.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    assert ("cache_control" in sent) == (model == "claude")
+    assert "extras" not in sent
+
+
+@BOTH
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
 @pytest.mark.parametrize("n", [1, 2])
 def test_structured_output(chat, model, method, n):

@@ -1,11 +1,15 @@
 """Members' own retries are off while the router samples; the caller's objects are not changed."""
 
+import asyncio
+
 import openai
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
 
-from langchain_bestroute.retries import Quiet, without_retries
+from bestroute.testing import LoopbackServer
+from langchain_bestroute.retries import Quiet, with_own_connections, without_retries
 
 HELLO = [HumanMessage("hello")]
 
@@ -74,10 +78,12 @@ def test_a_timeout_of_the_router_wins_over_the_members(openai_model):
     assert (quiet.root_client.timeout, quiet.root_async_client.timeout, quiet.request_timeout) == (3.0, 3.0, 3.0)
 
 
-async def test_a_timeout_is_kept_on_the_wire(make, openai_model):
-    chat = make(models={"small": openai_model("slow-2000-x")}, prices=make().prices, timeout=0.2)
+async def test_a_timeout_is_kept_on_the_wire(make, openai_model, server):
+    chat = make(models={"small": openai_model("slow-500-x")}, prices=make().prices, timeout=0.1, max_retries=0)
     with pytest.raises(openai.APITimeoutError):
         await chat.ainvoke("x", model="small")
+    while server.inflight:  # its bill is not to fall into the next test
+        await asyncio.sleep(0.02)
 
 
 def test_anthropic_members_are_asked_once_too(make, server):
@@ -94,3 +100,45 @@ def test_anthropic_members_are_asked_once_too(make, server):
 def test_a_member_without_retries_is_used_as_it_is():
     member = FakeListChatModel(responses=["x"])
     assert without_retries(member) is member
+
+
+def test_a_second_event_loop_works(make):
+    """With openai 3 the plain model fails there."""
+    with LoopbackServer() as own:
+        member = ChatOpenAI(model="small-mini", base_url=own.base_url, api_key="k", max_retries=0)
+        chat = make(("small", 2), models={"small": member}, max_retries=0)
+        answers = [asyncio.run(chat.ainvoke(f"question {i}")) for i in range(3)]
+        samples = [s for a in answers for s in a.response_metadata["bestroute"]["samples"]]
+        assert [s["error"] for s in samples] == [None] * 6
+
+        async def read():
+            return "".join([chunk.text async for chunk in chat.astream("x", n=1)])
+
+        assert all("small-mini" in asyncio.run(read()) for _ in range(2))
+
+
+async def test_the_first_loop_shares_the_members_connections_another_has_its_own(openai_model):
+    quiet = Quiet(openai_model("x"))
+    here = quiet.aget()
+    assert quiet.aget() is here is quiet.get()
+    assert here.root_async_client._client is quiet.member.root_async_client._client
+
+    def elsewhere():
+        async def both():
+            return quiet.aget(), quiet.aget()
+
+        return asyncio.run(both())
+
+    first, second = await asyncio.to_thread(elsewhere)
+    assert first is second
+    assert first is not here
+    assert first.root_async_client._client is not here.root_async_client._client
+    assert first.root_client is quiet.get().root_client
+    assert first.root_async_client.max_retries == 0
+
+
+async def test_connections_that_the_user_made_are_kept(openai_model):
+    httpx = pytest.importorskip("httpx")
+    async with httpx.AsyncClient() as own:
+        member = without_retries(openai_model("x", http_async_client=own))
+        assert with_own_connections(member) is member

@@ -1,4 +1,4 @@
-"""Requirements 3, 5, 9, 10, 12, 15, 17 and 21: what callers, traces, agents and handlers see of a call."""
+"""Requirements 3, 4, 5, 9, 10, 12, 15, 17 and 21: what callers, traces, agents and handlers see of a call."""
 
 import asyncio
 import json
@@ -102,6 +102,35 @@ def test_a_stream_costs_no_more_than_its_chunks_are_long(make):
     member = GenericFakeChatModel(messages=iter([AIMessage("word " * 5_000)]))
     chat = make(("small", 1), models={"small": member}, prices={"small": make().prices["small"]})
     assert len([c for c in chat.stream("x") if c.text]) == 10_000
+
+
+# 4: what is billed is what is told.
+
+
+@pytest.mark.parametrize("bills_input", ["per_sample", "once"])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch", "streaming"])
+async def test_a_usage_handler_counts_what_the_server_billed(make, server, how, n, bills_input):
+    usage = UsageMetadataCallbackHandler()
+    config = {"callbacks": [usage]}
+    chat = make(("small", n), bills_input=bills_input, streaming=how == "streaming")
+    if how in ("invoke", "streaming"):
+        chat.invoke("how much", config)
+    elif how == "ainvoke":
+        await chat.ainvoke("how much", config)
+    elif how == "stream":
+        list(chat.stream("how much", config))
+    elif how == "astream":
+        [_ async for _ in chat.astream("how much", config)]
+    elif how == "batch":
+        chat.batch(["how much", "is it"], config)
+    else:
+        await chat.abatch(["how much", "is it"], config)
+    (counted,) = usage.usage_metadata.values()
+    assert list(usage.usage_metadata) == ["small-mini"]
+    assert (counted["input_tokens"], counted["output_tokens"]) == (server.usage["input"], server.usage["output"])
+    expected = (server.usage["input"] * 1.0 + server.usage["output"] * 2.0) / 1e6
+    assert chat.ledger.cost_usd == pytest.approx(expected, abs=1e-12)
 
 
 # 5: traces.

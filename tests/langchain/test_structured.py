@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from bestroute import ConfigError, Price
-from langchain_bestroute import BestRouteChat
+from langchain_bestroute import BestRouteChat, structured
 
 
 class Person(BaseModel):
@@ -73,6 +73,15 @@ def test_raw_replies_come_with_what_was_parsed_or_why_not(server):
     bad = chain.invoke("'Ann' is 7")
     assert bad["parsed"] is None
     assert bad["parsing_error"] is not None
+
+
+def test_a_refusal_is_raised_as_the_plain_model_raises_it():
+    from langchain_core.messages import AIMessage
+    from langchain_openai.chat_models.base import OpenAIRefusalError
+
+    refused = AIMessage("", additional_kwargs={"refusal": "I will not"})
+    with pytest.raises(OpenAIRefusalError, match="I will not"):
+        structured.parser_of(Person, "json_schema").invoke(refused)
 
 
 def test_strict_reaches_the_member(server):
