@@ -91,7 +91,7 @@ def test_anthropic_members_are_asked_once_too(make, server):
     models = pytest.importorskip("langchain_anthropic")
     member = models.ChatAnthropic(model="fail-529-x", base_url=server.root_url, api_key="k", max_retries=4)
     generator = make(models={"small": member}, prices={"small": make().prices["small"]}).engine.generators["small"]
-    with pytest.raises(anthropic.InternalServerError):
+    with pytest.raises(anthropic.APIStatusError, match="529"):
         generator.generate(_query(), 1, params={}, cancel=None)
     assert len(server.requests) == 1
     assert member.max_retries == 4
