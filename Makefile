@@ -4,7 +4,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 
-.PHONY: demo test lint check wheel-test bench clean
+.PHONY: demo test lint check wheel-test bench promises clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -31,6 +31,9 @@ wheel-test: .venv-test/ready
 bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
+
+promises: .venv-test/ready  ## regenerates docs/promises.md; SHARED is the folder of the data
+	$(TEST) benchmarks/promises.py --shared $(SHARED)
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-wheel dist demo-out

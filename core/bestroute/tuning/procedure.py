@@ -9,7 +9,7 @@ than any others, and guards against large groups that are harder.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from bestroute.tuning.floor import draws_needed, fewest_for_budget, fewest_for_d
 from bestroute.tuning.parts import group_means
 from bestroute.tuning.sequence import order_settings, passed_in_sequence
 
+BELOW_THE_FLOOR = 0.1
+"""Share of the level at which no drop at all is tested where records are too few for the drop that is asked for."""
 LEAST_SAVING = 0.01
 """Of the reference's cost: a setting that saves less is not worth a promise."""
 
@@ -80,31 +82,45 @@ def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confi
     The loss of a query is ``(1 - max_drop) * reference - policy``, so that its mean is at most zero where the promise
     holds; no ratio of means is needed. Of expected qualities in [0, 1] it is in ``[-1, 1 - max_drop]``, as it is of
     sampled ones.
+
+    With fewer groups than any bound needs, only a policy that is plainly better than the reference can be promised:
+    that there is no drop at all is tested instead, at a tenth of the level.
     """
+    fewest = fewest_for_drop(float(calibrate.reference_quality.mean()), max_drop, confidence)
+    allowed, sure = max_drop, confidence
+    if calibrate.units < fewest:
+        allowed, sure = 0.0, 1 - (1 - confidence) * BELOW_THE_FLOOR
 
     def losses(part: Outcomes) -> FloatArray:
-        return np.asarray((1 - max_drop) * part.reference_quality - part.quality)
+        return np.asarray((1 - allowed) * part.reference_quality - part.quality)
 
     saving = 1 - order.cost.sum(axis=1) / order.reference_cost.sum()
-    fewest = fewest_for_drop(float(calibrate.reference_quality.mean()), max_drop, confidence)
-    return _certify(
+    verdict = _certify(
         order,
         calibrate,
         (losses(order), losses(calibrate)),
         order_on=(saving, saving >= LEAST_SAVING),
-        largest=1 - max_drop,
-        confidence=confidence,
+        largest=1 - allowed,
+        confidence=sure,
         fewest=fewest,
     )
+    if verdict.setting is not None or allowed == max_drop:
+        return verdict
+    saves = 1 - calibrate.cost.sum(axis=1) / calibrate.reference_cost.sum() >= LEAST_SAVING
+    asked = (1 - max_drop) * calibrate.reference_quality - calibrate.quality[saves]
+    margins = group_means(asked, calibrate.groups)
+    needed = draws_needed(margins.mean(axis=1), margins.std(axis=1), confidence).min(initial=np.inf)
+    return replace(verdict, needed=max(float(needed), fewest))
 
 
 def certify_budget(order: Outcomes, calibrate: Outcomes, *, budget: float, confidence: float) -> Verdict:
     """Find the setting of the best quality among those shown to cost at most ``budget`` USD per query in the mean.
 
     The loss of a query is its cost minus the budget. A bound needs to know what a query can cost at most: twice what
-    any setting costs on any query of the ordering part, and what is dearer counts as that.
+    any setting within the budget costs on any query of the ordering part, and what is dearer counts as that.
     """
-    cap = 2 * max(float(order.cost.max()), budget)
+    within = order.cost[order.cost.mean(axis=1) <= budget]
+    cap = 2 * max(float(within.max(initial=0.0)), budget)
 
     def losses(part: Outcomes) -> FloatArray:
         return np.asarray((np.minimum(part.cost, cap) - budget) / cap)
@@ -119,7 +135,7 @@ def certify_budget(order: Outcomes, calibrate: Outcomes, *, budget: float, confi
         confidence=confidence,
         fewest=fewest_for_budget(budget, cap, confidence),
     )
-    return Verdict(**{**vars(verdict), "cap": cap})
+    return replace(verdict, cap=cap)
 
 
 def _certify(
@@ -137,7 +153,7 @@ def _certify(
     by_group = group_means(losses[1][points], calibrate.groups)
     spread = by_group.std(axis=1)
     needed = draws_needed(by_group.mean(axis=1), spread, confidence).min(initial=np.inf)
-    if by_group.shape[1] < fewest or not len(points):
+    if not len(points):
         return Verdict(None, 0, 0, fewest, max(float(needed), fewest), {})
     wealth = best_log_wealth(
         by_group,

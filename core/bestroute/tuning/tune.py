@@ -236,7 +236,7 @@ def _refusal(
     told: dict[bool, Any] = {
         True: f"even {kept} no bound could from fewer than {least} queries like these "
         f"({verdict.fewest} groups to calibrate on; here are {calibration.units})",
-        False: f"of {verdict.tested} settings the safest did not pass on {calibration.units} groups",
+        False: f"of {verdict.tested} settings that save the safest did not pass on {calibration.units} groups",
     }
     says = told[calibration.units < verdict.fewest]
     if enough is not None:
