@@ -240,7 +240,7 @@ def _refusal(
     }
     says = told[calibration.units < verdict.fewest]
     if enough is not None:
-        would = f"with this router about {enough} queries would do"
+        would = f"with this router about {enough} queries would do at best"
     else:
         would = "and with this router no number would do: no setting has a margin on these records"
     return RefusedError(
