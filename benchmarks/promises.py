@@ -230,7 +230,10 @@ def page(results: list[dict[str, Any]], levels: list[tuple[str, float, float]], 
         f"| {name} | {told['trained_on']} | {told['queries']} | {told['groups']} |" for name, told in parts.items()
     ]
     ties = [f"| {name} | {percent(rate, error)} |" for name, rate, error in levels]
+    mmlu = next(r for r in results if r["case"]["data"] == "routellm_mmlu" and r["case"]["max_drop"] == 0.01)[BOUND]
     return text.format(
+        mmlu_kept=f"{mmlu['kept']:.3f}",
+        mmlu_walk=f"{mmlu['kept_of_walk']:.2f}",
         rows="\n".join(rows),
         parts="\n".join(trained),
         ties="\n".join(ties),

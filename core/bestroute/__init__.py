@@ -10,6 +10,7 @@
 """
 
 from bestroute._version import __version__
+from bestroute.budget import Budget
 from bestroute.decision import Decision
 from bestroute.engine import BestRoute
 from bestroute.errors import (
@@ -35,12 +36,14 @@ from bestroute.protocols import Cancel, Delta, Generator, Policy, RewardModel, R
 from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.rewards import MajorityVote, Verifier
+from bestroute.settings import Limits, Settings
 from bestroute.usage import Usage
 
 __all__ = [
     "ArtifactError",
     "BestRoute",
     "BestRouteError",
+    "Budget",
     "BudgetError",
     "BudgetPolicy",
     "Cancel",
@@ -54,6 +57,7 @@ __all__ = [
     "GenerationError",
     "Generator",
     "Ledger",
+    "Limits",
     "MajorityVote",
     "NotTunedError",
     "OpenAIGenerator",
@@ -70,6 +74,7 @@ __all__ = [
     "RewardModel",
     "Router",
     "Sample",
+    "Settings",
     "Step",
     "ThresholdPolicy",
     "Usage",
