@@ -28,7 +28,7 @@ from bestroute.execution import DrawnSample
 from bestroute.ledger import Ledger
 from bestroute.openai_generator import OpenAIGenerator
 from bestroute.plans import Candidate, Plan, Step
-from bestroute.policies import QualityPolicy, ThresholdPolicy
+from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.pool import Endpoint, Pool
 from bestroute.prediction import Prediction
 from bestroute.prices import Price
@@ -45,6 +45,7 @@ __all__ = [
     "BestRouteError",
     "Budget",
     "BudgetError",
+    "BudgetPolicy",
     "Cancel",
     "Candidate",
     "ConfigError",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +14,11 @@ from bestroute.plans import find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from bestroute.promises import Kind, Promise
+
+logger = logging.getLogger(__name__)
 
 
 def check_threshold(threshold: float) -> float:
@@ -97,10 +104,12 @@ class QualityPolicy:
         price_usd: What one unit of quality is worth for one query, USD, >= 0. Ties go to the cheaper plan, then
             to the earlier.
         max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router.
+        because: Where the price comes from, for decisions.
     """
 
     price_usd: float | None = None
     max_drop: float | None = None
+    because: str | None = None
 
     def __post_init__(self) -> None:
         """Check that one of the two is given, and its range."""
@@ -111,15 +120,25 @@ class QualityPolicy:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
 
-    def resolve(self, router: object) -> QualityPolicy:
+    def resolve(self, router: object, pool: Pool | None = None) -> QualityPolicy:
         """Return the policy with the price that a router was tuned to for the promise.
+
+        Args:
+            router: The router that is used.
+            pool: The pool it is used with; default: its own. At other prices it chooses otherwise than when the
+                promise was shown: that is logged as a warning and told in every decision.
 
         Raises:
             NotTunedError: If it was never tuned for it; names the command.
         """
-        if self.max_drop is not None:
-            raise NotTunedError(not_tuned(f"--max-drop {self.max_drop:g}"))
-        return self
+        if self.max_drop is None:
+            return self
+        promise = _promised(router, "max_drop", self.max_drop)
+        told = f"{promise}"
+        if changed := promise.price_changes(pool) if pool is not None else []:
+            told = f"{promise}, but shown at other prices ({', '.join(changed)}), so no promise"
+            logger.warning("max_drop %g: %s; train and tune the router at these prices", self.max_drop, told)
+        return QualityPolicy(promise.price_usd, because=told)
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
@@ -151,7 +170,56 @@ class QualityPolicy:
 
     def __str__(self) -> str:
         """Render as ``quality at 0.02 USD``."""
-        return f"quality at {self.price_usd:g} USD" if self.price_usd is not None else f"max drop {self.max_drop:g}"
+        if self.price_usd is None:
+            return f"max drop {self.max_drop:g}"
+        return f"quality at {self.price_usd:g} USD" + (f" ({self.because})" if self.because else "")
+
+
+@dataclass(frozen=True)
+class BudgetPolicy:
+    """The best quality whose mean cost was promised to stay within a budget, looked up in a tuned router.
+
+    Args:
+        usd_per_1k: The budget, USD per 1,000 queries, > 0.
+    """
+
+    usd_per_1k: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not (math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
+            raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {self.usd_per_1k}")
+
+    def resolve(self, router: object, pool: Pool | None = None) -> QualityPolicy:
+        """Return the policy with the price that a router was tuned to for the budget.
+
+        Args:
+            router: The router that is used.
+            pool: The pool it is used with; default: its own.
+
+        Raises:
+            NotTunedError: If it was never tuned for it, or at other prices than the pool's; names the command.
+        """
+        promise = _promised(router, "budget", self.usd_per_1k)
+        if changed := promise.price_changes(pool) if pool is not None else []:
+            raise NotTunedError(
+                f"the budget of {self.usd_per_1k:g} USD per 1,000 queries was shown at other prices "
+                f"({', '.join(changed)}), so it promises nothing now; train the router with a pool of these prices, "
+                f"then run: bestroute tune DIR TUNE --budget {self.usd_per_1k:g}"
+            )
+        return QualityPolicy(promise.price_usd, because=str(promise))
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Refuse: which price keeps the budget is looked up by ``resolve``.
+
+        Raises:
+            NotTunedError: Always.
+        """
+        raise NotTunedError(not_tuned(f"--budget {self.usd_per_1k:g}"))
+
+    def __str__(self) -> str:
+        """Render as ``budget 2 USD per 1,000 queries``."""
+        return f"budget {self.usd_per_1k:g} USD per 1,000 queries"
 
 
 @dataclass(frozen=True)
@@ -174,3 +242,15 @@ class ReferencePolicy:
 def not_tuned(flag: str) -> str:
     """Say that a promise needs tuning first."""
     return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"
+
+
+def _promised(router: object, kind: Kind, value: float) -> Promise:
+    """Find a promise among those a router brings."""
+    from bestroute.promises import FLAGS, find_promise
+
+    known: tuple[Promise, ...] = getattr(router, "promises", ())
+    promise = find_promise(known, kind, value)
+    if promise is None:
+        others = ", ".join(f"{p.value:g}" for p in known if p.kind == kind)
+        raise NotTunedError(not_tuned(f"{FLAGS[kind]} {value:g}") + (f" (it was tuned for {others})" if others else ""))
+    return promise

@@ -14,6 +14,7 @@ import click
 
 from bestroute._version import __version__
 from bestroute.cli.learning import evaluate, train
+from bestroute.cli.tuning import tune
 from bestroute.errors import BestRouteError, ConfigError, named
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(tune)
 main.add_command(evaluate)
 
 

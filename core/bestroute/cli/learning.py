@@ -20,13 +20,15 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _KINDS = ("recorded", "quality", "majority")
 
 
-def _reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse a reward that is not a kind of reward; a callback of the option."""
     if value is not None and value not in _KINDS:
         raise ConfigError(f"--reward must be one of {named(_KINDS)}, got {value!r}")
     return value
 
 
-def _tell(message: str) -> None:
+def tell(message: str) -> None:
+    """Print progress."""
     click.echo(message, err=True)
 
 
@@ -40,7 +42,7 @@ def load_arrays(
     left_out: list[str] = []
     records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
-        _tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
+        tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
     return SampleArrays.of(records, pool, reward=reward, verifier_error=verifier_error)  # type: ignore[arg-type]
 
 
@@ -52,7 +54,7 @@ def load_arrays(
     "--reward",
     default="recorded",
     show_default=True,
-    callback=_reward,
+    callback=check_reward,
     help="What chooses among samples: recorded rewards, quality (a verifier known at run time), or majority (a vote).",
 )
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
@@ -77,7 +79,7 @@ def train(
     pool = Pool.from_file(pool_path)
     settings = TrainSettings(reward=reward, margin=margin, offered=offered, seed=seed)  # type: ignore[arg-type]
     arrays = load_arrays(train, pool, reward, allow_missing=allow_missing)
-    training = train_router(arrays, settings, on_progress=_tell)
+    training = train_router(arrays, settings, on_progress=tell)
     training.router.save_pretrained(out)
     click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
     for name, value in training.summary.items():
@@ -92,8 +94,12 @@ def train(
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("test", metavar="TEST...", type=_FILE, nargs=-1, required=True)
 @click.option("--train", "train", type=_FILE, multiple=True, help="Records that learned baselines are fitted on.")
-@click.option("--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D", help="Of the decisions.")
-@click.option("--reward", callback=_reward, help="recorded, quality or majority; default: as the router was trained.")
+@click.option(
+    "--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of the decisions."
+)
+@click.option(
+    "--reward", callback=check_reward, help="recorded, quality or majority; default: as the router was trained."
+)
 @click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
 @click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
 @click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
@@ -139,11 +145,11 @@ def evaluate(
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
         settings = replace(router.settings, reward=kind)  # type: ignore[arg-type]
         done = run_cross_fit(
-            arrays, settings, folds=folds, seed=settings.seed, policy=policy, resamples=resamples, on_progress=_tell
+            arrays, settings, folds=folds, seed=settings.seed, policy=policy, resamples=resamples, on_progress=tell
         )
     else:
         fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing) if train else None
-        done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=_tell)
+        done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=tell)
     click.echo(table(done.report))
     if json_path is not None:
         with atomic_file(json_path) as stream:

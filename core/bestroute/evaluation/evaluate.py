@@ -18,7 +18,7 @@ from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Plan
-from bestroute.policies import QualityPolicy, ThresholdPolicy
+from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Policy
 from bestroute.router import MultiHeadRouter
@@ -125,7 +125,7 @@ def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read ``threshold:0.8``, ``quality:0.02`` or ``max_drop:0.01``.
+    """Read ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01`` or ``budget:2.5`` (USD per 1,000 queries).
 
     Raises:
         ConfigError: If it is none of these.
@@ -139,9 +139,10 @@ def parse_policy(text: str) -> Policy:
         "threshold": ThresholdPolicy,
         "quality": QualityPolicy,
         "max_drop": lambda drop: QualityPolicy(max_drop=drop),
+        "budget": BudgetPolicy,
     }
     if kind not in makers or np.isnan(number):
-        raise ConfigError(f"policy must be threshold:0.8, quality:0.02 or max_drop:0.01, got {text!r}")
+        raise ConfigError(f"policy must be threshold:0.8, quality:0.02, max_drop:0.01 or budget:2.5, got {text!r}")
     return makers[kind](number)
 
 
@@ -186,7 +187,7 @@ def _score(
         series["frozen_plans"] = _frozen_plans(router, labels, test, train, on_train)
     decides = policy or router.default_policy
     if decides is not None and callable(resolve := getattr(decides, "resolve", None)):
-        decides = resolve(router)
+        decides = resolve(router, pool)
     decisions: tuple[Mapping[str, Any], ...] = ()
     if decides is not None:
         taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)

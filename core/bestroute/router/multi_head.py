@@ -25,6 +25,7 @@ from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.policies import QualityPolicy, ReferencePolicy
+    from bestroute.promises import Promise
     from bestroute.router.settings import TrainSettings
 
 
@@ -53,6 +54,7 @@ class MultiHeadRouter:
         settings: How it was trained.
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
+        promises: What tuning has shown about it.
     """
 
     pool: Pool
@@ -71,6 +73,7 @@ class MultiHeadRouter:
     settings: TrainSettings
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
+    promises: tuple[Promise, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""

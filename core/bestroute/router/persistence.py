@@ -13,6 +13,7 @@ from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
 from bestroute.pool_file import pool_from_dict, pool_to_dict
+from bestroute.promises import read_promises, router_hash, write_promises
 from bestroute.router.features import BUCKETS
 from bestroute.router.forest import Forest
 from bestroute.router.maps import FeatureMaps
@@ -50,8 +51,10 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
     }
     with atomic_file(folder / _WEIGHTS) as stream:
         stream.write(data)
+    written = (json.dumps(config, indent=1) + "\n").encode()
     with atomic_file(folder / _CONFIG) as stream:
-        stream.write((json.dumps(config, indent=1) + "\n").encode())
+        stream.write(written)
+    write_promises(folder, router.promises, router=router_hash(written))
 
 
 def load(folder: Path) -> MultiHeadRouter:
@@ -95,6 +98,7 @@ def load(folder: Path) -> MultiHeadRouter:
             settings=TrainSettings(**settings),
             seen=frozenset(map(str, told["seen"])),
             default_policy=None if policy is None else policy_for(policy["price_usd"]),
+            promises=read_promises(folder, router=router_hash(config)),
         )
     except ArtifactError:
         raise

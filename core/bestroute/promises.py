@@ -1,0 +1,132 @@
+"""Promises: what was shown, and on what; kept in the router's folder, beside the router it was shown for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bestroute.errors import ArtifactError
+from bestroute.jsonl import atomic_file
+from bestroute.pool import Pool
+
+FORMAT = 1
+PROMISES, ROUTER = "promises.json", "router.json"
+
+Kind = Literal["max_drop", "budget"]
+FLAGS: Mapping[Kind, str] = {"max_drop": "--max-drop", "budget": "--budget"}
+"""Of ``bestroute tune``."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A price of quality, and what was shown about the choices made at it."""
+
+    kind: Kind
+    value: float
+    """The allowed relative drop in quality, or the budget in USD per 1,000 queries."""
+    confidence: float
+    """At least this often, over repetitions of the whole tuning on other queries of the same kind, it is kept."""
+    price_usd: float
+    """What one unit of quality is worth for one query, USD: the parameter of ``QualityPolicy``."""
+    reward: str
+    """What chose among samples."""
+    prices: Mapping[str, Mapping[str, Any]]
+    """Prices and billing of every model: choices depend on them."""
+    shown_on: Mapping[str, Any]
+    """Queries and groups of each part, the seed, how many settings were tested and passed, a hash of the ids."""
+    estimates: Mapping[str, float]
+    """``saving`` and ``drop`` against the reference and ``usd_per_1k``, on the calibration part: no promise, and
+    flattered by the choice."""
+    cost_cap_usd: float | None = None
+    """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
+    cross_fit: int | None = None
+    """Shown on this many routers trained alike on other folds, not on this very router."""
+
+    def __str__(self) -> str:
+        """Render as ``drop of at most 1 % at 95 % confidence``."""
+        what = f"drop of at most {self.value:.3g}" if self.kind == "max_drop" else f"{self.value:.3g} USD per 1,000"
+        return f"{what} at confidence {self.confidence:g}"
+
+    def price_changes(self, pool: Pool) -> list[str]:
+        """Say which prices a pool has changed since."""
+        now = prices_of(pool)
+        return [
+            f"{model} {name} {before.get(name)} -> {now[model][name]}"
+            for model, before in self.prices.items()
+            for name in now.get(model, {})
+            if now[model][name] != before.get(name)
+        ]
+
+
+def prices_of(pool: Pool) -> dict[str, dict[str, Any]]:
+    """Return what every model of a pool costs and how it bills, as plain JSON."""
+    return {model: {**asdict(pool.prices[model]), "bills_input": pool.bills(model)} for model in pool.models}
+
+
+def find_promise(promises: Sequence[Promise], kind: Kind, value: float) -> Promise | None:
+    """Return the promise of exactly that value."""
+    return next((p for p in promises if p.kind == kind and abs(p.value - value) <= 1e-9 * max(value, 1e-3)), None)
+
+
+def router_hash(config: bytes) -> str:
+    """Return what ties promises to a router: the hash of its configuration, which names the hash of its weights."""
+    return hashlib.sha256(config).hexdigest()
+
+
+def write_promises(folder: Path, promises: Sequence[Promise], *, router: str) -> None:
+    """Write the promises of a router, all or nothing; none leaves no file.
+
+    Args:
+        folder: The router's.
+        promises: All of them.
+        router: ``router_hash`` of the router they were shown for.
+
+    Raises:
+        ArtifactError: If the folder holds another router by now.
+    """
+    if router_hash((folder / ROUTER).read_bytes()) != router:
+        raise ArtifactError(f"{folder}: the router was replaced while it was tuned; tune the new one")
+    if not promises:
+        (folder / PROMISES).unlink(missing_ok=True)
+        return
+    told = {"format": FORMAT, "router_sha256": router, "promises": [asdict(promise) for promise in promises]}
+    with atomic_file(folder / PROMISES) as stream:
+        stream.write((json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_promises(folder: Path, *, router: str) -> tuple[Promise, ...]:
+    """Read the promises of a router; those of another router that was here before are not its own.
+
+    Args:
+        folder: The router's.
+        router: ``router_hash`` of the router in it.
+
+    Raises:
+        ArtifactError: If the file is damaged or of another version.
+    """
+    path = folder / PROMISES
+    if not path.exists():
+        return ()
+    try:
+        told = json.loads(path.read_bytes())
+        if told["format"] != FORMAT:
+            raise ArtifactError(f"{path}: format {told['format']!r}, this version reads {FORMAT}; tune again")
+        found = tuple(_checked(Promise(**promise)) for promise in told["promises"])
+        return found if told["router_sha256"] == router else ()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path}: damaged ({type(error).__name__}: {error}); remove the file and tune again"
+        ) from error
+
+
+def _checked(promise: Promise) -> Promise:
+    if promise.kind not in FLAGS:
+        raise ValueError(f"unknown promise {promise.kind!r}")
+    numbers = (promise.value, promise.confidence, promise.price_usd)
+    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+        raise ValueError(f"expected numbers >= 0, got {numbers}")
+    return promise

@@ -1,0 +1,256 @@
+"""From a trained router and records it has not seen to a promise, or a refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bestroute.errors import ConfigError, NotTunedError, RecordError
+from bestroute.evaluation.evaluate import predicted, refuse_seen
+from bestroute.labels import SampleArrays, label_plans
+from bestroute.policies import QualityPolicy
+from bestroute.promises import Kind, Promise, prices_of
+from bestroute.protocols import FloatArray, IntArray
+from bestroute.router import MultiHeadRouter
+from bestroute.router.settings import TrainSettings
+from bestroute.router.training import deal_folds, train_router
+from bestroute.tuning.parts import ORDER_SHARE, deal_parts
+from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
+
+PRICES = 401
+"""Prices of quality looked at; at most ``sequence.MOST_POINTS`` of them are tested."""
+
+
+class RefusedError(NotTunedError):
+    """A promise cannot be shown from the records at hand; ``queries`` says how many it would take.
+
+    ``queries`` is ``None`` where no number would do, because no setting of the router has a margin.
+    """
+
+    def __init__(self, message: str, queries: int | None) -> None:
+        """Keep the number beside the sentence."""
+        super().__init__(message)
+        self.queries = queries
+
+
+def tune_max_drop(
+    router: MultiHeadRouter,
+    arrays: SampleArrays,
+    max_drop: float,
+    *,
+    confidence: float = 0.95,
+    order: SampleArrays | None = None,
+    cross_fit: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[str], object] | None = None,
+) -> Promise:
+    """Find the cheapest choices shown to lose at most ``max_drop`` of the reference's mean quality.
+
+    Args:
+        router: The router as it will be used.
+        arrays: Records of its pool that it has not seen.
+        max_drop: Allowed drop, as a share of the reference's mean quality, in [0, 1).
+        confidence: How sure, in [0.5, 1).
+        order: Records for ordering; without them a part of ``arrays``, by group.
+        cross_fit: Train this many routers alike, each on the other folds of ``arrays`` by group, and look at those:
+            for records that the router has seen. What is shown then holds for such routers, not for this very one.
+        seed: Of the one permutation of the groups.
+        on_progress: Told what is under way.
+
+    Raises:
+        RefusedError: If nothing that saves can be shown; says how many queries it would take.
+        RecordError: If the router has seen a record, or qualities are not in [0, 1].
+        ConfigError: If an argument is out of range.
+    """
+    if not 0 <= max_drop < 1:
+        raise ConfigError(f"max_drop must be in [0, 1), a relative drop, got {max_drop}")
+
+    def certify(ordering: Outcomes, calibration: Outcomes) -> Verdict:
+        return certify_drop(ordering, calibration, max_drop=max_drop, confidence=confidence)
+
+    return _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, cross_fit, seed, on_progress)
+
+
+def tune_budget(
+    router: MultiHeadRouter,
+    arrays: SampleArrays,
+    usd_per_1k: float,
+    *,
+    confidence: float = 0.95,
+    order: SampleArrays | None = None,
+    cross_fit: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[str], object] | None = None,
+) -> Promise:
+    """Find the best choices shown to cost at most ``usd_per_1k`` USD per 1,000 queries in the mean.
+
+    The arguments and errors are those of ``tune_max_drop``.
+    """
+    if not (math.isfinite(usd_per_1k) and usd_per_1k > 0):
+        raise ConfigError(f"budget must be > 0 USD per 1,000 queries, got {usd_per_1k}")
+
+    def certify(ordering: Outcomes, calibration: Outcomes) -> Verdict:
+        return certify_budget(ordering, calibration, budget=usd_per_1k / 1000, confidence=confidence)
+
+    return _tune(router, arrays, "budget", usd_per_1k, certify, confidence, order, cross_fit, seed, on_progress)
+
+
+def _tune(
+    router: MultiHeadRouter,
+    arrays: SampleArrays,
+    kind: Kind,
+    value: float,
+    certify: Callable[[Outcomes, Outcomes], Verdict],
+    confidence: float,
+    order: SampleArrays | None,
+    cross_fit: int | None,
+    seed: int,
+    on_progress: Callable[[str], object] | None,
+) -> Promise:
+    if not 0.5 <= confidence < 1:
+        raise ConfigError(f"confidence must be in [0.5, 1), got {confidence}")
+    if cross_fit is not None and order is not None:
+        raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
+    tell = on_progress or (lambda _: None)
+    for part in (arrays, *([] if order is None else [order])):
+        router.check_pool(part.pool)
+        _check_quality(part)
+        if cross_fit is None:
+            refuse_seen(router, part)
+    if order is not None and (shared := sorted(set(order.groups) & set(arrays.groups))):
+        raise RecordError(f"ORDER and TUNE share the group {shared[0]!r}; split by group")
+    first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
+    prices = np.geomspace(router.path[0], router.path[-1], PRICES)
+    tell("what the router's choices give on the records")
+    if cross_fit is None:
+        outcomes = outcomes_of(router, arrays, prices)
+    else:
+        outcomes = _cross_fitted(arrays, router.settings, prices, cross_fit, seed, tell)
+    if order is not None:
+        every, _ = deal_parts(order.groups, seed=seed, share=1.0)
+        ordering = outcomes_of(router, order, prices).take(every)
+    else:
+        ordering = outcomes.take(first)
+    calibration = outcomes.take(rest)
+    if not len(ordering.groups) or not len(calibration.groups):
+        raise RecordError(f"tuning needs records of at least 4 groups, got {len(set(arrays.groups))}")
+    tell("betting")
+    verdict = certify(ordering, calibration)
+    if verdict.setting is None:
+        raise _refusal(kind, value, confidence, verdict, arrays, calibration)
+    return Promise(
+        kind,
+        value,
+        confidence,
+        float(prices[verdict.setting]),
+        router.settings.reward,
+        prices_of(arrays.pool),
+        {
+            "order": {"queries": len(ordering.groups), "groups": ordering.units},
+            "calibrate": {"queries": len(calibration.groups), "groups": calibration.units},
+            "seed": seed,
+            "settings_tested": verdict.tested,
+            "settings_passed": verdict.passed,
+            "ids_sha256": hashlib.sha256("\n".join(sorted(arrays.ids)).encode()).hexdigest(),
+        },
+        verdict.estimates,
+        verdict.cap,
+        cross_fit,
+    )
+
+
+def outcomes_of(router: MultiHeadRouter, arrays: SampleArrays, prices: FloatArray) -> Outcomes:
+    """Return what the router's choices at each price give on records, queries in the records' order."""
+    labels = label_plans(arrays, router.plans, margin=router.settings.margin)
+    prediction, cost = predicted(router, arrays)
+    chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, arrays.pool) for v in prices])
+    rows, reference = np.arange(len(arrays)), router.plans.index(arrays.pool.reference_plan)
+    return Outcomes(
+        labels.quality[rows, chosen],
+        labels.cost_usd[rows, chosen],
+        labels.quality[:, reference],
+        labels.cost_usd[:, reference],
+        _numbered(arrays),
+    )
+
+
+def _numbered(arrays: SampleArrays) -> IntArray:
+    return np.asarray(np.unique(np.asarray(arrays.groups), return_inverse=True)[1], dtype=np.intp)
+
+
+def _cross_fitted(
+    arrays: SampleArrays,
+    settings: TrainSettings,
+    prices: FloatArray,
+    folds: int,
+    seed: int,
+    tell: Callable[[str], object],
+) -> Outcomes:
+    """Look at each fold with a router trained on the others."""
+    if not 2 <= folds <= len(set(arrays.groups)):
+        raise ConfigError(f"cross-fit must be in 2..{len(set(arrays.groups))}, the number of groups, got {folds}")
+    fold_of = deal_folds(arrays.groups, folds, seed=seed)
+    parts, rows = [], []
+    for fold in range(folds):
+        tell(f"fold {fold + 1} of {folds}: training")
+        inside = np.flatnonzero(fold_of == fold)
+        router = train_router(arrays.take(np.flatnonzero(fold_of != fold)), settings).router
+        parts.append(outcomes_of(router, arrays.take(inside), prices))
+        rows.append(inside)
+    back = np.argsort(np.concatenate(rows))
+    return Outcomes(
+        np.hstack([part.quality for part in parts])[:, back],
+        np.hstack([part.cost for part in parts])[:, back],
+        np.concatenate([part.reference_quality for part in parts])[back],
+        np.concatenate([part.reference_cost for part in parts])[back],
+        _numbered(arrays),
+    )
+
+
+def _check_quality(arrays: SampleArrays) -> None:
+    known = arrays.quality[~np.isnan(arrays.quality)]
+    if known.size and (known.min() < 0 or known.max() > 1):
+        raise RecordError(
+            f"a promise needs qualities in [0, 1], got {known.min():g} to {known.max():g}; bring them to that range"
+        )
+
+
+def _refusal(
+    kind: Kind, value: float, confidence: float, verdict: Verdict, arrays: SampleArrays, calibration: Outcomes
+) -> RefusedError:
+    # TUNE's queries per group that calibrates: groups hold several queries, and some of them order
+    a_group = len(arrays) / max(calibration.units, 1)
+    least = math.ceil(verdict.fewest * a_group)
+    enough = math.ceil(verdict.needed * a_group) if math.isfinite(verdict.needed) else None
+    promise = f"a drop of at most {value:g}" if kind == "max_drop" else f"at most {value:g} USD per 1,000 queries"
+    kept = (
+        "if no answer differed"
+        if kind == "max_drop" and value
+        else "if every answer were " + ("free" if kind == "budget" else "right")
+    )
+    told: dict[bool, Any] = {
+        True: f"even {kept} no bound could from fewer than {least} queries like these "
+        f"({verdict.fewest} groups to calibrate on; here are {calibration.units})",
+        False: f"of {verdict.tested} settings that save the safest did not pass on {calibration.units} groups",
+    }
+    says = told[calibration.units < verdict.fewest]
+    if enough is not None:
+        would = f"with this router about {enough} queries would do at best"
+    else:
+        would = "and with this router no number would do: no setting has a margin on these records"
+    return RefusedError(
+        f"cannot promise {promise} with confidence {confidence:g} from {len(arrays)} queries: {says}; {would}. "
+        "The router's folder is as it was",
+        enough,
+    )
+
+
+def with_promise(router: MultiHeadRouter, promise: Promise) -> MultiHeadRouter:
+    """Return the router with one more promise; an older one of the same value is replaced."""
+    others = (p for p in router.promises if (p.kind, p.value) != (promise.kind, promise.value))
+    return replace(router, promises=(*others, promise))

@@ -1,0 +1,114 @@
+"""The bound keeps its level at the boundary, and the walk stops where it has to."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bestroute.tuning.betting import best_log_wealth, needed_log_wealth
+from bestroute.tuning.floor import draws_needed, fewest_for_budget, fewest_for_drop
+from bestroute.tuning.parts import deal_parts, group_means
+from bestroute.tuning.sequence import MOST_POINTS, order_settings, passed_in_sequence
+
+RUNS = 3000
+LAWS = {
+    "rarely a whole loss": lambda rng, shape: rng.choice([0.99, -0.01], p=[0.01, 0.99], size=shape),
+    "as often better as worse": lambda rng, shape: rng.choice([1.0, 0.0, -1.0], p=[0.02, 0.96, 0.02], size=shape),
+    "uniform": lambda rng, shape: rng.uniform(-1, 1, size=shape),
+    "skewed to gains": lambda rng, shape: rng.choice([0.1, -0.9], p=[0.9, 0.1], size=shape),
+}
+
+
+def rejected(losses, *, mean=-0.05, variance=0.02, confidence=0.95):
+    guess = np.full(len(losses), mean), np.full(len(losses), variance)
+    wealth = best_log_wealth(losses, largest=1.0, confidence=confidence, mean=guess[0], variance=guess[1])
+    return wealth >= needed_log_wealth(confidence)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("n", [30, 300, 1200])
+@pytest.mark.parametrize("variance", [1e-6, 0.02, 1.0])
+def test_a_mean_loss_of_exactly_zero_is_accepted_as_harmless_in_at_most_a_twentieth(law, n, variance):
+    losses = LAWS[law](np.random.default_rng(n), (RUNS, n))
+    assert rejected(losses, variance=variance).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
+
+
+def test_a_plain_gain_is_recognised():
+    losses = np.random.default_rng(0).choice([0.5, 0.0, -0.5], p=[0.05, 0.8, 0.15], size=(500, 400))
+    assert rejected(losses).mean() > 0.95
+
+
+def test_equal_answers_pass_only_beyond_the_floor():
+    fewest = fewest_for_drop(1.0, 0.01, 0.95)
+    equal = np.full((1, 4 * fewest), -0.01)
+    assert not rejected(equal[:, :fewest], variance=1e-8)[0]
+    assert rejected(equal[:, : 2 * fewest], variance=1e-8)[0]
+
+
+def test_wealth_never_falls_below_what_one_loss_may_take():
+    wealth = best_log_wealth(np.ones((1, 50)), largest=1.0, confidence=0.95, mean=np.zeros(1), variance=np.zeros(1))
+    assert np.isfinite(wealth).all()
+    assert wealth[0] == 0.0
+
+
+def test_bets_do_not_look_ahead():
+    rng = np.random.default_rng(1)
+    one = rng.uniform(-1, 1, (1, 200))
+    other = np.concatenate([one[:, :100], np.full((1, 100), 0.9)], axis=1)
+    kept = [
+        best_log_wealth(x, largest=1.0, confidence=0.95, mean=np.zeros(1), variance=np.ones(1))[0]
+        for x in (np.where(np.arange(200) < 100, one, 0.0), other)
+    ]
+    assert kept[1] <= kept[0] + 1e-9  # losses alone after the change cannot raise the maximum
+
+
+@pytest.mark.parametrize(
+    ("quality", "drop", "draws"), [(0.8, 0.01, 375), (1.0, 0.05, 60), (0.75, 0.0, 12), (1.0, 0.0, 2**31)]
+)
+def test_the_floor_is_log_20_over_the_margin(quality, drop, draws):
+    assert fewest_for_drop(quality, drop, 0.95) == draws
+
+
+def test_the_floor_of_a_budget_is_what_free_answers_need():
+    assert fewest_for_budget(0.5, 1.0, 0.95) == math.ceil(math.log(20) / math.log(2))
+
+
+def test_no_number_shows_what_is_not_so():
+    assert draws_needed(np.array([0.1, 0.0]), np.ones(2), 0.95).tolist() == [np.inf, np.inf]
+    assert draws_needed(np.array([-0.1]), np.array([0.2]), 0.95)[0] == pytest.approx(24.73, abs=0.01)
+
+
+def test_what_passes_behind_a_failure_does_not_count():
+    assert passed_in_sequence(np.array([True, True, False, True])) == 2
+    assert passed_in_sequence(np.array([False, True])) == 0
+    assert passed_in_sequence(np.array([True])) == 1
+
+
+def test_settings_are_tested_from_the_safest_towards_more_saving_and_none_twice():
+    rng = np.random.default_rng(0)
+    saving = np.linspace(0.0, 0.9, 200)
+    losses = (saving - 0.5)[:, None] * 0.3 + rng.normal(0, 0.05, (200, 300))
+    points = order_settings(losses, saving, saving >= 0.1)
+    assert saving[points[0]] <= 0.12
+    assert (np.diff(saving[points]) > 0).all()
+    assert len(points) <= MOST_POINTS
+    assert 0.5 <= saving[points].max() < 0.6  # plainly too bold ones are left out
+
+
+def test_nothing_worth_promising_is_no_setting():
+    assert len(order_settings(np.zeros((3, 4)), np.zeros(3), np.zeros(3, dtype=bool))) == 0
+
+
+def test_parts_are_disjoint_by_group_whatever_the_order_of_the_records():
+    groups = [f"g{i // 3}" for i in range(300)]
+    order, rest = deal_parts(groups, seed=0)
+    assert sorted([*order, *rest]) == list(range(300))
+    assert not {groups[i] for i in order} & {groups[i] for i in rest}
+    assert len(order) == 45
+    again, _ = deal_parts(groups[::-1], seed=0)
+    assert {groups[::-1][i] for i in again} == {groups[i] for i in order}
+
+
+def test_a_group_is_one_draw_in_the_order_of_its_first_query():
+    means = group_means(np.array([[1.0, 2.0, 4.0, 8.0]]), ["b", "a", "b", "c"])
+    assert means.tolist() == [[2.5, 2.0, 8.0]]
