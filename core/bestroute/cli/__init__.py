@@ -14,6 +14,7 @@ import click
 
 from bestroute._version import __version__
 from bestroute.cli.learning import evaluate, train
+from bestroute.cli.rewards import train_reward
 from bestroute.errors import BestRouteError, ConfigError, named
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(train_reward)
 main.add_command(evaluate)
 
 
