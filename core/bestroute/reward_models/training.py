@@ -23,6 +23,7 @@ from bestroute.router.multi_head import seen_hash
 from bestroute.router.training import deal_folds
 
 LIGHT_FOLDS = 5
+"""Also of the curve's own check."""
 _PARTS = 10
 """Without folds, a transformer has one of so many parts held out for its checkpoint, and one for the report."""
 
@@ -204,16 +205,18 @@ def _deal(table: SampleTable, folds: int, settings: RewardSettings) -> IntArray:
 def _calibration_report(
     fitted: Fitted, table: SampleTable, comparable: BoolArray, calibration: Calibration, settings: RewardSettings
 ) -> dict[str, Any]:
-    """Say how far probabilities are from what happens, on folds that the curve was not fitted on."""
+    """Say how far probabilities are from what happens, on folds by group that the curve was not fitted on."""
     rows = np.flatnonzero(comparable)
     rewards, matches = fitted.held_out[rows], table.match[rows]
-    halves = deal_folds([table.groups[q] for q in table.query_of[rows]], 2, seed=settings.seed + 1)
+    groups = [table.groups[q] for q in table.query_of[rows]]
     told: dict[str, Any] = {"method": calibration.method, "samples": len(rows), "matched": float(matches.mean())}
-    if len(set(halves)) < 2:
+    if len(set(groups)) < LIGHT_FOLDS:
         return {**told, "error": None, "perfect": None}
+    fold_of = deal_folds(groups, LIGHT_FOLDS, seed=settings.seed + 1)
     guesses = np.zeros(len(rows))
-    for half in (0, 1):
-        curve = fit_calibration(rewards[halves != half], matches[halves != half], settings.calibration)
-        guesses[halves == half] = curve(rewards[halves == half])
+    for fold in range(LIGHT_FOLDS):
+        inside = fold_of == fold
+        curve = fit_calibration(rewards[~inside], matches[~inside], settings.calibration)
+        guesses[inside] = curve(rewards[inside])
     error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None])
     return {**told, "error": float(error[0]), "perfect": float(perfect[0])}
