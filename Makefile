@@ -4,7 +4,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 
-.PHONY: demo test lint check wheel-test bench rewards clean
+.PHONY: demo test lint check wheel-test bench experiments rewards clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -32,7 +32,12 @@ bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
 
-rewards: .venv-test/ready  ## regenerates docs/rewards.md from the data in SHARED; half an hour on one core
+# The figures of docs/experiments.md; SHARED is a folder with data/*.jsonl.gz and data/pools/*.yaml.
+experiments: .venv-test/ready
+	$(TEST) benchmarks/experiments.py --shared $(SHARED)
+
+# The figures of docs/rewards.md, from the same folder; half an hour on one core.
+rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
 
 clean:

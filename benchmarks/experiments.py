@@ -17,6 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import experiments_page
 import numpy as np
 
 from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
@@ -170,16 +171,16 @@ def main() -> None:
             scored, calibrations = averaged(runs), averaged_calibration(runs)
             frozen = dict.fromkeys(scored.series["frozen"].parameters)
             report = {"cross_fit": FOLDS, "seeds": args.seeds, **report_on(scored, frozen, resamples=args.resamples)}
-            report["calibration"] = calibrations
+            report |= {"calibration": calibrations, "note": data.note}
             plot(report, DOCS / "images" / f"{data.name}.png")
-            report["table"] = table(report)
-            print(f"\n== {data.name}: {data.note}\n{report['table']}", flush=True)
+            print(f"\n== {data.name}: {data.note}\n{table(report)}", flush=True)
             results[data.name] = report
             if data.name == "routellm_mmlu":
                 pooled = averaged([future.result() for future in shares])
                 results["routellm_mmlu_shares"] = shares_report(pooled, args.resamples)
                 print(json.dumps(results["routellm_mmlu_shares"], indent=1), flush=True)
             path.write_text(json.dumps(_rounded(results), indent=1) + "\n")
+    experiments_page.main()
 
 
 def _rounded(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -141,3 +142,12 @@ def as_plan(value: object) -> Plan:
                 f"a router must return a Candidate, a Plan or (model, n), got {value!r}; "
                 "for example Candidate('small', 3)"
             )
+
+
+def find_plan(plans: Sequence[Plan], wanted: Plan) -> int | None:
+    """Return where a plan stands, or ``None``; whole plans are compared only where their beginnings agree."""
+    first = wanted.steps[0]
+    for i, plan in enumerate(plans):
+        if len(plan.steps) == len(wanted.steps) and plan.steps[0].model == first.model and plan == wanted:
+            return i
+    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bestroute.errors import ConfigError, NotTunedError
+from bestroute.plans import find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, IntArray
@@ -30,13 +31,13 @@ def reference_column(prediction: Prediction, pool: Pool) -> int:
     Raises:
         ConfigError: If the router does not offer it.
     """
-    try:
-        return prediction.plans.index(pool.reference_plan)
-    except ValueError:
+    column = find_plan(prediction.plans, pool.reference_plan)
+    if column is None:
         raise ConfigError(
             f"the router must offer the plan '{pool.reference_plan}', the fallback of every decision; "
             "add it to its plans"
-        ) from None
+        )
+    return column
 
 
 @dataclass(frozen=True)

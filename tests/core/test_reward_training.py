@@ -48,7 +48,7 @@ def worded(records, seed=0):
 
 @pytest.fixture(scope="module")
 def records():
-    return worded(synthetic_records(160))
+    return worded(synthetic_records(120))
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,11 @@ def test_probabilities_are_held_out_and_near_what_happens(model):
     assert 0 <= low < high <= 1
 
 
-def test_training_twice_gives_the_same_model(records, model):
-    again = train_reward(records, RewardSettings(reference="large"), resamples=200)
-    assert again.fingerprint == model.fingerprint
-    assert train_reward(records, RewardSettings(reference="mid"), resamples=200).fingerprint != model.fingerprint
+def test_training_twice_gives_the_same_model(records):
+    def trained(seed):
+        return train_reward(records[:40], RewardSettings(folds=2, seed=seed), resamples=100).fingerprint
+
+    assert trained(0) == trained(0) != trained(1)
 
 
 def test_shuffled_qualities_teach_nothing(records):
@@ -102,9 +103,9 @@ def test_shuffled_qualities_teach_nothing(records):
                 m: replace(s, quality=tuple(map(float, rng.permutation(s.quality)))) for m, s in r.samples.items()
             },
         )
-        for r in records
+        for r in records[:80]
     ]
-    accuracy = train_reward(shuffled, RewardSettings(), resamples=200).report["pair_accuracy"]["ends"]
+    accuracy = train_reward(shuffled, RewardSettings(folds=2), resamples=100).report["pair_accuracy"]["ends"]
     assert 0.3 < accuracy["value"] < 0.7  # what is held out is held out
 
 

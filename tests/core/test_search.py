@@ -51,7 +51,7 @@ def test_offered_plans_are_few_distinct_cheapest_first_and_none_is_dominated():
     assert 1 < len(found.offered) <= 10
     assert len(set(found.offered)) == len(found.offered)
     labels = label_plans(arrays, (*fixed_candidates(arrays), *found.offered))
-    cost, quality = labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0)
+    cost = labels.cost_usd.mean(axis=0)
     own = cost[-len(found.offered) :]
     assert (np.diff(own) >= 0).all()
     for p in range(len(labels.plans) - len(found.offered), len(labels.plans)):

@@ -3,11 +3,12 @@ import pytest
 
 from bestroute import Cancel, GenerationError, MajorityVote, Query
 from bestroute.curves import resample_groups
-from bestroute.demo.arms import arms_of, every_candidate
-from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, held_out, training
+from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, demo_records, held_out, training
 from bestroute.demo.tasks import check, normalise
+from bestroute.labels import label_plans
 from bestroute.replay import ReplayGenerator
 from bestroute.router import MultiHeadRouter
+from bestroute.search import fixed_candidates
 
 
 def draw(generator, text, n=1):
@@ -94,13 +95,14 @@ def test_no_reward_sees_the_expected_answer():
         assert query.params == {}
 
 
-def test_arms_agree_with_running_them(monkeypatch):
+def test_labels_of_a_fixed_choice_agree_with_running_it():
     """The exact quality and cost of a fixed choice are the means of what the engine really does."""
     from bestroute import BestRoute
 
     pool, records = demo_pool(), list(held_out())[:12]
-    arms = arms_of(records, pool, every_candidate(pool))
-    at = [str(c) for c in arms.candidates].index("qwen2.5-coder-0.5b x 3")
+    arrays = demo_arrays(records, pool)
+    arms = label_plans(arrays, fixed_candidates(arrays))
+    at = [str(plan) for plan in arms.plans].index("qwen2.5-coder-0.5b x 3")
     quality, cost = [], []
     for seed in range(120):
         members = {m: ReplayGenerator(records, m, seed=seed) for m in pool.models}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
@@ -37,6 +38,7 @@ class Evaluation:
     scored: Scored
 
 
+@on_one_core
 def evaluate(
     router: MultiHeadRouter,
     test: SampleArrays,
@@ -69,6 +71,7 @@ def evaluate(
     return Evaluation(report_on(scored, router.frozen, resamples=resamples), scored.decisions, scored)
 
 
+@on_one_core
 def cross_fit(
     records: SampleArrays,
     settings: TrainSettings,

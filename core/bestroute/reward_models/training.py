@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.blas import on_one_core
 from bestroute.errors import RecordError
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.records import Record
@@ -113,6 +114,7 @@ def train_reward(
     )
 
 
+@on_one_core
 def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
     """Fit on all but one fold, for each fold; then on all, with the penalty that held-out pairs like best."""
     folds = settings.folds or LIGHT_FOLDS

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.protocols import FloatArray
 
 Float32Array = NDArray[np.float32]
+Int32Array = NDArray[np.int32]
 
 TREES = 100
 SMALLEST_LEAF = 15
@@ -31,11 +32,11 @@ class Forest:
         values: What a leaf adds to the sum over trees, shape ``(N, R)``.
     """
 
-    roots: IntArray
-    inputs: IntArray
+    roots: Int32Array
+    inputs: Int32Array
     limits: Float32Array
-    left: IntArray
-    right: IntArray
+    left: Int32Array
+    right: Int32Array
     values: Float32Array
 
     @classmethod
@@ -45,7 +46,9 @@ class Forest:
         return cls(none, none, zero, none, none, np.zeros((0, outputs), dtype=np.float32))
 
     @classmethod
-    def fit(cls, inputs: FloatArray, targets: FloatArray, *, seed: int = 0, trees: int = TREES) -> Forest:
+    def fit(
+        cls, inputs: NDArray[np.floating[Any]], targets: FloatArray, *, seed: int = 0, trees: int = TREES
+    ) -> Forest:
         """Grow the trees.
 
         Args:

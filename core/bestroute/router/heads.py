@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bestroute.plans import Plan
+from bestroute.plans import Plan, find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
@@ -65,7 +65,7 @@ class HeadLayout:
         for columns in self._by_model:
             match[:, columns] = np.maximum.accumulate(match[:, columns], axis=1)
             quality[:, columns] = np.maximum.accumulate(quality[:, columns], axis=1)
-        match[:, self.plans.index(pool.reference_plan)] = 1.0
+        match[:, find_plan(self.plans, pool.reference_plan)] = 1.0
         return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, *self._draw_limits))
 
     @cached_property

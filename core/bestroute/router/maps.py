@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.protocols import FloatArray
-from bestroute.router.features import BUCKETS, STATISTICS
+from bestroute.router.features import BUCKETS
+from bestroute.router.statistics import STATISTICS
 
 Float32Array = NDArray[np.float32]
 

@@ -17,10 +17,11 @@ from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
 from bestroute.query import Query
-from bestroute.router.features import BUCKETS, STATISTICS, featurise
+from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps
+from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.policies import QualityPolicy, ReferencePolicy

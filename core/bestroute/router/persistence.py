@@ -13,9 +13,10 @@ from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
 from bestroute.pool_file import pool_from_dict, pool_to_dict
-from bestroute.router.features import BUCKETS, STATISTICS
+from bestroute.router.features import BUCKETS
 from bestroute.router.forest import Forest
 from bestroute.router.maps import FeatureMaps
+from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.router.multi_head import MultiHeadRouter

@@ -75,7 +75,7 @@ def fit_stack(
 
     paths = [_RidgePath(block, kernel) for block, kernel in zip(blocks, kernels, strict=True)]
     forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
-    learners = (*paths, *forests)
+    learners: list[_RidgePath | _Trees] = [*paths, *forests]
     guesses, held_out = _cross_fitted(learners, targets, folds)
     mix = np.array([nonnegative(guesses[:, direction], targets[:, direction]) for direction in range(rank)])
     edges = np.cumsum([0, *(path.columns for path in paths)])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
 from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
@@ -47,6 +48,7 @@ class Training:
     """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
 
 
+@on_one_core
 def train_router(
     arrays: SampleArrays,
     settings: TrainSettings = TrainSettings(),  # noqa: B008  # frozen

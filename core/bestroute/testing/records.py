@@ -16,7 +16,7 @@ _WORDS = {
 }
 ODDS: Mapping[str, Mapping[str, float]] = {
     "small": {"easy": 0.9, "hard": 0.1},
-    "mid": {"easy": 0.9, "hard": 0.4},
+    "mid": {"easy": 0.9, "hard": 0.3},
     "large": {"easy": 0.95, "hard": 0.85},
 }
 """Chance of a right answer, by model and kind of query."""
@@ -24,12 +24,12 @@ ODDS: Mapping[str, Mapping[str, float]] = {
 
 def synthetic_pool(*, max_n: int = 3) -> Pool:
     """Return a pool of three models: ``small`` and ``mid`` are cheaper than the reference, ``large``."""
-    prices = {"small": Price(0.1, 0.4), "mid": Price(0.5, 2.0), "large": Price(2.0, 8.0)}
+    prices = {"small": Price(0.5, 2.0), "mid": Price(1.0, 4.0), "large": Price(2.0, 8.0)}
     return Pool(tuple(prices), prices, "large", max_n=max_n)
 
 
 def synthetic_records(queries: int = 200, *, samples: int = 6, seed: int = 0, prefix: str = "q") -> list[Record]:
-    """Draw records whose queries are easy or hard in equal parts; four queries form a group.
+    """Draw records whose queries are easy or hard in equal parts; four queries of a kind form a group.
 
     Args:
         queries: How many records.

@@ -1,0 +1,114 @@
+"""``bestroute train`` and ``bestroute evaluate`` as a user runs them."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from bestroute.cli import main
+from bestroute.jsonl import read_jsonl
+from bestroute.pool_file import pool_to_dict
+from bestroute.records import write_records
+from bestroute.router import MultiHeadRouter
+from bestroute.testing import synthetic_pool, synthetic_records
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a pool, records to train and to test on, and a trained router."""
+    where = tmp_path_factory.mktemp("learning")
+    (where / "pool.yaml").write_text(yaml.safe_dump(pool_to_dict(synthetic_pool(max_n=2))))
+    write_records(where / "train.jsonl", synthetic_records(96, samples=4, prefix="train"))
+    write_records(where / "test.jsonl.gz", synthetic_records(64, samples=4, seed=1, prefix="test"))
+    told = run(
+        "train", where / "train.jsonl", "--pool", where / "pool.yaml", "--out", where / "router", "--reward", "quality",
+        "--plans", 5, "--margin", 0.25, "--seed", 3,
+    )  # fmt: skip
+    assert told.exit_code == 0
+    (where / "printed").write_text(told.stdout)
+    return where
+
+
+def test_train_prints_held_out_figures_and_every_flag_arrives(folder):
+    printed = (folder / "printed").read_text()
+    for words in ("96 records of 24 groups", "quality explained on held-out folds", "shrinkage", "calibration error"):
+        assert words in printed
+    settings = MultiHeadRouter.from_pretrained(folder / "router").settings
+    assert (settings.reward, settings.offered, settings.margin, settings.seed) == ("quality", 5, 0.25, 3)
+
+
+def test_evaluate_prints_a_table_and_writes_report_plot_and_decisions(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    told = run(
+        "evaluate", folder / "router", folder / "test.jsonl.gz", "--train", folder / "train.jsonl", "--resamples", 100,
+        "--policy", "threshold:0.8", "--json", tmp_path / "o.json", "--plot", tmp_path / "o.png",
+        "--decisions", tmp_path / "d.jsonl",
+    )  # fmt: skip
+    assert told.exit_code == 0
+    assert "64 queries of 16 groups" in told.stdout
+    report = json.loads((tmp_path / "o.json").read_text())
+    assert report["policy"]["policy"] == "threshold 0.8"
+    assert report["baselines"]["n_class"]["curve"]
+    assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
+    decisions = [line for _, line in read_jsonl(tmp_path / "d.jsonl")]
+    assert [d["id"] for d in decisions] == [f"test{i}" for i in range(64)]
+
+
+def test_a_verifier_error_reaches_the_report(folder, tmp_path):
+    for rate in (0, 0.5):
+        run(
+            "evaluate", folder / "router", folder / "test.jsonl.gz", "--resamples", 100, "--verifier-error", rate,
+            "--json", tmp_path / f"{rate}.json",
+        )  # fmt: skip
+    exact, erring = (json.loads((tmp_path / f"{rate}.json").read_text()) for rate in (0, 0.5))
+    assert erring["curve"][-1]["quality"] < exact["curve"][-1]["quality"]
+
+
+def test_cross_fit_trains_on_the_test_records_themselves(folder):
+    told = run("evaluate", folder / "router", folder / "train.jsonl", "--cross-fit", 2, "--resamples", 100)
+    assert told.exit_code == 0
+    assert "trained anew for each of 2 folds" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["router", "train.jsonl"], "the router was trained on the id 'train0'"),
+        (["router", "test.jsonl.gz", "--policy", "best"], "policy must be threshold:0.8"),
+        (["router", "test.jsonl.gz", "--policy", "max_drop:0.01"], "bestroute tune"),
+        (["router", "test.jsonl.gz", "--verifier-error", "1.5"], "--verifier-error must be in"),
+        (["router", "test.jsonl.gz", "--resamples", "5"], "--resamples must be at least 100"),
+        (["router", "test.jsonl.gz", "--reward", "majority", "--verifier-error", "0.1"], "needs a verifier"),
+        (["router", "test.jsonl.gz", "--cross-fit", "2", "--train", "train.jsonl"], "leave --train out"),
+        (["router", "test.jsonl.gz", "--cross-fit", "99"], "cross-fit must be in 2..16"),
+        (["nowhere", "test.jsonl.gz"], "is nowhere a router's folder"),
+        (["router", "none.jsonl"], "none.jsonl"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_status_2(folder, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(folder)
+    told = run("evaluate", *arguments)
+    assert told.exit_code == 2
+    assert sentence in told.stderr
+    assert told.stderr.rstrip("\n").splitlines()[-1].startswith("bestroute: ")
+    assert told.stdout == ""
+
+
+def test_records_that_lack_a_model_are_refused_or_counted(folder, tmp_path):
+    records = synthetic_records(96, samples=4, prefix="more")
+    samples = {m: s for m, s in records[0].samples.items() if m != "mid"}
+    write_records(tmp_path / "r.jsonl", [type(records[0])(**{**vars(records[0]), "samples": samples}), *records[1:]])
+    options = ["--pool", folder / "pool.yaml", "--out", tmp_path / "router", "--reward", "quality"]
+    refused = run("train", tmp_path / "r.jsonl", *options)
+    assert refused.exit_code == 2
+    assert "'samples' has no 'mid'" in refused.stderr
+    assert not (tmp_path / "router").exists()
+    told = run("train", tmp_path / "r.jsonl", *options, "--allow-missing")
+    assert told.exit_code == 0
+    assert "1 records left out" in told.stderr
+    assert "95 records" in told.stdout

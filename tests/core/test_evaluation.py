@@ -1,0 +1,269 @@
+"""Evaluation: the report's figures against slow and plain ways to get them, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bestroute import Plan, QualityPolicy, RecordError, Step, ThresholdPolicy
+from bestroute.curves import hull_quality
+from bestroute.errors import ConfigError
+from bestroute.evaluation import baselines, cross_fit, evaluate
+from bestroute.evaluation.bootstrap import interval95, resampled_means
+from bestroute.evaluation.evaluate import parse_policy, predicted
+from bestroute.evaluation.mixtures import best_quality, least_cost
+from bestroute.evaluation.oracle import oracle
+from bestroute.evaluation.render import plot, table
+from bestroute.labels import SampleArrays, label_plans
+from bestroute.plans import Candidate
+from bestroute.router.settings import TrainSettings
+from bestroute.router.training import train_router
+from bestroute.testing import synthetic_pool, synthetic_records
+
+POINT = {"quality", "cost_usd", "saving", "saving_ci95", "drop", "drop_ci95", "gain_over_hull_plans", "gain_ci95"}
+
+
+def arrays_of(queries, seed, prefix, reward="quality", **options):
+    records = synthetic_records(queries, seed=seed, prefix=prefix)
+    return SampleArrays.of(records, synthetic_pool(), reward=reward, **options)
+
+
+@pytest.fixture(scope="module")
+def train():
+    return arrays_of(240, 0, "train")
+
+
+@pytest.fixture(scope="module")
+def test():
+    return arrays_of(160, 1, "test")
+
+
+@pytest.fixture(scope="module")
+def router(train):
+    return train_router(train, TrainSettings(reward="quality")).router
+
+
+@pytest.fixture(scope="module")
+def done(router, train, test):
+    return evaluate(router, test, train=train, resamples=500)
+
+
+def test_the_report_has_every_part_and_is_plain_json(done):
+    report = json.loads(json.dumps(done.report))
+    assert {"reference", "arms", "plans", "hull_candidates", "hull_plans", "curve", "frozen", "oracle"} <= set(report)
+    assert set(report["reference"]) == {"quality", "cost_usd"}
+    assert len(report["arms"]) == 9
+    assert set(report["arms"][0]) == {"model", "n", "quality", "cost_usd"}
+    assert set(report["plans"][0]) == {"plan", "quality", "cost_usd"}
+    assert set(report["saving_at_drop"]) == {"0", "0.01", "0.03", "0.05"}
+    assert set(report["drop_at_saving"]) == {"0.1", "0.2", "0.4", "0.6"}
+    assert {"0", "0.01", "0.03"} <= set(report["frozen"])
+    assert set(report["frozen"]["0"]) >= POINT | {"parameter"}
+    names = {"n_class", "n_label", "kmeans_tfidf", "cascade", "hybrid_llm", "best_route", "random_mix"}
+    assert names <= set(report["baselines"])
+    assert {"curve", "saving_at_drop", "drop_at_saving"} <= set(report["baselines"]["n_label"])
+    point = report["curve"][0]
+    assert {"parameter", "quality", "cost_usd", "saving", "drop", "drop_ci95", "gain_over_hull", "gain_ci95"} <= set(
+        point
+    )
+
+
+def test_arms_and_curve_are_the_means_of_the_labels(done, router, test):
+    reference = done.report["reference"]
+    assert reference["quality"] == pytest.approx(np.nanmean(test.quality[:, 2]))
+    assert reference["cost_usd"] == pytest.approx(np.nanmean(test.sample_usd[:, 2]))
+    arm = next(a for a in done.report["arms"] if (a["model"], a["n"]) == ("mid", 2))
+    labels = label_plans(test, [Plan.of(Candidate("mid", 2))])
+    assert arm["quality"] == pytest.approx(labels.quality.mean())
+    prediction, cost = predicted(router, test)
+    point = done.report["curve"][len(done.report["curve"]) // 2]
+    chosen = QualityPolicy(point["parameter"]).choose(prediction, cost, test.pool)
+    every = label_plans(test, router.plans)
+    rows = np.arange(len(test))
+    assert point["quality"] == pytest.approx(every.quality[rows, chosen].mean())
+    assert point["cost_usd"] == pytest.approx(every.cost_usd[rows, chosen].mean())
+    arms = done.report["arms"]
+    hull = hull_quality(
+        np.array([a["cost_usd"] for a in arms]), np.array([a["quality"] for a in arms]), point["cost_usd"]
+    )
+    assert point["gain_over_hull"] == pytest.approx(point["quality"] - hull)
+
+
+def test_a_router_that_can_learn_beats_the_hull_of_fixed_plans(done):
+    frozen = done.report["frozen"]["0.01"]
+    assert frozen["saving"] > 0.3
+    assert frozen["gain_ci95"][0] > 0
+    assert frozen["saving_over_hull_plans_ci95"][0] > 0
+
+
+def test_intervals_are_paired_over_groups_and_hold_the_value(done):
+    for point in (*done.report["frozen"].values(), *done.report["frozen_plans"].values()):
+        for name in ("saving", "drop"):
+            low, high = point[f"{name}_ci95"]
+            assert low <= point[name] <= high
+
+
+def test_the_fixed_plan_is_frozen_on_the_training_part(done, router, train, test):
+    labels = label_plans(train, router.fixed_plans)
+    quality = np.append(labels.quality.mean(axis=0), np.nanmean(train.quality[:, 2]))
+    cost = np.append(labels.cost_usd.mean(axis=0), np.nanmean(train.sample_usd[:, 2]))
+    plans = (*router.fixed_plans, test.pool.reference_plan)
+    best = plans[int(np.where(quality >= 0.97 * quality[-1], cost, np.inf).argmin())]
+    told = label_plans(test, [best])
+    assert done.report["frozen_plans"]["0.03"]["quality"] == pytest.approx(told.quality.mean())
+
+
+def test_a_decision_a_query(done, test):
+    assert [d["id"] for d in done.decisions] == list(test.ids)
+    for decision in done.decisions:
+        assert set(decision) == {"id", "plan", "match_probability", "expected_quality", "estimated_cost_usd"}
+        assert set(decision["plan"][0]) == {"model", "n", "accept"}
+
+
+def test_the_policy_given_decides(router, test):
+    scored = evaluate(router, test, policy=ThresholdPolicy(1.0), resamples=100)
+    prediction, cost = predicted(router, test)
+    chosen = ThresholdPolicy(1.0).choose(prediction, cost, test.pool)
+    assert [d["plan"] for d in scored.decisions] == [router.plans[c].to_json() for c in chosen]
+    assert scored.report["policy"]["policy"] == "threshold 1"
+
+
+def test_without_train_learned_baselines_are_left_out_with_the_reason(router, test):
+    report = evaluate(router, test, resamples=100).report
+    for name in ("n_class", "n_label", "kmeans_tfidf"):
+        assert report["baselines"][name]["curve"] is None
+        assert report["baselines"][name]["reason"] == "needs TRAIN to be fitted on"
+    assert "frozen_plans" not in report
+
+
+def test_records_the_router_has_seen_are_refused(router, train, test):
+    with pytest.raises(RecordError, match="trained on the id 'train0'"):
+        evaluate(router, train)
+    twin = replace(test, groups=(train.groups[0], *test.groups[1:]))
+    with pytest.raises(RecordError, match="trained on the group 'train-group-0-hard'.*--cross-fit"):
+        evaluate(router, twin)
+    with pytest.raises(RecordError, match="TRAIN and TEST share the group"):
+        evaluate(router, test, train=test)
+
+
+def test_an_erring_verifier_costs_quality(router, train):
+    exact = evaluate(router, arrays_of(160, 1, "test"), resamples=100).report
+    erring = evaluate(router, arrays_of(160, 1, "test", verifier_error=0.3), resamples=100).report
+    assert erring["reference"] == pytest.approx(exact["reference"])
+    assert erring["frozen"]["0.01"]["quality"] < exact["frozen"]["0.01"]["quality"] - 0.01
+
+
+def test_cross_fit_scores_every_record_once_and_refuses_more_folds_than_groups(train):
+    done = cross_fit(train.take(range(120)), TrainSettings(reward="quality"), folds=3, resamples=100)
+    assert done.report["queries"] == 120
+    assert done.report["cross_fit"] == 3
+    assert sorted(d["id"] for d in done.decisions) == sorted(train.ids[:120])
+    with pytest.raises(ConfigError, match="cross-fit must be in"):
+        cross_fit(train.take(range(16)), TrainSettings(reward="quality"), folds=10)
+
+
+def test_the_cascade_votes_and_needs_answers(test):
+    with pytest.raises(ValueError, match="--reward majority"):
+        baselines.cascade(test)
+    votes = arrays_of(160, 1, "test", "majority")
+    series = baselines.cascade(votes)
+    assert series.quality.shape == (160, 5)
+    assert (np.diff(series.cost.mean(axis=0)) >= -1e-12).all(), "more agreement wanted, more asked"
+    everything = series.cost[:, 0]
+    assert everything == pytest.approx(5 * np.nanmean(votes.sample_usd[:, 0], axis=1), rel=0.1)
+
+
+def test_baselines_have_the_points_they_must(done, test):
+    singles = {a["model"]: a for a in done.report["arms"] if a["n"] == 1}
+    mixed = done.report["baselines"]["random_mix"]["curve"]
+    assert sorted(p["cost_usd"] for p in mixed) == pytest.approx(
+        sorted([singles["small"]["cost_usd"], singles["large"]["cost_usd"]])
+    )
+    for name in ("n_label", "hybrid_llm", "best_route"):
+        careful = done.report["baselines"][name]["curve"][-1]
+        assert careful["quality"] == pytest.approx(singles["large"]["quality"], abs=0.05)
+    assert len(done.report["baselines"]["n_class"]["curve"]) == 1
+
+
+def test_the_oracle_chooses_on_one_half_and_is_scored_on_the_other():
+    pool = synthetic_pool()
+    rng = np.random.default_rng(77)
+    test = arrays_of(200, 3, "noise")
+    noise = replace(test, quality=rng.random(test.quality.shape), reward=None, acceptance=None, pool=pool)
+    plans = tuple(Plan.of(Candidate(model)) for model in pool.models)
+    series = oracle(noise, plans, (1e9,))
+    assert series.quality.mean() == pytest.approx(0.5, abs=0.03), "chosen on noise, it gains nothing on other samples"
+    with pytest.raises(ValueError, match="cannot be halved"):
+        oracle(replace(noise, quality=noise.quality[:, :, :1]), plans, (1.0,))
+
+
+def test_where_samples_agree_the_oracle_asks_the_cheap_model_exactly_when_it_is_right(test):
+    quality = np.ones(test.quality.shape)
+    quality[::2, :2] = 0.0  # every second query only the reference gets right, always
+    always = replace(test, quality=quality, reward=quality, acceptance=quality)
+    plans = tuple(Plan.of(Candidate(model)) for model in test.pool.models)
+    series = oracle(always, plans, (1.0,))
+    assert (series.quality == 1.0).all()
+    labels = label_plans(always, plans)
+    assert (series.cost[1::2, 0] < labels.cost_usd[1::2, 2]).all()
+
+
+def test_mixtures_agree_with_the_hull():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        cost, quality = rng.random(6), rng.random(6)
+        at = float(rng.uniform(cost.min(), 1.2))
+        reached = best_quality(cost[None], quality[None], np.array([at]))[0]
+        assert reached == pytest.approx(float(hull_quality(cost, quality, at)))
+        assert least_cost(cost[None], quality[None], np.array([reached]))[0] <= at + 1e-9
+    assert np.isnan(best_quality(np.array([[1.0]]), np.array([[1.0]]), np.array([0.5]))[0])
+
+
+def test_resamples_draw_whole_groups_and_centre_on_the_mean():
+    values = np.array([[0.0], [0.0], [1.0], [1.0]])
+    means = resampled_means(values, ["a", "a", "b", "b"], resamples=4000)
+    assert set(means[:, 0].round(6)) == {0.0, 0.5, 1.0}
+    assert means.mean() == pytest.approx(0.5, abs=0.02)
+    assert (means[:, 0] == 0.5).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_an_interval_needs_values_in_almost_every_resample():
+    assert interval95(np.linspace(0, 1, 1001)) == pytest.approx([0.025, 0.975])
+    assert interval95(np.append(np.linspace(0, 1, 900), np.full(100, np.nan))) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("threshold:0.8", ThresholdPolicy(0.8)),
+        ("quality:0.02", QualityPolicy(0.02)),
+        ("max_drop:0.01", QualityPolicy(max_drop=0.01)),
+    ],
+)
+def test_policies_are_written_as_text(text, policy):
+    assert parse_policy(text) == policy
+
+
+@pytest.mark.parametrize("text", ["", "0.8", "threshold", "threshold:x", "colour:1", "threshold:nan"])
+def test_a_policy_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=r"policy must be threshold:0.8, quality:0.02 or max_drop:0.01"):
+        parse_policy(text)
+
+
+def test_the_table_tells_every_part_and_the_plot_is_a_picture(done, tmp_path):
+    pytest.importorskip("matplotlib")
+    told = table(done.report)
+    for words in ("160 queries", "target drop 1.0%", "fixed plan, target", "this router", "oracle", "n label"):
+        assert words in told
+    plot(done.report, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_votes_are_trained_and_evaluated_too():
+    train, test = (arrays_of(n, s, p, "majority") for n, s, p in ((160, 0, "train"), (80, 1, "test")))
+    router = train_router(train, TrainSettings(reward="majority")).router
+    report = evaluate(router, test, train=train, resamples=100).report
+    assert report["baselines"]["cascade"]["curve"]
+    assert any(len(plan.steps) > 1 for plan in router.plans)
+    assert isinstance(router.plans[0].steps[0], Step)
