@@ -76,7 +76,9 @@ def test_the_best_of_n_by_it_beats_a_random_choice_and_no_oracle(model):
     assert best["n"] == [1, 2, 3, 4, 5, 6]
     assert best["gain"][3]["ci95"][0] > 0.1
     for i in range(6):
-        assert best["random"][i]["quality"] <= best["reward"][i]["quality"] + 1e-9 <= best["oracle"][i]["quality"] + 2e-9
+        assert (
+            best["random"][i]["quality"] <= best["reward"][i]["quality"] + 1e-9 <= best["oracle"][i]["quality"] + 2e-9
+        )
     assert model.cap_n == best["cap_n"] >= 3
 
 
@@ -256,7 +258,8 @@ def test_too_few_groups_are_refused(records):
     ("changes", "what"),
     [
         ({"folds": 1}, "folds must be at least 2"),
-        ({"encoder": "x", "folds": 0}, "folds must be at least 1"),
+        ({"encoder": "x", "folds": 0}, "folds of a transformer must be 1, or at least 3"),
+        ({"encoder": "x", "folds": 2}, "folds of a transformer must be 1, or at least 3"),
         ({"pairs_per_query": 0}, "pairs_per_query must be >= 1"),
         ({"most_n": 0}, "most_n must be >= 1"),
     ],

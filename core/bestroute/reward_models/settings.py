@@ -91,8 +91,13 @@ class RewardSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.folds is not None and self.folds < (2 if self.encoder == "light" else 1):
-            raise ConfigError(f"folds must be at least {2 if self.encoder == 'light' else 1}, got {self.folds}")
+        if self.folds is not None and self.encoder == "light" and self.folds < 2:
+            raise ConfigError(f"folds must be at least 2, got {self.folds}")
+        if self.folds is not None and self.encoder != "light" and (self.folds < 1 or self.folds == 2):
+            raise ConfigError(
+                "folds of a transformer must be 1, or at least 3 (one is held out, one chooses the checkpoint, the "
+                f"rest are learnt from), got {self.folds}"
+            )
         for name in ("pairs_per_query", "most_n"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")

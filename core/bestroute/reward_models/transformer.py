@@ -6,6 +6,7 @@ Torch, transformers and accelerate are imported when something is trained or sco
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import Layout, TransformerSettings
 
-_ENCODER = "encoder"
+_ENCODER, _TOKENIZER_CONFIG = "encoder", "tokenizer_config.json"
 _SCORED_AT_ONCE = 32
 _GAP = " ... "
 
@@ -66,21 +67,23 @@ class TransformerScorer:
         Raises:
             ArtifactError: If it cannot be loaded.
         """
+        from safetensors import SafetensorError
+
         where = folder / _ENCODER
         try:
-            return cls._loaded(str(where), layout, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            return cls._loaded(str(where), layout, is_ours=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {_one_line(error)})") from error
 
     @classmethod
-    def _loaded(cls, source: str, layout: Layout, **options: Any) -> TransformerScorer:
+    def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:
         _need("transformers", "torch")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        only_ours = {"local_files_only": True, "use_safetensors": True} if is_ours else {}
         with _quietly():
-            options.pop("use_safetensors", None)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_ours)
+            model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **only_ours)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -119,7 +122,7 @@ class TransformerScorer:
         layout = self.layout
         if layout.keep == "ends":
             around = self.tokenizer(layout.template.format(query="", text=""))["input_ids"]
-            room = max(2, layout.max_tokens - len(around) - 4)
+            room = max(2, layout.max_tokens - len(around) - 2 * len(self._offsets(_GAP)) - 2)
             asked, said = self._offsets(query), self._offsets(text)
             if len(asked) + len(said) > room:
                 for_text = min(len(said), max(room - len(asked), 2 * room // 3))
@@ -133,15 +136,21 @@ class TransformerScorer:
         return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
     def files(self) -> dict[str, bytes]:
-        """Return the files of model and tokenizer by name, as they lie in a reward model's folder."""
+        """Return the files of model and tokenizer by name, as they lie in a reward model's folder.
+
+        Equal models give equal files: how the last batch was padded, and whence they were loaded, is left out.
+        """
+        if self.tokenizer.is_fast:
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         with tempfile.TemporaryDirectory() as folder, _quietly():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-            return {
-                f"{_ENCODER}/{path.name}": path.read_bytes()
-                for path in sorted(Path(folder).iterdir())
-                if path.is_file()
-            }
+            found = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
+        told = json.loads(found[_TOKENIZER_CONFIG])
+        kept = {name: value for name, value in told.items() if name not in ("is_local", "local_files_only")}
+        found[_TOKENIZER_CONFIG] = (json.dumps(kept, indent=1) + "\n").encode()
+        return {f"{_ENCODER}/{name}": data for name, data in found.items()}
 
 
 def fit_transformer(
