@@ -179,17 +179,22 @@ def _reading(results: dict[str, dict[str, Any]]) -> list[str]:
         best = report["best_of_n"]
         if len(best["n"]) < 2:
             continue
-        last, gain = best["n"][-1], best["gain"][-1]
-        verdict = _verdict(gain, "better than", "worse than", "not told apart from") + " a random choice"
-        if best["majority"] is not None:
-            vote = _verdict(best["over_majority"][-1], "better than", "worse than", "not told apart from")
-            verdict += f", {vote} a majority vote"
+        ends = dict.fromkeys((best["cap_n"], best["n"][-1]))
+        verdict = "; ".join(_compared(best, n) for n in ends if n > 1)
         falls = best["falls"]
-        if best["cap_n"] < last:
+        if best["cap_n"] < best["n"][-1]:
             sure = falls["ci95"] is not None and falls["ci95"][1] < 0
             verdict += f"; quality falls beyond n = {best['cap_n']}" + ("" if sure else ", within noise")
-        lines.append(f"- {_name(key).replace(' | ', ', ')}: the best of {last} is {verdict}.")
+        lines.append(f"- {_name(key).replace(' | ', ', ')}: {verdict}.")
     return [*lines, ""]
+
+
+def _compared(best: dict[str, Any], n: int) -> str:
+    words = ("better than", "worse than", "not told apart from")
+    verdict = f"the best of {n} is {_verdict(best['gain'][n - 1], *words)} a random choice"
+    if best["majority"] is None:
+        return verdict
+    return f"{verdict} and {_verdict(best['over_majority'][n - 1], *words)} a majority vote"
 
 
 def _verdict(point: dict[str, Any], above: str, below: str, neither: str) -> str:

@@ -97,7 +97,7 @@ def test_every_option_reaches_the_setting_it_names():
     recipe = {"learning_rate": 1.5e-5, "epochs": 5, "batch": 32, "accumulation": 16, "weight_decay": 0.1}
     recipe |= {"warmup": 0.2, "most_pairs": 7, "checks": 2}
     layout = {"max_tokens": 512, "keep": "start", "template": "{query} | {text}"}
-    own = {"pairs": "all", "pairs_per_query": 3, "calibration": "platt", "folds": 2, "most_n": 4, "seed": 9}
+    own = {"pairs": "all", "pairs_per_query": 3, "calibration": "platt", "folds": 3, "most_n": 4, "seed": 9}
     found = settings_from("hub/id", "large", {**recipe, **layout, **own})
     transformer = TransformerSettings(**recipe, layout=Layout(**layout))
     assert found == RewardSettings("hub/id", reference="large", transformer=transformer, **own)
