@@ -3,14 +3,20 @@ PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
+LANGCHAIN = .venv-langchain/bin/python
 
-.PHONY: demo test lint check wheel-test bench experiments rewards clean
+.PHONY: demo test test-langchain-only lint check wheel-test bench experiments rewards clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
 
 test: .venv-test/ready  ## everything that can be tested on this machine
 	$(TEST) -m pytest --doctest-modules
+
+# Without LlamaIndex, which holds openai below 3: LangChain's side with the newest openai, and without torch.
+test-langchain-only: .venv-langchain/ready
+	$(LANGCHAIN) -m pytest tests/langchain tests/testing tests/core/test_selection.py tests/core/test_openai_generator.py
+	$(LANGCHAIN) -m pytest tests/test_docs.py -k langchain
 
 lint: .venv-test/ready
 	$(TEST) -m ruff format --check .
@@ -31,6 +37,7 @@ wheel-test: .venv-test/ready
 bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
+	$(TEST) benchmarks/adapter.py
 
 # The figures of docs/experiments.md; SHARED is a folder with data/*.jsonl.gz and data/pools/*.yaml.
 experiments: .venv-test/ready
@@ -41,12 +48,20 @@ rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-wheel dist demo-out
+	rm -rf .venv-demo .venv-test .venv-langchain .venv-wheel dist demo-out
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
 	$(DEMO) $(PIP_INSTALL) --upgrade pip
 	$(DEMO) $(PIP_INSTALL) --editable '.[langchain,openai,plots]'
+	touch $@
+
+.venv-langchain/ready: pyproject.toml constraints-langchain.txt
+	$(PYTHON) -m venv .venv-langchain
+	$(LANGCHAIN) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(LANGCHAIN) -m pip install --quiet --disable-pip-version-check --constraint constraints-langchain.txt \
+		--editable '.[langchain,openai,prices]' --group test-langchain
+	$(LANGCHAIN) -c "import openai; assert openai.__version__ >= '3', openai.__version__"
 	touch $@
 
 .venv-test/ready: pyproject.toml constraints.txt

@@ -2,56 +2,228 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
+import logging
+import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
-from bestroute import BestRoute, BestRouteError, ConfigError, Delta, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.errors import named
 from bestroute.pool import dearest
-from bestroute.protocols import Generator
-from langchain_bestroute import structured
-from langchain_bestroute.members import ChatModelGenerator, PlainMember
-from langchain_bestroute.messages import METADATA_KEY, to_query, turn_owner, winner
+from bestroute.settings import LIMIT_NAMES
+from bestroute.usage import estimate_tokens
+from langchain_bestroute import membership, structured
+from langchain_bestroute.asking import plain_choice, plain_tool
+from langchain_bestroute.chunks import Chunks
+from langchain_bestroute.identity import fingerprint
+from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
+from langchain_bestroute.profiles import intersection
+from langchain_bestroute.tracing import children_of
+
+logger = logging.getLogger(__name__)
+
+FORCED = ("model", "n", *LIMIT_NAMES)
+"""Arguments of a call that are the engine's, not the members'."""
+_OF_THE_ENGINE = frozenset(
+    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
+    | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
+    | {"settings", "budget"}
+)
+"""Fields of which a change makes another engine."""
 
 
 class BestRouteChat(BaseChatModel):
-    """Asks the model of a pool, and draws the number of samples, that a query needs; returns the best answer.
+    """A chat model made of chat models: asks the one a query needs, as often as it needs, and keeps the best answer.
 
-    Setup:
-        ``pip install "bestroute[langchain]" langchain-openai``
+    Each query gets one model of a pool and a number of samples ``n``. They are drawn, the best is kept by a reward
+    model, and every sample is billed.
 
-    Instantiate:
+    ???+ info "Setup"
+
+        ```bash
+        pip install "bestroute[langchain]" langchain-openai
+        export OPENAI_API_KEY="your-api-key"
+        ```
+
+    ??? info "Key init args: pool"
+
+        | Param | Description |
+        | --- | --- |
+        | `models` | Members by pool name: chat models, or strings such as `"openai:gpt-4o-mini"`. |
+        | `prices` | `Price(input, output)` of each, USD per million tokens. |
+        | `reference` | The model whose quality is to be matched; default: the dearest output price. |
+        | `router` | A trained router or its folder, a function, or `None`. |
+        | `reward_model` | Chooses among samples: `MajorityVote()`, `Verifier(fn)`, a function. |
+        | `policy`, `threshold`, `max_drop` | One of them: how a trained router's predictions decide. |
+        | `max_n` | The most samples of a step. |
+        | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
+        | `ledger` | Where bills are kept, `Ledger("sqlite:///bills.db")` for example. |
+        | `settings`, `budget` | What is done about faults, and what all calls together may spend. |
+
+    ??? info "Key init args: completion and client params"
+
+        | Param | Description |
+        | --- | --- |
+        | `temperature`, `max_tokens`, `stop` | Win over the members' own; what is not set here overrides nothing. |
+        | `timeout` | Seconds for one request. |
+        | `max_retries` | How often a failed draw is tried again; the members' own retries are off. |
+        | `api_key`, `base_url` | For members given as strings. |
+        | `model_kwargs` | Anything else that is to be sent with every call. |
+        | `streaming`, `disable_streaming`, `rate_limiter`, `cache`, ... | As with any chat model. |
+
+    ??? info "Instantiate"
+
         ```python
-        chat = BestRouteChat(
+        from bestroute import MajorityVote, Price
+        from langchain_bestroute import BestRouteChat
+        from langchain_openai import ChatOpenAI
+
+        model = BestRouteChat(
             models={"small": ChatOpenAI(model="gpt-4o-mini"), "large": ChatOpenAI(model="gpt-4o")},
             prices={"small": Price(0.15, 0.60), "large": Price(2.50, 10.00)},
-            router="path/of/a/trained/router",
+            router=lambda query: ("small", 3) if len(query.text) < 200 else ("large", 1),
             reward_model=MajorityVote(),
         )
         ```
 
-    Invoke:
-        ``chat.invoke("What is 12 * 7?")`` as with any chat model; ``model="small"`` and ``n=3`` force the choice.
+        A router that was trained with ``bestroute train`` is given by its folder: ``router="router/"``.
 
-    Response metadata:
-        ``message.response_metadata["bestroute"]`` tells which model answered, every sample's reward and cost, and
-        why; ``message.usage_metadata`` is what all samples together were billed.
+    ??? info "Invoke"
+
+        ```python
+        messages = [("system", "Answer with a number."), ("human", "What is 12 * 7?")]
+        message = model.invoke(messages)
+        ```
+
+        A call may force the choice, the model by its pool name:
+
+        ```python
+        message = model.invoke(messages, model="large", n=1)
+        ```
+
+        or limit it:
+
+        ```python
+        message = model.invoke(messages, max_cost_usd=0.01, deadline_s=30)
+        ```
+
+    ??? info "Stream"
+
+        One sample streams token by token. Of several only the winner is emitted, when it is known.
+
+        ```python
+        full = None
+        for chunk in model.stream(messages, n=1):
+            full = chunk if full is None else full + chunk
+        ```
+
+    ??? info "Async"
+
+        Samples are drawn at the same time.
+
+        ```python
+        async def ask():
+            message = await model.ainvoke(messages)
+            async for chunk in model.astream(messages):
+                print(chunk.text, end="")
+            return await model.abatch([messages])
+        ```
+
+    ??? info "Tool calling"
+
+        Each member is offered the tools in its own format. Of several samples those that call an unknown tool, or
+        lack an argument, or have one of the wrong type, are out; the rest compete by agreement, then by reward. The
+        turn stays with the model that made the call.
+
+        ```python
+        from langchain_core.tools import tool
+
+
+        @tool
+        def multiply(a: int, b: int) -> int:
+            \"\"\"Multiply two numbers.\"\"\"
+            return a * b
+
+
+        with_tools = model.bind_tools([multiply])
+        question = ("human", "multiply 12 by 7")
+        call = with_tools.invoke([question])
+        if call.tool_calls:
+            result = multiply.invoke(call.tool_calls[0])
+            message = with_tools.invoke([question, call, result])
+        ```
+
+    ??? info "Structured output"
+
+        By ``method="json_schema"`` (the default), ``"function_calling"`` or ``"json_mode"``. Samples that break the
+        schema are out.
+
+        ```python
+        from pydantic import BaseModel
+
+
+        class Product(BaseModel):
+            \"\"\"A product of two numbers.\"\"\"
+
+            factors: list[int]
+            value: int
+
+
+        product = model.with_structured_output(Product).invoke("12 times 7 is 84")
+        ```
+
+    ??? info "Image input"
+
+        Content blocks reach the member as they are; a member whose profile says that it takes no images is not asked.
+
+        ```python
+        image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+        message = model.invoke([("human", [{"type": "text", "text": "What is this?"}, image])])
+        ```
+
+    ??? info "Usage"
+
+        ``usage_metadata`` is what all samples together were billed. The ledger has a row for each, failed ones too.
+
+        ```python
+        message = model.invoke(messages)
+        message.usage_metadata["output_tokens"]
+        model.ledger.cost_usd, model.ledger.reference_cost_usd
+        ```
+
+    ??? info "Response metadata"
+
+        ``model_name`` is the provider's name of the model that answered. ``bestroute`` tells in plain JSON which
+        member it is (``model``), why (``reason``), how many samples were drawn (``n``), which is the answer
+        (``chosen``), and of each its reward, cost and error (``samples``).
+
+        ```python
+        told = message.response_metadata["bestroute"]
+        told["model"], told["n"], told["reason"], told["cost_usd"], told["reference_cost_usd"]
+        ```
     """
 
     models: dict[str, Any]
     """Members by pool name: chat models, strings like ``"openai:gpt-4o-mini"``, or ``bestroute.Generator``."""
-    prices: dict[str, Price]
-    """USD per million tokens of each member."""
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """USD per million tokens of each member. A provider's own model whose exact name ``genai-prices`` lists may be
+    left out where that library is installed; for anything else a missing price is an error."""
     reference: str = ""
     """The model whose quality is to be matched; default: the dearest output price."""
     router: Any = None
@@ -79,13 +251,25 @@ class BestRouteChat(BaseChatModel):
     streaming: bool = False
     """Stream also inside ``invoke``."""
     timeout: float | None = None
-    """For members given as strings."""
+    """Seconds for one request; wins over the members' own."""
     max_retries: int | None = None
-    """For members given as strings."""
+    """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
+    settings: Any = None
+    """Faults, pace and what is done at a budget's end: ``bestroute.settings.Settings``."""
+    budget: Any = None
+    """USD that all calls together may spend, or a shared ``bestroute.budget.Budget``."""
     api_key: SecretStr | None = None
     """For members given as strings."""
+    base_url: str | None = None
+    """For members given as strings."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Sent with every call; arguments that no field is named after come here, with a warning."""
+    trace_samples: bool = False
+    """Show every call for samples in traces, as a child run of type *chain* (``invoke`` and ``batch``, not streams)."""
 
     _engine: BestRoute = PrivateAttr()
+    _identity: dict[str, Any] = PrivateAttr()
+    _warned: set[str] = PrivateAttr(default_factory=set)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -100,6 +284,20 @@ class BestRouteChat(BaseChatModel):
                 raise
             raise own from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_other_arguments(cls, values: Any) -> Any:
+        """Take arguments that no field is named after for the members' calls; refuse a misspelt field."""
+        known = {*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)}
+        if not isinstance(values, dict) or not (unknown := [name for name in values if name not in known]):
+            return values
+        for name in unknown:
+            if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+                raise ConfigError(f"BestRouteChat has no argument {name!r}. Did you mean {close[0]!r}?")
+        warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
+        rest = {name: value for name, value in values.items() if name in known}
+        return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
+
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
 
@@ -108,8 +306,14 @@ class BestRouteChat(BaseChatModel):
             PriceError: If a member has no price.
         """
         super().model_post_init(context)
+        self._build()
+
+    def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
+        for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
+        members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
+        self.prices = membership.complete_prices(self.prices, members)
         if self.ledger is None:
             self.ledger = Ledger()
         if not self.reference:
@@ -117,14 +321,60 @@ class BestRouteChat(BaseChatModel):
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
-            {name: self._member(name, member, pool) for name, member in self.models.items()},
+            {
+                name: membership.as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                for name, member in members.items()
+            },
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
             ledger=self.ledger,
             threshold=self.threshold,
             max_drop=self.max_drop,
+            settings=self.settings,
+            budget=self.budget,
+            max_retries=self.max_retries,
         )
+        if isinstance(self.router, str | Path):
+            self.router = self._engine.router  # read once, also where fields are configured call by call
+        if "output_version" not in self.model_fields_set:
+            self.output_version = membership.shared_output_version(members) or self.output_version
+        self._identity = self._told_to_caches(members)
+
+    def _told_to_caches(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides the answers, by name or by digest: no secret, no address, the same for equal pools."""
+        parts = [self.router, self.reward_model, self._engine.policy]
+        return {
+            "models": {name: membership.told_of(member) for name, member in members.items()},
+            "prices": fingerprint(self.prices),
+            "reference": self.reference,
+            "max_n": self.max_n,
+            "bills_input": self.bills_input,
+            **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
+        }
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
+        copied = super().model_copy(update=update)
+        copied.__dict__.pop("_serialized", None)
+        if not _OF_THE_ENGINE.isdisjoint(update or ()):
+            copied._build()
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy; clients cannot be copied, and a ledger that is copied would be two."""
+        return self.model_copy()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Keep the fields, from which the rest is built again; what cannot be pickled says so itself."""
+        state = super().__getstate__()
+        fields = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
+        return {**state, "__dict__": fields, "__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the fields, build the engine."""
+        super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
+        self._build()
 
     @property
     def engine(self) -> BestRoute:
@@ -136,23 +386,50 @@ class BestRouteChat(BaseChatModel):
         return "bestroute-chat"
 
     @property
-    def _identifying_params(self) -> dict[str, Any]:
-        members = {name: {"class": type(m).__name__, **_params_of(m)} for name, m in self.models.items()}
-        return {
-            "models": members,
-            "reference": self.reference,
-            "max_n": self.max_n,
-            "router": _identity(self.router),
-            "reward_model": _identity(self.reward_model),
-            "policy": str(self._engine.policy),
-            **self._own_params(),
-        }
+    def _identifying_params(self) -> builtins.dict[str, Any]:
+        own = self._own_params()
+        if "stop" in own:  # a key of this name is the call's, also where the call sets none
+            own["stop_sequences"] = own.pop("stop")
+        return {**self._identity, **own}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
+        params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
         params["ls_provider"] = "bestroute"
         params.setdefault("ls_model_name", "bestroute:" + "+".join(self.models))
         return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """Return what every member can do; an explicit ``profile`` wins over it."""
+        members = [getattr(generator, "member", None) for generator in self._engine.generators.values()]
+        return intersection([getattr(member, "profile", None) for member in members])
+
+    def _streaming_disabled(self, **kwargs: Any) -> bool:
+        """Structured output by a tool call is a tool call."""
+        asked = kwargs.get(structured.WANTED)
+        if self.disable_streaming == "tool_calling" and asked and asked["method"] == "function_calling":
+            return True
+        return super()._streaming_disabled(**kwargs)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate the tokens of a text; members have tokenizers of their own, and nothing is downloaded."""
+        return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else estimate_tokens(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Estimate the tokens of messages and tools."""
+        plain: list[Any] | None = [plain_tool(tool) for tool in tools] if tools else None
+        return int(count_tokens_approximately(messages, tools=plain, **kwargs))
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids of ``custom_get_token_ids``.
+
+        Raises:
+            ConfigError: If there is no such function: each member has another tokenizer.
+        """
+        if self.custom_get_token_ids is None:
+            raise ConfigError("get_token_ids: the members' tokenizers differ; pass custom_get_token_ids=...")
+        return self.custom_get_token_ids(text)
 
     def bind_tools(
         self,
@@ -169,8 +446,8 @@ class BestRouteChat(BaseChatModel):
             kwargs: Handed on, ``parallel_tool_calls`` and ``strict`` for example.
         """
         if tool_choice is not None:
-            kwargs["tool_choice"] = tool_choice
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+            kwargs["tool_choice"] = plain_choice(tool_choice)
+        return self.bind(tools=[plain_tool(tool) for tool in tools], **kwargs)
 
     def with_structured_output(
         self,
@@ -210,7 +487,8 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            return self._as_chat_result(self._engine.run(query, **forced))
+            with children_of(run_manager, wanted=self.trace_samples):
+                return self._as_chat_result(self._engine.run(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -223,7 +501,8 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            return self._as_chat_result(await self._engine.arun(query, **forced))
+            with children_of(run_manager, wanted=self.trace_samples):
+                return self._as_chat_result(await self._engine.arun(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -235,7 +514,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = _Chunks(self)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
             for piece in self._engine.stream(query, **forced):
                 yield from chunks.of(piece)
@@ -250,126 +529,64 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs)
-        chunks = _Chunks(self)
+        chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            async for piece in self._engine.astream(query, **forced):
-                for chunk in chunks.of(piece):
-                    yield chunk
+            async with aclosing(self._engine.astream(query, **forced)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    for chunk in chunks.of(piece):
+                        yield chunk
         except GenerationError as error:
             raise _own_error(error) from error
 
     def _query(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
-    ) -> tuple[Query, dict[str, Any]]:
+    ) -> tuple[Query, builtins.dict[str, Any]]:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         params = {**self._own_params(), **kwargs}
         if stop:
             params["stop"] = stop
-        forced = {name: params.pop(name, None) for name in ("model", "n")}
+        forced = {name: params.pop(name) for name in FORCED if name in params}
         params.pop("stream", None)
-        owner = turn_owner(messages)
-        if forced["model"] is None and owner in self.models:
+        if forced.get("model") is None and (owner := turn_owner(messages)) in self.models:
             forced |= {"model": owner, "because": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced
 
-    def _own_params(self) -> dict[str, Any]:
+    def _own_params(self) -> builtins.dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
-        return {name: value for name, value in own.items() if value is not None}
+        return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
 
-    def _model_name(self, pool_name: str) -> str:
-        return str(getattr(self._engine.generators[pool_name], "model_name", pool_name))
+    def _winner(self, result: Result, query: Query) -> AIMessage:
+        if len(result.samples) > 1:
+            self._warn_of_equal_samples(result, query)
+        told = getattr(self._engine.generators[result.model], "model_name", result.model)
+        return winner(result, str(told))
 
-    def _as_chat_result(self, result: Result) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._winner(result))])
+    def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
+        """Say once of a member that its samples cannot differ; the best of them is any of them."""
+        for name, count in Counter(sample.model for sample in result.samples).items():
+            own = getattr(getattr(self._engine.generators[name], "member", None), "temperature", None)
+            if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "%d samples of %r were drawn at temperature 0: they are paid for and equal; set a higher one",
+                    count,
+                    name,
+                )
 
-    def _winner(self, result: Result) -> AIMessage:
-        return winner(result, self._model_name(result.model))
+    def _as_chat_result(self, result: Result, query: Query) -> ChatResult:
+        message = self._winner(result, query)
+        told = {"token_usage": token_usage(message), "model_name": message.response_metadata["model_name"]}
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
 
-    def _member(self, name: str, member: Any, pool: Pool) -> Generator:
-        if isinstance(member, str):
-            member = self._from_string(member)
-        if isinstance(member, BaseChatModel):
-            return ChatModelGenerator(member, native_n=pool.bills(name) == "once")
-        if callable(getattr(member, "generate", None)) and hasattr(member, "native_n"):
-            return PlainMember(name, member)
-        raise ConfigError(
-            f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
-            f"got {type(member).__name__}"
-        )
-
-    def _from_string(self, name: str) -> BaseChatModel:
-        try:
-            from langchain.chat_models import init_chat_model
-        except ImportError as error:
-            raise ImportError(f"the model string {name!r} needs langchain: pip install langchain") from error
-        told: dict[str, Any] = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
-        member: BaseChatModel = init_chat_model(name, **{k: v for k, v in told.items() if v is not None})
-        return member
-
-
-class _Chunks:
-    """Turns what the engine streams into chunks; our metadata goes on exactly one, the last."""
-
-    def __init__(self, chat: BestRouteChat) -> None:
-        self.chat = chat
-        self.last: ChatGenerationChunk | None = None
-        self.is_streamed = False
-        self.told: set[str] = set()
-
-    def of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
-        if isinstance(piece, Result):
-            yield self._end(piece)
-        elif isinstance(piece.payload, ChatGenerationChunk):
-            self.is_streamed = True
-            chunk = piece.payload
-            self.told |= {*chunk.message.response_metadata, *(chunk.generation_info or {})}
-            if getattr(chunk.message, "usage_metadata", None) is not None:
-                self.told.add("usage")
-            if getattr(chunk.message, "chunk_position", None) == "last":
-                self.last = chunk
-            else:
-                yield chunk
-        elif piece.payload is None and piece.text:
-            self.is_streamed = True
-            yield ChatGenerationChunk(message=AIMessageChunk(content=piece.text))
-
-    def _end(self, result: Result) -> ChatGenerationChunk:
-        message = self.chat._winner(result)
-        if not self.is_streamed:
-            return ChatGenerationChunk(message=_as_chunk(message))
-        last = self.last or ChatGenerationChunk(
-            message=AIMessageChunk(content=[] if isinstance(message.content, list) else "", chunk_position="last")
-        )
-        about = {METADATA_KEY: message.response_metadata[METADATA_KEY]}
-        if "model_name" not in self.told:
-            about["model_name"] = message.response_metadata["model_name"]
-        last.message.response_metadata = {**last.message.response_metadata, **about}
-        if "usage" not in self.told and isinstance(last.message, AIMessageChunk):
-            last.message.usage_metadata = message.usage_metadata
-        return last
-
-
-def _as_chunk(message: AIMessage) -> AIMessageChunk:
-    """Return a whole message as the one chunk of a stream."""
-    return AIMessageChunk(
-        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls"}),
-        tool_calls=message.tool_calls,
-        invalid_tool_calls=message.invalid_tool_calls,
-        chunk_position="last",
-    )
+    def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
+        told = [output for output in _llm_outputs if output]  # from the cache comes none
+        total: builtins.dict[str, int] = {}
+        for output in told:
+            for name, count in output["token_usage"].items():
+                total[name] = total.get(name, 0) + count
+        return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
 
 
 def _own_error(error: GenerationError) -> BaseException:
     """Return the last failed member's own exception: callers that catch it go on working."""
     return error.failures[-1].error if error.failures else error
-
-
-def _params_of(member: Any) -> Mapping[str, Any]:
-    return member._identifying_params if isinstance(member, BaseChatModel) else {"id": id(member)}
-
-
-def _identity(part: Any) -> str | None:
-    """Name a router or reward in a cache key: never the same for two that may answer differently."""
-    if part is None or isinstance(part, str):
-        return part
-    return str(getattr(part, "fingerprint", None) or f"{type(part).__qualname__}:{id(part)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,20 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from bestroute.capabilities import Abilities, shortfall
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
-from bestroute.usage import divide_usage
+from bestroute.selection import judge
+from bestroute.usage import divide_usage, sum_usage
+from langchain_bestroute import providers
+from langchain_bestroute.asking import abilities_of, bound_tools, calls_of, demand_of, needs_of
 from langchain_bestroute.messages import as_usage_metadata, reward_text, usage_of
+from langchain_bestroute.portability import prepared
+from langchain_bestroute.retries import Quiet
 from langchain_bestroute.structured import WANTED, member_kwargs
+from langchain_bestroute.tracing import SampleRun
 
-_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict")
+_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
 
 
 class ChatModelGenerator:
@@ -30,86 +38,122 @@ class ChatModelGenerator:
 
     Args:
         member: The chat model.
+        name: Its pool name.
         native_n: Ask for ``n`` choices in one call, where the member can.
+        defaults: Call parameters that the member was bound with; the router's and a call's own win.
+        timeout: Seconds for one request; ``None`` leaves the member its own.
     """
 
-    def __init__(self, member: BaseChatModel, *, native_n: bool) -> None:
-        """Keep the member as it is: its own temperature, callbacks of nobody, its own limits."""
-        self.member = member
-        self.native_n = native_n and can_sample_natively(member)
+    def __init__(
+        self,
+        member: BaseChatModel,
+        *,
+        name: str,
+        native_n: bool,
+        defaults: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Keep the member as it is: its own temperature, its own limits, the callbacks of nobody."""
+        self.member, self.name = member, name
+        self.native_n = native_n and providers.can_sample_natively(member)
+        self._defaults = dict(defaults or {})
+        self._quiet = Quiet(member, timeout)
+        abilities = abilities_of(member)
+        self._abilities = None if abilities == Abilities() else abilities
 
     @property
     def model_name(self) -> str:
         """The provider's name of the model, as far as the member tells."""
-        for name in ("model_name", "model", "model_id"):
-            if isinstance(value := getattr(self.member, name, None), str) and value:
-                return value
-        return type(self.member).__name__
+        return providers.model_name(self.member)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if the member's settings say."""
+        return providers.token_limit(self.member)
+
+    def lacks(self, query: Query) -> str | None:
+        """Say what it cannot do for a query, as its class and its profile tell."""
+        return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
-        stop, kwargs = self._call(params, n)
-        if n > 1 and uses_responses_api(self.member, kwargs):
+        member, stop, kwargs = self._call(params, n)
+        if n > 1 and providers.uses_responses_api(member, kwargs):
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        self._acquire()
-        started = time.perf_counter()
-        result = self.member._generate(list(query.messages or ()), stop=stop, **kwargs)
-        return self._read(result, kwargs, time.perf_counter() - started)
+        run = SampleRun(self.name, query.text)
+        try:
+            self._acquire()
+            started = time.perf_counter()
+            result = member._generate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+            samples = self._read(result, query, kwargs, time.perf_counter() - started)
+        except BaseException as error:
+            run.fail(error)
+            raise
+        run.end(samples)
+        return samples
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
-        stop, kwargs = self._call(params, n)
-        if n > 1 and uses_responses_api(self.member, kwargs):
+        member, stop, kwargs = self._call(params, n)
+        if n > 1 and providers.uses_responses_api(member, kwargs):
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
-        await self._aacquire()
-        started = time.perf_counter()
-        result = await self.member._agenerate(list(query.messages or ()), stop=stop, **kwargs)
-        return self._read(result, kwargs, time.perf_counter() - started)
+        run = SampleRun(self.name, query.text)
+        try:
+            await self._aacquire()
+            started = time.perf_counter()
+            result = await member._agenerate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+            samples = self._read(result, query, kwargs, time.perf_counter() - started)
+        except BaseException as error:
+            run.fail(error)
+            raise
+        run.end(samples)
+        return samples
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
-        if not self.member._should_stream(async_api=False, **{**params, "stream": True}):
+        member, stop, kwargs = self._call(params, 1, stream=True)
+        if not self.member._should_stream(async_api=False, **{**kwargs, "stream": True}):
             yield from self.generate(query, 1, params=params, cancel=cancel)
             return
-        stop, kwargs = self._call(params, 1, stream=True)
         self._acquire()
         collected = _Collected()
-        for chunk in self.member._stream(list(query.messages or ()), stop=stop, **kwargs):
+        for chunk in member._stream(prepared(query.messages or (), self.name), stop=stop, **kwargs):
             yield collected.add(chunk)
-        yield collected.sample()
+        yield self._judged(collected.sample(), query)
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        if not self.member._should_stream(async_api=True, **{**params, "stream": True}):
+        member, stop, kwargs = self._call(params, 1, stream=True)
+        if not self.member._should_stream(async_api=True, **{**kwargs, "stream": True}):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
             return
-        stop, kwargs = self._call(params, 1, stream=True)
         await self._aacquire()
         collected = _Collected()
-        async for chunk in self.member._astream(list(query.messages or ()), stop=stop, **kwargs):
-            yield collected.add(chunk)
-        yield collected.sample()
+        source = member._astream(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+        async with aclosing(source) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield collected.add(chunk)
+        yield self._judged(collected.sample(), query)
 
     def _call(
         self, params: Mapping[str, Any], n: int, *, stream: bool = False
-    ) -> tuple[list[str] | None, dict[str, Any]]:
+    ) -> tuple[BaseChatModel, list[str] | None, dict[str, Any]]:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
-        kwargs = {name: value for name, value in params.items() if name not in ("stop", "tools")}
-        if tools := params.get("tools"):
+        member = self._quiet.get()
+        kwargs = {**self._defaults, **params}
+        stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
+        if tools:
             asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
-            kwargs.update(self.member.bind_tools(tools, **asked).kwargs)  # type: ignore[attr-defined]
-        if (asked := kwargs.pop(WANTED, None)) is not None:
-            kwargs.update(member_kwargs(self.member, asked))
+            kwargs.update(bound_tools(member, tools, asked))
+        if (wanted := kwargs.pop(WANTED, None)) is not None:
+            kwargs.update(member_kwargs(member, wanted))
         if n > 1:
             kwargs["n"] = n
-        fields = type(self.member).model_fields
-        if stream and "stream_usage" in fields and "stream_usage" not in self.member.model_fields_set:
-            kwargs["stream_usage"] = True
-        return params.get("stop") or None, kwargs
+        return providers.adapt_call(member, stop, kwargs, stream=stream)
 
     def _acquire(self) -> None:
         if self.member.rate_limiter:
@@ -119,27 +163,36 @@ class ChatModelGenerator:
         if self.member.rate_limiter:
             await self.member.rate_limiter.aacquire(blocking=True)
 
-    def _read(self, result: ChatResult, kwargs: Mapping[str, Any], latency_s: float) -> list[Sample]:
+    def _read(self, result: ChatResult, query: Query, kwargs: Mapping[str, Any], latency_s: float) -> list[Sample]:
         """Read the generations; each of several carries the bill of the whole call, which is shared out."""
         about_call = {k: v for k, v in (result.llm_output or {}).items() if k != "token_usage"}
         messages: list[BaseMessage] = []
         for generation in result.generations:
-            info = {**about_call, **(generation.generation_info or {}), **generation.message.response_metadata}
-            messages.append(generation.message.model_copy(update={"response_metadata": info}))
+            message, own = generation.message, generation.message.response_metadata
+            if info := {**about_call, **(generation.generation_info or {})}:
+                message = message.model_copy(update={"response_metadata": {**info, **own}})
+            messages.append(message)
         usages = [usage_of(message) for message in messages]
-        if len(messages) > 1 and usages[0] is not None:
-            limit = kwargs.get("max_tokens") or getattr(self.member, "max_tokens", None)
-            cut = [limit if m.response_metadata.get("finish_reason") == "length" else None for m in messages]
-            usages = list(divide_usage(usages[0], [reward_text(m) for m in messages], cut))
-            messages = [
-                m.model_copy(update={"usage_metadata": as_usage_metadata(usage)})
-                for m, usage in zip(messages, usages, strict=True)
-                if usage is not None
-            ]
+        reasons = [providers.finish_reason(message) for message in messages]
+        if len(messages) > 1 and (bill := usages[0]) is not None:
+            limit = kwargs.get("max_tokens") or self.max_output_tokens
+            cut = [limit if reason == "length" else None for reason in reasons]
+            shares = divide_usage(bill, [reward_text(m) for m in messages], cut)
+            is_true = sum_usage(shares) == bill
+            told: list[Any] = [as_usage_metadata(share) for share in shares]
+            if is_true:  # then its details, audio for one, are worth keeping; they stand for the whole call
+                told = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
+            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
+            usages = list(shares)
         return [
-            Sample(reward_text(m), m, usage, m.response_metadata.get("finish_reason"), latency_s=latency_s)
-            for m, usage in zip(messages, usages, strict=True)
+            self._judged(Sample(reward_text(m), m, usage, reason, latency_s=latency_s), query)
+            for m, usage, reason in zip(messages, usages, reasons, strict=True)
         ]
+
+    def _judged(self, sample: Sample, query: Query) -> Sample:
+        """Say of a sample that came what is wrong with its form, or in which form it competes."""
+        demand = demand_of(query)
+        return judge(sample, calls_of(sample.payload), demand) if demand else sample
 
 
 class PlainMember:
@@ -147,6 +200,7 @@ class PlainMember:
 
     def __init__(self, name: str, generator: Generator) -> None:
         """Keep the generator."""
+        self.name = name
         self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
         self.generator = generator
         self.native_n = generator.native_n
@@ -158,50 +212,39 @@ class PlainMember:
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples."""
-        return self.generator.generate(_plain(query), n, params=params, cancel=cancel)
+        return self.generator.generate(self._plain(query), n, params=params, cancel=cancel)
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; in a thread where the generator cannot wait."""
         native = getattr(self.generator, "agenerate", None)
         if native is None:
             return await asyncio.to_thread(self.generate, query, n, params=params, cancel=cancel)
-        samples: Sequence[Sample] = await native(_plain(query), n, params=params, cancel=cancel)
+        samples: Sequence[Sample] = await native(self._plain(query), n, params=params, cancel=cancel)
         return samples
 
-
-def _plain(query: Query) -> Query:
-    messages = convert_to_openai_messages(list(query.messages or ()))
-    return replace(query, messages=messages if isinstance(messages, list) else [messages])
-
-
-def can_sample_natively(member: BaseChatModel) -> bool:
-    """Whether one call of the member can return several choices: it has a field ``n``, and an API that takes it."""
-    return "n" in type(member).model_fields and not uses_responses_api(member, {})
-
-
-def uses_responses_api(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call goes to OpenAI's Responses API, which knows no ``n``; some tools and names switch to it."""
-    decide = getattr(member, "_use_responses_api", None)
-    return bool(decide(dict(kwargs))) if callable(decide) else False
+    def _plain(self, query: Query) -> Query:
+        messages = convert_to_openai_messages(prepared(query.messages or (), self.name))
+        return replace(query, messages=messages if isinstance(messages, list) else [messages])
 
 
 class _Collected:
     """What a stream has brought so far."""
 
     def __init__(self) -> None:
-        self.chunk: ChatGenerationChunk | None = None
+        self.chunks: list[ChatGenerationChunk] = []
         self.started = time.perf_counter()
 
     def add(self, chunk: ChatGenerationChunk) -> Delta:
-        self.chunk = chunk if self.chunk is None else self.chunk + chunk
+        self.chunks.append(chunk)
         return Delta(chunk.text, chunk)
 
     def sample(self) -> Sample:
-        if self.chunk is None:
+        if not self.chunks:
             raise ValueError("the model's stream ended without a single chunk")
-        message = self.chunk.message
+        joined = self.chunks[0] + self.chunks[1:] if self.chunks[1:] else self.chunks[0]
+        message = joined.message
         assert isinstance(message, AIMessageChunk)
-        whole = AIMessage(**{**message.model_dump(exclude={"type", "tool_call_chunks", "chunk_position"})})
+        whole = AIMessage(**message.model_dump(exclude={"type", "tool_call_chunks", "chunk_position"}))
         seconds = time.perf_counter() - self.started
-        reason = (self.chunk.generation_info or {}).get("finish_reason")
+        reason = providers.finish_reason(message, joined.generation_info)
         return Sample(reward_text(message), whole, usage_of(message), reason, latency_s=seconds)

@@ -11,9 +11,13 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from bestroute.query import Query
 from bestroute.result import Result
+from bestroute.selection import Call, render_calls
 from bestroute.usage import Usage, estimate_tokens
+from langchain_bestroute.portability import METADATA_KEY, writer_of
+from langchain_bestroute.structured import WANTED
 
-METADATA_KEY = "bestroute"
+_CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+"""Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
 
 
 def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Query:
@@ -24,16 +28,23 @@ def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Quer
         messages=messages,
         tools=params.get("tools"),
         system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
-        input_tokens=sum(estimate_tokens(reward_text(m)) for m in messages),
+        input_tokens=sum(estimate_tokens(reward_text(m)) for m in messages) + _tokens_of(params),
         params=params,
     )
 
 
+def _tokens_of(params: Mapping[str, Any]) -> int:
+    """Count what stands in the prompt besides the messages: tools and schemas."""
+    written = [json.dumps(params[name], default=str) for name in ("tools", WANTED) if params.get(name)]
+    return sum(map(estimate_tokens, written))
+
+
 def reward_text(message: BaseMessage) -> str:
     """Return what a reward model reads: the text, and tool calls written out."""
-    calls = message.tool_calls if isinstance(message, AIMessage) else []
-    rendered = [f"{c['name']}({json.dumps(c['args'], sort_keys=True, default=str)})" for c in calls]
-    return "\n".join(part for part in (message.text, *rendered) if part)
+    if not isinstance(message, AIMessage) or not message.tool_calls:
+        return message.text
+    rendered = render_calls(Call(call["name"], call["args"]) for call in message.tool_calls)
+    return f"{message.text}\n{rendered}" if message.text else rendered
 
 
 def usage_of(message: BaseMessage) -> Usage | None:
@@ -45,11 +56,16 @@ def usage_of(message: BaseMessage) -> Usage | None:
     counts = [
         told["input_tokens"],
         told["output_tokens"],
-        input_details.get("cache_read") or 0,
-        input_details.get("cache_creation") or 0,
-        output_details.get("reasoning") or 0,
+        _detail(input_details, "cache_read"),
+        _detail(input_details, *_CACHE_WRITES),
+        _detail(output_details, "reasoning"),
     ]
     return None if min(counts) < 0 else Usage(*counts)
+
+
+def _detail(told: Mapping[str, Any], *names: str) -> int:
+    """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
+    return sum(count or 0 for key, count in told.items() if any(key == n or key.endswith(f"_{n}") for n in names))
 
 
 def as_usage_metadata(usage: Usage) -> UsageMetadata:
@@ -88,6 +104,18 @@ def winner(result: Result, model_name: str) -> AIMessage:
     )
 
 
+def token_usage(message: AIMessage) -> dict[str, int]:
+    """Say a message's usage in the words of OpenAI, where older callbacks look for it."""
+    told = message.usage_metadata
+    if told is None:
+        return {}
+    return {
+        "prompt_tokens": told["input_tokens"],
+        "completion_tokens": told["output_tokens"],
+        "total_tokens": told["total_tokens"],
+    }
+
+
 def turn_owner(messages: Sequence[BaseMessage]) -> str | None:
     """Return the pool name of the model whose tool calls the last messages answer, if they do.
 
@@ -95,8 +123,7 @@ def turn_owner(messages: Sequence[BaseMessage]) -> str | None:
     """
     for message in reversed(messages):
         if isinstance(message, AIMessage):
-            told = message.response_metadata.get(METADATA_KEY)
-            return told.get("model") if message.tool_calls and isinstance(told, dict) else None
+            return writer_of(message) if message.tool_calls else None
         if not isinstance(message, ToolMessage):
             return None
     return None

@@ -7,8 +7,18 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.output_parsers import (
+    BaseCumulativeTransformOutputParser,
+    BaseOutputParser,
+    JsonOutputParser,
+    PydanticOutputParser,
+)
+from langchain_core.output_parsers.openai_tools import (
+    JsonOutputKeyToolsParser,
+    JsonOutputToolsParser,
+    PydanticToolsParser,
+)
+from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -55,15 +65,35 @@ def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
 
 
+class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
+    """Reads an object from a text, or from a tool call of a member that was asked for JSON and has only tools."""
+
+    by_text: JsonOutputParser
+    by_call: JsonOutputToolsParser
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Read a reply, or what has come of it so far."""
+        message = getattr(result[0], "message", None)
+        parser: BaseOutputParser[Any] = self.by_call if getattr(message, "tool_calls", None) else self.by_text
+        return parser.parse_result(result, partial=partial)
+
+    def parse(self, text: str) -> Any:
+        """Read a text."""
+        return self.by_text.parse(text)
+
+
 def parser_of(schema: Any, method: str) -> Runnable[Any, Any]:
     """Return what turns a member's message into the object the user asked for."""
     is_model = isinstance(schema, type) and is_basemodel_subclass(schema)
-    if method == "function_calling":
-        if is_model:
-            return PydanticToolsParser(tools=[schema], first_tool_only=True)
-        name = convert_to_openai_tool(schema)["function"]["name"]
-        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-    return PydanticOutputParser(pydantic_object=schema) if is_model else JsonOutputParser()
+    by_text = PydanticOutputParser(pydantic_object=schema) if is_model else JsonOutputParser()
+    if schema is None:
+        return by_text
+    by_call: JsonOutputToolsParser = (
+        PydanticToolsParser(tools=[schema], first_tool_only=True)
+        if is_model
+        else JsonOutputKeyToolsParser(key_name=convert_to_openai_tool(schema)["function"]["name"], first_tool_only=True)
+    )
+    return by_call if method == "function_calling" else ReplyParser(by_text=by_text, by_call=by_call)
 
 
 def with_raw(

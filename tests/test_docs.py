@@ -17,6 +17,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def openai_env(server, monkeypatch):
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_BASE", server.base_url)  # LlamaIndex's name for it
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     return server
 
@@ -25,6 +26,8 @@ def openai_env(server, monkeypatch):
 def test_examples_run(path, openai_env, capsys):
     if "langchain" in path.stem:
         pytest.importorskip("langchain_openai")
+    if "llamaindex" in path.stem:
+        pytest.importorskip("llama_index.llms.openai")
     runpy.run_path(str(path), run_name="__main__")
     assert "USD" in capsys.readouterr().out
     assert openai_env.requests

@@ -10,9 +10,16 @@ from bestroute import Pool
 from bestroute.records import read_records
 
 
-@pytest.mark.parametrize("suite", ["test_lc_sample.py", "test_lc_standard.py"])
-def test_the_sample_of_the_acceptance_suite_passes(shared, suite):
-    pytest.importorskip("langchain_tests")
+@pytest.mark.parametrize(
+    ("suite", "needed"),
+    [
+        ("test_lc_sample.py", "langchain_tests"),
+        ("test_lc_standard.py", "langchain_tests"),
+        ("test_li_sample.py", "llama_index.llms.openai_like"),
+    ],
+)
+def test_the_sample_of_the_acceptance_suite_passes(shared, suite, needed):
+    pytest.importorskip(needed)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-disable", suite],
         cwd=shared / "acceptance",

@@ -10,6 +10,7 @@
 """
 
 from bestroute._version import __version__
+from bestroute.budget import Budget
 from bestroute.decision import Decision
 from bestroute.engine import BestRoute
 from bestroute.errors import (
@@ -36,12 +37,14 @@ from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.rewards import MajorityVote, Verifier
+from bestroute.settings import Limits, Settings
 from bestroute.usage import Usage
 
 __all__ = [
     "ArtifactError",
     "BestRoute",
     "BestRouteError",
+    "Budget",
     "BudgetError",
     "Cancel",
     "Candidate",
@@ -54,6 +57,7 @@ __all__ = [
     "GenerationError",
     "Generator",
     "Ledger",
+    "Limits",
     "MajorityVote",
     "NotTunedError",
     "OpenAIGenerator",
@@ -71,6 +75,7 @@ __all__ = [
     "RewardModel",
     "Router",
     "Sample",
+    "Settings",
     "Step",
     "ThresholdPolicy",
     "Usage",

@@ -22,6 +22,7 @@ from bestroute.rewards import is_calibrated, not_calibrated
 
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
+_NOT_ALLOWED = "the call does not allow it"
 
 
 class Decider:
@@ -46,56 +47,142 @@ class Decider:
         """Check every plan that is known before any call."""
         self.pool, self.generators, self.reward_model = pool, generators, reward_model
         self.router = _as_router(router, pool)
+        self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
         self.policy = _as_policy(self.router, policy, threshold, max_drop)
         for plan in self._known_plans():
             self._check_plan(plan)
 
     def route(
-        self, query: Query, *, model: str | None = None, n: int | None = None, because: str | None = None
+        self,
+        query: Query,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        because: str | None = None,
+        allow: Sequence[str] | None = None,
     ) -> Decision:
-        """Decide on one query; ``model`` and ``n`` force the choice, ``because`` tells why.
+        """Decide on one query; ``model`` and ``n`` set the choice.
+
+        With ``because`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
+        ``allow`` names the only members that may be asked.
 
         Raises:
-            ConfigError: If a forced model is unknown, or a router's answer cannot be run.
+            ConfigError: If a model is unknown or not allowed, or a router's answer cannot be run.
         """
-        if model is not None:
-            self.pool.check_model(model)
-        decision = self._decide(query, self._left_out(query))
-        return decision if model is None and n is None else self._force(decision, model, n, because)
+        for name in (*(allow or ()), *([] if model is None else [model])):
+            self.pool.check_model(name)
+        left_out = self._left_out(query, allow)
+        if model is not None and allow is not None and model not in allow:
+            if because is None:
+                raise ConfigError(f"model={model!r} is not among the members this call allows, {named(allow)}")
+            model = None
+        decision = self._decide(query, left_out)
+        if model is None and n is None:
+            return decision
+        forced = self._force(decision, model, n, because)
+        return replace(forced, is_forced=model is not None and because is None)
+
+    def after(
+        self, decision: Decision, failed: Mapping[str, str], *, wants_reference: bool, any_able: bool
+    ) -> Decision | None:
+        """Return what takes the place of a decision whose plan gave nothing.
+
+        The router's next plan by the policy, without the members that failed; then the reference; where that
+        failed too, the best plan that is left. Where no router predicts: the reference.
+
+        Args:
+            decision: What failed.
+            failed: Members that must not be asked again, each with the reason.
+            wants_reference: Whether another plan was tried already, so that it is the reference's turn.
+            any_able: Whether it is only this prompt that failed, so that any member that can take it may answer.
+        """
+        left_out = {**decision.left_out, **failed}
+        reference = self.pool.reference
+        if decision.prediction is not None and decision.costs_usd is not None:
+            able = _able(decision.prediction, left_out)
+            if not able:
+                return None
+            if wants_reference and self.pool.reference_plan in (decision.prediction.plans[i] for i in able):
+                picked = decision.prediction.plans.index(self.pool.reference_plan)
+            else:
+                picked = self._pick(decision.prediction, decision.costs_usd, able)
+            return replace(
+                decision,
+                plan=decision.prediction.plans[picked],
+                prediction=decision.prediction.take(able),
+                costs_usd=decision.costs_usd[able],
+                column=able.index(picked),
+            )
+        if reference not in left_out:
+            return replace(decision, plan=self.pool.reference_plan)
+        able_models = [m for m in reversed(self.pool.cheaper_models) if m not in left_out]
+        if any_able and able_models:
+            return replace(decision, plan=Plan.of(Candidate(able_models[0])))
+        return None
 
     def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
             plan, reason = self._untrained_plan()
-            usable = tuple(s for s in plan.steps if s.model not in left_out) or plan.steps
-            return Decision(Plan(usable), reason, self.pool, tokens, left_out=left_out)
-        if not isinstance(self.router, Router):
+            return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
+        if not self._predicts:
             plan = self._check_plan(as_plan(self.router(query)))
-            if unable := [m for m in plan.models if m in left_out]:
+            if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
                 raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
-            return Decision(plan, "chosen by the router function", self.pool, tokens, left_out=left_out)
+            usable = self._usable(plan, left_out)
+            reason = "chosen by the router function"
+            if usable != plan:
+                reason += f" ({plan}), without the members that the call does not allow"
+            return Decision(usable, reason, self.pool, tokens, left_out=left_out)
         prediction = self.router.predict([query])
         for plan in prediction.plans if not hasattr(self.router, "plans") else ():
             self._check_plan(plan)
-        able = [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
         reference = reference_column(prediction, self.pool)
-        if reference not in able:
-            able.append(reference)  # the fallback stays, and says itself why it cannot
+        able = _able(prediction, left_out)
+        if not able and _NOT_ALLOWED in left_out.values():
+            raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
+        able = able or [reference]  # the fallback stays, and says itself why it cannot
+        costs = self._costs(prediction, np.array([float(tokens)]))[0]
+        picked = self._pick(prediction, costs, able)
         if len(able) < len(prediction.plans):
-            prediction = prediction.take(able)
-        costs = self._costs(prediction, np.array([float(tokens)]))
-        column = int(np.asarray(self.policy.choose(prediction, costs, self.pool))[0])  # type: ignore[union-attr]
+            prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
         return Decision(
-            prediction.plans[column],
-            f"{self.policy}: {_in_words(prediction, costs[0], column, self.pool)}",
+            prediction.plans[picked],
+            f"{self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
             self.pool,
             tokens,
             prediction,
-            costs[0],
-            column,
+            costs,
+            picked,
             self.policy,
             left_out,
         )
+
+    def _pick(self, prediction: Prediction, costs: FloatArray, able: Sequence[int]) -> int:
+        """Return the column that the policy takes among those able; if it wants a reference that is not, the best."""
+        quality = prediction.expected_quality[0]
+        best = min(able, key=lambda i: (-quality[i], costs[i], i))
+        if self.pool.reference_plan not in prediction.plans:  # it was left out before
+            return best
+        reference = prediction.plans.index(self.pool.reference_plan)
+        seen = [*able] if reference in able else [*able, reference]
+        offered, asked = (prediction, costs) if len(seen) == len(costs) else (prediction.take(seen), costs[seen])
+        chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
+        picked = seen[int(np.asarray(chosen)[0])] if offered is not prediction else int(np.asarray(chosen)[0])
+        return picked if picked in able else best
+
+    def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
+        """Return the plan without the members left out; if none is left, the dearest that may be asked."""
+        steps = tuple(s for s in plan.steps if s.model not in left_out)
+        if steps:
+            return Plan(steps)
+        if _NOT_ALLOWED not in left_out.values():
+            return plan  # what cannot be done says so itself
+        dearest_first = (self.pool.reference, *reversed(self.pool.cheaper_models))
+        able = [m for m in dearest_first if m not in left_out]
+        if not able:
+            raise ConfigError(f"no member can be asked: {_in_a_row(left_out)}")
+        return Plan.of(Candidate(able[0]))
 
     def _force(self, decision: Decision, model: str | None, n: int | None, because: str | None) -> Decision:
         """Replace the decided model, or its n, by what the call says."""
@@ -121,10 +208,13 @@ class Decider:
             f"no router: one draw of each cheaper model until {type(reward).__name__} accepts, then the reference",
         )
 
-    def _left_out(self, query: Query) -> dict[str, str]:
-        """Ask each generator whether it can do what the query needs."""
+    def _left_out(self, query: Query, allow: Sequence[str] | None) -> dict[str, str]:
+        """Ask each generator whether it can do what the query needs; leave out whom the call does not allow."""
         reasons = {}
         for model, generator in self.generators.items():
+            if allow is not None and model not in allow:
+                reasons[model] = _NOT_ALLOWED
+                continue
             lacks = getattr(generator, "lacks", None)
             if lacks is not None and (reason := lacks(query)):
                 reasons[model] = reason
@@ -145,7 +235,7 @@ class Decider:
         """Plans that may come up and are known before any call."""
         if self.router is None:
             return [self._untrained_plan()[0]]
-        return getattr(self.router, "plans", ()) if isinstance(self.router, Router) else ()
+        return getattr(self.router, "plans", ()) if self._predicts else ()
 
     def _check_plan(self, plan: Plan) -> Plan:
         self.pool.check_plan(plan)
@@ -198,3 +288,14 @@ def _as_policy(router: Any, policy: Policy | None, threshold: float | None, max_
 def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:
     p, q = prediction.match_probability[0, column], prediction.expected_quality[0, column]
     return f"match probability {p:.3f}, expected quality {q:.3f}, {costs[column]:.3g} USD"
+
+
+def _able(prediction: Prediction, left_out: Mapping[str, str]) -> list[int]:
+    """Return the columns of the plans whose members are all there."""
+    if not left_out:
+        return list(range(len(prediction.plans)))
+    return [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
+
+
+def _in_a_row(left_out: Mapping[str, str]) -> str:
+    return ", ".join(f"{model!r}: {why}" for model, why in left_out.items())

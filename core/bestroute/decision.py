@@ -29,7 +29,9 @@ class Decision:
     column: int | None = None
     policy: Policy | None = None
     left_out: dict[str, str] = field(default_factory=dict)
-    """Models that cannot do what the query needs, each with the reason."""
+    """Models that cannot do what the query needs, or may not be asked, each with the reason."""
+    is_forced: bool = False
+    """Whether the caller named the model: nothing else may answer in its place."""
 
     @property
     def model(self) -> str:

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bestroute.redaction import describe
+
 
 class BestRouteError(Exception):
     """Base of every error this library raises on purpose."""
@@ -38,7 +40,7 @@ class Failure:
 
     def __str__(self) -> str:
         """Render as ``'small': RateLimitError: slow down``."""
-        return f"{self.model!r}: {type(self.error).__name__}: {self.error}"
+        return f"{self.model!r}: {describe(self.error)}"
 
 
 class GenerationError(BestRouteError):
@@ -48,6 +50,23 @@ class GenerationError(BestRouteError):
         """Keep the failures and list them in the message."""
         self.failures: tuple[Failure, ...] = tuple(failures)
         super().__init__("; ".join([message, *map(str, self.failures)]))
+
+    @property
+    def members_own(self) -> BaseException:
+        """The last failed member's own exception, which callers already know how to catch; itself if none failed."""
+        return self.failures[-1].error if self.failures else self
+
+
+class EmptyReplyError(GenerationError):
+    """A member answered, but with nothing in it."""
+
+
+class DrawCancelledError(GenerationError):
+    """A draw was called off before its answer came; it is billed for what was sent."""
+
+
+class DeadlineError(DrawCancelledError, TimeoutError):
+    """A call's ``deadline_s`` passed before an answer came."""
 
 
 class BudgetError(BestRouteError):

@@ -6,12 +6,12 @@ one executor for both worlds, for candidates and for plans.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from bestroute.plans import Plan, Step
 from bestroute.protocols import Sample
+from bestroute.selection.agreement import winner
 from bestroute.usage import Usage
 
 
@@ -22,6 +22,12 @@ class Draw:
     step: int
     model: str
     n: int
+    max_tokens: int | None = None
+    """Limit of each sample's length, where a budget asks for one."""
+    reserved_usd: float = 0.0
+    """What was set aside for each sample in the call's budgets."""
+    is_last_word: bool = False
+    """Whether nothing can replace this one sample, so that it may be shown as it comes."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,27 @@ class DrawnSample:
         return self.sample.error
 
     @property
+    def flaw(self) -> str | None:
+        """Why it cannot be used though it came."""
+        return self.sample.flaw
+
+    @property
     def usage(self) -> Usage | None:
         """What it was billed for."""
         return self.sample.usage
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it came and can be used."""
+        return self.sample.error is None and self.sample.flaw is None
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """All samples in drawing order and which one is the answer; ``None`` if every draw failed."""
+    """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
+
+    A sample with a flaw is the answer only where no other came.
+    """
 
     samples: tuple[DrawnSample, ...]
     chosen: int | None
@@ -74,11 +93,18 @@ class _State:
     samples: list[DrawnSample]
 
     def usable(self, step: int | None = None) -> list[int]:
-        return [i for i, s in enumerate(self.samples) if s.error is None and (step is None or s.step == step)]
+        """Samples that may compete: they came, and without a flaw."""
+        return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
 
     def best(self, among: Sequence[int]) -> int | None:
-        """The highest reward, the earliest of equals; what was not scored stands behind what was."""
-        return min(among, key=lambda i: (-_rank(self.samples[i].reward), i), default=None)
+        """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
+        return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
+
+    def last_resort(self) -> int | None:
+        """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
+        came = [i for i, s in enumerate(self.samples) if s.error is None]
+        last = [i for i in came if self.samples[i].step == self.samples[came[-1]].step]
+        return next((i for i in (self.best(came), *last) if i is not None), None)
 
 
 def execute(
@@ -100,8 +126,9 @@ def execute(
         ``Draw`` (answered by drawn samples) and ``Score`` (answered by rewards).
 
     Returns:
-        The outcome. A step in which every draw failed gives way to the next; if the last step failed, the best
-        seen before it answers.
+        The outcome. A step in which every draw failed or has a flaw gives way to the next; if the last step did,
+        the best seen before it answers; if every sample has a flaw, the first of the last step that came, which is
+        what that model alone would have answered.
     """
     state = _State([])
     for number, step in enumerate(plan.steps):
@@ -117,7 +144,7 @@ def execute(
                 return Outcome(tuple(state.samples), accepted)
         if step.accept is None and (answer := state.best(state.usable(number))) is not None:
             return Outcome(tuple(state.samples), answer)
-    return Outcome(tuple(state.samples), state.best(state.usable()))
+    return Outcome(tuple(state.samples), state.last_resort())
 
 
 def _score(
@@ -142,8 +169,3 @@ def _score(
             state.samples[i] = replace(state.samples[i], accepted=True)
             return i
     return None
-
-
-def _rank(reward: float | None) -> float:
-    """A number to order by: no reward, and NaN, stand behind every number."""
-    return -math.inf if reward is None or math.isnan(reward) else reward

@@ -6,11 +6,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any, Literal, TypedDict
 
 from bestroute.errors import ConfigError, named
+from bestroute.process_state import ProcessState
+from bestroute.settings import check_count
 
 Status = Literal["ok", "failed", "cancelled"]
 
@@ -62,47 +65,57 @@ _SQL_TYPES = {
 _SQLITE = "sqlite:///"
 
 
-class Ledger:
+class Ledger(ProcessState):
     """Keeps every bill, in memory or in an SQLite file.
 
-    Safe to share between threads; an SQLite ledger also between processes. Rows of one draw are written
-    together or not at all.
+    Safe to share between threads, and with forked processes; an SQLite ledger also between any processes. Rows of
+    one draw are written together or not at all. No query is ever stored, and errors are stored without secrets.
 
     Args:
         url: ``"sqlite:///path"``, or ``None`` for memory.
+        keep_rows: How many rows a ledger in memory keeps, the newest. Totals count those it has let go, too.
 
     Raises:
         ConfigError: If the URL is of another kind, or the file cannot be opened.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, keep_rows: int = 100_000) -> None:
         """Open the ledger, creating the file's table where it is missing."""
-        self.url = url
-        self._lock = threading.Lock()
-        self._rows: list[LedgerRow] = []
+        super().__init__()
+        check_count(keep_rows, "Ledger: keep_rows")
+        self.url, self.keep_rows = url, keep_rows
+        self._rows: deque[tuple[Any, ...]] = deque()
+        self._gone: dict[tuple[str, str], Totals] = {}
+        """Sums over rows that memory has let go, by model and day."""
+        self._open()
+
+    def _open(self) -> None:
         self._local = threading.local()
-        if url is not None:
-            if not url.startswith(_SQLITE) or url == _SQLITE:
-                raise ConfigError(f"a ledger's url is 'sqlite:///path' (or none, for memory), got {url!r}")
-            try:
-                columns = ", ".join(f"{name} {_SQL_TYPES.get(name, 'NUMERIC')}" for name in _COLUMNS)
-                with self._connection() as connection:
-                    connection.execute(f"CREATE TABLE IF NOT EXISTS samples ({columns})")
-            except sqlite3.Error as error:
-                raise ConfigError(f"cannot open the ledger {url!r}: {error}") from error
+        self._inherited: list[Any] = []
+        if self.url is None:
+            return
+        if not self.url.startswith(_SQLITE) or self.url == _SQLITE:
+            raise ConfigError(f"a ledger's url is 'sqlite:///path' (or none, for memory), got {self.url!r}")
+        try:
+            columns = ", ".join(f"{name} {_SQL_TYPES.get(name, 'NUMERIC')}" for name in _COLUMNS)
+            with self._connection() as connection:
+                connection.execute(f"CREATE TABLE IF NOT EXISTS samples ({columns})")
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot open the ledger {self.url!r}: {error}") from error
 
     def __repr__(self) -> str:
         """Show where it is kept."""
         return f"Ledger({self.url!r})" if self.url else "Ledger()"
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         """Pickle where it is kept; a ledger in memory goes along with its rows."""
-        return {"url": self.url, "rows": self._rows}
+        with self._guard():
+            return {"url": self.url, "keep_rows": self.keep_rows, "_rows": self._rows.copy(), "_gone": dict(self._gone)}
 
-    def __setstate__(self, state: dict[str, object]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Open it again."""
-        self.__init__(state["url"])  # type: ignore[misc]
-        self._rows = list(state["rows"])  # type: ignore[call-overload]
+        super().__setstate__(state)
+        self._open()
 
     @property
     def is_persistent(self) -> bool:
@@ -111,31 +124,29 @@ class Ledger:
 
     def add(self, rows: Sequence[LedgerRow]) -> None:
         """Write rows, all or none."""
+        values = [tuple(row[name] for name in _COLUMNS) for row in rows]  # type: ignore[literal-required]
         if not self.is_persistent:
-            with self._lock:
-                self._rows += rows
-            return
-        marks = ", ".join("?" * len(_COLUMNS))
-        with self._connection() as connection:
-            connection.executemany(
-                f"INSERT INTO samples ({', '.join(_COLUMNS)}) VALUES ({marks})",
-                [tuple(row[name] for name in _COLUMNS) for row in rows],  # type: ignore[literal-required]
-            )
+            with self._guard():
+                self._rows.extend(values)
+                while len(self._rows) > self.keep_rows:
+                    _add_up(self._gone, [_as_row(self._rows.popleft())], ("model", "day"))
+        elif values:
+            marks = ", ".join("?" * len(_COLUMNS))
+            with self._connection() as connection:
+                connection.executemany(f"INSERT INTO samples ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
 
     def rows(self) -> list[LedgerRow]:
-        """Return every row, in writing order."""
+        """Return every row that is kept, in writing order."""
         if not self.is_persistent:
-            with self._lock:
-                return [row.copy() for row in self._rows]
+            with self._guard():
+                kept = list(self._rows)
+            return [_as_row(values) for values in kept]
         query = f"SELECT {', '.join(_COLUMNS)} FROM samples ORDER BY rowid"
         with closing(self._connection().execute(query)) as found:
-            rows: list[Any] = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
-        for row in rows:
-            row["estimated"] = bool(row["estimated"])
-        return rows
+            return [_as_row(values) for values in found]
 
     def totals(self, by: Literal["model", "day"] | None = None) -> dict[str, Totals]:
-        """Add rows up.
+        """Add rows up, those that memory has let go among them.
 
         Args:
             by: ``"model"`` (pool name) or ``"day"`` (``YYYY-MM-DD``, UTC); ``None`` puts all under ``"all"``.
@@ -145,40 +156,37 @@ class Ledger:
         """
         if by not in (None, "model", "day"):
             raise ConfigError(f"totals: by must be one of {named(('model', 'day'))} or None, got {by!r}")
+        with self._guard():
+            gone = {key: total.copy() for key, total in self._gone.items()}
+            rows = [_as_row(values) for values in self._rows]
         totals: dict[str, Totals] = {}
-        for row in self.rows():
-            day = time.strftime("%Y-%m-%d", time.gmtime(row["time"]))
-            key = {"model": row["model"], "day": day}.get(by or "", "all")
-            total = totals.setdefault(
-                key,
-                {
-                    "samples": 0,
-                    "input_tokens": 0,
-                    "output_tokens": 0,
-                    "cost_usd": 0.0,
-                    "reference_cost_usd": 0.0,
-                },
-            )
-            total["samples"] += 1
-            total["input_tokens"] += row["input_tokens"]
-            total["output_tokens"] += row["output_tokens"]
-            total["cost_usd"] += row["cost_usd"]
-            total["reference_cost_usd"] += row["reference_cost_usd"]
+        for (model, day), part in gone.items():
+            _merge(totals.setdefault({"model": model, "day": day}.get(by or "", "all"), _nothing()), part)
+        sums: dict[tuple[str, ...], Totals] = {}
+        _add_up(sums, self.rows() if self.is_persistent else rows, (by,) if by else ())
+        for key, part in sums.items():
+            _merge(totals.setdefault(key[0] if key else "all", _nothing()), part)
         return totals
 
     @property
     def cost_usd(self) -> float:
         """What all samples cost."""
-        return sum(row["cost_usd"] for row in self.rows())
+        return self._total["cost_usd"]
 
     @property
     def reference_cost_usd(self) -> float:
         """What the reference alone would have cost."""
-        return sum(row["reference_cost_usd"] for row in self.rows())
+        return self._total["reference_cost_usd"]
+
+    @property
+    def _total(self) -> Totals:
+        return self.totals().get("all", _nothing())
 
     def _connection(self) -> sqlite3.Connection:
         """Return this thread's own connection; a forked process opens new ones."""
         if getattr(self._local, "process", None) != os.getpid():
+            if hasattr(self._local, "connection"):
+                self._inherited.append(self._local.connection)  # the parent's: closing it here would break its locks
             path = str(self.url)[len(_SQLITE) :]
             self._local.connection = sqlite3.connect(path, timeout=60.0)
             self._local.connection.execute("PRAGMA journal_mode=WAL")
@@ -186,3 +194,37 @@ class Ledger:
             self._local.process = os.getpid()
         connection: sqlite3.Connection = self._local.connection
         return connection
+
+
+def _as_row(values: Iterable[Any]) -> LedgerRow:
+    row: Any = dict(zip(_COLUMNS, values, strict=True))
+    row["estimated"] = bool(row["estimated"])
+    return row  # type: ignore[no-any-return]
+
+
+def _nothing() -> Totals:
+    return {"samples": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0.0, "reference_cost_usd": 0.0}
+
+
+def _merge(total: Totals, part: Totals) -> None:
+    total["samples"] += part["samples"]
+    total["input_tokens"] += part["input_tokens"]
+    total["output_tokens"] += part["output_tokens"]
+    total["cost_usd"] += part["cost_usd"]
+    total["reference_cost_usd"] += part["reference_cost_usd"]
+
+
+def _add_up(totals: dict[Any, Totals], rows: Iterable[LedgerRow], by: Sequence[str]) -> None:
+    """Add rows to the totals of their keys: model, day, both, or nothing."""
+    for row in rows:
+        told = {"model": row["model"]}
+        if "day" in by:
+            told["day"] = time.strftime("%Y-%m-%d", time.gmtime(row["time"]))
+        part: Totals = {
+            "samples": 1,
+            "input_tokens": row["input_tokens"],
+            "output_tokens": row["output_tokens"],
+            "cost_usd": row["cost_usd"],
+            "reference_cost_usd": row["reference_cost_usd"],
+        }
+        _merge(totals.setdefault(tuple(told[name] for name in by), _nothing()), part)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
-from bestroute.errors import ConfigError, GenerationError
+from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
-from bestroute.usage import Usage, divide_usage
+from bestroute.usage import Usage, divide_usage, read_usage
 
 
 class OpenAIGenerator:
@@ -53,12 +56,42 @@ class OpenAIGenerator:
         """Show the model and the endpoint, never the key."""
         return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if its parameters say."""
+        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
+        return limit if isinstance(limit, int) else None
+
+    def without_retries(self) -> OpenAIGenerator:
+        """Return the same member without retries of its own: the engine has rules for them."""
+        twin = copy(self)
+        twin._connection = {**self._connection, "max_retries": 0}
+        twin._client = twin._async_client = None
+        return twin
+
+    def close(self) -> None:
+        """Close the connections of this process's synchronous client; the next draw opens new ones."""
+        client, process = self._client or (None, None)
+        self._client = None
+        if client is not None and process == os.getpid():
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop's client, and of the synchronous one."""
+        import asyncio
+
+        client, loop = self._async_client or (None, None)
+        self._async_client = None
+        if client is not None and loop is not None and loop() is asyncio.get_running_loop():
+            await client.close()
+        self.close()
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples, in one call if ``native_n``.
 
         Raises:
             openai.OpenAIError: The client's own error, if nothing was drawn.
-            GenerationError: If the server answered with no choice at all.
+            EmptyReplyError: If the server answered with no choice at all.
         """
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
@@ -85,7 +118,14 @@ class OpenAIGenerator:
         return samples
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield the pieces of one sample, then the sample."""
+        """Yield the pieces of one sample, then the sample; a reply to a query with tools comes whole.
+
+        Raises:
+            ConnectionError: If the stream ended before its end.
+        """
+        if query.tools:
+            yield from self.generate(query, 1, params=params, cancel=cancel)
+            return
         request = {**self._request(query, 1, params), **_STREAM}
         collected = _Collected()
         with self._sync().chat.completions.create(**request) as chunks:
@@ -97,7 +137,11 @@ class OpenAIGenerator:
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
-        """Yield the pieces of one sample, then the sample."""
+        """Yield the pieces of one sample, then the sample; see ``stream``."""
+        if query.tools:
+            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
+                yield sample
+            return
         request = {**self._request(query, 1, params), **_STREAM}
         collected = _Collected()
         async with await self._async().chat.completions.create(**request) as chunks:
@@ -107,14 +151,23 @@ class OpenAIGenerator:
         yield collected.sample()
 
     def _sync(self) -> Any:
-        if self._client is None:
-            self._client = _openai().OpenAI(**self._connection)
-        return self._client
+        """Return this process's client: a forked one must not share its parent's connections."""
+        client, process = self._client or (None, None)
+        if client is None or process != os.getpid():
+            client = _openai().OpenAI(**self._connection)
+            self._client = (client, os.getpid())
+        return client
 
     def _async(self) -> Any:
-        if self._async_client is None:
-            self._async_client = _openai().AsyncOpenAI(**self._connection)
-        return self._async_client
+        """Return this event loop's client: connections belong to the loop that opened them."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        client, owner = self._async_client or (None, None)
+        if client is None or owner is None or owner() is not loop:
+            client = _openai().AsyncOpenAI(**self._connection)
+            self._async_client = (client, weakref.ref(loop))
+        return client
 
     def _ask(self, n: int, samples: Sequence[Sample]) -> int:
         return n - len(samples) if self.native_n else 1
@@ -130,7 +183,7 @@ class OpenAIGenerator:
     def _read(self, reply: Any, wanted: int, latency_s: float, params: Mapping[str, Any]) -> list[Sample]:
         choices = (reply.choices or [])[:wanted]
         if not choices:
-            raise GenerationError(f"{self.model!r} answered without a choice; asked for {wanted}")
+            raise EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
         asked = {**self.params, **params}
         limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
         texts = [choice.message.content or "" for choice in choices]
@@ -157,24 +210,6 @@ def chat_messages(query: Query) -> list[Any]:
     return [{"role": role, "content": content} for role, content in (*parts, ("user", text))]
 
 
-def read_usage(reported: Any) -> Usage | None:
-    """Read a chat completion's ``usage`` object; ``None`` if it is missing or makes no sense."""
-    if reported is None:
-        return None
-    prompt = getattr(reported, "prompt_tokens_details", None)
-    completion = getattr(reported, "completion_tokens_details", None)
-    counts: list[Any] = [
-        getattr(reported, "prompt_tokens", None),
-        getattr(reported, "completion_tokens", None),
-        getattr(prompt, "cached_tokens", None) or 0,
-        getattr(completion, "reasoning_tokens", None) or 0,
-    ]
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        return None
-    input_, output, cached, reasoning = counts
-    return Usage(input_, output, cached_input=min(cached, input_), reasoning=min(reasoning, output))
-
-
 def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
     """Make a generator for every member, as the pool file says it is reached.
 
@@ -185,8 +220,6 @@ def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -
     Raises:
         ConfigError: If an ``api_key_env`` names a variable that is not set.
     """
-    import os
-
     generators = {}
     for model in pool.models:
         endpoint = pool.endpoint(model)
@@ -238,6 +271,8 @@ class _Collected:
         return Delta(text, chunk) if text else None
 
     def sample(self) -> Sample:
+        if self.finish_reason is None:
+            raise ConnectionError("the stream broke off: it ended without a finish reason")
         seconds = time.perf_counter() - self.started
         return Sample(self.text, None, self.usage, self.finish_reason, latency_s=seconds)
 

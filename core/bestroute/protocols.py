@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -35,6 +36,12 @@ class Sample:
     error: BaseException | None = None
     """What went wrong; such a sample is never the answer, but it stays in the bill."""
     latency_s: float | None = None
+    flaw: str | None = None
+    """What is wrong with a sample that came but must not compete: it is empty, a tool call does not parse, JSON breaks
+    its schema. It is billed and never scored, and is the answer only if nothing better came
+    (``bestroute.selection``)."""
+    form: str | None = None
+    """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,25 @@ class Delta:
     payload: Any = None
 
 
-@dataclass
 class Cancel:
     """A flag that asks running draws to stop. A generator looks at it where it can."""
 
-    is_set: bool = False
+    def __init__(self) -> None:
+        """Start open."""
+        self._event = threading.Event()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether draws are asked to stop."""
+        return self._event.is_set()
 
     def set(self) -> None:
         """Ask every draw that shares this flag to stop."""
-        self.is_set = True
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake up when draws are asked to stop; returns whether they are."""
+        return self._event.wait(seconds)
 
 
 @runtime_checkable

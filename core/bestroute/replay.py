@@ -57,7 +57,7 @@ class ReplayGenerator:
         return [self._sample(query, samples, i, is_first=place == 0) for place, i in enumerate(taken)]
 
     def _sample(self, query: Query, samples: ModelSamples, i: int, *, is_first: bool) -> Sample:
-        text = "" if samples.text is None else samples.text[i]
+        text = f"[sample {i} of {self.model_name}]" if samples.text is None else samples.text[i]
         inp = query.prompt_tokens if samples.input_tokens is None else int(samples.input_tokens)
         out = estimate_tokens(text) if samples.output_tokens is None else int(samples.output_tokens[i])
         is_estimated = samples.input_tokens is None or samples.output_tokens is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.decision import Decision
 from bestroute.execution import DrawnSample
+from bestroute.query import Query
+from bestroute.redaction import describe
 from bestroute.usage import Usage
 
 
@@ -28,6 +31,8 @@ class Result:
     reference_cost_usd: float
     """What one sample of the reference costs for this prompt."""
     reference_cost_is_estimated: bool
+    query: Query | None = field(default=None, repr=False)
+    """What was asked; ``to_dict`` leaves it out, also where an error quotes it."""
 
     @property
     def model(self) -> str:
@@ -44,17 +49,23 @@ class Result:
                 {
                     "model": s.model,
                     "step": s.step,
-                    "reward": s.reward,
+                    "reward": _plain(s.reward),
                     "accepted": s.accepted,
                     "cost_usd": s.cost_usd,
-                    "error": None if s.error is None else f"{type(s.error).__name__}: {s.error}",
+                    "error": None if s.error is None else describe(s.error, self.query),
                 }
                 for s in self.samples
             ],
-            "rewards": [s.reward for s in self.samples],
+            "rewards": [_plain(s.reward) for s in self.samples],
+            "flaws": [s.sample.flaw for s in self.samples],
             "reason": self.decision.reason,
             "cost_usd": self.cost_usd,
             "reference_cost_usd": self.reference_cost_usd,
             "reference_cost_is_estimated": self.reference_cost_is_estimated,
             "plan": self.decision.plan.to_json(),
         }
+
+
+def _plain(reward: float | None) -> float | None:
+    """Return a reward as JSON can hold it: NaN and infinity are none."""
+    return reward if reward is not None and math.isfinite(reward) else None

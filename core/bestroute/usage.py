@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bestroute.errors import ConfigError
 
@@ -55,6 +56,52 @@ def sum_usage(parts: Sequence[Usage | None]) -> Usage:
     for part in parts:
         total += Usage(estimated=True) if part is None else part
     return total
+
+
+def read_usage(reported: Any) -> Usage | None:
+    """Read what a provider says a call used, an object or a mapping, in the words of any of these.
+
+    OpenAI's chat completions and Responses (cached and reasoning tokens inside the counts), Anthropic's messages
+    (cached tokens beside the input), Gemini's (``..._token_count``).
+
+    Args:
+        reported: The ``usage`` part of a reply.
+
+    Returns:
+        The usage, or ``None`` if it is missing or makes no sense: then it is to be estimated.
+
+    Example:
+        >>> read_usage({"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 10}).input
+        15
+    """
+    if reported is None:
+        return None
+    output = _count(reported, "completion_tokens", "output_tokens", "candidates_token_count")
+    prompt = _count(reported, "prompt_tokens", "input_tokens", "prompt_token_count")
+    read, written = (_count(reported, f"cache_{part}_input_tokens") for part in ("read", "creation"))
+    if prompt is not None and (read or written):
+        prompt += (read or 0) + (written or 0)
+    details = (_part(reported, "prompt_tokens_details"), _part(reported, "input_tokens_details"))
+    cached = read or _count(reported, "cached_content_token_count") or _first(details, "cached_tokens")
+    details = (_part(reported, "completion_tokens_details"), _part(reported, "output_tokens_details"))
+    reasoning = _count(reported, "thoughts_token_count") or _first(details, "reasoning_tokens")
+    if prompt is None or output is None or min(prompt, output, cached, reasoning, written or 0) < 0:
+        return None
+    return Usage(prompt, output, min(cached, prompt), min(written or 0, prompt), min(reasoning, output))
+
+
+def _part(reported: Any, name: str) -> Any:
+    return reported.get(name) if isinstance(reported, Mapping) else getattr(reported, name, None)
+
+
+def _count(reported: Any, *names: str) -> int | None:
+    """Return the first of these counts that is told; what is told and no number is none."""
+    told = next((value for name in names if (value := _part(reported, name)) is not None), None)
+    return told if isinstance(told, int) and not isinstance(told, bool) else None
+
+
+def _first(parts: Sequence[Any], name: str) -> int:
+    return next((count for part in parts if part is not None and (count := _count(part, name))), 0)
 
 
 def estimate_tokens(text: str) -> int:

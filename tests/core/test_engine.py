@@ -131,12 +131,13 @@ def test_one_failed_sample_does_not_lose_the_rest(pool):
 
 
 def test_if_all_fail_the_error_holds_each(pool):
-    generators = members(small=[RuntimeError("one"), KeyError("two")])
+    generators = members(small=[RuntimeError("one"), KeyError("two")], large=[OSError("three")])
     engine = BestRoute(pool, generators, router=lambda q: ("small", 2), reward_model=longest())
     with pytest.raises(GenerationError) as caught:
         engine.run("?")
-    assert {type(f.error) for f in caught.value.failures} == {RuntimeError, KeyError}
-    assert isinstance(caught.value.__cause__, RuntimeError | KeyError)
+    assert [f.model for f in caught.value.failures] == ["small", "small", "large"]
+    assert {type(f.error) for f in caught.value.failures} == {RuntimeError, KeyError, OSError}
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_a_generator_that_returns_too_few_samples_is_named(pool):

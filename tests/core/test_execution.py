@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bestroute import BestRoute, GenerationError, MajorityVote, Plan, Pool, Price, Query, Sample, Step
 from bestroute.execution import Draw, DrawnSample, execute
+from bestroute.settings import Settings
 from bestroute.testing import FakeGenerator, FakeReward
 
 REWARDS = st.sampled_from([0.0, 0.2, 0.5, 0.5, 0.9, 1.0, None])  # None: the draw fails
@@ -101,7 +102,10 @@ POOL = Pool(["small", "mid", "large"], {m: Price(1, 1) for m in ("small", "mid",
 
 def engine(reward, **members):
     generators = {name: FakeGenerator(members.get(name, ["unused"])) for name in POOL.models}
-    return BestRoute(POOL, generators, router=lambda query: PLAN["plan"], reward_model=reward), generators
+    settings = Settings(attempts=1)
+    return BestRoute(
+        POOL, generators, router=lambda q: PLAN["plan"], reward_model=reward, settings=settings
+    ), generators
 
 
 PLAN: dict = {}

@@ -121,3 +121,66 @@ def test_the_engine_writes_to_a_file(tmp_path):
     (row,) = Ledger(url).rows()
     assert (row["model"], row["status"], row["output_tokens"]) == ("one", "ok", 2)
     assert abs(row["time"] - time.time()) < 60
+
+
+PROCESS = """
+import sys, threading
+from bestroute import Ledger
+sys.path.insert(0, {tests!r})
+from test_ledger import ROW
+ledger = Ledger({url!r})
+def write(k):
+    for i in range(20):
+        ledger.add([{{**ROW, "run_id": f"{name}-{{k}}-{{i}}"}}] * 2)
+threads = [threading.Thread(target=write, args=(k,)) for k in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_processes_and_their_threads_share_a_file(tmp_path):
+    url = f"sqlite:///{tmp_path}/bills.db"
+    codes = [PROCESS.format(tests=os.path.dirname(__file__), url=url, name=f"p{k}") for k in range(3)]
+    running = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    written = [row["run_id"] for row in Ledger(url).rows()]
+    wanted = {f"p{p}-{k}-{i}" for p in range(3) for k in range(4) for i in range(20)}
+    assert set(written) == wanted
+    assert all(written.count(name) == 2 for name in wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_writes_by_a_connection_of_its_own(ledger):
+    ledger.add([ROW])
+    with ledger._guard():  # as if another thread were writing at the fork
+        child = os.fork()
+        if child == 0:
+            try:
+                ledger.add([{**ROW, "model": "child"}])
+                os._exit(0 if len(ledger.rows()) == 2 else 1)
+            finally:
+                os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ledger.add([{**ROW, "model": "parent"}])
+    models = [row["model"] for row in ledger.rows()]
+    assert models == (["small", "child", "parent"] if ledger.is_persistent else ["small", "parent"])
+
+
+def test_a_ledger_in_memory_keeps_the_newest_rows_and_every_total():
+    small, whole = Ledger(keep_rows=10), Ledger()
+    for i in range(95):
+        row = {**ROW, "model": f"m{i % 3}", "time": 86_400.0 * (i % 2), "run_id": str(i)}
+        small.add([row])
+        whole.add([row])
+    assert [row["run_id"] for row in small.rows()] == [str(i) for i in range(85, 95)]
+    for by in (None, "model", "day"):
+        assert small.totals(by=by) == whole.totals(by=by)
+    assert (small.cost_usd, small.reference_cost_usd) == (whole.cost_usd, whole.reference_cost_usd)
+    assert pickle.loads(pickle.dumps(small)).totals() == whole.totals()
+    with pytest.raises(ConfigError, match="keep_rows must be a whole number >= 1, got 0"):
+        Ledger(keep_rows=0)
+
+
+def test_an_empty_ledger_cost_nothing(ledger):
+    assert (ledger.cost_usd, ledger.reference_cost_usd, ledger.totals()) == (0.0, 0.0, {})

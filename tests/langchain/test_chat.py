@@ -1,4 +1,4 @@
-"""BestRouteChat over real ChatOpenAI members on the loopback server."""
+"""BestRouteChat over real ChatOpenAI members on the loopback server; requirements by number where one is met."""
 
 import asyncio
 import concurrent.futures
@@ -47,6 +47,7 @@ def told(message):
     return message.response_metadata["bestroute"]
 
 
+# Requirement 2, 6.
 def test_best_of_n_is_returned_with_its_metadata(server):
     message = make(server, lambda q: ("small", 4)).invoke("pick me")
     assert "q=0.95" in message.text
@@ -61,6 +62,7 @@ def test_best_of_n_is_returned_with_its_metadata(server):
     assert message.response_metadata["model_name"] == "small-mini"
 
 
+# Requirement 4.
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("bills_input", ["per_sample", "once"])
 def test_usage_cost_and_ledger_are_what_the_server_billed(server, n, bills_input):
@@ -78,6 +80,7 @@ def test_usage_cost_and_ledger_are_what_the_server_billed(server, n, bills_input
     assert len(ledger.rows()) == n
 
 
+# Requirement 2.
 @pytest.mark.parametrize("n", [1, 3])
 async def test_every_way_of_asking_takes_the_same_decision_and_the_best_of_n(server, n):
     wanted = "q=0.95" if n == 3 else "q=0.40"
@@ -100,6 +103,7 @@ def sum_chunks(chunks):
     return sum(chunks[1:], chunks[0])
 
 
+# Requirement 3, 6.
 def test_n_1_streams_token_by_token_with_one_id_and_metadata_once(server):
     chunks = list(make(server).stream("one two three four"))
     assert len([c for c in chunks if c.text]) >= 5
@@ -114,6 +118,7 @@ def test_n_1_streams_token_by_token_with_one_id_and_metadata_once(server):
     assert full.usage_metadata["output_tokens"] == server.usage["output"]
 
 
+# Requirement 3.
 def test_a_streaming_handler_sees_the_winner_alone(server):
     class Tokens(BaseCallbackHandler):
         seen = ""
@@ -127,6 +132,7 @@ def test_a_streaming_handler_sees_the_winner_alone(server):
     assert "q=0.95" in handler.seen
 
 
+# Requirement 4, 5.
 def test_one_chat_model_run_a_call_and_usage_counted_once(server):
     class Runs(BaseTracer):
         def _persist_run(self, run):
@@ -141,12 +147,14 @@ def test_one_chat_model_run_a_call_and_usage_counted_once(server):
     assert counted.usage_metadata["small-mini"]["output_tokens"] == server.usage["output"]
 
 
+# Requirement 6.
 def test_the_metadata_survives_serialisation(server):
     message = make(server, lambda q: ("small", 3)).invoke("x")
     json.dumps(message.response_metadata)
     assert loads(dumps(message), allowed_objects="messages").response_metadata == message.response_metadata
 
 
+# Requirement 7.
 def test_a_global_cache_neither_collapses_samples_nor_asks_twice(server):
     set_llm_cache(InMemoryCache())
     try:
@@ -161,6 +169,7 @@ def test_a_global_cache_neither_collapses_samples_nor_asks_twice(server):
         set_llm_cache(None)
 
 
+# Requirement 8.
 async def test_the_routers_limiter_counts_calls_and_the_members_counts_requests(server):
     class Count(BaseRateLimiter):
         def __init__(self):
@@ -181,6 +190,7 @@ async def test_the_routers_limiter_counts_calls_and_the_members_counts_requests(
     assert (router.calls, member.calls) == (2, 6)
 
 
+# Requirement 12.
 def test_parameters_call_over_router_over_member(server):
     models = {"small": openai_model(server, "small-mini", temperature=0.1, max_tokens=5)}
     make(server, models=models).invoke("x")
@@ -192,6 +202,7 @@ def test_parameters_call_over_router_over_member(server):
     assert [b.get("stop") for b in bodies] == [None, ["zzz"], ["answer"]]
 
 
+# Requirement 13.
 def test_a_call_may_force_the_member_and_n(server):
     chat = make(server, lambda q: ("small", 3))
     assert told(chat.invoke("x", model="large"))["model"] == "large"
@@ -207,6 +218,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+# Requirement 10.
 def test_tools_are_bound_lazily_and_arrive_in_the_members_format(server):
     bound = make(server).bind_tools([add], tool_choice="any", parallel_tool_calls=False)
     assert server.requests == []
@@ -217,6 +229,7 @@ def test_tools_are_bound_lazily_and_arrive_in_the_members_format(server):
     assert server.sent()[0]["parallel_tool_calls"] is False
 
 
+# Requirement 14.
 def test_a_tool_turn_stays_with_the_model_that_made_the_call(server):
     turns = iter(["small", "large", "large", "large"])
     chat = make(server, lambda q: (next(turns), 1)).bind_tools([add])
@@ -238,6 +251,7 @@ def test_a_stream_of_tool_calls_can_be_joined(server):
     assert full.tool_calls[0]["args"] == {"a": 2, "b": 3}
 
 
+# Requirement 17.
 async def test_errors_keep_the_members_type_and_fallbacks_work(server):
     chat = make(server, models={"small": openai_model(server, "fail-429-x")})
     for ask in (chat.invoke, lambda x: list(chat.stream(x))):
@@ -248,6 +262,7 @@ async def test_errors_keep_the_members_type_and_fallbacks_work(server):
     assert "large-max" in chat.with_fallbacks([openai_model(server, "large-max")]).invoke("x").text
 
 
+# Requirement 17.
 def test_one_failed_sample_does_not_lose_the_rest(server):
     chat = make(server, lambda q: ("small", 3), models={"small": openai_model(server, "flaky-1-x")})
     message = chat.invoke("x")
@@ -256,6 +271,7 @@ def test_one_failed_sample_does_not_lose_the_rest(server):
     assert "Error code: 500" in next(e for e in errors if e)
 
 
+# Requirement 20.
 async def test_async_samples_run_at_the_same_time_and_leave_the_loop_free(server):
     chat = make(server, lambda q: ("small", 4), models={"small": openai_model(server, "slow-300-x")})
     ticks = 0
@@ -268,6 +284,7 @@ async def test_async_samples_run_at_the_same_time_and_leave_the_loop_free(server
     assert ticks >= 5
 
 
+# Requirement 20.
 def test_threads_share_a_chat_model(server):
     chat = make(server, lambda q: ("small" if "even" in q.text else "large", 2))
 
@@ -280,6 +297,7 @@ def test_threads_share_a_chat_model(server):
     assert len(chat.ledger.rows()) == 96
 
 
+# Requirement 20.
 def test_batch_keeps_the_order_and_the_concurrency_limit(server):
     chat = make(server, models={"small": openai_model(server, "slow-50-x")})
     answers = chat.batch([f"number {i}" for i in range(6)], config={"max_concurrency": 2})
@@ -287,6 +305,7 @@ def test_batch_keeps_the_order_and_the_concurrency_limit(server):
     assert server.max_inflight <= 2
 
 
+# Requirement 22.
 def test_inputs_are_not_changed_and_images_go_through(server):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     messages = [SystemMessage("be brief"), HumanMessage([{"type": "text", "text": "what is this"}, image])]
@@ -330,6 +349,7 @@ def test_what_does_not_fit_is_said_at_construction(server, options, error, sente
         make(server, **options)
 
 
+# Requirement 19.
 def test_no_secret_in_a_repr_or_a_dump(server):
     chat = make(server)
     assert "sk-secret" not in repr(chat) + str(chat) + dumps(chat) + chat._get_llm_string()
@@ -373,6 +393,39 @@ def test_an_explicit_answer_of_the_history_is_left_alone(server):
     assert [m["content"] for m in server.sent()[0]["messages"]] == ["a", "b", "c"]
 
 
+# Requirement 23.
+@pytest.mark.parametrize("n", [1, 2])
+async def test_the_responses_api_streams_and_tells_its_usage(server, n):
+    models = {"small": openai_model(server, "small-mini", use_responses_api=True)}
+    chat = make(server, lambda q: ("small", n), models=models)
+    for chunks in (
+        list(chat.stream("x", stream_usage=True)),
+        [c async for c in chat.bind_tools([{"type": "web_search"}]).astream("y")],
+    ):
+        full = sum_chunks(chunks)
+        assert "small-mini" in full.text
+        assert full.usage_metadata["output_tokens"] > 0
+    assert server.sent() == []
+    assert len(server.sent("/responses")) == 2 * n
+
+
+# Requirement 4.
+async def test_a_stream_that_is_abandoned_is_billed_at_once(server):
+    ledger = Ledger()
+    chat = make(server, ledger=ledger)
+    stream = chat.stream("one two three")
+    next(stream)
+    stream.close()
+    assert [row["status"] for row in ledger.rows()] == ["cancelled"]
+    source = chat._astream([HumanMessage("one two three")])
+    await anext(source)
+    await source.aclose()
+    assert [row["status"] for row in ledger.rows()] == ["cancelled"] * 2
+    while server.inflight:  # its bill is not to fall into the next test
+        await asyncio.sleep(0.01)
+
+
+# Requirement 23.
 @pytest.mark.parametrize("how", ["member", "tool"])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_the_responses_api_knows_no_n_so_n_calls_are_made(server, how, is_async):

@@ -1,3 +1,5 @@
+"""Requirement 11: structured output, each method on the wire."""
+
 import json
 
 import pytest

@@ -1,5 +1,6 @@
 import asyncio
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import socket
@@ -444,3 +445,17 @@ def test_reset_forgets_everything_but_the_function_that_answers(client, server):
     assert (server.requests, server.bills, server.max_inflight) == ([], [], 0)
     assert ask(client).choices[0].message.content == first
     assert "answer" in ask(client, "s").choices[0].message.content
+
+
+def test_chaos_fails_the_same_share_of_calls_every_time(client, server):
+    def statuses():
+        server.reset()
+        for _ in range(60):
+            with contextlib.suppress(openai.OpenAIError):
+                ask(client, "chaos-50-x")
+        return [bill.status for bill in server.bills]
+
+    first = statuses()
+    assert first == statuses()
+    assert set(first) == {"ok", "failed", "cancelled"}
+    assert 15 <= first.count("ok") <= 45

@@ -18,6 +18,7 @@ from bestroute.cli.rewards import train_reward
 from bestroute.errors import BestRouteError, ConfigError, named
 
 if TYPE_CHECKING:
+    from bestroute.demo.run import Framework
     from bestroute.pool import Pool
     from bestroute.protocols import Cancel, Generator
     from bestroute.router import MultiHeadRouter
@@ -190,11 +191,21 @@ def _decision(router: MultiHeadRouter, text: str, threshold: float | None = None
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file here (--live).")
 @click.option("--base-url", help="An OpenAI-compatible endpoint that serves the members (--live).")
 @click.option("--ask", metavar="TEXT", help="Answer one question live; without live models, explain the decision.")
+@click.option(
+    "--llamaindex", is_flag=True, help="Ask through LlamaIndex's BestRouteLLM, not LangChain's BestRouteChat."
+)
 @click.option("--limit", type=int, help="Only the first so many queries.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which answers are replayed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
 def demo(
-    live: bool, gguf: tuple[str, ...], base_url: str | None, ask: str | None, limit: int | None, seed: int, out: Path
+    live: bool,
+    gguf: tuple[str, ...],
+    base_url: str | None,
+    ask: str | None,
+    llamaindex: bool,
+    limit: int | None,
+    seed: int,
+    out: Path,
 ) -> None:
     """Route real queries through a pool of three small models. No key, no download.
 
@@ -211,6 +222,7 @@ def demo(
     from bestroute.router import MultiHeadRouter
 
     pool = demo_pool()
+    framework: Framework = "llamaindex" if llamaindex else "langchain"
     if (gguf or base_url) and not (live or ask):
         raise ConfigError("--gguf and --base-url serve live models; add --live, or --ask TEXT")
     if ask is not None:
@@ -219,7 +231,7 @@ def demo(
             click.echo("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
             return
         with live_generators(pool, gguf, base_url) as members:
-            _answer_live(pool, members, ask)
+            _answer_live(pool, members, ask, framework)
         return
     records = held_out()[:limit]
     points = operating_points()
@@ -232,17 +244,18 @@ def demo(
             replayed = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
             name = f"tuned to save {saving:.0%}"
             members = served if live else replayed
-            runs.append(run_routed(name, records, pool, members, QualityPolicy(price), bar.update))
+            policy = QualityPolicy(price)
+            runs.append(run_routed(name, records, pool, members, policy, bar.update, framework=framework))
     report = report_on(records, pool, runs)
-    click.echo(table(report))
+    click.echo(table(report, framework))
     out.mkdir(parents=True, exist_ok=True)
     plot(report, out / "demo.png")
     click.echo(f"plot: {out / 'demo.png'}")
 
 
-def _answer_live(pool: Pool, members: Mapping[str, Generator], text: str) -> None:
-    from bestroute.demo.run import demo_chat
+def _answer_live(pool: Pool, members: Mapping[str, Generator], text: str, framework: Framework) -> None:
+    from bestroute.demo.run import demo_model
 
-    message = demo_chat(pool, members).invoke(text)
-    told = message.response_metadata["bestroute"]
-    click.echo(f"{told['model']} answers (best of {told['n']}, {told['cost_usd']:.3g} USD): {message.text}")
+    answer = demo_model(pool, members, framework=framework)(text)
+    told = answer.told
+    click.echo(f"{told['model']} answers (best of {told['n']}, {told['cost_usd']:.3g} USD): {answer.text}")

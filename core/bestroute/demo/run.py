@@ -1,11 +1,11 @@
-"""The demo: the held-out queries through ``BestRouteChat``, and what that cost and was worth."""
+"""The demo: the held-out queries through a framework's own model class, and what that cost and was worth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,16 @@ from bestroute.records import Record
 from bestroute.rewards import MajorityVote
 from bestroute.search import fixed_candidates
 
-if TYPE_CHECKING:
-    from langchain_bestroute import BestRouteChat
-
 RESAMPLES = 10_000
+Framework = Literal["langchain", "llamaindex"]
+MODEL_CLASSES: Mapping[Framework, str] = {"langchain": "BestRouteChat", "llamaindex": "BestRouteLLM"}
+
+
+class Answer(NamedTuple):
+    """An answer, and what the model tells of how it came about."""
+
+    text: str
+    told: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,27 +87,51 @@ class Report:
     routed: tuple[RoutedLine, ...]
 
 
-def demo_chat(
+def demo_model(
     pool: Pool,
     members: Mapping[str, Generator],
     *,
     policy: QualityPolicy | None = None,
     ledger: Ledger | None = None,
-) -> BestRouteChat:
-    """Return the demo's chat model: the shipped router, answers chosen by majority vote."""
+    framework: Framework = "langchain",
+) -> Callable[[str], Answer]:
+    """Return what answers a question: the framework's model, the shipped router, the winner of a majority vote."""
+    parts: dict[str, Any] = {
+        "models": dict(members),
+        "prices": dict(pool.prices),
+        "reference": pool.reference,
+        "router": str(ROUTER),
+        "reward_model": MajorityVote(normalise),
+        "policy": policy,
+        "max_n": pool.max_n,
+        "bills_input": {model: pool.bills(model) for model in pool.models},
+        "ledger": ledger,
+    }
+    return _ask_llamaindex(parts) if framework == "llamaindex" else _ask_langchain(parts)
+
+
+def _ask_langchain(parts: Mapping[str, Any]) -> Callable[[str], Answer]:
     from langchain_bestroute import BestRouteChat
 
-    return BestRouteChat(
-        models=dict(members),
-        prices=dict(pool.prices),
-        reference=pool.reference,
-        router=str(ROUTER),
-        reward_model=MajorityVote(normalise),
-        policy=policy,
-        max_n=pool.max_n,
-        bills_input={model: pool.bills(model) for model in pool.models},
-        ledger=ledger,
-    )
+    chat = BestRouteChat(**parts)
+
+    def ask(text: str) -> Answer:
+        message = chat.invoke(text)
+        return Answer(str(message.text), message.response_metadata["bestroute"])
+
+    return ask
+
+
+def _ask_llamaindex(parts: Mapping[str, Any]) -> Callable[[str], Answer]:
+    from llamaindex_bestroute import BestRouteLLM
+
+    llm = BestRouteLLM(**parts)
+
+    def ask(text: str) -> Answer:
+        response = llm.complete(text)
+        return Answer(response.text, response.additional_kwargs["bestroute"])
+
+    return ask
 
 
 def run_routed(
@@ -111,15 +141,16 @@ def run_routed(
     members: Mapping[str, Generator],
     policy: QualityPolicy,
     on_answer: Callable[[], Any] = lambda: None,
+    *,
+    framework: Framework = "langchain",
 ) -> Routed:
-    """Ask every query through the chat model; the expected answers are looked at only afterwards."""
+    """Ask every query through the framework's model; the expected answers are looked at only afterwards."""
     ledger = Ledger()
-    chat = demo_chat(pool, members, policy=policy, ledger=ledger)
+    ask = demo_model(pool, members, policy=policy, ledger=ledger, framework=framework)
     quality, costs, samples, reference = [], [], 0, 0
     for record in records:
-        message = chat.invoke(record.query)
-        told = message.response_metadata["bestroute"]
-        quality.append(check(record.extra, str(message.text)))
+        text, told = ask(record.query)
+        quality.append(check(record.extra, text))
         costs.append(told["cost_usd"])
         samples += told["n"]
         reference += told["model"] == pool.reference
@@ -216,7 +247,7 @@ def _mixing_gains(arms: PlanLabels, routed: Routed, weights: FloatArray, referen
     return np.asarray(own_quality - (share * quality[:, reference] + (1 - share) * quality[:, cheapest]))
 
 
-def table(report: Report) -> str:
+def table(report: Report, framework: Framework = "langchain") -> str:
     """Return the figures as text."""
     lines = [
         f"{report.queries} held-out queries of {report.groups} groups. Intervals (95 %) resample groups "
@@ -229,7 +260,7 @@ def table(report: Report) -> str:
     lines += [
         "* on the hull: no mixture of other fixed choices is as good at its cost",
         "",
-        "  routed by BestRouteChat",
+        f"  routed by {MODEL_CLASSES[framework]}",
     ]
     lines += ["> " + _row(routed.line) for routed in report.routed]
     lines += ["", f"  {'at the same cost, quality above':31} the hull of fixed choices    random mixing"]

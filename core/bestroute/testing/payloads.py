@@ -19,7 +19,7 @@ _JSON_PIECE = 6
 
 
 class Frame(NamedTuple):
-    """One server-sent event."""
+    """One piece of a stream."""
 
     data: Any
     event: str | None = None
@@ -27,6 +27,15 @@ class Frame(NamedTuple):
     """Tokens it carries."""
     complete: bool = False
     """Whether all tokens went out before it; one frame of a stream says so."""
+
+    def event_text(self) -> bytes:
+        """Return it as a server-sent event."""
+        data = self.data if isinstance(self.data, str) else json.dumps(self.data)
+        return ((f"event: {self.event}\n" if self.event else "") + f"data: {data}\n\n").encode()
+
+    def line(self) -> bytes:
+        """Return it as a line of JSON."""
+        return json.dumps(self.data).encode() + b"\n"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A loopback OpenAI-compatible server that bills exactly what it sent. Standard library only."""
+"""A loopback server that speaks OpenAI's, Anthropic's and Ollama's protocols and bills exactly what it sent.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal
 
-from bestroute.testing import payloads
+from bestroute.testing import anthropic_wire, ollama_wire, payloads
 from bestroute.testing.brain import Brain, as_answer
 from bestroute.testing.payloads import Choice, Frame
 from bestroute.testing.switches import Refused, switches
@@ -37,6 +40,9 @@ class Bill:
 
 class LoopbackServer(ThreadingHTTPServer):
     """Speaks chat completions (n, SSE with usage, tools, response formats), Responses, embeddings and models.
+
+    Under ``root_url`` it also speaks Anthropic's Messages (``/v1/messages``) and Ollama's chat (``/api/chat``), both
+    with streams, tools and JSON schemas.
 
     It listens on a free port of 127.0.0.1 at once. Every request is kept in ``requests``; each has one bill in
     ``bills``, written before its answer ends. ``inflight`` counts requests without a bill yet, ``max_inflight`` the
@@ -67,8 +73,13 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        """Where an OpenAI client finds it."""
+        return f"{self.root_url}/v1"
+
+    @property
+    def root_url(self) -> str:
+        """Where an Anthropic or an Ollama client finds it."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
     def usage(self) -> dict[str, int]:
@@ -160,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
     def do_GET(self) -> None:
+        if self.path.endswith("/api/tags"):
+            return self._json({"models": [{"model": m, "name": m} for m in self.server.models]})
         if not self.path.endswith("/models"):
             return self._json(Refused(404, "not found " + self.path).body, 404)
         listed = [{"id": m, "object": "model", "created": 0, "owned_by": "t"} for m in self.server.models]
@@ -191,8 +204,12 @@ class _Handler(BaseHTTPRequestHandler):
             "/responses": (self._responses, "input"),
             "/embeddings": (self._embeddings, "input"),
             "/completions": (self._completions, "prompt"),
+            "/v1/messages": (self._anthropic, "messages"),
+            "/api/chat": (self._ollama, "messages"),
+            "/api/show": (self._show, "model"),
         }
-        known = next((known for end, known in endpoints.items() if self.path.endswith(end)), None)
+        path = self.path.partition("?")[0]
+        known = next((known for end, known in endpoints.items() if path.endswith(end)), None)
         if known is None:
             raise Refused(404, "not found " + self.path)
         endpoint, subject = known
@@ -214,11 +231,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the request as the chat request that asks the same."""
         if self.path.endswith("/responses"):
             return payloads.from_responses(self.body)
-        if self.path.endswith("/chat/completions"):
-            return self.body
+        if self.path.endswith(("/chat/completions", "/api/show")):
+            return self.body if "messages" in self.body else {**self.body, "messages": []}
+        if self._speaks_anthropic:
+            anthropic_wire.check(self.body)
+            return anthropic_wire.to_chat(self.body)
+        if self._speaks_ollama:
+            ollama_wire.check(self.body)
+            return ollama_wire.to_chat(self.body)
         subject = self.body.get("prompt", self.body.get("input"))
         texts = subject if isinstance(subject, list) else [subject]
         return {**self.body, "messages": [{"role": "user", "content": str(text)} for text in texts]}
+
+    @property
+    def _speaks_anthropic(self) -> bool:
+        return "/v1/messages" in self.path
+
+    @property
+    def _speaks_ollama(self) -> bool:
+        return "/api/" in self.path
 
     def _misbehave(self) -> None:
         """Wait or refuse, as the model's name asks."""
@@ -261,6 +292,28 @@ class _Handler(BaseHTTPRequestHandler):
             return self._stream(payloads.response_frames(reply, item), inp, choice.tokens)
         self._bill(inp, choice.tokens, "ok")
         return self._json(reply)
+
+    def _anthropic(self) -> None:
+        (choice,), inp, usage = self._choices(1)
+        thinks = (self.body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+        reply = anthropic_wire.reply(self.server.brain.next_id("msg"), self.model, choice, usage, thinks=thinks)
+        if self.body.get("stream"):
+            return self._stream(anthropic_wire.frames(reply), inp, choice.tokens)
+        self._bill(inp, choice.tokens, "ok")
+        return self._json(reply)
+
+    def _ollama(self) -> None:
+        (choice,), inp, usage = self._choices(1)
+        thinks = bool(self.body.get("think"))
+        if self.body.get("stream", True):
+            frames = ollama_wire.frames(self.model, choice, usage, thinks=thinks)
+            return self._stream(frames, inp, choice.tokens, as_lines=True)
+        self._bill(inp, choice.tokens, "ok")
+        return self._json(ollama_wire.reply(self.model, choice, usage, thinks=thinks))
+
+    def _show(self) -> None:
+        self._bill(0, 0, "ok")
+        self._json(ollama_wire.show(self.model))
 
     def _completions(self) -> None:
         (choice,), inp, usage = self._choices(1)
@@ -317,7 +370,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._bill(0, 0, "failed")
-        self._json(refusal.body, refusal.status, refusal.headers)
+        body: Mapping[str, Any] = refusal.body
+        if self._speaks_anthropic:
+            body = anthropic_wire.error_body(refusal.status, str(refusal))
+        elif self._speaks_ollama:
+            body = {"error": str(refusal)}
+        self._json(body, refusal.status, refusal.headers)
 
     # Wire.
 
@@ -334,12 +392,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, frames: Iterator[Frame], inp: int, out: int) -> None:
-        """Send server-sent events; bill the whole once all tokens are out, what was sent if the stream breaks off."""
+    def _stream(self, frames: Iterator[Frame], inp: int, out: int, *, as_lines: bool = False) -> None:
+        """Send server-sent events, or lines; bill the whole once all tokens are out, what was sent if it breaks off."""
         sent = 0
         try:
             self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Content-Type", "application/x-ndjson" if as_lines else "text/event-stream")
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
@@ -348,8 +406,7 @@ class _Handler(BaseHTTPRequestHandler):
                     raise ConnectionAbortedError
                 if frame.complete:
                     self._bill(inp, out, "ok")
-                data = frame.data if isinstance(frame.data, str) else json.dumps(frame.data)
-                self.wfile.write(((f"event: {frame.event}\n" if frame.event else "") + f"data: {data}\n\n").encode())
+                self.wfile.write(frame.line() if as_lines else frame.event_text())
                 sent += frame.words
         except OSError:
             self._bill(inp, min(sent, out), "cancelled")

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-_NUMBERED = ("fail", "flaky", "ratelimit", "slow", "drop", "ctx")
+_NUMBERED = ("fail", "flaky", "ratelimit", "slow", "drop", "ctx", "chaos")
 _PLAIN = ("empty", "nousage", "usage1", "one", "trunc", "badjson", "filter")
 _SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)(?:-|$)|({'|'.join(_PLAIN)})-)")
 
@@ -53,6 +54,8 @@ class Switches:
     ``usage1-``             n choices, but the usage of the first, as llama.cpp's server does
     ``one-``                one choice, whatever n
     ``badjson-``            a body that is not JSON
+    ``chaos-<percent>-``    so many calls in a hundred, the same ones every time, fail with 429, 500 or 503, or get no
+                            answer
     ======================  ==============================================================================
     """
 
@@ -75,7 +78,13 @@ class Switches:
 
         Raises:
             Refused: With the status and code of the switch.
+            ConnectionAbortedError: To hang up.
         """
+        if "chaos" in self and (chance := random.Random(call)).random() * 100 < self["chaos"]:
+            status = chance.choice((429, 500, 503, None))
+            if status is None:
+                raise ConnectionAbortedError("chaos")
+            raise Refused(status, "chaos", code="chaos", headers=[("Retry-After", "0")] if status == 429 else ())
         if "fail" in self:
             raise Refused(self["fail"], f"forced {self['fail']}", code="forced", kind="forced")
         if "flaky" in self and call <= self["flaky"]:

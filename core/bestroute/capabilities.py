@@ -1,0 +1,69 @@
+"""What a query needs beyond text, what a model can do, and what it therefore lacks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a query needs of the model that answers it."""
+
+    tools: bool = False
+    tool_choice: bool = False
+    """A call is required, or one tool is named."""
+    structured_output: bool = False
+    images: bool = False
+    audio: bool = False
+    files: bool = False
+    """PDF files and the like."""
+    tokens: int = 0
+    """Length of the prompt."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a model can do; ``None`` where nobody told, which is taken for yes."""
+
+    tools: bool | None = None
+    tool_choice: bool | None = None
+    structured_output: bool | None = None
+    images: bool | None = None
+    audio: bool | None = None
+    files: bool | None = None
+    context_window: int | None = None
+    """The most tokens of a prompt."""
+
+    @cached_property
+    def lacking(self) -> tuple[str, ...]:
+        """What it is said not to do."""
+        return tuple(name for name in _IN_WORDS if getattr(self, name) is False)
+
+
+_IN_WORDS = {
+    "tools": "cannot call tools",
+    "tool_choice": "cannot be made to call a tool",
+    "structured_output": "has no structured output",
+    "images": "takes no images",
+    "audio": "takes no audio",
+    "files": "takes no files",
+}
+
+
+def shortfall(needs: Needs, abilities: Abilities) -> str | None:
+    """Say what a model lacks for a query; ``None`` if nothing.
+
+    Example:
+        >>> shortfall(Needs(images=True), Abilities(images=False))
+        'it takes no images'
+        >>> shortfall(Needs(tokens=9000), Abilities(context_window=8192))
+        'its context holds 8192 tokens, the prompt has about 9000'
+    """
+    for name in abilities.lacking:
+        if getattr(needs, name):
+            return f"it {_IN_WORDS[name]}"
+    window = abilities.context_window
+    if window is not None and needs.tokens > window:
+        return f"its context holds {window} tokens, the prompt has about {needs.tokens}"
+    return None

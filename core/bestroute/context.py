@@ -1,0 +1,41 @@
+"""Telling a question from the context it is asked about, where both came in one text."""
+
+from __future__ import annotations
+
+import re
+
+_FENCE = re.compile(r"^[ \t]*([-=*_~#])\1{4,}[ \t]*$", re.MULTILINE)
+_TAGGED = re.compile(r"<(context|documents?|sources?|passages?|search_results?)(?:\s[^>]*)?>(.*)</\1>", re.DOTALL)
+
+
+def split_context(text: str) -> tuple[str, str]:
+    r"""Split a prompt into what is asked and the material that was put in for it.
+
+    The material is what stands between the first and the last of lines that are nothing but a rule of five or more
+    equal marks, or inside a tag like ``<context>``: layout, which does not depend on a language or a wording. A text
+    that is all material, or has none, is all question.
+
+    Args:
+        text: One message, as it is sent.
+
+    Returns:
+        ``(question, context)``, stripped; where there is no context the text as it is, and ``""``.
+
+    Example:
+        >>> split_context("Voici le contexte :\n-----\nMars est rouge.\n-----\nQuelle couleur ?")
+        ('Voici le contexte :\nQuelle couleur ?', 'Mars est rouge.')
+        >>> split_context("<documents>a b c</documents> Which letter is first?")
+        ('Which letter is first?', 'a b c')
+        >>> split_context("What is 12 * 7?")
+        ('What is 12 * 7?', '')
+    """
+    if tagged := _TAGGED.search(text):
+        before, inside, after = text[: tagged.start()], tagged.group(2), text[tagged.end() :]
+    else:
+        fences = list(_FENCE.finditer(text))
+        if len(fences) < 2:
+            return text, ""
+        first, last = fences[0], fences[-1]
+        before, inside, after = text[: first.start()], text[first.end() : last.start()], text[last.end() :]
+    asked = "\n".join(part.strip() for part in (before, after) if part.strip())
+    return (asked, inside.strip()) if asked else (text, "")

@@ -1,0 +1,40 @@
+"""State that threads share and a forked process must not inherit half-changed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+
+class ProcessState:
+    """Base of small objects with a lock.
+
+    A forked process finds the lock open, whatever a thread of its parent was doing, and forgets what only its parent
+    has under way. Copies and pickles have a lock of their own.
+    """
+
+    def __init__(self) -> None:
+        """Belong to this process."""
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _guard(self) -> threading.Lock:
+        """Return this process's lock; to be held while state is read or changed."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+            self._forget_parent()
+        return self._lock
+
+    def _forget_parent(self) -> None:
+        """Drop what only the parent process has under way."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the lock behind."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start with an open lock."""
+        vars(self).update(state)
+        ProcessState.__init__(self)
+        self._forget_parent()

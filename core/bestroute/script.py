@@ -1,0 +1,383 @@
+"""What a run does, step by step, without doing it: plans, fallbacks, limits and bills, as commands to a driver."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bestroute import billing
+from bestroute.allowance import USEFUL_TOKENS, Allowance
+from bestroute.breaker import Breakers
+from bestroute.calls import Call
+from bestroute.deciding import Decider
+from bestroute.decision import Decision
+from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
+from bestroute.execution import Draw, DrawnSample, Outcome, Score, execute
+from bestroute.faults import Action, Rule, rule_for
+from bestroute.flaws import EMPTY
+from bestroute.ledger import LedgerRow
+from bestroute.plans import Candidate, Plan
+from bestroute.pool import Pool
+from bestroute.protocols import Generator as SampleGenerator
+from bestroute.protocols import RewardModel, Sample
+from bestroute.query import Query
+from bestroute.redaction import describe
+from bestroute.result import Result
+from bestroute.rewards import calibrated
+from bestroute.settings import Settings
+from bestroute.usage import Usage, sum_usage
+
+logger = logging.getLogger("bestroute.engine")
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Command: write these rows. The answer is nothing."""
+
+    rows: tuple[LedgerRow, ...]
+
+
+Command = Draw | Score | Bill
+Script = Generator[Command, Any, Result]
+
+_RUNNING = (Action.RETRY, Action.GO_ON)
+"""Faults that tell of a member that is not well."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every run of an engine shares."""
+
+    pool: Pool
+    generators: Mapping[str, SampleGenerator]
+    decider: Decider
+    reward_model: RewardModel | None
+    settings: Settings
+    breakers: Breakers
+
+
+def script(parts: Parts, query: Query, decision: Decision, call: Call) -> Script:
+    """Run a decision, and what takes its place where it fails.
+
+    Yields:
+        ``Draw`` (answered by drawn samples), ``Score`` (by rewards, or the error that the reward model raised) and
+        ``Bill``.
+
+    Raises:
+        BudgetError: If nothing fits the budget; nothing was spent.
+        GenerationError: If no sample came, or one failed with an error that is to be raised at once.
+    """
+    if parts.settings.dry_run:
+        return (yield from _dry(query, decision, parts))
+    run = _Run(parts, query, decision, call)
+    decision = run.affordable(decision)
+    fallbacks = 0
+    while True:
+        outcome = yield from run.plan(decision)
+        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw is None:
+            return run.result(decision, run.before + outcome.chosen)
+        run.keep(outcome)
+        fallbacks += 1
+        following = run.fallback(decision, fallbacks)
+        if following is None:
+            return run.end(decision)
+        decision = following
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, parts: Parts, query: Query, decision: Decision, call: Call) -> None:
+        self.parts, self.query, self.call = parts, query, call
+        self.allowance = Allowance(parts.pool, parts.generators, parts.settings, query, decision)
+        self.samples: list[DrawnSample] = []
+        """Of all plans so far, in drawing order."""
+        self.before = 0
+        """How many of them belong to earlier plans."""
+        self.first_step = 0
+        """Steps count on over plans."""
+        self.kept: int | None = None
+        """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
+        self.troubles: dict[str, str] = {}
+        """Members that gave nothing usable, with what was the matter."""
+        self.untold: list[str] = []
+        """Members in trouble that the reason does not name yet."""
+        self.only_this_prompt = True
+        """Whether all troubles are this prompt's, so that any member that can take it may answer."""
+        self.passed_over: list[str] = []
+        """Members that were resting."""
+        self.asks_resting = False
+        self.notes: list[str] = []
+        self.is_short = False
+        """Whether a budget kept something from being drawn."""
+        self.reference_cost: tuple[float, bool] | None = None
+
+    # Plans.
+
+    def affordable(self, decision: Decision) -> Decision:
+        """Return the decision, or a cheaper one if its first sample would pass a budget.
+
+        Raises:
+            BudgetError: If nothing fits, or the policy is to refuse.
+        """
+        call, allowance = self.call, self.allowance
+        if call.purse is None:
+            return decision
+        if self.parts.settings.over_budget == "refuse":
+            allowance.check_whole_plan(decision.plan.steps, call)
+        dearest_first = (self.parts.pool.reference, *reversed(self.parts.pool.cheaper_models))
+        others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
+        for fewest in (USEFUL_TOKENS, 1):
+            if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
+                return decision
+            able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
+            if able:
+                said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                self._note(f"{said}, so {able[0]} x 1")
+                return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        raise BudgetError(
+            f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
+            f"{call.purse.left_usd:.3g} USD is left in the budget; nothing was drawn. "
+            "Raise max_cost_usd or the engine's budget"
+        )
+
+    def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
+        """Run one plan."""
+        reward = self.parts.reward_model
+        steps = execute(
+            decision.plan,
+            calibrated=lambda rewards: calibrated(reward, rewards) if reward is not None else list(rewards),
+            is_joint=getattr(reward, "is_joint", False),
+            wave=self.call.limits.wave or self.parts.settings.wave,
+        )
+        reply: Any = None
+        while True:
+            try:
+                command = steps.send(reply)
+            except StopIteration as stop:
+                outcome: Outcome = stop.value
+                self.samples[self.before :] = outcome.samples
+                return outcome
+            if isinstance(command, Draw):
+                reply = yield from self._draw(command, decision)
+            else:
+                reply = yield from self._score(command)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Put a plan that gave nothing sound behind us."""
+        if outcome.chosen is not None:
+            is_empty = outcome.samples[outcome.chosen].flaw == EMPTY
+            if self.kept is None or not is_empty or self.samples[self.kept].flaw == EMPTY:
+                self.kept = self.before + outcome.chosen
+        self.before = len(self.samples)
+
+    def fallback(self, decision: Decision, fallbacks: int) -> Decision | None:
+        """Return what takes the place of a plan that gave nothing sound; ``None`` if nothing may."""
+        call = self.call
+        if decision.is_forced or call.is_committed or call.is_late or call.samples_left == 0:
+            return None
+        for model in decision.plan.models:  # every plan is tried once: this ends
+            if model not in self.passed_over:
+                self.troubles.setdefault(model, "could not be drawn within the limits")
+        following = None
+        if not self.asks_resting:
+            following = self.parts.decider.after(
+                decision,
+                {**self.troubles, **dict.fromkeys(self.passed_over, "it is resting")},
+                wants_reference=fallbacks > 1,
+                any_able=self.only_this_prompt and bool(self.troubles),
+            )
+        if following is None and self.passed_over and not self.asks_resting:
+            self.asks_resting = True
+            model = self.passed_over[0]
+            following = replace(decision, plan=Plan.of(Candidate(model)), column=None)
+        if following is None:
+            return None
+        self.first_step += len(decision.plan.steps)
+        why = [f"{model!r} {self.troubles[model]}" for model in self.untold]
+        if self.asks_resting:
+            why.append("nobody else can answer")
+        self._note(", ".join([*why, f"so {following.plan}"]))
+        self.untold = []
+        return following
+
+    def _note(self, said: str) -> None:
+        self.notes.append(said)
+        logger.warning("fallback: %s", said)
+
+    # Commands.
+
+    def _draw(self, draw: Draw, decision: Decision) -> Generator[Command, Any, list[DrawnSample]]:
+        breakers, model = self.parts.breakers, draw.model
+        if not (decision.is_forced or self.asks_resting or breakers.admits(model)):
+            if model not in self.passed_over:
+                self.passed_over.append(model)
+                self._note(f"{model!r} rests after repeated failures and was passed over")
+            return []
+        is_told = False
+        came: list[DrawnSample] = []
+        draw = Draw(draw.step + self.first_step, model, draw.n, is_last_word=self._is_last_word(decision.plan))
+        try:
+            left = draw.n
+            while left:
+                rest = draw if left == draw.n else replace(draw, n=left)
+                piece = self.allowance.piece(rest, self.call, self.samples + came)
+                if piece is None:
+                    self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
+                    break
+                drawn = yield piece
+                came += drawn
+                left -= piece.n
+                if drawn:
+                    yield Bill(self._rows(drawn, decision))
+                if self.call.samples_left is not None:
+                    self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
+                self._raise_at_once(drawn, came)
+                self._warn(piece, drawn)
+                if self.call.is_late:
+                    break
+            is_told = self._tell_breaker(model, came)
+        finally:
+            if not is_told:
+                breakers.undecided(model)
+        self.samples += came
+        if came and not any(s.is_sound for s in came):
+            self._trouble(model, came, decision)
+        return came
+
+    def _is_last_word(self, plan: Plan) -> bool:
+        """Whether the first sample is the only one there will be, unless it fails."""
+        is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
+        return is_single or self.call.limits.max_samples == 1
+
+    def _rows(self, drawn: Sequence[DrawnSample], decision: Decision) -> tuple[LedgerRow, ...]:
+        """Return the ledger's rows; the first sample that came carries what the reference would have cost."""
+        rows = [billing.ledger_row(self.call.run_id, sample, self.query) for sample in drawn]
+        if self.reference_cost is None:
+            for row, sample in zip(rows, drawn, strict=True):
+                if sample.error is None:
+                    self.reference_cost = billing.reference_cost(self.query, decision, drawn, self.parts.pool)
+                    row["reference_cost_usd"] = self.reference_cost[0]
+                    break
+        return tuple(rows)
+
+    def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
+        """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
+        failed = [s.error for s in drawn if s.error is not None]
+        lost = draw.n - sum(s.error is None for s in drawn)
+        if failed and lost > 0:
+            logger.warning(
+                "%d of %d draws of %r failed: %s", lost, draw.n, draw.model, describe(failed[-1], self.query)
+            )
+
+    def _raise_at_once(self, drawn: Sequence[DrawnSample], came: Sequence[DrawnSample]) -> None:
+        fatal = next((s for s in drawn if s.error is not None and rule_for(s.error).action is Action.RAISE), None)
+        if fatal is None or fatal.error is None:
+            return
+        others = [s for s in (*self.samples, *came) if s is not fatal]
+        raise GenerationError(
+            f"{fatal.model!r} cannot be asked like this, and another model would only hide it",
+            [*_failures(others), Failure(fatal.model, fatal.error)],
+        ) from fatal.error
+
+    def _tell_breaker(self, model: str, came: Sequence[DrawnSample]) -> bool:
+        if any(sample.error is None for sample in came):
+            self.parts.breakers.worked(model)
+            return True
+        if any(_is_of_the_member(rule) for rule in _rules(came)):
+            if self.parts.breakers.failed(model):
+                logger.warning("%r rests for %g s after repeated failures", model, self.parts.settings.breaker_rest_s)
+            return True
+        return False
+
+    def _trouble(self, model: str, came: Sequence[DrawnSample], decision: Decision) -> None:
+        """Note a member that gave nothing usable."""
+        last = came[-1]
+        said = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
+        self.troubles[model] = said
+        self.untold.append(model)
+        rules = _rules(came)
+        self.only_this_prompt = self.only_this_prompt and {r.action for r in rules} == {Action.GO_ON_TO_ABLE}
+        if last.step - self.first_step < len(decision.plan.steps) - 1:
+            self._note(f"{model!r} {said}, so the next step")
+            self.untold = []
+
+    def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
+        reply = yield score
+        if isinstance(reply, Exception):
+            said = f"the reward model raised {describe(reply, self.query)}; nothing was scored"
+            logger.warning("%s", said)
+            if said not in self.notes:
+                self.notes.append(said)
+            return [math.nan] * len(score.texts)
+        values = [float(reward) for reward in reply]
+        if len(values) != len(score.texts):
+            raise ConfigError(f"the reward model was given {len(score.texts)} texts and returned {len(values)} rewards")
+        if any(map(math.isnan, values)):
+            logger.warning("the reward model returned NaN; such samples stand behind all others")
+        return values
+
+    # The end.
+
+    def end(self, decision: Decision) -> Result:
+        """Answer with the best that has a flaw, or say what failed."""
+        if self.kept is not None:
+            return self.result(decision, self.kept)
+        failures = _failures(self.samples)
+        if self.call.is_late and not (failures and isinstance(failures[-1].error, DeadlineError)):
+            late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
+            raise GenerationError("the deadline passed", [*failures, Failure(decision.model, late)]) from late
+        if not failures and self.is_short:
+            raise BudgetError(f"the budget is used up, nothing could be drawn of the plan '{decision.plan}'")
+        raise GenerationError(f"every draw of the plan '{decision.plan}' failed", failures) from (
+            failures[-1].error if failures else None
+        )
+
+    def result(self, decision: Decision, chosen: int) -> Result:
+        """Return the answer with everything behind it."""
+        answer = self.samples[chosen]
+        if answer.flaw is not None:
+            self.notes.append(f"nothing better came: {answer.flaw}")
+        if self.is_short:
+            self.notes.append("the budget let nothing more be drawn")
+        if self.call.is_late:
+            self.notes.append("the deadline passed, the best seen so far answers")
+        if self.notes:
+            decision = replace(decision, reason="; ".join([decision.reason, *self.notes]))
+        assert self.reference_cost is not None  # an answer has come
+        return Result(
+            text=answer.text,
+            payload=answer.sample.payload,
+            samples=tuple(self.samples),
+            chosen=chosen,
+            decision=decision,
+            usage=sum_usage([s.usage for s in self.samples if s.usage is not None or s.error is None]),
+            cost_usd=sum(s.cost_usd for s in self.samples),
+            reference_cost_usd=self.reference_cost[0],
+            reference_cost_is_estimated=self.reference_cost[1],
+            query=self.query,
+        )
+
+
+def _dry(query: Query, decision: Decision, parts: Parts) -> Script:
+    """Answer with the decision in words."""
+    text = f"dry run: {decision.explain()}"
+    sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
+    reference = billing.reference_cost(query, decision, [], parts.pool)[0]
+    yield Bill(())
+    return Result(text, None, (sample,), 0, decision, Usage(), 0.0, reference, reference_cost_is_estimated=True)
+
+
+def _failures(samples: Sequence[DrawnSample]) -> list[Failure]:
+    return [Failure(s.model, s.error) for s in samples if s.error is not None]
+
+
+def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
+    return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
+
+
+def _is_of_the_member(rule: Rule) -> bool:
+    return rule.action in _RUNNING

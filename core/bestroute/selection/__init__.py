@@ -1,0 +1,13 @@
+"""Choosing among samples that are tool calls, or JSON of a schema: what is broken is out, then agreement decides.
+
+Pure functions that know no framework. An adapter reads from its own objects the calls of a sample (``Call``) and
+what the request asked for (``Demand``), and lets ``judge`` fill in ``Sample.flaw`` and ``Sample.form``; the executor
+does the rest (``winner``). Samples are never merged.
+"""
+
+from bestroute.selection.agreement import winner
+from bestroute.selection.calls import Call, canonical_calls, render_calls
+from bestroute.selection.demand import Demand, read_demand
+from bestroute.selection.judging import judge
+
+__all__ = ["Call", "Demand", "canonical_calls", "judge", "read_demand", "render_calls", "winner"]

@@ -1,0 +1,98 @@
+"""A tool call, whoever made it, and its canonical form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """One tool call of a sample."""
+
+    name: str
+    arguments: Mapping[str, Any] | None
+    """``None`` where what the model wrote is not a JSON object."""
+
+    @classmethod
+    def parse(cls, name: str, arguments: str | Mapping[str, Any] | None) -> Call:
+        """Read a call from the text a model wrote; ``""`` and ``None`` are no arguments.
+
+        Example:
+            >>> Call.parse("add", '{"a": 1'), Call.parse("now", "")
+            (Call(name='add', arguments=None), Call(name='now', arguments={}))
+        """
+        if isinstance(arguments, str):
+            value = read_json(arguments) if arguments.strip() else {}
+        else:
+            value = {} if arguments is None else arguments
+        return cls(name, value if isinstance(value, Mapping) else None)
+
+
+class NotJson:
+    """What ``read_json`` returns for a text that is not JSON (``None`` is JSON)."""
+
+
+def read_json(text: str) -> Any:
+    """Return the value that a text holds as JSON, bare or in one fenced block; ``NotJson`` if it does not."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text.removesuffix("```").partition("\n")[2]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return NotJson
+
+
+def canonical(value: Any) -> str:
+    """Write a JSON value in the one form that all equal values share: keys sorted, ``1.0`` as ``1``.
+
+    Example:
+        >>> canonical({"b": 1.0, "a": [True, None]})
+        '{"a": [true, null], "b": 1}'
+    """
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    r"""Write calls in one form: their order does not count, and an argument left out is its schema's default.
+
+    Args:
+        calls: Parallel calls of one sample.
+        tools: The JSON schema of each tool's arguments, by name.
+
+    Example:
+        >>> canonical_calls([Call("b", {}), Call("a", {"y": 2, "x": 1.0})])
+        '["a({\\"x\\": 1, \\"y\\": 2})", "b({})"]'
+    """
+    return json.dumps(sorted(_call_text(call, (tools or {}).get(call.name, {})) for call in calls), ensure_ascii=False)
+
+
+def render_calls(calls: Iterable[Call]) -> str:
+    """Write calls as the text a reward model reads, one a line.
+
+    Example:
+        >>> render_calls([Call("add", {"b": 3, "a": 2})])
+        'add({"a": 2, "b": 3})'
+    """
+    return "\n".join(_call_text(call, {}) for call in calls)
+
+
+def _call_text(call: Call, schema: Mapping[str, Any]) -> str:
+    properties = schema.get("properties")
+    defaults = {
+        name: value["default"]
+        for name, value in (properties.items() if isinstance(properties, Mapping) else ())
+        if isinstance(value, Mapping) and "default" in value
+    }
+    return f"{call.name}({canonical({**defaults, **(call.arguments or {})})})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,465 @@
+"""``BestRouteLLM``: a drop-in for one LlamaIndex LLM, made of several."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.program.utils import get_program_for_llm
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.tools.types import BaseTool
+from llama_index.core.types import Model, PydanticProgramMode
+
+from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.pool import dearest
+from bestroute.settings import LIMIT_NAMES
+from llamaindex_bestroute import stored
+from llamaindex_bestroute.asked import ASKED, Asked, filled_in, mark_messages, mark_prompt
+from llamaindex_bestroute.membership import as_generator, complete_prices
+from llamaindex_bestroute.messages import to_query, turn_owner
+from llamaindex_bestroute.responses import chat_response, completion_response
+from llamaindex_bestroute.streams import Pieces, abegun, acompletions, begun, completions
+from llamaindex_bestroute.tools import as_spec, first_call_only, selections
+
+_FORCED = ("model", "n", *LIMIT_NAMES)
+"""Arguments of a call that are the engine's, not the members'."""
+_BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
+_STICKY = "a tool turn stays with the model that made the call"
+
+
+class _Request(NamedTuple):
+    """A call, ready for the engine."""
+
+    query: Query
+    forced: dict[str, Any]
+
+
+class BestRouteLLM(FunctionCallingLLM):
+    """An LLM made of LLMs: asks the one of a pool, and draws the number of samples, that a query needs.
+
+    Every sample is billed; the best by a reward model is the answer. It goes wherever LlamaIndex takes an LLM. In
+    query and chat engines the router is handed the question as ``query.text`` and what was retrieved apart from it,
+    as ``query.context``: the question decides, the length of the whole prompt counts in the cost.
+
+    A response tells how it came about in ``additional_kwargs["bestroute"]`` (of a chat: of its message), and what
+    all samples together were billed in ``raw["usage"]``. Pickles and dumps hold no secrets; members find their keys
+    in the environment again.
+
+    Args:
+        models: Members by pool name: LlamaIndex LLMs, or ``bestroute.Generator`` objects (text alone).
+        prices: USD per million tokens of each member, ``bestroute.Price``; those of OpenAI's and Anthropic's own
+            models are looked up by exact name where ``genai-prices`` is installed.
+        reference: The model whose quality is to be matched; default: the dearest output price.
+        router: A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``.
+        reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
+        policy: Chooses among a router's plans; or ``threshold=0.8``; or ``max_drop=0.01``.
+        max_n: The most samples a step may draw.
+        bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
+        ledger: Where bills are kept; default: in memory.
+        settings: Retries, pace and what is done at a budget's end, ``bestroute.settings.Settings``.
+        budget: What all calls together may spend, USD.
+        max_retries: How often a draw is tried again; members' own retries are off.
+        timeout: Seconds for one request; wins over the members' own.
+        temperature: Wins over the members' own; a call's wins over it.
+        max_tokens: Wins over the members' own.
+        stop: Sequences that end an answer.
+        additional_kwargs: Call arguments for every member.
+
+    Examples:
+        ``pip install "bestroute[llamaindex]" llama-index-llms-openai``
+
+        ```python
+        from bestroute import MajorityVote, Price
+        from llama_index.llms.openai import OpenAI
+        from llamaindex_bestroute import BestRouteLLM  # also: from llama_index.llms.bestroute
+
+        llm = BestRouteLLM(
+            models={"small": OpenAI(model="gpt-4o-mini"), "large": OpenAI(model="gpt-4o")},
+            prices={"small": Price(0.15, 0.60), "large": Price(2.50, 10.00)},
+            router=lambda query: ("small", 3),  # or the folder of a trained router
+            reward_model=MajorityVote(),
+        )
+
+        response = llm.complete("What is 12 * 7?")
+        print(response)
+        print(response.additional_kwargs["bestroute"]["reason"], response.raw["usage"])
+        ```
+    """
+
+    models: dict[str, Any] = Field(description="Members by pool name.")
+    prices: dict[str, Price] = Field(default_factory=dict, description="USD per million tokens of each member.")
+    reference: str = Field(default="", description="The model whose quality is to be matched.")
+    router: Any = Field(default=None, description="A router, the folder of one, a function, or None.")
+    reward_model: Any = Field(default=None, description="Scores samples.")
+    policy: Any = Field(default=None, description="Chooses among the router's plans.")
+    threshold: float | None = Field(default=None, description="Short for policy=ThresholdPolicy(threshold).")
+    max_drop: float | None = Field(default=None, description="Short for a promise that the router was tuned for.")
+    max_n: int = Field(default=5, description="The most samples a step may draw.")
+    bills_input: Any = Field(default="per_sample", description="How often n samples bill the prompt.")
+    ledger: Any = Field(default=None, description="Where bills are kept.")
+    settings: Any = Field(default=None, description="Retries, pace and what is done at a budget's end.")
+    budget: Any = Field(default=None, description="What all calls together may spend, USD.")
+    max_retries: int | None = Field(default=None, description="How often a draw is tried again.")
+    timeout: float | None = Field(default=None, description="Seconds for one request.")
+    temperature: float | None = Field(default=None, description="Wins over the members' own.")
+    max_tokens: int | None = Field(default=None, description="Wins over the members' own.")
+    stop: list[str] | None = Field(default=None, description="Sequences that end an answer.")
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict, description="Call arguments for every member.")
+
+    _engine: BestRoute = PrivateAttr()
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Build the engine, so that whatever does not fit is said at construction.
+
+        Raises:
+            ConfigError: If parts do not fit together.
+            PriceError: If a member has no price.
+        """
+        super().__init__(**kwargs)
+        if not self.models:
+            raise ConfigError("models: needs at least one LLM, got none")
+        self.prices = complete_prices(self.prices, self.models)
+        if self.ledger is None:
+            self.ledger = Ledger()
+        if not self.reference:
+            self.reference = dearest(self.prices, self.models)
+        pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
+        self._engine = BestRoute(
+            pool,
+            {
+                name: as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                for name, member in self.models.items()
+            },
+            router=self.router,
+            reward_model=self.reward_model,
+            policy=self.policy,
+            ledger=self.ledger,
+            threshold=self.threshold,
+            max_drop=self.max_drop,
+            settings=self.settings,
+            budget=self.budget,
+            max_retries=self.max_retries,
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Get class name."""
+        return "bestroute_llm"
+
+    @property
+    def engine(self) -> BestRoute:
+        """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
+        return self._engine
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What every member can do: the smallest context window, function calling if all have it.
+
+        Raises:
+            ConfigError: If a member does not tell.
+        """
+        told = [self._metadata_of(name) for name in self.models if isinstance(self.models[name], LLM)]
+        outputs = [metadata.num_output for metadata in told if metadata.num_output > 0]
+        roles = {metadata.system_role for metadata in told}
+        about: dict[str, Any] = {"context_window": min(m.context_window for m in told)} if told else {}
+        return LLMMetadata(
+            **about,
+            num_output=min(outputs, default=-1),
+            is_chat_model=not told or any(metadata.is_chat_model for metadata in told),
+            is_function_calling_model=len(told) == len(self.models)
+            and all(metadata.is_function_calling_model for metadata in told),
+            model_name="bestroute:" + "+".join(self.models),
+            system_role=roles.pop() if len(roles) == 1 else MessageRole.SYSTEM,
+        )
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return what events tell of it, without a secret; no member's server is asked for it."""
+        name = "bestroute:" + "+".join(self.models)
+        return {"class_name": self.class_name(), "model_name": name, "models": stored.described(self.models)}
+
+    def _metadata_of(self, name: str) -> LLMMetadata:
+        try:
+            return self._engine.generators[name].metadata  # type: ignore[attr-defined, no-any-return]
+        except ValueError as error:
+            raise ConfigError(
+                f"models: {name!r} does not tell its metadata: {error}. For a server of your own use OpenAILike "
+                "with context_window, is_chat_model and is_function_calling_model"
+            ) from error
+
+    # The eight methods.
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Chat with the model that the query needs.
+
+        Args:
+            messages: The conversation; passed through untouched.
+            kwargs: Call parameters for the members; ``model="small"`` and ``n=3`` force the choice,
+                ``max_samples``, ``max_cost_usd``, ``deadline_s`` and ``allow`` limit it.
+        """
+        return self._run(self._request(messages, kwargs))
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Complete a prompt; see ``chat``."""
+        return completion_response(self._run(self._completion(prompt, formatted, kwargs)))
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Chat, piece by piece: a single sample as it comes, of several only the winner."""
+        return begun(self._stream(self._request(messages, kwargs)))
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """Complete a prompt, piece by piece; see ``stream_chat``."""
+        return completions(begun(self._stream(self._completion(prompt, formatted, kwargs))))
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Chat without blocking the loop; see ``chat``."""
+        return await self._arun(self._request(messages, kwargs))
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Complete a prompt without blocking the loop; see ``chat``."""
+        return completion_response(await self._arun(self._completion(prompt, formatted, kwargs)))
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """Chat, piece by piece, without blocking the loop; see ``stream_chat``."""
+        return await abegun(self._astream(self._request(messages, kwargs)))
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        """Complete a prompt, piece by piece, without blocking the loop; see ``stream_chat``."""
+        return acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
+
+    def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
+        """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
+        params = {**self._own_params(), **kwargs}
+        asked = Asked.of(params.pop(ASKED, None)) or getattr(messages, "asked", None)
+        forced = {name: params.pop(name, None) for name in _FORCED}
+        specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
+        owner = turn_owner(messages)
+        if forced["model"] is None and owner in self.models:
+            forced |= {"model": owner, "because": _STICKY}
+        return _Request(to_query(messages, specs, params, asked), forced)
+
+    def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request:
+        asked = getattr(prompt, "asked", None)
+        if not formatted and self.completion_to_prompt is not None:
+            prompt = self.completion_to_prompt(prompt)
+        messages = mark_messages([ChatMessage(role=MessageRole.USER, content=str(prompt))], asked)
+        messages.is_formatted = formatted
+        return self._request(messages, kwargs)
+
+    def _own_params(self) -> dict[str, Any]:
+        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
+        return {**self.additional_kwargs, **{name: value for name, value in own.items() if value is not None}}
+
+    def _run(self, request: _Request) -> ChatResponse:
+        try:
+            return self._response(self._engine.run(request.query, **request.forced))
+        except GenerationError as error:
+            raise error.members_own from error
+
+    async def _arun(self, request: _Request) -> ChatResponse:
+        try:
+            return self._response(await self._engine.arun(request.query, **request.forced))
+        except GenerationError as error:
+            raise error.members_own from error
+
+    def _stream(self, request: _Request) -> Generator[ChatResponse, None, None]:
+        pieces = Pieces(self._response)
+        try:
+            for piece in self._engine.stream(request.query, **request.forced):
+                yield from pieces.of(piece)
+        except GenerationError as error:
+            raise error.members_own from error
+
+    async def _astream(self, request: _Request) -> AsyncGenerator[ChatResponse, None]:
+        pieces = Pieces(self._response)
+        try:
+            async for piece in self._engine.astream(request.query, **request.forced):
+                for response in pieces.of(piece):
+                    yield response
+        except GenerationError as error:
+            raise error.members_own from error
+
+    def _response(self, result: Result, delta: str | None = None) -> ChatResponse:
+        name = str(getattr(self._engine.generators[result.model], "model_name", result.model))
+        return chat_response(result, name, delta=delta)
+
+    # Tools.
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: str | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Prepare the call; which member it is for is decided later, and its own format made then."""
+        messages = mark_messages(chat_history or (), getattr(chat_history, "asked", None))
+        if isinstance(user_msg, str):
+            user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
+        if user_msg is not None:
+            messages.append(user_msg)
+        call = {"messages": messages, **kwargs}
+        if tools:
+            options = {
+                "tool_choice": tool_choice,
+                "tool_required": tool_required or None,
+                "allow_parallel_tool_calls": allow_parallel_tool_calls,
+            }
+            call |= {"tools": [as_spec(tool) for tool in tools], **{k: v for k, v in options.items() if v is not None}}
+        return call
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        """Keep the first tool call alone, where only one is wanted."""
+        return response if allow_parallel_tool_calls else first_call_only(response)
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Return the tools a response calls; of a chunk of a stream, what is there of them.
+
+        Raises:
+            ValueError: If it calls none and ``error_on_no_tool_call``.
+        """
+        return selections(response, required=error_on_no_tool_call)
+
+    # Structured output, and RAG: what a template is filled with tells the question from its material.
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Answer with an object of a class; see ``LLM.structured_predict``."""
+        llm_kwargs = _with_asked(llm_kwargs, prompt, prompt_args)
+        answer: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return answer
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Answer with an object of a class without blocking the loop; see ``LLM.structured_predict``."""
+        llm_kwargs = _with_asked(llm_kwargs, prompt, prompt_args)
+        answer: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return answer
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        program = self._streaming_program(output_cls, prompt)
+        return program.stream_call(llm_kwargs=_with_asked(llm_kwargs, prompt, prompt_args), **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        program = self._streaming_program(output_cls, prompt)
+        return await program.astream_call(llm_kwargs=_with_asked(llm_kwargs, prompt, prompt_args), **prompt_args)
+
+    def _streaming_program(self, output_cls: type[Model], prompt: PromptTemplate) -> Any:
+        """Return LlamaIndex's program; where it works by a tool, that tool has to be called, in streams too."""
+        by_tool = self.pydantic_program_mode in _BY_TOOL and self.metadata.is_function_calling_model
+        options = {"tool_choice": "required"} if by_tool else {}
+        return get_program_for_llm(output_cls, prompt, self, self.pydantic_program_mode, **options)
+
+    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
+        return mark_messages(super()._get_messages(prompt, **prompt_args), filled_in(prompt, prompt_args))
+
+    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        return mark_prompt(super()._get_prompt(prompt, **prompt_args), filled_in(prompt, prompt_args))
+
+    # What is told, copied and stored.
+
+    @field_serializer("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+    def _describe(self, value: Any) -> Any:
+        return stored.described(value)
+
+    @field_serializer("additional_kwargs")
+    def _scrub(self, value: dict[str, Any]) -> dict[str, Any]:
+        return stored.without_secrets(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show what it is made of, never a member's settings."""
+        for name in ("models", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"):
+            if (value := getattr(self, name)) is not None:
+                yield name, stored.described(value)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what it was constructed with."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name != "callback_manager"}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a router of the same parts, some replaced; members and ledger are shared, never copied."""
+        own = {"callback_manager": self.callback_manager}
+        return type(self)(**{**self._arguments(), **own, **(update or {})})
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy like ``model_copy``: members hold clients, which cannot be copied."""
+        return self.model_copy()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what it was constructed with, without secrets, or refuse; the live object is not touched.
+
+        Raises:
+            ConfigError: If a part cannot be kept, a router that is a lambda for example.
+        """
+        arguments = {**self._arguments(), "additional_kwargs": stored.without_secrets(self.additional_kwargs)}
+        return {name: stored.store(value, name) for name, value in arguments.items()}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Build it anew; members find their keys in the environment."""
+        self.__init__(**{name: stored.restored(value) for name, value in state.items()})  # type: ignore[misc]
+
+
+def _with_asked(
+    llm_kwargs: Mapping[str, Any] | None, prompt: BasePromptTemplate, prompt_args: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return call arguments, copied, with what the prompt is filled with."""
+    asked = filled_in(prompt, prompt_args)
+    return {**(llm_kwargs or {}), **({} if asked is None else {ASKED: asked.plain()})}

@@ -1,0 +1,46 @@
+"""From what the user names as members to what the engine draws from, with prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.llms import LLM
+
+from bestroute import ConfigError, Price
+from bestroute.known_prices import known_price
+from bestroute.plain import PlainMember, is_generator
+from bestroute.protocols import Generator
+from llamaindex_bestroute.members import LLMGenerator
+from llamaindex_bestroute.messages import for_member, plain_dicts
+
+_PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
+"""Integrations of providers' own models, by class name: the provider, and the field of its address."""
+
+
+def as_generator(name: str, member: Any, *, native_n: bool, timeout: float | None) -> Generator:
+    """Return what the engine draws samples from.
+
+    Raises:
+        ConfigError: If it is nothing that can be a member.
+    """
+    if isinstance(member, LLM):
+        return LLMGenerator(name, member, native_n=native_n, timeout=timeout)
+    if is_generator(member):
+        return PlainMember(name, member, lambda messages: plain_dicts(for_member(messages, name)))
+    raise ConfigError(
+        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
+    )
+
+
+def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
+    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
+    complete = dict(prices)
+    for name, member in members.items():
+        if name in complete or not isinstance(member, LLM) or member.class_name() not in _PROVIDERS:
+            continue
+        provider, address = _PROVIDERS[member.class_name()]
+        price = known_price(str(getattr(member, "model", "")), provider, getattr(member, address, None))
+        if price is not None:
+            complete[name] = price
+    return complete

@@ -1,0 +1,181 @@
+"""Between LlamaIndex's messages and the core: what a query is, whose turn it is, what a member may be sent."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.agent.react.types import ObservationReasoningStep
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from bestroute.call_ids import portable_id
+from bestroute.query import Query
+from bestroute.selection import Call, render_calls
+from bestroute.usage import estimate_tokens
+from llamaindex_bestroute.asked import Asked, read_back
+
+METADATA_KEY = "bestroute"
+_SYSTEM = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
+_ANSWERS = (MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
+_TOOL_RESULTS = (MessageRole.TOOL, MessageRole.FUNCTION)
+
+
+def to_query(
+    messages: Sequence[ChatMessage],
+    tools: Sequence[Mapping[str, Any]] | None,
+    params: Mapping[str, Any],
+    asked: Asked | None,
+) -> Query:
+    """Return the query that messages hold: the question decides, the size of everything counts.
+
+    Args:
+        messages: As the caller gave them; passed through untouched.
+        tools: On offer, OpenAI's dicts.
+        params: Call parameters for the members.
+        asked: What the messages' template was filled with, where that is known.
+    """
+    system = "\n\n".join(message.content or "" for message in messages if message.role in _SYSTEM)
+    if asked is None:
+        asked, (system, material) = read_back(last_human_text(messages)), read_back(system)
+        asked = Asked(asked.question, "\n\n".join(part for part in (material, asked.context) if part))
+    else:
+        system = system.replace(asked.context, "").strip()
+        asked = Asked(asked.question or last_human_text(messages).replace(asked.context, "").strip(), asked.context)
+    tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
+    if tools:
+        tokens += estimate_tokens(json.dumps(tools))
+    return Query(
+        text=asked.question,
+        messages=messages,
+        tools=tools or None,
+        system=system,
+        context=asked.context,
+        input_tokens=tokens,
+        params=params,
+    )
+
+
+def last_human_text(messages: Sequence[ChatMessage]) -> str:
+    """Return the last text of the human; what a ReAct agent notes down in the human's name is a tool's."""
+    for i in reversed(range(len(messages))):
+        text = messages[i].content or ""
+        is_observation = i > 0 and messages[i - 1].role in _ANSWERS and text.startswith(_observation())
+        if messages[i].role == MessageRole.USER and not is_observation:
+            return text
+    return ""
+
+
+@functools.cache
+def _observation() -> str:
+    return ObservationReasoningStep(observation="").get_content()
+
+
+def whole_text(message: ChatMessage) -> str:
+    """Return what a reward model reads: the text, and tool calls written out."""
+    return "\n".join(part for part in (message.content, render_calls(calls_of(message))) if part)
+
+
+def tool_calls(message: ChatMessage) -> list[ToolCallBlock]:
+    """Return a message's tool calls as LlamaIndex has them."""
+    return [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+
+
+def calls_of(message: ChatMessage) -> list[Call]:
+    """Return a message's tool calls as the core judges them."""
+    return [Call.parse(block.tool_name, block.tool_kwargs) for block in tool_calls(message)]
+
+
+def author(message: ChatMessage) -> str | None:
+    """Return the pool name of the model that wrote a message, if a router's answer says so."""
+    told = message.additional_kwargs.get(METADATA_KEY)
+    return told.get("model") if isinstance(told, dict) else None
+
+
+def turn_owner(messages: Sequence[ChatMessage]) -> str | None:
+    """Return the pool name of the model whose tool calls the last messages answer, if they do.
+
+    Read from the messages alone, so that it survives checkpoints and other processes.
+    """
+    for message in reversed(messages):
+        if message.role in _TOOL_RESULTS:
+            continue
+        is_call = message.role in _ANSWERS and (tool_calls(message) or message.additional_kwargs.get("tool_calls"))
+        return author(message) if is_call and message is not messages[-1] else None
+    return None
+
+
+def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
+    """Return copies of messages that a member may be sent.
+
+    Our own notes are taken off. Turns of other members lose what only their provider understands (thoughts with
+    their signatures, raw tool calls), their tool calls' arguments become objects, and the calls' ids, with the
+    results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is.
+    """
+    ids: dict[str, str] = {}
+    ready = []
+    for place, message in enumerate(messages):
+        if message.role in _ANSWERS:
+            known = [call.tool_call_id for call in tool_calls(message) if call.tool_call_id]
+            is_foreign = author(message) not in (None, name)
+            ids = {call_id: portable_id(call_id, place) for call_id in known} if is_foreign else {}
+            ready.append(_stripped(message, ids) if is_foreign else _own(message))
+        else:
+            kept = {k: v for k, v in message.additional_kwargs.items() if k != METADATA_KEY}
+            if (answered := kept.get("tool_call_id")) in ids:
+                kept["tool_call_id"] = ids[answered]
+            ready.append(message.model_copy(update={"additional_kwargs": kept}))
+    return ready
+
+
+def _own(message: ChatMessage) -> ChatMessage:
+    """Return a member's own message, or one of which nobody says who wrote it, without our notes."""
+    ours = (METADATA_KEY, "tool_calls") if author(message) and tool_calls(message) else (METADATA_KEY,)
+    kept = {key: value for key, value in message.additional_kwargs.items() if key not in ours}
+    return message.model_copy(update={"additional_kwargs": kept})
+
+
+def _stripped(message: ChatMessage, ids: Mapping[str, str]) -> ChatMessage:
+    """Return what any model may read of another's message."""
+    blocks: list[ContentBlock] = [
+        _portable_call(block, ids) if isinstance(block, ToolCallBlock) else block
+        for block in message.blocks
+        if not isinstance(block, ThinkingBlock)
+    ]
+    return message.model_copy(update={"blocks": blocks or [TextBlock(text="")], "additional_kwargs": {}})
+
+
+def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock:
+    arguments = Call.parse(call.tool_name, call.tool_kwargs).arguments
+    return ToolCallBlock(
+        tool_call_id=ids.get(call.tool_call_id or ""), tool_name=call.tool_name, tool_kwargs=dict(arguments or {})
+    )
+
+
+def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Return messages as OpenAI's dicts: text, tool calls and their results."""
+    return [_plain_dict(message) for message in messages]
+
+
+def _plain_dict(message: ChatMessage) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+    if calls := tool_calls(message):
+        told["tool_calls"] = [call_dict(call) for call in calls]
+    if message.role in _TOOL_RESULTS and "tool_call_id" in message.additional_kwargs:
+        told["tool_call_id"] = message.additional_kwargs["tool_call_id"]
+    return told
+
+
+def call_dict(call: ToolCallBlock) -> dict[str, Any]:
+    """Return a tool call as OpenAI's dict."""
+    told = call.tool_kwargs
+    arguments = told if isinstance(told, str) else json.dumps(told, default=str)
+    return {"id": call.tool_call_id, "type": "function", "function": {"name": call.tool_name, "arguments": arguments}}

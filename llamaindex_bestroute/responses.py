@@ -1,0 +1,181 @@
+"""Between members' responses and the core: samples and their bills in, the router's own responses out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+)
+from pydantic import BaseModel
+
+from bestroute.result import Result
+from bestroute.usage import Usage, read_usage
+from llamaindex_bestroute.messages import METADATA_KEY, call_dict, tool_calls
+
+_OF_ONE_SAMPLE = ("usage", "thinking_delta")
+"""What members note about one sample alone, which would contradict the whole call's bill."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a member's stream, as the payload of a ``Delta``."""
+
+    response: ChatResponse
+
+
+# What members answer.
+
+
+def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
+    """Read the bill of a response, wherever its integration puts it; ``None`` if nothing was told."""
+    noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
+    places = (
+        _field(response.raw, "usage"),
+        _field(response.raw, "usage_metadata"),
+        _field(_field(response.raw, "response"), "usage"),
+        _field(response.additional_kwargs, "usage"),
+        noted.get("usage"),
+        response.additional_kwargs,
+    )
+    return next((usage for place in places if place and (usage := read_usage(place)) is not None), None)
+
+
+def finish_reason_of(response: ChatResponse | CompletionResponse) -> str | None:
+    """Read why a response ended, wherever its integration puts it."""
+    choices = _field(response.raw, "choices")
+    noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
+    told = [
+        _field(choices[0], "finish_reason") if choices else None,
+        *(_field(response.raw, name) for name in ("stop_reason", "done_reason", "finish_reason")),
+        noted.get("stop_reason"),
+    ]
+    return next((reason for reason in told if isinstance(reason, str)), None)
+
+
+def _field(raw: Any, name: str) -> Any:
+    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
+
+
+def with_calls(message: ChatMessage, ids: list[str]) -> ChatMessage:
+    """Complete what a message says of its tool calls.
+
+    Each gets an id where the provider gives none, so that its result can name it; and they are noted where
+    LlamaIndex's streaming programs look for them, which is not where its integrations agree to put them.
+
+    Args:
+        message: What a member answered, or has so far.
+        ids: Of this answer, in order; longer from chunk to chunk.
+    """
+    calls = tool_calls(message)
+    if not calls:
+        return message
+    ids += [f"call_{uuid.uuid4().hex[:24]}" for _ in calls[len(ids) :]]
+    known = {
+        id(call): call if call.tool_call_id else call.model_copy(update={"tool_call_id": own})
+        for call, own in zip(calls, ids, strict=False)
+    }
+    noted = {"tool_calls": [call_dict(call) for call in known.values()], **message.additional_kwargs}
+    blocks = [known.get(id(block), block) for block in message.blocks]
+    return message.model_copy(update={"blocks": blocks, "additional_kwargs": noted})
+
+
+def with_text(message: ChatMessage, text: str) -> ChatMessage:
+    """Put the text that a stream has brought into its message, where the integration has not done so yet."""
+    if len(message.content or "") >= len(text):
+        return message
+    thoughts = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
+    others = [block for block in message.blocks if not isinstance(block, ThinkingBlock | TextBlock)]
+    return message.model_copy(update={"blocks": [*thoughts, TextBlock(text=text), *others]})
+
+
+# What the router answers.
+
+
+def tokens(usage: Usage) -> dict[str, int]:
+    """Write a bill as LlamaIndex's integrations do."""
+    return {"prompt_tokens": usage.input, "completion_tokens": usage.output, "total_tokens": usage.total}
+
+
+def chat_response(result: Result, model_name: str, *, delta: str | None = None) -> ChatResponse:
+    """Return the chosen sample's response with the bill of all samples and how it came about."""
+    chosen = result.payload
+    if not isinstance(chosen, ChatResponse):
+        chosen = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=result.text))
+    about, noted = (
+        {k: v for k, v in kwargs.items() if k not in _OF_ONE_SAMPLE}
+        for kwargs in (chosen.message.additional_kwargs, chosen.additional_kwargs)
+    )
+    message = chosen.message.model_copy(update={"additional_kwargs": {**about, METADATA_KEY: result.to_dict()}})
+    raw = plain(chosen.raw)
+    usage: dict[str, Any] = dict(tokens(result.usage))
+    if result.usage.cached_input or result.usage.cache_write:
+        details = {"cached_tokens": result.usage.cached_input, "cache_write_tokens": result.usage.cache_write}
+        usage["prompt_tokens_details"] = details
+    if result.usage.reasoning:
+        usage["completion_tokens_details"] = {"reasoning_tokens": result.usage.reasoning}
+    return chosen.model_copy(
+        update={
+            "message": message,
+            "raw": {"model": model_name, **(raw if isinstance(raw, dict) else {"response": raw}), "usage": usage},
+            "delta": delta,
+            "additional_kwargs": {**noted, **tokens(result.usage)},
+        }
+    )
+
+
+def completion_response(response: ChatResponse) -> CompletionResponse:
+    """Return a chat response as that of a completion."""
+    about = response.message.additional_kwargs
+    told = {METADATA_KEY: about[METADATA_KEY]} if METADATA_KEY in about else {}
+    return CompletionResponse(
+        text=response.message.content or "",
+        additional_kwargs={**response.additional_kwargs, **told},
+        raw=response.raw,
+        logprobs=response.logprobs,
+        delta=response.delta,
+    )
+
+
+def as_chat(completion: CompletionResponse) -> ChatResponse:
+    """Return a completion as a chat response."""
+    return ChatResponse(
+        message=ChatMessage(role=MessageRole.ASSISTANT, content=completion.text),
+        raw=completion.raw,
+        logprobs=completion.logprobs,
+        delta=completion.delta,
+        additional_kwargs=dict(completion.additional_kwargs),
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a raw reply with its objects as dicts, so that it can be stored and pickled."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return value
+
+
+def choices_of(response: ChatResponse) -> Sequence[ChatResponse]:
+    """Return each choice of an OpenAI reply as a response; LlamaIndex's own is the first alone."""
+    from llama_index.llms.openai.utils import from_openai_message
+
+    return [
+        ChatResponse(
+            message=from_openai_message(choice.message, modalities=["text"]),
+            raw={**plain(response.raw), "choices": [plain(choice)]},
+            additional_kwargs=dict(response.additional_kwargs),
+        )
+        for choice in response.raw.choices  # type: ignore[union-attr]
+    ]

@@ -1,0 +1,163 @@
+"""Tools: plain dicts on the way through, each member's own format where it is called."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.tools.types import BaseTool, ToolMetadata, ToolOutput
+
+from bestroute.errors import ConfigError
+from llamaindex_bestroute.messages import tool_calls
+
+TOOL_ARGUMENTS = ("tool_choice", "tool_required", "allow_parallel_tool_calls", "parallel_tool_calls", "strict")
+"""Call arguments that are about tools."""
+
+
+class ToolSpec(dict[str, Any]):
+    """A tool as OpenAI's dict, plain JSON, that remembers the LlamaIndex tool it was made of."""
+
+    tool: BaseTool | None = None
+
+
+def as_spec(tool: BaseTool | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool as a plain dict; dicts, a provider's built-in tools among them, stay as they are."""
+    if not isinstance(tool, BaseTool):
+        return dict(tool) if not isinstance(tool, ToolSpec) else tool
+    spec = ToolSpec(tool.metadata.to_openai_tool(skip_length_check=True))
+    spec.tool = tool
+    return spec
+
+
+@dataclass
+class _Metadata(ToolMetadata):
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def get_parameters_dict(self) -> dict[str, Any]:
+        return copy.deepcopy(self.parameters)
+
+
+class _DictTool(BaseTool):
+    """A tool of which only the dict is known: it can be offered, not called."""
+
+    def __init__(self, function: Mapping[str, Any]) -> None:
+        self._metadata = _Metadata(
+            description=function.get("description") or "",
+            name=function.get("name"),
+            fn_schema=None,
+            parameters=dict(function.get("parameters") or {"type": "object", "properties": {}}),
+        )
+
+    @property
+    def metadata(self) -> ToolMetadata:
+        return self._metadata
+
+    def __call__(self, input: Any) -> ToolOutput:
+        raise NotImplementedError(f"the tool {self._metadata.name!r} was given as a dict, which cannot be called")
+
+
+def offered_to(
+    member: FunctionCallingLLM,
+    messages: list[ChatMessage],
+    tools: Sequence[Mapping[str, Any]],
+    asked: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the call arguments by which a member is offered tools, in its own format.
+
+    Args:
+        member: Makes the format.
+        messages: A list of our own: members append to what they are handed.
+        tools: OpenAI's dicts; what is not a function is handed on as it is.
+        asked: The ``TOOL_ARGUMENTS`` of the call.
+
+    Raises:
+        ConfigError: If ``tool_choice`` names no tool on offer.
+    """
+    functions = [tool for tool in tools if tool.get("type") == "function"]
+    built_in = [dict(tool) for tool in tools if tool.get("type") != "function"]
+    options = {name: value for name, value in asked.items() if value is not None}
+    if "parallel_tool_calls" in options:
+        options.setdefault("allow_parallel_tool_calls", options.pop("parallel_tool_calls"))
+    if not _knows(member, "tool_choice"):
+        functions, options = _without_tool_choice(functions, options)
+    if not _knows(member, "strict"):
+        options.pop("strict", None)
+    arguments: dict[str, Any] = {}
+    if functions:
+        own = [
+            spec.tool if isinstance(spec, ToolSpec) and spec.tool else _DictTool(spec["function"]) for spec in functions
+        ]
+        made = member._prepare_chat_with_tools(own, chat_history=messages, **options)
+        arguments = {name: value for name, value in made.items() if value is not None and name != "messages"}
+    if built_in:
+        arguments["tools"] = [*arguments.get("tools", []), *built_in]
+    return arguments
+
+
+def _without_tool_choice(
+    functions: list[Mapping[str, Any]], options: dict[str, Any]
+) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+    """Say ``tool_choice`` to a member that has no such argument: by what it is offered, and whether it must call."""
+    rest = {name: value for name, value in options.items() if name != "tool_choice"}
+    choice = options.get("tool_choice")
+    if choice is None or choice == "auto":
+        return functions, rest
+    if choice == "none":
+        return [], rest
+    if choice in ("any", "required"):
+        return functions, {**rest, "tool_required": True}
+    name = (choice.get("function") or choice).get("name") if isinstance(choice, Mapping) else choice
+    wanted = [spec for spec in functions if spec["function"]["name"] == name]
+    if not wanted:
+        raise ConfigError(f"tool_choice: {name!r} is none of the tools on offer")
+    return wanted, {**rest, "tool_required": True}
+
+
+def _knows(member: FunctionCallingLLM, argument: str) -> bool:
+    return argument in inspect.signature(type(member)._prepare_chat_with_tools).parameters
+
+
+def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]:
+    """Return a response's tool calls; of a chunk of a stream, what is there of them.
+
+    Raises:
+        ValueError: If there is none and one is ``required``.
+    """
+    calls = tool_calls(response.message)
+    if required and not calls:
+        raise ValueError(f"expected a tool call, got none; the model answered {response.message.content!r}")
+    return [
+        ToolSelection(
+            tool_id=call.tool_call_id or call.tool_name, tool_name=call.tool_name, tool_kwargs=_arguments(call)
+        )
+        for call in calls
+    ]
+
+
+def _arguments(call: ToolCallBlock) -> dict[str, Any]:
+    """Read a call's arguments; of JSON that is still being streamed, what is there, of what is no object nothing."""
+    told: Any = call.tool_kwargs
+    if isinstance(told, str):
+        try:
+            told = parse_partial_json(told) if told.strip() else {}
+        except ValueError:
+            return {}
+    return told if isinstance(told, dict) else {}
+
+
+def first_call_only(response: ChatResponse) -> ChatResponse:
+    """Return the response with the first of its tool calls and none of the others."""
+    surplus = tool_calls(response.message)[1:]
+    if not surplus:
+        return response
+    blocks = [block for block in response.message.blocks if not any(block is call for call in surplus)]
+    others = {k: v for k, v in response.message.additional_kwargs.items() if k != "tool_calls"}
+    message = response.message.model_copy(update={"blocks": blocks, "additional_kwargs": others})
+    return response.model_copy(update={"message": message})

@@ -1,0 +1,203 @@
+import asyncio
+import copy
+import os
+import pickle
+import threading
+import time
+
+import pytest
+
+from bestroute import Cancel
+from bestroute.breaker import Breakers
+from bestroute.budget import Budget, Purse
+from bestroute.errors import ConfigError
+from bestroute.gate import Gate
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_breaker_opens_after_failures_in_a_row_and_not_before(clock):
+    breakers = Breakers(["a", "b"], failures=3, rest_s=10, clock=clock)
+    assert [breakers.failed("a") for _ in range(2)] == [False, False]
+    breakers.worked("a")
+    assert [breakers.failed("a") for _ in range(3)] == [False, False, True]
+    assert (breakers.admits("a"), breakers.admits("b")) == (False, True)
+
+
+def test_after_its_rest_one_draw_finds_out_and_the_others_wait_for_it(clock):
+    breakers = Breakers(["a"], failures=1, rest_s=10, clock=clock)
+    breakers.failed("a")
+    clock.now = 9.9
+    assert (breakers.rests("a"), breakers.admits("a")) == (True, False)
+    clock.now = 10.0
+    assert breakers.rests("a") is False
+    assert [breakers.admits("a") for _ in range(3)] == [True, False, False]
+    breakers.worked("a")
+    assert breakers.admits("a")
+
+
+def test_a_probe_that_fails_sends_the_member_back_to_rest(clock):
+    breakers = Breakers(["a"], failures=3, rest_s=10, clock=clock)
+    for _ in range(3):
+        breakers.failed("a")
+    clock.now = 10.0
+    assert breakers.admits("a")
+    assert breakers.failed("a") is True  # one failure of a probe is enough
+    clock.now = 19.0
+    assert not breakers.admits("a")
+    clock.now = 20.0
+    assert breakers.admits("a")
+
+
+def test_a_probe_that_tells_nothing_lets_the_next_one_through(clock):
+    breakers = Breakers(["a"], failures=1, rest_s=10, clock=clock)
+    breakers.failed("a")
+    clock.now = 10.0
+    assert breakers.admits("a")
+    breakers.undecided("a")
+    assert breakers.admits("a")
+
+
+def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
+    gate, inside, most, lock = Gate(3), 0, 0, threading.Lock()
+
+    def step(change):
+        nonlocal inside, most
+        with lock:
+            inside += change
+            most = max(most, inside)
+
+    def in_thread():
+        assert gate.enter(Cancel())
+        step(1)
+        time.sleep(0.002)
+        step(-1)
+        gate.leave()
+
+    async def in_loop():
+        await gate.aenter()
+        step(1)
+        await asyncio.sleep(0.002)
+        step(-1)
+        gate.leave()
+
+    async def many():
+        await asyncio.gather(*(in_loop() for _ in range(30)))
+
+    threads = [threading.Thread(target=in_thread) for _ in range(30)]
+    threads += [threading.Thread(target=lambda: asyncio.run(many())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert (most, inside, gate.inside) == (3, 0, 0)
+
+
+def test_whoever_gives_up_at_a_gate_takes_no_place():
+    gate, cancel, told = Gate(1), Cancel(), []
+    assert gate.enter(Cancel())
+    waiting = threading.Thread(target=lambda: told.append(gate.enter(cancel)))
+    waiting.start()
+    cancel.set()
+    waiting.join(timeout=5)
+    assert told == [False]
+    gate.leave()
+    assert gate.inside == 0
+
+
+async def test_a_task_cancelled_at_a_gate_takes_no_place():
+    gate = Gate(1)
+    await gate.aenter()
+    waiting = asyncio.create_task(gate.aenter())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.leave()
+    assert gate.inside == 0
+    await asyncio.wait_for(gate.aenter(), timeout=1)
+
+
+def test_a_loop_that_was_closed_while_it_waited_does_not_keep_the_place():
+    gate = Gate(1)
+    assert gate.enter(Cancel())
+
+    async def give_up_hard():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        coroutine = gate.aenter()
+        coroutine.send(None)  # it waits, and nobody will ever wake it
+        return coroutine
+
+    kept = asyncio.run(give_up_hard())
+    gate.leave()
+    assert gate.enter(Cancel())
+    with pytest.raises(GeneratorExit):
+        kept.throw(GeneratorExit)
+
+
+def test_a_budget_never_promises_more_than_it_has():
+    budget, promised, lock = Budget(1.0), [], threading.Lock()
+
+    def spend():
+        for _ in range(50):
+            if budget.reserve(0.01):
+                with lock:
+                    promised.append(0.01)
+
+    threads = [threading.Thread(target=spend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(promised) == 100
+    assert budget.left_usd == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_purse_reserves_in_all_budgets_or_in_none():
+    call, run = Budget(0.5), Budget(0.2)
+    purse = Purse((call, run))
+    assert not purse.reserve(0.3)
+    assert (call.left_usd, run.left_usd) == (0.5, 0.2)
+    assert purse.reserve(0.2)
+    purse.settle(0.2, 0.05)
+    assert (call.spent_usd, run.spent_usd, purse.left_usd) == (0.05, 0.05, pytest.approx(0.15))
+
+
+@pytest.mark.parametrize("usd", [-1, float("nan"), float("inf"), "1", None, True])
+def test_a_budget_is_a_sum_of_money(usd):
+    with pytest.raises(ConfigError, match="Budget must be a number of USD >= 0"):
+        Budget(usd)
+
+
+@pytest.mark.parametrize("make", [lambda: Gate(2), lambda: Budget(1.0), lambda: Breakers(["a"], failures=1, rest_s=1)])
+def test_shared_state_can_be_copied_and_pickled(make):
+    state = make()
+    for twin in (copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
+        assert type(twin) is type(state)
+        with twin._guard():
+            pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_finds_locks_open_and_forgets_what_its_parent_has_under_way():
+    gate, budget = Gate(1), Budget(1.0)
+    assert gate.enter(Cancel())
+    assert budget.reserve(1.0)
+    with gate._guard(), budget._guard():  # as if another thread held them at the fork
+        child = os.fork()
+        if child == 0:
+            is_free = gate.enter(Cancel()) and budget.reserve(0.5)
+            os._exit(0 if is_free else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (gate.inside, budget.left_usd) == (1, 0.0)

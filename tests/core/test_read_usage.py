@@ -1,0 +1,43 @@
+from types import SimpleNamespace
+
+import pytest
+
+from bestroute.usage import Usage, read_usage
+
+OPENAI = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
+RESPONSES = {"input_tokens": 9, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}
+ANTHROPIC = {"input_tokens": 9, "output_tokens": 4, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 1}
+GEMINI = {"prompt_token_count": 9, "candidates_token_count": 4, "cached_content_token_count": 2}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (OPENAI, Usage(9, 4, cached_input=3)),
+        (RESPONSES, Usage(9, 4, reasoning=2)),
+        (ANTHROPIC, Usage(15, 4, cached_input=5, cache_write=1)),
+        (GEMINI, Usage(9, 4, cached_input=2)),
+        (SimpleNamespace(prompt_tokens=9, completion_tokens=4, prompt_tokens_details=None), Usage(9, 4)),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, Usage(9, 0)),
+        ({"prompt_tokens": 2, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}, Usage(2, 1, 2)),
+    ],
+)
+def test_every_providers_words_are_read(told, expected):
+    assert read_usage(told) == expected
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {},
+        {"prompt_tokens": 3},
+        {"prompt_tokens": -1, "completion_tokens": 2},
+        {"prompt_tokens": "3", "completion_tokens": 2},
+        {"prompt_tokens": True, "completion_tokens": 2},
+        {"prompt_tokens": 3.5, "completion_tokens": 2},
+        {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": -1}},
+    ],
+)
+def test_what_makes_no_sense_is_left_to_an_estimate(told):
+    assert read_usage(told) is None

@@ -1,0 +1,248 @@
+"""Choosing among samples that are tool calls or JSON: what is broken is out, then agreement, then the reward."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bestroute import BestRoute, Plan, Pool, Price, Sample, Step
+from bestroute.selection import Call, canonical_calls, judge, read_demand, render_calls, winner
+from bestroute.testing import FakeGenerator, FakeReward
+
+ADD = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}, "unit": {"type": "string", "default": "m"}},
+    "required": ["a", "b"],
+}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": ADD}}]
+
+
+def flaw(calls, demand, text="", finish_reason="tool_calls"):
+    return judge(Sample(text, finish_reason=finish_reason), calls, demand).flaw
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong"),
+    [
+        (Call.parse("add", '{"a": 1, "b": 2}'), None),
+        (Call.parse("add", '{"a": 1, "b": 2.0}'), None),
+        (Call.parse("add", '{"a": 1, "b": '), "the arguments of 'add' do not parse"),
+        (Call.parse("add", "[1, 2]"), "the arguments of 'add' do not parse"),
+        (Call.parse("add", "[" * 100_000), "the arguments of 'add' do not parse"),
+        (Call.parse("sub", "{}"), "it calls the unknown tool 'sub'"),
+        (Call.parse("add", '{"a": 1}'), "the arguments of 'add' do not fit: 'b' is missing"),
+        (Call.parse("add", ""), "the arguments of 'add' do not fit: 'a' is missing"),
+        (Call.parse("add", '{"a": 1, "b": "2"}'), "the arguments of 'add' do not fit: 'b' must be of type integer"),
+        (Call.parse("add", '{"a": 1, "b": true}'), "the arguments of 'add' do not fit: 'b' must be of type integer"),
+    ],
+)
+def test_a_call_is_checked_against_its_tools_schema(call, wrong):
+    assert flaw([call], read_demand(TOOLS)) == wrong
+
+
+def test_one_broken_call_of_several_is_enough():
+    good = Call("add", {"a": 1, "b": 2})
+    assert flaw([good, Call("add", {})], read_demand(TOOLS)) is not None
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "max_output_tokens"])
+def test_a_call_that_was_cut_short_is_out(reason):
+    assert flaw([Call("add", {"a": 1, "b": 2})], read_demand(TOOLS), finish_reason=reason) == "it was cut short"
+
+
+def test_plain_text_that_was_cut_short_is_left_to_the_reward():
+    assert judge(Sample("a b c", finish_reason="length"), [], read_demand()) == Sample("a b c", finish_reason="length")
+
+
+@pytest.mark.parametrize("choice", ["any", "required", True, "add", {"type": "any"}, {"function": {"name": "add"}}])
+def test_a_text_where_a_call_was_required_is_out(choice):
+    assert flaw([], read_demand(TOOLS, choice), "hello") == "it calls no tool"
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "none", {"type": "auto"}])
+def test_a_text_is_fine_where_no_call_was_required(choice):
+    assert flaw([], read_demand(TOOLS, choice), "hello") is None
+
+
+def test_another_tool_than_the_one_asked_for_is_out():
+    tools = [*TOOLS, {"type": "function", "function": {"name": "now", "parameters": {}}}]
+    assert flaw([Call("now", {})], read_demand(tools, "add")) == "it calls 'now' where 'add' was asked for"
+    assert flaw([Call("now", {})], read_demand(tools, "any")) is None
+
+
+def test_tools_are_read_as_each_provider_writes_them():
+    flat = {"type": "function", "name": "add", "parameters": ADD}
+    anthropic = {"name": "add", "input_schema": ADD}
+    for tool in (TOOLS[0], flat, anthropic):
+        assert dict(read_demand([tool]).tools) == {"add": ADD}
+
+
+def test_a_providers_own_tools_cannot_be_checked():
+    demand = read_demand([{"type": "web_search"}, *TOOLS])
+    assert demand.has_foreign_tools
+    assert flaw([Call("search", {"q": 1})], demand) is None
+    assert flaw([Call("add", {})], demand) is not None
+
+
+PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"age": 7}', None),
+        ('```json\n{"age": 7}\n```', None),
+        ("age 7", "it is not JSON"),
+        ("", "it is not JSON"),
+        ("{}", "it does not fit the schema: 'age' is missing"),
+        ('{"age": "7"}', "it does not fit the schema: 'age' must be of type integer"),
+    ],
+)
+def test_a_reply_is_checked_against_the_schema_it_was_asked_for(text, wrong):
+    assert flaw([], read_demand(schema=PERSON), text, "stop") == wrong
+
+
+def test_json_without_a_schema_only_has_to_parse():
+    assert flaw([], read_demand(is_json=True), "null", "stop") is None
+    assert flaw([], read_demand(is_json=True), "nil", "stop") == "it is not JSON"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "nonsense"}, {"$ref": "https://nowhere.example/schema"}, {"properties": {"age": {"pattern": "("}}}],
+)
+def test_a_schema_that_cannot_be_checked_refuses_nothing(schema):
+    assert flaw([], read_demand(schema=schema), '{"age": "x"}', "stop") is None
+
+
+def test_references_inside_a_schema_are_followed():
+    schema = {"$defs": {"n": {"type": "integer"}}, "properties": {"age": {"$ref": "#/$defs/n"}}}
+    assert "'age' must be of type integer" in flaw([], read_demand(schema=schema), '{"age": "x"}', "stop")
+
+
+def test_a_flaw_names_the_place_and_never_quotes_the_value():
+    schema = {"properties": {"p": {"type": "array", "items": {"type": "object", "required": ["x"]}}}}
+    assert flaw([], read_demand(schema=schema), '{"p": [{"s": "secret"}]}', "stop").endswith("'p.0.x' is missing")
+    limited = {"properties": {"p": {"maxLength": 2}}}
+    assert flaw([], read_demand(schema=limited), '{"p": "secret"}', "stop").endswith(
+        "'p' breaks the schema's maxLength"
+    )
+
+
+def test_equal_calls_have_one_form():
+    tools = {"add": ADD}
+    same = [
+        [Call("add", {"a": 1, "b": 2}), Call("now", {})],
+        [Call("now", {}), Call("add", {"b": 2.0, "a": 1})],
+        [Call("now", {}), Call("add", {"b": 2, "a": 1, "unit": "m"})],
+    ]
+    assert len({canonical_calls(calls, tools) for calls in same}) == 1
+    assert canonical_calls([Call("add", {"a": 1, "b": 2, "unit": "km"})], tools) != canonical_calls(same[0][:1], tools)
+    assert canonical_calls([Call("add", {"a": True})]) != canonical_calls([Call("add", {"a": 1})])
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.none() | st.booleans()), max_size=4))
+def test_the_order_of_arguments_never_changes_the_form(arguments):
+    turned = dict(reversed(arguments.items()))
+    assert canonical_calls([Call("f", arguments)]) == canonical_calls([Call("f", turned)])
+    assert render_calls([Call("f", arguments)]) == render_calls([Call("f", turned)])
+
+
+def sample(form=None, flaw=None, text="", error=None):
+    return Sample(text, form=form, flaw=flaw, error=error)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rewards", "wanted"),
+    [
+        ([sample("x"), sample("y"), sample("y")], [0.9, 0.1, 0.2], 2),  # agreement before reward
+        ([sample("x"), sample("y"), sample("z")], [0.1, 0.9, 0.9], 1),  # none agree: reward, the earliest of equals
+        ([sample("x"), sample("x", flaw="?"), sample("y"), sample("y")], [0.9, None, 0.1, 0.1], 2),  # no flawed votes
+        ([sample(), sample(), sample()], [0.1, 0.2, 0.0], 1),  # plain text: the reward alone
+        ([sample("x"), sample("y")], [float("nan"), 0.0], 1),
+        ([sample("x", error=ValueError()), sample("y")], [None, None], 1),
+        ([sample("x", flaw="?")], [None], None),
+    ],
+)
+def test_agreement_then_reward_then_the_earliest(samples, rewards, wanted):
+    assert winner(dict(enumerate(samples)), dict(enumerate(rewards))) == wanted
+
+
+# In a plan.
+
+
+def run(samples, plan, reward=lambda text: 0.5):
+    pool = Pool(["small", "large"], {"small": Price(1, 1), "large": Price(2, 2)}, "large")
+    scored = FakeReward(reward, is_probability=True)
+    members = {"small": FakeGenerator(samples["small"]), "large": FakeGenerator(samples.get("large", ["l"]))}
+    engine = BestRoute(pool, members, router=lambda q: plan, reward_model=scored)
+    return engine.run("q"), scored
+
+
+def test_flawed_samples_are_billed_and_never_scored():
+    drawn = [sample(flaw="?", text="bad"), sample("x", text="good"), sample(flaw="?", text="worse")]
+    result, scored = run({"small": drawn}, Plan((Step("small", 3),)))
+    assert result.text == "good"
+    assert scored.scored == [["good"]]
+    assert [s.cost_usd > 0 for s in result.samples] == [True] * 3
+    assert sorted(result.to_dict()["flaws"], key=str) == ["?", "?", None]  # three draws at the same time
+
+
+def test_where_every_sample_is_flawed_the_reference_is_asked():
+    drawn = [RuntimeError("down"), sample(flaw="?", text="one"), sample(flaw="?", text="two")]
+    result, scored = run({"small": drawn}, Plan((Step("small", 3),)))
+    assert (result.chosen, result.text, scored.scored) == (3, "l", [])
+    assert "'small' failed (?), so large x 1" in result.decision.reason
+
+
+def test_where_nothing_better_comes_a_flawed_sample_of_the_last_step_comes_as_it_is():
+    drawn = [RuntimeError("down"), sample(flaw="?", text="one"), sample(flaw="?", text="two")]
+    flawed = [sample(flaw="!", text="three")]
+    result, scored = run({"small": drawn, "large": flawed}, Plan((Step("small", 3),)))
+    assert (result.chosen, result.text, scored.scored) == (3, "three", [])
+    assert "nothing better came: !" in result.decision.reason
+
+
+def test_a_flawed_sample_is_never_accepted_and_the_next_step_answers():
+    plan = Plan((Step("small", 2, 0.5), Step("large")))
+    result, scored = run({"small": [sample(flaw="?", text="bad")], "large": ["fine"]}, plan, lambda text: 1.0)
+    assert (result.text, result.model, len(result.samples)) == ("fine", "large", 3)
+    assert scored.scored == []
+
+
+def test_a_last_step_with_a_flaw_gives_way_to_the_best_seen_before():
+    plan = Plan((Step("small", 1, 0.9), Step("large")))
+    result, _ = run({"small": [sample("x", text="fine")], "large": [sample(flaw="?", text="bad")]}, plan)
+    assert result.text == "fine"
+
+
+def test_where_all_of_a_plan_is_flawed_the_last_models_reply_comes():
+    plan = Plan((Step("small", 1, 0.9), Step("large")))
+    both = {"small": [sample(flaw="?", text="s")], "large": [sample(flaw="?", text="l")]}
+    assert run(both, plan)[0].text == "l"
+
+
+def test_over_5000_calls_best_of_3_is_valid_exactly_where_a_valid_sample_was_drawn():
+    rng = random.Random(7)
+    demand = read_demand(TOOLS, "any")
+    broken = ['{"a": 1, "b": ', '{"a": 1}', '{"a": 1, "b": "x"}']
+    good = [rng.random() < 0.7 for _ in range(15_000)]
+    texts = [f'{{"a": {rng.randint(1, 3)}, "b": 2}}' if ok else rng.choice(broken) for ok in good]
+    drawn = [judge(Sample(text), [Call.parse("add", text)], demand) for text in texts]
+    pool = Pool(["small"], {"small": Price(1, 1)}, "small")
+    member = FakeGenerator(drawn, native_n=True)
+    engine = BestRoute(pool, {"small": member}, router=lambda q: ("small", 3), reward_model=FakeReward(len))
+    valid = hits = 0
+    for i in range(0, 15_000, 3):
+        result = engine.run("q")
+        assert result.text in texts[i : i + 3], "samples are never merged"
+        is_valid = result.samples[result.chosen].sample.flaw is None
+        assert is_valid == any(good[i : i + 3])
+        valid, hits = valid + is_valid, hits + any(good[i : i + 3])
+    assert valid == hits
+    assert valid / 5000 == pytest.approx(1 - 0.3**3, abs=0.007)
+
+
+def test_a_query_that_asks_for_no_form_keeps_its_samples_as_they_are():
+    assert judge(Sample("x"), [Call("add", None)], read_demand()) == Sample("x")

@@ -1,0 +1,260 @@
+"""Requirements 7, 18 and 19: what a cache, a copy, a pickle and a configured field make of a router."""
+
+import copy
+import json
+import pickle
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.load import dumps, loads
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import ConfigurableField
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+from bestroute import Ledger, MajorityVote, Price, ThresholdPolicy
+from bestroute.testing import FakeReward, FakeRouter
+from langchain_bestroute import BestRouteChat
+from langchain_bestroute.identity import fingerprint
+
+
+def always_small(query):
+    return "small", 1
+
+
+def to(model, n):
+    return lambda query: (model, n)
+
+
+class Chosen:
+    """A router with a state."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, query):
+        return self.model, 1
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+# Caches.
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_equal_constructions_share_a_cached_answer(make, server, told, bound):
+    set_llm_cache(InMemoryCache())
+    answers = []
+    for _ in range(2):
+        chat = make(to("small", 2))
+        answers.append((chat.bind_tools([add]) if bound else chat).invoke("hello there"))
+    assert len(server.requests) == 2
+    assert answers[0].text == answers[1].text
+    assert told(answers[1]) == told(answers[0]), "a hit tells how the answer came about"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"router": to("small", 3)},
+        {"router": to("large", 2)},
+        {"router": Chosen("small")},
+        {"reward_model": MajorityVote()},
+        {"temperature": 0.5},
+        {"max_tokens": 5},
+        {"stop": ["x"]},
+        {"reference": "small"},
+        {"bills_input": "once"},
+        {"prices": {"small": Price(3, 3), "large": Price(9, 9)}},
+        {"max_n": 4},
+    ],
+)
+def test_what_may_answer_differently_shares_no_key(make, other):
+    chat = make(to("small", 2))
+    different = make(**{"router": to("small", 2), **other})
+    assert chat._get_llm_string() != different._get_llm_string()
+
+
+def test_members_at_another_address_or_with_other_settings_share_no_key(make, openai_model):
+    keys = set()
+    for options in ({}, {"base_url": "http://127.0.0.1:1/v1"}, {"temperature": 0.1}, {"model": "small-2"}):
+        member = ChatOpenAI(**{"model": "small-1", "base_url": "http://127.0.0.1:2/v1", "api_key": "k", **options})
+        keys.add(make(models={"small": member})._get_llm_string())
+    assert len(keys) == 4
+
+
+def test_a_router_with_a_state_is_told_by_it(make):
+    keys = [make(Chosen(model))._get_llm_string() for model in ("small", "large", "small")]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
+
+
+def test_thresholds_of_one_trained_router_share_no_key(make):
+    router = FakeRouter({("small", 1): 0.5, ("large", 1): 1.0}, [10, 10])
+    keys = {make(router, threshold=t)._get_llm_string() for t in (0.4, 0.6)}
+    keys.add(make(router, policy=ThresholdPolicy(0.4))._get_llm_string())
+    assert len(keys) == 2
+
+
+def test_no_address_of_an_object_is_in_a_key(make):
+    assert " at 0x" not in make(Chosen("small"), reward_model=FakeReward(len))._get_llm_string()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_same"),
+    [
+        (to("small", 1), to("small", 1), True),
+        (to("small", 1), to("small", 2), False),
+        (lambda q: 1, lambda q: 1, True),
+        (lambda q: 1, lambda q: 2, False),
+        (lambda q: q.text, lambda q: q.system, False),
+        (lambda q, n=1: n, lambda q, n=2: n, False),
+        (Chosen("a").__call__, Chosen("b").__call__, False),
+        (Chosen("a"), Chosen("a"), True),
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, True),
+        ({1, 2}, {2, 1}, True),
+        (1, True, False),
+        (iter([1]), iter([1]), False),  # what cannot be looked into is like nothing else
+        (len, sum, False),
+    ],
+)
+def test_a_fingerprint_tells_by_contents(one, other, are_same):
+    assert (fingerprint(one) == fingerprint(other)) == are_same
+
+
+def test_a_fingerprint_reads_arrays():
+    np = pytest.importorskip("numpy")
+    assert fingerprint(np.arange(3)) == fingerprint(np.arange(3)) != fingerprint(np.arange(1, 4))
+    assert fingerprint(np.zeros(4)) != fingerprint(np.zeros((2, 2)))
+
+
+def test_a_fingerprint_of_what_contains_itself_ends():
+    loop = Chosen("a")
+    loop.model = loop
+    assert fingerprint(loop)
+
+
+# Copies.
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda c: c.model_copy(), lambda c: c.model_copy(deep=True)])
+def test_copies_answer_alike_and_share_the_ledger(make, how):
+    chat = make(to("small", 3))
+    copied = how(chat)
+    assert "q=0.95" in copied.invoke("x").text
+    assert copied.ledger is chat.ledger
+    assert copied._get_llm_string() == chat._get_llm_string()
+
+
+def test_a_changed_copy_is_another_router(make, told):
+    chat = make(to("small", 1))
+    assert told(chat.model_copy(update={"router": to("large", 1)}).invoke("x"))["model"] == "large"
+    assert told(chat.invoke("x"))["model"] == "small"
+    warm = chat.model_copy(update={"temperature": 0.7})
+    assert warm._get_llm_string() != chat._get_llm_string()
+    assert warm.engine is chat.engine
+
+
+def picklable(**options):
+    return BestRouteChat(
+        **{
+            "models": {
+                "small": FakeListChatModel(responses=["small"]),
+                "large": FakeListChatModel(responses=["large"]),
+            },
+            "prices": {"small": Price(1, 2), "large": Price(10, 20)},
+            **options,
+        }
+    )
+
+
+def test_a_pickle_keeps_the_router_and_its_policy():
+    router = FakeRouter({("small", 1): 0.5, ("large", 1): 1.0}, [10, 10])
+    for threshold, model in ((0.4, "small"), (0.6, "large")):
+        chat = pickle.loads(pickle.dumps(picklable(router=router, threshold=threshold)))
+        assert chat.invoke("x").text == model
+        assert str(chat.engine.policy) == f"threshold {threshold}"
+        assert len(chat.ledger.rows()) == 1
+
+
+def test_a_pickle_keeps_a_function_by_name_and_a_ledger_by_its_file(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'bills.db'}")
+    chat = pickle.loads(pickle.dumps(picklable(router=always_small, ledger=ledger)))
+    assert chat.invoke("x").text == "small"
+    assert len(ledger.rows()) == 1
+
+
+@pytest.mark.parametrize("router", [lambda query: ("small", 1), None])
+def test_what_cannot_be_pickled_is_refused_and_the_live_object_unharmed(make, router):
+    chat = make(router) if router is None else picklable(router=router)
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        pickle.dumps(chat)
+    assert chat.invoke("x").text
+
+
+# Configured fields and alternatives.
+
+
+def test_fields_may_be_configured_call_by_call(make, server, told):
+    chat = make(to("small", 1)).configurable_fields(
+        temperature=ConfigurableField(id="warmth"), router=ConfigurableField(id="router")
+    )
+    chat.invoke("x", config={"configurable": {"warmth": 0.25}})
+    assert server.sent()[-1]["temperature"] == 0.25
+    chat.invoke("x")
+    assert "temperature" not in server.sent()[-1]
+    message = chat.invoke("x", config={"configurable": {"router": to("large", 1)}})
+    assert told(message)["model"] == "large"
+
+
+def test_configured_calls_share_one_ledger(make):
+    chat = make(to("small", 1))
+    configured = chat.configurable_fields(temperature=ConfigurableField(id="warmth"))
+    configured.invoke("x", config={"configurable": {"warmth": 0.25}})
+    chat.invoke("y")
+    assert len(chat.ledger.rows()) == 2
+
+
+def test_alternatives(make, openai_model):
+    chat = make(to("small", 1)).configurable_alternatives(
+        ConfigurableField(id="llm"), default_key="routed", plain=openai_model("large-max")
+    )
+    assert "small-mini" in chat.invoke("x").text
+    assert "large-max" in chat.invoke("x", config={"configurable": {"llm": "plain"}}).text
+
+
+# Secrets.
+
+
+def test_no_secret_anywhere_a_caller_may_print(make):
+    chat = make(to("small", 1), api_key="sk-secret-of-the-router")
+    shown = [
+        repr(chat),
+        str(chat),
+        dumps(chat),
+        json.dumps(chat.asdict(), default=str),
+        json.dumps(chat.dict(), default=str),
+        chat._get_llm_string(),
+        repr(chat.bind_tools([add])),
+        json.dumps(chat._serialized, default=str),
+        chat.model_dump_json(include={"api_key"}),
+    ]
+    assert "sk-secret" not in "".join(shown)
+
+
+def test_it_is_not_serialised_as_code_that_could_be_loaded(make):
+    assert BestRouteChat.is_lc_serializable() is False
+    assert json.loads(dumps(make()))["type"] == "not_implemented"
+
+
+def test_histories_survive_a_checkpoint(make):
+    message = make(to("small", 2)).invoke("x")
+    again = loads(dumps([HumanMessage("x"), message]), allowed_objects="messages")
+    assert isinstance(again[1], AIMessage)
+    assert again[1].response_metadata == message.response_metadata

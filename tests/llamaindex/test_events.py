@@ -1,0 +1,121 @@
+"""Requirement 28: one callback event a call, token counters that are right, the router's span around its members'."""
+
+import pytest
+from llama_index.core import Settings
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionStartEvent,
+)
+from llama_index.core.instrumentation.span import SimpleSpan
+from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
+
+METHODS = [
+    "chat",
+    "stream_chat",
+    "achat",
+    "astream_chat",
+    "complete",
+    "stream_complete",
+    "acomplete",
+    "astream_complete",
+]
+
+
+async def ask(llm, method, user):
+    """Ask by any method and use up its stream."""
+    reply = getattr(llm, method)("how are you" if "complete" in method else user("how are you"))
+    if method.startswith("a"):
+        reply = await reply
+    if method.startswith("stream"):
+        return list(reply)[-1]
+    return [r async for r in reply][-1] if method.startswith("astream") else reply
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("where", ["own", "settings", "settings_late"])
+async def test_exactly_one_event_and_the_tokens_of_all_samples(make, server, user, n, method, where):
+    counter, debug = TokenCountingHandler(tokenizer=str.split), LlamaDebugHandler(print_trace_on_end=False)
+    manager = CallbackManager([counter, debug])
+    if where == "settings":
+        Settings.callback_manager = manager
+    llm = make(("small", n), **({"callback_manager": manager} if where == "own" else {}))
+    if where == "settings_late":
+        Settings.llm = llm
+        Settings.callback_manager = manager
+        llm = Settings.llm
+    await ask(llm, method, user)
+    assert len(counter.llm_token_counts) == 1
+    assert len(debug.get_event_pairs(CBEventType.LLM)) == 1
+    assert counter.prompt_llm_token_count == server.usage["input"]
+    assert counter.completion_llm_token_count == server.usage["output"]
+
+
+async def test_an_error_ends_the_event_too(make, like, user):
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    llm = make(models={"small": like("fail-429-x")}, callback_manager=CallbackManager([debug]), max_retries=0)
+    for method in METHODS:
+        with pytest.raises(Exception, match="429"):
+            await ask(llm, method, user)
+    pairs = debug.get_event_pairs(CBEventType.LLM)
+    assert len(pairs) == len(METHODS)
+    assert all(len(pair) == 2 for pair in pairs)
+
+
+class Events(BaseEventHandler):
+    seen: list  # of events
+
+    def handle(self, event, **kwargs):
+        kinds = (LLMChatStartEvent, LLMChatEndEvent, LLMCompletionStartEvent, LLMCompletionEndEvent)
+        if isinstance(event, kinds):
+            self.seen.append(event)
+
+
+class Spans(SimpleSpanHandler):
+    def names(self):
+        return {span.id_: span.id_.partition("-")[0] for span in self.spans}
+
+
+@pytest.fixture
+def root():
+    dispatcher = get_dispatcher()
+    events, spans = Events(seen=[]), Spans()
+    before = list(dispatcher.event_handlers), list(dispatcher.span_handlers)
+    dispatcher.add_event_handler(events)
+    dispatcher.add_span_handler(spans)
+    yield events, spans
+    dispatcher.event_handlers, dispatcher.span_handlers = before
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_routers_events_are_first_and_last_and_its_span_holds_its_members(make, user, root, n, method):
+    events, spans = root
+    events.seen.clear()
+    await ask(make(("small", n)), method, user)
+    starts = [e for e in events.seen if isinstance(e, LLMChatStartEvent | LLMCompletionStartEvent)]
+    ends = [e for e in events.seen if isinstance(e, LLMChatEndEvent | LLMCompletionEndEvent)]
+    assert len(starts) == len(ends) == 1 + n
+    assert starts[0].model_dict["class_name"] == "bestroute_llm"
+    assert [e.model_dict["class_name"] for e in starts[1:]] == ["OpenAILike"] * n
+    assert ends[-1].span_id == starts[0].span_id
+    assert "sk-secret" not in str([e.model_dump() for e in starts])
+    spans_by_id: dict[str, SimpleSpan] = {span.id_: span for span in spans.completed_spans}
+    routers = [id_ for id_ in spans_by_id if id_.startswith("BestRouteLLM.")]
+    assert len(routers) == 1
+    assert spans_by_id[routers[0]].parent_id is None
+    members = [span for id_, span in spans_by_id.items() if id_.startswith("OpenAILike.")]
+    assert len(members) >= n
+
+    def top(span):
+        while span.parent_id is not None:
+            span = spans_by_id[span.parent_id]
+        return span.id_
+
+    assert {top(span) for span in members} == {routers[0]}
+    assert spans.open_spans == {}
