@@ -208,11 +208,10 @@ def _name(key: str) -> str:
 
 
 def _learnt(report: dict[str, Any]) -> str:
-    made, most = report["pairs"]["made"], report["settings"]["transformer"]["most_pairs"]
     if report["encoder"] == "light":
-        return f"{made} pairs"
+        return f"{report['pairs']['made']} pairs"
     tokens = report["settings"]["transformer"]["layout"]["max_tokens"]
-    return f"{min(made, most)} pairs of {report['records']} queries, {tokens} tokens"
+    return f"{report['pairs_learnt']} pairs of {report['records']} queries, {tokens} tokens"
 
 
 def _accuracies(report: dict[str, Any]) -> str:

@@ -144,7 +144,7 @@ def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, te
     tell("fitting", folds, folds + 1)
     final: LightScorer = fit_light(features, pairs, np.ones(len(table), dtype=bool), penalties=(chosen,))[0]
     tell("fitting", folds + 1, folds + 1)
-    return Fitted(final, held_out, fold_of, {"folds": folds, "penalty": chosen})
+    return Fitted(final, held_out, fold_of, {"folds": folds, "pairs_learnt": len(pairs), "penalty": chosen})
 
 
 def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
@@ -155,11 +155,13 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
     part_of = _deal(table, _PARTS if folds == 1 else folds, settings)[table.query_of]
     query_of = table.query_of
     held_out = np.full(len(table), np.nan)
+    notes: dict[str, Any] = {"folds": folds}
 
     def fit(name: str, to_choose: BoolArray, hidden: BoolArray) -> TransformerScorer:
         learnt, choosing = (pairs[chosen[pairs[:, 0]]] for chosen in (~(to_choose | hidden), to_choose))
         if not len(learnt) or not len(choosing):
             raise RecordError("too few pairs to learn from and to choose a checkpoint by; give more records")
+        notes["pairs_learnt"] = min(len(learnt), settings.transformer.most_pairs or len(learnt))
         return fit_transformer(
             settings.encoder,
             table,
@@ -181,12 +183,12 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
     if folds == 1:
         scorer = fit("training", part_of == 0, part_of == 1)
         score(scorer, part_of == 1)
-        return Fitted(scorer, held_out, part_of, {"folds": 1, "held_out_share": 1 / _PARTS})
+        return Fitted(scorer, held_out, part_of, notes)
     for fold in range(folds):
         hidden = part_of == fold
         score(fit(f"training, fold {fold + 1} of {folds}", part_of == (fold + 1) % folds, hidden), hidden)
     scorer = fit("training", part_of == 0, np.zeros(len(table), dtype=bool))
-    return Fitted(scorer, held_out, part_of, {"folds": folds})
+    return Fitted(scorer, held_out, part_of, notes)
 
 
 def _accuracies(table: SampleTable, held_out: FloatArray, settings: RewardSettings, resamples: int) -> dict[str, Any]:
