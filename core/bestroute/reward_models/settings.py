@@ -50,7 +50,7 @@ class TransformerSettings:
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises; then it falls to 0 in a line."""
-    most_pairs: int | None = 4000
+    most_pairs: int | None = 1000
     """Pairs learnt from, drawn by the seed; a check looks at a quarter as many. ``None``: all (the paper)."""
     checks: int = 4
     """How often an epoch is interrupted to measure accuracy on held-out pairs; the best state is kept."""
