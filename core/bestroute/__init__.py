@@ -35,6 +35,7 @@ from bestroute.prices import Price
 from bestroute.protocols import Cancel, Delta, Generator, Policy, RewardModel, Router, Sample
 from bestroute.query import Query
 from bestroute.result import Result
+from bestroute.reward_models import ProxyRewardModel
 from bestroute.rewards import MajorityVote, Verifier
 from bestroute.settings import Limits, Settings
 from bestroute.usage import Usage
@@ -67,6 +68,7 @@ __all__ = [
     "Prediction",
     "Price",
     "PriceError",
+    "ProxyRewardModel",
     "QualityPolicy",
     "Query",
     "RecordError",

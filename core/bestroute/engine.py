@@ -38,7 +38,8 @@ class BestRoute:
         router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
             or ``(model, n)``, or ``None``: then the reference answers, or, if the reward needs no training, one
             draw of each cheaper model in price order is tried before it.
-        reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
+        reward_model: A ``RewardModel``, the folder of a trained one, or a function
+            ``fn(query, texts) -> list[float]``.
         policy: Chooses among a router's plans; default: the router's own, else ``ThresholdPolicy(0.8)``.
         ledger: Where bills go; default: a new one in memory.
         threshold: Short for ``policy=ThresholdPolicy(threshold)``.
@@ -57,7 +58,7 @@ class BestRoute:
         pool: Pool,
         generators: Mapping[str, SampleGenerator],
         router: Router | str | Path | Callable[[Query], object] | None = None,
-        reward_model: RewardModel | Callable[..., Sequence[float]] | None = None,
+        reward_model: RewardModel | str | Path | Callable[..., Sequence[float]] | None = None,
         policy: Policy | None = None,
         ledger: Ledger | None = None,
         *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from bestroute.errors import ConfigError
@@ -108,17 +109,23 @@ class FunctionReward:
 
 
 def as_reward_model(value: Any) -> RewardModel | None:
-    """Return a reward model: the value itself, or a function wrapped as one.
+    """Return a reward model: the value itself, a trained one's folder read, or a function wrapped as one.
 
     Raises:
-        ConfigError: If it is neither.
+        ConfigError: If it is none of these.
+        ArtifactError: If the folder holds no reward model, or a damaged one.
     """
+    if isinstance(value, str | Path):
+        from bestroute.reward_models import ProxyRewardModel
+
+        return ProxyRewardModel.from_pretrained(value)
     if value is None or isinstance(value, RewardModel):
         return value
     if callable(value):
         return FunctionReward(value)
     raise ConfigError(
-        f"reward_model must have a method score(query, texts) or be such a function, got {type(value).__name__}"
+        "reward_model must have a method score(query, texts), be such a function, or the folder of a trained one, "
+        f"got {type(value).__name__}"
     )
 
 

@@ -77,7 +77,7 @@ def script(parts: Parts, query: Query, decision: Decision, call: Call) -> Script
     fallbacks = 0
     while True:
         outcome = yield from run.plan(decision)
-        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw is None:
+        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
             return run.result(decision, run.before + outcome.chosen)
         run.keep(outcome)
         fallbacks += 1

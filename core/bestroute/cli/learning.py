@@ -14,6 +14,7 @@ from bestroute.errors import ConfigError, named
 if TYPE_CHECKING:
     from bestroute.labels import SampleArrays
     from bestroute.pool import Pool
+    from bestroute.records import Record
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -21,9 +22,9 @@ _KINDS = ("recorded", "quality", "majority")
 
 
 def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse a reward that is not a kind of reward; a callback of the option."""
-    if value is not None and value not in _KINDS:
-        raise ConfigError(f"--reward must be one of {named(_KINDS)}, got {value!r}")
+    """Refuse what is neither a kind of reward nor a folder; a callback of the option."""
+    if value is not None and value not in _KINDS and not Path(value).is_dir():
+        raise ConfigError(f"--reward must be one of {named(_KINDS)}, or the folder of a reward model, got {value!r}")
     return value
 
 
@@ -33,9 +34,25 @@ def tell(message: str) -> None:
 
 
 def load_arrays(
-    paths: tuple[Path, ...], pool: Pool, reward: str, *, allow_missing: bool, verifier_error: float = 0.0
+    paths: tuple[Path, ...],
+    pool: Pool,
+    reward: str,
+    *,
+    allow_missing: bool,
+    verifier_error: float = 0.0,
+    for_training: bool = False,
 ) -> SampleArrays:
-    """Read records files into arrays, and tell what was left out."""
+    """Read records files into arrays, and tell what was left out.
+
+    Args:
+        paths: The files.
+        pool: Whose models are kept.
+        reward: Where rewards come from: a ``RewardKind``, or the folder of a reward model, which scores the texts.
+        allow_missing: Leave out records that lack a model.
+        verifier_error: Share of wrong samples that a verifier takes for right.
+        for_training: Records that the reward model was trained on get the rewards that were held out then; else
+            they are refused.
+    """
     from bestroute.labels import SampleArrays
     from bestroute.records import read_records
 
@@ -43,7 +60,21 @@ def load_arrays(
     records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
+    if reward not in _KINDS:
+        records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
     return SampleArrays.of(records, pool, reward=reward, verifier_error=verifier_error)  # type: ignore[arg-type]
+
+
+def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[Record]:
+    """Let a trained reward model score records."""
+    from tqdm import tqdm
+
+    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.reward_models.scoring import score_records
+
+    model = ProxyRewardModel.from_pretrained(folder)
+    with tqdm(total=len(records), unit="record", desc="scoring", disable=None) as bar:
+        return score_records(model, records, for_training=for_training, on_progress=lambda *_: bar.update())
 
 
 @click.command()
@@ -55,7 +86,8 @@ def load_arrays(
     default="recorded",
     show_default=True,
     callback=check_reward,
-    help="What chooses among samples: recorded rewards, quality (a verifier known at run time), or majority (a vote).",
+    help="What chooses among samples: recorded rewards, quality (a verifier known at run time), majority (a vote), "
+    "or the folder of a reward model (train-reward).",
 )
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
 @click.option("--plans", "offered", type=int, default=24, show_default=True, help="Most plans beside the candidates.")
@@ -77,8 +109,8 @@ def train(
     from bestroute.router.training import train_router
 
     pool = Pool.from_file(pool_path)
-    settings = TrainSettings(reward=reward, margin=margin, offered=offered, seed=seed)  # type: ignore[arg-type]
-    arrays = load_arrays(train, pool, reward, allow_missing=allow_missing)
+    settings = TrainSettings(reward=reward, margin=margin, offered=offered, seed=seed)
+    arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
     training = train_router(arrays, settings, on_progress=tell)
     training.router.save_pretrained(out)
     click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
@@ -98,7 +130,9 @@ def train(
     "--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of the decisions."
 )
 @click.option(
-    "--reward", callback=check_reward, help="recorded, quality or majority; default: as the router was trained."
+    "--reward",
+    callback=check_reward,
+    help="recorded, quality, majority or a folder; default: as it was trained.",
 )
 @click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
 @click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
@@ -139,16 +173,25 @@ def evaluate(
     router = MultiHeadRouter.from_pretrained(folder)
     policy = parse_policy(policy_text) if policy_text else None
     kind = reward or router.settings.reward
-    arrays = load_arrays(test, router.pool, kind, allow_missing=allow_missing, verifier_error=verifier_error)
+    arrays = load_arrays(
+        test,
+        router.pool,
+        kind,
+        allow_missing=allow_missing,
+        verifier_error=verifier_error,
+        for_training=folds is not None,
+    )
     if folds is not None:
         if train:
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
-        settings = replace(router.settings, reward=kind)  # type: ignore[arg-type]
+        settings = replace(router.settings, reward=kind)
         done = run_cross_fit(
             arrays, settings, folds=folds, seed=settings.seed, policy=policy, resamples=resamples, on_progress=tell
         )
     else:
-        fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing) if train else None
+        fitted = None
+        if train:
+            fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing, for_training=True)
         done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=tell)
     click.echo(table(done.report))
     if json_path is not None:

@@ -20,7 +20,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--max-drop", type=float, help="Promise to lose at most this share of the reference's mean quality.")
 @click.option("--budget", type=float, help="Promise to cost at most so many USD per 1,000 queries in the mean.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
-@click.option("--reward", callback=check_reward, help="recorded, quality or majority; default: as it was trained.")
+@click.option(
+    "--reward", callback=check_reward, help="recorded, quality, majority or a folder; default: as it was trained."
+)
 @click.option("--order", type=_FILE, multiple=True, help="Records that order the settings; default: a part of TUNE.")
 @click.option(
     "--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TUNE, and look at those."
@@ -55,7 +57,7 @@ def tune(
     kind = reward or router.settings.reward
     arrays = load_arrays(records, router.pool, kind, allow_missing=allow_missing)
     ordering = load_arrays(order, router.pool, kind, allow_missing=allow_missing) if order else None
-    tuned = replace(router, settings=replace(router.settings, reward=kind))  # type: ignore[arg-type]
+    tuned = replace(router, settings=replace(router.settings, reward=kind))
     find, value = (tune_max_drop, max_drop) if max_drop is not None else (tune_budget, budget)
     assert value is not None
     promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bestroute.policies import QualityPolicy, ReferencePolicy
-from bestroute.rewards import RewardKind
 
 BLOCKS = (0, 1, 2)
 
@@ -14,8 +13,8 @@ BLOCKS = (0, 1, 2)
 class TrainSettings:
     """What a training run may be told; kept in the router's folder, so that folds can be trained alike."""
 
-    reward: RewardKind = "recorded"
-    """Where rewards come from."""
+    reward: str = "recorded"
+    """Where rewards come from: a ``RewardKind``, or the folder of a trained reward model."""
     margin: float = 0.0
     """Shortfall that still counts as a match, in quality units."""
     offered: int = 24

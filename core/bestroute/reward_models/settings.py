@@ -1,0 +1,103 @@
+"""What a training run of a reward model may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bestroute.errors import ConfigError
+from bestroute.reward_models.calibration import CalibrationMethod
+from bestroute.reward_models.pairs import PairScheme
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How query and answer become one text for a transformer."""
+
+    template: str = "Human: {query} Assistant: {text}"
+    """Both are put in here; the default is the paper's."""
+    max_tokens: int = 128
+    """Longer texts are cut; the paper: 512."""
+    keep: Literal["ends", "start"] = "ends"
+    """What a cut leaves: the beginning and the end of query and answer, or the start of the whole (the paper)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if "{query}" not in self.template or "{text}" not in self.template:
+            raise ConfigError(f"template must hold {{query}} and {{text}}, got {self.template!r}")
+        if self.keep not in ("ends", "start"):
+            raise ConfigError(f"keep must be 'ends' or 'start', got {self.keep!r}")
+        if self.max_tokens < 16:
+            raise ConfigError(f"max_tokens must be at least 16, got {self.max_tokens}")
+
+    def to_json(self) -> dict[str, object]:
+        """Return what is kept in the folder."""
+        return {"template": self.template, "max_tokens": self.max_tokens, "keep": self.keep}
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """Fine-tuning: the defaults train MiniLM on one processor core in minutes; beside them the paper's recipe."""
+
+    learning_rate: float = 5e-5
+    """The paper: 1.5e-5."""
+    epochs: int = 1
+    """The paper: 5."""
+    batch: int = 16
+    """Pairs a device sees at once; the paper: 32."""
+    accumulation: int = 1
+    """Batches before a step; the paper: 16."""
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises; then it falls to 0 in a line."""
+    most_pairs: int | None = 1000
+    """Pairs learnt from, drawn by the seed; a check looks at a quarter as many. ``None``: all (the paper)."""
+    checks: int = 4
+    """How often an epoch is interrupted to measure accuracy on held-out pairs; the best state is kept."""
+    layout: Layout = field(default_factory=Layout)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in ("learning_rate", "epochs", "batch", "accumulation", "checks"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.most_pairs is not None and self.most_pairs < 1:
+            raise ConfigError(f"most_pairs must be >= 1, got {self.most_pairs}")
+        if not 0 <= self.warmup < 1 or self.weight_decay < 0:
+            raise ConfigError(f"warmup must be in [0, 1) and weight_decay >= 0, got {self.warmup}, {self.weight_decay}")
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """What a training run may be told."""
+
+    encoder: str = "light"
+    """``light`` (no torch), or a transformer: a folder or a hub id."""
+    pairs: PairScheme = "auto"
+    """Which samples are compared."""
+    pairs_per_query: int = 20
+    """The most pairs of a query, where pairs are not worst, median and best alone."""
+    calibration: CalibrationMethod = "auto"
+    """Isotonic or Platt."""
+    reference: str | None = None
+    """The model whose quality is to be matched; ``None``: one that is always right."""
+    folds: int | None = None
+    """Folds by group whose rewards are held out. ``light``: 5; a transformer: 1, that is one tenth of the groups
+    held out for the choice of the checkpoint and one tenth for calibration and report."""
+    most_n: int = 10
+    """The largest n that is reported."""
+    seed: int = 0
+    transformer: TransformerSettings = field(default_factory=TransformerSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.folds is not None and self.encoder == "light" and self.folds < 2:
+            raise ConfigError(f"folds must be at least 2, got {self.folds}")
+        if self.folds is not None and self.encoder != "light" and (self.folds < 1 or self.folds == 2):
+            raise ConfigError(
+                "folds of a transformer must be 1, or at least 3 (one is held out, one chooses the checkpoint, the "
+                f"rest are learnt from), got {self.folds}"
+            )
+        for name in ("pairs_per_query", "most_n"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")

@@ -1,0 +1,226 @@
+"""Training a reward model: records in, a calibrated scorer out, judged on what it had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bestroute.blas import on_one_core
+from bestroute.errors import RecordError
+from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.records import Record
+from bestroute.reward_models.best_of_n import pair_accuracy, quality_by_n
+from bestroute.reward_models.calibration import Calibration, fit_calibration
+from bestroute.reward_models.light import PENALTIES, LightScorer, fit_light, read_samples
+from bestroute.reward_models.pairs import make_pairs, pairs_or_none, urns
+from bestroute.reward_models.proxy import HeldOutRewards, ProxyRewardModel, Scorer
+from bestroute.reward_models.samples import SampleTable
+from bestroute.reward_models.settings import RewardSettings
+from bestroute.router.calibration import debiased_calibration_error
+from bestroute.router.multi_head import seen_hash
+from bestroute.router.training import deal_folds
+
+LIGHT_FOLDS = 5
+"""Also of the curve's own check."""
+_PARTS = 10
+"""Without folds, a transformer has one of so many parts held out for its checkpoint, and one for the report."""
+
+Progress = Callable[[str, int, int], object]
+"""Told what is under way, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A scorer, and what it or its like said of samples that they had not seen."""
+
+    scorer: Scorer
+    held_out: FloatArray
+    """Shape ``(N,)``; NaN where the scorer, or its choice, had seen the sample."""
+    fold_of: IntArray
+    """Fold of each sample, shape ``(N,)``."""
+    notes: dict[str, Any]
+    """For the report."""
+
+
+def train_reward(
+    records: Sequence[Record],
+    settings: RewardSettings = RewardSettings(),  # noqa: B008  # frozen
+    *,
+    normalise: Callable[[str], str] | None = None,
+    resamples: int = 2000,
+    on_progress: Progress | None = None,
+) -> ProxyRewardModel:
+    """Train a reward model on records.
+
+    Args:
+        records: With texts and quality of samples.
+        settings: What to do with them.
+        normalise: Brings equal answers to one form, for the majority vote beside it in the report.
+        resamples: Of the intervals in the report.
+        on_progress: Told what is under way.
+
+    Returns:
+        The reward model; ``report`` holds what its held-out records say.
+
+    Raises:
+        RecordError: If there are too few groups, no texts, or no two samples of unequal quality to compare.
+        ConfigError: If the encoder or the reference is unknown.
+    """
+    tell = on_progress or (lambda *_: None)
+    table = SampleTable.of(records, reference=settings.reference)
+    pairs, scheme = make_pairs(table, settings.pairs, most_per_query=settings.pairs_per_query, seed=settings.seed)
+    fit = _fit_light if settings.encoder == "light" else _fit_transformer
+    fitted = fit(table, pairs, settings, tell)
+    held_out = fitted.held_out
+    tell("report", 0, 1)
+    comparable = ~(np.isnan(held_out) | np.isnan(table.match))
+    calibration = fit_calibration(held_out[comparable], table.match[comparable], settings.calibration)
+    report = {
+        "encoder": settings.encoder,
+        "reference": settings.reference,
+        "pairs": {"scheme": scheme, "made": len(pairs)},
+        "records": len(records),
+        "groups": len(set(table.groups)),
+        "samples": len(table),
+        "samples_without_text": table.without_text,
+        **fitted.notes,
+        "pair_accuracy": _accuracies(table, held_out, settings, resamples),
+        "calibration": _calibration_report(fitted, table, comparable, calibration, settings),
+        "best_of_n": quality_by_n(
+            table,
+            held_out,
+            across=not any(len(urn) > 1 for urn in urns(table, across=False)),
+            most_n=settings.most_n,
+            normalise=normalise,
+            resamples=resamples,
+            seed=settings.seed,
+        ),
+        "settings": asdict(settings),
+    }
+    tell("report", 1, 1)
+    names = [
+        (table.ids[q], table.models[m], text)
+        for q, m, text in zip(table.query_of, table.model_of, table.texts, strict=True)
+    ]
+    return ProxyRewardModel(
+        fitted.scorer,
+        calibration,
+        frozenset(seen_hash(name) for part in (table.ids, table.groups) for name in part),
+        HeldOutRewards.of(names, held_out),
+        report,
+    )
+
+
+@on_one_core
+def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
+    """Fit on all but one fold, for each fold; then on all, with the penalty that held-out pairs like best."""
+    folds = settings.folds or LIGHT_FOLDS
+    fold_of = _deal(table, folds, settings)[table.query_of]
+    features = read_samples(
+        table.queries,
+        table.query_of,
+        table.texts,
+        on_progress=lambda done, total: tell("reading samples", done, total),
+    )
+    losses = np.zeros((folds, len(PENALTIES)))
+    guesses = np.full((len(PENALTIES), len(table)), np.nan)
+    for fold in range(folds):
+        tell("fitting", fold, folds + 1)
+        inside = fold_of == fold
+        margins = []
+        for p, scorer in enumerate(fit_light(features, pairs, ~inside)):
+            guesses[p, inside] = scorer.score_features(features)[inside]
+            margins.append(guesses[p, pairs[inside[pairs[:, 0]]]] @ np.array([1.0, -1.0]))
+        losses[fold] = [np.logaddexp(0, -margin).sum() for margin in margins]
+    held_out = np.full(len(table), np.nan)
+    for fold in range(folds):  # its penalty is chosen on the other folds
+        others = losses[np.arange(folds) != fold].sum(axis=0)
+        inside = fold_of == fold
+        held_out[inside] = guesses[int(others.argmin()), inside]
+    chosen = PENALTIES[int(losses.sum(axis=0).argmin())]
+    tell("fitting", folds, folds + 1)
+    final: LightScorer = fit_light(features, pairs, np.ones(len(table), dtype=bool), penalties=(chosen,))[0]
+    tell("fitting", folds + 1, folds + 1)
+    return Fitted(final, held_out, fold_of, {"folds": folds, "pairs_learnt": len(pairs), "penalty": chosen})
+
+
+def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
+    """Fine-tune once with two parts held out, or once for each fold and once more."""
+    from bestroute.reward_models.transformer import TransformerScorer, fit_transformer
+
+    folds = settings.folds or 1
+    part_of = _deal(table, _PARTS if folds == 1 else folds, settings)[table.query_of]
+    query_of = table.query_of
+    held_out = np.full(len(table), np.nan)
+    notes: dict[str, Any] = {"folds": folds}
+
+    def fit(name: str, to_choose: BoolArray, hidden: BoolArray) -> TransformerScorer:
+        learnt, choosing = (pairs[chosen[pairs[:, 0]]] for chosen in (~(to_choose | hidden), to_choose))
+        if not len(learnt) or not len(choosing):
+            raise RecordError("too few pairs to learn from and to choose a checkpoint by; give more records")
+        notes["pairs_learnt"] = min(len(learnt), settings.transformer.most_pairs or len(learnt))
+        return fit_transformer(
+            settings.encoder,
+            table,
+            learnt,
+            choosing,
+            settings.transformer,
+            seed=settings.seed,
+            on_progress=lambda done, total: tell(name, done, total),
+        )
+
+    def score(scorer: TransformerScorer, inside: BoolArray) -> None:
+        rows = np.flatnonzero(inside)
+        queries = [table.queries[q] for q in query_of[rows]]
+        texts = [table.texts[i] for i in rows]
+        held_out[rows] = scorer.score_many(
+            queries, texts, on_progress=lambda done, total: tell("scoring held-out samples", done, total)
+        )
+
+    if folds == 1:
+        scorer = fit("training", part_of == 0, part_of == 1)
+        score(scorer, part_of == 1)
+        return Fitted(scorer, held_out, part_of, notes)
+    for fold in range(folds):
+        hidden = part_of == fold
+        score(fit(f"training, fold {fold + 1} of {folds}", part_of == (fold + 1) % folds, hidden), hidden)
+    scorer = fit("training", part_of == 0, np.zeros(len(table), dtype=bool))
+    return Fitted(scorer, held_out, part_of, notes)
+
+
+def _accuracies(table: SampleTable, held_out: FloatArray, settings: RewardSettings, resamples: int) -> dict[str, Any]:
+    """Measure accuracy on pairs of one model's samples, which best-of-n is about, and on pairs of any models'."""
+    found: dict[str, Any] = {}
+    for scheme in ("ends", "across"):
+        pairs = pairs_or_none(table, scheme, most_per_query=settings.pairs_per_query, seed=settings.seed)
+        found[scheme] = pair_accuracy(table, held_out, pairs, resamples=resamples)
+    return found
+
+
+def _deal(table: SampleTable, folds: int, settings: RewardSettings) -> IntArray:
+    if len(set(table.groups)) < folds:
+        raise RecordError(f"training needs records of at least {folds} groups, got {len(set(table.groups))}")
+    return deal_folds(table.groups, folds, seed=settings.seed)
+
+
+def _calibration_report(
+    fitted: Fitted, table: SampleTable, comparable: BoolArray, calibration: Calibration, settings: RewardSettings
+) -> dict[str, Any]:
+    """Say how far probabilities are from what happens, on folds by group that the curve was not fitted on."""
+    rows = np.flatnonzero(comparable)
+    rewards, matches = fitted.held_out[rows], table.match[rows]
+    groups = [table.groups[q] for q in table.query_of[rows]]
+    told: dict[str, Any] = {"method": calibration.method, "samples": len(rows), "matched": float(matches.mean())}
+    if len(set(groups)) < LIGHT_FOLDS:
+        return {**told, "error": None, "perfect": None}
+    fold_of = deal_folds(groups, LIGHT_FOLDS, seed=settings.seed + 1)
+    guesses = np.zeros(len(rows))
+    for fold in range(LIGHT_FOLDS):
+        inside = fold_of == fold
+        curve = fit_calibration(rewards[~inside], matches[~inside], settings.calibration)
+        guesses[inside] = curve(rewards[inside])
+    error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None])
+    return {**told, "error": float(error[0]), "perfect": float(perfect[0])}

@@ -1,0 +1,313 @@
+"""A reward model on a transformer: sequence classification with one output, fine-tuned on pairs.
+
+Torch, transformers and accelerate are imported when something is trained or scored, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bestroute.errors import ArtifactError, ConfigError
+from bestroute.protocols import FloatArray, IntArray
+from bestroute.reward_models.samples import SampleTable
+from bestroute.reward_models.settings import Layout, TransformerSettings
+
+_ENCODER, _TOKENIZER_CONFIG = "encoder", "tokenizer_config.json"
+_SCORED_AT_ONCE = 32
+_GAP = " ... "
+
+
+class TransformerScorer:
+    """Scores ``layout(query, text)`` by a sequence classifier.
+
+    Args:
+        model: A ``transformers`` model with one output.
+        tokenizer: Its tokenizer.
+        layout: How query and answer become one text.
+    """
+
+    kind = "transformer"
+
+    def __init__(self, model: Any, tokenizer: Any, layout: Layout) -> None:
+        """Keep the parts."""
+        if layout.keep == "ends" and not tokenizer.is_fast:
+            raise ConfigError("keep='ends' needs a tokenizer that tells offsets (a fast one); use keep='start'")
+        self.model, self.tokenizer, self.layout = model, tokenizer, layout
+
+    @classmethod
+    def start(cls, encoder: str, layout: Layout) -> TransformerScorer:
+        """Put an untrained output on an encoder.
+
+        Args:
+            encoder: A folder, or a hub id.
+            layout: How query and answer become one text.
+
+        Raises:
+            ConfigError: If there is no such encoder.
+        """
+        try:
+            return cls._loaded(encoder, layout)
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"encoder {encoder!r} cannot be loaded: give 'light', a folder with a transformers model, or a hub id "
+                f"({type(error).__name__}: {_one_line(error)})"
+            ) from error
+
+    @classmethod
+    def open(cls, folder: Path, layout: Layout) -> TransformerScorer:
+        """Read a trained one from a reward model's folder.
+
+        Raises:
+            ArtifactError: If it cannot be loaded.
+        """
+        from safetensors import SafetensorError
+
+        where = folder / _ENCODER
+        try:
+            return cls._loaded(str(where), layout, is_ours=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {_one_line(error)})") from error
+
+    @classmethod
+    def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:
+        _need("transformers", "torch")
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        only_ours = {"local_files_only": True, "use_safetensors": True} if is_ours else {}
+        with _quietly():
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_ours)
+            model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **only_ours)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model.config.pad_token_id = tokenizer.pad_token_id
+        model.eval()
+        return cls(model, tokenizer, layout)
+
+    def score(self, query: str, texts: Sequence[str]) -> FloatArray:
+        """Return a score for each text, shape ``(len(texts),)``."""
+        return self.score_many([query] * len(texts), texts)
+
+    def score_many(
+        self, queries: Sequence[str], texts: Sequence[str], *, on_progress: Callable[[int, int], object] | None = None
+    ) -> FloatArray:
+        """Return a score for each pair of query and text; equal pairs are scored once, the shortest first."""
+        import torch
+
+        asked = list(dict.fromkeys(zip(queries, texts, strict=True)))
+        asked.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+        scores: dict[tuple[str, str], float] = {}
+        for start in range(0, len(asked), _SCORED_AT_ONCE):
+            part = asked[start : start + _SCORED_AT_ONCE]
+            with torch.inference_mode():
+                out = self.model(**self.encode(part).to(self.model.device)).logits[:, 0]
+            scores.update(zip(part, map(float, out.float().cpu()), strict=True))
+            if on_progress is not None:
+                on_progress(len(scores), len(asked))
+        return np.array([scores[pair] for pair in zip(queries, texts, strict=True)])
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> Any:
+        """Return a padded batch of token ids of (query, text) pairs."""
+        layout = self.layout
+        texts = [self._composed(query, text) for query, text in pairs]
+        return self.tokenizer(texts, truncation=True, max_length=layout.max_tokens, padding=True, return_tensors="pt")
+
+    def _composed(self, query: str, text: str) -> str:
+        layout = self.layout
+        if layout.keep == "ends":
+            around = self.tokenizer(layout.template.format(query="", text=""))["input_ids"]
+            room = max(2, layout.max_tokens - len(around) - 2 * len(self._offsets(_GAP)) - 2)
+            asked, said = self._offsets(query), self._offsets(text)
+            if len(asked) + len(said) > room:
+                for_text = min(len(said), max(room - len(asked), 2 * room // 3))
+                query = _cut(query, asked, room - for_text, head=0.5)
+                text = _cut(text, said, for_text, head=0.35)
+        return layout.template.format(query=query, text=text)
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        with _quietly():  # a text longer than the model reads is about to be cut
+            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of model and tokenizer by name, as they lie in a reward model's folder.
+
+        Equal models give equal files: how the last batch was padded, and whence they were loaded, is left out.
+        """
+        if self.tokenizer.is_fast:
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
+        with tempfile.TemporaryDirectory() as folder, _quietly():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            found = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
+        told = json.loads(found[_TOKENIZER_CONFIG])
+        kept = {name: value for name, value in told.items() if name not in ("is_local", "local_files_only")}
+        found[_TOKENIZER_CONFIG] = (json.dumps(kept, indent=1) + "\n").encode()
+        return {f"{_ENCODER}/{name}": data for name, data in found.items()}
+
+
+def fit_transformer(
+    encoder: str,
+    table: SampleTable,
+    pairs: IntArray,
+    choosing: IntArray,
+    settings: TransformerSettings,
+    *,
+    seed: int = 0,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> TransformerScorer:
+    """Fine-tune an encoder by the pairwise ranking loss, ``-log sigmoid(better - worse)``.
+
+    Under ``accelerate launch`` every process takes its share of the batches.
+
+    Args:
+        encoder: A folder, or a hub id.
+        table: The samples.
+        pairs: Rows ``(better, worse)`` to learn from, shape ``(P, 2)``.
+        choosing: Pairs of other groups; the state that ranks most of them rightly is kept.
+        settings: The recipe.
+        seed: Of the new output, of dropout and of the order.
+        on_progress: Told the steps done and all steps.
+
+    Source:
+        BEST-Route (arXiv:2506.22716): loss, layout and the choice of the checkpoint.
+    """
+    _need("transformers", "torch", "accelerate")
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from torch.utils.data import DataLoader
+
+    set_seed(seed)
+    accelerator = Accelerator(gradient_accumulation_steps=settings.accumulation)
+    scorer = TransformerScorer.start(encoder, settings.layout)
+    if settings.most_pairs is not None:
+        rng = np.random.default_rng(seed)
+        pairs, choosing = _some(pairs, settings.most_pairs, rng), _some(choosing, -(-settings.most_pairs // 4), rng)
+
+    def batch_of(rows: Sequence[Any]) -> Any:
+        samples = [int(row[side]) for side in (0, 1) for row in rows]
+        return dict(scorer.encode([(table.queries[table.query_of[i]], table.texts[i]) for i in samples]))
+
+    def loader(rows: IntArray, *, shuffle: bool) -> Any:
+        return DataLoader(rows.tolist(), batch_size=settings.batch, shuffle=shuffle, collate_fn=batch_of)
+
+    training, checking = loader(pairs, shuffle=True), loader(choosing, shuffle=False)
+    steps = settings.epochs * -(-len(training) // settings.accumulation)
+    optimizer = torch.optim.AdamW(
+        scorer.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    rising = max(1, int(settings.warmup * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
+    )
+    model, optimizer, training, checking, schedule = accelerator.prepare(
+        scorer.model, optimizer, training, checking, schedule
+    )
+
+    run = _Run(accelerator, model)
+    total, every = settings.epochs * len(training), max(1, len(training) // settings.checks)
+    model.train()
+    for epoch in range(settings.epochs):
+        for i, batch in enumerate(training, start=1):
+            with accelerator.accumulate(model):
+                accelerator.backward(-torch.nn.functional.logsigmoid(run.margins(batch)).mean())
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+            if on_progress is not None:
+                on_progress(epoch * len(training) + i, total)
+            if i % every == 0 or i == len(training):
+                run.check(checking)
+    scorer.model = accelerator.unwrap_model(model)
+    scorer.model.load_state_dict(run.kept)
+    scorer.model.eval()
+    accelerator.free_memory()
+    return scorer
+
+
+class _Run:
+    """A model under training, and its best state so far."""
+
+    def __init__(self, accelerator: Any, model: Any) -> None:
+        self.accelerator, self.model = accelerator, model
+        self.best, self.kept = -1.0, dict[str, Any]()
+
+    def margins(self, batch: Any) -> Any:
+        """Return by how much the better of each pair scores higher; the batch holds the better ones first."""
+        better, worse = self.model(**batch).logits[:, 0].float().chunk(2)
+        return better - worse
+
+    def check(self, pairs: Any) -> None:
+        """Measure accuracy on pairs, over all processes, and keep the state if it is the best."""
+        import torch
+
+        self.model.eval()
+        with torch.inference_mode():
+            margins = [self.accelerator.gather_for_metrics(self.margins(batch)) for batch in pairs]
+        self.model.train()
+        gaps = torch.cat(margins)
+        accuracy = float(((gaps > 0).float() + 0.5 * (gaps == 0).float()).mean())
+        if accuracy > self.best:
+            self.best = accuracy
+            state = self.accelerator.get_state_dict(self.model)
+            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def is_main_process() -> bool:
+    """Whether this process may write and print: the only one, or the first of an ``accelerate launch``."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _some(pairs: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+    return pairs if len(pairs) <= most else pairs[rng.choice(len(pairs), most, replace=False)]
+
+
+def _cut(text: str, offsets: list[tuple[int, int]], tokens: int, *, head: float) -> str:
+    """Keep the beginning and the end of a text, so many tokens in all."""
+    if len(offsets) <= tokens:
+        return text
+    first = int(tokens * head)
+    last = tokens - first
+    return (text[: offsets[first - 1][1]] if first else "") + _GAP + (text[offsets[-last][0] :] if last else "")
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence what transformers says of new outputs and long texts."""
+    from transformers.utils import logging as its_logging
+
+    logging: Any = its_logging  # not typed
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _need(*modules: str) -> None:
+    import importlib.util
+
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f'a transformer reward model needs {module}: pip install "bestroute[train]"')
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
