@@ -143,8 +143,30 @@ def test_records_the_router_has_seen_are_refused(router, train, test):
     twin = replace(test, groups=(train.groups[0], *test.groups[1:]))
     with pytest.raises(RecordError, match="trained on the group 'train-group-0-hard'.*--cross-fit"):
         evaluate(router, twin)
-    with pytest.raises(RecordError, match="TRAIN and TEST share the group"):
+    with pytest.raises(RecordError, match="TRAIN and TEST share the id"):
         evaluate(router, test, train=test)
+    with pytest.raises(RecordError, match="TRAIN and TEST share the group"):
+        evaluate(router, test, train=replace(test, ids=tuple(f"other-{i}" for i in range(len(test)))))
+
+
+@pytest.mark.parametrize(("scale", "sentence"), [(0.0, "mean quality 0"), (-1.0, "mean quality -.*bring 'quality' to")])
+def test_a_reference_without_quality_above_0_is_refused(router, train, test, scale, sentence):
+    flat = replace(test, quality=test.quality * scale)
+    with pytest.raises(RecordError, match=sentence):
+        evaluate(router, flat)
+    with pytest.raises(RecordError, match=sentence):
+        train_router(replace(train, quality=train.quality * scale), TrainSettings())
+
+
+def test_a_reference_that_costs_nothing_is_refused(train):
+    with pytest.raises(RecordError, match="costs nothing, so nothing can be saved"):
+        train_router(replace(train, sample_usd=train.sample_usd * 0), TrainSettings())
+
+
+def test_an_id_is_not_taken_for_a_group(router, test):
+    twins = replace(test, ids=(router_group := "train-group-0-hard", *test.ids[1:]))
+    assert router.has_seen(router_group)
+    assert evaluate(router, twins, resamples=100).report["queries"] == len(test)
 
 
 def test_an_erring_verifier_costs_quality(router, train):
@@ -158,6 +180,8 @@ def test_cross_fit_scores_every_record_once_and_refuses_more_folds_than_groups(t
     done = cross_fit(train.take(range(120)), TrainSettings(reward="quality"), folds=3, resamples=100)
     assert done.report["queries"] == 120
     assert done.report["cross_fit"] == 3
+    paths = {tuple(point["parameter"] is None for point in done.report["curve"])}
+    assert paths == {(True,) * len(done.report["curve"])}, "each fold has its own prices, so none is named"
     assert sorted(d["id"] for d in done.decisions) == sorted(train.ids[:120])
     with pytest.raises(ConfigError, match="cross-fit must be in"):
         cross_fit(train.take(range(16)), TrainSettings(reward="quality"), folds=10)
@@ -247,7 +271,7 @@ def test_policies_are_written_as_text(text, policy):
 
 @pytest.mark.parametrize("text", ["", "0.8", "threshold", "threshold:x", "colour:1", "threshold:nan"])
 def test_a_policy_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match=r"policy must be threshold:0.8, quality:0.02 or max_drop:0.01"):
+    with pytest.raises(ConfigError, match=r"policy must be threshold:0.8, quality:0.02, max_drop:0.01 or budget:2.5"):
         parse_policy(text)
 
 

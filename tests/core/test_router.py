@@ -58,7 +58,7 @@ def make(pool, *, trees=True, **changes):
         "frozen": {"0": None, "0.01": 0.01},
         "fixed_plans": (pool.reference_plan,),
         "settings": TrainSettings(),
-        "seen": frozenset({seen_hash("group-1")}),
+        "seen": frozenset({seen_hash("group:group-1")}),
         "default_policy": QualityPolicy(0.01),
     }
     return MultiHeadRouter(**{**parts, **changes})
@@ -121,6 +121,7 @@ def test_saved_equals_loaded(pool, tmp_path, trees):
     assert again.fingerprint == router.fingerprint
     assert again.has_seen("group-1")
     assert not again.has_seen("group-2")
+    assert not again.has_seen("group-1", "id")
     assert "group-1" not in (tmp_path / "router" / "router.json").read_text()
 
 

@@ -189,19 +189,12 @@ def test_flawed_samples_are_billed_and_never_scored():
     assert sorted(result.to_dict()["flaws"], key=str) == ["?", "?", None]  # three draws at the same time
 
 
-def test_where_every_sample_is_flawed_the_reference_is_asked():
+def test_where_every_sample_is_flawed_the_first_comes_as_the_plain_model_would_have_given_it():
     drawn = [RuntimeError("down"), sample(flaw="?", text="one"), sample(flaw="?", text="two")]
     result, scored = run({"small": drawn}, Plan((Step("small", 3),)))
-    assert (result.chosen, result.text, scored.scored) == (3, "l", [])
-    assert "'small' failed (?), so large x 1" in result.decision.reason
-
-
-def test_where_nothing_better_comes_a_flawed_sample_of_the_last_step_comes_as_it_is():
-    drawn = [RuntimeError("down"), sample(flaw="?", text="one"), sample(flaw="?", text="two")]
-    flawed = [sample(flaw="!", text="three")]
-    result, scored = run({"small": drawn, "large": flawed}, Plan((Step("small", 3),)))
-    assert (result.chosen, result.text, scored.scored) == (3, "three", [])
-    assert "nothing better came: !" in result.decision.reason
+    assert (result.model, result.text, scored.scored) == ("small", "one", [])
+    assert len(result.samples) == 3
+    assert "nothing better came: ?" in result.decision.reason
 
 
 def test_a_flawed_sample_is_never_accepted_and_the_next_step_answers():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bestroute import Plan, RecordError
+from bestroute import ConfigError, Plan, RecordError
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate
 from bestroute.records import ModelSamples
@@ -137,3 +137,49 @@ def test_where_nothing_can_be_learnt_the_router_is_not_worse_than_the_fixed_plan
         worth = (labels.quality * price - labels.cost_usd).mean(axis=0).max()
         got = (labels.quality[rows, chosen] * price - labels.cost_usd[rows, chosen]).mean()
         assert got >= worth - 0.03 * price
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"margin": -0.5}, "margin must be >= 0"),
+        ({"margin": float("nan")}, "margin must be >= 0"),
+        ({"offered": -3}, "plans must be >= 0"),
+        ({"seed": -1}, "seed must be in"),
+    ],
+)
+def test_settings_check_themselves(option, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        TrainSettings(**option)
+
+
+def test_where_only_costs_are_told_they_stand_for_tokens():
+    records = [
+        replace(
+            r,
+            samples={
+                m: ModelSamples(s.quality, s.text, s.reward, cost_usd=tuple(1e-6 * t for t in s.output_tokens))
+                for m, s in r.samples.items()
+            },
+        )
+        for r in synthetic_records(80)
+    ]
+    arrays = SampleArrays.of(records, synthetic_pool(), reward="quality")
+    k = arrays.pool.models.index("large")
+    told = np.array(records[0].samples["large"].cost_usd)
+    assert arrays.output_tokens[0, k] * arrays.pool.prices["large"].output / 1e6 == pytest.approx(told)
+    from bestroute.evaluation.evaluate import predicted
+
+    _, cost = predicted(train_router(arrays, QUALITY).router, arrays)
+    assert cost.min() > 0
+
+
+def test_votes_of_many_records_are_played_in_fewer_orders_each():
+    from bestroute.labels.votes import vote_odds
+    from bestroute.plans import Plan, Step
+
+    arrays = SampleArrays.of(synthetic_records(40, samples=4), synthetic_pool(), reward="majority")
+    plan = Plan((Step("small", 2, 0.75), Step("large", 1)))
+    few, many = (vote_odds(arrays, plan, draws=draws).answer for draws in (8, 2000))
+    assert np.abs(few - many).mean() < 0.1
+    assert (few * 8 == (few * 8).round()).all()

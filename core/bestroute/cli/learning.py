@@ -196,7 +196,7 @@ def evaluate(
     click.echo(table(done.report))
     if json_path is not None:
         with atomic_file(json_path) as stream:
-            stream.write((json.dumps(done.report, indent=1) + "\n").encode())
+            stream.write((json.dumps(done.report, indent=1, allow_nan=False) + "\n").encode())
     if decisions_path is not None:
         write_jsonl(decisions_path, done.decisions)
     if plot_path is not None:

@@ -17,6 +17,7 @@ from bestroute.evaluation.oracle import oracle
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.labels.table import check_scale
 from bestroute.plans import Plan
 from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
@@ -63,8 +64,11 @@ def evaluate(
         ArtifactError: If the router does not fit the pool.
     """
     refuse_seen(router, test)
-    if train is not None and (shared := sorted(set(train.groups) & set(test.groups))):
-        raise RecordError(f"TRAIN and TEST share the group {shared[0]!r}; split by group")
+    check_scale(test)
+    if train is not None:
+        for what, ours, theirs in (("id", train.ids, test.ids), ("group", train.groups, test.groups)):
+            if shared := sorted(set(ours) & set(theirs)):
+                raise RecordError(f"TRAIN and TEST share the {what} {shared[0]!r}; split by group")
     tell = on_progress or (lambda _: None)
     scored = _score(router, test, train, policy, tell)
     tell(f"resampling {resamples} times")
@@ -117,7 +121,7 @@ def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
     """
     for what, names in (("id", arrays.ids), ("group", arrays.groups)):
         for name in names:
-            if router.has_seen(name):
+            if router.has_seen(name, what):
                 raise RecordError(
                     f"the router was trained on the {what} {name!r}, so this would flatter it; give other records, "
                     "or --cross-fit 5 to train anew for each fold"

@@ -121,7 +121,7 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
         }
     if "policy" in scored.series:
         told = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
-        result["policy"] = {"policy": scored.series["policy"].parameters[0], **told}
+        result["policy"] = {"policy": scored.series["policy"].parameters[0] or "each fold's own policy", **told}
     return result
 
 
@@ -145,7 +145,8 @@ def _with_reference(means: _Means, name: str) -> tuple[FloatArray, FloatArray]:
 def _plan_points(series: Series, quality: FloatArray, cost: FloatArray) -> list[dict[str, Any]]:
     points: dict[Any, dict[str, Any]] = {}
     for plan, q, c in zip(series.parameters, quality[0], cost[0], strict=True):
-        points.setdefault((plan, q, c), {"plan": plan.to_json(), "quality": float(q), "cost_usd": float(c)})
+        told = None if plan is None else plan.to_json()  # folds that chose different plans name none
+        points.setdefault((plan, q, c), {"plan": told, "quality": float(q), "cost_usd": float(c)})
     return list(points.values())
 
 

@@ -32,9 +32,15 @@ class Series:
 
     @classmethod
     def joined(cls, parts: Sequence[Series]) -> Series:
-        """Put the queries of several folds under each other; the columns correspond."""
+        """Put the queries of several folds under each other; the columns correspond.
+
+        A parameter is kept where all folds agree on it, else it is ``None``: each fold has its own.
+        """
         return cls(
-            parts[0].parameters,
+            tuple(
+                told[0] if all(t == told[0] for t in told) else None
+                for told in zip(*(p.parameters for p in parts), strict=True)
+            ),
             np.vstack([part.quality for part in parts]),
             np.vstack([part.cost for part in parts]),
         )

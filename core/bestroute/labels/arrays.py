@@ -158,14 +158,21 @@ def _fill_tokens(
                 array[missing] = known.mean()
             elif default is not None:
                 array[missing] = default
-            elif costs_told and (name == "output_tokens" or pool.bills(model) == "per_sample"):
-                array[missing] = 0.0
+            elif costs_told and name == "output_tokens" and pool.prices[model].output > 0:
+                array[missing] = _worth_in_tokens(dollars[:, k], pool.prices[model].output)[missing]
+            elif costs_told and name == "input_tokens" and pool.bills(model) == "per_sample":
+                array[missing] = 0.0  # the tokens of the answers stand for the whole cost
             else:
                 raise RecordError(
                     f"no record tells {name} of {model!r}, so its cost is unknown; add them or 'cost_usd' to the "
                     f"records, or default_{name} to the pool"
                 )
     return tokens, inputs
+
+
+def _worth_in_tokens(dollars: FloatArray, output_price: float) -> FloatArray:
+    """Return how many output tokens cost as much, where only the cost of samples was told."""
+    return np.asarray(dollars * PER_MILLION / output_price)
 
 
 def _cost(pool: Pool, tokens: FloatArray, inputs: FloatArray, dollars: FloatArray) -> tuple[FloatArray, FloatArray]:

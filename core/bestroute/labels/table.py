@@ -119,6 +119,24 @@ def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
     return np.where(np.isnan(arrays.quality), 0.0, matches)
 
 
+def check_scale(arrays: SampleArrays) -> None:
+    """Refuse records on which relative drops and savings mean nothing.
+
+    Raises:
+        RecordError: If the reference's mean quality or mean cost is not above 0.
+    """
+    reference = arrays.pool.models.index(arrays.pool.reference)
+    quality, cost = np.nanmean(arrays.quality[:, reference]), np.nanmean(arrays.sample_usd[:, reference])
+    name = arrays.pool.reference
+    if quality <= 0:
+        raise RecordError(
+            f"the reference {name!r} has mean quality {quality:.4g}, and a relative drop needs one above 0; bring "
+            "'quality' to [0, 1], where 1 is right"
+        )
+    if cost <= 0:
+        raise RecordError(f"the reference {name!r} costs nothing, so nothing can be saved; give its price in the pool")
+
+
 def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
     """Refuse plans that records cannot tell about.
 

@@ -18,23 +18,27 @@ from bestroute.rewards import beta_exceeds_half
 
 MOST_SUBSETS = 1000
 """Candidates with more subsets than this are estimated from seeded draws."""
-DRAWS = 128
+DRAWS, FEWEST_DRAWS = 128, 8
 """Seeded orders a record is played in, the same for every plan, so that plans are compared in pairs."""
+ORDERS = 128_000
+"""Orders of all records together that are aimed at: means over many records need few orders of each."""
 _CHUNK = 250
 
 
-def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int = DRAWS, seed: int = 0) -> PlanOdds:
+def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, seed: int = 0) -> PlanOdds:
     """Return what a plan does with each sample when the samples drawn so far vote after every draw.
 
     Args:
         arrays: Records with answers.
         plan: At most as many draws of a model as every record holds samples of it.
-        draws: Seeded orders per record, where the plan is not enumerated.
+        draws: Seeded orders per record, where the plan is not enumerated; default: 128 for up to 1,000 records, fewer
+            for more, at least 8.
         seed: Of the orders.
 
     Source:
         ``bestroute.rewards.MajorityVote`` and the executor's rules (``bestroute.execution``).
     """
+    draws = draws or min(DRAWS, max(FEWEST_DRAWS, ORDERS // max(1, len(arrays))))
     parts = [
         _odds(arrays.take(range(start, min(start + _CHUNK, len(arrays)))), plan, draws, seed + start)
         for start in range(0, len(arrays), _CHUNK)

@@ -139,9 +139,9 @@ class MultiHeadRouter:
         if pool.max_n < most:
             raise ArtifactError(f"this router offers up to {most} samples, the pool's max_n is {pool.max_n}")
 
-    def has_seen(self, name: str) -> bool:
-        """Whether an id or a group was in its training records."""
-        return seen_hash(name) in self.seen
+    def has_seen(self, name: str, what: str = "group") -> bool:
+        """Whether an ``"id"`` or a ``"group"`` was in its training records."""
+        return seen_hash(f"{what}:{name}") in self.seen
 
     @property
     def fingerprint(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from bestroute.errors import ConfigError
 from bestroute.policies import QualityPolicy, ReferencePolicy
 
 BLOCKS = (0, 1, 2)
@@ -24,6 +26,15 @@ class TrainSettings:
     forest: bool = True
     """Whether trees are grown beside the regressions; they read statistics and leading directions of the text."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise ConfigError(f"margin must be >= 0, a shortfall in quality units, got {self.margin}")
+        if self.offered < 0:
+            raise ConfigError(f"plans must be >= 0, the most offered beside the candidates, got {self.offered}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {self.seed}")
 
 
 def policy_for(price: float | None) -> QualityPolicy | ReferencePolicy:

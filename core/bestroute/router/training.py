@@ -12,7 +12,7 @@ from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
 from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import largest_n
+from bestroute.labels.table import check_scale, largest_n
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.protocols import BoolArray, FloatArray, IntArray
@@ -71,6 +71,7 @@ def train_router(
     """
     if len(set(arrays.groups)) < FOLDS:
         raise RecordError(f"training needs records of at least {FOLDS} groups, got {len(set(arrays.groups))}")
+    check_scale(arrays)
     tell = on_progress or (lambda _: None)
     pool = arrays.pool
     tell("searching plans")
@@ -121,7 +122,7 @@ def train_router(
         frozen=frozen,
         fixed_plans=found.hull,
         settings=settings,
-        seen=frozenset(seen_hash(name) for names in (arrays.ids, arrays.groups) for name in names),
+        seen=frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names),
         default_policy=policy_for(frozen["0.01"]),
     )
     probabilities = layout.prediction(scaled_heads(stack.means, stack.held_out, layout, slopes, 1.0), pool)
@@ -141,6 +142,10 @@ def train_router(
         },
     }
     return Training(router, labels, summary, savings)
+
+
+def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return ("id", arrays.ids), ("group", arrays.groups)
 
 
 def _as_saved(array: FloatArray) -> FloatArray:
