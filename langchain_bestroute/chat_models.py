@@ -547,6 +547,8 @@ class BestRouteChat(BaseChatModel):
             params["stop"] = stop
         forced = {name: params.pop(name) for name in FORCED if name in params}
         params.pop("stream", None)
+        if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
+            params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
         if forced.get("model") is None and (owner := turn_owner(messages)) in self.models:
             forced |= {"model": owner, "because": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced

@@ -219,6 +219,13 @@ def add(a: int, b: int) -> int:
 
 
 # Requirement 10.
+def test_tools_bound_by_plain_bind_are_taken_as_objects_and_checked(server):
+    message = make(server, lambda q: ("small", 2)).bind(tools=[add]).invoke('CALL add({"a": 2, "b": 3})')
+    assert message.tool_calls[0]["name"] == "add"
+    assert server.sent()[0]["tools"][0]["function"]["name"] == "add"
+    assert message.response_metadata["bestroute"].get("flaws") in (None, [None, None])
+
+
 def test_tools_are_bound_lazily_and_arrive_in_the_members_format(server):
     bound = make(server).bind_tools([add], tool_choice="any", parallel_tool_calls=False)
     assert server.requests == []
