@@ -54,18 +54,22 @@ def plain_choice(choice: Any) -> Any:
     return choice
 
 
-def bound_tools(member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
+def bound_tools(
+    member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], *, beside_schema: bool = False
+) -> dict[str, Any]:
     """Return the arguments of a call by which a member is offered tools, in its own format.
 
     Args:
         member: The chat model.
         tools: As ``plain_tool`` makes them.
         asked: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
+        beside_schema: The same call asks for JSON of a schema.
     """
     known = inspect.signature(member.bind_tools).parameters
     # OpenAI's chat completions take a response format only beside strict tools, and a tool that is plain JSON already
     # is taken by ``bind_tools`` as it is, whatever its ``strict`` says.
-    needs_strict = "response_format" in known and asked.get("response_format") and asked.get("strict") is not False
+    is_format = beside_schema or asked.get("response_format")
+    needs_strict = "response_format" in known and is_format and asked.get("strict") is not False
     is_strict = asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False))
     if is_strict and "strict" in known:
         tools = [_as_strict(tool) for tool in tools]

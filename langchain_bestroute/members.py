@@ -148,7 +148,8 @@ class ChatModelGenerator:
         stop, tools = kwargs.pop("stop", None) or None, kwargs.pop("tools", None)
         if tools:
             asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
-            kwargs.update(bound_tools(member, tools, asked))
+            beside_schema = (kwargs.get(WANTED) or {}).get("method") == "json_schema"
+            kwargs.update(bound_tools(member, tools, asked, beside_schema=beside_schema))
         if (wanted := kwargs.pop(WANTED, None)) is not None:
             kwargs.update(member_kwargs(member, wanted))
         if n > 1:

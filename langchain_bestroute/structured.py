@@ -72,13 +72,18 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
 
     by_text: JsonOutputParser
     by_call: JsonOutputToolsParser
+    name: str
+    """Of the schema, where it travels as a tool."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
         message = getattr(result[0], "message", None)
         if refusal := getattr(message, "additional_kwargs", {}).get("refusal"):
             raise _refusal(refusal)
-        parser: BaseOutputParser[Any] = self.by_call if getattr(message, "tool_calls", None) else self.by_text
+        called = {call["name"] for call in getattr(message, "tool_calls", None) or ()}
+        if called and self.name not in called:
+            return None  # it called a tool offered beside the schema, and there is nothing to parse yet
+        parser: BaseOutputParser[Any] = self.by_call if called else self.by_text
         return parser.parse_result(result, partial=partial)
 
     def parse(self, text: str) -> Any:
@@ -103,7 +108,9 @@ def parser_of(schema: Any, method: str) -> Runnable[Any, Any]:
         if is_model
         else JsonOutputKeyToolsParser(key_name=convert_to_openai_tool(schema)["function"]["name"], first_tool_only=True)
     )
-    return by_call if method == "function_calling" else ReplyParser(by_text=by_text, by_call=by_call)
+    if method == "function_calling":
+        return by_call
+    return ReplyParser(by_text=by_text, by_call=by_call, name=convert_to_openai_tool(schema)["function"]["name"])
 
 
 def with_raw(

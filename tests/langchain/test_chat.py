@@ -226,6 +226,21 @@ def test_tools_bound_by_plain_bind_are_taken_as_objects_and_checked(server):
     assert message.response_metadata["bestroute"].get("flaws") in (None, [None, None])
 
 
+@pytest.mark.parametrize("include_raw", [True, False])
+def test_a_tool_offered_beside_a_schema_may_be_called_instead(server, include_raw):
+    schema = {"title": "Joke", "description": "A joke.", "type": "object", "properties": {"setup": {"type": "string"}}}
+    chat = make(server).with_structured_output(
+        {**schema, "required": ["setup"]}, method="json_schema", include_raw=include_raw, strict=True, tools=[add]
+    )
+    told = chat.invoke('CALL add({"a": 2, "b": 3})')
+    if include_raw:
+        assert told["raw"].tool_calls[0]["name"] == "add"
+        assert (told["parsed"], told["parsing_error"]) == (None, None)
+    else:
+        assert told is None
+    assert server.sent()[0]["tools"][0]["function"]["strict"] is True
+
+
 def test_tools_are_bound_lazily_and_arrive_in_the_members_format(server):
     bound = make(server).bind_tools([add], tool_choice="any", parallel_tool_calls=False)
     assert server.requests == []
