@@ -156,7 +156,7 @@ def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> 
         maps.landmark_kernels(),
         None,
         targets,
-        np.ones(targets.shape[1]),
+        lambda seen: np.ones(seen.shape[1]),
         deal_folds(train.groups, FOLDS),
     )
     directions = sum(b @ w for b, w in zip(maps.blocks(featurise(test.queries())), stack.weights, strict=True))
