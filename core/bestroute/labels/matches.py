@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.urns import PlanOdds, plan_odds
 from bestroute.labels.votes import vote_odds
 from bestroute.plans import Plan, Step
 from bestroute.protocols import FloatArray
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 
 def odds_of(arrays: SampleArrays, plan: Plan) -> PlanOdds:
@@ -80,9 +84,7 @@ def _without(arrays: SampleArrays, model: int, sample: int) -> SampleArrays:
     most = arrays.quality.shape[2]
     order = [*(s for s in range(most) if s != sample), sample]
 
-    def hidden(values: FloatArray | None, absent: float) -> FloatArray | None:
-        if values is None:
-            return None
+    def hidden(values: NDArray[Number], absent: float) -> NDArray[Number]:
         changed = values.copy()
         changed[:, model] = values[:, model][:, order]
         changed[:, model, -1] = absent
@@ -91,7 +93,7 @@ def _without(arrays: SampleArrays, model: int, sample: int) -> SampleArrays:
     return replace(
         arrays,
         quality=hidden(arrays.quality, np.nan),
-        reward=hidden(arrays.reward, np.nan),
-        acceptance=hidden(arrays.acceptance, np.nan),
-        answers=hidden(arrays.answers, -1),
+        reward=None if arrays.reward is None else hidden(arrays.reward, np.nan),
+        acceptance=None if arrays.acceptance is None else hidden(arrays.acceptance, np.nan),
+        answers=None if arrays.answers is None else hidden(arrays.answers, -1),
     )

@@ -24,6 +24,7 @@ from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from bestroute.labels.tokens import TokenMeans
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
     from bestroute.router.settings import TrainSettings
@@ -52,6 +53,7 @@ class MultiHeadRouter:
         frozen: For each target drop the price that met it on held-out folds; ``None``: the reference alone does.
         fixed_plans: Plans that were best at some price without a router, on the training records.
         settings: How it was trained.
+        token_means: Of the training records, for records of an evaluation that do not tell tokens.
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
@@ -71,6 +73,7 @@ class MultiHeadRouter:
     frozen: dict[str, float | None]
     fixed_plans: tuple[Plan, ...]
     settings: TrainSettings
+    token_means: TokenMeans = field(default_factory=dict)
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
@@ -190,6 +193,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "path": list(router.path),
         "frozen": router.frozen,
         "settings": asdict(router.settings),
+        "token_means": router.token_means,
         "seen": sorted(router.seen),
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }

@@ -22,7 +22,7 @@ from bestroute.router.statistics import STATISTICS
 if TYPE_CHECKING:
     from bestroute.router.multi_head import MultiHeadRouter
 
-FORMAT = 3
+FORMAT = 4
 _CONFIG, _WEIGHTS = "router.json", "router.safetensors"
 _SAVED_AS = {"projection": np.float16}
 
@@ -96,6 +96,10 @@ def load(folder: Path) -> MultiHeadRouter:
             frozen={str(drop): None if price is None else float(price) for drop, price in told["frozen"].items()},
             fixed_plans=tuple(_plan(steps) for steps in told["fixed_plans"]),
             settings=TrainSettings(**settings),
+            token_means={
+                str(model): {name: None if mean is None else float(mean) for name, mean in means.items()}
+                for model, means in told["token_means"].items()
+            },
             seen=frozenset(map(str, told["seen"])),
             default_policy=None if policy is None else policy_for(policy["price_usd"]),
             promises=read_promises(folder, router=router_hash(config)),

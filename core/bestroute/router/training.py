@@ -123,6 +123,7 @@ def train_router(
         frozen=frozen,
         fixed_plans=found.hull,
         settings=settings,
+        token_means=arrays.token_means,
         seen=frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names),
         default_policy=policy_for(frozen["0.01"]),
     )
