@@ -19,14 +19,14 @@ from bestroute.protocols import FloatArray
 from bestroute.query import Query
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.forest import Forest
-from bestroute.router.heads import HeadLayout
+from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
-    from bestroute.router.settings import TrainSettings
+    from bestroute.router.settings import PoolChange, TrainSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,7 @@ class MultiHeadRouter:
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
+        changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
     """
 
     pool: Pool
@@ -74,6 +75,7 @@ class MultiHeadRouter:
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
+    changes: tuple[PoolChange, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -117,7 +119,7 @@ class MultiHeadRouter:
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
         factors[: len(self.plans)] = self.match_slopes
-        return self.layout.prediction(self.means + (directions @ self.loadings) * factors, self.pool)
+        return self.layout.prediction(self.means + combine(directions, self.loadings) * factors, self.pool)
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
@@ -191,5 +193,6 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "frozen": router.frozen,
         "settings": asdict(router.settings),
         "seen": sorted(router.seen),
+        "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }
