@@ -19,7 +19,7 @@ from bestroute.protocols import FloatArray
 from bestroute.query import Query
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.forest import Forest
-from bestroute.router.heads import HeadLayout
+from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bestroute.labels.tokens import TokenMeans
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
-    from bestroute.router.settings import TrainSettings
+    from bestroute.router.settings import PoolChange, TrainSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,7 @@ class MultiHeadRouter:
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
+        changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
     """
 
     pool: Pool
@@ -77,6 +78,7 @@ class MultiHeadRouter:
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
+    changes: tuple[PoolChange, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -120,7 +122,7 @@ class MultiHeadRouter:
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
         factors[: len(self.plans)] = self.match_slopes
-        return self.layout.prediction(self.means + (directions @ self.loadings) * factors, self.pool)
+        return self.layout.prediction(self.means + combine(directions, self.loadings) * factors, self.pool)
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
@@ -195,5 +197,6 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "settings": asdict(router.settings),
         "token_means": router.token_means,
         "seen": sorted(router.seen),
+        "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }

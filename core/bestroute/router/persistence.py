@@ -67,7 +67,7 @@ def load(folder: Path) -> MultiHeadRouter:
     from safetensors.numpy import load as from_bytes
 
     from bestroute.router.multi_head import MultiHeadRouter
-    from bestroute.router.settings import TrainSettings, policy_for
+    from bestroute.router.settings import PoolChange, TrainSettings, policy_for
 
     config, data = _read(folder / _CONFIG), _read(folder / _WEIGHTS)
     where = folder / _CONFIG
@@ -103,6 +103,7 @@ def load(folder: Path) -> MultiHeadRouter:
             seen=frozenset(map(str, told["seen"])),
             default_policy=None if policy is None else policy_for(policy["price_usd"]),
             promises=read_promises(folder, router=router_hash(config)),
+            changes=tuple(PoolChange(**change) for change in told.get("changes", ())),
         )
     except ArtifactError:
         raise

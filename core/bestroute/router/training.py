@@ -112,12 +112,12 @@ def train_router(
         pool=pool,
         plans=plans,
         maps=maps,
-        weights=_as_saved(np.vstack(weights)),
-        offsets=_as_saved(stack.offsets),
+        weights=as_saved(np.vstack(weights)),
+        offsets=as_saved(stack.offsets),
         forest=stack.forest,
-        loadings=_as_saved(stack.loadings),
-        means=_as_saved(stack.means),
-        match_slopes=_as_saved(slopes),
+        loadings=as_saved(stack.loadings),
+        means=as_saved(stack.means),
+        match_slopes=as_saved(slopes),
         shrinkage=shrinkage,
         path=path,
         frozen=frozen,
@@ -149,7 +149,7 @@ def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return ("id", arrays.ids), ("group", arrays.groups)
 
 
-def _as_saved(array: FloatArray) -> FloatArray:
+def as_saved(array: FloatArray) -> FloatArray:
     """Round to the precision of the file, so that a router decides alike before and after it is saved."""
     return array.astype(np.float32).astype(np.float64)
 
