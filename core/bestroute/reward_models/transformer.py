@@ -5,21 +5,22 @@ Torch, transformers and accelerate are imported when something is trained or sco
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bestroute.encoders.hub import need, one_line, quietly
 from bestroute.errors import ArtifactError, ConfigError
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import Layout, TransformerSettings
 
 _ENCODER, _TOKENIZER_CONFIG = "encoder", "tokenizer_config.json"
+_WHAT = "a transformer reward model"
 _SCORED_AT_ONCE = 32
 _GAP = " ... "
 
@@ -57,7 +58,7 @@ class TransformerScorer:
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(
                 f"encoder {encoder!r} cannot be loaded: give 'light', a folder with a transformers model, or a hub id "
-                f"({type(error).__name__}: {_one_line(error)})"
+                f"({type(error).__name__}: {one_line(error)})"
             ) from error
 
     @classmethod
@@ -73,15 +74,15 @@ class TransformerScorer:
         try:
             return cls._loaded(str(where), layout, is_ours=True)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {_one_line(error)})") from error
+            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {one_line(error)})") from error
 
     @classmethod
     def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:
-        _need("transformers", "torch")
+        need(_WHAT, "transformers", "torch")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         only_ours = {"local_files_only": True, "use_safetensors": True} if is_ours else {}
-        with _quietly():
+        with quietly():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_ours)
             model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **only_ours)
         if tokenizer.pad_token is None:
@@ -131,7 +132,7 @@ class TransformerScorer:
         return layout.template.format(query=query, text=text)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
-        with _quietly():  # a text longer than the model reads is about to be cut
+        with quietly():  # a text longer than the model reads is about to be cut
             encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
@@ -143,7 +144,7 @@ class TransformerScorer:
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        with tempfile.TemporaryDirectory() as folder, _quietly():
+        with tempfile.TemporaryDirectory() as folder, quietly():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             found = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
@@ -179,7 +180,7 @@ def fit_transformer(
     Source:
         BEST-Route (arXiv:2506.22716): loss, layout and the choice of the checkpoint.
     """
-    _need("transformers", "torch", "accelerate")
+    need(_WHAT, "transformers", "torch", "accelerate")
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -281,33 +282,3 @@ def _cut(text: str, offsets: list[tuple[int, int]], tokens: int, *, head: float)
     first = int(tokens * head)
     last = tokens - first
     return (text[: offsets[first - 1][1]] if first else "") + _GAP + (text[offsets[-last][0] :] if last else "")
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence what transformers says of new outputs and long texts."""
-    from transformers.utils import logging as its_logging
-
-    logging: Any = its_logging  # not typed
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _need(*modules: str) -> None:
-    import importlib.util
-
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f'a transformer reward model needs {module}: pip install "bestroute[train]"')
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."
