@@ -143,6 +143,20 @@ class FrozenEncoder:
         return load(Path(folder))
 
 
+def open_encoder(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
+    """Return the encoder in a folder that ``save_pretrained`` wrote; else make one from a transformer.
+
+    Args:
+        name: A folder, or a hub id.
+        max_tokens: Of one that is made; a saved one keeps its own.
+    """
+    from bestroute.encoders.persistence import CONFIG
+
+    if (Path(name) / CONFIG).is_file():
+        return FrozenEncoder.from_pretrained(name)
+    return FrozenEncoder.from_transformer(name, max_tokens=max_tokens)
+
+
 def _missing(module: str) -> ImportError:
     return ImportError(f'a sentence encoder needs {module}: pip install "bestroute[encoder]"')
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
+from bestroute.encoders.encoder import Encoder, Remembering
+from bestroute.encoders.frozen import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
 from bestroute.evaluation.bootstrap import RESAMPLES
@@ -83,12 +85,15 @@ def cross_fit(
     folds: int,
     seed: int = 0,
     policy: Policy | None = None,
+    encoder: Encoder | None = None,
     resamples: int = RESAMPLES,
     on_progress: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Train anew for each fold by group and pool what the folds give.
 
-    Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds.
+    Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds. A frozen encoder is the
+    same for all folds (``encoder``, if it is made already) and reads each query once; one that is fine-tuned is
+    trained anew like the rest.
 
     Raises:
         ConfigError: If there are fewer groups than folds, or ``folds < 2``.
@@ -97,12 +102,14 @@ def cross_fit(
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
     tell = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
+    if settings.encoder is not None and not settings.fine_tune:
+        encoder = Remembering(encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens))
     parts, frozen = [], {}
     for fold in range(folds):
         inside = fold_of == fold
         train, test = records.take(np.flatnonzero(~inside)), records.take(np.flatnonzero(inside))
         tell(f"fold {fold + 1} of {folds}: training")
-        training = train_router(train, settings)
+        training = train_router(train, settings, encoder=encoder)
         fitted = training.router
         frozen = fitted.frozen
         tell(f"fold {fold + 1} of {folds}: scoring")

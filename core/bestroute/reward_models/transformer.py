@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bestroute.encoders.hub import need, one_line, quietly
+from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
@@ -200,75 +201,24 @@ def fit_transformer(
     def loader(rows: IntArray, *, shuffle: bool) -> Any:
         return DataLoader(rows.tolist(), batch_size=settings.batch, shuffle=shuffle, collate_fn=batch_of)
 
-    training, checking = loader(pairs, shuffle=True), loader(choosing, shuffle=False)
-    steps = settings.epochs * -(-len(training) // settings.accumulation)
-    optimizer = torch.optim.AdamW(
-        scorer.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    rising = max(1, int(settings.warmup * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
-    )
-    model, optimizer, training, checking, schedule = accelerator.prepare(
-        scorer.model, optimizer, training, checking, schedule
-    )
-
-    run = _Run(accelerator, model)
-    total, every = settings.epochs * len(training), max(1, len(training) // settings.checks)
-    model.train()
-    for epoch in range(settings.epochs):
-        for i, batch in enumerate(training, start=1):
-            with accelerator.accumulate(model):
-                accelerator.backward(-torch.nn.functional.logsigmoid(run.margins(batch)).mean())
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            if on_progress is not None:
-                on_progress(epoch * len(training) + i, total)
-            if i % every == 0 or i == len(training):
-                run.check(checking)
-    scorer.model = accelerator.unwrap_model(model)
-    scorer.model.load_state_dict(run.kept)
-    scorer.model.eval()
-    accelerator.free_memory()
-    return scorer
-
-
-class _Run:
-    """A model under training, and its best state so far."""
-
-    def __init__(self, accelerator: Any, model: Any) -> None:
-        self.accelerator, self.model = accelerator, model
-        self.best, self.kept = -1.0, dict[str, Any]()
-
-    def margins(self, batch: Any) -> Any:
+    def margins(model: Any, batch: Any) -> Any:
         """Return by how much the better of each pair scores higher; the batch holds the better ones first."""
-        better, worse = self.model(**batch).logits[:, 0].float().chunk(2)
+        better, worse = model(**batch).logits[:, 0].float().chunk(2)
         return better - worse
 
-    def check(self, pairs: Any) -> None:
-        """Measure accuracy on pairs, over all processes, and keep the state if it is the best."""
-        import torch
-
-        self.model.eval()
-        with torch.inference_mode():
-            margins = [self.accelerator.gather_for_metrics(self.margins(batch)) for batch in pairs]
-        self.model.train()
-        gaps = torch.cat(margins)
-        accuracy = float(((gaps > 0).float() + 0.5 * (gaps == 0).float()).mean())
-        if accuracy > self.best:
-            self.best = accuracy
-            state = self.accelerator.get_state_dict(self.model)
-            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def is_main_process() -> bool:
-    """Whether this process may write and print: the only one, or the first of an ``accelerate launch``."""
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
+    scorer.model, _ = fit_model(
+        accelerator,
+        scorer.model,
+        scorer.model.parameters(),
+        loader(pairs, shuffle=True),
+        loader(choosing, shuffle=False),
+        settings,
+        outputs=margins,
+        loss=lambda gaps: -torch.nn.functional.logsigmoid(gaps).mean(),
+        score=lambda gaps: float(((gaps > 0).float() + 0.5 * (gaps == 0).float()).mean()),
+        on_progress=on_progress,
+    )
+    return scorer
 
 
 def _some(pairs: IntArray, most: int, rng: np.random.Generator) -> IntArray:

@@ -1,10 +1,10 @@
-"""A light router: linear heads on light features and their landmark kernels, numpy at run time."""
+"""A router: linear heads and trees on light features, on an encoder's if it has one; numpy at run time."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from bestroute.encoders.encoder import Encoder
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
     from bestroute.router.settings import TrainSettings
@@ -55,6 +56,7 @@ class MultiHeadRouter:
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
+        encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
     """
 
     pool: Pool
@@ -74,6 +76,7 @@ class MultiHeadRouter:
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -88,6 +91,12 @@ class MultiHeadRouter:
                 self.maps.statistics_landmarks,
                 (len(self.maps.statistics_landmarks), len(STATISTICS)),
             ),
+            (
+                "embedding_landmarks",
+                self.maps.embedding_landmarks,
+                (len(self.maps.embedding_landmarks), self.maps.embedding_width),
+            ),
+            ("embedding_center", self.maps.embedding_center, (0 if self.encoder is None else self.encoder.width,)),
             ("weights", self.weights, (self.maps.width, rank)),
             ("offsets", self.offsets, (rank,)),
             ("loadings", self.loadings, (rank, heads)),
@@ -112,7 +121,8 @@ class MultiHeadRouter:
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions for queries; see ``Router.predict``."""
-        blocks = self.maps.blocks(featurise(queries))
+        embeddings = None if self.encoder is None else self.encoder.encode([query.text for query in queries])
+        blocks = self.maps.blocks(featurise(queries), embeddings)
         directions = np.hstack(blocks) @ self.weights - self.offsets
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
@@ -149,6 +159,8 @@ class MultiHeadRouter:
         digest = hashlib.sha256(repr((self.plans, self.shrinkage, str(self.default_policy))).encode())
         for _, array in sorted(self.tensors().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if self.encoder is not None:
+            digest.update(self.encoder.fingerprint.encode())
         return digest.hexdigest()[:16]
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -189,7 +201,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "shrinkage": router.shrinkage,
         "path": list(router.path),
         "frozen": router.frozen,
-        "settings": asdict(router.settings),
+        "settings": router.settings.to_json(),
         "seen": sorted(router.seen),
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }

@@ -7,7 +7,7 @@ that need not add up to 1: a direction that cannot be predicted is shrunk to its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ def fit_stack(
     scales: FloatArray,
     folds: IntArray,
     *,
+    trusted: BoolArray | None = None,
+    wary: Collection[int] = (),
     seed: int = 0,
 ) -> Stack:
     """Fit the heads.
@@ -59,6 +61,9 @@ def fit_stack(
         labels: Shape ``(Q, H)``.
         scales: Weight of each label in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
+        trusted: Queries that the learners are mixed by, shape ``(Q,)``; ``None``: all. ``held_out`` may flatter the
+            others.
+        wary: Blocks, by their place, that learn from trusted queries alone.
         seed: Of the forest.
 
     Source:
@@ -73,11 +78,15 @@ def fit_stack(
     targets = ((labels - means) * scales) @ axes.T  # (Q, R)
     loadings = axes / np.where(scales > 0, scales, 1.0)
 
-    paths = [_RidgePath(block, kernel) for block, kernel in zip(blocks, kernels, strict=True)]
+    trusted = np.ones(len(labels), dtype=bool) if trusted is None else trusted
+    paths = [
+        _RidgePath(block, kernel, trusted if i in wary else None)
+        for i, (block, kernel) in enumerate(zip(blocks, kernels, strict=True))
+    ]
     forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
     learners: list[_RidgePath | _Trees] = [*paths, *forests]
-    guesses, held_out = _cross_fitted(learners, targets, folds)
-    mix = np.array([nonnegative(guesses[:, direction], targets[:, direction]) for direction in range(rank)])
+    guesses, held_out = _cross_fitted(learners, targets, folds, trusted)
+    mix = np.array([nonnegative(guesses[trusted, d], targets[trusted, d]) for d in range(rank)])
     edges = np.cumsum([0, *(path.columns for path in paths)])
     weights = tuple(
         (path.fit(targets) * mix[:, start : start + path.columns]).sum(axis=2)
@@ -89,7 +98,7 @@ def fit_stack(
 
 
 def _cross_fitted(
-    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray
+    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray, trusted: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
     """Let learners guess every fold without having seen it, and mix the guesses without having seen it either.
 
@@ -118,9 +127,10 @@ def _cross_fitted(
     held_out = np.zeros_like(targets)
     for fold in names:
         inside = folds == fold
+        known = ~inside & trusted
         for direction in range(targets.shape[1]):
             mean = targets[~inside, direction].mean()
-            mix = nonnegative(without[fold][~inside, direction] - mean, targets[~inside, direction] - mean)
+            mix = nonnegative(without[fold][known, direction] - mean, targets[known, direction] - mean)
             held_out[inside, direction] = mean + (guesses[inside, direction] - mean) @ mix
     return guesses, held_out
 
@@ -148,22 +158,28 @@ class _RidgePath:
 
     columns = len(PENALTIES)
 
-    def __init__(self, block: NDArray[np.floating[Any]], kernel: FloatArray | None) -> None:
+    def __init__(
+        self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, rows: BoolArray | None = None
+    ) -> None:
+        """Prepare; ``rows`` are the queries that may be learnt from, ``None``: all."""
         self.raw = np.asarray(block, dtype=np.float64)
         self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
         self.white = self.raw if kernel is None else self.raw @ self.whitening
-        self.mean = self.raw.mean(axis=0)
+        self.rows = np.ones(len(block), dtype=bool) if rows is None else rows
+        self.mean = self.raw[self.rows].mean(axis=0)
 
     def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
         """Predict a fold by regressions on what is not hidden, shape ``(fold, R, penalties)``."""
-        center, target_means = self.white[~hidden].mean(axis=0), targets[~hidden].mean(axis=0)
-        solved = _solve(self.white[~hidden] - center, targets[~hidden] - target_means)
+        known = ~hidden & self.rows
+        center, target_means = self.white[known].mean(axis=0), targets[~hidden].mean(axis=0)
+        solved = _solve(self.white[known] - center, targets[known] - target_means)
         deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
         return np.asarray(deviations + target_means[None, :, None])
 
     def fit(self, targets: FloatArray) -> FloatArray:
         """Return weights on the raw block, shape ``(width, R, penalties)``."""
-        solved = _solve(self.white - self.white.mean(axis=0), targets)
+        known = self.white[self.rows]
+        solved = _solve(known - known.mean(axis=0), targets[self.rows])
         return np.asarray(np.einsum("de,erp->drp", self.whitening, solved, optimize=True))
 
 
