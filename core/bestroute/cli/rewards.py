@@ -68,11 +68,11 @@ def train_reward(
     """
     from tqdm import tqdm
 
+    from bestroute.encoders.loop import is_main_process
     from bestroute.pool import Pool
     from bestroute.records import read_records
     from bestroute.reward_models.render import told
     from bestroute.reward_models.training import train_reward as run
-    from bestroute.reward_models.transformer import is_main_process
 
     settings = settings_from(encoder, reference, options)
     pool = None

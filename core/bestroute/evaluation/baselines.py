@@ -139,7 +139,8 @@ def query_statistics(router: MultiHeadRouter, train: SampleArrays, labels: PlanL
     ``labels`` are those of the router's plans on the training records.
     """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
-    return train_router(train, replace(router.settings, blocks=(1,), forest=False), found=found, labels=labels).router
+    settings = replace(router.settings, blocks=(1,), forest=False, encoder=None, fine_tune=False)
+    return train_router(train, settings, found=found, labels=labels).router
 
 
 def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], PlanLabels]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
+from bestroute.encoders.encoder import Encoder, Remembering
+from bestroute.encoders.frozen import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
 from bestroute.evaluation.bootstrap import RESAMPLES
@@ -84,12 +86,15 @@ def cross_fit(
     seed: int = 0,
     scored_as: SampleArrays | None = None,
     policy: Policy | None = None,
+    encoder: Encoder | None = None,
     resamples: int = RESAMPLES,
     on_progress: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Train anew for each fold by group and pool what the folds give.
 
-    Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds.
+    Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds. A frozen encoder is the
+    same for all folds (``encoder``, if it is made already) and reads each query once; one that is fine-tuned is
+    trained anew like the rest.
 
     Args:
         records: All records.
@@ -99,6 +104,7 @@ def cross_fit(
         scored_as: The same records as they are scored, where that differs from how they are trained on (a verifier
             that errs).
         policy: Of the decisions; default: each router's own.
+        encoder: The settings' encoder, if it is made already.
         resamples: Of the bootstrap over groups.
         on_progress: Told what is under way.
 
@@ -109,13 +115,14 @@ def cross_fit(
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
     tell = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
+    encoder = _made_once(settings, encoder)
     parts, frozen = [], {}
     for fold in range(folds):
-        inside = fold_of == fold
-        train = records.take(np.flatnonzero(~inside))
-        test = (scored_as or records).take(np.flatnonzero(inside)).with_token_means(train.token_means)
+        train = records.take(np.flatnonzero(fold_of != fold))
+        train = train.with_token_means(train.token_means)
+        test = (scored_as or records).take(np.flatnonzero(fold_of == fold)).with_token_means(train.token_means)
         tell(f"fold {fold + 1} of {folds}: training")
-        training = train_router(train, settings)
+        training = train_router(train, settings, encoder=encoder)
         fitted = training.router
         frozen = fitted.frozen
         tell(f"fold {fold + 1} of {folds}: scoring")
@@ -124,6 +131,13 @@ def cross_fit(
     tell(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
+
+
+def _made_once(settings: TrainSettings, encoder: Encoder | None) -> Encoder | None:
+    """Return the encoder that all folds share, if they share one."""
+    if settings.encoder is None or settings.fine_tune:
+        return encoder
+    return Remembering(encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens))
 
 
 def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:

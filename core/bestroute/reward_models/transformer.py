@@ -5,21 +5,23 @@ Torch, transformers and accelerate are imported when something is trained or sco
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bestroute.encoders.hub import need, one_line, quietly
+from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import Layout, TransformerSettings
 
 _ENCODER, _TOKENIZER_CONFIG = "encoder", "tokenizer_config.json"
+_WHAT = "a transformer reward model"
 _SCORED_AT_ONCE = 32
 _GAP = " ... "
 
@@ -57,7 +59,7 @@ class TransformerScorer:
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(
                 f"encoder {encoder!r} cannot be loaded: give 'light', a folder with a transformers model, or a hub id "
-                f"({type(error).__name__}: {_one_line(error)})"
+                f"({type(error).__name__}: {one_line(error)})"
             ) from error
 
     @classmethod
@@ -73,15 +75,15 @@ class TransformerScorer:
         try:
             return cls._loaded(str(where), layout, is_ours=True)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {_one_line(error)})") from error
+            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {one_line(error)})") from error
 
     @classmethod
     def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:
-        _need("transformers", "torch")
+        need(_WHAT, "transformers", "torch")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         only_ours = {"local_files_only": True, "use_safetensors": True} if is_ours else {}
-        with _quietly():
+        with quietly():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_ours)
             model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **only_ours)
         if tokenizer.pad_token is None:
@@ -131,7 +133,7 @@ class TransformerScorer:
         return layout.template.format(query=query, text=text)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
-        with _quietly():  # a text longer than the model reads is about to be cut
+        with quietly():  # a text longer than the model reads is about to be cut
             encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
@@ -143,7 +145,7 @@ class TransformerScorer:
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        with tempfile.TemporaryDirectory() as folder, _quietly():
+        with tempfile.TemporaryDirectory() as folder, quietly():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             found = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
@@ -179,7 +181,7 @@ def fit_transformer(
     Source:
         BEST-Route (arXiv:2506.22716): loss, layout and the choice of the checkpoint.
     """
-    _need("transformers", "torch", "accelerate")
+    need(_WHAT, "transformers", "torch", "accelerate")
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -199,75 +201,24 @@ def fit_transformer(
     def loader(rows: IntArray, *, shuffle: bool) -> Any:
         return DataLoader(rows.tolist(), batch_size=settings.batch, shuffle=shuffle, collate_fn=batch_of)
 
-    training, checking = loader(pairs, shuffle=True), loader(choosing, shuffle=False)
-    steps = settings.epochs * -(-len(training) // settings.accumulation)
-    optimizer = torch.optim.AdamW(
-        scorer.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    rising = max(1, int(settings.warmup * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
-    )
-    model, optimizer, training, checking, schedule = accelerator.prepare(
-        scorer.model, optimizer, training, checking, schedule
-    )
-
-    run = _Run(accelerator, model)
-    total, every = settings.epochs * len(training), max(1, len(training) // settings.checks)
-    model.train()
-    for epoch in range(settings.epochs):
-        for i, batch in enumerate(training, start=1):
-            with accelerator.accumulate(model):
-                accelerator.backward(-torch.nn.functional.logsigmoid(run.margins(batch)).mean())
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            if on_progress is not None:
-                on_progress(epoch * len(training) + i, total)
-            if i % every == 0 or i == len(training):
-                run.check(checking)
-    scorer.model = accelerator.unwrap_model(model)
-    scorer.model.load_state_dict(run.kept)
-    scorer.model.eval()
-    accelerator.free_memory()
-    return scorer
-
-
-class _Run:
-    """A model under training, and its best state so far."""
-
-    def __init__(self, accelerator: Any, model: Any) -> None:
-        self.accelerator, self.model = accelerator, model
-        self.best, self.kept = -1.0, dict[str, Any]()
-
-    def margins(self, batch: Any) -> Any:
+    def margins(model: Any, batch: Any) -> Any:
         """Return by how much the better of each pair scores higher; the batch holds the better ones first."""
-        better, worse = self.model(**batch).logits[:, 0].float().chunk(2)
+        better, worse = model(**batch).logits[:, 0].float().chunk(2)
         return better - worse
 
-    def check(self, pairs: Any) -> None:
-        """Measure accuracy on pairs, over all processes, and keep the state if it is the best."""
-        import torch
-
-        self.model.eval()
-        with torch.inference_mode():
-            margins = [self.accelerator.gather_for_metrics(self.margins(batch)) for batch in pairs]
-        self.model.train()
-        gaps = torch.cat(margins)
-        accuracy = float(((gaps > 0).float() + 0.5 * (gaps == 0).float()).mean())
-        if accuracy > self.best:
-            self.best = accuracy
-            state = self.accelerator.get_state_dict(self.model)
-            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def is_main_process() -> bool:
-    """Whether this process may write and print: the only one, or the first of an ``accelerate launch``."""
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
+    scorer.model, _ = fit_model(
+        accelerator,
+        scorer.model,
+        scorer.model.parameters(),
+        loader(pairs, shuffle=True),
+        loader(choosing, shuffle=False),
+        settings,
+        outputs=margins,
+        loss=lambda gaps: -torch.nn.functional.logsigmoid(gaps).mean(),
+        score=lambda gaps: float(((gaps > 0).float() + 0.5 * (gaps == 0).float()).mean()),
+        on_progress=on_progress,
+    )
+    return scorer
 
 
 def _some(pairs: IntArray, most: int, rng: np.random.Generator) -> IntArray:
@@ -281,33 +232,3 @@ def _cut(text: str, offsets: list[tuple[int, int]], tokens: int, *, head: float)
     first = int(tokens * head)
     last = tokens - first
     return (text[: offsets[first - 1][1]] if first else "") + _GAP + (text[offsets[-last][0] :] if last else "")
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence what transformers says of new outputs and long texts."""
-    from transformers.utils import logging as its_logging
-
-    logging: Any = its_logging  # not typed
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _need(*modules: str) -> None:
-    import importlib.util
-
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f'a transformer reward model needs {module}: pip install "bestroute[train]"')
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

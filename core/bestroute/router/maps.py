@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +21,22 @@ FOREST_DIRECTIONS = 16
 """Leading directions of the text that trees may ask for, beside the statistics."""
 LANDMARKS = 300
 """Of each kernel."""
-TEXT_GAMMA, STATISTICS_GAMMA = 6.0, 0.3
+TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
 _LARGEST = 4.0
 """Standardised statistics are cut here."""
 _STATISTICS_SCALE = 0.3
 """Weight of a statistic beside the text in the linear block; the text's features have length about 1."""
 
 
+def _none(*shape: int) -> Float32Array:
+    return np.zeros(shape, dtype=np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureMaps:
     """Three blocks: linear in text and statistics, a kernel on the statistics, a kernel on the projected text.
+
+    Where an encoder is used, two more: linear in its embedding, and a kernel on it.
 
     Args:
         projection: Leading directions of the hashed text, shape ``(BUCKETS, D)``.
@@ -36,6 +44,8 @@ class FeatureMaps:
         mean, scale: Of the statistics, shape ``(T,)``.
         text_landmarks: Shape ``(M, D)``.
         statistics_landmarks: Shape ``(M, T)``.
+        embedding_center: Training mean of the embeddings, shape ``(E,)``; without an encoder ``E = 0``.
+        embedding_landmarks: Shape ``(M, E)``; without an encoder ``(0, 0)``.
     """
 
     projection: Float32Array
@@ -44,13 +54,16 @@ class FeatureMaps:
     scale: Float32Array
     text_landmarks: Float32Array
     statistics_landmarks: Float32Array
+    embedding_center: Float32Array = field(default_factory=lambda: _none(0))
+    embedding_landmarks: Float32Array = field(default_factory=lambda: _none(0, 0))
 
     @classmethod
-    def fit(cls, features: Float32Array, *, seed: int = 0) -> FeatureMaps:
+    def fit(cls, features: Float32Array, *, embeddings: Float32Array | None = None, seed: int = 0) -> FeatureMaps:
         """Find the leading directions of the text, the statistics' scale, and landmarks among the queries.
 
         Args:
             features: Of the training queries, shape ``(Q, WIDTH)``.
+            embeddings: Of the training queries, shape ``(Q, E)``; ``None``: no encoder is used.
             seed: Of the landmarks and of the randomised decomposition.
 
         Source:
@@ -64,27 +77,33 @@ class FeatureMaps:
         mean, scale = statistics.mean(axis=0), statistics.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
         rows = rng.choice(len(features), min(LANDMARKS, len(features)), replace=False)
-        empty = np.zeros((0, 0), dtype=np.float32)
-        maps = cls(projection, mean_text @ projection, mean, scale, empty, empty)
-        return cls(
-            projection,
-            mean_text @ projection,
-            mean,
-            scale,
-            maps._text(features[rows]),
-            maps._statistics(features[rows]),
+        maps = cls(projection, mean_text @ projection, mean, scale, _none(0, 0), _none(0, 0))
+        maps = replace(
+            maps, text_landmarks=maps._text(features[rows]), statistics_landmarks=maps._statistics(features[rows])
         )
+        if embeddings is None:
+            return maps
+        return replace(maps, embedding_center=embeddings.mean(axis=0), embedding_landmarks=embeddings[rows])
 
-    def blocks(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Return the three blocks, shapes ``(Q, D + T)``, ``(Q, M)``, ``(Q, M)``."""
+    @property
+    def embedding_width(self) -> int:
+        """Length of an embedding; 0 without an encoder."""
+        return len(self.embedding_center)
+
+    def blocks(self, features: Float32Array, embeddings: Float32Array | None = None) -> tuple[Float32Array, ...]:
+        """Return the blocks, shapes ``(Q, D + T)``, ``(Q, M)``, ``(Q, M)``; with embeddings ``(Q, E)``, ``(Q, M)``."""
         text, statistics = self._text(features), self._statistics(features)
-        return (
+        light = (
             np.hstack([text, _STATISTICS_SCALE * statistics]),
             gaussian(statistics, self.statistics_landmarks, STATISTICS_GAMMA / len(STATISTICS)),
             gaussian(text, self.text_landmarks, TEXT_GAMMA),
         )
+        if embeddings is None:
+            return light
+        near = gaussian(embeddings, self.embedding_landmarks, EMBEDDING_GAMMA)
+        return (*light, np.asarray(embeddings - self.embedding_center), near)
 
-    def forest_inputs(self, blocks: tuple[Float32Array, Float32Array, Float32Array]) -> Float32Array:
+    def forest_inputs(self, blocks: tuple[Float32Array, ...]) -> Float32Array:
         """Return what trees ask for, from the blocks: leading directions of the text, statistics; ``(Q, I)``."""
         linear = blocks[0]
         return np.hstack([linear[:, : self.forest_directions], linear[:, len(self.center) :]])
@@ -94,23 +113,35 @@ class FeatureMaps:
         """Directions of the text that trees may ask for."""
         return min(FOREST_DIRECTIONS, len(self.center))
 
-    def landmark_kernels(self) -> tuple[None, FloatArray, FloatArray]:
-        """Return the kernels among landmarks, which ridge regression penalises; none for the linear block."""
+    def landmark_kernels(self) -> tuple[FloatArray | None, ...]:
+        """Return the kernels among landmarks, which ridge regression penalises; none for the linear blocks."""
         s, t = self.statistics_landmarks, self.text_landmarks
-        return (
+        light = (
             None,
             gaussian(s, s, STATISTICS_GAMMA / len(STATISTICS)).astype(np.float64),
             gaussian(t, t, TEXT_GAMMA).astype(np.float64),
         )
+        if not self.embedding_width:
+            return light
+        e = self.embedding_landmarks
+        return (*light, None, gaussian(e, e, EMBEDDING_GAMMA).astype(np.float64))
 
     @property
     def width(self) -> int:
         """Columns of all blocks together."""
-        return len(self.center) + len(self.mean) + len(self.statistics_landmarks) + len(self.text_landmarks)
+        light = len(self.center) + len(self.mean) + len(self.statistics_landmarks) + len(self.text_landmarks)
+        return light + self.embedding_width + len(self.embedding_landmarks)
 
     def tensors(self) -> dict[str, Float32Array]:
-        """Return the arrays by name, to be saved."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return the arrays by name, to be saved; those of an encoder only where there is one."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {n: array for n, array in named.items() if self.embedding_width or not n.startswith("embedding_")}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> FeatureMaps:
+        """Return the maps that were saved; raises ``KeyError`` if an array is missing."""
+        names = [f.name for f in fields(cls) if not f.name.startswith("embedding_") or f.name in tensors]
+        return cls(**{name: tensors[name].astype(np.float32) for name in names})
 
     def _text(self, features: Float32Array) -> Float32Array:
         if len(features) == 1:  # a single query has few words: read only their rows of the projection

@@ -1,4 +1,4 @@
-"""A light router: linear heads on light features and their landmark kernels, numpy at run time."""
+"""A router: linear heads and trees on light features, on an encoder's if it has one; numpy at run time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from bestroute.encoders.encoder import Encoder
     from bestroute.labels.tokens import TokenMeans
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
@@ -58,6 +59,7 @@ class MultiHeadRouter:
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
         changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
+        encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
     """
 
     pool: Pool
@@ -79,6 +81,7 @@ class MultiHeadRouter:
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
     changes: tuple[PoolChange, ...] = ()
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -93,6 +96,12 @@ class MultiHeadRouter:
                 self.maps.statistics_landmarks,
                 (len(self.maps.statistics_landmarks), len(STATISTICS)),
             ),
+            (
+                "embedding_landmarks",
+                self.maps.embedding_landmarks,
+                (len(self.maps.embedding_landmarks), self.maps.embedding_width),
+            ),
+            ("embedding_center", self.maps.embedding_center, (0 if self.encoder is None else self.encoder.width,)),
             ("weights", self.weights, (self.maps.width, rank)),
             ("offsets", self.offsets, (rank,)),
             ("loadings", self.loadings, (rank, heads)),
@@ -117,7 +126,8 @@ class MultiHeadRouter:
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions for queries; see ``Router.predict``."""
-        blocks = self.maps.blocks(featurise(queries))
+        embeddings = None if self.encoder is None else self.encoder.encode([query.text for query in queries])
+        blocks = self.maps.blocks(featurise(queries), embeddings)
         directions = np.hstack(blocks) @ self.weights - self.offsets
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
@@ -154,6 +164,8 @@ class MultiHeadRouter:
         digest = hashlib.sha256(repr((self.plans, self.shrinkage, str(self.default_policy))).encode())
         for _, array in sorted(self.tensors().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if self.encoder is not None:
+            digest.update(self.encoder.fingerprint.encode())
         return digest.hexdigest()[:16]
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -194,7 +206,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "shrinkage": router.shrinkage,
         "path": list(router.path),
         "frozen": router.frozen,
-        "settings": asdict(router.settings),
+        "settings": router.settings.to_json(),
         "token_means": router.token_means,
         "seen": sorted(router.seen),
         "changes": [asdict(change) for change in router.changes],

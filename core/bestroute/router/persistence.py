@@ -20,9 +20,11 @@ from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from bestroute.encoders.frozen import FrozenEncoder
     from bestroute.router.multi_head import MultiHeadRouter
 
 FORMAT = 4
+_ENCODER = "encoder"
 _CONFIG, _WEIGHTS = "router.json", "router.safetensors"
 _SAVED_AS = {"projection": np.float16}
 
@@ -34,6 +36,7 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
     from bestroute.router.multi_head import settings_of
 
     folder.mkdir(parents=True, exist_ok=True)
+    told = _with_encoder(router, folder / _ENCODER)
     tensors = {
         name: np.ascontiguousarray(
             array, dtype=_SAVED_AS.get(name, np.float32 if array.dtype.kind == "f" else array.dtype)
@@ -48,6 +51,7 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
         "weights_sha256": _sha256(data),
         "pool": pool_to_dict(router.pool),
         **settings_of(router),
+        **told,
     }
     with atomic_file(folder / _WEIGHTS) as stream:
         stream.write(data)
@@ -81,7 +85,9 @@ def load(folder: Path) -> MultiHeadRouter:
         if told["features"] != [BUCKETS, *STATISTICS]:
             raise ArtifactError(f"{where}: made for other features than this version has; train the router again")
         tensors = from_bytes(data)
-        maps = FeatureMaps(**{f.name: tensors.pop(f.name).astype(np.float32) for f in fields(FeatureMaps)})
+        maps = FeatureMaps.from_tensors(tensors)
+        for name in maps.tensors():
+            del tensors[name]
         forest = Forest(**{f.name: tensors.pop(f"forest_{f.name}") for f in fields(Forest)})
         policy = told["default_policy"]
         settings = {**told["settings"], "blocks": tuple(told["settings"]["blocks"])}
@@ -104,11 +110,41 @@ def load(folder: Path) -> MultiHeadRouter:
             default_policy=None if policy is None else policy_for(policy["price_usd"]),
             promises=read_promises(folder, router=router_hash(config)),
             changes=tuple(PoolChange(**change) for change in told.get("changes", ())),
+            encoder=_encoder(told.get("encoder"), folder / _ENCODER),
         )
     except ArtifactError:
         raise
     except (BestRouteError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{where}: damaged router folder ({type(error).__name__}: {error})") from error
+
+
+def _with_encoder(router: MultiHeadRouter, folder: Path) -> dict[str, Any]:
+    """Write the router's encoder beside it, or remove an old router's; returns what the configuration says of it."""
+    from bestroute.encoders.frozen import FrozenEncoder
+    from bestroute.encoders.persistence import remove
+
+    if router.encoder is None:
+        remove(folder)
+        return {}
+    if not isinstance(router.encoder, FrozenEncoder):
+        raise ArtifactError(f"a {type(router.encoder).__name__} cannot be saved; train with an encoder of this library")
+    router.encoder.save_pretrained(folder)
+    return {"encoder": router.encoder.fingerprint}
+
+
+def _encoder(fingerprint: Any, folder: Path) -> FrozenEncoder | None:
+    """Read the encoder that the configuration names."""
+    if fingerprint is None:
+        return None
+    from bestroute.encoders.frozen import FrozenEncoder
+
+    encoder = FrozenEncoder.from_pretrained(folder)
+    if encoder.fingerprint != fingerprint:
+        raise ArtifactError(
+            f"{folder}: this is not the encoder that the router was trained with (fingerprint {encoder.fingerprint}, "
+            f"{_CONFIG} names {fingerprint}); copy the router's folder as a whole"
+        )
+    return encoder
 
 
 def _plan(steps: Any) -> Plan:

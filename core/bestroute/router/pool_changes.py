@@ -24,7 +24,7 @@ from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
 from bestroute.plans import Candidate, Plan
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray
+from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
 from bestroute.router.settings import PoolChange
@@ -97,6 +97,7 @@ def add_model(
         means=layout.arrange([(router.layout, router.means[None]), (new, as_saved(fit.means)[None])])[0],
         match_slopes=np.array([slopes.get(plan, usual) for plan in plans]),
         fixed_plans=(*router.fixed_plans, *hull),
+        token_means={**router.token_means, model: arrays.token_means[model]},
         seen=router.seen | frozenset(names),
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
@@ -129,6 +130,7 @@ def remove_model(router: MultiHeadRouter, model: str) -> MultiHeadRouter:
         loadings=layout.arrange([(router.layout, router.loadings)]),
         means=layout.arrange([(router.layout, router.means[None])])[0],
         match_slopes=router.match_slopes[kept],
+        token_means={m: means for m, means in router.token_means.items() if m != model},
         fixed_plans=tuple(p for p in router.fixed_plans if model not in p.models) or (pool.reference_plan,),
         promises=(),
         changes=(*router.changes, PoolChange("removed", model)),
@@ -177,7 +179,7 @@ def _places(router: MultiHeadRouter, heads: FloatArray) -> FloatArray:
     return np.asarray(deviations @ np.linalg.pinv(router.loadings * scales, rcond=1e-6))
 
 
-def _regress(places: FloatArray, targets: FloatArray, scales: FloatArray, folds: FloatArray) -> _Fit:
+def _regress(places: FloatArray, targets: FloatArray, scales: FloatArray, folds: IntArray) -> _Fit:
     """Regress new heads on places, with the penalty that left-out groups like best; perhaps without any slope.
 
     The means are what the regression says of the place 0, the mean of the router's training queries: the labelled

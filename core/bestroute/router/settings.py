@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from bestroute.errors import ConfigError
 from bestroute.policies import QualityPolicy, ReferencePolicy
 
 BLOCKS = (0, 1, 2)
+"""Light feature blocks."""
+EMBEDDING_BLOCKS = (3, 4)
+"""Those that an encoder adds."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,16 @@ class TrainSettings:
     offered: int = 24
     """The most plans offered beside the candidates."""
     blocks: tuple[int, ...] = BLOCKS
-    """Feature blocks used: 0 text and statistics, 1 kernel on statistics, 2 kernel on text."""
+    """Light feature blocks used: 0 text and statistics, 1 kernel on statistics, 2 kernel on text."""
     forest: bool = True
     """Whether trees are grown beside the regressions; they read statistics and leading directions of the text."""
     seed: int = 0
+    encoder: str | None = None
+    """A transformer whose sentence embeddings are used beside the light features: a folder or a hub id."""
+    max_tokens: int = 128
+    """Tokens that the encoder reads of a query."""
+    fine_tune: bool = False
+    """Whether the encoder is fine-tuned on a part of the training groups first."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -35,6 +45,21 @@ class TrainSettings:
             raise ConfigError(f"plans must be >= 0, the most offered beside the candidates, got {self.offered}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {self.seed}")
+        if self.max_tokens < 4:
+            raise ConfigError(f"max_tokens must be at least 4, got {self.max_tokens}")
+        if self.fine_tune and self.encoder is None:
+            raise ConfigError("fine_tune needs an encoder: a folder with a transformers model, or a hub id")
+
+    @property
+    def used_blocks(self) -> tuple[int, ...]:
+        """The feature blocks that heads are fitted on."""
+        return self.blocks if self.encoder is None else (*self.blocks, *EMBEDDING_BLOCKS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is kept in the router's folder; a light router's says nothing of encoders."""
+        told = asdict(self)
+        light = [name for name in told if name not in ("encoder", "max_tokens", "fine_tune")]
+        return told if self.encoder is not None else {name: told[name] for name in light}
 
 
 @dataclass(frozen=True)

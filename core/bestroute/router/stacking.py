@@ -8,7 +8,7 @@ fold, its directions too, comes from the other folds alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ def fit_stack(
     scales: Callable[[FloatArray], FloatArray],
     folds: IntArray,
     *,
+    trusted: BoolArray | None = None,
+    wary: Collection[int] = (),
     seed: int = 0,
 ) -> Stack:
     """Fit the heads.
@@ -60,6 +62,9 @@ def fit_stack(
         labels: Shape ``(Q, H)``.
         scales: Gives, from labels, the weight of each in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
+        trusted: Queries that the learners are mixed by, shape ``(Q,)``; ``None``: all. ``held_out`` may flatter the
+            others.
+        wary: Blocks, by their place, that learn from trusted queries alone.
         seed: Of the forest.
 
     Source:
@@ -69,11 +74,15 @@ def fit_stack(
     space = LabelSpace.of(labels, scales(labels))
     targets = space.directions(labels)  # (Q, R)
     rank = targets.shape[1]
-    paths = [_RidgePath(block, kernel) for block, kernel in zip(blocks, kernels, strict=True)]
+    trusted = np.ones(len(labels), dtype=bool) if trusted is None else trusted
+    paths = [
+        _RidgePath(block, kernel, trusted if i in wary else None)
+        for i, (block, kernel) in enumerate(zip(blocks, kernels, strict=True))
+    ]
     forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
     learners: list[_RidgePath | _Trees] = [*paths, *forests]
     guesses = _guesses(learners, targets, folds)
-    mix = _mix(guesses, targets)
+    mix = _mix(guesses[trusted], targets[trusted])
     edges = np.cumsum([0, *(path.columns for path in paths)])
     weights = tuple(
         (path.fit(targets) * mix[:, start : start + path.columns]).sum(axis=2)
@@ -81,7 +90,7 @@ def fit_stack(
     )
     offsets = np.sum([path.mean @ w for path, w in zip(paths, weights, strict=True)], axis=0)
     forest = forests[0].fit(targets).scaled(mix[:, -1]) if forests else Forest.empty(rank)
-    held_out = _held_out(learners, labels, scales, folds) - space.means
+    held_out = _held_out(learners, labels, scales, folds, trusted) - space.means
     return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
 
 
@@ -142,6 +151,7 @@ def _held_out(
     labels: FloatArray,
     scales: Callable[[FloatArray], FloatArray],
     folds: IntArray,
+    trusted: BoolArray,
 ) -> FloatArray:
     """Predict the labels of every fold from the others alone: directions, learners and their mix; shape ``(Q, H)``.
 
@@ -150,9 +160,10 @@ def _held_out(
     predicted = np.zeros_like(labels)
     for fold in np.unique(folds):
         inside = folds == fold
+        known = ~inside & trusted
         space = LabelSpace.of(labels[~inside], scales(labels[~inside]))
         targets = space.directions(labels)
-        mix = _mix(_guesses(learners, targets, folds, fold)[~inside], targets[~inside])
+        mix = _mix(_guesses(learners, targets, folds, fold)[known], targets[known])
         guessed = _guess(learners, targets, inside, inside)
         predicted[inside] = space.means + np.einsum("qrc,rc->qr", guessed, mix) @ space.loadings
     return predicted
@@ -181,39 +192,44 @@ class _RidgePath:
 
     columns = len(PENALTIES)
 
-    def __init__(self, block: NDArray[np.floating[Any]], kernel: FloatArray | None) -> None:
+    def __init__(
+        self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, rows: BoolArray | None = None
+    ) -> None:
+        """Prepare; ``rows`` are the queries that may be learnt from, ``None``: all."""
         self.raw = np.asarray(block, dtype=np.float64)
         self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
         self.white = self.raw if kernel is None else self.raw @ self.whitening
-        self.mean = self.raw.mean(axis=0)
+        self.rows = np.ones(len(block), dtype=bool) if rows is None else rows
+        self.mean = self.raw[self.rows].mean(axis=0)
         self._bases: dict[bytes, tuple[FloatArray, FloatArray, FloatArray]] = {}
 
     def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
         """Predict a fold by regressions on what is not hidden, shape ``(fold, R, penalties)``."""
-        center, target_means = self._basis(hidden)[0], targets[~hidden].mean(axis=0)
-        solved = self._solve(hidden, targets)
+        known = ~hidden & self.rows
+        center, target_means = self._basis(known)[0], targets[~hidden].mean(axis=0)
+        solved = self._solve(known, targets)
         deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
         return np.asarray(deviations + target_means[None, :, None])
 
     def fit(self, targets: FloatArray) -> FloatArray:
         """Return weights on the raw block, shape ``(width, R, penalties)``."""
-        solved = self._solve(np.zeros(len(targets), dtype=bool), targets)
+        solved = self._solve(self.rows, targets)
         return np.asarray(np.einsum("de,erp->drp", self.whitening, solved, optimize=True))
 
-    def _solve(self, hidden: BoolArray, targets: FloatArray) -> FloatArray:
+    def _solve(self, known: BoolArray, targets: FloatArray) -> FloatArray:
         """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
-        center, values, vectors = self._basis(hidden)
-        seen = targets[~hidden] - targets[~hidden].mean(axis=0)
-        projected = vectors.T @ ((self.white[~hidden] - center).T @ seen)
+        center, values, vectors = self._basis(known)
+        seen = targets[known] - targets[known].mean(axis=0)
+        projected = vectors.T @ ((self.white[known] - center).T @ seen)
         damped = projected[:, :, None] / (values[:, None, None] + np.array(PENALTIES))
         return np.asarray(np.einsum("de,erp->drp", vectors, damped, optimize=True))
 
-    def _basis(self, hidden: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean, eigenvalues and eigenvectors of what is not hidden; kept, since targets change more often."""
-        key = hidden.tobytes()
+    def _basis(self, known: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean, eigenvalues and eigenvectors of known queries; kept, since targets change more often."""
+        key = known.tobytes()
         if key not in self._bases:
-            center = self.white[~hidden].mean(axis=0)
-            centered = self.white[~hidden] - center
+            center = self.white[known].mean(axis=0)
+            centered = self.white[known] - center
             values, vectors = np.linalg.eigh(centered.T @ centered)
             self._bases[key] = center, np.maximum(values, 0), vectors
         return self._bases[key]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
+from bestroute.encoders.encoder import Encoder, encode_all
+from bestroute.encoders.frozen import open_encoder
 from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale, largest_n
@@ -22,7 +24,7 @@ from bestroute.router.features import featurise
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
-from bestroute.router.settings import BLOCKS, TrainSettings, policy_for
+from bestroute.router.settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
 from bestroute.router.stacking import Stack, fit_stack
 from bestroute.search import PlanSearch, search_plans
 
@@ -56,6 +58,7 @@ def train_router(
     *,
     found: PlanSearch | None = None,
     labels: PlanLabels | None = None,
+    encoder: Encoder | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> Training:
     """Train a router on records.
@@ -65,6 +68,7 @@ def train_router(
         settings: What to do with them.
         found: Plans to use instead of searching for them.
         labels: Labels of the same records and plans, if they are known already.
+        encoder: The settings' encoder, if it is made already; one to be fine-tuned is made for the records at hand.
         on_progress: Told what is under way.
 
     Raises:
@@ -85,29 +89,40 @@ def train_router(
     if labels is None or labels.plans != plans:
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
-    tokens = np.nanmean(arrays.output_tokens, axis=2)
+    every, seen = labels, frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names)
+    token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
     features = featurise(arrays.queries())
-    maps = FeatureMaps.fit(features, seed=settings.seed)
+    encoder, trusted = fit_encoder(arrays, settings, targets, layout.scales(targets), encoder, tell)
+    texts = [query.text for query in arrays.queries()]
+    embeddings = None if encoder is None else encode_all(encoder, texts, show=on_progress is not None)
+    maps = FeatureMaps.fit(features, embeddings=embeddings, seed=settings.seed)
     tell("fitting heads")
     folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
-    blocks, kernels = maps.blocks(features), maps.landmark_kernels()
+    blocks, kernels, used = maps.blocks(features, embeddings), maps.landmark_kernels(), settings.used_blocks
     stack = fit_stack(
-        [blocks[b] for b in settings.blocks],
-        [kernels[b] for b in settings.blocks],
+        [blocks[b] for b in used],
+        [kernels[b] for b in used],
         maps.forest_inputs(blocks) if settings.forest else None,
         targets,
         layout.scales,
         folds,
+        trusted=trusted,
+        wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS],
         seed=settings.seed,
     )
+    weights = [np.zeros((block.shape[1], len(stack.offsets))) for block in blocks]
+    for b, fitted in zip(used, stack.weights, strict=True):
+        weights[b] = fitted
+    if not trusted.all():  # what follows is chosen on what the encoder has not seen
+        rows = np.flatnonzero(trusted)
+        stack, targets = replace(stack, held_out=stack.held_out[rows]), targets[rows]
+        arrays, labels = arrays.take(rows), labels.take(rows)
+        folds = folds[rows]
     slopes = _match_slopes(stack.held_out[:, : len(plans)], labels.match_probability)
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
     shrinkage, path, frozen, savings = _choose_policy(stack, layout, labels, arrays, slopes, inputs)
-    weights = [np.zeros((blocks[b].shape[1], len(stack.offsets))) for b in BLOCKS]
-    for b, fitted in zip(settings.blocks, stack.weights, strict=True):
-        weights[b] = fitted
     router = MultiHeadRouter(
         pool=pool,
         plans=plans,
@@ -123,9 +138,10 @@ def train_router(
         frozen=frozen,
         fixed_plans=found.hull,
         settings=settings,
-        token_means=arrays.token_means,
-        seen=frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names),
+        token_means=token_means,
+        seen=seen,
         default_policy=policy_for(frozen["0.01"]),
+        encoder=encoder,
     )
     error, perfect = _calibration(stack, layout, labels, pool, folds)
     explained = 1 - float(((stack.means + stack.held_out - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
@@ -142,7 +158,33 @@ def train_router(
             drop: None if price is None else float(savings[path.index(price)]) for drop, price in frozen.items()
         },
     }
-    return Training(router, labels, summary, savings)
+    return Training(router, every, summary, savings)
+
+
+def fit_encoder(
+    arrays: SampleArrays,
+    settings: TrainSettings,
+    targets: FloatArray,
+    scales: FloatArray,
+    encoder: Encoder | None,
+    tell: Callable[[str], object],
+) -> tuple[Encoder | None, BoolArray]:
+    """Return the encoder of a training run, and which queries' embeddings may be judged by, shape ``(Q,)``."""
+    everything = np.ones(len(arrays), dtype=bool)
+    if settings.encoder is None:
+        return None, everything
+    if not settings.fine_tune:
+        return encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens), everything
+    from bestroute.encoders.finetune import fine_tune
+
+    tell("fine-tuning the encoder")
+    rank = deal_folds(arrays.groups, len(set(arrays.groups)), seed=settings.seed)
+    texts = [query.text for query in arrays.queries()]
+    tuned = fine_tune(
+        settings.encoder, texts, targets, scales, rank, max_tokens=settings.max_tokens, seed=settings.seed
+    )
+    tell(f"variance left unexplained on its held-out groups: {', '.join(f'{u:.3f}' for u in tuned.unexplained)}")
+    return tuned.encoder, tuned.trusted
 
 
 def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:

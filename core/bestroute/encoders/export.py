@@ -1,0 +1,102 @@
+"""From a transformer to what runs without torch: an int8 graph and its tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bestroute.encoders.frozen import FrozenEncoder
+from bestroute.encoders.hub import need, one_line, quietly
+from bestroute.errors import ConfigError
+
+OPSET = 17
+_EXAMPLE_TOKENS = 7
+
+
+def from_transformer(name: str, *, max_tokens: int) -> FrozenEncoder:
+    """Load a transformer and make an encoder of it; see ``FrozenEncoder.from_transformer``."""
+    model, tokenizer = load_transformer(name, max_tokens=max_tokens)
+    return as_encoder(model, tokenizer, max_tokens=max_tokens)
+
+
+def load_transformer(name: str, *, max_tokens: int) -> tuple[Any, Any]:
+    """Return model and tokenizer, ready to encode.
+
+    Raises:
+        ConfigError: If there is none of that name, or it cannot be an encoder.
+        ImportError: If torch, transformers or onnx are missing.
+    """
+    need("making an encoder", "torch", "transformers", "onnx", "onnxruntime")
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with quietly():
+            tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            model: Any = AutoModel.from_pretrained(name, attn_implementation="eager")
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"encoder {name!r} cannot be loaded: give a folder with a transformers model, or a hub id "
+            f"({type(error).__name__}: {one_line(error)})"
+        ) from error
+    if not tokenizer.is_fast or model.config.is_encoder_decoder:
+        raise ConfigError(f"encoder {name!r} must be an encoder alone with a fast tokenizer; take another model")
+    most = getattr(model.config, "max_position_embeddings", None) or max_tokens
+    if not 4 <= max_tokens <= most:
+        raise ConfigError(f"max_tokens must be in 4..{most}, what encoder {name!r} can read, got {max_tokens}")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.float().eval(), tokenizer
+
+
+def as_encoder(model: Any, tokenizer: Any, *, max_tokens: int) -> FrozenEncoder:
+    """Trace a model and round its weights to int8, one scale a channel.
+
+    Weights keep to 7 bits, since sums of full 8-bit products overflow on processors without VNNI.
+    """
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    class Hidden(torch.nn.Module):
+        """A single text without padding: no mask."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, input_ids: Any) -> Any:
+            return self.inner(input_ids=input_ids).last_hidden_state
+
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _without_advice(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of tracing, and that the exporter is the older one
+        traced, rounded = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        torch.onnx.export(
+            Hidden(model).eval(),
+            (torch.arange(_EXAMPLE_TOKENS)[None] + 1,),
+            str(traced),
+            input_names=["input_ids"],
+            output_names=["hidden"],
+            dynamic_axes={"input_ids": {1: "tokens"}, "hidden": {1: "tokens"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        quantize_dynamic(traced, rounded, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+        graph = rounded.read_bytes()
+    return FrozenEncoder(graph, tokenizer.backend_tokenizer.to_str(), int(model.config.hidden_size), max_tokens)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence the quantiser's advice, which it gives to the root logger."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)

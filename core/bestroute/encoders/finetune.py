@@ -1,0 +1,187 @@
+"""Fine-tuning an encoder on what a router has to predict, and which queries may be trusted afterwards.
+
+Embeddings of a query that the fine-tuning has seen are overfitted to it: regressions on them would take the encoder
+for better than it is. So the training groups are split, by the order in which they are dealt to folds:
+
+- half of them teach the encoder, an eighth more chooses the state that is kept;
+- on the rest, which it has not seen, the heads on its embeddings are fitted, the learners are mixed, slopes, shrinkage
+  and prices are chosen. Heads on light features learn from all groups as ever.
+
+Every fold holds groups of each kind, since groups are dealt to the folds in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bestroute.encoders.encoder import Float32Array
+from bestroute.encoders.export import as_encoder, load_transformer
+from bestroute.encoders.frozen import FrozenEncoder
+from bestroute.encoders.hub import need
+from bestroute.encoders.loop import fit_model
+from bestroute.errors import RecordError
+from bestroute.protocols import BoolArray, FloatArray, IntArray
+
+TEACHING, CHOOSING = 0.5, 0.125
+"""Shares of the groups that the encoder learns from, and that choose its state."""
+FEWEST_GROUPS = 20
+DIRECTIONS = 12
+"""Leading directions of the labels that it learns, at most."""
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """The recipe; the defaults train MiniLM on one processor core in minutes."""
+
+    learning_rate: float = 1e-4
+    head_rate: float = 1e-3
+    """Of the new output layer, which starts at 0."""
+    epochs: int = 6
+    batch: int = 16
+    """Queries a device sees at once."""
+    accumulation: int = 1
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    checks: int = 1
+    patience: int = 1
+    """Checks without a better score after which it ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """An encoder, and what its training has not seen."""
+
+    encoder: FrozenEncoder
+    trusted: BoolArray
+    """Queries whose embeddings may be judged by, shape ``(Q,)``."""
+    unexplained: tuple[float, ...]
+    """Share of the labels' variance left unexplained on the choosing groups, before training and at each check."""
+
+
+def fine_tune(
+    name: str,
+    texts: Sequence[str],
+    labels: FloatArray,
+    scales: FloatArray,
+    rank: IntArray,
+    *,
+    max_tokens: int,
+    settings: FineTuneSettings = FineTuneSettings(),  # frozen
+    seed: int = 0,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> FineTuned:
+    """Teach a transformer the leading directions of the labels by their squared error.
+
+    Under ``accelerate launch`` every process takes its share of the batches.
+
+    Args:
+        name: A folder, or a hub id.
+        texts: ``Q`` queries.
+        labels: What the router's heads are to predict, shape ``(Q, H)``.
+        scales: Weight of each label in the choice of directions, shape ``(H,)``.
+        rank: Place of each query's group in the order in which groups are dealt to folds, shape ``(Q,)``.
+        max_tokens: A longer text is cut.
+        settings: The recipe.
+        seed: Of dropout and of the order.
+        on_progress: Told the batches done and all batches at most.
+
+    Raises:
+        RecordError: If there are fewer than ``FEWEST_GROUPS`` groups.
+        ConfigError: If there is no such transformer, or it cannot be an encoder.
+        ImportError: If torch, transformers, accelerate or onnx are missing.
+    """
+    groups = int(rank.max()) + 1
+    if groups < FEWEST_GROUPS:
+        raise RecordError(f"fine-tuning needs records of at least {FEWEST_GROUPS} groups, got {groups}")
+    need("fine-tuning an encoder", "accelerate")
+    place = (rank + 0.5) / groups
+    teaching, choosing = place < TEACHING, (place >= TEACHING) & (place < TEACHING + CHOOSING)
+    model, tokenizer = load_transformer(name, max_tokens=max_tokens)
+    targets = directions(labels[teaching | choosing], scales)
+    wanted = np.zeros((len(texts), targets.shape[1]), dtype=np.float32)
+    wanted[teaching | choosing] = targets
+    model, scores = _fit(model, tokenizer, texts, wanted, (teaching, choosing), max_tokens, settings, seed, on_progress)
+    return FineTuned(
+        as_encoder(model, tokenizer, max_tokens=max_tokens),
+        place >= TEACHING + CHOOSING,
+        tuple(-score for score in scores),
+    )
+
+
+def directions(labels: FloatArray, scales: FloatArray) -> FloatArray:
+    """Return the labels in their leading directions, shape ``(Q, R)``; all their squares add up to ``Q``."""
+    scaled = (labels - labels.mean(axis=0)) * scales
+    axes = np.linalg.svd(scaled, full_matrices=False)[2][:DIRECTIONS]
+    targets = scaled @ axes.T
+    return np.asarray(targets / max(float(np.sqrt((targets**2).sum(axis=1).mean())), 1e-12))
+
+
+def _fit(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    wanted: Float32Array,
+    parts: tuple[BoolArray, BoolArray],
+    max_tokens: int,
+    settings: FineTuneSettings,
+    seed: int,
+    on_progress: Callable[[int, int], object] | None,
+) -> tuple[Any, list[float]]:
+    """Train an output layer and the model under it; returns the model and minus the unexplained share at each check."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from torch.utils.data import DataLoader
+
+    class Outputs(torch.nn.Module):
+        """Mean of the hidden states, as the encoder gives it, and a linear layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+            self.layer = torch.nn.Linear(model.config.hidden_size, wanted.shape[1])
+            torch.nn.init.zeros_(self.layer.weight)
+            torch.nn.init.zeros_(self.layer.bias)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            hidden = self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            weights = attention_mask[..., None].to(hidden.dtype)
+            mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+            return self.layer(torch.nn.functional.normalize(mean, dim=1) * np.sqrt(mean.shape[1]))
+
+    def batch_of(rows: Sequence[int]) -> Any:
+        asked = [texts[i] for i in rows]
+        read = tokenizer(asked, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
+        inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
+        return {**inputs, "wanted": torch.from_numpy(wanted[list(rows)])}
+
+    def squares(outputs: Any, batch: Any) -> Any:
+        told = outputs(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return ((told.float() - batch["wanted"]) ** 2).sum(dim=1)
+
+    set_seed(seed)
+    whole = Outputs()
+    teaching, choosing = (np.flatnonzero(part).tolist() for part in parts)
+    loader: Any = DataLoader  # it takes any sequence
+    size = max(float((wanted[choosing] ** 2).sum(axis=1).mean()), 1e-12)
+    trained, scores = fit_model(
+        Accelerator(gradient_accumulation_steps=settings.accumulation),
+        whole,
+        [
+            {"params": whole.inner.parameters()},
+            {"params": whole.layer.parameters(), "lr": settings.head_rate},
+        ],
+        loader(teaching, batch_size=settings.batch, shuffle=True, collate_fn=batch_of),
+        loader(choosing, batch_size=settings.batch, collate_fn=batch_of),
+        settings,
+        outputs=squares,
+        loss=lambda losses: losses.mean(),
+        score=lambda losses: -float(losses.mean()) / size,
+        patience=settings.patience,
+        on_progress=on_progress,
+    )
+    return trained.inner.cpu(), scores
