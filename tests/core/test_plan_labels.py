@@ -12,7 +12,7 @@ from bestroute.errors import RecordError
 from bestroute.execution import Draw, DrawnSample, Score, execute
 from bestroute.labels import SampleArrays, label_plans, vote_weights, winner_weights
 from bestroute.labels.matches import odds_of, sample_matches
-from bestroute.labels.votes import vote_odds
+from bestroute.labels.votes import vote_matches, vote_odds
 from bestroute.plans import Candidate, Plan, Step
 from bestroute.protocols import Sample
 from bestroute.query import Query
@@ -127,7 +127,7 @@ def test_labels_of_votes_are_the_executor_within_simulation_error(a, b, plan):
     def score(texts):
         return vote.score(Query("q"), [said[t] for t in texts])
 
-    answer, drawn, steps, _ = played(one, plan, score, is_joint=True)
+    answer, drawn, steps, matched = played(one, plan, score, is_joint=True)
     arrays = SampleArrays.of([one], POOL, reward="majority")
     draws = 4000
     odds = vote_odds(arrays, plan, draws=draws)
@@ -139,6 +139,8 @@ def test_labels_of_votes_are_the_executor_within_simulation_error(a, b, plan):
             at = [i for i, t in enumerate(a if m == "a" else b) if t == text]
             assert odds.answer[0, k, at].sum() == pytest.approx(answer[m][at].sum(), abs=error)
     np.testing.assert_allclose(odds.draws[0], steps, atol=2 * error)
+    if sum(step.n for step in plan.steps if step.model == "b") < len(b):
+        assert vote_matches(arrays, plan, 1, draws=draws)[0] == pytest.approx(matched, abs=error)
 
 
 def test_candidates_are_the_closed_forms_of_one_model():

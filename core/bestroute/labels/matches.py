@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.urns import PlanOdds, plan_odds
-from bestroute.labels.votes import vote_odds
+from bestroute.labels.votes import vote_matches, vote_odds
 from bestroute.plans import Plan, Step
 from bestroute.protocols import FloatArray
 
@@ -44,12 +44,14 @@ def plan_matches(
         return np.asarray((odds.answer * single).sum(axis=(1, 2)))
     sizes = arrays.sizes[:, reference]
     told = plan if drawn < int(sizes.min()) else _one_fewer(plan, arrays.pool.reference)
+    if arrays.answers is not None:
+        return vote_matches(arrays, told, reference, margin=margin)
     total = np.zeros(len(arrays))
     for opponent in range(arrays.quality.shape[2]):
         theirs = arrays.quality[:, reference, opponent]
         others = _without(arrays, reference, opponent)
         reached = others.quality >= theirs[:, None, None] - margin
-        total += (odds_of(others, told).answer * reached).sum(axis=(1, 2))  # an absent opponent is reached by nothing
+        total += (plan_odds(others, told).answer * reached).sum(axis=(1, 2))  # an absent opponent is reached by nothing
     return np.asarray(total / sizes)
 
 
@@ -95,5 +97,4 @@ def _without(arrays: SampleArrays, model: int, sample: int) -> SampleArrays:
         quality=hidden(arrays.quality, np.nan),
         reward=None if arrays.reward is None else hidden(arrays.reward, np.nan),
         acceptance=None if arrays.acceptance is None else hidden(arrays.acceptance, np.nan),
-        answers=None if arrays.answers is None else hidden(arrays.answers, -1),
     )

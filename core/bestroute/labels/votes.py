@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
 from math import comb
@@ -38,7 +38,7 @@ def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, see
     Source:
         ``bestroute.rewards.MajorityVote`` and the executor's rules (``bestroute.execution``).
     """
-    draws = draws or min(DRAWS, max(FEWEST_DRAWS, ORDERS // max(1, len(arrays))))
+    draws = draws or usual_draws(len(arrays))
     parts = [
         _odds(arrays.take(range(start, min(start + _CHUNK, len(arrays)))), plan, draws, seed + start)
         for start in range(0, len(arrays), _CHUNK)
@@ -46,26 +46,84 @@ def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, see
     return PlanOdds(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("answer", "drawn", "draws")))
 
 
+def vote_matches(
+    arrays: SampleArrays, plan: Plan, model: int, *, margin: float = 0.0, draws: int | None = None, seed: int = 0
+) -> FloatArray:
+    """Return the chance that a plan's answer is at least as good as an undrawn sample of a model, shape ``(Q,)``.
+
+    Args:
+        arrays: Records with answers.
+        plan: It leaves at least one sample of the model undrawn in every record.
+        model: Whose sample is the opponent.
+        margin: Shortfall still counted as a match, in quality units.
+        draws: As in ``vote_odds``.
+        seed: Of the orders.
+    """
+    draws = draws or usual_draws(len(arrays))
+    parts = [
+        _matches(arrays.take(range(start, min(start + _CHUNK, len(arrays)))), plan, model, margin, draws, seed + start)
+        for start in range(0, len(arrays), _CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def usual_draws(records: int) -> int:
+    """Return in how many seeded orders each record is played."""
+    return min(DRAWS, max(FEWEST_DRAWS, ORDERS // max(1, records)))
+
+
+def _matches(arrays: SampleArrays, plan: Plan, model: int, margin: float, draws: int, seed: int) -> FloatArray:
+    size = _enumerable(arrays, plan) if plan.models == (arrays.pool.models[model],) else None
+    if size is not None:
+        return _enumerated_matches(arrays, model, size, plan.steps[0].n, margin)
+    play = Play.start(arrays, draws=draws, seed=seed)
+    opponent = play.order[:, :, model, sum(step.n for step in plan.steps if step.model == arrays.pool.models[model])]
+    theirs = np.take_along_axis(arrays.quality[:, model], opponent, axis=1)
+    play = replace(play, least=theirs - margin)
+    for step in plan.steps:
+        play = play.after(step)
+    return play.with_best_seen().matched
+
+
+def _enumerated_matches(arrays: SampleArrays, k: int, size: int, n: int, margin: float) -> FloatArray:
+    """Go through all subsets of one model's samples; the others are the opponents."""
+    subsets = np.array(list(combinations(range(size), n)), dtype=np.intp)
+    quality = arrays.quality[:, k, :size]
+    reached = (quality[:, :, None] >= quality[:, None, :] - margin).astype(np.float64)
+    is_left = np.ones((len(subsets), size))
+    is_left[np.arange(len(subsets))[:, None], subsets] = 0.0
+    beaten = reached @ is_left.T / (size - n)  # (Q, S, subsets)
+    won = beaten[:, subsets, np.arange(len(subsets))[:, None]]  # (Q, subsets, n)
+    return np.asarray((_shares(arrays, k, subsets) * won).sum(axis=2).mean(axis=1))
+
+
+def _shares(arrays: SampleArrays, k: int, subsets: IntArray) -> FloatArray:
+    """Return the share of each drawn sample in the answer of a subset, shape ``(Q, subsets, n)``."""
+    votes = _votes(arrays.answers[:, k][:, subsets])  # type: ignore[index]
+    leads = votes == votes.max(axis=2, keepdims=True)
+    return np.asarray(leads / leads.sum(axis=2, keepdims=True))
+
+
+def _enumerable(arrays: SampleArrays, plan: Plan) -> int | None:
+    """Return how many samples there are, if a plan is a candidate with few enough subsets of them."""
+    if (candidate := plan.candidate) is None:
+        return None
+    sizes = arrays.sizes[:, arrays.pool.models.index(candidate.model)]
+    size = int(sizes[0])
+    return size if (sizes == size).all() and comb(size, candidate.n) <= MOST_SUBSETS else None
+
+
 def _odds(arrays: SampleArrays, plan: Plan, draws: int, seed: int) -> PlanOdds:
     assert arrays.answers is not None
-    candidate = plan.candidate
-    sizes = arrays.sizes
-    if candidate is not None:
-        k = arrays.pool.models.index(candidate.model)
-        size = int(sizes[0, k])
-        if (sizes[:, k] == size).all() and comb(size, candidate.n) <= MOST_SUBSETS:
-            return _enumerated(arrays, k, size, candidate.n)
+    if (size := _enumerable(arrays, plan)) is not None:
+        return _enumerated(arrays, arrays.pool.models.index(plan.steps[0].model), size, plan.steps[0].n)
     return _played(arrays, plan, draws, seed)
 
 
 def _enumerated(arrays: SampleArrays, k: int, size: int, n: int) -> PlanOdds:
     """Go through all subsets of one model's samples; the samples of all leading answers share a subset."""
-    answers = arrays.answers[:, k]  # type: ignore[index]
     subsets = np.array(list(combinations(range(size), n)), dtype=np.intp)
-    drawn = answers[:, subsets]  # (Q, subsets, n)
-    votes = _votes(drawn)
-    leads = votes == votes.max(axis=2, keepdims=True)
-    share = leads / leads.sum(axis=2, keepdims=True)
+    share = _shares(arrays, k, subsets)
     odds = _empty(arrays, 1)
     for position in range(n):
         for s in range(size):
@@ -107,6 +165,10 @@ class Play:
     """Answer of every draw so far, each of shape ``(Q, R)``."""
     votes: tuple[NDArray[np.int16], ...] = ()
     """Votes for the answer of every draw so far, its own included; 0 for an empty one."""
+    least: FloatArray | None = None
+    """Quality that is a match, shape ``(Q, R)``; ``None``: nobody asks."""
+    matched: FloatArray = field(default_factory=lambda: np.zeros(1))
+    """Share of the orders whose answer was a match, shape ``(Q,)``."""
 
     @classmethod
     def start(cls, arrays: SampleArrays, *, draws: int, seed: int = 0) -> Play:
@@ -144,12 +206,15 @@ class Play:
         return self._answered(self._posteriors().argmax(axis=2), self.is_open) if self.is_open.any() else self
 
     def _answered(self, position: IntArray, where: BoolArray) -> Play:
-        answer = self.answer.copy()
+        answer, matched = self.answer.copy(), self.matched
         for p, (k, sample) in enumerate(self.places):
             at = where & (position == p)
             if at.any():
                 answer[:, k] += self._share(sample, at)
-        return replace(self, answer=answer, is_open=np.asarray(self.is_open & ~where, dtype=np.bool_))
+                if self.least is not None:
+                    reached = np.take_along_axis(self.arrays.quality[:, k], sample, axis=1) >= self.least
+                    matched = matched + (at & reached).mean(axis=1)
+        return replace(self, answer=answer, matched=matched, is_open=np.asarray(self.is_open & ~where, dtype=np.bool_))
 
     def _share(self, sample: IntArray, where: BoolArray) -> FloatArray:
         """Share of the orders in which each sample of a model is the one, shape ``(Q, S)``."""
