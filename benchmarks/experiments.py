@@ -99,7 +99,7 @@ def averaged(runs: Sequence[Scored]) -> Scored:
     names = [n for n in runs[0].series if all(n in run.series for run in runs)]
     series = {
         name: Series(
-            runs[0].series[name].parameters,
+            Series.joined([run.series[name] for run in runs]).parameters,
             np.mean([run.series[name].quality[o] for run, o in zip(runs, orders, strict=True)], axis=0),
             np.mean([run.series[name].cost[o] for run, o in zip(runs, orders, strict=True)], axis=0),
         )

@@ -98,6 +98,7 @@ def checks(results: Json) -> Iterator[Check]:
         yield _frozen(results, "cruxeval_output", "0.02", 0.12, 0.02)
         yield _frozen(results, "cruxeval_output", "0.015", 0.12, 0.02)
         yield _frozen(results, "cruxeval_output", "0.045", 0.28, 0.045)
+        yield _frozen(results, "cruxeval_output", "0.04", 0.28, 0.045)
         for target in ("0.02", "0.045"):
             p = results["cruxeval_output"]["frozen"][target]
             yield Check(

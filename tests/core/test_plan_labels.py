@@ -11,7 +11,7 @@ from bestroute import Pool, Price
 from bestroute.errors import RecordError
 from bestroute.execution import Draw, DrawnSample, Score, execute
 from bestroute.labels import SampleArrays, label_plans, vote_weights, winner_weights
-from bestroute.labels.table import odds_of, sample_matches
+from bestroute.labels.matches import odds_of, sample_matches
 from bestroute.labels.votes import vote_odds
 from bestroute.plans import Candidate, Plan, Step
 from bestroute.protocols import Sample
@@ -41,10 +41,13 @@ def record(a, b, *, texts=None):
 
 
 def played(one, plan, score, *, is_joint=False):
-    """Run the executor in every order of both models' samples: chance to be the answer, to be drawn, draws."""
+    """Run the executor in every order of both models' samples.
+
+    Returns: chance to be the answer, to be drawn, draws of each step, chance to match the next sample of ``b``.
+    """
     answer = {m: np.zeros(s.size) for m, s in one.samples.items()}
     drawn = {m: np.zeros(s.size) for m, s in one.samples.items()}
-    steps = np.zeros(len(plan.steps))
+    steps, matched = np.zeros(len(plan.steps)), 0
     orders = list(product(*(permutations(range(s.size)) for s in one.samples.values())))
     for order in orders:
         urns = dict(zip(one.samples, map(iter, order), strict=True))
@@ -68,6 +71,8 @@ def played(one, plan, score, *, is_joint=False):
         except StopIteration as end:
             model, i = where[end.value.chosen]
             answer[model][i] += 1
+            opponent = next(urns["b"], None)
+            matched += opponent is not None and one.samples[model].quality[i] >= one.samples["b"].quality[opponent]
             for model, i in where:
                 drawn[model][i] += 1
     total = len(orders)
@@ -75,6 +80,7 @@ def played(one, plan, score, *, is_joint=False):
         {m: x / total for m, x in answer.items()},
         {m: x / total for m, x in drawn.items()},
         steps / total,
+        matched / total,
     )
 
 
@@ -92,7 +98,7 @@ rewards = st.lists(st.sampled_from((0.0, 0.3, 0.5, 0.5, 1.0)), min_size=3, max_s
 def test_labels_of_fixed_rewards_are_the_executor_in_every_order(a, b, plan):
     one = record(a, b)
     told = {f"{m}{i}": r for m, values in (("a", a), ("b", b)) for i, r in enumerate(values)}
-    answer, drawn, steps = played(one, plan, lambda texts: [told[t] for t in texts])
+    answer, drawn, steps, matched = played(one, plan, lambda texts: [told[t] for t in texts])
     arrays = SampleArrays.of([one], POOL)
     odds = odds_of(arrays, plan)
     for k, (m, size) in enumerate((("a", len(a)), ("b", len(b)))):
@@ -101,6 +107,8 @@ def test_labels_of_fixed_rewards_are_the_executor_in_every_order(a, b, plan):
         np.testing.assert_allclose(odds.drawn[0, k, :size], drawn[m], atol=1e-12)
     np.testing.assert_allclose(odds.draws[0], steps, atol=1e-12)
     labels = label_plans(arrays, [plan])
+    if sum(step.n for step in plan.steps if step.model == "b") < len(b):
+        assert labels.match_probability[0, 0] == pytest.approx(matched)
     tokens = {m: 10.0 * (np.arange(len(v)) + 1) for m, v in (("a", a), ("b", b))}
     cost = sum((drawn[m] @ (100 * POOL.prices[m].input + tokens[m] * POOL.prices[m].output)) / 1e6 for m in "ab")
     assert labels.cost_usd[0, 0] == pytest.approx(cost)
@@ -119,7 +127,7 @@ def test_labels_of_votes_are_the_executor_within_simulation_error(a, b, plan):
     def score(texts):
         return vote.score(Query("q"), [said[t] for t in texts])
 
-    answer, drawn, steps = played(one, plan, score, is_joint=True)
+    answer, drawn, steps, _ = played(one, plan, score, is_joint=True)
     arrays = SampleArrays.of([one], POOL, reward="majority")
     draws = 4000
     odds = vote_odds(arrays, plan, draws=draws)
@@ -141,6 +149,33 @@ def test_candidates_are_the_closed_forms_of_one_model():
         np.testing.assert_allclose(by_reward, winner_weights(np.array([0.3, 0.1, 0.9, 0.3]), n))
         by_vote = odds_of(SampleArrays.of([one], POOL, reward="majority"), plan).answer[0, 0]
         np.testing.assert_allclose(by_vote, vote_weights(["x", "y", "x", ""], n) if n > 1 else [0.25] * 4)
+
+
+def of_reference(quality, *, reward="quality", texts=None):
+    theirs = ModelSamples(tuple(quality), text=texts, input_tokens=100, output_tokens=(10.0,) * len(quality))
+    other = ModelSamples((0.0,) * 3, text=("z",) * 3, input_tokens=100, output_tokens=(10.0,) * 3)
+    return SampleArrays.of([Record("r", "q", {"a": other, "b": theirs}, "r")], POOL, reward=reward)
+
+
+def matches_of(arrays, n):
+    return label_plans(arrays, [Plan.of(Candidate("b", n))]).match_probability[0, 0]
+
+
+def test_the_best_of_the_reference_is_compared_with_a_sample_that_was_not_drawn():
+    # of [1, 0, 0]: the right one is drawn in two of three pairs and matches; else it is the opponent and wins
+    assert matches_of(of_reference([1.0, 0.0, 0.0]), 2) == pytest.approx(2 / 3)
+    # whoever wins the vote matches, unless the one right sample was left for the opponent
+    voted = of_reference([1.0, 0.0, 0.0, 0.0], reward="majority", texts=("x", "y", "y", "z"))
+    assert matches_of(voted, 3) == pytest.approx(3 / 4)
+
+
+def test_a_plan_that_draws_every_sample_of_the_reference_is_judged_by_one_fewer():
+    arrays = of_reference([1.0, 0.0, 0.0])
+    assert matches_of(arrays, 3) == matches_of(arrays, 2)
+    twice = Plan((Step("b", 1, 0.5), Step("a", 1, 0.5), Step("b", 2)))
+    once = Plan((Step("b", 1, 0.5), Step("a", 1, 0.5), Step("b", 1)))
+    both = label_plans(arrays, [twice, once]).match_probability[0]
+    assert both[0] == pytest.approx(both[1])
 
 
 def test_a_sample_of_the_reference_is_compared_with_the_others():

@@ -58,6 +58,7 @@ def make(pool, *, trees=True, **changes):
         "frozen": {"0": None, "0.01": 0.01},
         "fixed_plans": (pool.reference_plan,),
         "settings": TrainSettings(),
+        "token_means": {model: {"input": 12.5, "output": None} for model in pool.models},
         "seen": frozenset({seen_hash("group:group-1")}),
         "default_policy": QualityPolicy(0.01),
     }
@@ -136,7 +137,7 @@ def test_a_folder_is_a_router(pool, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: {**c, "format": 99}, "format 99, this version reads 3"),
+        (lambda c: {**c, "format": 99}, "format 99, this version reads 4"),
         (lambda c: {**c, "weights_sha256": "0"}, "the folder is damaged"),
         (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "must have shape|damaged"),
         (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged router folder"),

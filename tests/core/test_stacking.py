@@ -15,7 +15,7 @@ FOLDS = np.arange(200) % 5
 
 
 def fit(features, labels, *, trees=None, folds=FOLDS):
-    return fit_stack([features], [None], trees, labels, np.ones(labels.shape[1]), folds)
+    return fit_stack([features], [None], trees, labels, lambda seen: np.ones(seen.shape[1]), folds)
 
 
 def predict(stack, features, trees=None):
@@ -68,12 +68,13 @@ def test_noise_is_shrunk_towards_the_mean():
     assert predict(stack, fresh, fresh.astype(np.float32)).var() < 0.2 * labels.var()
 
 
-def test_a_fold_is_predicted_without_its_own_labels():
+@pytest.mark.parametrize("heads", [1, 5])
+def test_a_fold_is_predicted_without_its_own_labels(heads):
     rng = np.random.default_rng(2)
     features = rng.normal(size=(200, 3))
-    labels = features[:, :1] + rng.normal(size=(200, 1))
+    labels = features[:, :1] + rng.normal(size=(200, heads))
     changed = labels.copy()
-    changed[FOLDS == 0] = rng.normal(size=(40, 1))
+    changed[FOLDS == 0] = rng.normal(size=(40, heads)) * np.arange(1, heads + 1)  # other directions, too
     one, other = (fit(features, y, trees=features) for y in (labels, changed))
     inside = FOLDS == 0
     assert (one.means + one.held_out)[inside] == pytest.approx((other.means + other.held_out)[inside], abs=1e-6)

@@ -50,11 +50,12 @@ def test_the_shipped_router_is_what_the_command_makes():
 def test_replay_draws_without_replacement_in_a_seeded_order():
     record = held_out()[0]
     model = demo_pool().reference
-    drawn = [draw(ReplayGenerator([record], model, seed=s), record.query, 6) for s in (0, 0, 1)]
+    size = record.samples[model].size
+    drawn = [draw(ReplayGenerator([record], model, seed=s), record.query, size) for s in (0, 0, 1)]
     texts = [[sample.text for sample in samples] for samples in drawn]
     assert texts[0] == texts[1]
     assert sorted(texts[0]) == sorted(texts[2]) == sorted(record.samples[model].text)
-    assert [s.usage.input > 0 for s in drawn[0]] == [True] + [False] * 5
+    assert [s.usage.input > 0 for s in drawn[0]] == [True] + [False] * (size - 1)
 
 
 def test_an_unknown_query_and_an_empty_urn_fail_loudly():
@@ -62,7 +63,7 @@ def test_an_unknown_query_and_an_empty_urn_fail_loudly():
     generator = ReplayGenerator([record], demo_pool().reference)
     with pytest.raises(GenerationError, match="has no recorded answer for 'Who are you"):
         draw(generator, "Who are you?")
-    draw(generator, record.query, 5)
+    draw(generator, record.query, record.samples[demo_pool().reference].size - 1)
     with pytest.raises(GenerationError, match="has 1 recorded samples left"):
         draw(generator, record.query, 2)
 

@@ -13,6 +13,7 @@ from bestroute.errors import ConfigError, named
 
 if TYPE_CHECKING:
     from bestroute.labels import SampleArrays
+    from bestroute.labels.tokens import TokenMeans
     from bestroute.pool import Pool
     from bestroute.records import Record
 
@@ -41,6 +42,7 @@ def load_arrays(
     allow_missing: bool,
     verifier_error: float = 0.0,
     for_training: bool = False,
+    token_means: TokenMeans | None = None,
 ) -> SampleArrays:
     """Read records files into arrays, and tell what was left out.
 
@@ -52,6 +54,7 @@ def load_arrays(
         verifier_error: Share of wrong samples that a verifier takes for right.
         for_training: Records that the reward model was trained on get the rewards that were held out then; else
             they are refused.
+        token_means: Of the training records; default: of these.
     """
     from bestroute.labels import SampleArrays
     from bestroute.records import read_records
@@ -62,7 +65,13 @@ def load_arrays(
         tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
     if reward not in _KINDS:
         records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
-    return SampleArrays.of(records, pool, reward=reward, verifier_error=verifier_error)  # type: ignore[arg-type]
+    return SampleArrays.of(
+        records,
+        pool,
+        reward=reward,  # type: ignore[arg-type]
+        token_means=token_means,
+        verifier_error=verifier_error,
+    )
 
 
 def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[Record]:
@@ -194,29 +203,36 @@ def evaluate(
     router = MultiHeadRouter.from_pretrained(folder)
     policy = parse_policy(policy_text) if policy_text else None
     kind = reward or router.settings.reward
-    arrays = load_arrays(
-        test,
-        router.pool,
-        kind,
-        allow_missing=allow_missing,
-        verifier_error=verifier_error,
-        for_training=folds is not None,
-    )
     if folds is not None:
         if train:
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
+
+        def load(error: float) -> SampleArrays:
+            return load_arrays(
+                test, router.pool, kind, allow_missing=allow_missing, verifier_error=error, for_training=True
+            )
+
         settings = replace(router.settings, reward=kind)
         done = run_cross_fit(
-            arrays,
+            load(0.0),
             settings,
             folds=folds,
             seed=settings.seed,
+            scored_as=load(verifier_error) if verifier_error else None,
             policy=policy,
             encoder=router.encoder,
             resamples=resamples,
             on_progress=tell,
         )
     else:
+        arrays = load_arrays(
+            test,
+            router.pool,
+            kind,
+            allow_missing=allow_missing,
+            verifier_error=verifier_error,
+            token_means=router.token_means,
+        )
         fitted = None
         if train:
             fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing, for_training=True)

@@ -55,8 +55,12 @@ def tune(
     router = MultiHeadRouter.from_pretrained(folder)
     tuned_hash = router_hash((folder / ROUTER).read_bytes())
     kind = reward or router.settings.reward
-    arrays = load_arrays(records, router.pool, kind, allow_missing=allow_missing)
-    ordering = load_arrays(order, router.pool, kind, allow_missing=allow_missing) if order else None
+    arrays = load_arrays(records, router.pool, kind, allow_missing=allow_missing, token_means=router.token_means)
+    ordering = (
+        load_arrays(order, router.pool, kind, allow_missing=allow_missing, token_means=router.token_means)
+        if order
+        else None
+    )
     tuned = replace(router, settings=replace(router.settings, reward=kind))
     find, value = (tune_max_drop, max_drop) if max_drop is not None else (tune_budget, budget)
     assert value is not None

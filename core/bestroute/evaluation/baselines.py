@@ -49,9 +49,9 @@ def hybrid_llm(
     return Series.chosen(labels.columns(columns), np.array(chosen), THRESHOLDS)
 
 
-def n_label(train: SampleArrays, test: SampleArrays) -> Series:
+def n_label(train: SampleArrays, test: SampleArrays, *, margin: float = 0.0) -> Series:
     """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
-    plans, labels = _singles(train)
+    plans, labels = _singles(train, margin)
     capable = _predicted(train, test, labels.match_probability)
     cost = np.tile(labels.cost_usd.mean(axis=0), (len(test), 1))
     reference = plans.index(train.pool.reference_plan)
@@ -143,9 +143,9 @@ def query_statistics(router: MultiHeadRouter, train: SampleArrays, labels: PlanL
     return train_router(train, settings, found=found, labels=labels).router
 
 
-def _singles(arrays: SampleArrays) -> tuple[list[Plan], PlanLabels]:
+def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], PlanLabels]:
     plans = [Plan.of(Candidate(model)) for model in arrays.pool.models]
-    return plans, label_plans(arrays, plans)
+    return plans, label_plans(arrays, plans, margin=margin)
 
 
 def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> FloatArray:
@@ -157,7 +157,7 @@ def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> 
         maps.landmark_kernels(),
         None,
         targets,
-        np.ones(targets.shape[1]),
+        lambda seen: np.ones(seen.shape[1]),
         deal_folds(train.groups, FOLDS),
     )
     directions = sum(b @ w for b, w in zip(maps.blocks(featurise(test.queries())), stack.weights, strict=True))

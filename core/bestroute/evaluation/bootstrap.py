@@ -24,10 +24,12 @@ def resampled_means(
         seed: Of the draws.
 
     Returns:
-        Shape ``(resamples, C)``.
+        Shape ``(resamples, C)``; NaN where there is one group only: it tells nothing about others.
     """
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     count = int(group_of.max()) + 1
+    if count < 2:
+        return np.full((resamples, values.shape[1]), np.nan)
     order = np.argsort(group_of, kind="stable")
     starts = np.searchsorted(group_of[order], np.arange(count))
     scale = np.abs(values).max(axis=0) + 1e-300  # costs are tiny numbers; single precision is enough at scale 1

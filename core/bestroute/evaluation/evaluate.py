@@ -84,6 +84,7 @@ def cross_fit(
     *,
     folds: int,
     seed: int = 0,
+    scored_as: SampleArrays | None = None,
     policy: Policy | None = None,
     encoder: Encoder | None = None,
     resamples: int = RESAMPLES,
@@ -95,6 +96,18 @@ def cross_fit(
     same for all folds (``encoder``, if it is made already) and reads each query once; one that is fine-tuned is
     trained anew like the rest.
 
+    Args:
+        records: All records.
+        settings: Of every training.
+        folds: How many.
+        seed: Of the folds.
+        scored_as: The same records as they are scored, where that differs from how they are trained on (a verifier
+            that errs).
+        policy: Of the decisions; default: each router's own.
+        encoder: The settings' encoder, if it is made already.
+        resamples: Of the bootstrap over groups.
+        on_progress: Told what is under way.
+
     Raises:
         ConfigError: If there are fewer groups than folds, or ``folds < 2``.
     """
@@ -102,12 +115,12 @@ def cross_fit(
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
     tell = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
-    if settings.encoder is not None and not settings.fine_tune:
-        encoder = Remembering(encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens))
+    encoder = _made_once(settings, encoder)
     parts, frozen = [], {}
     for fold in range(folds):
-        inside = fold_of == fold
-        train, test = records.take(np.flatnonzero(~inside)), records.take(np.flatnonzero(inside))
+        train = records.take(np.flatnonzero(fold_of != fold))
+        train = train.with_token_means(train.token_means)
+        test = (scored_as or records).take(np.flatnonzero(fold_of == fold)).with_token_means(train.token_means)
         tell(f"fold {fold + 1} of {folds}: training")
         training = train_router(train, settings, encoder=encoder)
         fitted = training.router
@@ -118,6 +131,13 @@ def cross_fit(
     tell(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
+
+
+def _made_once(settings: TrainSettings, encoder: Encoder | None) -> Encoder | None:
+    """Return the encoder that all folds share, if they share one."""
+    if settings.encoder is None or settings.fine_tune:
+        return encoder
+    return Remembering(encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens))
 
 
 def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
@@ -232,10 +252,10 @@ def _fixed_path(
     Without TRAIN the router's own list of such plans stands for it: the plans of its training records' hull.
     """
     plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
-    on_test = _labels_of(plans, labels, test)
+    on_test = _labels_of(plans, labels, test, router)
     if train is None or on_train is None:
         return _fixed(on_test)
-    known = _labels_of(on_test.plans, on_train, train)
+    known = _labels_of(on_test.plans, on_train, train, router)
     quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
     best = np.array([(quality * price - cost).argmax() for price in router.path])
     chosen = np.repeat(best[:, None], len(test), axis=1)
@@ -247,20 +267,20 @@ def _frozen_plans(
 ) -> Series:
     """For each target drop the cheapest fixed plan that met it on the training part, scored here: no router."""
     plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
-    known = _labels_of(plans, on_train, train)
+    known = _labels_of(plans, on_train, train, router)
     quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
     wanted = (1 - np.array([float(target) for target in router.frozen])) * quality[
         plans.index(test.pool.reference_plan)
     ]
     best = np.where(quality >= wanted[:, None], cost, np.inf).argmin(axis=1)
     chosen = np.repeat(best[:, None], len(test), axis=1)
-    return Series.chosen(_labels_of(plans, labels, test), chosen, tuple(router.frozen))
+    return Series.chosen(_labels_of(plans, labels, test, router), chosen, tuple(router.frozen))
 
 
-def _labels_of(plans: tuple[Plan, ...], known: PlanLabels, arrays: SampleArrays) -> PlanLabels:
+def _labels_of(plans: tuple[Plan, ...], known: PlanLabels, arrays: SampleArrays, router: MultiHeadRouter) -> PlanLabels:
     """Return the labels of some plans, computing only those that are not known."""
     new = tuple(plan for plan in plans if plan not in known.plans)
-    every = known.beside(label_plans(arrays, new)) if new else known
+    every = known.beside(label_plans(arrays, new, margin=router.settings.margin)) if new else known
     return every.columns([every.plans.index(plan) for plan in plans])
 
 
@@ -298,12 +318,16 @@ def _baselines(
         missing |= dict.fromkeys(("n_class", "n_label", "kmeans_tfidf", "query_statistics"), NEEDS_TRAIN)
         return found, missing
     found["n_class"] = baselines.n_class(train, test)
-    found["n_label"] = baselines.n_label(train, test)
+    found["n_label"] = baselines.n_label(train, test, margin=router.settings.margin)
     found["kmeans_tfidf"] = baselines.kmeans_tfidf(train, test, coarse)
     by_statistics = baselines.query_statistics(router, train, on_train)
     guess, its_cost = predicted(by_statistics, test)
     chosen = np.array([QualityPolicy(v).choose(guess, its_cost, pool) for v in coarse])
-    on_test = labels if by_statistics.plans == router.plans else label_plans(test, by_statistics.plans)
+    on_test = (
+        labels
+        if by_statistics.plans == router.plans
+        else label_plans(test, by_statistics.plans, margin=router.settings.margin)
+    )
     found["query_statistics"] = Series.chosen(on_test, chosen, coarse)
     return found, missing
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from bestroute.errors import RecordError
+from bestroute.labels.tokens import TokenMeans, Told, costs, fill
 from bestroute.pool import Pool
-from bestroute.prices import PER_MILLION
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record
@@ -38,6 +38,8 @@ class SampleArrays:
     """Cost of the prompt alone, shape ``(Q, K)``."""
     sample_usd: FloatArray
     """Cost of a sample drawn alone, prompt included, shape ``(Q, K, S)``."""
+    told: Told
+    """Tokens and costs as the records tell them."""
     texts: tuple[str, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
@@ -69,6 +71,8 @@ class SampleArrays:
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
                 value = value[keep]
+            elif isinstance(value, Told):
+                value = value.take(keep)
             elif isinstance(value, tuple):
                 value = tuple(value[i] for i in keep)
             parts[f.name] = value
@@ -78,6 +82,17 @@ class SampleArrays:
         """Return the queries as the engine sees them: it does not know how long the provider's prompt will be."""
         return [Query(text) for text in self.texts]
 
+    @property
+    def token_means(self) -> TokenMeans:
+        """Mean tokens of each model, of what the records tell."""
+        return self.told.means(self.pool)
+
+    def with_token_means(self, means: TokenMeans) -> SampleArrays:
+        """Return the same records, with these means for what they do not tell of tokens."""
+        outputs, inputs = fill(self.pool, self.told, ~np.isnan(self.quality), means)
+        prompt, single = costs(self.pool, outputs, inputs, self.told.usd)
+        return replace(self, output_tokens=outputs, input_tokens=inputs, prompt_usd=prompt, sample_usd=single)
+
     @classmethod
     def of(
         cls,
@@ -86,6 +101,7 @@ class SampleArrays:
         *,
         reward: RewardKind = "recorded",
         normalise: Callable[[str], str] | None = None,
+        token_means: TokenMeans | None = None,
         verifier_error: float = 0.0,
         seed: int = 0,
     ) -> SampleArrays:
@@ -96,6 +112,7 @@ class SampleArrays:
             pool: Prices, and tokens where a record tells none.
             reward: Where rewards come from.
             normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
+            token_means: Of the training records, for tokens that these do not tell; default: of these.
             verifier_error: Share of wrong samples (quality below 0.5) that a verifier takes for right.
             seed: Of the choice of those samples.
 
@@ -110,12 +127,13 @@ class SampleArrays:
             for k, model in enumerate(pool.models):
                 samples = record.samples[model]
                 quality[q, k, : samples.size] = samples.quality
-                for array, told in ((tokens, samples.output_tokens), (dollars, samples.cost_usd)):
-                    array[q, k, : samples.size] = np.nan if told is None else told
+                for array, row in ((tokens, samples.output_tokens), (dollars, samples.cost_usd)):
+                    array[q, k, : samples.size] = np.nan if row is None else row
                 inputs[q, k] = np.nan if samples.input_tokens is None else samples.input_tokens
         present = ~np.isnan(quality)
-        tokens, inputs = _fill_tokens(pool, tokens, inputs, dollars, present)
-        prompt, single = _cost(pool, tokens, inputs, dollars)
+        told = Told(tokens, inputs, dollars)
+        outputs, filled = fill(pool, told, present, told.means(pool) if token_means is None else token_means)
+        prompt, single = costs(pool, outputs, filled, dollars)
         rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or MajorityVote().normalise)
         if verifier_error:
             if reward != "quality" or rewards is None:
@@ -128,60 +146,15 @@ class SampleArrays:
             rewards,
             acceptance,
             answers,
-            tokens,
-            inputs,
+            outputs,
+            filled,
             prompt,
             single,
+            told,
             tuple(r.query for r in records),
             tuple(r.id for r in records),
             tuple(r.group for r in records),
         )
-
-
-def _fill_tokens(
-    pool: Pool, tokens: FloatArray, inputs: FloatArray, dollars: FloatArray, present: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Put in for missing tokens: the model's mean, else the pool's default; else refuse, unless the cost is told."""
-    tokens, inputs = tokens.copy(), inputs.copy()
-    for k, model in enumerate(pool.models):
-        endpoint = pool.endpoint(model)
-        for array, name, default, where in (
-            (tokens[:, k], "output_tokens", endpoint.default_output_tokens, present[:, k]),
-            (inputs[:, k], "input_tokens", endpoint.default_input_tokens, np.ones(len(inputs), dtype=bool)),
-        ):
-            missing = np.isnan(array) & where
-            if not missing.any():
-                continue
-            known = array[~np.isnan(array)]
-            costs_told = not np.isnan(dollars[:, k][present[:, k]]).any()
-            if known.size:
-                array[missing] = known.mean()
-            elif default is not None:
-                array[missing] = default
-            elif costs_told and name == "output_tokens" and pool.prices[model].output > 0:
-                array[missing] = _worth_in_tokens(dollars[:, k], pool.prices[model].output)[missing]
-            elif costs_told and name == "input_tokens" and pool.bills(model) == "per_sample":
-                array[missing] = 0.0  # the tokens of the answers stand for the whole cost
-            else:
-                raise RecordError(
-                    f"no record tells {name} of {model!r}, so its cost is unknown; add them or 'cost_usd' to the "
-                    f"records, or default_{name} to the pool"
-                )
-    return tokens, inputs
-
-
-def _worth_in_tokens(dollars: FloatArray, output_price: float) -> FloatArray:
-    """Return how many output tokens cost as much, where only the cost of samples was told."""
-    return np.asarray(dollars * PER_MILLION / output_price)
-
-
-def _cost(pool: Pool, tokens: FloatArray, inputs: FloatArray, dollars: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the cost of prompts ``(Q, K)`` and of samples drawn alone ``(Q, K, S)``."""
-    prices = [pool.prices[model] for model in pool.models]
-    prompt = inputs * np.array([p.input for p in prices]) / PER_MILLION
-    answer = tokens * np.array([p.output for p in prices])[:, None] / PER_MILLION
-    single = np.where(np.isnan(dollars), prompt[:, :, None] + answer, dollars)
-    return np.minimum(prompt, np.nanmin(single, axis=2)), single
 
 
 def _rewards(

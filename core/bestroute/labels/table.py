@@ -9,8 +9,8 @@ import numpy as np
 
 from bestroute.errors import RecordError
 from bestroute.labels.arrays import SampleArrays
-from bestroute.labels.urns import PlanOdds, plan_odds
-from bestroute.labels.votes import vote_odds
+from bestroute.labels.matches import odds_of, plan_matches, sample_matches
+from bestroute.labels.urns import PlanOdds
 from bestroute.plans import Plan
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
@@ -24,7 +24,7 @@ class PlanLabels:
     quality: FloatArray
     """Shape ``(Q, P)``."""
     match_probability: FloatArray
-    """Chance to be at least as good as one (other) sample of the reference, shape ``(Q, P)``."""
+    """Chance to be at least as good as a sample of the reference that was not drawn, shape ``(Q, P)``."""
     cost_usd: FloatArray
     """Shape ``(Q, P)``."""
     draws: FloatArray
@@ -72,7 +72,7 @@ def label_plans(
     Raises:
         RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
     """
-    matches = sample_matches(arrays, margin=margin)
+    single = sample_matches(arrays, margin=margin)
     truth = np.nan_to_num(arrays.quality)
     steps = max((len(plan.steps) for plan in plans), default=1)
     shape = (len(arrays), len(plans))
@@ -81,17 +81,12 @@ def label_plans(
     for p, plan in enumerate(plans):
         odds = odds_of(arrays, plan)
         quality[:, p] = (odds.answer * truth).sum(axis=(1, 2))
-        match[:, p] = (odds.answer * matches).sum(axis=(1, 2))
+        match[:, p] = plan_matches(arrays, plan, odds, single, margin=margin)
         cost[:, p] = cost_of(arrays, plan, odds)
         draws[:, p, : len(plan.steps)] = odds.draws
         if on_plan is not None:
             on_plan(1)
     return PlanLabels(tuple(plans), quality, np.clip(match, 0.0, 1.0), cost, draws)
-
-
-def odds_of(arrays: SampleArrays, plan: Plan) -> PlanOdds:
-    """Return what a plan does with each sample, by the records' kind of reward."""
-    return vote_odds(arrays, plan) if arrays.answers is not None and plan.is_scored else plan_odds(arrays, plan)
 
 
 def cost_of(arrays: SampleArrays, plan: Plan, odds: PlanOdds) -> FloatArray:
@@ -102,21 +97,6 @@ def cost_of(arrays: SampleArrays, plan: Plan, odds: PlanOdds) -> FloatArray:
             k = arrays.pool.models.index(step.model)
             cost -= odds.draws[:, s] * (step.n - 1) / step.n * arrays.prompt_usd[:, k]
     return np.asarray(cost, dtype=np.float64)
-
-
-def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
-    """Return how often each sample is at least as good as one sample of the reference, shape ``(Q, K, S)``.
-
-    A sample of the reference is compared with the reference's other samples; a single one matches itself.
-    """
-    reference = arrays.pool.models.index(arrays.pool.reference)
-    theirs = arrays.quality[:, reference]
-    size = arrays.sizes[:, reference]
-    reached = arrays.quality[:, :, :, None] >= theirs[:, None, None, :] - margin
-    matches = reached.sum(axis=3) / size[:, None, None]
-    others = np.maximum(size - 1, 1)[:, None]
-    matches[:, reference] = np.where(size[:, None] > 1, (reached[:, reference].sum(axis=2) - 1) / others, 1.0)
-    return np.where(np.isnan(arrays.quality), 0.0, matches)
 
 
 def check_scale(arrays: SampleArrays) -> None:

@@ -31,6 +31,31 @@ class HeadLayout:
         """How many heads there are."""
         return len(self.plans) * (2 + self.steps) + len(self.models)
 
+    @cached_property
+    def names(self) -> tuple[tuple[str, Plan | str, int], ...]:
+        """What each head says, of which plan or model, for draws of which step."""
+        of_plans: list[tuple[str, Plan | str, int]] = [(w, p, 0) for w in ("match", "quality") for p in self.plans]
+        draws = [("draws", plan, step) for plan in self.plans for step in range(self.steps)]
+        return (*of_plans, *draws, *(("tokens", model, 0) for model in self.models))
+
+    def arrange(self, parts: Sequence[tuple[HeadLayout, FloatArray]]) -> FloatArray:
+        """Put heads of other layouts into the order of this one.
+
+        Args:
+            parts: Layouts and their heads, each of shape ``(N, width)``; together they have every head of this one.
+                Where two have the same head, the first counts.
+
+        Returns:
+            Shape ``(N, width)``; 0 for the draws of steps that no plan of a part has.
+        """
+        place: dict[tuple[str, Plan | str, int], int] = {}
+        joined = np.hstack([*(heads for _, heads in parts), np.zeros((len(parts[0][1]), 1))])
+        for column, name in enumerate(name for layout, _ in parts for name in layout.names):
+            place.setdefault(name, column)
+        return np.asarray(
+            joined[:, [place.get(name, -1) if name[0] == "draws" else place[name] for name in self.names]]
+        )
+
     def join(self, match: FloatArray, quality: FloatArray, draws: FloatArray, tokens: FloatArray) -> FloatArray:
         """Return one row of heads for each query, shape ``(Q, width)``."""
         return np.hstack([match, quality, draws.reshape(len(draws), -1), tokens])
@@ -79,6 +104,24 @@ class HeadLayout:
             most[p, : len(plan.steps)] = [step.n for step in plan.steps]
             least[p, 0] = plan.steps[0].n if plan.steps[0].accept is None else 1
         return least, most
+
+
+def combine(directions: FloatArray, loadings: FloatArray) -> FloatArray:
+    """Multiply two matrices so that no head's number depends on which other heads there are, to the last bit.
+
+    Linear algebra libraries add up in an order that changes with the shape; a pool that changes must not.
+
+    Args:
+        directions: Shape ``(Q, R)``.
+        loadings: Shape ``(R, H)``.
+
+    Returns:
+        Shape ``(Q, H)``.
+    """
+    heads = np.zeros((len(directions), loadings.shape[1]))
+    for direction, loading in zip(directions.T, loadings, strict=True):
+        heads += direction[:, None] * loading
+    return heads
 
 
 def candidate_columns(plans: Sequence[Plan]) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,16 @@ from bestroute.protocols import FloatArray
 from bestroute.query import Query
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.forest import Forest
-from bestroute.router.heads import HeadLayout
+from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.maps import FeatureMaps
 from bestroute.router.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from bestroute.encoders.encoder import Encoder
+    from bestroute.labels.tokens import TokenMeans
     from bestroute.policies import QualityPolicy, ReferencePolicy
     from bestroute.promises import Promise
-    from bestroute.router.settings import TrainSettings
+    from bestroute.router.settings import PoolChange, TrainSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +54,11 @@ class MultiHeadRouter:
         frozen: For each target drop the price that met it on held-out folds; ``None``: the reference alone does.
         fixed_plans: Plans that were best at some price without a router, on the training records.
         settings: How it was trained.
+        token_means: Of the training records, for records of an evaluation that do not tell tokens.
         seen: Hashes of the ids and groups it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
+        changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
         encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
     """
 
@@ -73,9 +76,11 @@ class MultiHeadRouter:
     frozen: dict[str, float | None]
     fixed_plans: tuple[Plan, ...]
     settings: TrainSettings
+    token_means: TokenMeans = field(default_factory=dict)
     seen: frozenset[str] = field(default_factory=frozenset)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
+    changes: tuple[PoolChange, ...] = ()
     encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
@@ -127,7 +132,7 @@ class MultiHeadRouter:
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)
         factors[: len(self.plans)] = self.match_slopes
-        return self.layout.prediction(self.means + (directions @ self.loadings) * factors, self.pool)
+        return self.layout.prediction(self.means + combine(directions, self.loadings) * factors, self.pool)
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
@@ -202,6 +207,8 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "path": list(router.path),
         "frozen": router.frozen,
         "settings": router.settings.to_json(),
+        "token_means": router.token_means,
         "seen": sorted(router.seen),
+        "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
     }

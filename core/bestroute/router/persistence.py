@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bestroute.encoders.frozen import FrozenEncoder
     from bestroute.router.multi_head import MultiHeadRouter
 
-FORMAT = 3
+FORMAT = 4
 _ENCODER = "encoder"
 _CONFIG, _WEIGHTS = "router.json", "router.safetensors"
 _SAVED_AS = {"projection": np.float16}
@@ -71,7 +71,7 @@ def load(folder: Path) -> MultiHeadRouter:
     from safetensors.numpy import load as from_bytes
 
     from bestroute.router.multi_head import MultiHeadRouter
-    from bestroute.router.settings import TrainSettings, policy_for
+    from bestroute.router.settings import PoolChange, TrainSettings, policy_for
 
     config, data = _read(folder / _CONFIG), _read(folder / _WEIGHTS)
     where = folder / _CONFIG
@@ -102,9 +102,14 @@ def load(folder: Path) -> MultiHeadRouter:
             frozen={str(drop): None if price is None else float(price) for drop, price in told["frozen"].items()},
             fixed_plans=tuple(_plan(steps) for steps in told["fixed_plans"]),
             settings=TrainSettings(**settings),
+            token_means={
+                str(model): {name: None if mean is None else float(mean) for name, mean in means.items()}
+                for model, means in told["token_means"].items()
+            },
             seen=frozenset(map(str, told["seen"])),
             default_policy=None if policy is None else policy_for(policy["price_usd"]),
             promises=read_promises(folder, router=router_hash(config)),
+            changes=tuple(PoolChange(**change) for change in told.get("changes", ())),
             encoder=_encoder(told.get("encoder"), folder / _ENCODER),
         )
     except ArtifactError:

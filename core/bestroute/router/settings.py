@@ -62,6 +62,28 @@ class TrainSettings:
         return told if self.encoder is not None else {name: told[name] for name in light}
 
 
+@dataclass(frozen=True)
+class PoolChange:
+    """A member that was added to a trained router, or removed from it; kept in the router's folder."""
+
+    kind: str
+    """``"added"`` or ``"removed"``."""
+    model: str
+    queries: int = 0
+    """How many labelled queries an added member's heads were learnt from."""
+
+    def __post_init__(self) -> None:
+        """Check what a file may say."""
+        if self.kind not in ("added", "removed"):
+            raise ConfigError(f"a change of the pool is 'added' or 'removed', got {self.kind!r}")
+        if not (isinstance(self.model, str) and isinstance(self.queries, int) and self.queries >= 0):
+            raise ConfigError(f"a change of the pool names a model and a number of queries, got {self}")
+
+    def __str__(self) -> str:
+        """Render as ``small added on 50 queries``."""
+        return f"{self.model} {self.kind}" + (f" on {self.queries} queries" if self.kind == "added" else "")
+
+
 def policy_for(price: float | None) -> QualityPolicy | ReferencePolicy:
     """Return the policy of a frozen price; ``None`` is the reference."""
     return ReferencePolicy() if price is None else QualityPolicy(price)

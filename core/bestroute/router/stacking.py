@@ -2,12 +2,13 @@
 
 The heads move together (a hard query is hard for every plan), so the labels are turned into their principal
 directions first. For each direction the learners that predict it best on held-out folds are mixed with weights
-that need not add up to 1: a direction that cannot be predicted is shrunk to its mean.
+that need not add up to 1: a direction that cannot be predicted is shrunk to its mean. What is said of a held-out
+fold, its directions too, comes from the other folds alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ def fit_stack(
     kernels: Sequence[FloatArray | None],
     forest_inputs: NDArray[np.floating[Any]] | None,
     labels: FloatArray,
-    scales: FloatArray,
+    scales: Callable[[FloatArray], FloatArray],
     folds: IntArray,
     *,
     trusted: BoolArray | None = None,
@@ -59,7 +60,7 @@ def fit_stack(
         kernels: Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm.
         forest_inputs: What the trees may ask for, shape ``(Q, I)``; ``None``: no forest.
         labels: Shape ``(Q, H)``.
-        scales: Weight of each label in the choice of directions, shape ``(H,)``.
+        scales: Gives, from labels, the weight of each in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
         trusted: Queries that the learners are mixed by, shape ``(Q,)``; ``None``: all. ``held_out`` may flatter the
             others.
@@ -70,14 +71,9 @@ def fit_stack(
         Breiman and Friedman, "Predicting multivariate responses" (1997), for shrinking along directions of the
         labels; Breiman, "Stacked regressions" (1996), for weights that are not negative.
     """
-    means = labels.mean(axis=0)
-    _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
-    share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
-    rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
-    axes = axes[:rank]
-    targets = ((labels - means) * scales) @ axes.T  # (Q, R)
-    loadings = axes / np.where(scales > 0, scales, 1.0)
-
+    space = LabelSpace.of(labels, scales(labels))
+    targets = space.directions(labels)  # (Q, R)
+    rank = targets.shape[1]
     trusted = np.ones(len(labels), dtype=bool) if trusted is None else trusted
     paths = [
         _RidgePath(block, kernel, trusted if i in wary else None)
@@ -85,8 +81,8 @@ def fit_stack(
     ]
     forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
     learners: list[_RidgePath | _Trees] = [*paths, *forests]
-    guesses, held_out = _cross_fitted(learners, targets, folds, trusted)
-    mix = np.array([nonnegative(guesses[trusted, d], targets[trusted, d]) for d in range(rank)])
+    guesses = _guesses(learners, targets, folds)
+    mix = _mix(guesses[trusted], targets[trusted])
     edges = np.cumsum([0, *(path.columns for path in paths)])
     weights = tuple(
         (path.fit(targets) * mix[:, start : start + path.columns]).sum(axis=2)
@@ -94,45 +90,83 @@ def fit_stack(
     )
     offsets = np.sum([path.mean @ w for path, w in zip(paths, weights, strict=True)], axis=0)
     forest = forests[0].fit(targets).scaled(mix[:, -1]) if forests else Forest.empty(rank)
-    return Stack(means, weights, offsets, forest, loadings, held_out @ loadings)
+    held_out = _held_out(learners, labels, scales, folds, trusted) - space.means
+    return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
 
 
-def _cross_fitted(
-    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray, trusted: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    """Let learners guess every fold without having seen it, and mix the guesses without having seen it either.
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """Principal directions of scaled labels: what heads have in common."""
 
-    The mix for a fold comes from guesses by learners that saw neither that fold nor the one they guess: one round of
-    fitting for each pair of folds serves both.
+    means: FloatArray
+    """Shape ``(H,)``."""
+    axes: FloatArray
+    """From labels to directions, shape ``(H, R)``."""
+    loadings: FloatArray
+    """From directions to labels, shape ``(R, H)``."""
+
+    @classmethod
+    def of(cls, labels: FloatArray, scales: FloatArray) -> LabelSpace:
+        """Find the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
+        means = labels.mean(axis=0)
+        _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
+        share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
+        rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
+        return cls(means, (axes[:rank] * scales).T, axes[:rank] / np.where(scales > 0, scales, 1.0))
+
+    def directions(self, labels: FloatArray) -> FloatArray:
+        """Return labels ``(Q, H)`` as directions ``(Q, R)``."""
+        return np.asarray((labels - self.means) @ self.axes)
+
+
+def _guesses(
+    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray, hidden_fold: int | None = None
+) -> FloatArray:
+    """Let learners guess every fold without having seen it, nor the hidden one, which is left at 0.
 
     Returns:
-        The guesses that the final mix is made from, shape ``(Q, R, columns)``, and mixed predictions of held-out
-        folds, shape ``(Q, R)``.
+        Shape ``(Q, R, columns)``.
     """
-    names = np.unique(folds)
-    shape = (*targets.shape, sum(learner.columns for learner in learners))
-    guesses = np.zeros(shape)
-    without = {fold: np.zeros(shape) for fold in names}
+    guesses = np.zeros((*targets.shape, sum(learner.columns for learner in learners)))
+    for fold in np.unique(folds):
+        if fold != hidden_fold:
+            hidden = (folds == fold) | (folds == hidden_fold)
+            guesses[folds == fold] = _guess(learners, targets, folds == fold, hidden)
+    return guesses
 
-    def guess(fold: int, hidden: BoolArray) -> FloatArray:
-        parts = [learner.held_out(folds == fold, hidden, targets) for learner in learners]
-        return np.concatenate(parts, axis=2)
 
-    for i, one in enumerate(names):
-        guesses[folds == one] = guess(one, folds == one)
-        for other in names[:i]:
-            hidden = (folds == one) | (folds == other)
-            without[one][folds == other] = guess(other, hidden)
-            without[other][folds == one] = guess(one, hidden)
-    held_out = np.zeros_like(targets)
-    for fold in names:
+def _guess(
+    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, inside: BoolArray, hidden: BoolArray
+) -> FloatArray:
+    return np.concatenate([learner.held_out(inside, hidden, targets) for learner in learners], axis=2)
+
+
+def _mix(guesses: FloatArray, targets: FloatArray) -> FloatArray:
+    """Return the weight of each guess for each direction, shape ``(R, columns)``."""
+    return np.array([nonnegative(guesses[:, r], targets[:, r]) for r in range(targets.shape[1])])
+
+
+def _held_out(
+    learners: Sequence[_RidgePath | _Trees],
+    labels: FloatArray,
+    scales: Callable[[FloatArray], FloatArray],
+    folds: IntArray,
+    trusted: BoolArray,
+) -> FloatArray:
+    """Predict the labels of every fold from the others alone: directions, learners and their mix; shape ``(Q, H)``.
+
+    The mix for a fold comes from guesses by learners that saw neither that fold nor the one they guess.
+    """
+    predicted = np.zeros_like(labels)
+    for fold in np.unique(folds):
         inside = folds == fold
         known = ~inside & trusted
-        for direction in range(targets.shape[1]):
-            mean = targets[~inside, direction].mean()
-            mix = nonnegative(without[fold][known, direction] - mean, targets[known, direction] - mean)
-            held_out[inside, direction] = mean + (guesses[inside, direction] - mean) @ mix
-    return guesses, held_out
+        space = LabelSpace.of(labels[~inside], scales(labels[~inside]))
+        targets = space.directions(labels)
+        mix = _mix(_guesses(learners, targets, folds, fold)[known], targets[known])
+        guessed = _guess(learners, targets, inside, inside)
+        predicted[inside] = space.means + np.einsum("qrc,rc->qr", guessed, mix) @ space.loadings
+    return predicted
 
 
 class _Trees:
@@ -167,28 +201,38 @@ class _RidgePath:
         self.white = self.raw if kernel is None else self.raw @ self.whitening
         self.rows = np.ones(len(block), dtype=bool) if rows is None else rows
         self.mean = self.raw[self.rows].mean(axis=0)
+        self._bases: dict[bytes, tuple[FloatArray, FloatArray, FloatArray]] = {}
 
     def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
         """Predict a fold by regressions on what is not hidden, shape ``(fold, R, penalties)``."""
         known = ~hidden & self.rows
-        center, target_means = self.white[known].mean(axis=0), targets[~hidden].mean(axis=0)
-        solved = _solve(self.white[known] - center, targets[known] - target_means)
+        center, target_means = self._basis(known)[0], targets[~hidden].mean(axis=0)
+        solved = self._solve(known, targets)
         deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
         return np.asarray(deviations + target_means[None, :, None])
 
     def fit(self, targets: FloatArray) -> FloatArray:
         """Return weights on the raw block, shape ``(width, R, penalties)``."""
-        known = self.white[self.rows]
-        solved = _solve(known - known.mean(axis=0), targets[self.rows])
+        solved = self._solve(self.rows, targets)
         return np.asarray(np.einsum("de,erp->drp", self.whitening, solved, optimize=True))
 
+    def _solve(self, known: BoolArray, targets: FloatArray) -> FloatArray:
+        """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
+        center, values, vectors = self._basis(known)
+        seen = targets[known] - targets[known].mean(axis=0)
+        projected = vectors.T @ ((self.white[known] - center).T @ seen)
+        damped = projected[:, :, None] / (values[:, None, None] + np.array(PENALTIES))
+        return np.asarray(np.einsum("de,erp->drp", vectors, damped, optimize=True))
 
-def _solve(centered: FloatArray, targets: FloatArray) -> FloatArray:
-    """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
-    values, vectors = np.linalg.eigh(centered.T @ centered)
-    projected = vectors.T @ (centered.T @ targets)
-    damped = projected[:, :, None] / (np.maximum(values, 0)[:, None, None] + np.array(PENALTIES))
-    return np.asarray(np.einsum("de,erp->drp", vectors, damped, optimize=True))
+    def _basis(self, known: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean, eigenvalues and eigenvectors of known queries; kept, since targets change more often."""
+        key = known.tobytes()
+        if key not in self._bases:
+            center = self.white[known].mean(axis=0)
+            centered = self.white[known] - center
+            values, vectors = np.linalg.eigh(centered.T @ centered)
+            self._bases[key] = center, np.maximum(values, 0), vectors
+        return self._bases[key]
 
 
 def _inverse_root(kernel: FloatArray) -> FloatArray:

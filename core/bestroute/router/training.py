@@ -1,4 +1,4 @@
-"""Training a router: records in, heads out, everything that is chosen is chosen on folds by group."""
+"""Training a router: records in, heads out; how heads are mixed, shrunk and priced is chosen on folds by group."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale, largest_n
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
+from bestroute.pool import Pool
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.features import featurise
@@ -32,7 +33,7 @@ SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 USUAL_SHRINKAGE = 0.5
 """Taken unless held-out folds speak against it: where nothing can be predicted it costs nothing, and it lets the
 price move the choice of single queries where without it all would change plan at once."""
-TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.045")
+TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 """Relative drops in quality for which training freezes a price."""
 PATH_POINTS = 101
 
@@ -89,7 +90,7 @@ def train_router(
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
     every, seen = labels, frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names)
-    tokens = np.nanmean(arrays.output_tokens, axis=2)
+    token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
     features = featurise(arrays.queries())
@@ -105,7 +106,7 @@ def train_router(
         [kernels[b] for b in used],
         maps.forest_inputs(blocks) if settings.forest else None,
         targets,
-        layout.scales(targets),
+        layout.scales,
         folds,
         trusted=trusted,
         wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS],
@@ -118,30 +119,31 @@ def train_router(
         rows = np.flatnonzero(trusted)
         stack, targets = replace(stack, held_out=stack.held_out[rows]), targets[rows]
         arrays, labels = arrays.take(rows), labels.take(rows)
-    slopes = _match_slopes(stack, layout, labels)
+        folds = folds[rows]
+    slopes = _match_slopes(stack.held_out[:, : len(plans)], labels.match_probability)
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
     shrinkage, path, frozen, savings = _choose_policy(stack, layout, labels, arrays, slopes, inputs)
     router = MultiHeadRouter(
         pool=pool,
         plans=plans,
         maps=maps,
-        weights=_as_saved(np.vstack(weights)),
-        offsets=_as_saved(stack.offsets),
+        weights=as_saved(np.vstack(weights)),
+        offsets=as_saved(stack.offsets),
         forest=stack.forest,
-        loadings=_as_saved(stack.loadings),
-        means=_as_saved(stack.means),
-        match_slopes=_as_saved(slopes),
+        loadings=as_saved(stack.loadings),
+        means=as_saved(stack.means),
+        match_slopes=as_saved(slopes),
         shrinkage=shrinkage,
         path=path,
         frozen=frozen,
         fixed_plans=found.hull,
         settings=settings,
+        token_means=token_means,
         seen=seen,
         default_policy=policy_for(frozen["0.01"]),
         encoder=encoder,
     )
-    probabilities = layout.prediction(scaled_heads(stack.means, stack.held_out, layout, slopes, 1.0), pool)
-    error, perfect = debiased_calibration_error(probabilities.match_probability, labels.match_probability)
+    error, perfect = _calibration(stack, layout, labels, pool, folds)
     explained = 1 - float(((stack.means + stack.held_out - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
         float(((targets - stack.means) ** 2)[:, len(plans) : 2 * len(plans)].sum()), 1e-12
     )
@@ -150,8 +152,8 @@ def train_router(
         "capped at n": ", ".join(f"{model} {n}" for model, n in caps.items()),
         "quality explained on held-out folds": explained,
         "shrinkage": shrinkage,
-        "calibration error of match probability, worst head": float(error.max()),
-        "of a perfect head of that size": float(perfect[int(error.argmax())]),
+        "calibration error of match probability, worst head": error,
+        "of a perfect head of that size": perfect,
         "saved on held-out folds at a drop of": {
             drop: None if price is None else float(savings[path.index(price)]) for drop, price in frozen.items()
         },
@@ -189,7 +191,7 @@ def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return ("id", arrays.ids), ("group", arrays.groups)
 
 
-def _as_saved(array: FloatArray) -> FloatArray:
+def as_saved(array: FloatArray) -> FloatArray:
     """Round to the precision of the file, so that a router decides alike before and after it is saved."""
     return array.astype(np.float32).astype(np.float64)
 
@@ -197,17 +199,31 @@ def _as_saved(array: FloatArray) -> FloatArray:
 def cap_n(arrays: SampleArrays) -> dict[str, int]:
     """Return, for each model, the n beyond which true quality rises no more on the records.
 
-    A reward that can be fooled makes quality fall with n; a vote of two is no better than one. The cap is the n of
-    the best mean quality, the smallest of equals.
+    A reward that can be fooled makes quality fall with n; a vote of two is no better than one. The cap is the
+    smallest n that no other is ahead of by more than the standard error of the paired difference over groups: the
+    records that choose n also judge it, and by luck alone some n is ahead.
+
+    Source:
+        Breiman, Friedman, Olshen, Stone, "Classification and Regression Trees" (1984): the rule of one standard error.
     """
     caps = {}
     for model, top in largest_n(arrays.pool, arrays).items():
         if not arrays.can_choose or top == 1:
             caps[model] = 1
             continue
-        quality = label_plans(arrays, [Plan.of(Candidate(model, n)) for n in range(1, top + 1)]).quality.mean(axis=0)
-        caps[model] = int(np.argmax(quality >= quality.max() - 1e-9)) + 1
+        quality = label_plans(arrays, [Plan.of(Candidate(model, n)) for n in range(1, top + 1)]).quality
+        best = int(np.argmax(quality.mean(axis=0) >= quality.mean(axis=0).max() - 1e-9))
+        behind = quality[:, [best]] - quality
+        near = [n for n in range(best + 1) if behind[:, n].mean() <= standard_error(behind[:, n], arrays.groups) + 1e-9]
+        caps[model] = near[0] + 1
     return caps
+
+
+def standard_error(values: FloatArray, groups: Sequence[str]) -> float:
+    """Return the standard error of the mean of values ``(Q,)`` that come in groups."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(group_of, values)
+    return float(np.sqrt(len(sums)) * sums.std()) / len(values)
 
 
 def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
@@ -229,13 +245,31 @@ def scaled_heads(
     return np.asarray(means + deviations * factors)
 
 
-def _match_slopes(stack: Stack, layout: HeadLayout, labels: PlanLabels) -> FloatArray:
-    """Calibrate match probabilities: the slope of the label on the prediction of held-out folds, in [0, 1]."""
-    deviations = stack.held_out[:, : len(layout.plans)]
-    truth = labels.match_probability - labels.match_probability.mean(axis=0)
+def _match_slopes(deviations: FloatArray, match_probability: FloatArray) -> FloatArray:
+    """Calibrate match probabilities: the slope of the label on predictions of held-out folds, in [0, 1], ``(P,)``.
+
+    Args:
+        deviations: Predicted, from the mean; shape ``(Q, P)``.
+        match_probability: Labels, shape ``(Q, P)``.
+    """
+    truth = match_probability - match_probability.mean(axis=0)
     power = (deviations**2).sum(axis=0)
     slopes = np.divide((truth * deviations).sum(axis=0), power, out=np.zeros_like(power), where=power > 0)
     return np.asarray(np.clip(slopes, 0, 1))
+
+
+def _calibration(
+    stack: Stack, layout: HeadLayout, labels: PlanLabels, pool: Pool, folds: IntArray
+) -> tuple[float, float]:
+    """Return the worst head's calibration error and a perfect head's of that size; slopes come from other folds."""
+    heads, width = np.tile(stack.means, (len(folds), 1)) + stack.held_out, len(layout.plans)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        slopes = _match_slopes(stack.held_out[~inside, :width], labels.match_probability[~inside])
+        heads[inside] = scaled_heads(stack.means, stack.held_out[inside], layout, slopes, 1.0)
+    probabilities = layout.prediction(heads, pool).match_probability
+    error, perfect = debiased_calibration_error(probabilities, labels.match_probability)
+    return float(error.max()), float(perfect[int(error.argmax())])
 
 
 def _choose_policy(
@@ -286,13 +320,10 @@ def cheapest_that_meets(meets: BoolArray) -> int | None:
 
 def _as_good_as_best(worths: dict[float, FloatArray], groups: Sequence[str]) -> float:
     """Return the shrinkage nearest to the usual one of those within half a standard error of the best, by group."""
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     best = max(worths, key=lambda s: (worths[s].mean(), -s))
     as_good = []
     for shrinkage in worths:
         behind = worths[best] - worths[shrinkage]
-        sums = np.bincount(group_of, behind)
-        error = float(np.sqrt(len(sums)) * sums.std()) / len(behind)
-        if behind.mean() <= error / 2:
+        if behind.mean() <= standard_error(behind, groups) / 2:
             as_good.append(shrinkage)
     return min(as_good, key=lambda s: abs(s - USUAL_SHRINKAGE))

@@ -1,0 +1,96 @@
+"""Tokens and costs of samples: as told by the records, else by means of the training records, else by the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bestroute.errors import RecordError
+from bestroute.pool import Pool
+from bestroute.prices import PER_MILLION
+from bestroute.protocols import BoolArray, FloatArray, IntArray
+
+TokenMeans = Mapping[str, Mapping[str, float | None]]
+"""For each model its mean ``"input"`` and ``"output"`` tokens on the training records; ``None``: never told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the records tell; NaN where they do not."""
+
+    output_tokens: FloatArray
+    """Shape ``(Q, K, S)``."""
+    input_tokens: FloatArray
+    """Shape ``(Q, K)``."""
+    usd: FloatArray
+    """Cost of a sample, prompt included, shape ``(Q, K, S)``."""
+
+    def take(self, rows: IntArray) -> Told:
+        """Return some of the records."""
+        return Told(self.output_tokens[rows], self.input_tokens[rows], self.usd[rows])
+
+    def means(self, pool: Pool) -> dict[str, dict[str, float | None]]:
+        """Return the means of what is told, as ``TokenMeans``."""
+        return {
+            model: {"input": _mean(self.input_tokens[:, k]), "output": _mean(self.output_tokens[:, k])}
+            for k, model in enumerate(pool.models)
+        }
+
+
+def fill(pool: Pool, told: Told, present: BoolArray, means: TokenMeans) -> tuple[FloatArray, FloatArray]:
+    """Put in for missing tokens: the model's training mean, else the pool's default, else what the cost is worth.
+
+    Args:
+        pool: Prices and defaults.
+        told: By the records.
+        present: Whether there is such a sample, shape ``(Q, K, S)``.
+        means: Of the training records.
+
+    Returns:
+        Output tokens ``(Q, K, S)`` and input tokens ``(Q, K)``.
+
+    Raises:
+        RecordError: If nothing tells them; names the model.
+    """
+    outputs, inputs = told.output_tokens.copy(), told.input_tokens.copy()
+    everywhere = np.ones(len(inputs), dtype=bool)
+    for k, model in enumerate(pool.models):
+        endpoint, known = pool.endpoint(model), means.get(model, {})
+        are_costs_told = not np.isnan(told.usd[:, k][present[:, k]]).any()
+        for array, name, default, where in (
+            (outputs[:, k], "output", endpoint.default_output_tokens, present[:, k]),
+            (inputs[:, k], "input", endpoint.default_input_tokens, everywhere),
+        ):
+            missing = np.isnan(array) & where
+            if not missing.any():
+                continue
+            if (mean := known.get(name)) is not None:
+                array[missing] = mean
+            elif default is not None:
+                array[missing] = default
+            elif are_costs_told and name == "output" and pool.prices[model].output > 0:
+                array[missing] = (told.usd[:, k] * PER_MILLION / pool.prices[model].output)[missing]
+            elif are_costs_told and name == "input" and pool.bills(model) == "per_sample":
+                array[missing] = 0.0  # the tokens of the answers stand for the whole cost
+            else:
+                raise RecordError(
+                    f"no record tells {name}_tokens of {model!r}, so its cost is unknown; add them or 'cost_usd' to "
+                    f"the records, or default_{name}_tokens to the pool"
+                )
+    return outputs, inputs
+
+
+def costs(pool: Pool, outputs: FloatArray, inputs: FloatArray, usd: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the cost of prompts ``(Q, K)`` and of samples drawn alone ``(Q, K, S)``."""
+    prices = [pool.prices[model] for model in pool.models]
+    prompt = inputs * np.array([p.input for p in prices]) / PER_MILLION
+    answer = outputs * np.array([p.output for p in prices])[:, None] / PER_MILLION
+    single = np.where(np.isnan(usd), prompt[:, :, None] + answer, usd)
+    return np.minimum(prompt, np.nanmin(single, axis=2)), single
+
+
+def _mean(values: FloatArray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else None
