@@ -5,7 +5,7 @@ DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 LANGCHAIN = .venv-langchain/bin/python
 
-.PHONY: demo test test-langchain-only lint check wheel-test bench experiments promises rewards clean
+.PHONY: demo test test-langchain-only lint check wheel-test bench experiments encoders promises rewards clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -42,6 +42,11 @@ bench: .venv-test/ready
 # The figures of docs/experiments.md; SHARED is a folder with data/*.jsonl.gz and data/pools/*.yaml.
 experiments: .venv-test/ready
 	$(TEST) benchmarks/experiments.py --shared $(SHARED)
+
+# The figures of docs/encoders_table.md, a part of docs/experiments.md; an hour on one core.
+encoders: .venv-test/ready
+	$(TEST) benchmarks/encoders.py --shared $(SHARED)
+	$(TEST) benchmarks/experiments_page.py
 
 # The figures of docs/promises.md.
 promises: .venv-test/ready

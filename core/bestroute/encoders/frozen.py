@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class FrozenEncoder:
         ImportError: If onnxruntime or tokenizers are missing; says what to install.
     """
 
-    graph: bytes
-    tokenizer: str
+    graph: bytes = field(repr=False)
+    tokenizer: str = field(repr=False)
     width: int
     max_tokens: int = MAX_TOKENS
 

