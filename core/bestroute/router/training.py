@@ -32,6 +32,8 @@ USUAL_SHRINKAGE = 0.5
 price move the choice of single queries where without it all would change plan at once."""
 TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.045")
 """Relative drops in quality for which training freezes a price."""
+DEFAULT_TARGET = "0.01"
+"""Its price is the default policy's."""
 PATH_POINTS = 101
 
 
@@ -123,7 +125,7 @@ def train_router(
         fixed_plans=found.hull,
         settings=settings,
         seen=frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names),
-        default_policy=policy_for(frozen["0.01"]),
+        default_policy=policy_for(frozen[DEFAULT_TARGET]),
     )
     probabilities = layout.prediction(scaled_heads(stack.means, stack.held_out, layout, slopes, 1.0), pool)
     error, perfect = debiased_calibration_error(probabilities.match_probability, labels.match_probability)

@@ -116,6 +116,11 @@ def _tune(
         raise ConfigError(f"confidence must be in [0.5, 1), got {confidence}")
     if cross_fit is not None and order is not None:
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
+    if cross_fit is not None and router.changes:
+        raise ConfigError(
+            f"cross-fit trains routers alike, and this one's pool was changed since it was trained "
+            f"({', '.join(map(str, router.changes))}); tune on records it has not seen, without cross-fit"
+        )
     tell = on_progress or (lambda _: None)
     for part in (arrays, *([] if order is None else [order])):
         router.check_pool(part.pool)
