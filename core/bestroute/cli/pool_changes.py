@@ -28,10 +28,11 @@ def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Pat
     RECORDS hold samples of every model of the new pool, the new one too; collect them for some queries of the old
     records, or for new ones. Predictions about the other models stay as they are, to the last bit. What the new one is
     worth for a query is told from how the others fare on it: what it alone can or cannot do is learnt only by training
-    anew. Samples are chosen by the reward the router was trained with. Its plans are judged half a standard error lower than they came out, so that luck is not taken for skill.
+    anew. Samples are chosen by the reward the router was trained with. New plans are judged half a standard error
+    below what they gave on RECORDS, so that luck is not taken for skill.
 
-    A frozen price of quality (max_drop) is raised where the wider choice would miss its target by the router's own
-    predictions, and the default policy with it. Promises go; tune again to have them.
+    A frozen price of quality is raised where the wider choice would miss its target by the router's own predictions,
+    and the default policy with it. Promises go; tune again to have them.
     """
     from bestroute.pool import Pool
     from bestroute.router import MultiHeadRouter
@@ -76,9 +77,8 @@ def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path) -> None:
                 click.echo(f"    {plan}")
     raised = [drop for drop, price in before.frozen.items() if after.frozen[drop] != price]
     if raised:
-        click.echo(
-            f"  raised: the price of quality for a drop of {', '.join(raised)}; else the wider choice would miss it"
-        )
+        told = ", ".join(raised)
+        click.echo(f"  raised: the price of quality for a drop of {told}, which the wider choice would miss")
     click.echo(f"  default policy: {after.default_policy}")
     for promise in before.promises:
         click.echo(f"  dropped: the promise of a {promise}; it was shown about other choices, tune again")

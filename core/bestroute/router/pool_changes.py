@@ -43,8 +43,8 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Of the regression, as a share of the place's variance in a direction; beside them, no slope at all."""
 FOLDS = 10
 CAUTION = 0.5
-"""So many standard errors a new plan's mean quality and match probability are lowered by: of many plans those are chosen
-that were lucky on the few records."""
+"""So many standard errors are taken off a new plan's mean quality and match probability: of many plans those are
+chosen that were lucky on the few records."""
 
 
 @on_one_core
@@ -254,7 +254,8 @@ def _as_careful(router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, floa
 def _usual_slope(router: MultiHeadRouter) -> float:
     """Return how much deviations of match probabilities are believed in the mean of all plans but the reference's."""
     others = [i for i, plan in enumerate(router.plans) if plan != router.pool.reference_plan]
-    return float(as_saved(router.match_slopes[others]).mean()) if others else router.shrinkage
+    usual = router.match_slopes[others].mean() if others else router.shrinkage
+    return float(np.float32(usual))
 
 
 def _order(plan: Plan, pool: Pool) -> tuple[int, int]:

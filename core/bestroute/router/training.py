@@ -151,8 +151,8 @@ def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def as_saved(array: FloatArray) -> FloatArray:
-    """Round to the precision of the file, so that a router decides alike before and after it is saved."""
-    return array.astype(np.float32).astype(np.float64)
+    """Bring to the precision and the memory order of the file, so that a router predicts alike before it is saved."""
+    return np.ascontiguousarray(array, dtype=np.float32).astype(np.float64)
 
 
 def cap_n(arrays: SampleArrays) -> dict[str, int]:
