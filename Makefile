@@ -5,7 +5,7 @@ DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
 LANGCHAIN = .venv-langchain/bin/python
 
-.PHONY: demo test test-langchain-only lint check wheel-test bench experiments encoders promises rewards clean
+.PHONY: demo test test-langchain-only lint check wheel-test bench experiments encoders promises rewards pool-changes clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -55,6 +55,10 @@ promises: .venv-test/ready
 # The figures of docs/rewards.md, from the same folder; half an hour on one core.
 rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
+
+# The figures of docs/pool_changes.md.
+pool-changes: .venv-test/ready
+	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-langchain .venv-wheel dist demo-out

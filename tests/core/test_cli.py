@@ -21,7 +21,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("command", [[], ["collect"], ["route"], ["demo"], ["tune"]])
+@pytest.mark.parametrize("command", [[], ["collect"], ["route"], ["demo"], ["tune"], ["add-model"], ["remove-model"]])
 def test_help_teaches(command):
     result = run(*command, "--help")
     assert result.exit_code == 0

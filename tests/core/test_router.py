@@ -143,6 +143,9 @@ def test_a_folder_is_a_router(pool, tmp_path):
         (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged router folder"),
         (lambda c: {**c, "shrinkage": "much"}, "damaged router folder"),
         (lambda c: {**c, "settings": {**c["settings"], "colour": 1}}, "damaged router folder"),
+        (lambda c: {**c, "changes": [{"kind": "lent", "model": "small"}]}, "'added' or 'removed'"),
+        (lambda c: {**c, "changes": [{"colour": 1}]}, "damaged router folder"),
+        (lambda c: {**c, "changes": 3}, "damaged router folder"),
         (lambda c: [], "format None"),
     ],
 )

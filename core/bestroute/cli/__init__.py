@@ -14,6 +14,7 @@ import click
 
 from bestroute._version import __version__
 from bestroute.cli.learning import evaluate, train
+from bestroute.cli.pool_changes import add_model, remove_model
 from bestroute.cli.rewards import train_reward
 from bestroute.cli.tuning import tune
 from bestroute.errors import BestRouteError, ConfigError, named
@@ -53,6 +54,8 @@ main.add_command(train)
 main.add_command(train_reward)
 main.add_command(tune)
 main.add_command(evaluate)
+main.add_command(add_model)
+main.add_command(remove_model)
 
 
 @main.command()

@@ -52,9 +52,8 @@ class HeadLayout:
         joined = np.hstack([*(heads for _, heads in parts), np.zeros((len(parts[0][1]), 1))])
         for column, name in enumerate(name for layout, _ in parts for name in layout.names):
             place.setdefault(name, column)
-        return np.asarray(
-            joined[:, [place.get(name, -1) if name[0] == "draws" else place[name] for name in self.names]]
-        )
+        columns = [place.get(name, -1) if name[0] == "draws" else place[name] for name in self.names]
+        return np.asarray(joined[:, columns])
 
     def join(self, match: FloatArray, quality: FloatArray, draws: FloatArray, tokens: FloatArray) -> FloatArray:
         """Return one row of heads for each query, shape ``(Q, width)``."""

@@ -13,22 +13,24 @@ is not learnt. Because no prediction of a labelled query is used, it does no har
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bestroute.blas import on_one_core
+from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
 from bestroute.plans import Candidate, Plan
+from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
-from bestroute.router.settings import PoolChange
-from bestroute.router.training import as_saved, cap_n, deal_folds
+from bestroute.router.settings import PoolChange, policy_for
+from bestroute.router.training import DEFAULT_TARGET, as_saved, cap_n, cheapest_that_meets, deal_folds
 from bestroute.search import search_plans
 
 FEWEST_QUERIES = 50
@@ -40,6 +42,9 @@ MOST_PLANS = 12
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Of the regression, as a share of the place's variance in a direction; beside them, no slope at all."""
 FOLDS = 10
+CAUTION = 0.5
+"""So many standard errors are taken off a new plan's mean quality and match probability: of many plans those are
+chosen that were lucky on the few records."""
 
 
 @on_one_core
@@ -48,8 +53,8 @@ def add_model(
 ) -> MultiHeadRouter:
     """Let one more model into a router; predictions about all others stay as they are, bit by bit.
 
-    Prices of quality, the default policy and the directions stay too; promises go, since they were shown about
-    other choices.
+    A frozen price of quality is raised where the wider choice would miss its target by the router's own predictions,
+    and the default policy with it; promises go, since they were shown about other choices.
 
     Args:
         router: A trained router.
@@ -82,6 +87,8 @@ def add_model(
     targets = _heads(new, label_plans(arrays, new.plans, margin=margin), arrays)
     places = _places(router, _heads(router.layout, label_plans(arrays, router.plans, margin=margin), arrays))
     fit = _regress(places, targets, new.scales(targets), deal_folds(arrays.groups, min(FOLDS, groups)))
+    means = fit.means.copy()
+    means[: 2 * len(new.plans)] -= CAUTION * _standard_errors(fit.left, arrays.groups)[: 2 * len(new.plans)]
     tell(f"{fit.explained:.0%} of how {model} varies over left-out queries follows the other members")
     plans = tuple(sorted([*router.plans, *new.plans], key=lambda plan: _order(plan, pool)))
     layout = HeadLayout(plans, pool.models)
@@ -89,18 +96,25 @@ def add_model(
     usual = _usual_slope(router)
     hull = tuple(plan for plan in found.hull if model in plan.models and plan in plans)
     names = [seen_hash(f"{what}:{name}") for what, of in (("id", arrays.ids), ("group", arrays.groups)) for name in of]
-    return replace(
+    extended = replace(
         router,
         pool=pool,
         plans=plans,
         loadings=layout.arrange([(router.layout, router.loadings), (new, as_saved(fit.loadings))]),
-        means=layout.arrange([(router.layout, router.means[None]), (new, as_saved(fit.means)[None])])[0],
+        means=layout.arrange([(router.layout, router.means[None]), (new, as_saved(means)[None])])[0],
         match_slopes=np.array([slopes.get(plan, usual) for plan in plans]),
         fixed_plans=(*router.fixed_plans, *hull),
         token_means={**router.token_means, model: arrays.token_means[model]},
         seen=router.seen | frozenset(names),
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
+    )
+    frozen = _as_careful(extended, arrays)
+    follows = router.default_policy == policy_for(router.frozen.get(DEFAULT_TARGET))
+    return replace(
+        extended,
+        frozen=frozen,
+        default_policy=policy_for(frozen.get(DEFAULT_TARGET)) if follows else router.default_policy,
     )
 
 
@@ -119,7 +133,7 @@ def remove_model(router: MultiHeadRouter, model: str) -> MultiHeadRouter:
         raise ConfigError(
             f"{model!r} is the reference, against which every label was made; train a router with another reference"
         )
-    pool = _without(old, model)
+    pool = without_member(old, model)
     plans = tuple(plan for plan in router.plans if model not in plan.models)
     layout = HeadLayout(plans, pool.models)
     kept = np.array([plan in plans for plan in router.plans])
@@ -164,6 +178,8 @@ class _Fit:
     means: FloatArray
     loadings: FloatArray
     explained: float
+    left: FloatArray
+    """What labels had beyond the prediction for their left-out fold, shape ``(Q, H)``."""
 
 
 def _heads(layout: HeadLayout, labels: PlanLabels, arrays: SampleArrays) -> FloatArray:
@@ -185,15 +201,25 @@ def _regress(places: FloatArray, targets: FloatArray, scales: FloatArray, folds:
     The means are what the regression says of the place 0, the mean of the router's training queries: the labelled
     ones may be harder or easier than those.
     """
-    errors = np.zeros(len(PENALTIES) + 1)
+    penalties = (*PENALTIES, None)
+    left = np.zeros((len(penalties), *targets.shape))
     for fold in np.unique(folds):
         inside = folds == fold
-        for i, penalty in enumerate((*PENALTIES, None)):
+        for i, penalty in enumerate(penalties):
             means, loadings = _ridge(places[~inside], targets[~inside], penalty)
-            errors[i] += (((means + places[inside] @ loadings - targets[inside]) * scales) ** 2).sum()
+            left[i, inside] = targets[inside] - means - places[inside] @ loadings
+    errors = ((left * scales) ** 2).sum(axis=(1, 2))
     best = int(errors.argmin())
-    means, loadings = _ridge(places, targets, (*PENALTIES, None)[best])
-    return _Fit(means, loadings, float(1 - errors[best] / max(errors[-1], 1e-300)))
+    means, loadings = _ridge(places, targets, penalties[best])
+    return _Fit(means, loadings, float(1 - errors[best] / max(errors[-1], 1e-300)), left[best])
+
+
+def _standard_errors(left: FloatArray, groups: Sequence[str]) -> FloatArray:
+    """Return the standard error of each mean, groups being drawn whole; shape ``(H,)``."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((int(group_of.max()) + 1, left.shape[1]))
+    np.add.at(sums, group_of, left)
+    return np.asarray(np.sqrt((sums**2).sum(axis=0)) / len(left))
 
 
 def _ridge(places: FloatArray, targets: FloatArray, penalty: float | None) -> tuple[FloatArray, FloatArray]:
@@ -207,10 +233,31 @@ def _ridge(places: FloatArray, targets: FloatArray, penalty: float | None) -> tu
     return means - center @ slopes, slopes
 
 
+def _as_careful(router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, float | None]:
+    """Raise the frozen prices at which the router would now miss the target, by its own predictions for records.
+
+    A price of quality is no drop: at the same price a good cheap member draws queries away from dear plans. What the
+    labels say of the choices cannot be asked: where the router has seen the records, they look better than they are.
+    """
+    pool, rows = router.pool, np.arange(len(arrays))
+    prediction = router.predict(arrays.queries())
+    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
+    cost = plan_costs(prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+    chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in router.path])
+    quality = prediction.expected_quality[rows, chosen].mean(axis=1)
+    reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()
+    raised: dict[str, float | None] = {}
+    for target, price in router.frozen.items():
+        meets = cheapest_that_meets(quality >= (1 - float(target)) * reference)
+        raised[target] = None if price is None or meets is None else max(price, router.path[meets])
+    return raised
+
+
 def _usual_slope(router: MultiHeadRouter) -> float:
     """Return how much deviations of match probabilities are believed in the mean of all plans but the reference's."""
     others = [i for i, plan in enumerate(router.plans) if plan != router.pool.reference_plan]
-    return float(as_saved(router.match_slopes[others]).mean()) if others else router.shrinkage
+    usual = router.match_slopes[others].mean() if others else router.shrinkage
+    return float(np.float32(usual))
 
 
 def _order(plan: Plan, pool: Pool) -> tuple[int, int]:
@@ -219,7 +266,8 @@ def _order(plan: Plan, pool: Pool) -> tuple[int, int]:
     return (len(pool.models), 0) if candidate is None else (pool.models.index(candidate.model), candidate.n)
 
 
-def _without(pool: Pool, model: str) -> Pool:
+def without_member(pool: Pool, model: str) -> Pool:
+    """Return a pool without one of its members."""
     bills = pool.bills_input
     return replace(
         pool,

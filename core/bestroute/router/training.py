@@ -35,6 +35,8 @@ USUAL_SHRINKAGE = 0.5
 price move the choice of single queries where without it all would change plan at once."""
 TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 """Relative drops in quality for which training freezes a price."""
+DEFAULT_TARGET = "0.01"
+"""Its price is the default policy's."""
 PATH_POINTS = 101
 
 
@@ -140,7 +142,7 @@ def train_router(
         settings=settings,
         token_means=token_means,
         seen=seen,
-        default_policy=policy_for(frozen["0.01"]),
+        default_policy=policy_for(frozen[DEFAULT_TARGET]),
         encoder=encoder,
     )
     error, perfect = _calibration(stack, layout, labels, pool, folds)
@@ -192,8 +194,8 @@ def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def as_saved(array: FloatArray) -> FloatArray:
-    """Round to the precision of the file, so that a router decides alike before and after it is saved."""
-    return array.astype(np.float32).astype(np.float64)
+    """Bring to the precision and the memory order of the file, so that a router predicts alike before it is saved."""
+    return np.ascontiguousarray(array, dtype=np.float32).astype(np.float64)
 
 
 def cap_n(arrays: SampleArrays) -> dict[str, int]:

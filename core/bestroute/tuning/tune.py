@@ -17,7 +17,6 @@ from bestroute.policies import QualityPolicy
 from bestroute.promises import Kind, Promise, prices_of
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
-from bestroute.router.settings import TrainSettings
 from bestroute.router.training import deal_folds, train_router
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
 from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
@@ -130,7 +129,7 @@ def _tune(
     if cross_fit is None:
         outcomes = outcomes_of(router, arrays, prices)
     else:
-        outcomes = _cross_fitted(arrays, router.settings, prices, cross_fit, seed, tell)
+        outcomes = _cross_fitted(router, arrays, prices, cross_fit, seed, tell)
     if order is not None:
         every, _ = deal_parts(order.groups, seed=seed, share=1.0)
         ordering = outcomes_of(router, order, prices).take(every)
@@ -164,6 +163,14 @@ def _tune(
     )
 
 
+def _refuse_changed(router: MultiHeadRouter) -> None:
+    if router.changes:
+        raise ConfigError(
+            f"cross-fit trains routers alike, and this one's pool was changed since it was trained "
+            f"({', '.join(map(str, router.changes))}); tune on records it has not seen, without cross-fit"
+        )
+
+
 def outcomes_of(router: MultiHeadRouter, arrays: SampleArrays, prices: FloatArray) -> Outcomes:
     """Return what the router's choices at each price give on records, queries in the records' order."""
     labels = label_plans(arrays, router.plans, margin=router.settings.margin)
@@ -184,14 +191,15 @@ def _numbered(arrays: SampleArrays) -> IntArray:
 
 
 def _cross_fitted(
+    router: MultiHeadRouter,
     arrays: SampleArrays,
-    settings: TrainSettings,
     prices: FloatArray,
     folds: int,
     seed: int,
     tell: Callable[[str], object],
 ) -> Outcomes:
     """Look at each fold with a router trained on the others."""
+    _refuse_changed(router)
     if not 2 <= folds <= len(set(arrays.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(arrays.groups))}, the number of groups, got {folds}")
     fold_of = deal_folds(arrays.groups, folds, seed=seed)
@@ -199,8 +207,8 @@ def _cross_fitted(
     for fold in range(folds):
         tell(f"fold {fold + 1} of {folds}: training")
         inside = np.flatnonzero(fold_of == fold)
-        router = train_router(arrays.take(np.flatnonzero(fold_of != fold)), settings).router
-        parts.append(outcomes_of(router, arrays.take(inside), prices))
+        alike = train_router(arrays.take(np.flatnonzero(fold_of != fold)), router.settings).router
+        parts.append(outcomes_of(alike, arrays.take(inside), prices))
         rows.append(inside)
     back = np.argsort(np.concatenate(rows))
     return Outcomes(
