@@ -147,7 +147,7 @@ def _stacked(
         [kernels[b] for b in used],
         maps.forest_inputs(blocks) if forest else None,
         fold.targets,
-        fold.layout.scales(fold.targets),
+        fold.layout.scales,
         fold.folds,
         trusted=trusted,
         wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS] if trusted is not None else [],
@@ -317,7 +317,7 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
     arrays, labels = fold.train.take(rows), fold.labels.take(rows)
     none = np.zeros(0)
     judged = Stack(fitted.means, (), none, Forest.empty(0), none, fitted.held_out[rows])
-    slopes = training._match_slopes(judged, layout, labels)
+    slopes = training._match_slopes(judged.held_out[:, : len(layout.plans)], labels.match_probability)
     column = pool.models.index(pool.reference)
     shrinkage, path, frozen, _ = training._choose_policy(
         judged, layout, labels, arrays, slopes, arrays.input_tokens[:, column]
@@ -421,7 +421,9 @@ def run(
         for number in range(FOLDS):
             started = time.time()
             test = arrays.take(np.flatnonzero(dealt == number))
-            fold = fold_of(arrays.take(np.flatnonzero(dealt != number)), test, seed)
+            train = arrays.take(np.flatnonzero(dealt != number))
+            means = train.token_means
+            fold = fold_of(train.with_token_means(means), test.with_token_means(means), seed)
             spent["plans and labels"] = spent.get("plans and labels", 0.0) + time.time() - started
             for name, fit in rows.items():
                 started = time.time()
