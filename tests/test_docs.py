@@ -48,6 +48,6 @@ def test_exactly_two_commands_of_the_readme_do_all_set_up():
 
 
 def test_the_commands_the_readme_names_exist():
-    for command in set(re.findall(r"`bestroute (\w+)", README)):
+    for command in set(re.findall(r"`bestroute ([\w-]+)", README)):
         done = subprocess.run([sys.executable, "-m", "bestroute", command, "--help"], capture_output=True, check=False)
         assert done.returncode == 0, command
