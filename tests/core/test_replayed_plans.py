@@ -76,7 +76,7 @@ def check(replayed, labels, dearest, *, sure=1e-6):
     for drawn, expected, most in zip(replayed, expected_of, (1.0, dearest), strict=True):
         records, repeats = drawn.shape
         assert drawn.max() <= most
-        variance = expected * (most - expected)  # the largest there is at this mean
+        variance = np.maximum(expected * (most - expected), 0.0)  # the largest there is at this mean
         log = np.log(2 * records / sure)
         bound = np.sqrt(2 * variance * log / repeats) + np.where(variance > 1e-15, most * log / (3 * repeats), 0.0)
         off = drawn.mean(axis=1) - expected
