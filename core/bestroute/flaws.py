@@ -19,8 +19,11 @@ def flaw_of(sample: Sample) -> str | None:
 def carries_something(payload: Any) -> bool:
     """Whether a framework's object holds something besides text: tool calls, an image, a refusal."""
     message = getattr(payload, "message", payload)
-    for name in ("tool_calls", "tool_call_chunks", "function_call", "refusal", "audio"):
-        if getattr(message, name, None):
+    if isinstance(refusal := getattr(message, "refusal", None), str) and refusal:
+        return True
+    for name in ("tool_calls", "tool_call_chunks", "function_call", "audio"):
+        told = getattr(message, name, None)
+        if any(not _is_scalar(part) for part in (told if isinstance(told, list | tuple) else [told])):
             return True
     if any(getattr(message, "additional_kwargs", None) or {}):
         return True
@@ -29,6 +32,11 @@ def carries_something(payload: Any) -> bool:
         if isinstance(parts, list) and any(not _is_blank_text(part) for part in parts):
             return True
     return False
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is no object: what a broken server may say in a call's place carries nothing."""
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _is_blank_text(part: Any) -> bool:
