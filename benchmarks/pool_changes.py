@@ -22,7 +22,6 @@ import numpy as np  # isort: skip
 from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import normalise
 from bestroute.evaluation.bootstrap import interval95, resampled_means
-from bestroute.evaluation.evaluate import predicted
 from bestroute.evaluation.mixtures import least_cost, vertices
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies import QualityPolicy
@@ -31,6 +30,7 @@ from bestroute.protocols import FloatArray, IntArray
 from bestroute.records import Record, read_records
 from bestroute.router import MultiHeadRouter
 from bestroute.router.pool_changes import add_model, without_member
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import deal_folds, train_router
 

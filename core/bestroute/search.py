@@ -136,7 +136,7 @@ def fixed_candidates(arrays: SampleArrays) -> tuple[Plan, ...]:
 
 def _hull_of(arrays: SampleArrays, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
     """Return the plans on the upper hull of mean quality and cost, cheapest first."""
-    labels = label_plans(arrays, plans)
+    labels = label_plans(arrays, plans, matches=False)
     hull = upper_hull(labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0))
     return tuple(plans[i] for i in hull)
 
@@ -160,7 +160,7 @@ def _strata(arrays: SampleArrays) -> FloatArray:
 
 def _candidates(arrays: SampleArrays) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
     plans = fixed_candidates(arrays)
-    labels = label_plans(arrays, plans)
+    labels = label_plans(arrays, plans, matches=False)
     for p, plan in enumerate(plans):
         yield plan, labels.quality[:, p], labels.cost_usd[:, p]
 

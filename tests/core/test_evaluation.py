@@ -11,12 +11,13 @@ from bestroute.curves import hull_quality
 from bestroute.errors import ConfigError
 from bestroute.evaluation import baselines, cross_fit, evaluate
 from bestroute.evaluation.bootstrap import interval95, resampled_means
-from bestroute.evaluation.evaluate import parse_policy, predicted
+from bestroute.evaluation.evaluate import parse_policy
 from bestroute.evaluation.mixtures import best_quality, least_cost
 from bestroute.evaluation.oracle import oracle
 from bestroute.evaluation.render import plot, table
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import synthetic_pool, synthetic_records

@@ -171,6 +171,14 @@ def test_the_best_of_the_reference_is_compared_with_a_sample_that_was_not_drawn(
     assert matches_of(voted, 3) == pytest.approx(3 / 4)
 
 
+def test_matches_that_are_not_wanted_are_nan_and_change_nothing_else():
+    arrays, plans = of_reference([1.0, 0.0, 0.0]), [Plan.of(Candidate("b", n)) for n in (1, 2)]
+    wanted, spared = label_plans(arrays, plans), label_plans(arrays, plans, matches=False)
+    assert np.isnan(spared.match_probability).all()
+    assert (spared.quality == wanted.quality).all()
+    assert (spared.cost_usd == wanted.cost_usd).all()
+
+
 def test_a_plan_that_draws_every_sample_of_the_reference_is_judged_by_one_fewer():
     arrays = of_reference([1.0, 0.0, 0.0])
     assert matches_of(arrays, 3) == matches_of(arrays, 2)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bestroute import BestRoute, ConfigError, Plan, Pool, Price, QualityPolicy, RecordError
 from bestroute.cli import main
-from bestroute.evaluation.evaluate import evaluate, predicted
+from bestroute.evaluation.evaluate import evaluate
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate
 from bestroute.pool_file import pool_to_dict
@@ -19,6 +19,7 @@ from bestroute.rewards import Verifier
 from bestroute.router import MultiHeadRouter
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.pool_changes import add_model, remove_model, without_member
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import PoolChange, TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, synthetic_records

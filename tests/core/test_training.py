@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from bestroute import ConfigError, Plan, Pool, Price, QualityPolicy, RecordError, Step
-from bestroute.evaluation.evaluate import predicted
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.labels.votes import vote_odds
 from bestroute.plans import Candidate
 from bestroute.records import ModelSamples
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings
 from bestroute.router.training import cap_n, cheapest_that_meets, deal_folds, standard_error, train_router
 from bestroute.testing import synthetic_pool, synthetic_records
@@ -65,6 +65,19 @@ def test_a_reward_that_can_be_fooled_caps_n(arrays):
     assert cap_n(misled) == {"small": 1, "mid": 1, "large": 1}
     plans = train_router(misled, TrainSettings()).router.plans
     assert plans == tuple(Plan.of(Candidate(model)) for model in arrays.pool.models)
+
+
+def test_an_n_that_is_ahead_by_luck_alone_is_no_reason_to_draw_more():
+    rng = np.random.default_rng(3)
+
+    def by_chance(samples):
+        return replace(samples, reward=tuple(rng.random(samples.size)))
+
+    records = [replace(r, samples={m: by_chance(s) for m, s in r.samples.items()}) for r in synthetic_records(60)]
+    luck = SampleArrays.of(records, synthetic_pool())
+    ahead = label_plans(luck, [Plan.of(Candidate("mid", n)) for n in (1, 2, 3)]).quality.mean(axis=0)
+    assert ahead.argmax() > 0
+    assert cap_n(luck)["mid"] == 1
 
 
 def test_a_verifier_caps_nothing(arrays):

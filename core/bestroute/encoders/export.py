@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.encoders.frozen import FrozenEncoder
-from bestroute.encoders.hub import need, one_line, quietly
+from bestroute.encoders.hub import described, need, quietly
 from bestroute.errors import ConfigError
 
 OPSET = 17
@@ -41,7 +41,7 @@ def load_transformer(name: str, *, max_tokens: int) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"encoder {name!r} cannot be loaded: give a folder with a transformers model, or a hub id "
-            f"({type(error).__name__}: {one_line(error)})"
+            f"({described(error)})"
         ) from error
     if not tokenizer.is_fast or model.config.is_encoder_decoder:
         raise ConfigError(f"encoder {name!r} must be an encoder alone with a fast tokenizer; take another model")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bestroute.encoders.encoder import Float32Array
+from bestroute.encoders.hub import described
 from bestroute.errors import ArtifactError
 
 MAX_TOKENS = 128
@@ -50,7 +51,7 @@ class FrozenEncoder:
         except (ImportError, ArtifactError):
             raise
         except Exception as error:  # onnxruntime and tokenizers have no base class of errors
-            raise ArtifactError(f"encoder: its graph does not run ({_one_line(error)}); make it again") from error
+            raise ArtifactError(f"encoder: its graph does not run ({described(error)}); make it again") from error
         if hidden.ndim != 2 or hidden.shape[1] != self.width or not np.isfinite(hidden).all():
             raise ArtifactError(
                 f"encoder: its graph must give finite vectors of width {self.width}, got shape {hidden.shape}; "
@@ -97,7 +98,7 @@ class FrozenEncoder:
         try:
             tokens: Any = Tokenizer.from_str(self.tokenizer)
         except Exception as error:  # it raises plain Exception
-            raise ArtifactError(f"encoder: its tokenizer cannot be read ({_one_line(error)}); make it again") from error
+            raise ArtifactError(f"encoder: its tokenizer cannot be read ({described(error)}); make it again") from error
         tokens.no_padding()
         tokens.enable_truncation(self.max_tokens)
         return tokens
@@ -159,7 +160,3 @@ def open_encoder(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
 
 def _missing(module: str) -> ImportError:
     return ImportError(f'a sentence encoder needs {module}: pip install "bestroute[encoder]"')
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -37,7 +37,7 @@ def need(what: str, *modules: str) -> None:
             raise ImportError(f'{what} needs {module}: pip install "bestroute[train]"')
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's text in one line of at most 200 characters."""
+def described(error: BaseException) -> str:
+    """Return an error's type and its text, in one line of at most 200 characters beside the type."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bestroute.artifacts import read_part
 from bestroute.errors import ArtifactError
 from bestroute.jsonl import atomic_file
 
@@ -44,11 +45,11 @@ def load(folder: Path) -> FrozenEncoder:
 
     where = folder / CONFIG
     try:
-        told = json.loads(_read(where))
+        told = json.loads(read_part(where, "an encoder"))
         if not isinstance(told, dict) or told.get("format") != FORMAT:
             version = told.get("format") if isinstance(told, dict) else None
             raise ArtifactError(f"{where}: format {version!r}, this version reads {FORMAT}; make the encoder again")
-        parts = {name: _read(folder / name) for name in (GRAPH, TOKENIZER)}
+        parts = {name: read_part(folder / name, "an encoder") for name in (GRAPH, TOKENIZER)}
         for name, data in parts.items():
             if hashlib.sha256(data).hexdigest() != told["sha256"][name]:
                 raise ArtifactError(f"{folder / name}: its hash is not the one in {CONFIG}; the folder is damaged")
@@ -71,12 +72,3 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: cannot read it: {error.strerror or error}; is {path.parent} an encoder's folder?"
-        ) from error

@@ -76,7 +76,7 @@ def n_class(train: SampleArrays, test: SampleArrays) -> Series:
 def kmeans_tfidf(train: SampleArrays, test: SampleArrays, path: tuple[float, ...]) -> Series:
     """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
     plans = fixed_candidates(train)
-    labels = label_plans(train, plans)
+    labels = label_plans(train, plans, matches=False)
     words = featurise(train.queries())[:, :_WORDS]
     idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
     centers, cluster_of = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
@@ -89,7 +89,7 @@ def kmeans_tfidf(train: SampleArrays, test: SampleArrays, path: tuple[float, ...
         mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters lean on the whole
         mean /= sizes[:, None] + 0.5
     chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
-    return Series.chosen(label_plans(test, plans), np.array(chosen), path)
+    return Series.chosen(label_plans(test, plans, matches=False), np.array(chosen), path)
 
 
 def cascade(test: SampleArrays, *, orders: int = 64) -> Series:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from bestroute.blas import on_one_core
-from bestroute.cost import plan_costs
 from bestroute.encoders.encoder import Encoder, Remembering
 from bestroute.encoders.frozen import open_encoder
 from bestroute.errors import ConfigError, RecordError
@@ -25,6 +24,7 @@ from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Policy
 from bestroute.router import MultiHeadRouter
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import deal_folds, train_router
 from bestroute.search import fixed_candidates
@@ -177,15 +177,6 @@ def parse_policy(text: str) -> Policy:
     return makers[kind](number)
 
 
-def predicted(router: MultiHeadRouter, arrays: SampleArrays) -> tuple[Prediction, FloatArray]:
-    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``."""
-    prediction = router.predict(arrays.queries())
-    inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]
-    return prediction, plan_costs(
-        prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, arrays.pool
-    )
-
-
 def _score(
     router: MultiHeadRouter,
     test: SampleArrays,
@@ -209,7 +200,7 @@ def _score(
     frozen = np.array([policy_for(v).choose(prediction, cost, pool) for v in router.frozen.values()])
     series = {
         "reference": Series.chosen(labels, np.full((1, len(test)), reference), (None,)),
-        "arms": _fixed(label_plans(test, arms)),
+        "arms": _fixed(label_plans(test, arms, matches=False)),
         "plans": _fixed_path(router, labels, test, train, on_train),
         "curve": Series.chosen(labels, chosen, path),
         "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),

@@ -25,7 +25,7 @@ def oracle(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[float, ...
     parts = []
     halves = _halves(arrays)
     able = [plan for plan in plans if _fits(plan, halves[0]) and _fits(plan, halves[1])]
-    tables = [label_plans(half, able) for half in halves]
+    tables = [label_plans(half, able, matches=False) for half in halves]
     for chooses, scores in ((0, 1), (1, 0)):
         quality, cost = tables[chooses].quality, tables[chooses].cost_usd
         chosen = np.array([(quality * price - cost).argmax(axis=1) for price in path])

@@ -59,6 +59,7 @@ def label_plans(
     plans: Sequence[Plan],
     *,
     margin: float = 0.0,
+    matches: bool = True,
     on_plan: Callable[[int], object] | None = None,
 ) -> PlanLabels:
     """Compute the labels of plans: exact for fixed rewards and small votes, seeded draws for other votes.
@@ -67,12 +68,13 @@ def label_plans(
         arrays: The records.
         plans: Over the pool of the records.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.
+        matches: Whether match probabilities are wanted; where they are not, they are NaN.
         on_plan: Told 1 after each plan, for a progress bar.
 
     Raises:
         RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
     """
-    single = sample_matches(arrays, margin=margin)
+    single = sample_matches(arrays, margin=margin) if matches else None
     truth = np.nan_to_num(arrays.quality)
     steps = max((len(plan.steps) for plan in plans), default=1)
     shape = (len(arrays), len(plans))
@@ -81,7 +83,7 @@ def label_plans(
     for p, plan in enumerate(plans):
         odds = odds_of(arrays, plan)
         quality[:, p] = (odds.answer * truth).sum(axis=(1, 2))
-        match[:, p] = plan_matches(arrays, plan, odds, single, margin=margin)
+        match[:, p] = np.nan if single is None else plan_matches(arrays, plan, odds, single, margin=margin)
         cost[:, p] = cost_of(arrays, plan, odds)
         draws[:, p, : len(plan.steps)] = odds.draws
         if on_plan is not None:

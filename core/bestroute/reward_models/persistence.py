@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.artifacts import read_part
 from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.reward_models.calibration import Calibration
@@ -78,7 +79,7 @@ def load(folder: Path) -> ProxyRewardModel:
     from safetensors.numpy import load as from_bytes
 
     where = folder / _CONFIG
-    config = _read(where)
+    config = read_part(where, "a reward model")
     try:
         told = json.loads(config)
         if not isinstance(told, dict) or told.get("format") != FORMAT:
@@ -89,9 +90,9 @@ def load(folder: Path) -> ProxyRewardModel:
         if _WEIGHTS not in told["sha256"]:
             raise ArtifactError(f"{where}: names no {_WEIGHTS}; the folder is damaged")
         for name, digest in told["sha256"].items():
-            if hashlib.sha256(_read(_inside(folder, name))).hexdigest() != digest:
+            if hashlib.sha256(read_part(_inside(folder, name), "a reward model")).hexdigest() != digest:
                 raise ArtifactError(f"{folder / name}: its hash is not the one in {_CONFIG}; the folder is damaged")
-        tensors = from_bytes(_read(folder / _WEIGHTS))
+        tensors = from_bytes(read_part(folder / _WEIGHTS, "a reward model"))
         return ProxyRewardModel(
             scorer=_scorer(told, tensors, folder),
             calibration=Calibration(
@@ -135,12 +136,3 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ArtifactError(f"{folder / _CONFIG}: names a file outside the folder, {name!r}; the folder is damaged")
     return path
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: cannot read it: {error.strerror or error}; is {path.parent} a reward model's folder?"
-        ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.encoders.hub import need, one_line, quietly
+from bestroute.encoders.hub import described, need, quietly
 from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
 from bestroute.protocols import FloatArray, IntArray
@@ -59,7 +59,7 @@ class TransformerScorer:
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(
                 f"encoder {encoder!r} cannot be loaded: give 'light', a folder with a transformers model, or a hub id "
-                f"({type(error).__name__}: {one_line(error)})"
+                f"({described(error)})"
             ) from error
 
     @classmethod
@@ -75,7 +75,7 @@ class TransformerScorer:
         try:
             return cls._loaded(str(where), layout, is_ours=True)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ArtifactError(f"{where}: cannot be loaded ({type(error).__name__}: {one_line(error)})") from error
+            raise ArtifactError(f"{where}: cannot be loaded ({described(error)})") from error
 
     @classmethod
     def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:

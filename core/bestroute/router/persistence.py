@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bestroute.artifacts import read_part
 from bestroute.errors import ArtifactError, BestRouteError
 from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
@@ -73,7 +74,7 @@ def load(folder: Path) -> MultiHeadRouter:
     from bestroute.router.multi_head import MultiHeadRouter
     from bestroute.router.settings import PoolChange, TrainSettings, policy_for
 
-    config, data = _read(folder / _CONFIG), _read(folder / _WEIGHTS)
+    config, data = read_part(folder / _CONFIG, "a router"), read_part(folder / _WEIGHTS, "a router")
     where = folder / _CONFIG
     try:
         told = json.loads(config)
@@ -149,15 +150,6 @@ def _encoder(fingerprint: Any, folder: Path) -> FrozenEncoder | None:
 
 def _plan(steps: Any) -> Plan:
     return Plan(tuple(Step(str(s["model"]), s["n"], s["accept"]) for s in steps))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: cannot read it: {error.strerror or error}; is {path.parent} a router's folder?"
-        ) from error
 
 
 def _sha256(data: bytes) -> str:

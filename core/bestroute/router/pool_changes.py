@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bestroute.blas import on_one_core
-from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
@@ -29,6 +28,7 @@ from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import PoolChange, policy_for
 from bestroute.router.training import DEFAULT_TARGET, as_saved, cap_n, cheapest_that_meets, deal_folds
 from bestroute.search import search_plans
@@ -240,9 +240,7 @@ def _as_careful(router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, floa
     labels say of the choices cannot be asked: where the router has seen the records, they look better than they are.
     """
     pool, rows = router.pool, np.arange(len(arrays))
-    prediction = router.predict(arrays.queries())
-    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
-    cost = plan_costs(prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+    prediction, cost = predicted(router, arrays)
     chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in router.path])
     quality = prediction.expected_quality[rows, chosen].mean(axis=1)
     reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()

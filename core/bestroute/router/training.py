@@ -213,7 +213,7 @@ def cap_n(arrays: SampleArrays) -> dict[str, int]:
         if not arrays.can_choose or top == 1:
             caps[model] = 1
             continue
-        quality = label_plans(arrays, [Plan.of(Candidate(model, n)) for n in range(1, top + 1)]).quality
+        quality = label_plans(arrays, [Plan.of(Candidate(model, n)) for n in range(1, top + 1)], matches=False).quality
         best = int(np.argmax(quality.mean(axis=0) >= quality.mean(axis=0).max() - 1e-9))
         behind = quality[:, [best]] - quality
         near = [n for n in range(best + 1) if behind[:, n].mean() <= standard_error(behind[:, n], arrays.groups) + 1e-9]

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from bestroute.errors import ConfigError, NotTunedError, RecordError
-from bestroute.evaluation.evaluate import predicted, refuse_seen
+from bestroute.evaluation.evaluate import refuse_seen
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies import QualityPolicy
 from bestroute.promises import Kind, Promise, prices_of
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
+from bestroute.router.predicting import predicted
 from bestroute.router.training import deal_folds, train_router
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
 from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
@@ -173,7 +174,7 @@ def _refuse_changed(router: MultiHeadRouter) -> None:
 
 def outcomes_of(router: MultiHeadRouter, arrays: SampleArrays, prices: FloatArray) -> Outcomes:
     """Return what the router's choices at each price give on records, queries in the records' order."""
-    labels = label_plans(arrays, router.plans, margin=router.settings.margin)
+    labels = label_plans(arrays, router.plans, matches=False)
     prediction, cost = predicted(router, arrays)
     chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, arrays.pool) for v in prices])
     rows, reference = np.arange(len(arrays)), router.plans.index(arrays.pool.reference_plan)

@@ -1,0 +1,18 @@
+"""What a router says of records, and what it expects every plan to cost."""
+
+from __future__ import annotations
+
+from bestroute.cost import plan_costs
+from bestroute.labels import SampleArrays
+from bestroute.prediction import Prediction
+from bestroute.protocols import FloatArray
+from bestroute.router.multi_head import MultiHeadRouter
+
+
+def predicted(router: MultiHeadRouter, arrays: SampleArrays) -> tuple[Prediction, FloatArray]:
+    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``."""
+    prediction = router.predict(arrays.queries())
+    inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]
+    return prediction, plan_costs(
+        prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, arrays.pool
+    )
