@@ -7,7 +7,6 @@ prices on held-out folds of the training part. Results are written after every s
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import os
@@ -36,14 +35,14 @@ from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.query import Query
-from bestroute.router import stacking, training
+from bestroute.router import training
 from bestroute.router.features import featurise
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
-from bestroute.router.maps import FeatureMaps
+from bestroute.router.maps import FeatureMaps, learner_inputs
 from bestroute.router.settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
 from bestroute.router.stacking import Stack, fit_stack, nonnegative
-from bestroute.search import PlanSearch, fixed_candidates, search_plans
+from bestroute.search import fixed_candidates, search_plans
 
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")
 FINE_TUNED_TOKENS = 64
@@ -60,7 +59,6 @@ class Fold:
 
     train: SampleArrays
     test: SampleArrays
-    found: PlanSearch
     layout: HeadLayout
     labels: PlanLabels
     on_test: PlanLabels
@@ -69,6 +67,10 @@ class Fold:
     folds: IntArray
     """Inner ones."""
     features: Any
+    arms: PlanLabels
+    """Fixed candidates on the test part."""
+    hull: tuple[PlanLabels, PlanLabels]
+    """Plans of the hull of fixed plans, on the training and on the test part."""
     seed: int
 
     @property
@@ -100,8 +102,20 @@ def fold_of(train: SampleArrays, test: SampleArrays, seed: int) -> Fold:
     tokens = np.nanmean(train.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     inner = training.deal_folds(train.groups, training.FOLDS, seed=seed)
-    features = featurise(train.queries())
-    return Fold(train, test, found, layout, labels, label_plans(test, plans), targets, inner, features, seed)
+    hull = tuple(dict.fromkeys((*found.hull, test.pool.reference_plan)))
+    return Fold(
+        train,
+        test,
+        layout,
+        labels,
+        label_plans(test, plans),
+        targets,
+        inner,
+        featurise(train.queries()),
+        label_plans(test, fixed_candidates(test)),
+        (label_plans(train, hull), label_plans(test, hull)),
+        seed,
+    )
 
 
 # Rows: each from a fold (and an encoder) to what it has learnt.
@@ -142,11 +156,8 @@ def _stacked(
 ) -> Fitted:
     embeddings = None if encoder is None else encoder.encode(fold.texts)
     maps = FeatureMaps.fit(fold.features, embeddings=embeddings, seed=fold.seed)
-    blocks, kernels = maps.blocks(fold.features, embeddings), maps.landmark_kernels()
     stack = fit_stack(
-        [blocks[b] for b in used],
-        [kernels[b] for b in used],
-        maps.forest_inputs(blocks) if forest else None,
+        learner_inputs(maps, fold.features, embeddings, used=used, forest=forest, seed=fold.seed),
         fold.targets,
         fold.layout.scales,
         fold.folds,
@@ -300,33 +311,6 @@ ROWS: dict[str, Row] = {
 # What rows share is learnt once.
 
 
-class Shared:
-    """Remembers what the stack's learners made of the same features, queries and targets, within a fold."""
-
-    def __init__(self) -> None:
-        """Stand in for the learners' methods."""
-        self.known: dict[bytes, Any] = {}
-        for owner, inputs in ((stacking._RidgePath, "white"), (stacking._Trees, "inputs")):
-            for method in ("held_out", "fit"):
-                setattr(owner, method, self._once(getattr(owner, method), inputs))
-
-    def _once(self, method: Callable[..., Any], inputs: str) -> Callable[..., Any]:
-        def once(learner: Any, *asked: Any) -> Any:
-            digest = hashlib.blake2b(f"{method.__qualname__} {getattr(learner, 'seed', '')}".encode())
-            for array in (getattr(learner, inputs), getattr(learner, "rows", np.zeros(0)), *asked):
-                digest.update(f"{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-            key = digest.digest()
-            if key not in self.known:
-                self.known[key] = method(learner, *asked)
-            return self.known[key]
-
-        return once
-
-
-LEARNT = Shared()
-
-
 # Scoring: the same for all rows.
 
 
@@ -392,14 +376,12 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
 
 def fixed(fold: Fold, path: tuple[float, ...]) -> dict[str, Series]:
     """Return the fixed candidates, and at each price the fixed plan that was best on the training part."""
-    arms = label_plans(fold.test, fixed_candidates(fold.test))
-    plans = tuple(dict.fromkeys((*fold.found.hull, fold.test.pool.reference_plan)))
-    known, here = label_plans(fold.train, plans), label_plans(fold.test, plans)
+    known, here = fold.hull
     best = np.array([(known.quality.mean(axis=0) * v - known.cost_usd.mean(axis=0)).argmax() for v in path])
     chosen = np.repeat(best[:, None], len(fold.test), axis=1)
     return {
-        "arms": Series(arms.plans, arms.quality, arms.cost_usd),
-        "plans": Series.chosen(here, chosen, tuple(plans[i] for i in best)),
+        "arms": Series(fold.arms.plans, fold.arms.quality, fold.arms.cost_usd),
+        "plans": Series.chosen(here, chosen, tuple(here.plans[i] for i in best)),
     }
 
 
@@ -455,7 +437,6 @@ def run(
             train = arrays.take(np.flatnonzero(dealt != number))
             means = train.token_means
             fold = fold_of(train.with_token_means(means), test.with_token_means(means), seed)
-            LEARNT.known.clear()
             spent["plans and labels"] = spent.get("plans and labels", 0.0) + time.time() - started
             for name, fit in rows.items():
                 started = time.time()

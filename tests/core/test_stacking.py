@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.forest import Forest
+from bestroute.router.maps import LearnerInputs
 from bestroute.router.stacking import fit_stack, nonnegative
 
 FOLDS = np.arange(200) % 5
 
 
 def fit(features, labels, *, trees=None, folds=FOLDS):
-    return fit_stack([features], [None], trees, labels, lambda seen: np.ones(seen.shape[1]), folds)
+    inputs = LearnerInputs([features], [None], None if trees is None else trees.astype(np.float32))
+    return fit_stack(lambda visible: inputs, labels, lambda seen: np.ones(seen.shape[1]), folds)
 
 
 def predict(stack, features, trees=None):

@@ -14,7 +14,8 @@ from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.features import BUCKETS, featurise
-from bestroute.router.maps import FeatureMaps
+from bestroute.router.maps import FeatureMaps, learner_inputs
+from bestroute.router.settings import BLOCKS
 from bestroute.router.stacking import fit_stack
 from bestroute.router.training import FOLDS, deal_folds, train_router
 from bestroute.search import PlanSearch, fixed_candidates
@@ -153,9 +154,7 @@ def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> 
     features = featurise(train.queries())
     maps = FeatureMaps.fit(features)
     stack = fit_stack(
-        maps.blocks(features),
-        maps.landmark_kernels(),
-        None,
+        learner_inputs(maps, features, used=BLOCKS, forest=False),
         targets,
         lambda seen: np.ones(seen.shape[1]),
         deal_folds(train.groups, FOLDS),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import FloatArray
+from bestroute.protocols import BoolArray, FloatArray
 from bestroute.router.features import BUCKETS
 from bestroute.router.statistics import STATISTICS
 
@@ -129,8 +129,13 @@ class FeatureMaps:
     @property
     def width(self) -> int:
         """Columns of all blocks together."""
-        light = len(self.center) + len(self.mean) + len(self.statistics_landmarks) + len(self.text_landmarks)
-        return light + self.embedding_width + len(self.embedding_landmarks)
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each block."""
+        light = (len(self.center) + len(self.mean), len(self.statistics_landmarks), len(self.text_landmarks))
+        return (*light, self.embedding_width, len(self.embedding_landmarks)) if self.embedding_width else light
 
     def tensors(self) -> dict[str, Float32Array]:
         """Return the arrays by name, to be saved; those of an encoder only where there is one."""
@@ -152,6 +157,50 @@ class FeatureMaps:
     def _statistics(self, features: Float32Array) -> Float32Array:
         standard = (features[:, BUCKETS:] - self.mean) / self.scale
         return np.asarray(np.clip(standard, -_LARGEST, _LARGEST))
+
+
+@dataclass(frozen=True, eq=False)
+class LearnerInputs:
+    """What the learners of a stack read of ``Q`` queries."""
+
+    blocks: Sequence[NDArray[np.floating[Any]]]
+    """Feature blocks, each of shape ``(Q, width)``."""
+    kernels: Sequence[FloatArray | None]
+    """Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm."""
+    forest: Float32Array | None
+    """What trees may ask for, shape ``(Q, I)``; ``None``: no forest."""
+
+
+def learner_inputs(
+    maps: FeatureMaps,
+    features: Float32Array,
+    embeddings: Float32Array | None = None,
+    *,
+    used: Sequence[int],
+    forest: bool,
+    seed: int = 0,
+) -> Callable[[BoolArray], LearnerInputs]:
+    """Return what reads training queries through maps that were found on some of them.
+
+    Args:
+        maps: Found on all of them.
+        features: Shape ``(Q, WIDTH)``.
+        embeddings: Shape ``(Q, E)``, or ``None``.
+        used: The blocks that are read.
+        forest: Whether trees are grown.
+        seed: Of the maps.
+    """
+
+    def read(visible: BoolArray) -> LearnerInputs:
+        own = maps
+        if not visible.all():
+            seen = None if embeddings is None else embeddings[visible]
+            own = FeatureMaps.fit(features[visible], embeddings=seen, seed=seed)
+        blocks, kernels = own.blocks(features, embeddings), own.landmark_kernels()
+        trees = own.forest_inputs(blocks) if forest else None
+        return LearnerInputs([blocks[b] for b in used], [kernels[b] for b in used], trees)
+
+    return read
 
 
 def gaussian(points: Float32Array, landmarks: Float32Array, gamma: float) -> Float32Array:

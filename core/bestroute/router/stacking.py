@@ -3,12 +3,12 @@
 The heads move together (a hard query is hard for every plan), so the labels are turned into their principal
 directions first. For each direction the learners that predict it best on held-out folds are mixed with weights
 that need not add up to 1: a direction that cannot be predicted is shrunk to its mean. What is said of a held-out
-fold, its directions too, comes from the other folds alone.
+fold comes from the other folds alone: its feature maps, its directions, its learners and their mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.router.forest import Forest
+from bestroute.router.maps import LearnerInputs
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MOST_DIRECTIONS = 12
@@ -42,9 +43,7 @@ class Stack:
 
 
 def fit_stack(
-    blocks: Sequence[NDArray[np.floating[Any]]],
-    kernels: Sequence[FloatArray | None],
-    forest_inputs: NDArray[np.floating[Any]] | None,
+    inputs_of: Callable[[BoolArray], LearnerInputs],
     labels: FloatArray,
     scales: Callable[[FloatArray], FloatArray],
     folds: IntArray,
@@ -56,9 +55,8 @@ def fit_stack(
     """Fit the heads.
 
     Args:
-        blocks: Feature blocks of the training queries, each of shape ``(Q, width)``.
-        kernels: Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm.
-        forest_inputs: What the trees may ask for, shape ``(Q, I)``; ``None``: no forest.
+        inputs_of: Gives what the learners read of the ``Q`` training queries, its maps found on those of a mask
+            ``(Q,)`` alone: a query of a held-out fold must look as strange as one that is yet to come.
         labels: Shape ``(Q, H)``.
         scales: Gives, from labels, the weight of each in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
@@ -71,26 +69,24 @@ def fit_stack(
         Breiman and Friedman, "Predicting multivariate responses" (1997), for shrinking along directions of the
         labels; Breiman, "Stacked regressions" (1996), for weights that are not negative.
     """
-    space = LabelSpace.of(labels, scales(labels))
-    targets = space.directions(labels)  # (Q, R)
-    rank = targets.shape[1]
     trusted = np.ones(len(labels), dtype=bool) if trusted is None else trusted
-    paths = [
-        _RidgePath(block, kernel, trusted if i in wary else None)
-        for i, (block, kernel) in enumerate(zip(blocks, kernels, strict=True))
-    ]
-    forests = [] if forest_inputs is None else [_Trees(forest_inputs, seed)]
-    learners: list[_RidgePath | _Trees] = [*paths, *forests]
-    guesses = _guesses(learners, targets, folds)
-    mix = _mix(guesses[trusted], targets[trusted])
-    edges = np.cumsum([0, *(path.columns for path in paths)])
-    weights = tuple(
-        (path.fit(targets) * mix[:, start : start + path.columns]).sum(axis=2)
-        for path, start in zip(paths, edges[:-1], strict=True)
-    )
-    offsets = np.sum([path.mean @ w for path, w in zip(paths, weights, strict=True)], axis=0)
-    forest = forests[0].fit(targets).scaled(mix[:, -1]) if forests else Forest.empty(rank)
-    held_out = _held_out(learners, labels, scales, folds, trusted) - space.means
+    space = LabelSpace.of(labels, scales(labels))
+    without = {fold: LabelSpace.of(labels[folds != fold], scales(labels[folds != fold])) for fold in np.unique(folds)}
+
+    def learners_without(*hidden: int) -> _Learners:
+        visible = ~np.isin(folds, hidden)
+        return _Learners(inputs_of(visible), visible, trusted, wary, seed)
+
+    targets = space.directions(labels)  # (Q, R)
+    held_out = np.zeros_like(labels)
+    single, nested = _cross_fit(learners_without, targets, {f: s.directions(labels) for f, s in without.items()}, folds)
+    for fold, own in without.items():
+        inside = folds == fold
+        known = ~inside & trusted
+        mix = _mix(nested[fold][known], own.directions(labels[known]))
+        guessed = np.einsum("qrc,rc->qr", nested[fold][inside], mix)
+        held_out[inside] = own.means + guessed @ own.loadings - space.means
+    weights, offsets, forest = learners_without().mixed(targets, _mix(single[trusted], targets[trusted]))
     return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
 
 
@@ -119,26 +115,40 @@ class LabelSpace:
         return np.asarray((labels - self.means) @ self.axes)
 
 
-def _guesses(
-    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, folds: IntArray, hidden_fold: int | None = None
-) -> FloatArray:
-    """Let learners guess every fold without having seen it, nor the hidden one, which is left at 0.
+def _cross_fit(
+    learners_without: Callable[..., _Learners],
+    targets: FloatArray,
+    own_targets: Mapping[int, FloatArray],
+    folds: IntArray,
+) -> tuple[FloatArray, dict[int, FloatArray]]:
+    """Let learners guess every fold without having seen it.
+
+    Args:
+        learners_without: Fits learners on all folds but the ones it is given.
+        targets: Shape ``(Q, R)``.
+        own_targets: Of each fold, targets made without its labels.
+        folds: Fold of each query.
 
     Returns:
-        Shape ``(Q, R, columns)``.
+        Guesses of ``targets``, shape ``(Q, R, columns)``; and of each fold's own targets by learners that have seen
+        neither that fold nor the one they guess.
     """
-    guesses = np.zeros((*targets.shape, sum(learner.columns for learner in learners)))
-    for fold in np.unique(folds):
-        if fold != hidden_fold:
-            hidden = (folds == fold) | (folds == hidden_fold)
-            guesses[folds == fold] = _guess(learners, targets, folds == fold, hidden)
-    return guesses
-
-
-def _guess(
-    learners: Sequence[_RidgePath | _Trees], targets: FloatArray, inside: BoolArray, hidden: BoolArray
-) -> FloatArray:
-    return np.concatenate([learner.held_out(inside, hidden, targets) for learner in learners], axis=2)
+    names = list(own_targets)
+    inside = {fold: folds == fold for fold in names}
+    single: list[FloatArray] = []
+    nested: dict[int, dict[int, FloatArray]] = {fold: {} for fold in names}
+    for i, fold in enumerate(names):
+        learners = learners_without(fold)
+        single.append(learners.guess(inside[fold], targets))
+        nested[fold][fold] = learners.guess(inside[fold], own_targets[fold])
+        for other in names[i + 1 :]:
+            learners = learners_without(fold, other)
+            nested[fold][other] = learners.guess(inside[other], own_targets[fold])
+            nested[other][fold] = learners.guess(inside[fold], own_targets[other])
+    back = np.argsort(np.concatenate([np.flatnonzero(inside[fold]) for fold in names]))
+    return np.concatenate(single)[back], {
+        fold: np.concatenate([guesses[other] for other in names])[back] for fold, guesses in nested.items()
+    }
 
 
 def _mix(guesses: FloatArray, targets: FloatArray) -> FloatArray:
@@ -146,93 +156,76 @@ def _mix(guesses: FloatArray, targets: FloatArray) -> FloatArray:
     return np.array([nonnegative(guesses[:, r], targets[:, r]) for r in range(targets.shape[1])])
 
 
-def _held_out(
-    learners: Sequence[_RidgePath | _Trees],
-    labels: FloatArray,
-    scales: Callable[[FloatArray], FloatArray],
-    folds: IntArray,
-    trusted: BoolArray,
-) -> FloatArray:
-    """Predict the labels of every fold from the others alone: directions, learners and their mix; shape ``(Q, H)``.
+class _Learners:
+    """Ridge regressions of every block, for all penalties, and a forest, fitted on the visible queries.
 
-    The mix for a fold comes from guesses by learners that saw neither that fold nor the one they guess.
+    A query's guess has a column for each block and penalty, and one for the forest.
     """
-    predicted = np.zeros_like(labels)
-    for fold in np.unique(folds):
-        inside = folds == fold
-        known = ~inside & trusted
-        space = LabelSpace.of(labels[~inside], scales(labels[~inside]))
-        targets = space.directions(labels)
-        mix = _mix(_guesses(learners, targets, folds, fold)[known], targets[known])
-        guessed = _guess(learners, targets, inside, inside)
-        predicted[inside] = space.means + np.einsum("qrc,rc->qr", guessed, mix) @ space.loadings
-    return predicted
 
+    def __init__(
+        self, inputs: LearnerInputs, visible: BoolArray, trusted: BoolArray, wary: Collection[int], seed: int
+    ) -> None:
+        self.ridges = [
+            _RidgePath(block, kernel, visible, visible & trusted if i in wary else visible)
+            for i, (block, kernel) in enumerate(zip(inputs.blocks, inputs.kernels, strict=True))
+        ]
+        self.forest_inputs, self.visible, self.seed = inputs.forest, visible, seed
 
-class _Trees:
-    """A forest as one learner of the mix."""
+    def guess(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
+        """Predict the queries of a mask, shape ``(inside, R, columns)``."""
+        guesses = [ridge.guess(inside, targets) for ridge in self.ridges]
+        if self.forest_inputs is not None:
+            guesses.append(self._grown(targets).predict(self.forest_inputs[inside])[:, :, None])
+        return np.concatenate(guesses, axis=2)
 
-    columns = 1
+    def mixed(self, targets: FloatArray, mix: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray, Forest]:
+        """Return each block's weights ``(width, R)``, the offsets ``(R,)`` and the forest of a mix ``(R, columns)``."""
+        parts = np.split(mix, np.cumsum([len(PENALTIES)] * len(self.ridges)), axis=1)
+        weights = tuple(
+            (ridge.weights(targets) * part).sum(axis=2) for ridge, part in zip(self.ridges, parts[:-1], strict=True)
+        )
+        offsets = np.sum([ridge.mean @ w for ridge, w in zip(self.ridges, weights, strict=True)], axis=0)
+        if self.forest_inputs is None:
+            return weights, offsets, Forest.empty(targets.shape[1])
+        return weights, offsets, self._grown(targets).scaled(mix[:, -1])
 
-    def __init__(self, inputs: NDArray[np.floating[Any]], seed: int) -> None:
-        self.inputs, self.seed = np.asarray(inputs, dtype=np.float32), seed
-
-    def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
-        """Predict a fold by a forest grown on what is not hidden, shape ``(fold, R, 1)``."""
-        grown = Forest.fit(self.inputs[~hidden], targets[~hidden], seed=self.seed)
-        return grown.predict(self.inputs[inside])[:, :, None]
-
-    def fit(self, targets: FloatArray) -> Forest:
-        """Grow a forest on everything."""
-        return Forest.fit(self.inputs, targets, seed=self.seed)
+    def _grown(self, targets: FloatArray) -> Forest:
+        assert self.forest_inputs is not None
+        return Forest.fit(self.forest_inputs[self.visible], targets[self.visible], seed=self.seed)
 
 
 class _RidgePath:
     """Ridge regression of one block, for all penalties at once."""
 
-    columns = len(PENALTIES)
-
     def __init__(
-        self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, rows: BoolArray | None = None
+        self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, visible: BoolArray, known: BoolArray
     ) -> None:
-        """Prepare; ``rows`` are the queries that may be learnt from, ``None``: all."""
-        self.raw = np.asarray(block, dtype=np.float64)
+        """Prepare; deviations are learnt from known queries, their mean from visible ones."""
+        raw = np.asarray(block, dtype=np.float64)
         self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
-        self.white = self.raw if kernel is None else self.raw @ self.whitening
-        self.rows = np.ones(len(block), dtype=bool) if rows is None else rows
-        self.mean = self.raw[self.rows].mean(axis=0)
-        self._bases: dict[bytes, tuple[FloatArray, FloatArray, FloatArray]] = {}
+        self.white = raw if kernel is None else raw @ self.whitening
+        self.visible, self.known, self.mean = visible, known, raw[known].mean(axis=0)
+        self.center = self.white[known].mean(axis=0)
+        self.centered = self.white[known] - self.center
+        values, self.vectors = np.linalg.eigh(self.centered.T @ self.centered)
+        self.values = np.maximum(values, 0)
 
-    def held_out(self, inside: BoolArray, hidden: BoolArray, targets: FloatArray) -> FloatArray:
-        """Predict a fold by regressions on what is not hidden, shape ``(fold, R, penalties)``."""
-        known = ~hidden & self.rows
-        center, target_means = self._basis(known)[0], targets[~hidden].mean(axis=0)
-        solved = self._solve(known, targets)
-        deviations = np.einsum("qd,drp->qrp", self.white[inside] - center, solved, optimize=True)
-        return np.asarray(deviations + target_means[None, :, None])
+    def guess(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
+        """Predict the queries of a mask, shape ``(inside, R, penalties)``."""
+        solved = self._solve(targets)
+        deviations = np.einsum("qd,drp->qrp", self.white[inside] - self.center, solved, optimize=True)
+        return np.asarray(deviations + targets[self.visible].mean(axis=0)[None, :, None])
 
-    def fit(self, targets: FloatArray) -> FloatArray:
+    def weights(self, targets: FloatArray) -> FloatArray:
         """Return weights on the raw block, shape ``(width, R, penalties)``."""
-        solved = self._solve(self.rows, targets)
-        return np.asarray(np.einsum("de,erp->drp", self.whitening, solved, optimize=True))
+        return np.asarray(np.einsum("de,erp->drp", self.whitening, self._solve(targets), optimize=True))
 
-    def _solve(self, known: BoolArray, targets: FloatArray) -> FloatArray:
+    def _solve(self, targets: FloatArray) -> FloatArray:
         """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
-        center, values, vectors = self._basis(known)
-        seen = targets[known] - targets[known].mean(axis=0)
-        projected = vectors.T @ ((self.white[known] - center).T @ seen)
-        damped = projected[:, :, None] / (values[:, None, None] + np.array(PENALTIES))
-        return np.asarray(np.einsum("de,erp->drp", vectors, damped, optimize=True))
-
-    def _basis(self, known: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean, eigenvalues and eigenvectors of known queries; kept, since targets change more often."""
-        key = known.tobytes()
-        if key not in self._bases:
-            center = self.white[known].mean(axis=0)
-            centered = self.white[known] - center
-            values, vectors = np.linalg.eigh(centered.T @ centered)
-            self._bases[key] = center, np.maximum(values, 0), vectors
-        return self._bases[key]
+        seen = targets[self.known] - targets[self.known].mean(axis=0)
+        projected = self.vectors.T @ (self.centered.T @ seen)
+        damped = projected[:, :, None] / (self.values[:, None, None] + np.array(PENALTIES))
+        return np.asarray(np.einsum("de,erp->drp", self.vectors, damped, optimize=True))
 
 
 def _inverse_root(kernel: FloatArray) -> FloatArray:

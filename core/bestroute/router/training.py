@@ -22,7 +22,7 @@ from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.features import featurise
 from bestroute.router.heads import HeadLayout
-from bestroute.router.maps import FeatureMaps
+from bestroute.router.maps import FeatureMaps, learner_inputs
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
 from bestroute.router.settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
 from bestroute.router.stacking import Stack, fit_stack
@@ -102,11 +102,9 @@ def train_router(
     maps = FeatureMaps.fit(features, embeddings=embeddings, seed=settings.seed)
     tell("fitting heads")
     folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
-    blocks, kernels, used = maps.blocks(features, embeddings), maps.landmark_kernels(), settings.used_blocks
+    used = settings.used_blocks
     stack = fit_stack(
-        [blocks[b] for b in used],
-        [kernels[b] for b in used],
-        maps.forest_inputs(blocks) if settings.forest else None,
+        learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed),
         targets,
         layout.scales,
         folds,
@@ -114,7 +112,7 @@ def train_router(
         wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS],
         seed=settings.seed,
     )
-    weights = [np.zeros((block.shape[1], len(stack.offsets))) for block in blocks]
+    weights = [np.zeros((width, len(stack.offsets))) for width in maps.widths]
     for b, fitted in zip(used, stack.weights, strict=True):
         weights[b] = fitted
     if not trusted.all():  # what follows is chosen on what the encoder has not seen
