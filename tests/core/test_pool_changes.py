@@ -214,11 +214,26 @@ def test_prices_of_quality_rise_only_where_the_wider_choice_would_miss_the_targe
         assert after >= before
         chosen = QualityPolicy(after).choose(prediction, cost, NEW)
         quality = prediction.expected_quality[rows, chosen].mean()
-        assert quality >= (1 - float(target)) * reference
+        ours, its_cost = predicted(base, replace(labelled, pool=OLD, **columns_of(labelled, OLD)))
+        without = ours.expected_quality[rows, QualityPolicy(before).choose(ours, its_cost, OLD)].mean()
+        assert quality >= min((1 - float(target)) * reference, without) - 1e-9
     assert kept
     assert extended.default_policy == QualityPolicy(extended.frozen["0.01"])
     own = replace(base, default_policy=QualityPolicy(0.123))
     assert add_model(own, labelled).default_policy == QualityPolicy(0.123)
+
+
+def test_a_member_that_is_never_right_changes_no_price(base):
+    """Also where the router misses its target on the labelled queries without it."""
+    careless = replace(base, frozen={"0": base.path[40], "0.01": base.path[30], "0.02": None})
+    records = with_prover(synthetic_records(56, seed=3, prefix="new"))
+    never = [replace(r, samples={**r.samples, "prover": replace_quality(r, (0.0,) * 6)}) for r in records]
+    labelled = arrays_of(never, NEW)
+    said, cost = predicted(careless, replace(labelled, pool=OLD, **columns_of(labelled, OLD)))
+    chosen = QualityPolicy(base.path[40]).choose(said, cost, OLD)
+    reference = said.expected_quality[:, careless.plans.index(OLD.reference_plan)].mean()
+    assert said.expected_quality[np.arange(len(labelled)), chosen].mean() < reference
+    assert add_model(careless, labelled).frozen == careless.frozen
 
 
 def test_evaluation_and_engine_take_it(extended, fresh, tmp_path):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bestroute.blas import on_one_core
+from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
@@ -28,7 +29,6 @@ from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
-from bestroute.router.predicting import predicted
 from bestroute.router.settings import PoolChange, policy_for
 from bestroute.router.training import DEFAULT_TARGET, as_saved, cap_n, cheapest_that_meets, deal_folds
 from bestroute.search import search_plans
@@ -53,8 +53,9 @@ def add_model(
 ) -> MultiHeadRouter:
     """Let one more model into a router; predictions about all others stay as they are, bit by bit.
 
-    A frozen price of quality is raised where the wider choice would miss its target by the router's own predictions,
-    and the default policy with it; promises go, since they were shown about other choices.
+    A frozen price of quality is raised where, by the router's own predictions, the wider choice would miss a target
+    that was met without it, or miss it by more, and the default policy with it. Promises go, since they were shown
+    about other choices.
 
     Args:
         router: A trained router.
@@ -109,7 +110,7 @@ def add_model(
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
     )
-    frozen = _as_careful(extended, arrays)
+    frozen = _as_careful(router, extended, arrays)
     follows = router.default_policy == policy_for(router.frozen.get(DEFAULT_TARGET))
     return replace(
         extended,
@@ -233,22 +234,34 @@ def _ridge(places: FloatArray, targets: FloatArray, penalty: float | None) -> tu
     return means - center @ slopes, slopes
 
 
-def _as_careful(router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, float | None]:
-    """Raise the frozen prices at which the router would now miss the target, by its own predictions for records.
+def _as_careful(before: MultiHeadRouter, router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, float | None]:
+    """Raise the frozen prices at which the wider choice would miss the target, by predictions for records.
 
-    A price of quality is no drop: at the same price a good cheap member draws queries away from dear plans. What the
+    A price of quality is no drop: at the same price a good cheap member draws queries away from dear plans. No more is
+    asked of the router than of the one before, which may have missed the target on these few records too. What the
     labels say of the choices cannot be asked: where the router has seen the records, they look better than they are.
     """
-    pool, rows = router.pool, np.arange(len(arrays))
-    prediction, cost = predicted(router, arrays)
-    chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in router.path])
-    quality = prediction.expected_quality[rows, chosen].mean(axis=1)
-    reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()
+    quality, reference = _expected(router, arrays, router.path)
     raised: dict[str, float | None] = {}
     for target, price in router.frozen.items():
-        meets = cheapest_that_meets(quality >= (1 - float(target)) * reference)
-        raised[target] = None if price is None or meets is None else max(price, router.path[meets])
+        if price is None:
+            raised[target] = None
+            continue
+        wanted = min((1 - float(target)) * reference, float(_expected(before, arrays, (price,))[0][0]))
+        meets = cheapest_that_meets(quality >= wanted - 1e-12)
+        raised[target] = None if meets is None else max(price, router.path[meets])
     return raised
+
+
+def _expected(router: MultiHeadRouter, arrays: SampleArrays, prices: Sequence[float]) -> tuple[FloatArray, float]:
+    """Return the mean quality a router expects of its choices at prices, shape ``(C,)``, and of the reference."""
+    pool, rows = router.pool, np.arange(len(arrays))
+    prediction = router.predict(arrays.queries())
+    inputs = arrays.input_tokens[:, arrays.pool.models.index(pool.reference)]
+    cost = plan_costs(prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+    chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in prices])
+    reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()
+    return prediction.expected_quality[rows, chosen].mean(axis=1), float(reference)
 
 
 def _usual_slope(router: MultiHeadRouter) -> float:
