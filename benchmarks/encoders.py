@@ -35,13 +35,15 @@ from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.query import Query
-from bestroute.router import training
+from bestroute.router.choosing import choose, scaled_heads
 from bestroute.router.features import featurise
-from bestroute.router.forest import Forest
+from bestroute.router.groups import FOLDS as INNER_FOLDS
+from bestroute.router.groups import deal_folds
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps, learner_inputs
 from bestroute.router.settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
-from bestroute.router.stacking import Stack, fit_stack, nonnegative
+from bestroute.router.stacking import fit_stack, nonnegative
+from bestroute.router.training import cap_n
 from bestroute.search import fixed_candidates, search_plans
 
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")
@@ -84,9 +86,10 @@ class Fitted:
     """A row fitted on a fold's training part."""
 
     means: FloatArray
-    held_out: FloatArray
-    """Deviations on the training queries, each predicted without its inner fold, shape ``(Q, H)``."""
-    deviations: Deviations
+    held_out: dict[float, FloatArray]
+    """For each decay, deviations on the training queries, each predicted without its inner fold, shape ``(Q, H)``."""
+    deviations: Callable[[float], Deviations]
+    """Of a decay, those of any queries."""
     encoder: Encoder | None = None
     trusted: BoolArray | None = None
     """Training queries that slopes, shrinkage and prices are chosen on; ``None``: all."""
@@ -95,13 +98,13 @@ class Fitted:
 def fold_of(train: SampleArrays, test: SampleArrays, seed: int) -> Fold:
     """Search and label plans as ``train_router`` does."""
     found = search_plans(train)
-    caps = training.cap_n(train)
+    caps = cap_n(train)
     candidates = [Plan.of(c) for c in train.pool.candidates() if c.n <= caps[c.model]]
     plans = tuple(dict.fromkeys([*candidates, *found.offered, *(p for p in found.hull if p.candidate is None)]))
     layout, labels = HeadLayout(plans, train.pool.models), label_plans(train, plans)
     tokens = np.nanmean(train.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
-    inner = training.deal_folds(train.groups, training.FOLDS, seed=seed)
+    inner = deal_folds(train.groups, INNER_FOLDS, seed=seed)
     hull = tuple(dict.fromkeys((*found.hull, test.pool.reference_plan)))
     return Fold(
         train,
@@ -125,7 +128,9 @@ def constant(fold: Fold, encoder: Encoder | None) -> Fitted:
     """No features: every query gets the training means."""
     width = fold.targets.shape[1]
     return Fitted(
-        fold.targets.mean(axis=0), np.zeros_like(fold.targets), lambda queries, _: np.zeros((len(queries), width))
+        fold.targets.mean(axis=0),
+        {1.0: np.zeros_like(fold.targets)},
+        lambda _: lambda queries, __: np.zeros((len(queries), width)),
     )
 
 
@@ -142,7 +147,7 @@ def tuned(name: str) -> Callable[[Fold, Encoder | None], Fitted]:
     """Return the row of the light features beside an encoder that is fine-tuned on the fold's training part."""
 
     def fit(fold: Fold, _: Encoder | None) -> Fitted:
-        rank = training.deal_folds(fold.train.groups, len(set(fold.train.groups)), seed=fold.seed)
+        rank = deal_folds(fold.train.groups, len(set(fold.train.groups)), seed=fold.seed)
         scales = fold.layout.scales(fold.targets)
         result = fine_tune(name, fold.texts, fold.targets, scales, rank, max_tokens=FINE_TUNED_TOKENS, seed=fold.seed)
         print("    unexplained on held-out groups:", " ".join(f"{u:.3f}" for u in result.unexplained), flush=True)
@@ -166,13 +171,18 @@ def _stacked(
         seed=fold.seed,
     )
 
-    def deviations(queries: Sequence[Query], reader: Encoder | None) -> FloatArray:
-        vectors = None if reader is None else reader.encode([query.text for query in queries])
-        read = maps.blocks(featurise(queries), vectors)
-        directions = sum(read[b] @ w for b, w in zip(used, stack.weights, strict=True)) - stack.offsets
-        return np.asarray((directions + stack.forest.predict(maps.forest_inputs(read))) @ stack.loadings)
+    def with_decay(decay: float) -> Deviations:
+        fitted = stack.decayed(decay)
 
-    return Fitted(stack.means, stack.held_out, deviations, encoder, trusted)
+        def deviations(queries: Sequence[Query], reader: Encoder | None) -> FloatArray:
+            vectors = None if reader is None else reader.encode([query.text for query in queries])
+            read = maps.blocks(featurise(queries), vectors)
+            directions = sum(read[b] @ w for b, w in zip(used, fitted.weights, strict=True)) - fitted.offsets
+            return np.asarray((directions + fitted.forest.predict(maps.forest_inputs(read))) @ fitted.loadings)
+
+        return deviations
+
+    return Fitted(stack.means, stack.held_out, with_decay, encoder, trusted)
 
 
 def neighbours(fold: Fold, encoder: Encoder | None) -> Fitted:
@@ -188,17 +198,17 @@ def neighbours(fold: Fold, encoder: Encoder | None) -> Fitted:
         return np.stack([near[:, :k].mean(axis=1) for k in NEIGHBOURS], axis=2)
 
     guesses = np.zeros((*targets.shape, len(NEIGHBOURS)))
-    for f in range(training.FOLDS):
+    for f in range(INNER_FOLDS):
         guesses[fold.folds == f] = guess(points[fold.folds == f], fold.folds != f)
     held_out = np.zeros_like(targets)
-    for f in range(training.FOLDS):  # the mix of a fold comes from the others
+    for f in range(INNER_FOLDS):  # the mix of a fold comes from the others
         held_out[fold.folds == f] = _mixed(guesses[fold.folds == f], _mix(guesses, targets, fold.folds != f))
     mix, everything = _mix(guesses, targets, np.ones(len(targets), dtype=bool)), np.ones(len(targets), dtype=bool)
 
     def deviations(queries: Sequence[Query], _: Encoder | None) -> FloatArray:
         return _mixed(guess(maps.blocks(featurise(queries))[0], everything), mix) @ loadings
 
-    return Fitted(means, held_out @ loadings, deviations)
+    return Fitted(means, {1.0: held_out @ loadings}, lambda _: deviations)
 
 
 def difficulty(fold: Fold, encoder: Encoder | None) -> Fitted:
@@ -214,7 +224,7 @@ def difficulty(fold: Fold, encoder: Encoder | None) -> Fitted:
     means = fold.targets.mean(axis=0)
     one = replace(fold, targets=ease[:, None], layout=_One())  # type: ignore[arg-type]
     fitted = _stacked(one, None, BLOCKS, True, None)
-    told = fitted.held_out[:, 0]
+    told = fitted.held_out[1.0][:, 0]
 
     def curves(rows: BoolArray) -> list[Any]:
         found = []
@@ -227,10 +237,15 @@ def difficulty(fold: Fold, encoder: Encoder | None) -> Fitted:
         return np.column_stack([np.interp(at, x, y) for x, y in lines])
 
     held_out = np.zeros_like(fold.targets)
-    for f in range(training.FOLDS):
+    for f in range(INNER_FOLDS):
         held_out[fold.folds == f] = apply(curves(fold.folds != f), told[fold.folds == f])
     lines = curves(np.ones(len(told), dtype=bool))
-    return Fitted(means, held_out, lambda queries, reader: apply(lines, fitted.deviations(queries, reader)[:, 0]))
+    told_of = fitted.deviations(1.0)
+
+    def deviations(queries: Sequence[Query], reader: Encoder | None) -> FloatArray:
+        return apply(lines, told_of(queries, reader)[:, 0])
+
+    return Fitted(means, {1.0: held_out}, lambda _: deviations)
 
 
 class _One:
@@ -261,22 +276,23 @@ def boosted(fold: Fold, encoder: Encoder | None) -> Fitted:
         ]  # fmt: skip
 
     guesses = np.zeros((*targets.shape, 2))
-    guesses[:, :, 0] = light.held_out @ to_directions
-    for f in range(training.FOLDS):
+    guesses[:, :, 0] = light.held_out[1.0] @ to_directions
+    for f in range(INNER_FOLDS):
         inside = fold.folds == f
         guesses[inside, :, 1] = np.column_stack([tree.predict(inputs[inside]) for tree in grown(~inside)])
     held_out = np.zeros_like(targets)
-    for f in range(training.FOLDS):
+    for f in range(INNER_FOLDS):
         held_out[fold.folds == f] = _mixed(guesses[fold.folds == f], _mix(guesses, targets, fold.folds != f))
     everything = np.ones(len(targets), dtype=bool)
     trees, mix = grown(everything), _mix(guesses, targets, everything)
+    said_by_light = light.deviations(1.0)
 
     def deviations(queries: Sequence[Query], _: Encoder | None) -> FloatArray:
         asked = maps.forest_inputs(maps.blocks(featurise(queries)))
-        both = [light.deviations(queries, None) @ to_directions, np.column_stack([t.predict(asked) for t in trees])]
+        both = [said_by_light(queries, None) @ to_directions, np.column_stack([t.predict(asked) for t in trees])]
         return _mixed(np.stack(both, axis=2), mix) @ loadings
 
-    return Fitted(means, held_out @ loadings, deviations)
+    return Fitted(means, {1.0: held_out @ loadings}, lambda _: deviations)
 
 
 def _directions(fold: Fold) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -330,16 +346,12 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
     layout, pool = fold.layout, fold.train.pool
     rows = np.arange(len(fold.train)) if fitted.trusted is None else np.flatnonzero(fitted.trusted)
     arrays, labels = fold.train.take(rows), fold.labels.take(rows)
-    none = np.zeros(0)
-    judged = Stack(fitted.means, (), none, Forest.empty(0), none, fitted.held_out[rows])
-    slopes = training._match_slopes(judged.held_out[:, : len(layout.plans)], labels.match_probability)
-    column = pool.models.index(pool.reference)
-    shrinkage, path, frozen, _ = training._choose_policy(
-        judged, layout, labels, arrays, slopes, arrays.input_tokens[:, column]
-    )
-    deviations = fitted.deviations(fold.test.queries(), fitted.encoder)
-    heads = training.scaled_heads(fitted.means, deviations, layout, slopes, shrinkage)
-    inputs = fold.test.input_tokens[:, column]
+    held_out = {decay: deviations[rows] for decay, deviations in fitted.held_out.items()}
+    choice = choose(fitted.means, held_out, layout, labels, arrays)
+    chosen_deviations, path = fitted.deviations(choice.decay), choice.path
+    deviations = chosen_deviations(fold.test.queries(), fitted.encoder)
+    heads = scaled_heads(fitted.means, deviations, layout, choice.slopes, choice.shrinkage)
+    inputs = fold.test.input_tokens[:, pool.models.index(pool.reference)]
 
     def decided(heads: FloatArray, inputs: FloatArray) -> tuple[Any, FloatArray]:
         prediction = layout.prediction(heads, pool)
@@ -347,7 +359,7 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
 
     prediction, cost = decided(heads, inputs)
     chosen = np.array([QualityPolicy(v).choose(prediction, cost, pool) for v in path])
-    at_target = np.array([policy_for(v).choose(prediction, cost, pool) for v in frozen.values()])
+    at_target = np.array([policy_for(v).choose(prediction, cost, pool) for v in choice.frozen.values()])
     count, truth = len(layout.plans), fold.on_test.quality
     guess = (fitted.means + deviations)[:, count : 2 * count]
     tally.missed += float(((guess - truth) ** 2).sum())
@@ -356,7 +368,8 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
         plain = fitted.encoder.encoder if isinstance(fitted.encoder, Remembering) else fitted.encoder
         for query, tokens in zip(fold.test.queries()[:TIMED], inputs, strict=False):
             started = time.process_time()
-            said = training.scaled_heads(fitted.means, fitted.deviations([query], plain), layout, slopes, shrinkage)
+            told_of = chosen_deviations([query], plain)
+            said = scaled_heads(fitted.means, told_of, layout, choice.slopes, choice.shrinkage)
             QualityPolicy(path[0]).choose(*decided(said, np.array([tokens])), pool)
             tally.milliseconds.append((time.process_time() - started) * 1000)
     scored = Scored(
@@ -368,7 +381,7 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
             ),
             **fixed(fold, path),
             "curve": Series.chosen(fold.on_test, chosen, path),
-            "frozen": Series.chosen(fold.on_test, at_target, tuple(frozen)),
+            "frozen": Series.chosen(fold.on_test, at_target, tuple(choice.frozen)),
         },
     )
     return scored, by_share(fold, guess)
@@ -429,7 +442,7 @@ def run(
     tallies = {name: Tally() for name in rows}
     for seed in seeds:
         parts: dict[str, list[tuple[Scored, Scored]]] = {name: [] for name in rows}
-        dealt = training.deal_folds(arrays.groups, FOLDS, seed=seed)
+        dealt = deal_folds(arrays.groups, FOLDS, seed=seed)
         spent: dict[str, float] = {}
         for number in range(FOLDS):
             started = time.time()

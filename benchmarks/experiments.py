@@ -29,8 +29,9 @@ from bestroute.evaluation.series import Scored, Series
 from bestroute.labels import SampleArrays
 from bestroute.pool import Pool
 from bestroute.records import read_records
+from bestroute.router.groups import deal_folds
 from bestroute.router.settings import TrainSettings
-from bestroute.router.training import deal_folds, train_router
+from bestroute.router.training import train_router
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDS = 5

@@ -29,10 +29,11 @@ from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.records import Record, read_records
 from bestroute.router import MultiHeadRouter
+from bestroute.router.groups import deal_folds
 from bestroute.router.pool_changes import add_model, without_member
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
-from bestroute.router.training import deal_folds, train_router
+from bestroute.router.training import train_router
 
 NAMES = ("livecodebench", "cruxeval_input", "cruxeval_output", "demo")
 SIZES = (50, 100, 200)

@@ -24,8 +24,10 @@ import numpy as np
 from experiments import DATA, DOCS, arrays_of
 
 from bestroute.protocols import FloatArray, IntArray
+from bestroute.router.choosing import cheapest_that_meets
+from bestroute.router.groups import deal_folds
 from bestroute.router.settings import TrainSettings
-from bestroute.router.training import cheapest_that_meets, deal_folds, train_router
+from bestroute.router.training import train_router
 from bestroute.tuning.parts import ORDER_SHARE
 from bestroute.tuning.procedure import LEAST_SAVING, Outcomes, certify_budget, certify_drop
 from bestroute.tuning.tune import PRICES, outcomes_of

@@ -23,9 +23,10 @@ from bestroute.labels import SampleArrays
 from bestroute.pool_file import pool_to_dict
 from bestroute.records import write_records
 from bestroute.router import MultiHeadRouter
+from bestroute.router.groups import deal_folds
 from bestroute.router.multi_head import settings_of
 from bestroute.router.settings import TrainSettings
-from bestroute.router.training import deal_folds, train_router
+from bestroute.router.training import train_router
 from bestroute.testing import synthetic_pool, synthetic_records
 
 pytest.importorskip("onnxruntime")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.forest import Forest
 from bestroute.router.maps import LearnerInputs
-from bestroute.router.stacking import fit_stack, nonnegative
+from bestroute.router.stacking import DECAYS, fit_stack, nonnegative
 
 FOLDS = np.arange(200) % 5
 
@@ -49,7 +49,7 @@ def test_a_linear_function_is_recovered():
     labels = features @ rng.normal(size=(4, 2)) + 3.0
     stack = fit(features, labels)
     assert predict(stack, features) == pytest.approx(labels, abs=0.05)
-    assert stack.means + stack.held_out == pytest.approx(labels, abs=0.1)
+    assert stack.means + stack.held_out[1.0] == pytest.approx(labels, abs=0.1)
 
 
 def test_trees_learn_what_is_not_linear():
@@ -57,15 +57,15 @@ def test_trees_learn_what_is_not_linear():
     features = rng.uniform(-1, 1, size=(200, 2))
     labels = np.sign(features[:, :1] * features[:, 1:])
     alone, helped = fit(features, labels), fit(features, labels, trees=features)
-    assert alone.held_out.var() < 0.1 * labels.var()
-    assert np.corrcoef(helped.held_out[:, 0], labels[:, 0])[0, 1] > 0.6
+    assert alone.held_out[1.0].var() < 0.1 * labels.var()
+    assert np.corrcoef(helped.held_out[1.0][:, 0], labels[:, 0])[0, 1] > 0.6
 
 
 def test_noise_is_shrunk_towards_the_mean():
     rng = np.random.default_rng(1)
     features, labels = rng.normal(size=(200, 5)), rng.normal(size=(200, 1))
     stack = fit(features, labels, trees=features)
-    assert stack.held_out.var() < 0.1 * labels.var()
+    assert stack.held_out[1.0].var() < 0.1 * labels.var()
     fresh = rng.normal(size=(500, 5))
     assert predict(stack, fresh, fresh.astype(np.float32)).var() < 0.2 * labels.var()
 
@@ -77,10 +77,40 @@ def test_a_fold_is_predicted_without_its_own_labels(heads):
     labels = features[:, :1] + rng.normal(size=(200, heads))
     changed = labels.copy()
     changed[FOLDS == 0] = rng.normal(size=(40, heads)) * np.arange(1, heads + 1)  # other directions, too
-    one, other = (fit(features, y, trees=features) for y in (labels, changed))
     inside = FOLDS == 0
-    assert (one.means + one.held_out)[inside] == pytest.approx((other.means + other.held_out)[inside], abs=1e-6)
-    assert (one.means + one.held_out)[~inside] != pytest.approx((other.means + other.held_out)[~inside], abs=1e-6)
+    stacks = [fit(features, y, trees=features) for y in (labels, changed)]
+    for decay in DECAYS:
+        one, other = (stack.means + stack.held_out[decay] for stack in stacks)
+        assert one[inside] == pytest.approx(other[inside], abs=1e-6)
+        assert one[~inside] != pytest.approx(other[~inside], abs=1e-6)
+
+
+def test_a_fold_is_read_through_maps_that_were_found_without_it():
+    rng = np.random.default_rng(5)
+    features, labels = rng.normal(size=(200, 3)), rng.normal(size=(200, 2))
+    asked = []
+
+    def inputs_of(visible):
+        asked.append(tuple(sorted(set(FOLDS[~visible].tolist()))))
+        return LearnerInputs([features], [None], None)
+
+    fit_stack(inputs_of, labels, lambda seen: np.ones(seen.shape[1]), FOLDS)
+    singles, pairs = {(a,) for a in range(5)}, set(combinations(range(5), 2))
+    assert sorted(asked) == sorted([(), *singles, *pairs])
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_a_decayed_stack_believes_each_direction_less_than_the_one_before(decay):
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(200, 4))
+    labels = features @ rng.normal(size=(4, 3)) + rng.normal(size=(200, 3)) * 0.1
+    stack = fit(features, labels, trees=features)
+    fewer = stack.decayed(decay)
+    directions = features @ stack.weights[0] - stack.offsets + stack.forest.predict(features)
+    factors = decay ** np.arange(len(stack.loadings))
+    assert predict(fewer, features, features) == pytest.approx(stack.means + directions * factors @ stack.loadings)
+    assert len(fewer.loadings) == (1 if decay == 0 else len(stack.loadings))
+    assert (fewer.held_out[1.0] == stack.held_out[decay]).all()
 
 
 def test_a_forest_walks_as_the_library_that_grew_it():

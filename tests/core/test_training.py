@@ -10,9 +10,11 @@ from bestroute.labels import SampleArrays, label_plans
 from bestroute.labels.votes import vote_odds
 from bestroute.plans import Candidate
 from bestroute.records import ModelSamples
+from bestroute.router.choosing import cheapest_that_meets
+from bestroute.router.groups import deal_folds, standard_errors
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings
-from bestroute.router.training import cap_n, cheapest_that_meets, deal_folds, standard_error, train_router
+from bestroute.router.training import cap_n, train_router
 from bestroute.testing import synthetic_pool, synthetic_records
 
 QUALITY = TrainSettings(reward="quality")
@@ -146,7 +148,7 @@ def test_where_nothing_can_be_learnt_the_router_is_not_worse_than_the_fixed_plan
         fixed = int((known.quality * price - known.cost_usd).mean(axis=0).argmax())
         worth = labels.quality * price - labels.cost_usd
         behind = worth[:, fixed] - worth[rows, chosen]
-        assert behind.mean() <= 2 * standard_error(behind, test.groups)
+        assert behind.mean() <= 2 * standard_errors(behind[:, None], test.groups)[0]
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.features import BUCKETS, featurise
+from bestroute.router.groups import FOLDS, deal_folds
 from bestroute.router.maps import FeatureMaps, learner_inputs
 from bestroute.router.settings import BLOCKS
 from bestroute.router.stacking import fit_stack
-from bestroute.router.training import FOLDS, deal_folds, train_router
+from bestroute.router.training import train_router
 from bestroute.search import PlanSearch, fixed_candidates
 
 THRESHOLDS = tuple(np.linspace(0, 1, 41).round(3).tolist())

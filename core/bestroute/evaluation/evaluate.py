@@ -24,9 +24,10 @@ from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Policy
 from bestroute.router import MultiHeadRouter
+from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
-from bestroute.router.training import deal_folds, train_router
+from bestroute.router.training import train_router
 from bestroute.search import fixed_candidates
 
 NEEDS_TRAIN = "needs TRAIN to be fitted on"

@@ -20,8 +20,8 @@ from bestroute.reward_models.proxy import HeldOutRewards, ProxyRewardModel, Scor
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import RewardSettings
 from bestroute.router.calibration import debiased_calibration_error
+from bestroute.router.groups import deal_folds
 from bestroute.router.multi_head import seen_hash
-from bestroute.router.training import deal_folds
 
 LIGHT_FOLDS = 5
 """Also of the curve's own check."""

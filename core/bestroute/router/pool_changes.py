@@ -27,10 +27,12 @@ from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
+from bestroute.router.choosing import DEFAULT_TARGET, cheapest_that_meets
+from bestroute.router.groups import deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hash
 from bestroute.router.settings import PoolChange, policy_for
-from bestroute.router.training import DEFAULT_TARGET, as_saved, cap_n, cheapest_that_meets, deal_folds
+from bestroute.router.training import as_saved, cap_n
 from bestroute.search import search_plans
 
 FEWEST_QUERIES = 50
@@ -89,7 +91,7 @@ def add_model(
     places = _places(router, _heads(router.layout, label_plans(arrays, router.plans, margin=margin), arrays))
     fit = _regress(places, targets, new.scales(targets), deal_folds(arrays.groups, min(FOLDS, groups)))
     means = fit.means.copy()
-    means[: 2 * len(new.plans)] -= CAUTION * _standard_errors(fit.left, arrays.groups)[: 2 * len(new.plans)]
+    means[: 2 * len(new.plans)] -= CAUTION * standard_errors(fit.left, arrays.groups)[: 2 * len(new.plans)]
     tell(f"{fit.explained:.0%} of how {model} varies over left-out queries follows the other members")
     plans = tuple(sorted([*router.plans, *new.plans], key=lambda plan: _order(plan, pool)))
     layout = HeadLayout(plans, pool.models)
@@ -213,14 +215,6 @@ def _regress(places: FloatArray, targets: FloatArray, scales: FloatArray, folds:
     best = int(errors.argmin())
     means, loadings = _ridge(places, targets, penalties[best])
     return _Fit(means, loadings, float(1 - errors[best] / max(errors[-1], 1e-300)), left[best])
-
-
-def _standard_errors(left: FloatArray, groups: Sequence[str]) -> FloatArray:
-    """Return the standard error of each mean, groups being drawn whole; shape ``(H,)``."""
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((int(group_of.max()) + 1, left.shape[1]))
-    np.add.at(sums, group_of, left)
-    return np.asarray(np.sqrt((sums**2).sum(axis=0)) / len(left))
 
 
 def _ridge(places: FloatArray, targets: FloatArray, penalty: float | None) -> tuple[FloatArray, FloatArray]:

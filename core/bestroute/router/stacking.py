@@ -9,7 +9,7 @@ fold comes from the other folds alone: its feature maps, its directions, its lea
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from bestroute.router.maps import LearnerInputs
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MOST_DIRECTIONS = 12
+DECAYS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""How far a direction of the labels may be believed, beside the one before it, which varies more."""
 _VARIANCE_KEPT = 0.995
 
 
@@ -38,8 +40,25 @@ class Stack:
     """Predicts the directions, its share of the mix already in it."""
     loadings: FloatArray
     """From directions to labels, shape ``(R, H)``."""
-    held_out: FloatArray
-    """Deviations from the training means predicted on held-out folds, shape ``(Q, H)``."""
+    held_out: dict[float, FloatArray]
+    """For each of ``DECAYS``, deviations from the training means predicted on held-out folds, shape ``(Q, H)``."""
+
+    def decayed(self, decay: float) -> Stack:
+        """Return the stack with each direction believed ``decay`` times as far as the one before; of 0 one is left."""
+        factors = _factors(len(self.loadings), decay)
+        kept = np.count_nonzero(factors)
+        return replace(
+            self,
+            weights=tuple(w[:, :kept] for w in self.weights),
+            offsets=self.offsets[:kept],
+            forest=replace(self.forest, values=self.forest.values[:, :kept]),
+            loadings=(self.loadings * factors[:, None])[:kept],
+            held_out={1.0: self.held_out[decay]},
+        )
+
+
+def _factors(rank: int, decay: float) -> FloatArray:
+    return np.asarray(decay ** np.arange(rank))
 
 
 def fit_stack(
@@ -78,14 +97,16 @@ def fit_stack(
         return _Learners(inputs_of(visible), visible, trusted, wary, seed)
 
     targets = space.directions(labels)  # (Q, R)
-    held_out = np.zeros_like(labels)
+    held_out = {decay: np.zeros_like(labels) for decay in DECAYS}
     single, nested = _cross_fit(learners_without, targets, {f: s.directions(labels) for f, s in without.items()}, folds)
     for fold, own in without.items():
         inside = folds == fold
         known = ~inside & trusted
         mix = _mix(nested[fold][known], own.directions(labels[known]))
         guessed = np.einsum("qrc,rc->qr", nested[fold][inside], mix)
-        held_out[inside] = own.means + guessed @ own.loadings - space.means
+        for decay, deviations in held_out.items():
+            factors = _factors(len(own.loadings), decay)
+            deviations[inside] = own.means + guessed * factors @ own.loadings - space.means
     weights, offsets, forest = learners_without().mixed(targets, _mix(single[trusted], targets[trusted]))
     return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
 

@@ -17,8 +17,9 @@ from bestroute.policies import QualityPolicy
 from bestroute.promises import Kind, Promise, prices_of
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
+from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
-from bestroute.router.training import deal_folds, train_router
+from bestroute.router.training import train_router
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
 from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
 

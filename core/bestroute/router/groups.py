@@ -1,0 +1,30 @@
+"""Groups of records: dealt to folds whole, and how uncertain they leave a mean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from bestroute.protocols import FloatArray, IntArray
+
+FOLDS = 5
+
+
+def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
+    """Deal groups to folds, the same whatever their order; returns the fold of each query."""
+
+    def key(group: str) -> str:
+        return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
+
+    dealt = {group: i % folds for i, group in enumerate(sorted(set(groups), key=key))}
+    return np.array([dealt[group] for group in groups], dtype=np.intp)
+
+
+def standard_errors(values: FloatArray, groups: Sequence[str]) -> FloatArray:
+    """Return the standard error of each column's mean, ``(C,)``, of values ``(Q, C)`` that come in groups."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((int(group_of.max()) + 1, values.shape[1]))
+    np.add.at(sums, group_of, values)
+    return np.asarray(np.sqrt(len(sums)) * sums.std(axis=0) / len(values))
