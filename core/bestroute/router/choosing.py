@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,8 +23,6 @@ TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 DEFAULT_TARGET = "0.01"
 """Its price is the default policy's."""
 PATH_POINTS = 101
-
-_Setting = TypeVar("_Setting", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +76,9 @@ def choose(
             points[decay, shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
             relevant |= (got.mean(axis=1) >= 0.9 * quality0) & (paid.mean(axis=1) <= 1.2 * cost0)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    as_good = _as_good_as_best({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
-    decay, shrinkage = min(as_good, key=lambda setting: (setting[0], abs(setting[1] - USUAL_SHRINKAGE)))
+    worth = {setting: at_prices[where].mean(axis=0) for setting, at_prices in worths.items()}
+    decay = _chosen_decay(worth, arrays.groups)
+    shrinkage = _as_good_as_best({s: worth[d, s] for d, s in worth if d == decay}, arrays.groups)
     quality, paid = points[decay, shrinkage].T
     frozen: dict[str, float | None] = {}
     for target in TARGET_DROPS:
@@ -123,9 +121,17 @@ def cheapest_that_meets(meets: BoolArray) -> int | None:
     return first if first < len(meets) else None
 
 
-def _as_good_as_best(worths: Mapping[_Setting, FloatArray], groups: Sequence[str]) -> list[_Setting]:
-    """Return the settings within half a standard error, by group, of the one whose worths ``(Q,)`` are best."""
-    best = max(worths, key=lambda s: worths[s].mean())
+def _chosen_decay(worth: Mapping[tuple[float, float], FloatArray], groups: Sequence[str]) -> float:
+    """Return the smallest decay whose best shrinkage is within a standard error, by group, of the best of all."""
+    leaders = {decay: max((w for (d, _), w in worth.items() if d == decay), key=np.mean) for decay, _ in worth}
+    best = max(leaders.values(), key=np.mean)
+    near = [d for d, w in leaders.items() if (best - w).mean() <= standard_errors((best - w)[:, None], groups)[0]]
+    return min(near)
+
+
+def _as_good_as_best(worths: Mapping[float, FloatArray], groups: Sequence[str]) -> float:
+    """Return the shrinkage nearest to the usual one of those within half a standard error of the best, by group."""
+    best = max(worths, key=lambda s: (worths[s].mean(), -s))
     behind = np.column_stack([worths[best] - worth for worth in worths.values()])
     near = behind.mean(axis=0) <= standard_errors(behind, groups) / 2
-    return [setting for setting, is_near in zip(worths, near, strict=True) if is_near]
+    return min((s for s, is_near in zip(worths, near, strict=True) if is_near), key=lambda s: abs(s - USUAL_SHRINKAGE))

@@ -21,8 +21,10 @@ from bestroute.router.maps import LearnerInputs
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MOST_DIRECTIONS = 12
-DECAYS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""How far a direction of the labels may be believed, beside the one before it, which varies more."""
+DECAYS = (0.5, 1.0)
+"""How far a direction of the labels may be believed, beside the one before, which varies more. By the leading one
+queries are told apart, by the others plans; of many small differences between plans, choices find those that flatter.
+"""
 _VARIANCE_KEPT = 0.995
 
 
@@ -44,15 +46,13 @@ class Stack:
     """For each of ``DECAYS``, deviations from the training means predicted on held-out folds, shape ``(Q, H)``."""
 
     def decayed(self, decay: float) -> Stack:
-        """Return the stack with each direction believed ``decay`` times as far as the one before; of 0 one is left."""
+        """Return the stack with each direction believed ``decay`` times as far as the one before."""
         factors = _factors(len(self.loadings), decay)
-        kept = np.count_nonzero(factors)
         return replace(
             self,
-            weights=tuple(w[:, :kept] for w in self.weights),
-            offsets=self.offsets[:kept],
-            forest=replace(self.forest, values=self.forest.values[:, :kept]),
-            loadings=(self.loadings * factors[:, None])[:kept],
+            weights=tuple(w * factors for w in self.weights),
+            offsets=self.offsets * factors,
+            forest=self.forest.scaled(factors),
             held_out={1.0: self.held_out[decay]},
         )
 
