@@ -15,9 +15,9 @@ import numpy as np
 
 from bestroute.curves import hull_quality, upper_hull
 from bestroute.labels.arrays import SampleArrays
+from bestroute.labels.plays import posterior_table, shuffled
 from bestroute.labels.table import label_plans, largest_n
 from bestroute.labels.urns import plan_odds
-from bestroute.labels.votes import Play, posterior_table
 from bestroute.plans import Candidate, Plan, Step
 from bestroute.protocols import BoolArray, FloatArray, IntArray
 
@@ -313,7 +313,7 @@ class _Deck:
     @classmethod
     def of(cls, arrays: SampleArrays) -> _Deck:
         assert arrays.answers is not None
-        order = Play.start(arrays, draws=VOTE_DRAWS).order  # (Q, R, K, S)
+        order = shuffled(arrays, draws=VOTE_DRAWS)  # (Q, R, K, S)
         dealt: list[list[Any]] = [[], [], []]
         for k in range(len(arrays.pool.models)):
             index = order[:, :, k].transpose(2, 0, 1)
