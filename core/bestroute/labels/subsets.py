@@ -53,7 +53,7 @@ def _patterns(answers: IntArray) -> tuple[IntArray, IntArray, list[tuple[int, ..
     return order, which.reshape(-1), [tuple(row) for row in rows.tolist()]
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2000)
 def _shares(pattern: tuple[int, ...], n: int) -> tuple[FloatArray, FloatArray]:
     """Go through all subsets of samples that vote in a pattern; those of all leading answers share a subset.
 
