@@ -39,7 +39,7 @@ bench: .venv-test/ready
 	$(TEST) benchmarks/imports.py
 	$(TEST) benchmarks/adapter.py
 
-# Seconds and memory of training and evaluation on 10,000 vote records, against 1,000; three minutes on two cores.
+# Seconds and memory of training and evaluation on 10,000 vote records, against 1,000; some minutes on two cores.
 scale: .venv-test/ready
 	$(TEST) benchmarks/scale.py
 

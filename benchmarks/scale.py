@@ -2,8 +2,8 @@
 
 Makes synthetic vote records (6 models x 10 samples) with a seed, N to train on and N to be scored on, and runs
 ``bestroute train`` and ``bestroute evaluate --train`` on them, each in a process of its own. Prints seconds, seconds
-of processor time and the largest resident memory, and seconds per 1,000 records as a ratio to those of the 1,000
-records of the same run: a ratio of 1 or less means that more records cost no more apiece.
+of processor time and the largest resident memory, and processor time per 1,000 records as a ratio to that of the
+1,000 records of the same run: a ratio of 1 or less means that more records cost no more apiece.
 
     python benchmarks/scale.py --records 10000
 """
@@ -103,8 +103,8 @@ def main() -> None:
         for size, cost in ((FEW, few[name]), (count, many[name])):
             took = f"{cost.seconds:.1f} s ({cost.cpu_seconds:.1f} s of processor time), peak {cost.peak_mb:.0f} MB"
             print(f"  {name}, {size} records: {took}")
-        ratio = many[name].seconds / count / (few[name].seconds / FEW)
-        print(f"  {name}, seconds per 1,000 records, {count} against {FEW}: {ratio:.2f}")
+        ratio = many[name].cpu_seconds / count / (few[name].cpu_seconds / FEW)
+        print(f"  {name}, processor time per 1,000 records, {count} against {FEW}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -291,18 +291,19 @@ def _choose_policy(
     quality0, cost0 = labels.quality[:, reference].mean(), labels.cost_usd[:, reference].mean()
     path = np.geomspace(1e-3, 1e2, PATH_POINTS) * cost0 / max(float(quality0), 1e-9)
     rows = np.arange(len(arrays))
-    worths, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
+    choices, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
     for shrinkage in SHRINKAGES:
         heads = scaled_heads(stack.means, stack.held_out, layout, slopes, shrinkage)
         prediction = layout.prediction(heads, pool)
         cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
         chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in path])
         got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]  # (path, Q)
-        worths[shrinkage] = (got * path[:, None] - paid) / np.sqrt(path)[:, None]
+        choices[shrinkage] = chosen.astype(np.int16)
         points[shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
         relevant |= (points[shrinkage][:, 0] >= 0.9 * quality0) & (points[shrinkage][:, 1] <= 1.2 * cost0)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    shrinkage = _as_good_as_best({s: worth[where].mean(axis=0) for s, worth in worths.items()}, arrays.groups)
+    worths = {s: _mean_worth(labels, chosen[where], path[where]) for s, chosen in choices.items()}
+    shrinkage = _as_good_as_best(worths, arrays.groups)
     frozen: dict[str, float | None] = {}
     quality, cost = points[shrinkage].T
     for target in TARGET_DROPS:
@@ -311,6 +312,13 @@ def _choose_policy(
             best = None
         frozen[target] = None if best is None else float(path[best])
     return shrinkage, tuple(path.tolist()), frozen, np.asarray(1 - cost / cost0)
+
+
+def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:
+    """Return what the plans chosen at each price ``(prices, Q)`` are worth to each query on average, shape ``(Q,)``."""
+    rows = np.arange(chosen.shape[1])
+    got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]
+    return np.asarray(((got * prices[:, None] - paid) / np.sqrt(prices)[:, None]).mean(axis=0))
 
 
 def cheapest_that_meets(meets: BoolArray) -> int | None:
