@@ -13,6 +13,7 @@ from bestroute.jsonl import read_jsonl, write_jsonl
 from bestroute.pool import Pool
 
 _PER_SAMPLE_NUMBERS = ("quality", "reward", "output_tokens", "cost_usd")
+_PLAIN_NUMBERS = {int, float}
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
         if column is not None and len(column) != len(quality):
             raise RecordError(f"{field_of}.quality' has {len(quality)} entries but '{name}' has {len(column)}")
     for name in ("output_tokens", "cost_usd"):
-        if any(x < 0 for x in numbers[name] or ()):
+        if min(numbers[name] or (0,)) < 0:
             raise RecordError(f"{field_of}.{name}' must be >= 0")
     tokens = value.get("input_tokens")
     if tokens is not None and not (_is_number(tokens) and tokens >= 0):
@@ -164,9 +165,16 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
 def _numbers(value: Any, field_of: str) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or not all(map(_is_number, value)):
+    if not isinstance(value, list) or not _are_numbers(value):
         raise RecordError(f"{field_of} must be a list of finite numbers, got {_short(value)}")
     return tuple(value)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether all are finite numbers: what JSON gives is told at once, by its types."""
+    if set(map(type, values)) <= _PLAIN_NUMBERS:
+        return all(map(math.isfinite, values))
+    return all(map(_is_number, values))
 
 
 def _is_number(value: Any) -> bool:

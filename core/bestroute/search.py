@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.curves import hull_quality, upper_hull
 from bestroute.labels.arrays import SampleArrays
+from bestroute.labels.plays import Numbers, posterior_table, shuffled
 from bestroute.labels.table import label_plans, largest_n
 from bestroute.labels.urns import plan_odds
-from bestroute.labels.votes import Play, posterior_table
 from bestroute.plans import Candidate, Plan, Step
-from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.protocols import BoolArray, FloatArray
 
 MOST_STEPS = 4
 MOST_RECORDS = 500
@@ -103,23 +104,24 @@ def search_plans(
     prices = _price_grid(found)
     beam = [root]
     for depth in range(1, most_steps + 1):
-        grown = [longer for prefix in beam for longer in _extensions(prefix, arrays, tops)]
-        if not grown:  # every model has been asked
-            break
         endings = [
             [_Found(plan, weights @ q, weights @ c) for plan, q, c in _endings(prefix, arrays, depth < most_steps)]
-            for prefix in grown
+            for prefix in _grown(beam, arrays, tops)
         ]
+        if not endings:  # every model has been asked
+            break
         found = _near_hulls([*found, *(f for plans in endings for f in plans)])
         if depth < most_steps:
             worths = [np.max([_worth(f, prices) for f in plans], axis=0) for plans in endings]
-            beam = [grown[i] for i in _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)]
+            chosen = _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)
+            kept = {i: prefix for i, prefix in enumerate(_grown(beam, arrays, tops)) if i in chosen}
+            beam = [kept[i] for i in chosen]
         if on_step is not None:
             on_step(1)
     by_candidates = np.max([_worth(f, prices) for f in found if f.plan.candidate is not None], axis=0)
     plans = [f for f in found if f.plan.candidate is None]
-    chosen = [plans[i] for i in _cover(np.array([_worth(f, prices) for f in plans]), by_candidates, offered)]
-    by_cost = tuple(f.plan for f in sorted(chosen, key=lambda f: f.cost[0]))
+    best = [plans[i] for i in _cover(np.array([_worth(f, prices) for f in plans]), by_candidates, offered)]
+    by_cost = tuple(f.plan for f in sorted(best, key=lambda f: f.cost[0]))
     cost, quality = np.array([f.cost[0] for f in found]), np.array([f.quality[0] for f in found])
     behind = hull_quality(cost, quality, cost) - quality
     nearest = [found[i].plan for i in np.argsort(behind, kind="stable")[:RELABELLED]]
@@ -173,6 +175,12 @@ def _levels(arrays: SampleArrays) -> tuple[float, ...]:
     if len(values) <= 2:
         return (float(values[-1]),)
     return tuple(np.unique(np.quantile(values[1:], (0.2, 0.5, 0.7, 0.85, 0.95)).round(4)).tolist())
+
+
+def _grown(beam: Sequence[Prefix], arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
+    """Add a step to every prefix, in every way: they are thousands, and growing them again is cheaper than memory."""
+    for prefix in beam:
+        yield from _extensions(prefix, arrays, tops)
 
 
 def _extensions(prefix: Prefix, arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
@@ -305,7 +313,7 @@ class _UrnPrefix:
 class _Deck:
     """Every model's samples in seeded orders, each of shape ``(S, Q, R)`` by model."""
 
-    answers: tuple[IntArray, ...]
+    answers: tuple[Numbers, ...]
     quality: tuple[FloatArray, ...]
     cost: tuple[FloatArray, ...]
     models: tuple[str, ...]
@@ -313,12 +321,13 @@ class _Deck:
     @classmethod
     def of(cls, arrays: SampleArrays) -> _Deck:
         assert arrays.answers is not None
-        order = Play.start(arrays, draws=VOTE_DRAWS).order  # (Q, R, K, S)
+        order = shuffled(arrays, draws=VOTE_DRAWS)  # (Q, R, K, S)
+        told: tuple[NDArray[Any], ...] = (arrays.answers.astype(np.int16), arrays.quality, arrays.sample_usd)
         dealt: list[list[Any]] = [[], [], []]
         for k in range(len(arrays.pool.models)):
             index = order[:, :, k].transpose(2, 0, 1)
             rows = np.arange(len(arrays))[:, None]
-            for pile, values in zip(dealt, (arrays.answers, arrays.quality, arrays.sample_usd), strict=True):
+            for pile, values in zip(dealt, told, strict=True):
                 pile.append(values[:, k][rows, index])
         return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models)
 
@@ -329,25 +338,25 @@ class _VotePrefix:
 
     deck: _Deck
     steps: tuple[Step, ...]
-    drawn: tuple[IntArray, ...]
+    drawn: tuple[Numbers, ...]
     """Answers so far."""
     is_open: BoolArray
     quality: FloatArray
     """Of what was accepted; 0 where nothing was."""
     cost: FloatArray
-    leader: IntArray
+    leader: Numbers
     """The answer that leads; the earliest of equals."""
     leading: FloatArray
     """Quality of the first sample that gave it."""
-    votes: IntArray
-    rival: IntArray
+    votes: Numbers
+    rival: Numbers
     """Votes of its strongest rival."""
 
     @classmethod
     def root(cls, arrays: SampleArrays) -> _VotePrefix:
         deck = _Deck.of(arrays)
         shape = deck.answers[0].shape[1:]
-        none, zero = np.zeros(shape, dtype=np.intp), np.zeros(shape)
+        none, zero = np.zeros(shape, dtype=np.int16), np.zeros(shape)
         return cls(deck, (), (), np.ones(shape, dtype=bool), zero, zero, none, zero, none, none)
 
     def extended(self, model: str, level: float, most: int) -> Iterator[_VotePrefix]:
@@ -364,11 +373,11 @@ class _VotePrefix:
             )
             yield prefix
 
-    def _with(self, answer: IntArray, quality: FloatArray, cost: FloatArray) -> _VotePrefix:
-        own = np.ones(answer.shape, dtype=np.intp)
+    def _with(self, answer: Numbers, quality: FloatArray, cost: FloatArray) -> _VotePrefix:
+        own = np.ones(answer.shape, dtype=np.int16)
         for earlier in self.drawn:
             own += earlier == answer
-        own = np.where(answer > 0, own, 0)
+        own *= answer > 0
         is_leader = (answer == self.leader) & (answer > 0)
         takes_over = (own > self.votes) & ~is_leader
         first = not self.drawn

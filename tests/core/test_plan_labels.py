@@ -1,6 +1,7 @@
 """Labels of plans against the executor itself, played in every order the samples can come in."""
 
-from itertools import permutations, product
+from itertools import combinations, permutations, product
+from math import comb
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from bestroute.errors import RecordError
 from bestroute.execution import Draw, DrawnSample, Score, execute
 from bestroute.labels import SampleArrays, label_plans, vote_weights, winner_weights
 from bestroute.labels.matches import odds_of, sample_matches
+from bestroute.labels.plays import Plays, shuffled
+from bestroute.labels.subsets import matched_shares, vote_shares
 from bestroute.labels.votes import vote_matches, vote_odds
 from bestroute.plans import Candidate, Plan, Step
 from bestroute.protocols import Sample
@@ -40,15 +43,15 @@ def record(a, b, *, texts=None):
     return Record("r", "q", {"a": samples(a, 0, told[0]), "b": samples(b, 5, told[1])}, "r")
 
 
-def played(one, plan, score, *, is_joint=False):
-    """Run the executor in every order of both models' samples.
+def played(one, plan, score, *, is_joint=False, orders=None):
+    """Run the executor in every order of both models' samples, or in the orders that are given.
 
     Returns: chance to be the answer, to be drawn, draws of each step, chance to match the next sample of ``b``.
     """
     answer = {m: np.zeros(s.size) for m, s in one.samples.items()}
     drawn = {m: np.zeros(s.size) for m, s in one.samples.items()}
     steps, matched = np.zeros(len(plan.steps)), 0
-    orders = list(product(*(permutations(range(s.size)) for s in one.samples.values())))
+    orders = orders or list(product(*(permutations(range(s.size)) for s in one.samples.values())))
     for order in orders:
         urns = dict(zip(one.samples, map(iter, order), strict=True))
         where = []
@@ -141,6 +144,46 @@ def test_labels_of_votes_are_the_executor_within_simulation_error(a, b, plan):
     np.testing.assert_allclose(odds.draws[0], steps, atol=2 * error)
     if sum(step.n for step in plan.steps if step.model == "b") < len(b):
         assert vote_matches(arrays, plan, 1, draws=draws)[0] == pytest.approx(matched, abs=error)
+
+
+@settings(max_examples=100, deadline=None)
+@given(words, words, plans, plans)
+def test_votes_are_played_as_the_executor_does_in_the_same_orders_whatever_was_played_before(a, b, plan, before):
+    one = record([0.0] * 3, [0.0] * 3, texts=(tuple(a), tuple(b)))
+    said = {f"{m}{i}": t for m, values in (("a", a), ("b", b)) for i, t in enumerate(values)}
+    arrays = SampleArrays.of([one], POOL, reward="majority")
+    orders = shuffled(arrays, draws=12, seed=3)[0].tolist()
+
+    def score(texts):
+        return MajorityVote().score(Query("q"), [said[t] for t in texts])
+
+    answer, drawn, steps, _ = played(one, plan, score, is_joint=True, orders=orders)
+    plays = Plays(arrays, draws=12, seed=3)
+    plays.odds(before)
+    odds = plays.odds(plan)
+    np.testing.assert_allclose(odds.answer[0], [answer["a"], answer["b"]], atol=1e-12)
+    np.testing.assert_allclose(odds.drawn[0], [drawn["a"], drawn["b"]], atol=1e-12)
+    np.testing.assert_allclose(odds.draws[0], steps, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=6), st.data())
+def test_votes_of_subsets_are_counted_once_for_records_that_vote_alike(answers, data):
+    size = len(answers)
+    n = data.draw(st.integers(1, size - 1))
+    quality = np.array([data.draw(st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=size, max_size=size))] * 2)
+    order = data.draw(st.permutations(range(size)))
+    same = np.array([answers, [(0, 7, 5, 9)[answers[i]] for i in order]])  # dealt and named otherwise
+    quality[1] = quality[0, order]
+    expected, matched = np.zeros(size), []
+    for drawn in combinations(range(size), n):
+        votes = [sum(answers[i] == answers[j] for j in drawn) if answers[i] else 0 for i in drawn]
+        leading = [i for i, v in zip(drawn, votes, strict=True) if v == max(votes)]
+        left = [j for j in range(size) if j not in drawn]
+        expected[leading] += 1 / len(leading) / comb(size, n)
+        matched.append(np.mean([quality[0, i] >= quality[0, j] for i in leading for j in left]))
+    np.testing.assert_allclose(vote_shares(same, n), [expected, expected[order]], atol=1e-12)
+    np.testing.assert_allclose(matched_shares(same, quality, n), np.mean(matched), atol=1e-12)
 
 
 def test_candidates_are_the_closed_forms_of_one_model():

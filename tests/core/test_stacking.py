@@ -1,5 +1,6 @@
 """The learners under the router: exact where they can be, honest about folds, quiet where there is nothing to learn."""
 
+from dataclasses import fields
 from itertools import combinations
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_a_forest_walks_as_the_library_that_grew_it():
         theirs.predict(inputs) * [2.0, 0.0], abs=1e-5
     )
     assert grown.problem(6, 2) is None
+
+
+def test_a_forest_is_the_same_however_many_cores_grow_it(monkeypatch):
+    rng = np.random.default_rng(5)
+    inputs, targets = rng.normal(size=(400, 6)).astype(np.float32), rng.normal(size=(400, 2))
+    grown = []
+    for many in (len(inputs), len(inputs) + 1):  # on all cores, on one
+        monkeypatch.setattr("bestroute.router.forest.MANY", many)
+        grown.append(Forest.fit(inputs, targets, trees=20))
+    for field in fields(Forest):
+        np.testing.assert_array_equal(*(getattr(forest, field.name) for forest in grown))
 
 
 def test_a_perfect_head_has_no_calibration_error_beyond_chance_and_a_bad_one_does():

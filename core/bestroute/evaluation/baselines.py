@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.evaluation.series import Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Candidate, Plan
-from bestroute.policies import ThresholdPolicy
+from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.groups import FOLDS, deal_folds
 from bestroute.router.maps import FeatureMaps, learner_inputs
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import BLOCKS
-from bestroute.router.stacking import fit_stack
+from bestroute.router.stacking import Stack, fit_stack
 from bestroute.router.training import train_router
 from bestroute.search import PlanSearch, fixed_candidates
 
@@ -51,47 +54,79 @@ def hybrid_llm(
     return Series.chosen(labels.columns(columns), np.array(chosen), THRESHOLDS)
 
 
-def n_label(train: SampleArrays, test: SampleArrays, *, margin: float = 0.0) -> Series:
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What learned baselines see of ``Q`` queries; it is large, so they keep none of it."""
+
+    features: NDArray[np.float32]
+    """Shape ``(Q, WIDTH)``."""
+    maps: FeatureMaps
+    """Fitted on the training queries."""
+    blocks: tuple[NDArray[np.float32], ...]
+    """What the maps make of the features."""
+
+    @classmethod
+    def of(cls, arrays: SampleArrays, maps: FeatureMaps | None = None) -> Sight:
+        """Read queries; without maps they are the training queries, and maps are fitted on them."""
+        features = featurise(arrays.queries())
+        maps = maps or FeatureMaps.fit(features)
+        return cls(features, maps, maps.blocks(features))
+
+
+Learned = Callable[[Sight], Series]
+"""A baseline that was fitted on the training records: scores what it chooses for the test queries it sees."""
+
+
+def n_label(train: SampleArrays, test: SampleArrays, seen: Sight, *, margin: float = 0.0) -> Learned:
     """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
     plans, labels = _singles(train, margin)
-    capable = _predicted(train, test, labels.match_probability)
-    cost = np.tile(labels.cost_usd.mean(axis=0), (len(test), 1))
+    heads = _fitted(train, seen, labels.match_probability)
+    mean_cost = labels.cost_usd.mean(axis=0)
     reference = plans.index(train.pool.reference_plan)
-    chosen = []
-    for threshold in THRESHOLDS:
-        valid = capable >= threshold
-        valid[:, reference] = True
-        chosen.append(np.where(valid, cost, np.inf).argmin(axis=1))
-    return Series.chosen(_singles(test)[1], np.array(chosen), THRESHOLDS)
+
+    def scored(sight: Sight) -> Series:
+        capable = _said(heads, sight)
+        cost = np.tile(mean_cost, (len(test), 1))
+        chosen = []
+        for threshold in THRESHOLDS:
+            valid = capable >= threshold
+            valid[:, reference] = True
+            chosen.append(np.where(valid, cost, np.inf).argmin(axis=1))
+        return Series.chosen(_singles(test)[1], np.array(chosen), THRESHOLDS)
+
+    return scored
 
 
-def n_class(train: SampleArrays, test: SampleArrays) -> Series:
+def n_class(train: SampleArrays, test: SampleArrays, seen: Sight) -> Learned:
     """Predict the model of the best quality (n = 1; the cheapest of equals): one point, no knob."""
     _, labels = _singles(train)
     quality, cost = labels.quality, labels.cost_usd.mean(axis=0)
     is_best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
     winner = np.where(is_best, cost, np.inf).argmin(axis=1)
-    scores = _predicted(train, test, np.eye(quality.shape[1])[winner])
-    return Series.chosen(_singles(test)[1], scores.argmax(axis=1)[None], (None,))
+    heads = _fitted(train, seen, np.eye(quality.shape[1])[winner])
+    return lambda sight: Series.chosen(_singles(test)[1], _said(heads, sight).argmax(axis=1)[None], (None,))
 
 
-def kmeans_tfidf(train: SampleArrays, test: SampleArrays, path: tuple[float, ...]) -> Series:
+def kmeans_tfidf(train: SampleArrays, test: SampleArrays, seen: Sight, path: tuple[float, ...]) -> Learned:
     """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
     plans = fixed_candidates(train)
     labels = label_plans(train, plans, matches=False)
-    words = featurise(train.queries())[:, :_WORDS]
+    words = seen.features[:, :_WORDS]
     idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
     centers, cluster_of = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
-    test_words = _unit(featurise(test.queries())[:, :_WORDS] * idf)
-    assigned = _nearest(test_words, centers)
     sizes = np.bincount(cluster_of, minlength=len(centers)).astype(np.float64)
     means = [np.zeros((len(centers), len(plans))) for _ in range(2)]
     for mean, values in zip(means, (labels.quality, labels.cost_usd), strict=True):
         np.add.at(mean, cluster_of, values)
         mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters lean on the whole
         mean /= sizes[:, None] + 0.5
-    chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
-    return Series.chosen(label_plans(test, plans, matches=False), np.array(chosen), path)
+
+    def scored(sight: Sight) -> Series:
+        assigned = _nearest(_unit(sight.features[:, :_WORDS] * idf), centers)
+        chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
+        return Series.chosen(label_plans(test, plans, matches=False), np.array(chosen), path)
+
+    return scored
 
 
 def cascade(test: SampleArrays, *, orders: int = 64) -> Series:
@@ -135,14 +170,32 @@ def cascade(test: SampleArrays, *, orders: int = 64) -> Series:
     return Series(levels, quality.mean(axis=1), cost.mean(axis=1))
 
 
-def query_statistics(router: MultiHeadRouter, train: SampleArrays, labels: PlanLabels) -> MultiHeadRouter:
+def query_statistics(
+    router: MultiHeadRouter,
+    train: SampleArrays,
+    test: SampleArrays,
+    seen: Sight,
+    path: tuple[float, ...],
+    *,
+    on_train: PlanLabels,
+    on_test: PlanLabels,
+) -> Learned:
     """Train the same router on the statistics of the query alone: no word of it is read.
 
-    ``labels`` are those of the router's plans on the training records.
+    ``on_train`` and ``on_test`` are labels of the router's plans.
     """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
     settings = replace(router.settings, blocks=(1,), forest=False, encoder=None, fine_tune=False)
-    return train_router(train, settings, found=found, labels=labels).router
+    other = train_router(train, settings, found=found, labels=on_train, features=seen.features).router
+
+    def scored(sight: Sight) -> Series:
+        guess, cost = predicted(other, test, sight.features)
+        chosen = np.array([QualityPolicy(v).choose(guess, cost, test.pool) for v in path])
+        are_same = other.plans == router.plans
+        labels = on_test if are_same else label_plans(test, other.plans, margin=router.settings.margin)
+        return Series.chosen(labels, chosen, path)
+
+    return scored
 
 
 def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], PlanLabels]:
@@ -150,18 +203,20 @@ def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], Pla
     return plans, label_plans(arrays, plans, margin=margin)
 
 
-def _predicted(train: SampleArrays, test: SampleArrays, targets: FloatArray) -> FloatArray:
-    """Fit heads on the training records and apply them to the others."""
-    features = featurise(train.queries())
-    maps = FeatureMaps.fit(features)
-    stack = fit_stack(
-        learner_inputs(maps, features, used=BLOCKS, forest=False),
+def _fitted(train: SampleArrays, seen: Sight, targets: FloatArray) -> Stack:
+    """Fit heads on the training records."""
+    return fit_stack(
+        learner_inputs(seen.maps, seen.features, used=BLOCKS, forest=False),
         targets,
-        lambda seen: np.ones(seen.shape[1]),
+        lambda labels: np.ones(labels.shape[1]),
         deal_folds(train.groups, FOLDS),
     )
-    directions = sum(b @ w for b, w in zip(maps.blocks(featurise(test.queries())), stack.weights, strict=True))
-    return np.asarray(stack.means + (directions - stack.offsets) @ stack.loadings)
+
+
+def _said(heads: Stack, sight: Sight) -> FloatArray:
+    """Return what heads say of queries, shape ``(Q, H)``."""
+    directions = sum(b @ w for b, w in zip(sight.blocks, heads.weights, strict=True))
+    return np.asarray(heads.means + (directions - heads.offsets) @ heads.loadings)
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -309,19 +309,32 @@ def _baselines(
     if train is None or on_train is None:
         missing |= dict.fromkeys(("n_class", "n_label", "kmeans_tfidf", "query_statistics"), NEEDS_TRAIN)
         return found, missing
-    found["n_class"] = baselines.n_class(train, test)
-    found["n_label"] = baselines.n_label(train, test, margin=router.settings.margin)
-    found["kmeans_tfidf"] = baselines.kmeans_tfidf(train, test, coarse)
-    by_statistics = baselines.query_statistics(router, train, on_train)
-    guess, its_cost = predicted(by_statistics, test)
-    chosen = np.array([QualityPolicy(v).choose(guess, its_cost, pool) for v in coarse])
-    on_test = (
-        labels
-        if by_statistics.plans == router.plans
-        else label_plans(test, by_statistics.plans, margin=router.settings.margin)
-    )
-    found["query_statistics"] = Series.chosen(on_test, chosen, coarse)
+    found |= _learned(router, test, train, labels, on_train, coarse)
     return found, missing
+
+
+def _learned(
+    router: MultiHeadRouter,
+    test: SampleArrays,
+    train: SampleArrays,
+    labels: PlanLabels,
+    on_train: PlanLabels,
+    path: tuple[float, ...],
+) -> dict[str, Series]:
+    """Fit the baselines that learn; the queries of each part are read once, and only one part is kept at a time."""
+    sight = baselines.Sight.of(train)
+    fitted = {
+        "n_class": baselines.n_class(train, test, sight),
+        "n_label": baselines.n_label(train, test, sight, margin=router.settings.margin),
+        "kmeans_tfidf": baselines.kmeans_tfidf(train, test, sight, path),
+        "query_statistics": baselines.query_statistics(
+            router, train, test, sight, path, on_train=on_train, on_test=labels
+        ),
+    }
+    maps = sight.maps
+    del sight
+    sight = baselines.Sight.of(test, maps)
+    return {name: scored(sight) for name, scored in fitted.items()}
 
 
 def _others(router: MultiHeadRouter) -> tuple[Plan, ...]:

@@ -9,50 +9,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.labels.arrays import SampleArrays
+from bestroute.labels.plays import Plays
 from bestroute.labels.urns import PlanOdds, plan_odds
-from bestroute.labels.votes import vote_matches, vote_odds
+from bestroute.labels.votes import part_matches, part_odds, vote_odds
 from bestroute.plans import Plan, Step
 from bestroute.protocols import FloatArray
 
 Number = TypeVar("Number", bound=np.number[Any])
 
 
-def odds_of(arrays: SampleArrays, plan: Plan) -> PlanOdds:
-    """Return what a plan does with each sample, by the records' kind of reward."""
-    return vote_odds(arrays, plan) if arrays.answers is not None and plan.is_scored else plan_odds(arrays, plan)
-
-
-def plan_matches(
-    arrays: SampleArrays, plan: Plan, odds: PlanOdds, single: FloatArray, *, margin: float = 0.0
-) -> FloatArray:
-    """Return the chance that a plan's answer is at least as good as one sample of the reference, shape ``(Q,)``.
-
-    A plan that draws the reference several times is played on all its samples but one, which is the opponent, and
-    each takes its turn: an opponent that may be among the drawn would be worse than the best of them by choice. A
-    plan that draws every sample a record holds leaves no opponent; the plan that draws one fewer stands for it.
+def odds_of(arrays: SampleArrays, plan: Plan, plays: Plays | None = None) -> PlanOdds:
+    """Return what a plan does with each sample, by the records' kind of reward.
 
     Args:
         arrays: The records.
         plan: The plan.
-        odds: Its ``odds_of``.
+        plays: The same records, dealt already; needed only where samples vote.
+    """
+    if arrays.answers is None or not plan.is_scored:
+        return plan_odds(arrays, plan)
+    return vote_odds(arrays, plan) if plays is None else part_odds(plays, plan)
+
+
+def plan_matches(plays: Plays, plan: Plan, odds: PlanOdds, single: FloatArray, *, margin: float = 0.0) -> FloatArray:
+    """Return the chance that a plan's answer is at least as good as one sample of the reference, shape ``(Q,)``.
+
+    A plan that draws the reference several times is played on all its samples but one, which is the opponent, and
+    each takes its turn: an opponent that may be among the drawn would be worse than the best of them by choice.
+
+    Args:
+        plays: The records.
+        plan: It leaves a sample of the reference undrawn if it draws several: ``with_opponent``.
+        odds: Its ``odds_of``; used only if it draws the reference less than twice.
         single: ``sample_matches`` of the same records and margin.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.
     """
+    arrays = plays.arrays
     reference = arrays.pool.models.index(arrays.pool.reference)
-    drawn = sum(step.n for step in plan.steps if step.model == arrays.pool.reference)
-    if drawn < 2:
+    if _draws_of(plan, arrays.pool.reference) < 2:
         return np.asarray((odds.answer * single).sum(axis=(1, 2)))
-    sizes = arrays.sizes[:, reference]
-    told = plan if drawn < int(sizes.min()) else _one_fewer(plan, arrays.pool.reference)
     if arrays.answers is not None:
-        return vote_matches(arrays, told, reference, margin=margin)
+        return part_matches(plays, plan, reference, margin=margin)
     total = np.zeros(len(arrays))
     for opponent in range(arrays.quality.shape[2]):
         theirs = arrays.quality[:, reference, opponent]
         others = _without(arrays, reference, opponent)
         reached = others.quality >= theirs[:, None, None] - margin
-        total += (plan_odds(others, told).answer * reached).sum(axis=(1, 2))  # an absent opponent is reached by nothing
-    return np.asarray(total / sizes)
+        total += (plan_odds(others, plan).answer * reached).sum(axis=(1, 2))  # an absent opponent is reached by nothing
+    return np.asarray(total / arrays.sizes[:, reference])
+
+
+def with_opponent(arrays: SampleArrays, plan: Plan) -> Plan:
+    """Return the plan that stands for a plan when matches are counted.
+
+    That is itself, but a plan that draws every sample of the reference that some record holds leaves no opponent:
+    the plan that draws one fewer stands for it.
+    """
+    reference = arrays.pool.reference
+    drawn, fewest = _draws_of(plan, reference), int(arrays.sizes[:, arrays.pool.models.index(reference)].min())
+    return plan if drawn < 2 or drawn < fewest else _one_fewer(plan, reference)
 
 
 def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
@@ -68,6 +83,10 @@ def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
     others = np.maximum(size - 1, 1)[:, None]
     matches[:, reference] = np.where(size[:, None] > 1, (reached[:, reference].sum(axis=2) - 1) / others, 1.0)
     return np.where(np.isnan(arrays.quality), 0.0, matches)
+
+
+def _draws_of(plan: Plan, model: str) -> int:
+    return sum(step.n for step in plan.steps if step.model == model)
 
 
 def _one_fewer(plan: Plan, model: str) -> Plan:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bestroute.errors import RecordError
 from bestroute.labels.arrays import SampleArrays
-from bestroute.labels.matches import odds_of, plan_matches, sample_matches
+from bestroute.labels.matches import odds_of, plan_matches, sample_matches, with_opponent
 from bestroute.labels.urns import PlanOdds
+from bestroute.labels.votes import dealt
 from bestroute.plans import Plan
 from bestroute.pool import Pool
 from bestroute.protocols import FloatArray, IntArray
@@ -60,7 +61,6 @@ def label_plans(
     *,
     margin: float = 0.0,
     matches: bool = True,
-    on_plan: Callable[[int], object] | None = None,
 ) -> PlanLabels:
     """Compute the labels of plans: exact for fixed rewards and small votes, seeded draws for other votes.
 
@@ -69,25 +69,27 @@ def label_plans(
         plans: Over the pool of the records.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.
         matches: Whether match probabilities are wanted; where they are not, they are NaN.
-        on_plan: Told 1 after each plan, for a progress bar.
 
     Raises:
         RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
     """
-    single = sample_matches(arrays, margin=margin) if matches else None
-    truth = np.nan_to_num(arrays.quality)
+    check_samples(arrays, plans)
     steps = max((len(plan.steps) for plan in plans), default=1)
     shape = (len(arrays), len(plans))
-    quality, match, cost, draws = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros((*shape, steps))
-    check_samples(arrays, plans)
-    for p, plan in enumerate(plans):
-        odds = odds_of(arrays, plan)
-        quality[:, p] = (odds.answer * truth).sum(axis=(1, 2))
-        match[:, p] = np.nan if single is None else plan_matches(arrays, plan, odds, single, margin=margin)
-        cost[:, p] = cost_of(arrays, plan, odds)
-        draws[:, p, : len(plan.steps)] = odds.draws
-        if on_plan is not None:
-            on_plan(1)
+    quality, match, cost, draws = np.zeros(shape), np.full(shape, np.nan), np.zeros(shape), np.zeros((*shape, steps))
+    opposed = [with_opponent(arrays, plan) for plan in plans] if matches else []
+    by_beginning = sorted(range(len(plans)), key=lambda p: str(plans[p]))  # neighbours share what they begin with
+    for rows, plays in dealt(arrays):
+        part = plays.arrays
+        truth, single = np.nan_to_num(part.quality), sample_matches(part, margin=margin) if matches else None
+        for p in by_beginning:
+            plan = plans[p]
+            odds = odds_of(part, plan, plays)
+            quality[rows, p] = (odds.answer * truth).sum(axis=(1, 2))
+            if single is not None:
+                match[rows, p] = plan_matches(plays, opposed[p], odds, single, margin=margin)
+            cost[rows, p] = cost_of(part, plan, odds)
+            draws[rows, p, : len(plan.steps)] = odds.draws
     return PlanLabels(tuple(plans), quality, np.clip(match, 0.0, 1.0), cost, draws)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.cost import plan_costs
 from bestroute.labels import PlanLabels, SampleArrays
@@ -64,7 +65,7 @@ def choose(
     quality0, cost0 = labels.quality[:, reference].mean(), labels.cost_usd[:, reference].mean()
     path = np.geomspace(1e-3, 1e2, PATH_POINTS) * cost0 / max(float(quality0), 1e-9)
     slopes = {r: match_slopes(d[:, : len(layout.plans)], labels.match_probability) for r, d in held_out.items()}
-    worths, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
+    choices, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
     for decay, deviations in held_out.items():
         for shrinkage in SHRINKAGES:
             heads = scaled_heads(means, deviations, layout, slopes[decay], shrinkage)
@@ -72,11 +73,11 @@ def choose(
             cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
             chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in path])
             got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]  # (path, Q)
-            worths[decay, shrinkage] = (got * path[:, None] - paid) / np.sqrt(path)[:, None]
+            choices[decay, shrinkage] = chosen.astype(np.int16)
             points[decay, shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
             relevant |= (got.mean(axis=1) >= 0.9 * quality0) & (paid.mean(axis=1) <= 1.2 * cost0)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    worth = {setting: at_prices[where].mean(axis=0) for setting, at_prices in worths.items()}
+    worth = {setting: _mean_worth(labels, chosen[where], path[where]) for setting, chosen in choices.items()}
     decay = _chosen_decay(worth, arrays.groups)
     shrinkage = _as_good_as_best({s: worth[d, s] for d, s in worth if d == decay}, arrays.groups)
     quality, paid = points[decay, shrinkage].T
@@ -87,6 +88,13 @@ def choose(
             best = None
         frozen[target] = None if best is None else float(path[best])
     return Choice(decay, shrinkage, slopes[decay], tuple(path.tolist()), frozen, np.asarray(1 - paid / cost0))
+
+
+def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:
+    """Return what the plans chosen at each price ``(prices, Q)`` are worth to each query on average, shape ``(Q,)``."""
+    rows = np.arange(chosen.shape[1])
+    got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]
+    return np.asarray(((got * prices[:, None] - paid) / np.sqrt(prices)[:, None]).mean(axis=0))
 
 
 def scaled_heads(

@@ -22,6 +22,8 @@ FOREST_DIRECTIONS = 16
 LANDMARKS = 300
 """Of each kernel."""
 TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
+MANY = 4_000
+"""With so many queries maps are found once for all folds: a query's own part in them is too small to matter."""
 _LARGEST = 4.0
 """Standardised statistics are cut here."""
 _STATISTICS_SCALE = 0.3
@@ -180,7 +182,7 @@ def learner_inputs(
     forest: bool,
     seed: int = 0,
 ) -> Callable[[BoolArray], LearnerInputs]:
-    """Return what reads training queries through maps that were found on some of them.
+    """Return what reads training queries through maps that were found on some of them; with many, on all.
 
     Args:
         maps: Found on all of them.
@@ -191,14 +193,18 @@ def learner_inputs(
         seed: Of the maps.
     """
 
-    def read(visible: BoolArray) -> LearnerInputs:
-        own = maps
-        if not visible.all():
-            seen = None if embeddings is None else embeddings[visible]
-            own = FeatureMaps.fit(features[visible], embeddings=seen, seed=seed)
+    def through(own: FeatureMaps) -> LearnerInputs:
         blocks, kernels = own.blocks(features, embeddings), own.landmark_kernels()
         trees = own.forest_inputs(blocks) if forest else None
         return LearnerInputs([blocks[b] for b in used], [kernels[b] for b in used], trees)
+
+    whole = through(maps)
+
+    def read(visible: BoolArray) -> LearnerInputs:
+        if visible.all() or len(features) >= MANY:
+            return whole
+        seen = None if embeddings is None else embeddings[visible]
+        return through(FeatureMaps.fit(features[visible], embeddings=seen, seed=seed))
 
     return read
 

@@ -124,10 +124,13 @@ class MultiHeadRouter:
         """Which head says what."""
         return HeadLayout(self.plans, self.pool.models)
 
-    def predict(self, queries: Sequence[Query]) -> Prediction:
-        """Return predictions for queries; see ``Router.predict``."""
+    def predict(self, queries: Sequence[Query], features: np.ndarray[Any, Any] | None = None) -> Prediction:
+        """Return predictions for queries; see ``Router.predict``.
+
+        ``features`` are those of the queries (``featurise``), if they are known already.
+        """
         embeddings = None if self.encoder is None else self.encoder.encode([query.text for query in queries])
-        blocks = self.maps.blocks(featurise(queries), embeddings)
+        blocks = self.maps.blocks(featurise(queries) if features is None else features, embeddings)
         directions = np.hstack(blocks) @ self.weights - self.offsets
         directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
         factors = np.full(len(self.means), self.shrinkage)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bestroute.cost import plan_costs
 from bestroute.labels import SampleArrays
 from bestroute.prediction import Prediction
@@ -9,9 +12,14 @@ from bestroute.protocols import FloatArray
 from bestroute.router.multi_head import MultiHeadRouter
 
 
-def predicted(router: MultiHeadRouter, arrays: SampleArrays) -> tuple[Prediction, FloatArray]:
-    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``."""
-    prediction = router.predict(arrays.queries())
+def predicted(
+    router: MultiHeadRouter, arrays: SampleArrays, features: NDArray[np.float32] | None = None
+) -> tuple[Prediction, FloatArray]:
+    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``.
+
+    ``features`` are those of the records' queries, if they are known already.
+    """
+    prediction = router.predict(arrays.queries(), features)
     inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]
     return prediction, plan_costs(
         prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, arrays.pool

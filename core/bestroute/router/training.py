@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bestroute.blas import on_one_core
 from bestroute.encoders.encoder import Encoder, encode_all
@@ -48,6 +49,7 @@ def train_router(
     *,
     found: PlanSearch | None = None,
     labels: PlanLabels | None = None,
+    features: NDArray[np.float32] | None = None,
     encoder: Encoder | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> Training:
@@ -58,6 +60,7 @@ def train_router(
         settings: What to do with them.
         found: Plans to use instead of searching for them.
         labels: Labels of the same records and plans, if they are known already.
+        features: Of the same records' queries (``featurise``), if they are known already.
         encoder: The settings' encoder, if it is made already; one to be fine-tuned is made for the records at hand.
         on_progress: Told what is under way.
 
@@ -83,7 +86,7 @@ def train_router(
     token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
-    features = featurise(arrays.queries())
+    features = featurise(arrays.queries()) if features is None else features
     encoder, trusted = fit_encoder(arrays, settings, targets, layout.scales(targets), encoder, tell)
     texts = [query.text for query in arrays.queries()]
     embeddings = None if encoder is None else encode_all(encoder, texts, show=on_progress is not None)
