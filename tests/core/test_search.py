@@ -60,22 +60,27 @@ def test_offered_plans_are_few_distinct_cheapest_first_and_none_is_dominated():
         assert not (worse & dearer).any(), f"{labels.plans[p]} is worse and dearer on every record"
 
 
+def accepting(arrays, **options):
+    found = search_plans(arrays, **options)
+    return [plan for plan in dict.fromkeys((*found.offered, *found.hull)) if plan.candidate is None]
+
+
 @pytest.mark.parametrize("reward", ["quality", "majority"])
-def test_no_plan_is_a_candidate_under_another_name(reward):
-    arrays = arrays_of(reward, queries=120, max_n=3)
-    found = search_plans(arrays)
-    plans = [plan for plan in (*found.offered, *found.hull) if plan.candidate is None]
+def test_no_plan_draws_a_single_sample_whatever_it_is(reward):
+    plans = accepting(arrays_of(reward, queries=120, max_n=3))
     assert plans
-    candidates = fixed_candidates(arrays)
-    # the same samples, the same answer: candidates of one sample are played beside the plans, in the same orders
-    played = label_plans(arrays, (*plans, *(Plan((Step(c.steps[0].model, c.steps[0].n, 1.0),)) for c in candidates)))
-    for plan, quality, cost in zip(plans, played.quality.T, played.cost_usd.T, strict=False):
-        known, paid = played.quality[:, len(plans) :], played.cost_usd[:, len(plans) :]
-        same = np.isclose(known, quality[:, None]).all(axis=0) & np.isclose(paid, cost[:, None], rtol=1e-9, atol=0).all(
-            axis=0
-        )
-        assert reward == "quality" or not same.any(), f"{plan} is {candidates[int(same.argmax())]}"
-        assert len(plan.steps) > 1 or plan.steps[0].n > 1, f"{plan} draws one sample, accepted or not"
+    assert all(len(plan.steps) > 1 or plan.steps[0].n > 1 for plan in plans)
+
+
+def test_no_voting_plan_gives_every_record_what_a_candidate_gives_it():
+    arrays = arrays_of("majority", queries=120, max_n=3)
+    plans = accepting(arrays)
+    never = [Plan((Step(plan.steps[0].model, plan.steps[0].n, 1.0),)) for plan in fixed_candidates(arrays)]
+    labels = label_plans(arrays, (*plans, *never))  # candidates that are played in orders, as plans are
+    means = np.vstack([labels.quality, labels.cost_usd / labels.cost_usd.max()])
+    for plan, own in zip(plans, means.T, strict=False):
+        apart = np.abs(means[:, len(plans) :] - own[:, None]).max(axis=0)
+        assert apart.min() > 1e-9, f"{plan} is {never[int(apart.argmin())]}"
 
 
 def test_plans_stay_within_the_samples_and_four_steps():
