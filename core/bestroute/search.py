@@ -38,6 +38,10 @@ RELABELLED = 60
 VOTE_DRAWS = 16
 """Seeded orders that a vote is played in while searching."""
 _PRICES = 40
+_NEVER = 1.0
+"""A level that no vote reaches."""
+_SAME = 1e-9
+"""Means that differ by less, as a share of the largest, differ by rounding."""
 
 
 class Prefix(Protocol):
@@ -100,8 +104,8 @@ def search_plans(
     weights = _strata(arrays)
     root: Prefix = _VotePrefix.root(arrays) if arrays.answers is not None else _UrnPrefix.root(arrays)
     tops = largest_n(arrays.pool, arrays)
-    found = [_Found(plan, weights @ quality, weights @ cost) for plan, quality, cost in _candidates(arrays)]
-    prices = _price_grid(found)
+    candidates = [_Found(plan, weights @ quality, weights @ cost) for plan, quality, cost in _candidates(arrays, root)]
+    found, prices = candidates, _price_grid(candidates)
     beam = [root]
     for depth in range(1, most_steps + 1):
         endings = [
@@ -110,7 +114,7 @@ def search_plans(
         ]
         if not endings:  # every model has been asked
             break
-        found = _near_hulls([*found, *(f for plans in endings for f in plans)])
+        found = _near_hulls([*found, *_without_twins([f for plans in endings for f in plans], candidates)])
         if depth < most_steps:
             worths = [np.max([_worth(f, prices) for f in plans], axis=0) for plans in endings]
             chosen = _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)
@@ -160,11 +164,30 @@ def _strata(arrays: SampleArrays) -> FloatArray:
     return weights
 
 
-def _candidates(arrays: SampleArrays) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
+def _candidates(arrays: SampleArrays, root: Prefix) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
+    """Return every candidate with what it gives each record; one that votes is played in the orders of the plans."""
+    if arrays.answers is not None:
+        for model, top in largest_n(arrays.pool, arrays).items():
+            for prefix in root.extended(model, _NEVER, top):
+                yield Plan.of(Candidate(model, prefix.steps[0].n)), *prefix.end(None)
+        return
     plans = fixed_candidates(arrays)
     labels = label_plans(arrays, plans, matches=False)
     for p, plan in enumerate(plans):
         yield plan, labels.quality[:, p], labels.cost_usd[:, p]
+
+
+def _without_twins(found: Sequence[_Found], candidates: Sequence[_Found]) -> list[_Found]:
+    """Leave out plans that give the same as a candidate on all records and on every stratum.
+
+    Such a plan is that candidate under another name: one sample that answers whether it is accepted or not, a level
+    that the first vote reaches, or one that no vote does. Its labels would differ from the candidate's by chance
+    alone, and so would which of the two a query gets.
+    """
+    means = [np.concatenate([f.quality, f.cost]) for f in (*candidates, *found)]
+    scale = np.abs(means).max(axis=0) + 1e-300
+    known, asked = np.split(np.array(means) / scale, [len(candidates)])
+    return [f for f, own in zip(found, asked, strict=True) if (np.abs(known - own).max(axis=1) > _SAME).all()]
 
 
 def _levels(arrays: SampleArrays) -> tuple[float, ...]:

@@ -60,6 +60,29 @@ def test_offered_plans_are_few_distinct_cheapest_first_and_none_is_dominated():
         assert not (worse & dearer).any(), f"{labels.plans[p]} is worse and dearer on every record"
 
 
+def accepting(arrays, **options):
+    found = search_plans(arrays, **options)
+    return [plan for plan in dict.fromkeys((*found.offered, *found.hull)) if plan.candidate is None]
+
+
+@pytest.mark.parametrize("reward", ["quality", "majority"])
+def test_no_plan_draws_a_single_sample_whatever_it_is(reward):
+    plans = accepting(arrays_of(reward, queries=120, max_n=3))
+    assert plans
+    assert all(len(plan.steps) > 1 or plan.steps[0].n > 1 for plan in plans)
+
+
+def test_no_voting_plan_gives_every_record_what_a_candidate_gives_it():
+    arrays = arrays_of("majority", queries=120, max_n=3)
+    plans = accepting(arrays)
+    never = [Plan((Step(plan.steps[0].model, plan.steps[0].n, 1.0),)) for plan in fixed_candidates(arrays)]
+    labels = label_plans(arrays, (*plans, *never))  # candidates that are played in orders, as plans are
+    means = np.vstack([labels.quality, labels.cost_usd / labels.cost_usd.max()])
+    for plan, own in zip(plans, means.T, strict=False):
+        apart = np.abs(means[:, len(plans) :] - own[:, None]).max(axis=0)
+        assert apart.min() > 1e-9, f"{plan} is {never[int(apart.argmin())]}"
+
+
 def test_plans_stay_within_the_samples_and_four_steps():
     arrays = arrays_of("quality", max_n=9)
     found = search_plans(arrays)

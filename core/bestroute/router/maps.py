@@ -19,8 +19,9 @@ DIMENSIONS = 128
 """Of the projection of the hashed text."""
 FOREST_DIRECTIONS = 16
 """Leading directions of the text that trees may ask for, beside the statistics."""
-LANDMARKS = 300
-"""Of each kernel."""
+LANDMARKS = (300, 1_000)
+"""Of each kernel: as many as the first, or one of ``LANDMARK_EVERY`` queries if that is more, up to the second."""
+LANDMARK_EVERY = 6
 TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
 MANY = 4_000
 """With so many queries maps are found once for all folds: a query's own part in them is too small to matter."""
@@ -78,7 +79,7 @@ class FeatureMaps:
         projection = projection.astype(np.float16).astype(np.float32)  # saved in half precision: most of the folder
         mean, scale = statistics.mean(axis=0), statistics.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-        rows = rng.choice(len(features), min(LANDMARKS, len(features)), replace=False)
+        rows = rng.choice(len(features), landmark_count(len(features)), replace=False)
         maps = cls(projection, mean_text @ projection, mean, scale, _none(0, 0), _none(0, 0))
         maps = replace(
             maps, text_landmarks=maps._text(features[rows]), statistics_landmarks=maps._statistics(features[rows])
@@ -207,6 +208,12 @@ def learner_inputs(
         return through(FeatureMaps.fit(features[visible], embeddings=seen, seed=seed))
 
     return read
+
+
+def landmark_count(queries: int) -> int:
+    """Return how many of the queries become landmarks."""
+    fewest, most = LANDMARKS
+    return min(max(fewest, queries // LANDMARK_EVERY), most, queries)
 
 
 def gaussian(points: Float32Array, landmarks: Float32Array, gamma: float) -> Float32Array:
