@@ -19,9 +19,9 @@ DIMENSIONS = 128
 """Of the projection of the hashed text."""
 FOREST_DIRECTIONS = 16
 """Leading directions of the text that trees may ask for, beside the statistics."""
-LANDMARKS = (300, 1_000)
+LANDMARKS = (300, 600)
 """Of each kernel: as many as the first, or one of ``LANDMARK_EVERY`` queries if that is more, up to the second."""
-LANDMARK_EVERY = 6
+LANDMARK_EVERY = 10
 TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
 MANY = 4_000
 """With so many queries maps are found once for all folds: a query's own part in them is too small to matter."""
