@@ -44,7 +44,7 @@ def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
 def _word_buckets(text: str) -> FloatArray:
     """Hash words, and pairs of neighbours by mixing the hashes of the two."""
     words = _WORD.findall(_DIGIT.sub("0", text.lower()))
-    single = np.fromiter((zlib.crc32(word.encode()) for word in words), dtype=np.uint32, count=len(words))
+    single = np.fromiter(map(zlib.crc32, map(str.encode, words)), dtype=np.uint32, count=len(words))
     pairs = ((single[:-1] * _MULTIPLIER) ^ single[1:]) * _MULTIPLIER
     hashes = np.concatenate([single % np.uint32(_HALF), (pairs >> np.uint32(16)) % np.uint32(_HALF)])
     return np.bincount(hashes, minlength=_HALF).astype(np.float64)

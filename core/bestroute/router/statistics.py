@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +78,12 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
     """
     text = query.text[:longest]
     words = text.split()
-    lower = [word.strip(_EDGES).lower() for word in words]
+    times = Counter([word.strip(_EDGES) for word in text.lower().split()])
     size, count = max(1, len(text)), max(1, len(words))
     points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
     kinds = np.where(points < 128, _CLASS_OF[np.minimum(points, 127)], _NON_ASCII)
     marks = np.bincount(kinds, minlength=12)
-    lengths = np.array([len(word) for word in words] or [0])
+    lengths = np.fromiter(map(len, words or [""]), dtype=np.intp, count=count)
     firsts, seconds = _initials(kinds)
     numbers = _runs(kinds == _DIGIT)
     lines = np.array([len(line) for line in text.split("\n") if line and not line.isspace()] or [0])
@@ -107,7 +108,7 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
             np.log1p(marks[_QUOTE]) / 3,
             marks[_COMMA] / count,
             marks[_BRACKET] / count,
-            len(set(lower)) / count,
+            len(times) / count,
             (lengths <= 3).sum() / count,
             (lengths >= 8).sum() / count,
             (firsts == _UPPER).sum() / count,
@@ -115,8 +116,8 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
             np.log1p(lengths.max()) / 3,
             len(numbers) / count,
             np.log1p(numbers.max() if len(numbers) else 0),
-            10 * sum(word in _NEGATIONS for word in lower) / count,
-            5 * sum(word in _CONDITIONS for word in lower) / count,
+            10 * sum(times[word] for word in _NEGATIONS) / count,
+            5 * sum(times[word] for word in _CONDITIONS) / count,
             np.log1p(count / stops) / 4,
             lines[0] / max(1, lines.sum()),
             np.log1p(lines.mean()) / 5,
