@@ -98,6 +98,21 @@ def test_a_router_that_can_learn_beats_the_hull_of_fixed_plans(done):
     assert frozen["saving_over_hull_plans_ci95"][0] > 0
 
 
+def test_a_router_that_can_learn_gains_most_of_what_knowing_the_kind_of_query_gains(done, router, test):
+    """Queries are easy or hard, and say so by their words: nobody can do better than the best plan for either."""
+    labels = label_plans(test, router.plans)
+    is_hard = np.array(["hard" in group for group in test.groups])
+    prediction, cost = predicted(router, test)
+    best_fixed, best_by_kind, routed = 0.0, 0.0, 0.0
+    for price in router.path[55:66:5]:  # where it matters which kind a query is
+        worth = (labels.quality - labels.cost_usd / price) / len(test)
+        best_fixed += worth.sum(axis=0).max()
+        best_by_kind += worth[is_hard].sum(axis=0).max() + worth[~is_hard].sum(axis=0).max()
+        routed += worth[np.arange(len(test)), QualityPolicy(price).choose(prediction, cost, test.pool)].sum()
+    assert best_by_kind > best_fixed
+    assert (routed - best_fixed) / (best_by_kind - best_fixed) > 0.8
+
+
 def test_intervals_are_paired_over_groups_and_hold_the_value(done):
     for point in (*done.report["frozen"].values(), *done.report["frozen_plans"].values()):
         for name in ("saving", "drop"):

@@ -10,7 +10,7 @@ from bestroute.curves import hull_quality
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Plan, Step
 from bestroute.records import ModelSamples, Record
-from bestroute.search import VOTE_LEVELS, fixed_candidates, search_plans
+from bestroute.search import VOTE_LEVELS, _strata, fixed_candidates, search_plans
 from bestroute.testing import synthetic_pool, synthetic_records
 
 
@@ -54,10 +54,13 @@ def test_offered_plans_are_few_distinct_cheapest_first_and_none_is_dominated():
     cost = labels.cost_usd.mean(axis=0)
     own = cost[-len(found.offered) :]
     assert (np.diff(own) >= 0).all()
+    strata = _strata(arrays)  # the mean over all records, then over parts from hard to easy
+    quality, cost = strata @ labels.quality, strata @ labels.cost_usd
     for p in range(len(labels.plans) - len(found.offered), len(labels.plans)):
-        worse = (labels.quality[:, p, None] <= labels.quality).all(axis=0)
-        dearer = (labels.cost_usd[:, p, None] > labels.cost_usd).all(axis=0)
-        assert not (worse & dearer).any(), f"{labels.plans[p]} is worse and dearer on every record"
+        as_good = (quality >= quality[:, [p]]).all(axis=0) & (cost <= cost[:, [p]]).all(axis=0)
+        better = (quality > quality[:, [p]] + 1e-9).any(axis=0) | (cost < cost[:, [p]] - 1e-12).any(axis=0)
+        beaten_by = [str(plan) for plan, beats in zip(labels.plans, as_good & better, strict=True) if beats]
+        assert not beaten_by, f"{labels.plans[p]} is nowhere better and nowhere cheaper than {beaten_by}"
 
 
 def accepting(arrays, **options):
