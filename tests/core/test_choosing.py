@@ -5,6 +5,7 @@ import pytest
 
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate, Plan
+from bestroute.router.calibration import held_out_calibration
 from bestroute.router.choosing import TARGET_DROPS, choose
 from bestroute.router.heads import HeadLayout
 from bestroute.testing import synthetic_pool, synthetic_records
@@ -45,3 +46,15 @@ def test_a_dearer_target_never_saves_more(known):
     assert tuple(choice.frozen) == TARGET_DROPS
     prices = [np.inf if price is None else price for price in choice.frozen.values()]
     assert prices == sorted(prices, reverse=True)
+
+
+def test_the_calibration_error_is_of_slopes_from_other_folds(known):
+    """Predictions that are right in one fold and upside down in the other: slopes of both together hide it."""
+    arrays, labels, layout, heads = known
+    folds, means = np.arange(len(arrays)) // 2 % 2, heads.mean(axis=0)
+    told = heads - means
+    told[folds == 1] *= -1
+    error, _ = held_out_calibration(means, told, layout, labels, arrays.pool, folds)
+    assert error > 0.2
+    honest, perfect = held_out_calibration(means, heads - means, layout, labels, arrays.pool, folds)
+    assert honest < 1e-6 + perfect

@@ -351,3 +351,14 @@ def test_one_group_has_no_interval(router):
         assert {point[name] for name in point if name.endswith("ci95")} == {None}
     json.dumps(report, allow_nan=False)
     assert table(report)
+
+
+def test_n_label_takes_its_margin(train, test):
+    """With a margin of 1 every model is capable, so the cheapest is taken; without one it is not for every query."""
+    seen = baselines.Sight.of(train)
+    here = baselines.Sight.of(test, seen.maps)
+    singles = label_plans(test, [Plan.of(Candidate(model)) for model in test.pool.models])
+    lenient, strict = (baselines.n_label(train, test, seen, margin=margin)(here) for margin in (1.0, 0.0))
+    at = baselines.THRESHOLDS.index(0.9)
+    assert lenient.quality[:, at] == pytest.approx(singles.quality[:, 0])
+    assert (strict.cost[:, at] > lenient.cost[:, at] + 1e-12).any()

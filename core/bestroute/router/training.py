@@ -15,10 +15,9 @@ from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale, largest_n
 from bestroute.plans import Candidate, Plan
-from bestroute.pool import Pool
-from bestroute.protocols import BoolArray, FloatArray, IntArray
-from bestroute.router.calibration import debiased_calibration_error
-from bestroute.router.choosing import DEFAULT_TARGET, choose, match_slopes, scaled_heads
+from bestroute.protocols import BoolArray, FloatArray
+from bestroute.router.calibration import held_out_calibration
+from bestroute.router.choosing import DEFAULT_TARGET, choose
 from bestroute.router.features import featurise
 from bestroute.router.groups import FOLDS, deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
@@ -133,7 +132,7 @@ def train_router(
         default_policy=policy_for(choice.frozen[DEFAULT_TARGET]),
         encoder=encoder,
     )
-    error, perfect = _calibration(stack.means, deviations, layout, labels, pool, folds)
+    error, perfect = held_out_calibration(stack.means, deviations, layout, labels, pool, folds)
     explained = 1 - float(((stack.means + deviations - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
         float(((targets - stack.means) ** 2)[:, len(plans) : 2 * len(plans)].sum()), 1e-12
     )
@@ -209,22 +208,3 @@ def cap_n(arrays: SampleArrays) -> dict[str, int]:
         near = behind.mean(axis=0) <= standard_errors(behind, arrays.groups) + 1e-9
         caps[model] = int(near.argmax()) + 1
     return caps
-
-
-def _calibration(
-    means: FloatArray,
-    deviations: FloatArray,
-    layout: HeadLayout,
-    labels: PlanLabels,
-    pool: Pool,
-    folds: IntArray,
-) -> tuple[float, float]:
-    """Return the worst head's calibration error and a perfect head's of that size; slopes come from other folds."""
-    heads, width = np.tile(means, (len(folds), 1)) + deviations, len(layout.plans)
-    for fold in np.unique(folds):
-        inside = folds == fold
-        slopes = match_slopes(deviations[~inside, :width], labels.match_probability[~inside])
-        heads[inside] = scaled_heads(means, deviations[inside], layout, slopes, 1.0)
-    probabilities = layout.prediction(heads, pool).match_probability
-    error, perfect = debiased_calibration_error(probabilities, labels.match_probability)
-    return float(error.max()), float(perfect[int(error.argmax())])
