@@ -56,5 +56,5 @@ def test_the_calibration_error_is_of_slopes_from_other_folds(known):
     told[folds == 1] *= -1
     error, _ = held_out_calibration(means, told, layout, labels, arrays.pool, folds)
     assert error > 0.2
-    honest, perfect = held_out_calibration(means, heads - means, layout, labels, arrays.pool, folds)
-    assert honest < 1e-6 + perfect
+    honest, _ = held_out_calibration(means, heads - means, layout, labels, arrays.pool, folds)
+    assert honest < 0.001
