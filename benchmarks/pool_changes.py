@@ -203,8 +203,8 @@ def page(results: list[dict[str, Any]], minutes: float) -> str:
         f"{results[0]['draws']} draws, averaged), and the fold is scored. *Without*: the member stays out. *Full*: a",
         "router trained anew on the whole training part with it. All figures are in per cent, intervals 95 %, paired,",
         f"over {RESAMPLES} resamples of groups. How cautious the method is was chosen on a pool that is not shown here",
-        "(other models on the same problems of livecodebench); that frozen prices may have to rise was first seen in a",
-        "run on the demo set.",
+        "(other models on the same problems of livecodebench); that frozen prices may have to rise, and that",
+        "no more may be asked then than the router without the member reaches, was first seen in runs on the demo set.",
         "",
         "Removing a member takes no records. The others' predictions stay the same to the last bit, then and when one",
         "is added (`tests/core/test_pool_changes.py`).",
@@ -245,7 +245,7 @@ def page(results: list[dict[str, Any]], minutes: float) -> str:
         "",
         "Saving / realised drop at the price that was frozen for a target drop: nothing is chosen in hindsight. The",
         "extended router takes over the price that was frozen without the member, and raises it where its own",
-        "predictions say that the wider choice would miss the target.",
+        "predictions say that the wider choice would miss a target that was met without it, or miss it by more.",
     ]
     for target in TARGETS:
         lines += ["", f"Target drop {float(target):.0%}:", ""]
