@@ -53,7 +53,6 @@ class Stack:
             weights=tuple(w * factors for w in self.weights),
             offsets=self.offsets * factors,
             forest=self.forest.scaled(factors),
-            held_out={1.0: self.held_out[decay]},
         )
 
 

@@ -141,7 +141,7 @@ def train_router(
         "capped at n": ", ".join(f"{model} {n}" for model, n in caps.items()),
         "quality explained on held-out folds": explained,
         "shrinkage": choice.shrinkage,
-        "decay": choice.decay,
+        "decay of directions": choice.decay,
         "calibration error of match probability, worst head": error,
         "of a perfect head of that size": perfect,
         "saved on held-out folds at a drop of": {
