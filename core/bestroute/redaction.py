@@ -64,7 +64,7 @@ def describe(error: BaseException, query: Query | None = None) -> str:
 
 def _parts(query: Query) -> Iterator[str]:
     """Yield the letters of every text of a query, earlier turns among them."""
-    for part in (query.text, query.system, query.context, *_texts(query.messages or ())):
+    for part in (query.text, query.system, query.context, *_texts(list(query.messages or ()))):
         if part:
             yield _NO_LETTER.sub("", _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part))
 
@@ -75,7 +75,7 @@ def _texts(value: Any, depth: int = 4) -> Iterator[str]:
         yield value
     elif depth and isinstance(value, Mapping):
         yield from (text for name in ("content", "text", "blocks") for text in _texts(value.get(name), depth - 1))
-    elif depth and isinstance(value, Iterable) and not isinstance(value, bytes) and not hasattr(value, "model_fields"):
+    elif depth and isinstance(value, list | tuple):
         yield from (text for part in value for text in _texts(part, depth - 1))
     elif depth:
         found = (getattr(value, name, None) for name in ("content", "text", "blocks"))
