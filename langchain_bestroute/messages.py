@@ -12,7 +12,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.selection import Call, render_calls
-from bestroute.usage import Usage, estimate_tokens
+from bestroute.usage import Usage, estimate_tokens, is_count
 from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED
 
@@ -48,24 +48,28 @@ def reward_text(message: BaseMessage) -> str:
 
 
 def usage_of(message: BaseMessage) -> Usage | None:
-    """Read a message's usage; ``None`` if the provider told none."""
+    """Read a message's usage; ``None`` if the provider told none, or nothing that makes sense."""
     told = getattr(message, "usage_metadata", None)
     if told is None:
         return None
-    input_details, output_details = told.get("input_token_details", {}), told.get("output_token_details", {})
+    input_details, output_details = told.get("input_token_details") or {}, told.get("output_token_details") or {}
     counts = [
-        told["input_tokens"],
-        told["output_tokens"],
+        told.get("input_tokens"),
+        told.get("output_tokens"),
         _detail(input_details, "cache_read"),
         _detail(input_details, *_CACHE_WRITES),
         _detail(output_details, "reasoning"),
     ]
-    return None if min(counts) < 0 else Usage(*counts)
+    if not all(map(is_count, counts)):
+        return None
+    prompt, output, cached, written, reasoning = counts
+    return Usage(prompt, output, min(cached, prompt), min(written, prompt), min(reasoning, output))
 
 
-def _detail(told: Mapping[str, Any], *names: str) -> int:
+def _detail(told: Mapping[str, Any], *names: str) -> int | None:
     """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
-    return sum(count or 0 for key, count in told.items() if any(key == n or key.endswith(f"_{n}") for n in names))
+    counts = [count or 0 for key, count in told.items() if any(key == n or key.endswith(f"_{n}") for n in names)]
+    return sum(counts) if all(map(is_count, counts)) else None
 
 
 def as_usage_metadata(usage: Usage) -> UsageMetadata:

@@ -13,7 +13,8 @@ from bestroute.process_state import ProcessState
 class _Member:
     failures: int = 0
     rests_until: float | None = None
-    is_probed: bool = False
+    probed_by: object = None
+    """Whose draw finds out whether it is well."""
 
 
 class Breakers(ProcessState):
@@ -37,18 +38,27 @@ class Breakers(ProcessState):
         self.failures, self.rest_s, self.clock = failures, rest_s, clock
         self._members = {model: _Member() for model in models}
 
-    def admits(self, model: str) -> bool:
-        """Ask to draw: whether the member is well, or this draw may find out. What came of it must be told."""
+    def admits(self, model: str, *, by: object = True) -> bool:
+        """Ask to draw: whether the member is well, or this draw may find out. What came of it must be told.
+
+        Args:
+            model: Pool name.
+            by: Who asks: nobody else can end a probe without an outcome.
+        """
         member = self._members[model]
         if member.rests_until is None:  # read without the lock: the usual case, and a draw too many does no harm
             return True
         with self._guard():
             if member.rests_until is None:
                 return True
-            if member.is_probed or self.clock() < member.rests_until:
+            if member.probed_by is not None or self.clock() < member.rests_until:
                 return False
-            member.is_probed = True
+            member.probed_by = by
             return True
+
+    def is_probe(self, model: str, *, by: object = True) -> bool:
+        """Whether it is this draw that finds out."""
+        return self._members[model].probed_by is by
 
     def rests(self, model: str) -> bool:
         """Whether a draw would not be let through now."""
@@ -56,32 +66,35 @@ class Breakers(ProcessState):
         if member.rests_until is None:
             return False
         with self._guard():
-            return member.rests_until is not None and (member.is_probed or self.clock() < member.rests_until)
+            if member.rests_until is None:
+                return False
+            return member.probed_by is not None or self.clock() < member.rests_until
 
     def worked(self, model: str) -> None:
         """Note that a draw came: the breaker closes."""
         member = self._members[model]
         if member.failures or member.rests_until is not None:
             with self._guard():
-                member.failures, member.rests_until, member.is_probed = 0, None, False
+                member.failures, member.rests_until, member.probed_by = 0, None, None
 
     def failed(self, model: str) -> bool:
         """Note that a draw failed for good; returns whether the member rests from now on."""
         with self._guard():
             member = self._members[model]
             member.failures += 1
-            if not member.is_probed and member.failures < self.failures:
+            if member.probed_by is None and member.failures < self.failures:
                 return False
-            member.rests_until, member.is_probed = self.clock() + self.rest_s, False
+            member.rests_until, member.probed_by = self.clock() + self.rest_s, None
             return True
 
-    def undecided(self, model: str) -> None:
+    def undecided(self, model: str, *, by: object = True) -> None:
         """Note that a draw ended without telling whether the member is well: it was cancelled, say."""
         member = self._members[model]
-        if member.is_probed:
+        if member.probed_by is by:
             with self._guard():
-                member.is_probed = False
+                if member.probed_by is by:
+                    member.probed_by = None
 
     def _forget_parent(self) -> None:
         for member in self._members.values():
-            member.is_probed = False
+            member.probed_by = None

@@ -221,10 +221,14 @@ class Drawer:
 
     def _in_threads(self, tasks: Sequence[Task], call: Call) -> None:
         done: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        waiting: set[Task] = set()
         for task in tasks:
             target = contextvars.copy_context().run
-            threading.Thread(target=target, args=(self._work, task, done), name="bestroute").start()
-        waiting = set(tasks)
+            try:
+                threading.Thread(target=target, args=(self._work, task, done), name="bestroute").start()
+                waiting.add(task)
+            except RuntimeError as error:  # the system gives no more threads
+                task.failed(error, 0.0)
         try:
             while waiting:
                 task = done.get(timeout=call.seconds_left())

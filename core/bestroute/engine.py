@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,6 +23,7 @@ from bestroute.protocols import Generator as SampleGenerator
 from bestroute.query import Query, as_query
 from bestroute.result import Result
 from bestroute.rewards import as_reward_model
+from bestroute.scoring import ascore, score
 from bestroute.script import Bill, Parts, Script, script
 from bestroute.settings import LIMIT_NAMES, NO_LIMITS, Limits, Settings
 from bestroute.streaming import Streamer
@@ -180,7 +180,7 @@ class BestRoute:
                 if isinstance(command, Draw):
                     reply = self._drawer.draw(query, command, call)
                 else:
-                    reply = self._obey(command, query)
+                    reply = self._obey(command, query, call)
         finally:
             steps.close()
 
@@ -207,7 +207,7 @@ class BestRoute:
                 if isinstance(command, Draw):
                     reply = await self._drawer.adraw(query, command, call)
                 else:
-                    reply = await self._aobey(command, query)
+                    reply = await self._aobey(command, query, call)
         finally:
             steps.close()
 
@@ -237,7 +237,7 @@ class BestRoute:
                     result: Result = stop.value
                     break
                 if not isinstance(command, Draw):
-                    reply = self._obey(command, query)
+                    reply = self._obey(command, query, call)
                 elif (source := self._streamer.method(command, "stream")) is None:
                     reply = self._drawer.draw(query, command, call)
                 else:
@@ -273,7 +273,7 @@ class BestRoute:
                     result: Result = stop.value
                     break
                 if not isinstance(command, Draw):
-                    reply = await self._aobey(command, query)
+                    reply = await self._aobey(command, query, call)
                 elif (source := self._streamer.method(command, "astream")) is None:
                     reply = await self._drawer.adraw(query, command, call)
                 else:
@@ -328,25 +328,15 @@ class BestRoute:
         decision = self.route(query, model=model, n=n, because=because, allow=told.allow)
         return script(self._parts, query, decision, call), call
 
-    def _obey(self, command: Bill | Score, query: Query) -> Any:
+    def _obey(self, command: Bill | Score, query: Query, call: Call) -> Any:
         if isinstance(command, Bill):
             return self.ledger.add(command.rows)
-        try:
-            return self._scorer().score(query, command.texts)
-        except ConfigError:
-            raise
-        except Exception as error:
-            return error  # the script has a rule for it
+        return score(self._scorer(), query, command.texts, call)
 
-    async def _aobey(self, command: Bill | Score, query: Query) -> Any:
+    async def _aobey(self, command: Bill | Score, query: Query, call: Call) -> Any:
         if isinstance(command, Bill):
             return await self._drawer.awrite(command.rows)
-        try:
-            return await _ascore(self._scorer(), query, command.texts)
-        except ConfigError:
-            raise
-        except Exception as error:
-            return error  # the script has a rule for it
+        return await ascore(self._scorer(), query, command.texts, call)
 
     def _scorer(self) -> RewardModel:
         assert self.reward_model is not None  # plans that score are refused without one
@@ -381,11 +371,3 @@ def _once_only(generator: SampleGenerator) -> SampleGenerator:
     """Return the generator without retries of its own, so that the engine's and its do not multiply."""
     without = getattr(generator, "without_retries", None)
     return without() if callable(without) else generator
-
-
-async def _ascore(reward: RewardModel, query: Query, texts: Sequence[str]) -> Any:
-    if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
-        return await reward.ascore(query, texts)  # type: ignore[attr-defined]
-    import asyncio
-
-    return await asyncio.to_thread(reward.score, query, texts)

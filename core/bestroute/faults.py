@@ -105,6 +105,14 @@ RULES: tuple[Rule, ...] = (
     Rule("ours to fix", Action.RAISE, _is_ours_to_fix),
     Rule("empty reply", Action.RETRY, lambda facts: isinstance(facts.error, EmptyReplyError)),
     Rule(
+        "not allowed, or not there",
+        Action.RAISE,
+        _any(
+            _has_status(401, 402, 403, 404, 407),
+            _has_type("AuthenticationError", "PermissionDeniedError", "NotFoundError", "Unauthenticated"),
+        ),
+    ),
+    Rule(
         "context length",
         Action.GO_ON_TO_ABLE,
         _any(
@@ -124,14 +132,6 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule("quota used up", Action.GO_ON, _has_code("insufficient_quota", "billing_hard_limit_reached")),
-    Rule(
-        "not allowed, or not there",
-        Action.RAISE,
-        _any(
-            _has_status(401, 402, 403, 404, 407),
-            _has_type("AuthenticationError", "PermissionDeniedError", "NotFoundError", "Unauthenticated"),
-        ),
-    ),
     Rule("rate limit", Action.RETRY, _any(_has_status(429), _has_type("RateLimitError", "ResourceExhausted"))),
     Rule("for the moment", Action.RETRY, _has_status(408, 409, 425)),
     Rule("server failure", Action.RETRY, lambda facts: facts.status is not None and facts.status >= 500),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -36,14 +37,20 @@ class Gate(ProcessState):
         self.inside = 0
         self._queue: deque[_Ticket] = deque()
 
-    def enter(self, cancel: Cancel, *, poll_s: float = 0.02) -> bool:
-        """Wait in a thread until there is room; ``False`` if the call was cancelled meanwhile."""
+    def enter(self, cancel: Cancel, *, deadline: float | None = None, poll_s: float = 0.02) -> bool:
+        """Wait in a thread until there is room; ``False`` if the call was cancelled meanwhile, or it is too late.
+
+        Args:
+            cancel: The call's flag.
+            deadline: By ``time.monotonic``.
+            poll_s: How often the two are looked at, seconds.
+        """
         called = threading.Event()
         ticket = self._join(called.set)
         if ticket is None:
             return True
         while not called.wait(poll_s):
-            if cancel.is_set:
+            if cancel.is_set or (deadline is not None and time.monotonic() >= deadline):
                 self._give_up(ticket)
                 return False
         return True

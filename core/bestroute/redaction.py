@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bestroute.query import Query
 
 LONGEST = 500
 """Characters of an error that are kept."""
+_READ = 4 * LONGEST
+"""Characters of an error that are looked at; what follows is cut off unread."""
 _HIDDEN = "[hidden]"
-_SHORTEST_QUOTE = 24
-"""A piece of the query this long, in an error, is taken for a quotation."""
+_SHORTEST_QUOTE = 21
+"""So many letters and digits of the query in a row, in an error, are taken for a quotation."""
+_SHORTEST_WHOLE = 8
+"""A query of fewer is not looked for: it may be any word."""
+_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_NO_LETTER = re.compile(r"\\+[nrt]|[\W_]+")
+_LETTER = re.compile(r"\\+u([0-9a-fA-F]{4})|\\+[nrt]|([^\W_])")
 _SECRETS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
     re.compile(r"\bAIza[\w-]{10,}"),
@@ -23,7 +31,8 @@ _SECRETS = (
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),
 )
 _NAMED_SECRET = re.compile(
-    r"(?i)((?:api|access|secret|auth)[-_ ]?(?:key|token)|authorization|password|x-api-key)"
+    r"(?i)((?:api|access|secret|auth|subscription|refresh|id|session|client)[-_ ]?(?:key|token|secret)"
+    r"|authorization|password|passwd|\bpwd|\bsecret|\b(?:set-)?cookie|\btoken(?==)|[?&](?:key|sig|signature|code)(?==))"
     r"(\"?'?\s*(?:[:=]|provided:|is)\s*\"?'?)(?!bearer\b|basic\b)([^\s\"',;&}]{4,})"
 )
 
@@ -39,12 +48,12 @@ def redact(text: str, query: Query | None = None) -> str:
         >>> redact("Incorrect API key provided: sk-abc123def456")
         'Incorrect API key provided: [hidden]'
     """
+    text = text[:_READ]
+    if query is not None:
+        text = _without_quotes(text, list(_parts(query)))
     for secret in _SECRETS:
         text = secret.sub(_HIDDEN, text)
     text = _NAMED_SECRET.sub(rf"\1\2{_HIDDEN}", text)
-    if query is not None:
-        for part in (query.text, query.system, query.context):
-            text = _without_quotes(text, part)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
@@ -53,18 +62,68 @@ def describe(error: BaseException, query: Query | None = None) -> str:
     return redact(f"{type(error).__name__}: {error}", query)
 
 
-def _without_quotes(text: str, part: str) -> str:
-    """Hide where a text quotes a part of the query, from its beginning, whole or cut off."""
-    part = part.strip()
-    if not part:
-        return text
-    if len(part) < _SHORTEST_QUOTE:
-        return text.replace(part, _HIDDEN) if len(part) >= 8 else text
-    start = text.find(part[:_SHORTEST_QUOTE])
+def _parts(query: Query) -> Iterator[str]:
+    """Yield the letters of every text of a query, earlier turns among them."""
+    for part in (query.text, query.system, query.context, *_texts(list(query.messages or ()))):
+        if part:
+            yield _NO_LETTER.sub("", _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part))
+
+
+def _texts(value: Any, depth: int = 4) -> Iterator[str]:
+    """Yield the texts of a framework's messages, or of parts of one."""
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        yield from (text for name in ("content", "text", "blocks") for text in _texts(value.get(name), depth - 1))
+    elif depth and isinstance(value, list | tuple):
+        yield from (text for part in value for text in _texts(part, depth - 1))
+    elif depth:
+        found = (getattr(value, name, None) for name in ("content", "text", "blocks"))
+        yield from (text for part in found if isinstance(part, str | list | tuple) for text in _texts(part, depth - 1))
+
+
+def _without_quotes(text: str, parts: Iterable[str]) -> str:
+    """Hide what a text quotes of the parts of a query: a short part whole, of a long one any piece.
+
+    Letters and digits are compared, nothing else: so it is no matter how a quotation is escaped.
+    """
+    letters, places = "", []
+    for found in _LETTER.finditer(text):
+        letter = chr(int(found[1], 16)) if found[1] else found[2] or ""
+        if letter.isalnum():
+            letters += letter
+            places.append(found.span())
+    is_quoted = bytearray(len(text))
+    for part in parts:
+        for start, length in _whole(letters, part) if len(part) < _SHORTEST_QUOTE else _pieces(letters, part):
+            first, last = places[start][0], places[start + length - 1][1]
+            is_quoted[first:last] = b"\1" * (last - first)
+    pieces: list[str] = []
+    for i, sign in enumerate(text):
+        if not is_quoted[i]:
+            pieces.append(sign)
+        elif i == 0 or not is_quoted[i - 1]:
+            pieces.append(_HIDDEN)
+    return "".join(pieces)
+
+
+def _whole(text: str, part: str) -> Iterator[tuple[int, int]]:
+    """Yield start and length of each place where a text holds all of a short part."""
+    start = text.find(part) if len(part) >= _SHORTEST_WHOLE else -1
     while start >= 0:
-        end = start + _SHORTEST_QUOTE
-        while end < len(text) and end - start < len(part) and text[end] == part[end - start]:
-            end += 1
-        text = text[:start] + _HIDDEN + text[end:]
-        start = text.find(part[:_SHORTEST_QUOTE], start + len(_HIDDEN))
-    return text
+        yield start, len(part)
+        start = text.find(part, start + len(part))
+
+
+def _pieces(text: str, part: str) -> Iterator[tuple[int, int]]:
+    """Yield start and length of each piece, just long enough to be a quotation, that a text has from a part.
+
+    A part may be a book: so it is searched for a few short probes, and for quotations only around those it holds.
+    """
+    step = _SHORTEST_QUOTE // 3  # a quotation holds, at a multiple of the step, a whole probe of two steps
+    for i in range(0, len(text) - 2 * step + 1, step):
+        if text[i : i + 2 * step] in part:
+            for j in range(max(0, i - step), i + 1):
+                quote = text[j : j + _SHORTEST_QUOTE]
+                if len(quote) == _SHORTEST_QUOTE and quote in part:
+                    yield j, _SHORTEST_QUOTE

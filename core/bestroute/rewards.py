@@ -32,14 +32,14 @@ class Verifier:
         self.fn = fn
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return what the check says of each text.
+        """Return what the check says of each text; NaN says nothing, and stands behind every number.
 
         Raises:
             ConfigError: If it says something outside [0, 1].
         """
         rewards = [float(self.fn(query, text)) for text in texts]
         for reward in rewards:
-            if not 0 <= reward <= 1:
+            if not (0 <= reward <= 1 or math.isnan(reward)):
                 raise ConfigError(f"Verifier: the function must return a number in [0, 1], got {reward}")
         return rewards
 

@@ -146,11 +146,10 @@ class _Run:
 
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""
-        reward = self.parts.reward_model
         steps = execute(
             decision.plan,
-            calibrated=lambda rewards: calibrated(reward, rewards) if reward is not None else list(rewards),
-            is_joint=getattr(reward, "is_joint", False),
+            calibrated=self._calibrated,
+            is_joint=getattr(self.parts.reward_model, "is_joint", False),
             wave=self.call.limits.wave or self.parts.settings.wave,
         )
         reply: Any = None
@@ -212,18 +211,15 @@ class _Run:
 
     def _draw(self, draw: Draw, decision: Decision) -> Generator[Command, Any, list[DrawnSample]]:
         breakers, model = self.parts.breakers, draw.model
-        if not (decision.is_forced or self.asks_resting or breakers.admits(model)):
-            if model not in self.passed_over:
-                self.passed_over.append(model)
-                self._note(f"{model!r} rests after repeated failures and was passed over")
+        if self._passes_over(model, decision):
             return []
-        is_told = False
+        is_told, is_probe = False, breakers.is_probe(model, by=self)
         came: list[DrawnSample] = []
         draw = Draw(draw.step + self.first_step, model, draw.n, is_last_word=self._is_last_word(decision.plan))
         try:
             left = draw.n
             while left:
-                rest = draw if left == draw.n else replace(draw, n=left)
+                rest = _of_size(draw, 1 if is_probe else left)
                 piece = self.allowance.piece(rest, self.call, self.samples + came)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -237,16 +233,26 @@ class _Run:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 self._raise_at_once(drawn, came)
                 self._warn(piece, drawn)
-                if self.call.is_late:
+                if self.call.is_late or (is_probe and not self._tell_breaker(model, drawn, only_good=True)):
                     break
+                is_probe = False
             is_told = self._tell_breaker(model, came)
         finally:
             if not is_told:
-                breakers.undecided(model)
+                breakers.undecided(model, by=self)
         self.samples += came
         if came and not any(s.is_sound for s in came):
             self._trouble(model, came, decision)
         return came
+
+    def _passes_over(self, model: str, decision: Decision) -> bool:
+        """Whether a member rests, and is left to it."""
+        if decision.is_forced or self.asks_resting or self.parts.breakers.admits(model, by=self):
+            return False
+        if model not in self.passed_over:
+            self.passed_over.append(model)
+            self._note(f"{model!r} rests after repeated failures and was passed over")
+        return True
 
     def _is_last_word(self, plan: Plan) -> bool:
         """Whether the first sample is the only one there will be, unless it fails."""
@@ -283,11 +289,12 @@ class _Run:
             [*_failures(others), Failure(fatal.model, fatal.error)],
         ) from fatal.error
 
-    def _tell_breaker(self, model: str, came: Sequence[DrawnSample]) -> bool:
+    def _tell_breaker(self, model: str, came: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
+        """Say what came of a draw; returns whether it told whether the member is well."""
         if any(sample.error is None for sample in came):
             self.parts.breakers.worked(model)
             return True
-        if any(_is_of_the_member(rule) for rule in _rules(came)):
+        if not only_good and any(_is_of_the_member(rule) for rule in _rules(came)):
             if self.parts.breakers.failed(model):
                 logger.warning("%r rests for %g s after repeated failures", model, self.parts.settings.breaker_rest_s)
             return True
@@ -307,18 +314,39 @@ class _Run:
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
         reply = yield score
-        if isinstance(reply, Exception):
-            said = f"the reward model raised {describe(reply, self.query)}; nothing was scored"
-            logger.warning("%s", said)
-            if said not in self.notes:
-                self.notes.append(said)
+        try:
+            if isinstance(reply, Exception):
+                raise reply
+            values = [_number(reward) for reward in reply]
+        except Exception as error:
+            self._unscored(f"the reward model raised {describe(error, self.query)}; nothing was scored")
             return [math.nan] * len(score.texts)
-        values = [float(reward) for reward in reply]
         if len(values) != len(score.texts):
             raise ConfigError(f"the reward model was given {len(score.texts)} texts and returned {len(values)} rewards")
         if any(map(math.isnan, values)):
-            logger.warning("the reward model returned NaN; such samples stand behind all others")
+            logger.warning("the reward model returned NaN, or no number; such samples stand behind all others")
         return values
+
+    def _calibrated(self, rewards: Sequence[float]) -> Sequence[float]:
+        """Return the probabilities that rewards stand for; a calibration that fails accepts nothing."""
+        reward = self.parts.reward_model
+        assert reward is not None  # plans that score are refused without one
+        try:
+            found = calibrated(reward, rewards)
+        except ConfigError:
+            raise
+        except Exception as error:
+            self._unscored(f"the reward model's calibration raised {describe(error, self.query)}; nothing was accepted")
+            return [math.nan] * len(rewards)
+        if len(found) != len(rewards):
+            raise ConfigError(f"calibrated was given {len(rewards)} rewards and returned {len(found)} probabilities")
+        return found
+
+    def _unscored(self, said: str) -> None:
+        """Say, once in the reason, that the reward model was of no help."""
+        logger.warning("%s", said)
+        if said not in self.notes:
+            self.notes.append(said)
 
     # The end.
 
@@ -377,6 +405,18 @@ def _failures(samples: Sequence[DrawnSample]) -> list[Failure]:
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
     return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
+
+
+def _of_size(draw: Draw, n: int) -> Draw:
+    return draw if n == draw.n else replace(draw, n=n)
+
+
+def _number(reward: Any) -> float:
+    """Return a reward; what is no number is NaN, and stands behind every number."""
+    try:
+        return float(reward)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _is_of_the_member(rule: Rule) -> bool:

@@ -101,20 +101,22 @@ class Streamer:
     def draw(self, source: Any, query: Query, draw: Draw, call: Call) -> Iterator[Delta | list[DrawnSample]]:
         """Yield pieces, then the drawn samples of all attempts."""
         task = self.drawer.task(query, draw, 1, call)
-        while True:
-            yield from self._attempt(source, task)
-            if call.is_committed or not task.goes_on():
-                break
-            from bestroute.retrying import wait_s
-
-            if call.cancel.wait(wait_s(task)):
-                break
+        try:
+            while True:
+                yield from self._attempt(source, task)
+                if (pause := _pause(task)) is None or call.cancel.wait(pause):
+                    break
+        except BaseException:  # the caller closed the stream, or was interrupted
+            task.call.cancel.set()
+            task.close()
+            self.drawer.ledger.add(task.rows())
+            raise
         task.close()
         yield task.drawn
 
     def _attempt(self, source: Any, task: Task) -> Iterator[Delta]:
         gate = self.drawer.gates.get(task.draw.model)
-        if gate is not None and not gate.enter(task.call.cancel):
+        if gate is not None and not gate.enter(task.call.cancel, deadline=task.call.deadline):
             return
         task.begin()
         watch = Watch(task)
@@ -124,11 +126,8 @@ class Streamer:
                 yield from watch.take(piece)
         except Exception as failure:
             error = failure
-        except BaseException:  # the caller closed the stream, or was interrupted
-            task.call.cancel.set()
+        except BaseException:
             watch.abandon()
-            task.close()
-            self.drawer.ledger.add(task.rows())
             raise
         finally:
             if gate is not None:
@@ -142,22 +141,32 @@ class Streamer:
         import asyncio
 
         task = self.drawer.task(query, draw, 1, call)
-        while True:
-            async with aclosing(self._aattempt(source, task)) as deltas:
-                async for delta in deltas:
-                    yield delta
-            if call.is_committed or not task.goes_on():
-                break
-            from bestroute.retrying import wait_s
-
-            await asyncio.sleep(wait_s(task))
+        try:
+            while True:
+                async with aclosing(self._aattempt(source, task)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                if (pause := _pause(task)) is None:
+                    break
+                await asyncio.sleep(pause)
+        except BaseException:  # the caller was cancelled, or closed the stream
+            task.call.cancel.set()
+            task.close()
+            await self.drawer.awrite(task.rows())
+            raise
         task.close()
         yield task.drawn
 
     async def _aattempt(self, source: Any, task: Task) -> AsyncGenerator[Delta]:
         gate = self.drawer.gates.get(task.draw.model)
         if gate is not None:
-            await gate.aenter()
+            import asyncio
+
+            try:
+                async with asyncio.timeout(task.call.seconds_left()):
+                    await gate.aenter()
+            except TimeoutError:
+                return
         task.begin()
         watch = Watch(task)
         error: Exception | None = None
@@ -169,11 +178,8 @@ class Streamer:
                         yield delta
         except Exception as failure:
             error = failure
-        except BaseException:  # the caller was cancelled, or closed the stream
-            task.call.cancel.set()
+        except BaseException:
             watch.abandon()
-            task.close()
-            await self.drawer.awrite(task.rows())
             raise
         finally:
             if gate is not None:
@@ -189,6 +195,16 @@ async def _closing(pieces: Any) -> AsyncIterator[None]:
     finally:
         if (close := getattr(pieces, "aclose", None)) is not None:
             await close()
+
+
+def _pause(task: Task) -> float | None:
+    """Return how long to wait before the next attempt; ``None`` if there is to be none."""
+    if task.call.is_committed or not task.goes_on():
+        return None
+    from bestroute.retrying import wait_s
+
+    pause, left = wait_s(task), task.call.seconds_left()
+    return pause if left is None or pause < left else None
 
 
 def _late(call: Call) -> DeadlineError:

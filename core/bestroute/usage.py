@@ -10,6 +10,8 @@ from typing import Any
 from bestroute.errors import ConfigError
 
 _CHARS_PER_TOKEN = 4.0
+_MOST = 10**9
+"""Tokens of one call; who tells more has told nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,11 @@ class Usage:
     estimated: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse negative counts."""
+        """Refuse what counts nothing: a bill of NaN would spoil every sum after it."""
         for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"usage: {name} tokens must be >= 0, got {getattr(self, name)}")
+            count = getattr(self, name)
+            if not hasattr(count, "__index__") or count < 0:
+                raise ConfigError(f"usage: {name} tokens must be a whole number >= 0, got {count!r}")
 
     @property
     def total(self) -> int:
@@ -95,9 +98,14 @@ def _part(reported: Any, name: str) -> Any:
 
 
 def _count(reported: Any, *names: str) -> int | None:
-    """Return the first of these counts that is told; what is told and no number is none."""
+    """Return the first of these counts that is told; what is told and no number, or beyond any, is none."""
     told = next((value for name in names if (value := _part(reported, name)) is not None), None)
-    return told if isinstance(told, int) and not isinstance(told, bool) else None
+    return told if isinstance(told, int) and not isinstance(told, bool) and told <= _MOST else None
+
+
+def is_count(told: Any) -> bool:
+    """Whether what a provider tells can be a number of tokens."""
+    return isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= _MOST
 
 
 def _first(parts: Sequence[Any], name: str) -> int:

@@ -68,6 +68,18 @@ def test_a_probe_that_tells_nothing_lets_the_next_one_through(clock):
     assert breakers.admits("a")
 
 
+def test_nobody_else_ends_a_probe_without_an_outcome(clock):
+    breakers = Breakers(["a"], failures=1, rest_s=10, clock=clock)
+    breakers.failed("a")
+    clock.now = 10.0
+    assert breakers.admits("a", by="the probe")
+    assert (breakers.is_probe("a", by="the probe"), breakers.is_probe("a", by="a forced call")) == (True, False)
+    breakers.undecided("a", by="a forced call")
+    assert not breakers.admits("a", by="another")
+    breakers.undecided("a", by="the probe")
+    assert breakers.admits("a", by="another")
+
+
 def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
     gate, inside, most, lock = Gate(3), 0, 0, threading.Lock()
 

@@ -355,6 +355,40 @@ def test_a_member_that_rests_is_asked_all_the_same_where_nobody_else_can_answer(
     assert "nobody else can answer" in result.decision.reason
 
 
+@pytest.mark.parametrize(("native", "calls"), [(False, [1] * 5), (True, [1, 4])])
+def test_one_sample_finds_out_whether_a_member_is_well_before_the_rest_is_drawn(native, calls):
+    class Patient:
+        native_n = native
+        is_ill = True
+
+        def __init__(self):
+            self.calls = []
+
+        def generate(self, query, n, *, params, cancel):
+            self.calls.append(n)
+            if self.is_ill:
+                raise ConnectionError("down")
+            return [Sample("x", usage=Usage(1, 1))] * n
+
+    patient = Patient()
+    members = {"small": patient, "mid": FakeGenerator(["mid"]), "large": FakeGenerator(["large"])}
+    it = BestRoute(
+        POOL,
+        members,
+        lambda q: ("small", 5),
+        longest(),
+        settings=Settings(attempts=1, breaker_failures=1, breaker_rest_s=0.0),
+    )
+    it.run("hi")  # it fails, and rests for no time at all
+    patient.calls = []
+    assert it.run("hi").text == "large"
+    assert patient.calls == [1]
+    patient.calls, patient.is_ill = [], False
+    assert len(it.run("hi").samples) == 5
+    assert patient.calls == calls
+    assert not it.breakers.rests("small")
+
+
 def test_a_forced_model_is_asked_even_while_it_rests(server):
     settings = Settings(attempts=1, breaker_failures=1, breaker_rest_s=1000.0)
     engine = on(server, settings=settings, small="flaky-1-x")
@@ -409,6 +443,56 @@ async def test_a_reward_model_that_raises_in_a_loop_is_no_different():
     members = {m: FakeGenerator(["a", "b"], native_n=True) for m in PRICES}
     result = await BestRoute(POOL, members, lambda q: ("small", 2), Broken()).arun("hi")
     assert result.text == "a"
+
+
+@pytest.mark.parametrize("returned", [[None, None], ["no", "number"], [float("nan"), None], None, 1.0])
+def test_a_reward_that_is_no_number_is_none_and_the_answer_is_kept(returned):
+    members = {m: FakeGenerator(["a", "b"], native_n=True) for m in PRICES}
+    engine = BestRoute(POOL, members, lambda q: ("small", 2), lambda query, texts: returned)
+    result = engine.run("hi")
+    assert (result.text, result.to_dict()["rewards"]) == ("a", [None, None])
+    assert ("nothing was scored" in result.decision.reason) is not isinstance(returned, list)
+
+
+def test_one_reward_that_is_no_number_stands_behind_the_others():
+    members = {m: FakeGenerator(["a", "b"], native_n=True) for m in PRICES}
+    engine = BestRoute(POOL, members, lambda q: ("small", 2), lambda query, texts: [None, -7])
+    assert engine.run("hi").text == "b"
+
+
+def test_a_verifier_that_cannot_tell_accepts_nothing():
+    members = {m: FakeGenerator([m]) for m in PRICES}
+    plan = Plan((Step("small", 2, 0.0), Step("large")))
+    cannot_tell = Verifier(lambda query, text: float("nan"))
+    result = BestRoute(POOL, members, lambda q: plan, cannot_tell).run("hi")
+    assert (result.text, result.to_dict()["rewards"][0]) == ("large", None)
+
+
+@pytest.mark.parametrize("returned", [None, [None], 1 / 3])
+def test_a_calibration_that_fails_accepts_nothing_and_the_reason_says_so(returned):
+    class Crooked:
+        def score(self, query, texts):
+            return [1.0] * len(texts)
+
+        def calibrated(self, rewards):
+            return returned
+
+    members = {m: FakeGenerator([m]) for m in PRICES}
+    plan = Plan((Step("small", 2, 0.0), Step("large")))
+    result = BestRoute(POOL, members, lambda q: plan, Crooked()).run("hi")
+    assert result.text == "large"
+    assert result.decision.reason.count("nothing was accepted") == 1
+
+
+def test_a_calibration_that_returns_the_wrong_number_is_named():
+    class Short(FakeReward):
+        def calibrated(self, rewards):
+            return []
+
+    members = {m: FakeGenerator([m]) for m in PRICES}
+    engine = BestRoute(POOL, members, lambda q: Plan((Step("small", 1, 0.5), Step("large"))), Short(len))
+    with pytest.raises(ConfigError, match="calibrated was given 1 rewards and returned 0 probabilities"):
+        engine.run("hi")
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), float("-inf")])

@@ -96,6 +96,13 @@ def test_a_content_filter_goes_on_to_a_member_that_can_take_it(error):
     assert (rule_for(error).name, rule_for(error).action) == ("content filter", Action.GO_ON_TO_ABLE)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("message", ["no access to this context window", "set up a content filter first", "no"])
+@pytest.mark.parametrize("code", [None, "content_filter", "insufficient_quota"])
+def test_what_is_not_allowed_is_raised_whatever_else_it_says(status, message, code):
+    assert rule_for(status_of(openai, status, code, message)).action is Action.RAISE
+
+
 def test_a_server_that_fails_while_it_speaks_of_context_is_asked_again():
     assert rule_for(of_openai(openai.InternalServerError, 500, None, "context window service down")).name == (
         "server failure"

@@ -554,6 +554,141 @@ async def test_an_async_stream_has_a_deadline_too():
     assert statuses(it) == ["cancelled"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_waits_for_its_turn_never_starts_after_its_deadline(is_async):
+    slow = Slow()
+    it = engine(small=slow, settings=Settings(concurrency=1))
+    first = threading.Thread(target=it.run, args=(QUERY,))
+    first.start()
+    wait_for(lambda: slow.started == 1)
+    opened = []
+    slow.stream = slow.astream = lambda *args, **kwargs: opened.append(args)
+
+    async def arun():
+        return [piece async for piece in it.astream(QUERY, deadline_s=0.05)]
+
+    try:
+        with pytest.raises(GenerationError, match="the deadline passed"):
+            asyncio.run(arun()) if is_async else list(it.stream(QUERY, deadline_s=0.05))
+        assert statuses(it) == []  # the first is still under way: nobody waited for it
+    finally:
+        slow.release.set()
+        first.join()
+    assert opened == []
+    assert statuses(it) == ["ok"]
+
+
+class Broken(FakeGenerator):
+    """Its streams break before their first piece; what they sent is billed."""
+
+    def __init__(self):
+        super().__init__(["x"])
+        self.opened = 0
+
+    def stream(self, query, *, params, cancel):
+        self.opened += 1
+        yield Sample("", usage=USAGE, error=ConnectionError("broken"))
+
+    async def astream(self, query, *, params, cancel):
+        for piece in self.stream(query, params=params, cancel=cancel):
+            yield piece
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_would_be_repeated_after_its_deadline_is_not(is_async, monkeypatch):
+    monkeypatch.setattr("bestroute.retrying.wait_s", lambda task: 30.0)
+    small = Broken()
+    it = engine(small=small, large=FakeGenerator(["large"], usage=USAGE))
+
+    async def arun():
+        return [piece async for piece in it.astream(QUERY, deadline_s=20)]
+
+    pieces = asyncio.run(arun()) if is_async else list(it.stream(QUERY, deadline_s=20))
+    assert (pieces[-1].text, small.opened) == ("large", 1)  # there is time for another member
+
+
+async def test_a_stream_cancelled_before_it_is_repeated_is_billed_and_gives_its_reserve_back(monkeypatch):
+    monkeypatch.setattr("bestroute.retrying.wait_s", lambda task: 30.0)
+    small = Broken()
+    it = engine(small=small, budget=1.0)
+
+    async def arun():
+        return [piece async for piece in it.astream(QUERY)]
+
+    task = asyncio.create_task(arun())
+    while not small.opened:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert statuses(it) == ["failed"]
+    assert it.budget.spent_usd == pytest.approx(ONE_SMALL, abs=1e-15)
+    assert it.budget.left_usd == pytest.approx(1.0 - ONE_SMALL, abs=1e-15)
+
+
+@pytest.mark.parametrize("way", ["sync", "a thread", "a coroutine"])
+def test_a_reward_model_that_does_not_answer_is_not_waited_for_beyond_the_deadline(way):
+    release = threading.Event()
+
+    class Silent:
+        def score(self, query, texts):
+            release.wait(10)
+            return [1.0] * len(texts)
+
+    class SilentCoroutine(Silent):
+        async def ascore(self, query, texts):
+            await asyncio.sleep(10)
+
+    it = engine(("small", 2), reward=SilentCoroutine() if way == "a coroutine" else Silent())
+
+    async def arun():
+        try:
+            return await it.arun(QUERY, deadline_s=0.2)
+        finally:
+            release_in_the_end.append(release.is_set())
+            release.set()
+
+    release_in_the_end = []
+    if way == "sync":
+        result = it.run(QUERY, deadline_s=0.2)
+        release_in_the_end.append(release.is_set())
+        release.set()
+    else:
+        result = asyncio.run(arun())
+    assert release_in_the_end == [False]  # it had not answered
+    assert (result.text, len(result.samples)) == (result.samples[0].text, 2)
+    assert "DeadlineError: no rewards within 0.2 s; nothing was scored" in result.decision.reason
+    wait_for(lambda: threading.active_count() == 1 + others_before)
+
+
+def test_within_a_deadline_a_reward_model_scores_and_its_errors_have_their_rules():
+    assert engine(("small", 3), reward=by_number()).run(QUERY, deadline_s=30).text == "small 2"
+    wrong = Verifier(lambda query, text: 2)
+    with pytest.raises(ConfigError, match="in \\[0, 1\\]"):
+        engine(("small", 3), reward=wrong).run(QUERY, deadline_s=30)
+    failing = FakeReward(lambda text: 1 / 0)
+    assert "ZeroDivisionError" in engine(("small", 3), reward=failing).run(QUERY, deadline_s=30).decision.reason
+
+
+def test_draws_for_which_there_is_no_thread_fail_and_the_others_are_billed(monkeypatch):
+    begin, begun = threading.Thread.start, []
+
+    def start(self):
+        begun.append(self)
+        if len(begun) > 2:
+            raise RuntimeError("can't start new thread")
+        begin(self)
+
+    it = engine(("small", 4), reward=by_number(), budget=1.0)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    result = it.run(QUERY)
+    monkeypatch.undo()
+    assert (result.text, statuses(it)) == ("small 1", ["failed", "failed", "ok", "ok"])
+    assert it.ledger.cost_usd == pytest.approx(2 * ONE_SMALL, abs=1e-15)
+    assert it.budget.left_usd == pytest.approx(1.0 - 2 * ONE_SMALL, abs=1e-15)
+
+
 def test_a_deadline_that_is_not_reached_changes_nothing():
     result = engine(("small", 3), reward=by_number()).run(QUERY, deadline_s=30)
     assert (result.text, result.decision.reason) == ("small 2", "chosen by the router function")

@@ -41,8 +41,11 @@ def test_a_price_must_be_a_finite_number_not_below_zero(bad):
         Price(1.0, bad)
 
 
-def test_usage_refuses_negative_counts():
-    with pytest.raises(ConfigError, match="output tokens must be >= 0, got -1"):
+def test_usage_refuses_what_counts_nothing():
+    for count in (float("nan"), float("inf"), 1.5, "3", None):
+        with pytest.raises(ConfigError, match="input tokens must be a whole number >= 0"):
+            Usage(count, 1)
+    with pytest.raises(ConfigError, match="output tokens must be a whole number >= 0, got -1"):
         Usage(1, -1)
 
 

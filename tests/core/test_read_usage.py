@@ -36,6 +36,8 @@ def test_every_providers_words_are_read(told, expected):
         {"prompt_tokens": "3", "completion_tokens": 2},
         {"prompt_tokens": True, "completion_tokens": 2},
         {"prompt_tokens": 3.5, "completion_tokens": 2},
+        {"prompt_tokens": 10**400, "completion_tokens": 2},
+        {"prompt_tokens": 3, "completion_tokens": 2**63},
         {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": -1}},
     ],
 )

@@ -7,6 +7,7 @@ import logging
 import math
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -71,6 +72,12 @@ def test_what_looks_like_a_secret_is_hidden(secret, told):
         ("proxy http://me:hunter22@10.0.0.1:80 refused", "hunter22"),
         ("Authorization: Basic dXNlcjpodW50ZXIyMg==", "dXNlcjpodW50ZXIyMg=="),
         ("Bearer abcdefgh-token", "abcdefgh-token"),
+        ("client_secret=abcd1234efgh", "abcd1234efgh"),
+        ("refresh_token: abcd1234efgh", "abcd1234efgh"),
+        ("https://host/v1?key=abcd1234efgh&alt=sse", "abcd1234efgh"),
+        ("https://host/v1?alt=sse&sig=abcd1234efgh", "abcd1234efgh"),
+        ("Ocp-Apim-Subscription-Key: abcd1234efgh", "abcd1234efgh"),
+        ("Cookie: session=abcd1234efgh", "abcd1234efgh"),
     ],
 )
 def test_what_is_named_a_secret_is_hidden(told, hidden):
@@ -90,6 +97,43 @@ def test_pieces_of_the_query_are_hidden_whole_or_cut_off():
     for quoted in (QUESTION, QUESTION[:40], QUESTION[:30] + "..."):
         assert "Ada" not in describe(RuntimeError(f"no answer for {quoted!r}"), Query(QUESTION))
     assert "secret" in redact("no secret here", Query("hi"))
+
+
+LETTER = (
+    'Dear doctor,\nmy name is "Ada Lovelace", I live at 12 St James\'s Square and my pass\u00e9 illness is private.\n'
+    "My number is 4711-0815 and nobody must know."
+)
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        LETTER,
+        repr(LETTER),
+        json.dumps(LETTER),
+        json.dumps(LETTER, ensure_ascii=False),
+        str({"messages": [{"role": "user", "content": LETTER}]}),
+        json.dumps(json.dumps({"prompt": LETTER})),
+        "..." + LETTER[16:],
+        "in the middle: " + LETTER[20:],
+    ],
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(LETTER),
+        Query("hi", context="x" * 100_000 + LETTER),
+        Query("hi", messages=[{"role": "user", "content": LETTER}, {"role": "user", "content": "hi"}]),
+        Query("hi", messages=[SimpleNamespace(content=[{"type": "text", "text": LETTER}])]),
+        Query("hi", messages=[SimpleNamespace(blocks=[SimpleNamespace(text=LETTER)])]),
+    ],
+)
+def test_a_query_is_hidden_however_it_is_quoted_and_wherever_it_stands(quoted, query):
+    told = describe(RuntimeError(f"no answer for {quoted} today"), query)
+    for word in ("Ada", "Square", "private", "4711", "nobody"):
+        assert word not in told
+    assert told.startswith("RuntimeError: no answer for ")
+    assert told.endswith(" today")
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import openai
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
-from bestroute import BudgetError, ConfigError, Plan, Price, Settings, Step, Verifier
+from bestroute import BudgetError, ConfigError, Plan, Price, Settings, Step, Usage, Verifier
+from langchain_bestroute.messages import usage_of
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]
 
@@ -139,3 +140,31 @@ def test_a_members_own_token_limit_is_known(make, openai_model):
 def test_settings_and_budget_survive_a_changed_copy(make):
     chat = make(settings=Settings(attempts=5), budget=2.0)
     assert chat.model_copy(update={"prices": {**chat.prices, "small": Price(9, 9)}}).engine.settings.attempts == 5
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"input_tokens": 3, "output_tokens": 2.5, "total_tokens": 5},
+        {"input_tokens": "3", "output_tokens": 2, "total_tokens": 5},
+        {"input_tokens": -3, "output_tokens": 2, "total_tokens": 5},
+        {"input_tokens": 10**20, "output_tokens": 2, "total_tokens": 5},
+        {"input_tokens": 3, "output_tokens": 2, "input_token_details": {"cache_read": "x"}},
+    ],
+)
+def test_a_usage_that_makes_no_sense_is_left_to_an_estimate(told):
+    message = AIMessage("hello")
+    message.usage_metadata = told
+    assert usage_of(message) is None
+
+
+def test_a_part_of_a_usage_is_never_more_than_the_whole():
+    message = AIMessage("hello")
+    message.usage_metadata = {
+        "input_tokens": 3,
+        "output_tokens": 2,
+        "input_token_details": {"cache_read": 9, "cache_creation": None},
+        "output_token_details": {"reasoning": 9},
+    }
+    assert usage_of(message) == Usage(3, 2, cached_input=3, reasoning=2)
