@@ -112,7 +112,7 @@ def averaged(runs: Sequence[Scored]) -> Scored:
 
 def averaged_calibration(runs: Sequence[Scored]) -> list[dict[str, Any]]:
     """Average the calibration error of each head over the seeds; heads that not every seed has are left out."""
-    found = [{head["plan"]: head for head in calibration_of(run.matches)} for run in runs]
+    found = [{head["plan"]: head for head in calibration_of(run)} for run in runs]
     return [
         {"plan": plan, **{key: float(np.mean([heads[plan][key] for heads in found])) for key in ("error", "perfect")}}
         for plan in found[0]

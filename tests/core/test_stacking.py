@@ -144,8 +144,28 @@ def test_a_perfect_head_has_no_calibration_error_beyond_chance_and_a_bad_one_doe
     rng = np.random.default_rng(4)
     predicted = rng.uniform(0.1, 0.9, size=(4000, 1))
     happened = (rng.random((4000, 1)) < predicted).astype(float)
-    error, perfect = debiased_calibration_error(predicted, happened)
+    alone = [str(i) for i in range(4000)]
+    error, perfect = debiased_calibration_error(predicted, happened, alone)
     assert error[0] < 0.02
     assert 0.01 < perfect[0] < 0.04
-    error, _ = debiased_calibration_error(np.clip(predicted + 0.1, 0, 1), happened)
+    error, _ = debiased_calibration_error(np.clip(predicted + 0.1, 0, 1), happened, alone)
     assert error[0] == pytest.approx(0.1, abs=0.02)
+
+
+def test_queries_of_a_group_are_alike_and_count_as_one_draw():
+    """One coin a group: a head that knows its chance is perfect, though whole groups go one way."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(120), 6)
+    found = []
+    for _ in range(40):
+        chance = rng.uniform(0.1, 0.9, size=120)
+        happened = (rng.random(120) < chance)[group][:, None].astype(float)
+        predicted = (chance[group] + rng.uniform(-0.01, 0.01, size=720))[:, None]
+        as_if_alone, _ = debiased_calibration_error(predicted, happened, [str(i) for i in range(720)])
+        error, perfect = debiased_calibration_error(predicted, happened, [str(g) for g in group])
+        worse, _ = debiased_calibration_error(np.clip(predicted + 0.3, 0, 1), happened, [str(g) for g in group])
+        found.append([as_if_alone[0], error[0], perfect[0], worse[0]])
+    alone, error, perfect, worse = np.mean(found, axis=0)
+    assert error < 0.6 * alone
+    assert error < 0.6 * perfect
+    assert worse > 0.2

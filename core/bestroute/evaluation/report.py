@@ -9,7 +9,7 @@ import numpy as np
 
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.mixtures import best_quality, least_cost, vertices
-from bestroute.evaluation.series import Matches, Scored, Series
+from bestroute.evaluation.series import Scored, Series
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.calibration import debiased_calibration_error
 
@@ -112,7 +112,7 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
         },
         "baselines": {name: _baseline(name, scored, means, q0, c0, fixed_plans) for name in BASELINES},
         "oracle": _oracle(scored, means, q0, c0),
-        "calibration": calibration_of(scored.matches),
+        "calibration": calibration_of(scored),
     }
     if "frozen_plans" in scored.series:
         result["frozen_plans"] = {
@@ -125,11 +125,12 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
     return result
 
 
-def calibration_of(matches: Matches | None) -> list[dict[str, Any]]:
+def calibration_of(scored: Scored) -> list[dict[str, Any]]:
     """Return, for each head of match probability, its debiased calibration error and a perfect head's plain one."""
+    matches = scored.matches
     if matches is None or not matches.plans:
         return []
-    errors, perfect = debiased_calibration_error(matches.predicted, matches.happened)
+    errors, perfect = debiased_calibration_error(matches.predicted, matches.happened, scored.groups)
     return [
         {"plan": str(plan), "error": float(error), "perfect": float(chance)}
         for plan, error, chance in zip(matches.plans, errors, perfect, strict=True)

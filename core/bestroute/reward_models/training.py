@@ -222,5 +222,5 @@ def _calibration_report(
         inside = fold_of == fold
         curve = fit_calibration(rewards[~inside], matches[~inside], settings.calibration)
         guesses[inside] = curve(rewards[inside])
-    error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None])
+    error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None], groups)
     return {**told, "error": float(error[0]), "perfect": float(perfect[0])}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from bestroute.labels import PlanLabels
-from bestroute.pool import Pool
+from bestroute.labels import PlanLabels, SampleArrays
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.choosing import match_slopes, scaled_heads
 from bestroute.router.heads import HeadLayout
@@ -14,34 +15,47 @@ BINS = 10
 
 
 def debiased_calibration_error(
-    predicted: FloatArray, happened: FloatArray, *, bins: int = BINS
+    predicted: FloatArray, happened: FloatArray, groups: Sequence[str], *, bins: int = BINS
 ) -> tuple[FloatArray, FloatArray]:
     """Return the expected calibration error of each head without the part that chance alone makes.
 
     Queries are put into bins of equal size by predicted probability. The squared difference of the means in a bin
-    is lessened by its sampling variance.
+    is lessened by its sampling variance, groups being drawn whole: queries of a group are alike.
 
     Args:
         predicted: Shape ``(Q, H)``.
         happened: Outcome, or its probability, shape ``(Q, H)``.
+        groups: Of each query.
         bins: How many.
 
     Returns:
         The error of each head, and what a perfect head would score without debiasing at this size; shapes ``(H,)``.
 
     Source:
-        Kumar, Liang, Ma, "Verified uncertainty calibration" (2019), the debiased estimator.
+        Kumar, Liang, Ma, "Verified uncertainty calibration" (2019), the debiased estimator; Cochran, "Sampling
+        techniques" (1977), for means of groups drawn whole.
     """
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     order = np.argsort(predicted, axis=0, kind="stable")
     p, y = np.take_along_axis(predicted, order, 0), np.take_along_axis(happened, order, 0)
     squared, chance = np.zeros(p.shape[1]), np.zeros(p.shape[1])
     for part in np.array_split(np.arange(len(p)), min(bins, max(1, len(p) // 10))):
         gap = p[part] - y[part]
-        variance = gap.var(axis=0, ddof=1) / len(part) if len(part) > 1 else np.zeros(p.shape[1])
+        variance = _variance_of_mean(gap, group_of[order[part]])
         share = len(part) / len(p)
         squared += share * (gap.mean(axis=0) ** 2 - variance)
         chance += share * variance
     return np.sqrt(np.maximum(squared, 0)), np.sqrt(chance)
+
+
+def _variance_of_mean(values: FloatArray, group_of: IntArray) -> FloatArray:
+    """Return the sampling variance of each column's mean, ``(H,)``; of values and their groups, both ``(N, H)``."""
+    variances = np.zeros(values.shape[1])
+    for h, (column, member_of) in enumerate(zip((values - values.mean(axis=0)).T, group_of.T, strict=True)):
+        _, place = np.unique(member_of, return_inverse=True)
+        sums = np.bincount(place, column)
+        variances[h] = len(sums) / max(len(sums) - 1, 1) * (sums**2).sum() / len(column) ** 2
+    return variances
 
 
 def held_out_calibration(
@@ -49,7 +63,7 @@ def held_out_calibration(
     deviations: FloatArray,
     layout: HeadLayout,
     labels: PlanLabels,
-    pool: Pool,
+    arrays: SampleArrays,
     folds: IntArray,
 ) -> tuple[float, float]:
     """Return the worst head's calibration error and a perfect head's of that size; slopes come from other folds.
@@ -61,7 +75,7 @@ def held_out_calibration(
         deviations: Predicted on held-out folds, shape ``(Q, H)``.
         layout: Which head says what.
         labels: Of the ``Q`` queries.
-        pool: The pool.
+        arrays: Their records.
         folds: Fold of each query.
     """
     heads, width = np.tile(means, (len(folds), 1)) + deviations, len(layout.plans)
@@ -69,9 +83,11 @@ def held_out_calibration(
         inside = folds == fold
         slopes = match_slopes(deviations[~inside, :width], labels.match_probability[~inside])
         heads[inside] = scaled_heads(means, deviations[inside], layout, slopes, 1.0)
-    probabilities = layout.prediction(heads, pool).match_probability
-    predicted = [p for p, plan in enumerate(layout.plans) if plan != pool.reference_plan]
+    probabilities = layout.prediction(heads, arrays.pool).match_probability
+    predicted = [p for p, plan in enumerate(layout.plans) if plan != arrays.pool.reference_plan]
     if not predicted:
         return 0.0, 0.0
-    error, perfect = debiased_calibration_error(probabilities[:, predicted], labels.match_probability[:, predicted])
+    error, perfect = debiased_calibration_error(
+        probabilities[:, predicted], labels.match_probability[:, predicted], arrays.groups
+    )
     return float(error.max()), float(perfect[int(error.argmax())])

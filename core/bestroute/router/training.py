@@ -132,7 +132,7 @@ def train_router(
         default_policy=policy_for(choice.frozen[DEFAULT_TARGET]),
         encoder=encoder,
     )
-    error, perfect = held_out_calibration(stack.means, deviations, layout, labels, pool, folds)
+    error, perfect = held_out_calibration(stack.means, deviations, layout, labels, arrays, folds)
     explained = 1 - float(((stack.means + deviations - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
         float(((targets - stack.means) ** 2)[:, len(plans) : 2 * len(plans)].sum()), 1e-12
     )
