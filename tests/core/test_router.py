@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,8 @@ def test_a_folder_is_a_router(pool, tmp_path):
         (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "must have shape|damaged"),
         (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged router folder"),
         (lambda c: {**c, "shrinkage": "much"}, "damaged router folder"),
+        (lambda c: {**c, "shrinkage": float("nan")}, r"shrinkage must be in \[0, 1\], got nan"),
+        (lambda c: {**c, "shrinkage": 2}, r"shrinkage must be in \[0, 1\], got 2"),
         (lambda c: {**c, "settings": {**c["settings"], "colour": 1}}, "damaged router folder"),
         (lambda c: {**c, "changes": [{"kind": "lent", "model": "small"}]}, "'added' or 'removed'"),
         (lambda c: {**c, "changes": [{"colour": 1}]}, "damaged router folder"),
@@ -166,6 +169,14 @@ def test_a_missing_folder_and_cut_weights_get_one_sentence(pool, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match="damaged"):
         MultiHeadRouter.from_pretrained(tmp_path)
+
+
+def test_maps_of_no_numbers_are_refused(pool):
+    router = make(pool)
+    for name in ("center", "mean", "text_landmarks"):
+        broken = replace(router.maps, **{name: np.full_like(getattr(router.maps, name), np.nan)})
+        with pytest.raises(ArtifactError, match=f"{name} holds NaN or infinity; train it again"):
+            replace(router, maps=broken)
 
 
 @pytest.mark.parametrize(

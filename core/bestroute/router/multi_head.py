@@ -88,6 +88,7 @@ class MultiHeadRouter:
         heads, rank = self.layout.width, len(self.offsets)
         for name, array, shape in (
             ("projection", self.maps.projection, (BUCKETS, len(self.maps.center))),
+            ("center", self.maps.center, (len(self.maps.center),)),
             ("mean", self.maps.mean, (len(STATISTICS),)),
             ("scale", self.maps.scale, (len(STATISTICS),)),
             ("text_landmarks", self.maps.text_landmarks, (len(self.maps.text_landmarks), len(self.maps.center))),
@@ -112,6 +113,8 @@ class MultiHeadRouter:
                 raise ArtifactError(f"router: {name} must have shape {shape}, got {array.shape}; train it again")
             if not np.isfinite(array).all():
                 raise ArtifactError(f"router: {name} holds NaN or infinity; train it again")
+        if not 0 <= self.shrinkage <= 1:  # NaN, too
+            raise ArtifactError(f"router: shrinkage must be in [0, 1], got {self.shrinkage}; train it again")
         if problem := self.forest.problem(self.maps.forest_directions + len(STATISTICS), rank):
             raise ArtifactError(f"router: forest: {problem}; train it again")
         if self.pool.reference_plan not in self.plans:
