@@ -8,6 +8,9 @@ from typing import Any
 
 from bestroute.evaluation.report import DROPS, SAVINGS
 
+_CLOSE = 0.03
+"""Of the reference's cost: labels of a plot that lie nearer would cover each other."""
+
 
 def table(report: Mapping[str, Any]) -> str:
     """Return the report as a table."""
@@ -116,10 +119,11 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     axes.plot(1, q0, "k*", ms=12, label="reference")
     if report["oracle"]["quality"] is not None:
         axes.plot(report["oracle"]["cost_usd"] / unit, report["oracle"]["quality"], "kD", ms=5, label="oracle")
-    for target, f in report["frozen"].items():
-        axes.plot(f["cost_usd"] / unit, f["quality"], "r^", ms=7)
-        at = (f["cost_usd"] / unit, f["quality"])
-        axes.annotate(f"frozen {float(target):.0%}", at, (5, -11), textcoords="offset points", fontsize=7)
+    frozen = report["frozen"].values()
+    marks = [p["cost_usd"] / unit for p in frozen], [p["quality"] for p in frozen]
+    axes.plot(*marks, "r^", ms=6, label="frozen for a drop of")
+    for at, name in _labels(report["frozen"], unit):
+        axes.annotate(name, at, (5, -10), textcoords="offset points", fontsize=7)
     points = [*curve, *report["hull_plans"]]
     axes.set_xlim(0, max(1.25, min(2.0, max(p["cost_usd"] for p in points) / unit)))
     low = min(p["quality"] for p in points if p["cost_usd"] <= 1.25 * unit)
@@ -132,3 +136,14 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _labels(frozen: Mapping[str, Mapping[str, Any]], unit: float) -> list[tuple[tuple[float, float], str]]:
+    """Name the frozen points, those that lie close together once."""
+    labels: list[tuple[tuple[float, float], list[str]]] = []
+    for target, point in sorted(frozen.items(), key=lambda item: -item[1]["cost_usd"]):
+        at = point["cost_usd"] / unit, point["quality"]
+        if not labels or labels[-1][0][0] - at[0] > _CLOSE:
+            labels.append((at, []))
+        labels[-1][1].append(f"{100 * float(target):g}")
+    return [(at, f"{', '.join(names)} %") for at, names in labels]
