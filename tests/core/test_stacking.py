@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.forest import Forest
+from bestroute.router.groups import standard_errors
 from bestroute.router.maps import LearnerInputs
 from bestroute.router.stacking import DECAYS, fit_stack, nonnegative
 
@@ -150,6 +151,23 @@ def test_a_perfect_head_has_no_calibration_error_beyond_chance_and_a_bad_one_doe
     assert 0.01 < perfect[0] < 0.04
     error, _ = debiased_calibration_error(np.clip(predicted + 0.1, 0, 1), happened, alone)
     assert error[0] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_head_that_says_the_same_of_all_is_not_judged_by_the_order_of_the_file():
+    happened = np.repeat([0.0, 1.0], 500)[:, None]
+    error, _ = debiased_calibration_error(np.full((1000, 1), 0.5), happened, [str(i) for i in range(1000)])
+    assert error[0] < 0.1
+
+
+def test_the_size_of_groups_is_no_uncertainty():
+    groups = ["large"] * 200 + [f"single {i}" for i in range(20)]
+    assert standard_errors(np.ones((220, 1)), groups)[0] == pytest.approx(0, abs=1e-12)
+    values = np.random.default_rng(0).normal(size=(1000, 1))
+    alone = standard_errors(values, [str(i) for i in range(1000)])[0]
+    assert alone == pytest.approx(values.std(ddof=1) / 1000**0.5)
+    assert standard_errors(np.repeat(values, 3, axis=0), np.repeat(np.arange(1000), 3).astype(str))[0] == pytest.approx(
+        alone
+    )
 
 
 def test_queries_of_a_group_are_alike_and_count_as_one_draw():

@@ -23,8 +23,12 @@ def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
 
 
 def standard_errors(values: FloatArray, groups: Sequence[str]) -> FloatArray:
-    """Return the standard error of each column's mean, ``(C,)``, of values ``(Q, C)`` that come in groups."""
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((int(group_of.max()) + 1, values.shape[1]))
-    np.add.at(sums, group_of, values)
-    return np.asarray(np.sqrt(len(sums)) * sums.std(axis=0) / len(values))
+    """Return the standard error of each column's mean, ``(C,)``, of values ``(Q, C)``; groups are drawn whole.
+
+    Source:
+        Cochran, "Sampling techniques" (1977), the ratio estimator for clusters of unequal size.
+    """
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, group_of, values - values.mean(axis=0))
+    return np.asarray(np.sqrt(len(names) / max(len(names) - 1, 1) * (sums**2).sum(axis=0)) / len(values))
