@@ -63,7 +63,8 @@ def usage_of(message: BaseMessage) -> Usage | None:
     if not all(map(is_count, counts)):
         return None
     prompt, output, cached, written, reasoning = counts
-    return Usage(prompt, output, min(cached, prompt), min(written, prompt), min(reasoning, output))
+    cached = min(cached, prompt)
+    return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
 
 def _detail(told: Mapping[str, Any], *names: str) -> int | None:

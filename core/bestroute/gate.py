@@ -49,10 +49,14 @@ class Gate(ProcessState):
         ticket = self._join(called.set)
         if ticket is None:
             return True
-        while not called.wait(poll_s):
-            if cancel.is_set or (deadline is not None and time.monotonic() >= deadline):
-                self._give_up(ticket)
-                return False
+        try:
+            while not called.wait(poll_s):
+                if cancel.is_set or (deadline is not None and time.monotonic() >= deadline):
+                    self._give_up(ticket)
+                    return False
+        except BaseException:  # the caller was interrupted
+            self._give_up(ticket)
+            raise
         return True
 
     async def aenter(self) -> None:

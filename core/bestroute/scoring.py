@@ -35,7 +35,8 @@ def score(reward: RewardModel, query: Query, texts: Sequence[str], call: Call) -
             came.put(crash)
 
     try:
-        threading.Thread(target=contextvars.copy_context().run, args=(work,), name="bestroute-reward").start()
+        copied = contextvars.copy_context().run
+        threading.Thread(target=copied, args=(work,), name="bestroute-reward", daemon=True).start()
         reply = came.get(timeout=_seconds(call))
     except queue.Empty:
         return _late(call)
@@ -54,7 +55,7 @@ async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: 
         async with asyncio.timeout(None if call.deadline is None else _seconds(call)) as limit:
             if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
                 return await reward.ascore(query, texts)  # type: ignore[attr-defined]
-            return await asyncio.to_thread(reward.score, query, texts)
+            return await asyncio.to_thread(_asked, reward, query, texts)
     except ConfigError:
         raise
     except Exception as error:

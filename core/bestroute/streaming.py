@@ -243,9 +243,11 @@ def _read(pieces: Iterator[Any], came: _Came, call: Call) -> None:
     except BaseException as error:
         end = error
     finally:
-        if (close := getattr(pieces, "close", None)) is not None:
-            close()
-        came.put((None, end))
+        try:
+            if (close := getattr(pieces, "close", None)) is not None:
+                close()
+        finally:
+            came.put((None, end))
 
 
 async def _ain_time(pieces: AsyncIterator[Any], call: Call) -> AsyncGenerator[Any]:

@@ -115,6 +115,23 @@ def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
     assert (most, inside, gate.inside) == (3, 0, 0)
 
 
+def test_whoever_is_interrupted_at_a_gate_takes_no_place(monkeypatch):
+    gate = Gate(1)
+    assert gate.enter(Cancel())
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout=None):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bestroute.gate.threading.Event", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gate.enter(Cancel())
+    gate.leave()
+    assert gate.inside == 0
+    assert gate.enter(Cancel(), deadline=time.monotonic() + 5)
+
+
 def test_whoever_gives_up_at_a_gate_takes_no_place():
     gate, cancel, told = Gate(1), Cancel(), []
     assert gate.enter(Cancel())

@@ -432,6 +432,16 @@ def test_a_reward_model_that_raises_accepts_nothing():
     assert result.decision.reason.count("down") == 1  # said once
 
 
+async def test_a_reward_model_that_runs_out_does_not_hang_the_loop():
+    class Empty:
+        def score(self, query, texts):
+            return next(iter(()))  # StopIteration, which no future can hold
+
+    members = {m: FakeGenerator(["a", "b"], native_n=True) for m in PRICES}
+    call = BestRoute(POOL, members, lambda q: ("small", 2), Empty()).arun("hi")
+    assert (await asyncio.wait_for(call, 10)).text == "a"
+
+
 async def test_a_reward_model_that_raises_in_a_loop_is_no_different():
     class Broken:
         async def ascore(self, query, texts):

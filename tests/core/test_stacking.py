@@ -135,7 +135,7 @@ def test_a_forest_is_the_same_however_many_cores_grow_it(monkeypatch):
     inputs, targets = rng.normal(size=(400, 6)).astype(np.float32), rng.normal(size=(400, 2))
     grown = []
     for many in (len(inputs), len(inputs) + 1):  # on all cores, on one
-        monkeypatch.setattr("bestroute.router.forest.MANY", many)
+        monkeypatch.setattr("bestroute.router.forest.THREADED_FROM", many)
         grown.append(Forest.fit(inputs, targets, trees=20))
     for field in fields(Forest):
         np.testing.assert_array_equal(*(getattr(forest, field.name) for forest in grown))

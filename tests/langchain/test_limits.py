@@ -164,7 +164,7 @@ def test_a_part_of_a_usage_is_never_more_than_the_whole():
     message.usage_metadata = {
         "input_tokens": 3,
         "output_tokens": 2,
-        "input_token_details": {"cache_read": 9, "cache_creation": None},
+        "input_token_details": {"cache_read": 9, "cache_creation": 9},
         "output_token_details": {"reasoning": 9},
     }
     assert usage_of(message) == Usage(3, 2, cached_input=3, reasoning=2)

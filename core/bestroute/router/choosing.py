@@ -58,6 +58,9 @@ def choose(
         layout: Which head says what.
         labels: Of the ``Q`` queries.
         arrays: Their records.
+
+    Returns:
+        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows.
     """
     pool, rows = arrays.pool, np.arange(len(arrays))
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]

@@ -18,7 +18,7 @@ SMALLEST_LEAF = 15
 """Queries in a leaf, at least."""
 FEATURES_TRIED = 0.4
 """Share of the inputs that a split may choose from."""
-MANY = 2000
+THREADED_FROM = 2000
 """From so many queries on, trees are grown on all cores; for fewer, threads cost more than they save."""
 
 
@@ -64,7 +64,7 @@ class Forest:
         """
         from sklearn.ensemble import ExtraTreesRegressor
 
-        threads = -1 if len(inputs) >= MANY else 1  # the trees are the same, whoever grows them
+        threads = -1 if len(inputs) >= THREADED_FROM else 1  # the trees are the same, whoever grows them
         model = ExtraTreesRegressor(
             trees, min_samples_leaf=SMALLEST_LEAF, max_features=FEATURES_TRIED, random_state=seed, n_jobs=threads
         ).fit(np.asarray(inputs, dtype=np.float32), targets[:, 0] if targets.shape[1] == 1 else targets)

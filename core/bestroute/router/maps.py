@@ -23,8 +23,8 @@ LANDMARKS = (300, 600)
 """Of each kernel: as many as the first, or one of ``LANDMARK_EVERY`` queries if that is more, up to the second."""
 LANDMARK_EVERY = 10
 TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
-MANY = 4_000
-"""With so many queries maps are found once for all folds: a query's own part in them is too small to matter."""
+SHARED_FROM = 4_000
+"""From so many queries on maps are found once for all folds: a query's own part in them is too small to matter."""
 _LARGEST = 4.0
 """Standardised statistics are cut here."""
 _STATISTICS_SCALE = 0.3
@@ -202,7 +202,7 @@ def learner_inputs(
     whole = through(maps)
 
     def read(visible: BoolArray) -> LearnerInputs:
-        if visible.all() or len(features) >= MANY:
+        if visible.all() or len(features) >= SHARED_FROM:
             return whole
         seen = None if embeddings is None else embeddings[visible]
         return through(FeatureMaps.fit(features[visible], embeddings=seen, seed=seed))
