@@ -510,7 +510,7 @@ def test_draws_that_wait_for_their_turn_never_start_after_the_end():
     with pytest.raises(GenerationError):
         it.run(QUERY, deadline_s=0.05)
     slow.release.set()
-    wait_for(lambda: len(it.ledger.rows()) == 1 and threading.active_count() == 1 + others_before)
+    wait_for(lambda: len(it.ledger.rows()) == 1 and threading.active_count() <= 1 + others_before)
     assert slow.started == 1
 
 
@@ -528,7 +528,7 @@ def test_draws_that_wait_to_be_repeated_never_start_after_the_end():
     it = engine(small=small, settings=Settings(first_wait_s=30.0, max_wait_s=30.0, attempts=9))
     with pytest.raises(GenerationError):
         it.run(QUERY, deadline_s=0.05)
-    wait_for(lambda: threading.active_count() == 1 + others_before)
+    wait_for(lambda: threading.active_count() <= 1 + others_before)
     assert len(small.calls) <= 2
 
 
@@ -540,7 +540,7 @@ def test_a_stream_has_a_deadline_too():
         shown.extend(it.stream(QUERY, deadline_s=0.05))
     assert statuses(it) == ["cancelled"]
     slow.release.set()
-    wait_for(lambda: threading.active_count() == 1 + others_before)
+    wait_for(lambda: threading.active_count() <= 1 + others_before)
     kept = Slow()
     pieces = list(engine(small=kept, settings=Settings(broken_stream="keep")).stream(QUERY, deadline_s=0.05))
     kept.release.set()
@@ -659,7 +659,7 @@ def test_a_reward_model_that_does_not_answer_is_not_waited_for_beyond_the_deadli
     assert release_in_the_end == [False]  # it had not answered
     assert (result.text, len(result.samples)) == (result.samples[0].text, 2)
     assert "DeadlineError: no rewards within 0.2 s; nothing was scored" in result.decision.reason
-    wait_for(lambda: threading.active_count() == 1 + others_before)
+    wait_for(lambda: threading.active_count() <= 1 + others_before)
 
 
 def test_within_a_deadline_a_reward_model_scores_and_its_errors_have_their_rules():
@@ -723,10 +723,11 @@ def test_no_more_calls_of_a_member_are_under_way_than_its_limit(server, native):
 
 
 def test_threads_are_gone_when_their_call_is():
+    before = set(threading.enumerate())
     it = engine(("small", 5), reward=by_number())
     for _ in range(20):
         it.run(QUERY)
-    wait_for(lambda: threading.active_count() == 1 + others_before)
+    wait_for(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
