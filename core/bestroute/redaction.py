@@ -18,6 +18,8 @@ _SHORTEST_QUOTE = 21
 """So many letters and digits of the query in a row, in an error, are taken for a quotation."""
 _SHORTEST_WHOLE = 8
 """A query of fewer is not looked for: it may be any word."""
+_HOLDERS = ("content", "text", "blocks", "tool_calls", "function", "arguments", "args", "input", "tool_kwargs")
+"""Where messages of frameworks keep what they say."""
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _NO_LETTER = re.compile(r"\\+[nrt]|[\W_]+")
 _LETTER = re.compile(r"\\+u([0-9a-fA-F]{4})|\\+[nrt]|([^\W_])")
@@ -66,20 +68,21 @@ def _parts(query: Query) -> Iterator[str]:
     """Yield the letters of every text of a query, earlier turns among them."""
     for part in (query.text, query.system, query.context, *_texts(list(query.messages or ()))):
         if part:
-            yield _NO_LETTER.sub("", _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part))
+            unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
+            yield _NO_LETTER.sub("", unescaped.lower())
 
 
-def _texts(value: Any, depth: int = 4) -> Iterator[str]:
-    """Yield the texts of a framework's messages, or of parts of one."""
+def _texts(value: Any, depth: int = 6) -> Iterator[str]:
+    """Yield the texts of a framework's messages, arguments of tool calls among them, or of parts of one."""
     if isinstance(value, str):
         yield value
     elif depth and isinstance(value, Mapping):
-        yield from (text for name in ("content", "text", "blocks") for text in _texts(value.get(name), depth - 1))
+        yield from (text for part in value.values() for text in _texts(part, depth - 1))
     elif depth and isinstance(value, list | tuple):
         yield from (text for part in value for text in _texts(part, depth - 1))
     elif depth:
-        found = (getattr(value, name, None) for name in ("content", "text", "blocks"))
-        yield from (text for part in found if isinstance(part, str | list | tuple) for text in _texts(part, depth - 1))
+        found = (getattr(value, name, None) for name in _HOLDERS)
+        yield from (text for part in found if part is not None for text in _texts(part, depth - 1))
 
 
 def _without_quotes(text: str, parts: Iterable[str]) -> str:
@@ -91,7 +94,7 @@ def _without_quotes(text: str, parts: Iterable[str]) -> str:
     for found in _LETTER.finditer(text):
         letter = chr(int(found[1], 16)) if found[1] else found[2] or ""
         if letter.isalnum():
-            letters += letter
+            letters += letter.lower()[0]
             places.append(found.span())
     is_quoted = bytearray(len(text))
     for part in parts:
