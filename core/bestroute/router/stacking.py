@@ -221,13 +221,14 @@ class _RidgePath:
         self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, visible: BoolArray, known: BoolArray
     ) -> None:
         """Prepare; deviations are learnt from known queries, their mean from visible ones."""
-        raw = np.asarray(block, dtype=np.float64)
         self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
-        self.white = raw if kernel is None else raw @ self.whitening
-        self.visible, self.known, self.mean = visible, known, raw[known].mean(axis=0)
+        self.white = np.asarray(block, dtype=np.float64)
+        if kernel is not None:
+            self.white = self.white @ self.whitening
+        self.visible, self.known, self.mean = visible, known, block[known].mean(axis=0, dtype=np.float64)
         self.center = self.white[known].mean(axis=0)
-        self.centered = self.white[known] - self.center
-        values, self.vectors = np.linalg.eigh(self.centered.T @ self.centered)
+        centered = self._centered()
+        values, self.vectors = np.linalg.eigh(centered.T @ centered)
         self.values = np.maximum(values, 0)
 
     def guess(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
@@ -240,10 +241,14 @@ class _RidgePath:
         """Return weights on the raw block, shape ``(width, R, penalties)``."""
         return np.asarray(np.einsum("de,erp->drp", self.whitening, self._solve(targets), optimize=True))
 
+    def _centered(self) -> FloatArray:
+        """Known queries less their mean; made when it is needed, since it is as large as the block."""
+        return np.asarray(self.white[self.known] - self.center)
+
     def _solve(self, targets: FloatArray) -> FloatArray:
         """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
         seen = targets[self.known] - targets[self.known].mean(axis=0)
-        projected = self.vectors.T @ (self.centered.T @ seen)
+        projected = self.vectors.T @ (self._centered().T @ seen)
         damped = projected[:, :, None] / (self.values[:, None, None] + np.array(PENALTIES))
         return np.asarray(np.einsum("de,erp->drp", self.vectors, damped, optimize=True))
 
