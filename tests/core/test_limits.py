@@ -813,3 +813,29 @@ def test_an_interruption_is_billed_and_goes_on_up(n):
     wait_for(lambda: len(it.ledger.rows()) == n)
     assert statuses(it) == ["cancelled"] * n
     assert all(row["estimated"] and row["input_tokens"] == 10 for row in it.ledger.rows())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_stream_that_came_whole_is_the_answer_though_its_close_fails():
+    class Pieces:
+        def __init__(self, pieces):
+            self.pieces = iter(pieces)
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.pieces)
+
+        def close(self):
+            raise OSError("the socket is gone")
+
+    class Member(FakeGenerator):
+        def stream(self, query, *, params, cancel):
+            return Pieces(list(super().stream(query, params=params, cancel=cancel)))
+
+    pool = Pool(["x"], {"x": Price(1, 1)}, "x")
+    it = BestRoute(pool, {"x": Member(["whole"])})
+    *_, result = it.stream("hi", deadline_s=5)
+    assert result.text == "whole"
+    assert [row["status"] for row in it.ledger.rows()] == ["ok"]

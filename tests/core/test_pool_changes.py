@@ -236,6 +236,11 @@ def test_a_member_that_is_never_right_changes_no_price(base):
     assert add_model(careless, labelled).frozen == careless.frozen
 
 
+def test_a_router_that_froze_no_price_gets_none(base, labelled):
+    only_reference = replace(base, frozen=dict.fromkeys(base.frozen))
+    assert add_model(only_reference, labelled).frozen == only_reference.frozen
+
+
 def test_evaluation_and_engine_take_it(extended, fresh, tmp_path):
     report = evaluate(extended, fresh, resamples=100).report
     assert report["policy"]["saving"] > 0

@@ -236,12 +236,14 @@ def _as_careful(before: MultiHeadRouter, router: MultiHeadRouter, arrays: Sample
     labels say of the choices cannot be asked: where the router has seen the records, they look better than they are.
     """
     quality, reference = _expected(router, arrays, router.path)
+    prices = [price for price in router.frozen.values() if price is not None]
+    without = dict(zip(prices, _expected(before, arrays, prices)[0].tolist(), strict=True))
     raised: dict[str, float | None] = {}
     for target, price in router.frozen.items():
         if price is None:
             raised[target] = None
             continue
-        wanted = min((1 - float(target)) * reference, float(_expected(before, arrays, (price,))[0][0]))
+        wanted = min((1 - float(target)) * reference, without[price])
         meets = cheapest_that_meets(quality >= wanted - 1e-12)
         raised[target] = None if meets is None else max(price, router.path[meets])
     return raised
@@ -253,9 +255,9 @@ def _expected(router: MultiHeadRouter, arrays: SampleArrays, prices: Sequence[fl
     prediction = router.predict(arrays.queries())
     inputs = arrays.input_tokens[:, arrays.pool.models.index(pool.reference)]
     cost = plan_costs(prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
-    chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in prices])
+    chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in prices], dtype=np.intp)
     reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()
-    return prediction.expected_quality[rows, chosen].mean(axis=1), float(reference)
+    return prediction.expected_quality[rows, chosen.reshape(-1, len(rows))].mean(axis=1), float(reference)
 
 
 def _usual_slope(router: MultiHeadRouter) -> float:
