@@ -73,6 +73,13 @@ def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
         (["demo", "--ask", "hi", "--gguf", "gpt=x"], "unknown model 'gpt'"),
         (["demo", "--ask", "hi", "--gguf", "smollm2-135m=/no/such.gguf"], "/no/such.gguf: no such GGUF file"),
         (["collect", "none.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o.jsonl"], "none.jsonl: cannot read"),
+        (["collect", "p.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o.jsonl", "--limit", "0"], "0 is not in the"),
+        (["collect", "p.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o", "--temperature", "nan"], "number >= 0"),
+        (["collect", "p.jsonl", "--pool", "p.yaml", "--out", "o.jsonl"], "Missing option '--n'; see"),
+        (["demo", "--limit", "-5"], "Invalid value for '--limit': -5 is not in the range x>=1; see"),
+        (["tune", "router", "tune.jsonl", "--max-drop", "much"], "'much' is not a valid float; see"),
+        (["retrain"], "No such command 'retrain'"),
+        (["remove-model", ROUTER, "smollm2-135m", "--out", "/dev/null/router"], "cannot"),
     ],
 )
 def test_bad_input_is_one_sentence_on_stderr_and_exit_status_2(arguments, sentence, tmp_path, monkeypatch):

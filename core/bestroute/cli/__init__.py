@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -27,20 +28,28 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_AT_LEAST_1 = click.IntRange(min=1)
 
 
 class _Commands(click.Group):
-    """Turns every error of our tree into one sentence on stderr and exit status 2."""
+    """Turns every error of our tree, of options and of files into one sentence on stderr and exit status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (BestRouteError, ImportError) as error:
-            _refuse(error)
+            _refuse(str(error))
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else ctx.command_path
+            _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
+        except OSError as error:
+            if error.errno is None or isinstance(error, BrokenPipeError):  # a reader that left is click's to end
+                raise
+            _refuse(f"{f'{error.filename}: ' if error.filename else ''}cannot read or write: {error.strerror}")
 
 
-def _refuse(error: Exception) -> NoReturn:
-    click.echo(f"bestroute: {error}", err=True)
+def _refuse(sentence: str) -> NoReturn:
+    click.echo(f"bestroute: {sentence}", err=True)
     sys.exit(BAD_INPUT)
 
 
@@ -66,7 +75,7 @@ main.add_command(remove_model)
 @click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
 @click.option("--temperature", type=float, help="Wins over the pool's.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
-@click.option("--limit", type=int, help="Only the first so many prompts.")
+@click.option("--limit", type=_AT_LEAST_1, help="Only the first so many prompts.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
 def collect(
     prompts: Path,
@@ -89,6 +98,8 @@ def collect(
     from bestroute.collect import load_checker, read_prompts
     from bestroute.pool import Pool
 
+    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
     sys.path.insert(0, "")  # a checker usually lies in the working folder
     asked = read_prompts(prompts)[:limit]
     pool = Pool.from_file(pool_path)
@@ -199,7 +210,7 @@ def _decision(router: MultiHeadRouter, text: str, threshold: float | None = None
 @click.option(
     "--llamaindex", is_flag=True, help="Ask through LlamaIndex's BestRouteLLM, not LangChain's BestRouteChat."
 )
-@click.option("--limit", type=int, help="Only the first so many queries.")
+@click.option("--limit", type=_AT_LEAST_1, help="Only the first so many queries.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which answers are replayed.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
 def demo(
