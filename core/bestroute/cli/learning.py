@@ -12,10 +12,12 @@ import click
 from bestroute.errors import ConfigError, named
 
 if TYPE_CHECKING:
+    from bestroute.encoders import FrozenEncoder
     from bestroute.labels import SampleArrays
     from bestroute.labels.tokens import TokenMeans
     from bestroute.pool import Pool
     from bestroute.records import Record
+    from bestroute.router.settings import TrainSettings
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -123,11 +125,13 @@ def train(
     fine_tune: bool,
 ) -> None:
     """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say."""
+    from bestroute.artifacts import check_folder
     from bestroute.encoders.loop import is_main_process
     from bestroute.pool import Pool
     from bestroute.router.settings import TrainSettings
     from bestroute.router.training import train_router
 
+    check_folder(out, "router.json")
     pool = Pool.from_file(pool_path)
     if encoder is None and (fine_tune or max_tokens is not None):
         raise ConfigError(
@@ -138,8 +142,9 @@ def train(
     )
     if max_tokens is not None:
         settings = replace(settings, max_tokens=max_tokens)
+    made = _open_encoder(settings)
     arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
-    training = train_router(arrays, settings, on_progress=tell)
+    training = train_router(arrays, settings, encoder=made, on_progress=tell)
     if not is_main_process():
         return
     training.router.save_pretrained(out)
@@ -150,6 +155,20 @@ def train(
         else:
             told = f"{value:.4g}" if isinstance(value, float) else str(value)
         click.echo(f"  {name}: {told}")
+
+
+def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
+    """Make the encoder before anything takes long; one that will be fine-tuned is only looked at."""
+    if settings.encoder is None:
+        return None
+    if settings.fine_tune:
+        from bestroute.encoders.export import load_transformer
+
+        load_transformer(settings.encoder, max_tokens=settings.max_tokens)
+        return None
+    from bestroute.encoders.frozen import open_encoder
+
+    return open_encoder(settings.encoder, max_tokens=settings.max_tokens)
 
 
 @click.command()

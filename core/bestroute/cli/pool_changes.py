@@ -34,11 +34,13 @@ def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Pat
     A frozen price of quality is raised where the wider choice would miss its target by the router's own predictions,
     and the default policy with it. Promises go; tune again to have them.
     """
+    from bestroute.artifacts import check_folder
     from bestroute.pool import Pool
     from bestroute.router import MultiHeadRouter
     from bestroute.router.pool_changes import add_model as add
     from bestroute.router.pool_changes import new_member
 
+    check_folder(out, "router.json")
     router, pool = MultiHeadRouter.from_pretrained(folder), Pool.from_file(pool_path)
     new_member(router.pool, pool)
     arrays = load_arrays(records, pool, router.settings.reward, allow_missing=allow_missing, for_training=True)

@@ -68,12 +68,14 @@ def train_reward(
     """
     from tqdm import tqdm
 
+    from bestroute.artifacts import check_folder
     from bestroute.encoders.loop import is_main_process
     from bestroute.pool import Pool
     from bestroute.records import read_records
     from bestroute.reward_models.render import told
     from bestroute.reward_models.training import train_reward as run
 
+    check_folder(out, "reward.json")
     settings = settings_from(encoder, reference, options)
     pool = None
     if pool_path is not None:

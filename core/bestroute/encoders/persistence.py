@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bestroute.artifacts import read_part
+from bestroute.artifacts import read_part, write_folder
 from bestroute.errors import ArtifactError
-from bestroute.jsonl import atomic_file
 
 if TYPE_CHECKING:
     from bestroute.encoders.frozen import FrozenEncoder
@@ -19,8 +18,12 @@ CONFIG, GRAPH, TOKENIZER = FILES = ("encoder.json", "model.onnx", "tokenizer.jso
 
 
 def save(encoder: FrozenEncoder, folder: Path) -> None:
-    """Write an encoder, each file whole or not at all; the configuration goes last and names the others' hashes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an encoder, all of it or nothing; the configuration goes last and names the others' hashes."""
+    write_folder(folder, to_files(encoder))
+
+
+def to_files(encoder: FrozenEncoder) -> dict[str, bytes]:
+    """Return the files of a folder by name, the configuration last."""
     parts = {GRAPH: encoder.graph, TOKENIZER: encoder.tokenizer.encode()}
     config = {
         "format": FORMAT,
@@ -29,9 +32,7 @@ def save(encoder: FrozenEncoder, folder: Path) -> None:
         "fingerprint": encoder.fingerprint,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
     }
-    for name, data in {**parts, CONFIG: (json.dumps(config, indent=1) + "\n").encode()}.items():
-        with atomic_file(folder / name) as stream:
-            stream.write(data)
+    return {**parts, CONFIG: (json.dumps(config, indent=1) + "\n").encode()}
 
 
 def load(folder: Path) -> FrozenEncoder:
@@ -64,11 +65,3 @@ def load(folder: Path) -> FrozenEncoder:
     if told.get("fingerprint") != encoder.fingerprint:
         raise ArtifactError(f"{where}: its fingerprint is not that of the files beside it; the folder is damaged")
     return encoder
-
-
-def remove(folder: Path) -> None:
-    """Remove an encoder's files, and the folder if nothing else is in it; whatever is not there is no matter."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.artifacts import read_part
+from bestroute.artifacts import read_part, write_folder
 from bestroute.errors import ArtifactError, BestRouteError
-from bestroute.jsonl import atomic_file
 from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import LightScorer
 from bestroute.reward_models.proxy import HeldOutRewards, ProxyRewardModel, Scorer, not_fitting
@@ -25,12 +24,18 @@ _LIGHT = ("query_mean", "query_scale", "answer_mean", "answer_scale", "weights")
 
 
 def save(model: ProxyRewardModel, folder: Path) -> None:
-    """Write a reward model, each file whole or not at all; the configuration goes last and names the others' hashes."""
+    """Write a reward model, all of it or nothing; the configuration goes last and names the others' hashes."""
     files = to_files(model)
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / name) as stream:
-            stream.write(data)
+    write_folder(folder, files, gone=[name for name in _files_in(folder) if name not in files])
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Return the files that the reward model in a folder names as its own; none if there is none, or a damaged one."""
+    try:
+        names = list(json.loads((folder / _CONFIG).read_bytes())["sha256"])
+        return [name for name in names if _inside(folder, name)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ArtifactError):
+        return []
 
 
 def to_files(model: ProxyRewardModel) -> dict[str, bytes]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bestroute.artifacts import read_part
+from bestroute.artifacts import read_part, write_folder
 from bestroute.errors import ArtifactError, BestRouteError
-from bestroute.jsonl import atomic_file
 from bestroute.plans import Plan, Step
 from bestroute.pool_file import pool_from_dict, pool_to_dict
 from bestroute.promises import read_promises, router_hash, write_promises
@@ -31,13 +30,13 @@ _SAVED_AS = {"projection": np.float16}
 
 
 def save(router: MultiHeadRouter, folder: Path) -> None:
-    """Write a router, each file whole or not at all; the configuration goes last and names the weights' hash."""
+    """Write a router, all of it or nothing; the configuration goes last and names the weights' hash."""
     from safetensors.numpy import save as to_bytes
 
+    from bestroute.encoders.persistence import FILES
     from bestroute.router.multi_head import settings_of
 
-    folder.mkdir(parents=True, exist_ok=True)
-    told = _with_encoder(router, folder / _ENCODER)
+    files, told = _encoder_files(router)
     tensors = {
         name: np.ascontiguousarray(
             array, dtype=_SAVED_AS.get(name, np.float32 if array.dtype.kind == "f" else array.dtype)
@@ -54,11 +53,9 @@ def save(router: MultiHeadRouter, folder: Path) -> None:
         **settings_of(router),
         **told,
     }
-    with atomic_file(folder / _WEIGHTS) as stream:
-        stream.write(data)
     written = (json.dumps(config, indent=1) + "\n").encode()
-    with atomic_file(folder / _CONFIG) as stream:
-        stream.write(written)
+    gone = [] if files else [f"{_ENCODER}/{name}" for name in FILES]
+    write_folder(folder, {**files, _WEIGHTS: data, _CONFIG: written}, gone=gone)
     write_promises(folder, router.promises, router=router_hash(written))
 
 
@@ -119,18 +116,17 @@ def load(folder: Path) -> MultiHeadRouter:
         raise ArtifactError(f"{where}: damaged router folder ({type(error).__name__}: {error})") from error
 
 
-def _with_encoder(router: MultiHeadRouter, folder: Path) -> dict[str, Any]:
-    """Write the router's encoder beside it, or remove an old router's; returns what the configuration says of it."""
+def _encoder_files(router: MultiHeadRouter) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return the files of the router's encoder, and what the configuration says of it; nothing if it has none."""
     from bestroute.encoders.frozen import FrozenEncoder
-    from bestroute.encoders.persistence import remove
+    from bestroute.encoders.persistence import to_files
 
     if router.encoder is None:
-        remove(folder)
-        return {}
+        return {}, {}
     if not isinstance(router.encoder, FrozenEncoder):
         raise ArtifactError(f"a {type(router.encoder).__name__} cannot be saved; train with an encoder of this library")
-    router.encoder.save_pretrained(folder)
-    return {"encoder": router.encoder.fingerprint}
+    files = {f"{_ENCODER}/{name}": data for name, data in to_files(router.encoder).items()}
+    return files, {"encoder": router.encoder.fingerprint}
 
 
 def _encoder(fingerprint: Any, folder: Path) -> FrozenEncoder | None:
