@@ -359,6 +359,27 @@ def files(tmp_path_factory):
     return where
 
 
+@pytest.mark.parametrize("more", [[], ["--fine-tune"]])
+def test_a_wrong_encoder_is_told_before_anything_is_read(files, tmp_path, more):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_text("{}")
+    train = ("train", files / "nowhere.jsonl", "--pool", files / "pool.yaml", "--out", tmp_path / "router")
+    done = command(*train, "--encoder", damaged, *more)
+    assert done.exit_code == 2
+    assert "cannot be loaded: give a folder" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_damaged_weights_are_one_sentence(minilm, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(minilm, copy)
+    (copy / "model.safetensors").write_bytes(b"x" * 50)
+    with pytest.raises(ConfigError, match="cannot be loaded: give a folder") as caught:
+        FrozenEncoder.from_transformer(str(copy))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_command_trains_with_an_encoder(files, folder, tmp_path):
     train = ("train", files / "records.jsonl", "--pool", files / "pool.yaml", "--reward", "quality")
     done = command(*train, "--out", tmp_path / "router", "--encoder", folder)

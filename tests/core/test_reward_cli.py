@@ -84,6 +84,7 @@ def test_a_reward_that_is_neither_a_kind_nor_a_folder_is_refused(work, tmp_path)
         (("--epochs", "3"), "--epochs is for transformers"),
         (("--allow-missing",), "give --pool"),
         (("--resamples", "5"), "at least 100"),
+        (("--seed", "-1"), "seed must be in 0.."),
     ],
 )
 def test_what_cannot_work_is_one_sentence_and_exit_2(work, tmp_path, options, what):
@@ -120,11 +121,15 @@ def test_settings_of_transformers_check_themselves():
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"most_pairs": -1}, "most_pairs must be >= 1"),
         ({"warmup": 1.0}, "warmup must be in"),
+        ({"learning_rate": float("nan")}, "learning_rate must be > 0, got nan"),
+        ({"weight_decay": float("nan")}, "weight_decay >= 0"),
     ):
         with pytest.raises(ConfigError, match=what):
             TransformerSettings(**changes)
     for changes, what in (
         ({"template": "{query}"}, "template must hold"),
+        ({"template": "{query} {text} {answer}"}, "no other braces"),
+        ({"template": "{query} {text} {"}, "no other braces"),
         ({"max_tokens": 3}, "max_tokens must be at least 16"),
         ({"keep": "end"}, "keep must be"),
     ):

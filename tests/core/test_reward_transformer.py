@@ -136,6 +136,17 @@ def test_an_encoder_that_is_not_there_is_one_sentence(records, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_weights_and_more_tokens_than_it_reads_are_one_sentence(minilm, tmp_path):
+    with pytest.raises(ConfigError, match=r"max_tokens must be in 16\.\.512, what encoder"):
+        transformer.TransformerScorer.start(minilm, Layout(max_tokens=513))
+    copy = tmp_path / "copy"
+    shutil.copytree(minilm, copy)
+    (copy / "model.safetensors").write_bytes(b"x" * 50)
+    with pytest.raises(ConfigError, match="cannot be loaded: give 'light'") as caught:
+        transformer.TransformerScorer.start(str(copy), Layout())
+    assert "\n" not in str(caught.value)
+
+
 def test_a_cut_leaves_the_ends_or_the_start(minilm):
     query, text = "alpha " * 40 + "omega", "first " + "middle " * 60 + "last"
 
@@ -175,9 +186,11 @@ def test_folds_hold_out_every_sample(minilm, records):
 
 def test_without_torch_it_says_what_to_install(folder):
     code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "import importlib.util as u; found = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'torch' else found(name, *a)\n"
+        "import sys\n"
+        "class Hook:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'torch': raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Hook())\n"
         "from bestroute import ProxyRewardModel\n"
         f"ProxyRewardModel.from_pretrained({str(folder)!r})"
     )

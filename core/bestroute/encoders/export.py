@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.encoders.frozen import FrozenEncoder
-from bestroute.encoders.hub import described, need, quietly
+from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
 from bestroute.errors import ConfigError
 
 OPSET = 17
@@ -38,16 +38,14 @@ def load_transformer(name: str, *, max_tokens: int) -> tuple[Any, Any]:
         with quietly():
             tokenizer: Any = AutoTokenizer.from_pretrained(name)
             model: Any = AutoModel.from_pretrained(name, attn_implementation="eager")
-    except (OSError, ValueError, KeyError) as error:
+    except unreadable() as error:
         raise ConfigError(
             f"encoder {name!r} cannot be loaded: give a folder with a transformers model, or a hub id "
             f"({described(error)})"
         ) from error
     if not tokenizer.is_fast or model.config.is_encoder_decoder:
         raise ConfigError(f"encoder {name!r} must be an encoder alone with a fast tokenizer; take another model")
-    most = getattr(model.config, "max_position_embeddings", None) or max_tokens
-    if not 4 <= max_tokens <= most:
-        raise ConfigError(f"max_tokens must be in 4..{most}, what encoder {name!r} can read, got {max_tokens}")
+    check_tokens(max_tokens, model, name, least=4)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.float().eval(), tokenizer

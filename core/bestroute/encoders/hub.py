@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from bestroute.errors import ConfigError
+
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
@@ -30,11 +32,36 @@ def need(what: str, *modules: str) -> None:
     Raises:
         ImportError: Says what needs it and what to install.
     """
+    for module in modules:
+        if not _is_there(module):
+            raise ImportError(f'{what} needs {module}: pip install "bestroute[train]"')
+
+
+def _is_there(module: str) -> bool:
     import importlib.util
 
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f'{what} needs {module}: pip install "bestroute[train]"')
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a finder that refuses it, or a module without a spec
+        return False
+
+
+def check_tokens(max_tokens: int, model: Any, name: str, *, least: int) -> None:
+    """Refuse more tokens than a model has places for.
+
+    Raises:
+        ConfigError: Names the encoder and its range.
+    """
+    most = getattr(model.config, "max_position_embeddings", None) or max_tokens
+    if not least <= max_tokens <= most:
+        raise ConfigError(f"max_tokens must be in {least}..{most}, what encoder {name!r} can read, got {max_tokens}")
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """Return what transformers raises where there is no model, or a damaged one."""
+    from safetensors import SafetensorError
+
+    return OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError
 
 
 def described(error: BaseException) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Literal
 
 from bestroute.errors import ConfigError
@@ -23,8 +25,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if "{query}" not in self.template or "{text}" not in self.template:
-            raise ConfigError(f"template must hold {{query}} and {{text}}, got {self.template!r}")
+        if _fields(self.template) != {"query", "text"}:
+            raise ConfigError(
+                "template must hold {query} and {text} and no other braces ({{ stands for one), "
+                f"got {self.template!r}"
+            )
         if self.keep not in ("ends", "start"):
             raise ConfigError(f"keep must be 'ends' or 'start', got {self.keep!r}")
         if self.max_tokens < 16:
@@ -33,6 +38,14 @@ class Layout:
     def to_json(self) -> dict[str, object]:
         """Return what is kept in the folder."""
         return {"template": self.template, "max_tokens": self.max_tokens, "keep": self.keep}
+
+
+def _fields(template: str) -> set[str]:
+    """Return what is put into a template; nothing if its braces do not fit together."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError:
+        return set()
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,11 @@ class TransformerSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         for name in ("learning_rate", "epochs", "batch", "accumulation", "checks"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be > 0, got {getattr(self, name)}")
         if self.most_pairs is not None and self.most_pairs < 1:
             raise ConfigError(f"most_pairs must be >= 1, got {self.most_pairs}")
-        if not 0 <= self.warmup < 1 or self.weight_decay < 0:
+        if not 0 <= self.warmup < 1 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError(f"warmup must be in [0, 1) and weight_decay >= 0, got {self.warmup}, {self.weight_decay}")
 
 
@@ -98,6 +111,8 @@ class RewardSettings:
                 "folds of a transformer must be 1, or at least 3 (one is held out, one chooses the checkpoint, the "
                 f"rest are learnt from), got {self.folds}"
             )
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must be in 0..{2**32 - 1}, got {self.seed}")
         for name in ("pairs_per_query", "most_n"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.encoders.hub import described, need, quietly
+from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
 from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
 from bestroute.protocols import FloatArray, IntArray
@@ -54,13 +54,16 @@ class TransformerScorer:
         Raises:
             ConfigError: If there is no such encoder.
         """
+        need(_WHAT, "transformers", "torch")
         try:
-            return cls._loaded(encoder, layout)
-        except (OSError, ValueError, KeyError) as error:
+            scorer = cls._loaded(encoder, layout)
+        except unreadable() as error:
             raise ConfigError(
                 f"encoder {encoder!r} cannot be loaded: give 'light', a folder with a transformers model, or a hub id "
                 f"({described(error)})"
             ) from error
+        check_tokens(layout.max_tokens, scorer.model, encoder, least=16)
+        return scorer
 
     @classmethod
     def open(cls, folder: Path, layout: Layout) -> TransformerScorer:
@@ -69,17 +72,15 @@ class TransformerScorer:
         Raises:
             ArtifactError: If it cannot be loaded.
         """
-        from safetensors import SafetensorError
-
+        need(_WHAT, "transformers", "torch")
         where = folder / _ENCODER
         try:
             return cls._loaded(str(where), layout, is_ours=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except unreadable() as error:
             raise ArtifactError(f"{where}: cannot be loaded ({described(error)})") from error
 
     @classmethod
     def _loaded(cls, source: str, layout: Layout, *, is_ours: bool = False) -> TransformerScorer:
-        need(_WHAT, "transformers", "torch")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         only_ours = {"local_files_only": True, "use_safetensors": True} if is_ours else {}
