@@ -244,6 +244,17 @@ def not_tuned(flag: str) -> str:
     return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"
 
 
+def promise_of(policy: object, router: object) -> Promise | None:
+    """Return the promise that a policy looks up in a router; ``None`` if it rests on none.
+
+    Raises:
+        NotTunedError: If the router was never tuned for it; names the command.
+    """
+    if isinstance(policy, QualityPolicy) and policy.max_drop is not None:
+        return _promised(router, "max_drop", policy.max_drop)
+    return _promised(router, "budget", policy.usd_per_1k) if isinstance(policy, BudgetPolicy) else None
+
+
 def _promised(router: object, kind: Kind, value: float) -> Promise:
     """Find a promise among those a router brings."""
     from bestroute.promises import FLAGS, find_promise

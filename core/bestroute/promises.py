@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +45,8 @@ class Promise:
     """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
     cross_fit: int | None = None
     """Shown on this many routers trained alike on other folds, not on this very router."""
+    seen: tuple[str, ...] = ()
+    """Hashes of the ids and groups it was shown on, rising: they cannot test it."""
 
     def __str__(self) -> str:
         """Render as ``drop of at most 1 % at 95 % confidence``."""
@@ -129,4 +131,4 @@ def _checked(promise: Promise) -> Promise:
     numbers = (promise.value, promise.confidence, promise.price_usd)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise ValueError(f"expected numbers >= 0, got {numbers}")
-    return promise
+    return replace(promise, seen=tuple(map(str, promise.seen)))

@@ -8,6 +8,7 @@ import pytest
 from bestroute.tuning.betting import best_log_wealth, needed_log_wealth
 from bestroute.tuning.floor import draws_needed, fewest_for_budget, fewest_for_drop
 from bestroute.tuning.parts import deal_parts, group_means
+from bestroute.tuning.procedure import Outcomes, certify_drop
 from bestroute.tuning.sequence import MOST_POINTS, order_settings, passed_in_sequence
 
 RUNS = 3000
@@ -52,14 +53,35 @@ def test_wealth_never_falls_below_what_one_loss_may_take():
 
 
 def test_bets_do_not_look_ahead():
-    rng = np.random.default_rng(1)
-    one = rng.uniform(-1, 1, (1, 200))
-    other = np.concatenate([one[:, :100], np.full((1, 100), 0.9)], axis=1)
-    kept = [
-        best_log_wealth(x, largest=1.0, confidence=0.95, mean=np.zeros(1), variance=np.ones(1))[0]
-        for x in (np.where(np.arange(200) < 100, one, 0.0), other)
-    ]
-    assert kept[1] <= kept[0] + 1e-9  # losses alone after the change cannot raise the maximum
+    first = np.random.default_rng(1).uniform(-1, 0.7, (1, 100))
+    found = []
+    for then in (0.0, 0.001, 0.9):  # losses alone cannot raise the maximum, so bets on the first hundred made it
+        losses = np.concatenate([first, np.full((1, 100), then)], axis=1)
+        wealth = best_log_wealth(losses, largest=1.0, confidence=0.999, mean=np.zeros(1), variance=np.ones(1))
+        found.append(float(wealth[0]))
+    assert 0.5 < found[0] < needed_log_wealth(0.999)
+    assert found[0] == found[1] == found[2]
+
+
+def outcomes(quality, reference):
+    """One setting that costs half as much, on queries that are a group each."""
+    n = len(reference)
+    costs = np.full((1, n), 0.5), np.ones(n)
+    return Outcomes(np.array(quality)[None], costs[0], np.array(reference), costs[1], np.arange(n))
+
+
+def test_which_test_is_run_is_told_before_the_calibration_part_is_looked_at():
+    # by the ordering part 60 groups are the fewest for 5 %; by the calibration part it would be 120
+    order = outcomes(np.full(40, 1.0), np.full(40, 1.0))
+    reference = np.tile([0.0, 1.0], 35)
+    calibrate = outcomes(np.clip(reference + 0.03, 0.0, 1.03), reference)
+    assert fewest_for_drop(1.0, 0.05, 0.95) == 60 <= calibrate.units < fewest_for_drop(0.5, 0.05, 0.95)
+    assert certify_drop(order, calibrate, max_drop=0.05, confidence=0.95).setting == 0
+    # and the other way round only a policy that is plainly better passes: this one is equal
+    equal = outcomes(np.full(70, 1.0), np.full(70, 1.0))
+    half = outcomes(np.tile([0.0, 1.0], 20), np.tile([0.0, 1.0], 20))
+    assert certify_drop(half, equal, max_drop=0.05, confidence=0.95).setting is None
+    assert certify_drop(equal, equal, max_drop=0.05, confidence=0.95).setting == 0
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,75 @@ def test_order_records_leave_all_of_tune_to_calibrate(router, fresh, folder, rec
     assert run(folder, records, "--max-drop", 0.02, "--order", ordering).exit_code == 0
     shown = MultiHeadRouter.from_pretrained(folder).promises[0].shown_on
     assert (shown["order"]["queries"], shown["calibrate"]["queries"]) == (160, 1200)
-    with pytest.raises(RecordError, match="ORDER and TUNE share the group"):
+    with pytest.raises(RecordError, match="ORDER and TUNE share the id 'tune0'"):
         tune_max_drop(router, arrays_of(fresh), 0.02, order=arrays_of(fresh[:40]))
+    regrouped = [replace(r, group=f"other {r.group}") for r in fresh[:40]]  # the same queries under other groups
+    with pytest.raises(RecordError, match="ORDER and TUNE share the id 'tune0'"):
+        tune_max_drop(router, arrays_of(fresh), 0.02, order=arrays_of(regrouped))
+    renamed = [replace(r, id=f"other {r.id}") for r in fresh[:40]]
+    with pytest.raises(RecordError, match="ORDER and TUNE share the group"):
+        tune_max_drop(router, arrays_of(fresh), 0.02, order=arrays_of(renamed))
+
+
+def test_records_that_a_promise_was_shown_on_cannot_test_it(router, fresh, tmp_path):
+    ordering = synthetic_records(160, seed=6, prefix="order")
+    promise = tune_max_drop(router, arrays_of(fresh), 0.02, order=arrays_of(ordering))
+    with_promise(router, promise).save_pretrained(tmp_path)
+    tuned = MultiHeadRouter.from_pretrained(tmp_path)
+    assert tuned.promises == (promise,)
+    policy = QualityPolicy(max_drop=0.02)
+    for shown, what in ((fresh, "the id 'tune0'"), (ordering, "the id 'order0'")):
+        with pytest.raises(RecordError, match=f"promise of a drop of at most 0.02 .* was shown on {what}"):
+            evaluate(tuned, arrays_of(shown[:40]), policy=policy, resamples=100)
+    renamed = [replace(r, id=f"other {r.id}") for r in fresh[:40]]
+    with pytest.raises(RecordError, match="was shown on the group"):
+        evaluate(tuned, arrays_of(renamed), policy=policy, resamples=100)
+    assert evaluate(tuned, arrays_of(fresh[:40]), policy=QualityPolicy(1.0), resamples=100).report["queries"] == 40
+
+
+def test_cross_fit_reads_each_query_once_by_the_routers_own_encoder(fresh):
+    class Length:
+        width, fingerprint = 2, "length"
+
+        def __init__(self):
+            self.asked = []
+
+        def encode(self, texts):
+            self.asked += texts
+            return np.array([[len(text), 1.0] for text in texts], dtype=np.float32).reshape(len(texts), 2)
+
+    arrays, reads = arrays_of(fresh[:80]), Length()
+    settings = TrainSettings(reward="quality", encoder="/nowhere", forest=False, offered=3)
+    router = train_router(arrays, settings, encoder=reads).router
+    reads.asked.clear()
+    with pytest.raises(RefusedError):
+        tune_max_drop(router, arrays, 0.001, cross_fit=2)
+    assert sorted(reads.asked) == sorted({query.text for query in arrays.queries()})
+
+
+def test_tokens_of_a_fold_are_told_by_the_other_folds(fresh, monkeypatch):
+    """What a fold's records do not tell of tokens is not known from themselves."""
+    from bestroute.tuning import tune
+
+    seen = []
+
+    def look(router, arrays, prices):
+        seen.append((router.token_means, arrays))
+        return outcomes_of(router, arrays, prices)
+
+    monkeypatch.setattr(tune, "outcomes_of", look)
+    mute = [
+        replace(r, samples={m: replace(s, output_tokens=None) for m, s in r.samples.items()} if i % 2 else r.samples)
+        for i, r in enumerate(fresh[:80])
+    ]
+    arrays = arrays_of(mute)
+    router = train_router(arrays, TrainSettings(reward="quality", forest=False, offered=3)).router
+    with pytest.raises(RefusedError):
+        tune_max_drop(router, arrays, 0.001, cross_fit=2)
+    assert len(seen) == 2
+    for means, inside in seen:
+        filled = inside.output_tokens[[name in {f"tune{i}" for i in range(1, 80, 2)} for name in inside.ids], 0]
+        assert np.unique(filled) == pytest.approx([means["small"]["output"]])
 
 
 @pytest.mark.parametrize(

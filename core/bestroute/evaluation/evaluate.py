@@ -20,11 +20,12 @@ from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
 from bestroute.plans import Plan
-from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
+from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Policy
 from bestroute.router import MultiHeadRouter
 from bestroute.router.groups import deal_folds
+from bestroute.router.multi_head import seen_hash
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import train_router
@@ -63,10 +64,12 @@ def evaluate(
         on_progress: Told what is under way.
 
     Raises:
-        RecordError: If the router has seen a test record or its group, or TRAIN shares one with TEST.
+        RecordError: If the router has seen a test record or its group, the policy's promise was shown on one, or
+            TRAIN shares one with TEST.
         ArtifactError: If the router does not fit the pool.
     """
     refuse_seen(router, test)
+    refuse_tuned(router, test, policy)
     check_scale(test)
     if train is not None:
         for what, ours, theirs in (("id", train.ids, test.ids), ("group", train.groups, test.groups)):
@@ -116,7 +119,7 @@ def cross_fit(
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
     tell = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
-    encoder = _made_once(settings, encoder)
+    encoder = made_once(settings, encoder)
     parts, frozen = [], {}
     for fold in range(folds):
         train = records.take(np.flatnonzero(fold_of != fold))
@@ -134,7 +137,7 @@ def cross_fit(
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
 
 
-def _made_once(settings: TrainSettings, encoder: Encoder | None) -> Encoder | None:
+def made_once(settings: TrainSettings, encoder: Encoder | None) -> Encoder | None:
     """Return the encoder that all folds share, if they share one."""
     if settings.encoder is None or settings.fine_tune:
         return encoder
@@ -153,6 +156,25 @@ def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
                 raise RecordError(
                     f"the router was trained on the {what} {name!r}, so this would flatter it; give other records, "
                     "or --cross-fit 5 to train anew for each fold"
+                )
+
+
+def refuse_tuned(router: MultiHeadRouter, arrays: SampleArrays, policy: Policy | None) -> None:
+    """Refuse records on which the policy's promise was shown: the setting was chosen on them.
+
+    Raises:
+        RecordError: Names the first.
+        NotTunedError: If the policy rests on a promise that the router does not hold.
+    """
+    promise = promise_of(policy, router)
+    if promise is None:
+        return
+    for what, names in (("id", arrays.ids), ("group", arrays.groups)):
+        for name in names:
+            if seen_hash(f"{what}:{name}") in promise.seen:
+                raise RecordError(
+                    f"the promise of a {promise} was shown on the {what} {name!r}, so this would flatter it; give "
+                    "records that tuning has not seen"
                 )
 
 

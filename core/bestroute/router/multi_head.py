@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -201,6 +201,11 @@ class MultiHeadRouter:
 def seen_hash(name: str) -> str:
     """Return what is kept of an id or a group: a hash, not the name."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def seen_hashes(ids: Iterable[str], groups: Iterable[str]) -> frozenset[str]:
+    """Return what is kept of the records that something was made from, for ``has_seen``."""
+    return frozenset(seen_hash(f"{what}:{name}") for what, names in (("id", ids), ("group", groups)) for name in names)
 
 
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:

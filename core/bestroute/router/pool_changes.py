@@ -30,7 +30,7 @@ from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.choosing import DEFAULT_TARGET, cheapest_that_meets
 from bestroute.router.groups import deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
-from bestroute.router.multi_head import MultiHeadRouter, seen_hash
+from bestroute.router.multi_head import MultiHeadRouter, seen_hashes
 from bestroute.router.settings import PoolChange, policy_for
 from bestroute.router.training import as_saved, cap_n
 from bestroute.search import search_plans
@@ -98,7 +98,6 @@ def add_model(
     slopes = dict(zip(router.plans, router.match_slopes, strict=True))
     usual = _usual_slope(router)
     hull = tuple(plan for plan in found.hull if model in plan.models and plan in plans)
-    names = [seen_hash(f"{what}:{name}") for what, of in (("id", arrays.ids), ("group", arrays.groups)) for name in of]
     extended = replace(
         router,
         pool=pool,
@@ -108,7 +107,7 @@ def add_model(
         match_slopes=np.array([slopes.get(plan, usual) for plan in plans]),
         fixed_plans=(*router.fixed_plans, *hull),
         token_means={**router.token_means, model: arrays.token_means[model]},
-        seen=router.seen | frozenset(names),
+        seen=router.seen | seen_hashes(arrays.ids, arrays.groups),
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
     )

@@ -84,11 +84,12 @@ def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confi
     sampled ones.
 
     With fewer groups than any bound needs, only a policy that is plainly better than the reference can be promised:
-    that there is no drop at all is tested instead, at a tenth of the level.
+    that there is no drop at all is tested instead, at a tenth of the level. Which of the two is tested is told by the
+    ordering part: told by the calibration part, the levels of both would add up.
     """
     fewest = fewest_for_drop(float(calibrate.reference_quality.mean()), max_drop, confidence)
     allowed, sure = max_drop, confidence
-    if calibrate.units < fewest:
+    if calibrate.units < fewest_for_drop(float(order.reference_quality.mean()), max_drop, confidence):
         allowed, sure = 0.0, 1 - (1 - confidence) * BELOW_THE_FLOOR
 
     def losses(part: Outcomes) -> FloatArray:

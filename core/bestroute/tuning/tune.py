@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bestroute.errors import ConfigError, NotTunedError, RecordError
-from bestroute.evaluation.evaluate import refuse_seen
+from bestroute.evaluation.evaluate import made_once, refuse_seen
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies import QualityPolicy
 from bestroute.promises import Kind, Promise, prices_of
 from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.groups import deal_folds
+from bestroute.router.multi_head import seen_hashes
 from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
@@ -118,13 +119,8 @@ def _tune(
     if cross_fit is not None and order is not None:
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
     tell = on_progress or (lambda _: None)
-    for part in (arrays, *([] if order is None else [order])):
-        router.check_pool(part.pool)
-        _check_quality(part)
-        if cross_fit is None:
-            refuse_seen(router, part)
-    if order is not None and (shared := sorted(set(order.groups) & set(arrays.groups))):
-        raise RecordError(f"ORDER and TUNE share the group {shared[0]!r}; split by group")
+    parts = [arrays] if order is None else [arrays, order]
+    _check_parts(router, parts, may_be_seen=cross_fit is not None)
     first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
     tell("what the router's choices give on the records")
@@ -162,6 +158,7 @@ def _tune(
         verdict.estimates,
         verdict.cap,
         cross_fit,
+        tuple(sorted(frozenset().union(*(seen_hashes(part.ids, part.groups) for part in parts)))),
     )
 
 
@@ -205,12 +202,15 @@ def _cross_fitted(
     if not 2 <= folds <= len(set(arrays.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(arrays.groups))}, the number of groups, got {folds}")
     fold_of = deal_folds(arrays.groups, folds, seed=seed)
+    encoder = made_once(router.settings, router.encoder)
     parts, rows = [], []
     for fold in range(folds):
         tell(f"fold {fold + 1} of {folds}: training")
         inside = np.flatnonzero(fold_of == fold)
-        alike = train_router(arrays.take(np.flatnonzero(fold_of != fold)), router.settings).router
-        parts.append(outcomes_of(alike, arrays.take(inside), prices))
+        train = arrays.take(np.flatnonzero(fold_of != fold))
+        train = train.with_token_means(train.token_means)
+        alike = train_router(train, router.settings, encoder=encoder).router
+        parts.append(outcomes_of(alike, arrays.take(inside).with_token_means(train.token_means), prices))
         rows.append(inside)
     back = np.argsort(np.concatenate(rows))
     return Outcomes(
@@ -220,6 +220,20 @@ def _cross_fitted(
         np.concatenate([part.reference_cost for part in parts])[back],
         _numbered(arrays),
     )
+
+
+def _check_parts(router: MultiHeadRouter, parts: Sequence[SampleArrays], *, may_be_seen: bool) -> None:
+    """Refuse TUNE, and ORDER if there is one, where they are not of the router, not new to it, or share records."""
+    for part in parts:
+        router.check_pool(part.pool)
+        _check_quality(part)
+        if not may_be_seen:
+            refuse_seen(router, part)
+    if len(parts) > 1:
+        tune, order = parts
+        for what, ours, theirs in (("id", order.ids, tune.ids), ("group", order.groups, tune.groups)):
+            if shared := sorted(set(ours) & set(theirs)):
+                raise RecordError(f"ORDER and TUNE share the {what} {shared[0]!r}; split by group")
 
 
 def _check_quality(arrays: SampleArrays) -> None:
