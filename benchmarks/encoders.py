@@ -22,6 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import encoders_table
 import numpy as np
 from experiments import DATA, DOCS, FOLDS, SHARES, DataSet, arrays_of, averaged, shares_report
+from item_response import easiness, qualities
 
 from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
@@ -46,6 +47,7 @@ from bestroute.router.stacking import fit_stack, nonnegative
 from bestroute.router.training import cap_n
 from bestroute.search import fixed_candidates, search_plans
 
+PARTS = ("frozen", "fine-tuned", "boosted", "many models")
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")
 FINE_TUNED_TOKENS = 64
 NEIGHBOURS = (10, 30, 100)
@@ -211,16 +213,37 @@ def neighbours(fold: Fold, encoder: Encoder | None) -> Fitted:
     return Fitted(means, {1.0: held_out @ loadings}, lambda _: deviations)
 
 
-def difficulty(fold: Fold, encoder: Encoder | None) -> Fitted:
-    """Item response: one difficulty a query, and each head a monotone curve of it.
+def difficulty(ease_of: Callable[[Fold], FloatArray]) -> Callable[[Fold, Encoder | None], Fitted]:
+    """Return the row of item response: one difficulty a query, and each head a monotone curve of it.
 
-    The difficulty is the leading direction of the plans' quality; all light learners predict it. The curves are
-    isotonic instead of logistic, and fitted to predicted difficulties, so that they are calibrated.
+    ``ease_of`` tells how easy the training queries were; all light learners predict it. The curves are isotonic instead
+    of logistic, and fitted to predicted difficulties, so that they are calibrated.
     """
+
+    def fit(fold: Fold, _: Encoder | None) -> Fitted:
+        return _by_ease(fold, ease_of(fold))
+
+    return fit
+
+
+def leading(fold: Fold) -> FloatArray:
+    """Return the leading direction of the plans' quality, shape ``(Q,)``."""
+    quality = fold.labels.quality - fold.labels.quality.mean(axis=0)
+    return np.asarray(quality @ np.linalg.svd(quality, full_matrices=False)[2][0])
+
+
+def of_many_models(path: Path) -> Callable[[Fold], FloatArray]:
+    """Return what tells easiness by many models' answers to the training queries, others than the pool's."""
+
+    def ease_of(fold: Fold) -> FloatArray:
+        return easiness(qualities(path, fold.train.ids))
+
+    return ease_of
+
+
+def _by_ease(fold: Fold, ease: FloatArray) -> Fitted:
     from sklearn.isotonic import IsotonicRegression
 
-    quality = fold.labels.quality - fold.labels.quality.mean(axis=0)
-    ease = quality @ np.linalg.svd(quality, full_matrices=False)[2][0]
     means = fold.targets.mean(axis=0)
     one = replace(fold, targets=ease[:, None], layout=_One())  # type: ignore[arg-type]
     fitted = _stacked(one, None, BLOCKS, True, None)
@@ -317,7 +340,7 @@ ROWS: dict[str, Row] = {
     "statistics only": stack_of((1,), forest=False),
     "kernel heads": stack_of((1, 2), forest=False),
     "nearest neighbours": neighbours,
-    "difficulty (item response)": difficulty,
+    "difficulty (item response)": difficulty(leading),
     "light stack": stack_of(BLOCKS, forest=True),
     "frozen MiniLM alone": stack_of(EMBEDDING_BLOCKS, forest=False, use=True),
     "light stack + frozen MiniLM": stack_of((*BLOCKS, *EMBEDDING_BLOCKS), forest=True, use=True),
@@ -477,12 +500,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--only", action="append", help="One data set; may be given several times.")
-    parser.add_argument("--part", choices=("frozen", "fine-tuned", "boosted"), action="append", help="Default: all.")
+    parser.add_argument("--part", choices=PARTS, action="append", help="Default: all.")
     args = parser.parse_args()
     path = DOCS / "encoders.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     chosen = [d for d in DATA if not args.only or d.name in args.only]
-    parts = args.part or ("frozen", "fine-tuned", "boosted")
+    parts = args.part or PARTS
     name = minilm()
     short = {
         f"light stack + {kind} MiniLM, {FINE_TUNED_TOKENS} tokens": row
@@ -493,6 +516,18 @@ def main() -> None:
         "boosted": (
             [d for d in chosen if d.name == "routellm_mmlu"],
             {"light stack + boosted trees": boosted},
+            args.seeds,
+            {},
+        ),
+        "many models": (
+            [d for d in chosen if d.name == "livecodebench"],
+            {
+                "difficulty (item response)": ROWS["difficulty (item response)"],
+                "difficulty over 72 models": difficulty(
+                    of_many_models(args.shared / "data" / "livecodebench_72.jsonl.gz")
+                ),
+                "light stack": ROWS["light stack"],
+            },
             args.seeds,
             {},
         ),

@@ -23,6 +23,7 @@ TITLES = {
     "frozen": "",
     "fine-tuned": ", fine-tuned at 64 tokens",
     "boosted": ", with boosted trees",
+    "many models": ", difficulty from many models",
 }
 
 

@@ -62,9 +62,9 @@ class DataSet:
 
 DATA = (
     DataSet("demo", demo_pool().reference, "short tasks, answers of one line; right or wrong", normalise, 720, 800, 64),
-    DataSet("cruxeval_output", "gpt-4-0613", "the output of a function; right or wrong"),
-    DataSet("math_l5", "gpt-4o-2024-08-06", "worked solutions; right or wrong", final_answer, 250, 160, 160),
-    DataSet("alpaca_eval", "gpt4_1106_preview", "instructions; judged in [0, 1]", str.strip, 300, 160, 160),
+    DataSet("cruxeval_output", "gpt-4-0613", "the output of a function; right or wrong", str.strip, 450, 640, 96),
+    DataSet("math_l5", "gpt-4o-2024-08-06", "worked solutions; right or wrong", final_answer, 400, 320, 160),
+    DataSet("alpaca_eval", "gpt4_1106_preview", "instructions; judged in [0, 1]", str.strip, 400, 320, 160),
 )
 
 

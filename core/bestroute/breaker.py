@@ -77,12 +77,16 @@ class Breakers(ProcessState):
             with self._guard():
                 member.failures, member.rests_until, member.probed_by = 0, None, None
 
-    def failed(self, model: str) -> bool:
-        """Note that a draw failed for good; returns whether the member rests from now on."""
+    def failed(self, model: str, *, by: object = True) -> bool:
+        """Note that a draw failed for good; returns whether the member rests from now on.
+
+        While it rests only the draw that finds out counts: others began before, or asked it for want of anybody else.
+        """
         with self._guard():
             member = self._members[model]
             member.failures += 1
-            if member.probed_by is None and member.failures < self.failures:
+            is_open = member.rests_until is not None
+            if (is_open and member.probed_by is not by) or (not is_open and member.failures < self.failures):
                 return False
             member.rests_until, member.probed_by = self.clock() + self.rest_s, None
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,19 @@ import numpy as np
 
 from bestroute.cost import plan_costs
 from bestroute.decision import Decision
-from bestroute.errors import ConfigError, named
+from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.plans import Candidate, Plan, Step, as_plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy, reference_column
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray, Generator, Policy, RewardModel, Router
 from bestroute.query import Query
+from bestroute.redaction import describe
 from bestroute.rewards import is_calibrated, not_calibrated
 
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
+logger = logging.getLogger("bestroute.engine")
 _NOT_ALLOWED = "the call does not allow it"
 
 
@@ -125,8 +128,17 @@ class Decider:
         if self.router is None:
             plan, reason = self._untrained_plan()
             return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
+        try:
+            told = self.router.predict([query]) if self._predicts else self.router(query)
+        except BestRouteError:
+            raise
+        except Exception as error:  # a router of somebody else's; its failure must not cost the answer
+            reason = f"the router failed ({describe(error, query)}), so the reference"
+            logger.warning(reason)
+            plan = self._usable(self.pool.reference_plan, left_out)
+            return Decision(plan, reason, self.pool, tokens, left_out=left_out)
         if not self._predicts:
-            plan = self._check_plan(as_plan(self.router(query)))
+            plan = self._check_plan(as_plan(told))
             if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
                 raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
             usable = self._usable(plan, left_out)
@@ -134,7 +146,7 @@ class Decider:
             if usable != plan:
                 reason += f" ({plan}), without the members that the call does not allow"
             return Decision(usable, reason, self.pool, tokens, left_out=left_out)
-        prediction = self.router.predict([query])
+        prediction = told
         for plan in prediction.plans if not hasattr(self.router, "plans") else ():
             self._check_plan(plan)
         reference = reference_column(prediction, self.pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -63,6 +64,9 @@ _SQL_TYPES = {
     "cost_usd": "REAL",
 }
 _SQLITE = "sqlite:///"
+_PATIENCE_S = 10.0
+"""How long a write waits for another process's."""
+logger = logging.getLogger(__name__)
 
 
 class Ledger(ProcessState):
@@ -70,10 +74,12 @@ class Ledger(ProcessState):
 
     Safe to share between threads, and with forked processes; an SQLite ledger also between any processes. Rows of
     one draw are written together or not at all. No query is ever stored, and errors are stored without secrets.
+    A file that cannot be written (disk full, locked for long) costs no answer: its rows wait in memory, count in
+    every total, are logged as an error, and go to the file with the next rows it takes.
 
     Args:
         url: ``"sqlite:///path"``, or ``None`` for memory.
-        keep_rows: How many rows a ledger in memory keeps, the newest. Totals count those it has let go, too.
+        keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too.
 
     Raises:
         ConfigError: If the URL is of another kind, or the file cannot be opened.
@@ -85,6 +91,7 @@ class Ledger(ProcessState):
         check_count(keep_rows, "Ledger: keep_rows")
         self.url, self.keep_rows = url, keep_rows
         self._rows: deque[tuple[Any, ...]] = deque()
+        """In memory; of a file, those that wait to be written."""
         self._gone: dict[tuple[str, str], Totals] = {}
         """Sums over rows that memory has let go, by model and day."""
         self._open()
@@ -97,9 +104,7 @@ class Ledger(ProcessState):
         if not self.url.startswith(_SQLITE) or self.url == _SQLITE:
             raise ConfigError(f"a ledger's url is 'sqlite:///path' (or none, for memory), got {self.url!r}")
         try:
-            columns = ", ".join(f"{name} {_SQL_TYPES.get(name, 'NUMERIC')}" for name in _COLUMNS)
-            with self._connection() as connection:
-                connection.execute(f"CREATE TABLE IF NOT EXISTS samples ({columns})")
+            self._write([])
         except sqlite3.Error as error:
             raise ConfigError(f"cannot open the ledger {self.url!r}: {error}") from error
 
@@ -108,7 +113,7 @@ class Ledger(ProcessState):
         return f"Ledger({self.url!r})" if self.url else "Ledger()"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle where it is kept; a ledger in memory goes along with its rows."""
+        """Pickle where it is kept; a ledger in memory goes along with its rows, those that wait for a file do not."""
         with self._guard():
             return {"url": self.url, "keep_rows": self.keep_rows, "_rows": self._rows.copy(), "_gone": dict(self._gone)}
 
@@ -123,27 +128,67 @@ class Ledger(ProcessState):
         return self.url is not None
 
     def add(self, rows: Sequence[LedgerRow]) -> None:
-        """Write rows, all or none."""
+        """Write rows, all or none; what a file does not take waits."""
         values = [tuple(row[name] for name in _COLUMNS) for row in rows]  # type: ignore[literal-required]
         if not self.is_persistent:
-            with self._guard():
-                self._rows.extend(values)
-                while len(self._rows) > self.keep_rows:
-                    _add_up(self._gone, [_as_row(self._rows.popleft())], ("model", "day"))
-        elif values:
-            marks = ", ".join("?" * len(_COLUMNS))
-            with self._connection() as connection:
-                connection.executemany(f"INSERT INTO samples ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+            self._keep(values)
+            return
+        with self._guard():
+            values = [*self._rows, *values]
+            self._rows.clear()
+        try:
+            self._write(values)
+        except sqlite3.Error as error:
+            self._keep(values)
+            logger.error(
+                "the ledger %r cannot be written (%s): %d rows wait in memory; make room or mend the file",
+                self.url,
+                error,
+                len(values),
+            )
+
+    def _keep(self, values: Sequence[tuple[Any, ...]]) -> None:
+        with self._guard():
+            self._rows.extend(values)
+            while len(self._rows) > self.keep_rows:
+                _add_up(self._gone, [_as_row(self._rows.popleft())], ("model", "day"))
+
+    def _write(self, values: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows to the file, whose table is made where it is missing."""
+        columns = ", ".join(f"{name} {_SQL_TYPES.get(name, 'NUMERIC')}" for name in _COLUMNS)
+        marks = ", ".join("?" * len(_COLUMNS))
+        with self._connection() as connection:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS samples ({columns})")
+            connection.executemany(f"INSERT INTO samples ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+
+    def _forget_parent(self) -> None:
+        if self.is_persistent:  # rows that wait are written by the process that drew them
+            self._rows, self._gone = deque(), {}
 
     def rows(self) -> list[LedgerRow]:
-        """Return every row that is kept, in writing order."""
-        if not self.is_persistent:
-            with self._guard():
-                kept = list(self._rows)
-            return [_as_row(values) for values in kept]
-        query = f"SELECT {', '.join(_COLUMNS)} FROM samples ORDER BY rowid"
-        with closing(self._connection().execute(query)) as found:
-            return [_as_row(values) for values in found]
+        """Return every row that is kept, in writing order, those that wait for a file last.
+
+        Raises:
+            ConfigError: If the file cannot be read.
+        """
+        return self._told()[0]
+
+    def _told(self) -> tuple[list[LedgerRow], dict[tuple[str, str], Totals]]:
+        """Return rows that are kept, and sums over those that memory has let go, of one moment."""
+        found = self._written() if self.is_persistent else []
+        with self._guard():
+            gone = {key: total.copy() for key, total in self._gone.items()}
+            found.extend(self._rows)
+        return [_as_row(values) for values in found], gone
+
+    def _written(self) -> list[tuple[Any, ...]]:
+        try:
+            with closing(
+                self._connection().execute(f"SELECT {', '.join(_COLUMNS)} FROM samples ORDER BY rowid")
+            ) as found:
+                return list(found)
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot read the ledger {self.url!r}: {error}") from error
 
     def totals(self, by: Literal["model", "day"] | None = None) -> dict[str, Totals]:
         """Add rows up, those that memory has let go among them.
@@ -152,18 +197,16 @@ class Ledger(ProcessState):
             by: ``"model"`` (pool name) or ``"day"`` (``YYYY-MM-DD``, UTC); ``None`` puts all under ``"all"``.
 
         Raises:
-            ConfigError: If ``by`` is something else.
+            ConfigError: If ``by`` is something else, or the file cannot be read.
         """
         if by not in (None, "model", "day"):
             raise ConfigError(f"totals: by must be one of {named(('model', 'day'))} or None, got {by!r}")
-        with self._guard():
-            gone = {key: total.copy() for key, total in self._gone.items()}
-            rows = [_as_row(values) for values in self._rows]
+        rows, gone = self._told()
         totals: dict[str, Totals] = {}
         for (model, day), part in gone.items():
             _merge(totals.setdefault({"model": model, "day": day}.get(by or "", "all"), _nothing()), part)
         sums: dict[tuple[str, ...], Totals] = {}
-        _add_up(sums, self.rows() if self.is_persistent else rows, (by,) if by else ())
+        _add_up(sums, rows, (by,) if by else ())
         for key, part in sums.items():
             _merge(totals.setdefault(key[0] if key else "all", _nothing()), part)
         return totals
@@ -188,7 +231,7 @@ class Ledger(ProcessState):
             if hasattr(self._local, "connection"):
                 self._inherited.append(self._local.connection)  # the parent's: closing it here would break its locks
             path = str(self.url)[len(_SQLITE) :]
-            self._local.connection = sqlite3.connect(path, timeout=60.0)
+            self._local.connection = sqlite3.connect(path, timeout=_PATIENCE_S)
             self._local.connection.execute("PRAGMA journal_mode=WAL")
             self._local.connection.execute("PRAGMA synchronous=FULL")
             self._local.process = os.getpid()

@@ -36,7 +36,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         """Check shapes and ranges; make the arrays read-only."""
-        object.__setattr__(self, "plans", tuple(as_plan(plan) for plan in self.plans))
+        if not isinstance(self.plans, tuple) or set(map(type, self.plans)) != {Plan}:
+            object.__setattr__(self, "plans", tuple(as_plan(plan) for plan in self.plans))
         if self.expected_draws is None:
             object.__setattr__(self, "expected_draws", self._draws_of_candidates())
         for name in ("match_probability", "expected_quality", "output_tokens", "expected_draws"):

@@ -295,7 +295,7 @@ class _Run:
             self.parts.breakers.worked(model)
             return True
         if not only_good and any(_is_of_the_member(rule) for rule in _rules(came)):
-            if self.parts.breakers.failed(model):
+            if self.parts.breakers.failed(model, by=self):
                 logger.warning("%r rests for %g s after repeated failures", model, self.parts.settings.breaker_rest_s)
             return True
         return False

@@ -80,6 +80,20 @@ def test_nobody_else_ends_a_probe_without_an_outcome(clock):
     assert breakers.admits("a", by="another")
 
 
+def test_a_late_failure_of_another_draw_neither_ends_a_probe_nor_prolongs_a_rest(clock):
+    breakers = Breakers(["a"], failures=1, rest_s=10, clock=clock)
+    assert breakers.failed("a", by="first") is True
+    clock.now = 5.0
+    assert breakers.failed("a", by="a draw begun before") is False
+    clock.now = 10.0
+    assert breakers.admits("a", by="the probe")
+    assert breakers.failed("a", by="a slower one") is False
+    assert breakers.is_probe("a", by="the probe")
+    assert breakers.failed("a", by="the probe") is True
+    clock.now = 19.0
+    assert breakers.rests("a")
+
+
 def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
     gate, inside, most, lock = Gate(3), 0, 0, threading.Lock()
 

@@ -266,6 +266,34 @@ def test_a_router_function_that_chose_the_reference_has_nothing_to_fall_back_on(
     assert len(caught.value.failures) == 3
 
 
+class BrokenRouter(FakeRouter):
+    """Predicts until it is told not to."""
+
+    def predict(self, queries):
+        raise RuntimeError(f"cannot read {queries[0].text}")
+
+
+@pytest.mark.parametrize("kind", ["function", "router"])
+def test_a_router_that_raises_costs_no_answer(server, caplog, kind):
+    broken = BrokenRouter({("small", 1): 1.0, ("mid", 1): 1.0, ("large", 1): 1.0}, [10.0] * 3)
+    engine = on(server, broken if kind == "router" else lambda query: broken.predict([query]))
+    result = engine.run("a private question")
+    assert (result.model, asked(server)) == ("large", ["large"])
+    assert result.decision.reason.startswith("the router failed (RuntimeError: cannot read ")
+    assert result.decision.reason in caplog.text
+    assert "private" not in caplog.text + result.decision.reason
+    assert engine.route("hi", model="mid").model == "mid"
+    assert engine.run("hi", allow=["small"]).model == "small"
+
+
+def test_a_router_that_refuses_with_our_own_error_is_heard(server):
+    def refuses(query):
+        raise ConfigError("no such thing")
+
+    with pytest.raises(ConfigError, match="no such thing"):
+        on(server, refuses).run("hi")
+
+
 @pytest.mark.parametrize(("model", "rule"), [("ctx-2-x", "context_length_exceeded"), ("filter-x", "content_filter")])
 def test_a_prompt_that_a_member_cannot_take_goes_on_without_asking_again(server, model, rule):
     result = on(server, small=model).run("one two three four")

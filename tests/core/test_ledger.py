@@ -1,6 +1,8 @@
+import asyncio
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -112,6 +114,80 @@ def test_a_killed_process_loses_and_doubles_nothing_after_commit(tmp_path):
     for i in told:
         assert written.count(str(i)) == 2
     assert all(written.count(name) == 2 for name in set(written))
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    """A ledger whose file another connection holds, and a function that lets go of it."""
+    monkeypatch.setattr("bestroute.ledger._PATIENCE_S", 0.01)
+    ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
+    ledger.add([ROW])
+    holder = sqlite3.connect(tmp_path / "bills.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    yield ledger, lambda: holder.execute("ROLLBACK")
+    holder.close()
+
+
+def test_rows_that_a_file_does_not_take_wait_for_it(locked, caplog):
+    ledger, let_go = locked
+    late = [{**ROW, "run_id": str(i), "model": "late"} for i in range(2)]
+    for row in late:
+        ledger.add([row])
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 2
+    assert "cannot be written (database is locked): 2 rows wait in memory" in caplog.text
+    assert ledger.rows() == [ROW, *late]
+    assert ledger.totals(by="model")["late"]["samples"] == 2
+    assert Ledger(ledger.url).rows() == [ROW]
+    let_go()
+    ledger.add([ROW])
+    assert Ledger(ledger.url).rows() == [ROW, *late, ROW] == ledger.rows()
+
+
+def test_a_file_that_takes_nothing_costs_no_answer(locked):
+    ledger, _ = locked
+    engine = BestRoute(Pool(["one"], {"one": Price(1, 1)}, "one"), {"one": FakeGenerator(["a b"])}, ledger=ledger)
+    assert engine.run("hello").text == "a b"
+    assert asyncio.run(engine.arun("hello")).text == "a b"
+    *_, result = engine.stream("hello")
+    assert result.text == "a b"
+    assert [row["model"] for row in ledger.rows()] == ["small", "one", "one", "one"]
+
+
+def test_rows_that_wait_are_written_by_their_own_process_alone(locked):
+    ledger, let_go = locked
+    ledger.add([{**ROW, "model": "late"}])
+    copied = pickle.loads(pickle.dumps(ledger))
+    assert len(copied.rows()) == 1
+    if hasattr(os, "fork"):
+        let_go()
+        child = os.fork()
+        if child == 0:
+            try:
+                ledger.add([{**ROW, "model": "child"}])
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    ledger.add([])
+    assert sorted(row["model"] for row in Ledger(ledger.url).rows()) == ["child", "late", "small"]
+
+
+def test_rows_that_wait_too_long_are_kept_as_sums(tmp_path, locked):
+    locked[0].keep_rows = 3
+    for _ in range(5):
+        locked[0].add([ROW])
+    assert len(locked[0].rows()) == 1 + 3
+    assert locked[0].totals()["all"]["samples"] == 1 + 5
+
+
+def test_a_table_that_is_gone_is_made_again(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
+    ledger.add([ROW])
+    with sqlite3.connect(tmp_path / "bills.db") as other:
+        other.execute("DROP TABLE samples")
+    with pytest.raises(ConfigError, match="cannot read the ledger"):
+        ledger.rows()
+    ledger.add([{**ROW, "model": "again"}])
+    assert [row["model"] for row in ledger.rows()] == ["again"]
 
 
 def test_the_engine_writes_to_a_file(tmp_path):

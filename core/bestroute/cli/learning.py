@@ -144,7 +144,7 @@ def train(
         settings = replace(settings, max_tokens=max_tokens)
     made = _open_encoder(settings)
     arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
-    training = train_router(arrays, settings, encoder=made, on_progress=tell)
+    training = train_router(arrays, settings, encoder=made, on_progress=tell if is_main_process() else None)
     if not is_main_process():
         return
     training.router.save_pretrained(out)

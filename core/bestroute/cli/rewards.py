@@ -89,10 +89,13 @@ def train_reward(
     records = read_records(train, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         click.echo(f"{len(left_out)} records left out: they lack a model of the pool ({left_out[0]!r}, ...)", err=True)
+    shown = ""
     with tqdm(disable=not is_main_process()) as bar:
 
         def show(what: str, done: int, total: int) -> None:
-            if what != bar.desc.removesuffix(": "):
+            nonlocal shown
+            if what != shown:
+                shown = what
                 bar.reset(total)
                 bar.set_description(what)
             bar.update(done - bar.n)

@@ -134,7 +134,7 @@ def _fit(
     """Train an output layer and the model under it; returns the model and minus the unexplained share at each check."""
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import DistributedDataParallelKwargs, set_seed
     from torch.utils.data import DataLoader
 
     class Outputs(torch.nn.Module):
@@ -169,7 +169,11 @@ def _fit(
     loader: Any = DataLoader  # it takes any sequence
     size = max(float((wanted[choosing] ** 2).sum(axis=1).mean()), 1e-12)
     trained, scores = fit_model(
-        Accelerator(gradient_accumulation_steps=settings.accumulation),
+        Accelerator(
+            gradient_accumulation_steps=settings.accumulation,
+            # Many encoders have a pooler, which a mean of the hidden states leaves unused.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        ),
         whole,
         [
             {"params": whole.inner.parameters()},

@@ -11,7 +11,7 @@ import numpy as np
 from bestroute.plans import Plan, find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray
+from bestroute.protocols import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,19 @@ class HeadLayout:
         match, quality, draws, tokens = self.split(heads)
         match, draws = np.clip(match, 0.0, 1.0), draws.copy()
         quality = quality.copy()
-        for columns in self._by_model:
-            match[:, columns] = np.maximum.accumulate(match[:, columns], axis=1)
-            quality[:, columns] = np.maximum.accumulate(quality[:, columns], axis=1)
+        match[:, self._ladders] = np.maximum.accumulate(match[:, self._ladders], axis=2)
+        quality[:, self._ladders] = np.maximum.accumulate(quality[:, self._ladders], axis=2)
         match[:, find_plan(self.plans, pool.reference_plan)] = 1.0
         return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, *self._draw_limits))
 
     @cached_property
-    def _by_model(self) -> list[list[int]]:
-        return candidate_columns(self.plans)
+    def _ladders(self) -> IntArray:
+        """Columns of each model's candidates by n, shape ``(K, N)``; the last again where a model has fewer."""
+        columns = candidate_columns(self.plans)
+        longest = max(map(len, columns), default=0)
+        return np.array([[*own, *own[-1:] * (longest - len(own))] for own in columns], dtype=np.intp).reshape(
+            len(columns), longest
+        )
 
     @cached_property
     def _draw_limits(self) -> tuple[FloatArray, FloatArray]:

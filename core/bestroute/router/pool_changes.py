@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bestroute.blas import on_one_core
-from bestroute.cost import plan_costs
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale
@@ -31,6 +30,7 @@ from bestroute.router.choosing import DEFAULT_TARGET, cheapest_that_meets
 from bestroute.router.groups import deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter, seen_hashes
+from bestroute.router.predicting import predicted
 from bestroute.router.settings import PoolChange, policy_for
 from bestroute.router.training import as_saved, cap_n
 from bestroute.search import search_plans
@@ -251,9 +251,7 @@ def _as_careful(before: MultiHeadRouter, router: MultiHeadRouter, arrays: Sample
 def _expected(router: MultiHeadRouter, arrays: SampleArrays, prices: Sequence[float]) -> tuple[FloatArray, float]:
     """Return the mean quality a router expects of its choices at prices, shape ``(C,)``, and of the reference."""
     pool, rows = router.pool, np.arange(len(arrays))
-    prediction = router.predict(arrays.queries())
-    inputs = arrays.input_tokens[:, arrays.pool.models.index(pool.reference)]
-    cost = plan_costs(prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+    prediction, cost = predicted(router, arrays, pool=pool)
     chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in prices], dtype=np.intp)
     reference = prediction.expected_quality[:, router.plans.index(pool.reference_plan)].mean()
     return prediction.expected_quality[rows, chosen.reshape(-1, len(rows))].mean(axis=1), float(reference)

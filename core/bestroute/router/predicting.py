@@ -7,20 +7,29 @@ from numpy.typing import NDArray
 
 from bestroute.cost import plan_costs
 from bestroute.labels import SampleArrays
+from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import FloatArray
 from bestroute.router.multi_head import MultiHeadRouter
 
 
 def predicted(
-    router: MultiHeadRouter, arrays: SampleArrays, features: NDArray[np.float32] | None = None
+    router: MultiHeadRouter,
+    arrays: SampleArrays,
+    features: NDArray[np.float32] | None = None,
+    *,
+    pool: Pool | None = None,
 ) -> tuple[Prediction, FloatArray]:
     """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``.
 
-    ``features`` are those of the records' queries, if they are known already.
+    Args:
+        router: Of the records' pool, or of ``pool``.
+        arrays: The records.
+        features: Of the records' queries, if they are known already.
+        pool: Whose prices count; default: the records'.
     """
     prediction = router.predict(arrays.queries(), features)
     inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]
     return prediction, plan_costs(
-        prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, arrays.pool
+        prediction.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool or arrays.pool
     )

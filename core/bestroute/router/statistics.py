@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,31 @@ STATISTICS = (
     "line_length_spread",
 )
 
-_CODE = re.compile(r"[{}();=<>\[\]]|\b(?:def|return|class|import|print|for|while)\b")
+_LOGGED = {
+    "log_words": 5,
+    "log_characters": 7,
+    "log_prompt_tokens": 7,
+    "log_system_characters": 7,
+    "log_context_characters": 7,
+    "code_marks": 4,
+    "lines": 4,
+    "question_marks": 1,
+    "quotes": 3,
+    "longest_word": 3,
+    "longest_number": 1,
+    "words_a_sentence": 4,
+    "mean_line_length": 5,
+    "line_length_spread": 5,
+}
+"""Statistics of which the logarithm counts, and what it is divided by."""
+_LOGGED_AT = np.array([STATISTICS.index(name) for name in _LOGGED])
+_LOGGED_BY = np.array(list(_LOGGED.values()), dtype=np.float64)
+
+_CODE_MARKS = "{}();=<>[]"
+_CODE_WORDS = re.compile(
+    "|".join(rf"{word}\b(?<!\w{word})" for word in ("def", "return", "class", "import", "print", "for", "while"))
+)
+"""Whole words; what stands before one is looked at last, so that the search skips to their first letters."""
 _NEGATIONS = frozenset(("not", "no", "never", "except", "cannot", "without", "least", "neither", "nor"))
 _CONDITIONS = frozenset(("if", "then", "therefore", "because", "suppose", "given", "let", "assume", "unless", "when"))
 _EDGES = ".,;:!?()[]\"'"
@@ -53,8 +78,12 @@ _EDGES = ".,;:!?()[]\"'"
 _UPPER, _LOWER, _DIGIT, _SPACE, _NEWLINE, _MATHS, _COMMA, _BRACKET, _QUOTE, _STOP, _OTHER = range(11)
 
 
+_NON_ASCII = 11
+
+
 def _classes() -> NDArray[np.uint8]:
-    table = np.full(128, _OTHER, dtype=np.uint8)
+    table = np.full(129, _OTHER, dtype=np.uint8)
+    table[128] = _NON_ASCII
     table[ord("A") : ord("Z") + 1] = _UPPER
     table[ord("a") : ord("z") + 1] = _LOWER
     table[ord("0") : ord("9") + 1] = _DIGIT
@@ -66,7 +95,7 @@ def _classes() -> NDArray[np.uint8]:
 
 
 _CLASS_OF = _classes()
-_NON_ASCII = 11
+"""Of a character, those beyond ASCII at 128."""
 
 
 def statistics(query: Query, *, longest: int) -> FloatArray:
@@ -78,52 +107,54 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
     """
     text = query.text[:longest]
     words = text.split()
-    times = Counter([word.strip(_EDGES) for word in text.lower().split()])
+    times = Counter(map(str.strip, text.lower().split(), repeat(_EDGES)))
     size, count = max(1, len(text)), max(1, len(words))
     points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    kinds = np.where(points < 128, _CLASS_OF[np.minimum(points, 127)], _NON_ASCII)
-    marks = np.bincount(kinds, minlength=12)
+    kinds = _CLASS_OF[np.minimum(points, 128)]
+    marks = np.bincount(kinds, minlength=12).tolist()
     lengths = np.fromiter(map(len, words or [""]), dtype=np.intp, count=count)
     firsts, seconds = _initials(kinds)
-    numbers = _runs(kinds == _DIGIT)
+    numbers = _runs(kinds == _DIGIT) if marks[_DIGIT] else np.zeros(0, dtype=np.intp)
     lines = np.array([len(line) for line in text.split("\n") if line and not line.isspace()] or [0])
-    stops = int(((kinds[:-1] == _STOP) & (kinds[1:] >= _SPACE) & (kinds[1:] <= _NEWLINE)).sum()) + 1
-    marked = marks[[_MATHS, _COMMA, _BRACKET, _QUOTE, _STOP, _OTHER]].sum()
-    return np.array(
+    stops = np.count_nonzero((kinds[:-1] == _STOP) & (kinds[1:] >= _SPACE) & (kinds[1:] <= _NEWLINE)) + 1
+    values = np.array(
         [
-            np.log1p(len(words)) / 5,
-            np.log1p(len(query.text)) / 7,
-            np.log1p(max(0, query.prompt_tokens)) / 7,
-            np.log1p(len(query.system)) / 7,
-            np.log1p(len(query.context)) / 7,
+            len(words),
+            len(query.text),
+            max(0, query.prompt_tokens),
+            len(query.system),
+            len(query.context),
             marks[_DIGIT] / size,
             marks[_UPPER] / size,
-            marked / size,
+            sum(marks[kind] for kind in (_MATHS, _COMMA, _BRACKET, _QUOTE, _STOP, _OTHER)) / size,
             marks[_NON_ASCII] / size,
             marks[_MATHS] / size,
-            np.log1p(len(_CODE.findall(text))) / 4,
-            np.log1p(marks[_NEWLINE]) / 4,
+            sum(map(text.count, _CODE_MARKS)) + len(_CODE_WORDS.findall(text)),
+            marks[_NEWLINE],
             lengths.sum() / count / 8,
-            np.log1p(text.count("?")),
-            np.log1p(marks[_QUOTE]) / 3,
+            text.count("?"),
+            marks[_QUOTE],
             marks[_COMMA] / count,
             marks[_BRACKET] / count,
             len(times) / count,
-            (lengths <= 3).sum() / count,
-            (lengths >= 8).sum() / count,
-            (firsts == _UPPER).sum() / count,
-            ((firsts == _UPPER) & (seconds == _UPPER)).sum() / count,
-            np.log1p(lengths.max()) / 3,
+            np.count_nonzero(lengths <= 3) / count,
+            np.count_nonzero(lengths >= 8) / count,
+            np.count_nonzero(firsts == _UPPER) / count,
+            np.count_nonzero((firsts == _UPPER) & (seconds == _UPPER)) / count,
+            lengths.max(),
             len(numbers) / count,
-            np.log1p(numbers.max() if len(numbers) else 0),
+            numbers.max() if len(numbers) else 0,
             10 * sum(times[word] for word in _NEGATIONS) / count,
             5 * sum(times[word] for word in _CONDITIONS) / count,
-            np.log1p(count / stops) / 4,
+            count / stops,
             lines[0] / max(1, lines.sum()),
-            np.log1p(lines.mean()) / 5,
-            np.log1p(lines.std()) / 5,
-        ]
+            lines.mean(),
+            lines.std(),
+        ],
+        dtype=np.float64,
     )
+    values[_LOGGED_AT] = np.log1p(values[_LOGGED_AT]) / _LOGGED_BY
+    return values
 
 
 def _initials(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
