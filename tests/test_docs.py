@@ -51,3 +51,9 @@ def test_the_commands_the_readme_names_exist():
     for command in set(re.findall(r"`bestroute ([\w-]+)", README)):
         done = subprocess.run([sys.executable, "-m", "bestroute", command, "--help"], capture_output=True, check=False)
         assert done.returncode == 0, command
+
+
+def test_the_readme_names_every_command():
+    from bestroute.cli import main
+
+    assert sorted(name for name in main.commands if f"bestroute {name}" not in README) == []
