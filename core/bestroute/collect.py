@@ -22,6 +22,7 @@ from bestroute.prices import price_of
 from bestroute.protocols import Cancel, Generator, Sample
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record, parse_head, read_records, write_records
+from bestroute.redaction import describe
 from bestroute.usage import Usage, estimate_tokens
 
 logger = logging.getLogger(__name__)
@@ -193,9 +194,7 @@ def _draw_all(
 
 def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checker | None) -> dict[str, Any]:
     usage = sample.usage or Usage(estimate_tokens(prompt.query), estimate_tokens(sample.text), estimated=True)
-    quality = 0.0 if checker is None else float(checker(prompt.fields, sample.text))
-    if not (math.isfinite(quality) and 0 <= quality <= 1):
-        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}")
+    quality = 0.0 if checker is None else _checked(checker, prompt, sample.text)
     return {
         "id": prompt.id,
         "model": model,
@@ -205,6 +204,22 @@ def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checke
         "output_tokens": usage.output,
         "cost_usd": price_of(model, pool.prices).cost_usd(usage),
     }
+
+
+def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
+    """Return what a checker of the user's says, if it is a quality.
+
+    Raises:
+        ConfigError: If it fails, or says anything else; names the prompt.
+    """
+    try:
+        quality = float(checker(prompt.fields, text))
+    except Exception as error:
+        told = " ".join(describe(error).split())
+        raise ConfigError(f"the checker failed on prompt {prompt.id!r} ({told}); mend it and resume") from error
+    if not (math.isfinite(quality) and 0 <= quality <= 1):
+        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}")
+    return quality
 
 
 class _Store:

@@ -49,7 +49,7 @@ class Promise:
     """Hashes of the ids and groups it was shown on, rising: they cannot test it."""
 
     def __str__(self) -> str:
-        """Render as ``drop of at most 1 % at 95 % confidence``."""
+        """Render as ``drop of at most 0.01 at confidence 0.95``."""
         what = f"drop of at most {self.value:.3g}" if self.kind == "max_drop" else f"{self.value:.3g} USD per 1,000"
         return f"{what} at confidence {self.confidence:g}"
 
@@ -131,4 +131,7 @@ def _checked(promise: Promise) -> Promise:
     numbers = (promise.value, promise.confidence, promise.price_usd)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise ValueError(f"expected numbers >= 0, got {numbers}")
+    tables = (promise.prices, promise.shown_on, promise.estimates, *dict(promise.prices).values())
+    if not all(isinstance(table, dict) for table in tables):
+        raise ValueError("expected tables of prices, of what it was shown on and of estimates")
     return replace(promise, seen=tuple(map(str, promise.seen)))

@@ -139,6 +139,20 @@ def test_a_checker_must_return_a_quality(tmp_path, pool):
         collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=1, checker=lambda r, t: 2.0)
 
 
+@pytest.mark.parametrize(
+    ("checker", "told"),
+    [(lambda r, t: None, "TypeError"), (lambda r, t: "good", "ValueError"), (lambda r, t: r["answer"], "KeyError")],
+)
+def test_a_checker_that_fails_is_one_sentence_and_what_was_kept_stays(tmp_path, pool, checker, told):
+    out = tmp_path / "r.jsonl"
+    collect(PROMPTS, pool, members(), out, n=1, checker=lambda r, t: 1.0)
+    before = texts(out)
+    with pytest.raises(ConfigError, match=rf"the checker failed on prompt '.+' \({told}: .*; mend it") as caught:
+        collect(PROMPTS, pool, members(), out, n=2, checker=checker)
+    assert "\n" not in str(caught.value)
+    assert texts(out) == before
+
+
 def test_checkers_are_imported_by_name():
     assert load_checker("bestroute.demo.tasks:check")({"kind": "number", "answer": "4"}, "4") == 1.0
     for bad in ("bestroute.demo.tasks", "bestroute.none:check", "bestroute.demo.tasks:none"):

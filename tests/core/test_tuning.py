@@ -104,6 +104,12 @@ def test_the_command_writes_the_promise_and_it_is_looked_up_everywhere(folder, r
     assert "drop of at most 0.02" in policy["policy"]
 
 
+def test_another_reward_than_in_training_is_told(folder, records):
+    told = "holds where samples are chosen by recorded, not by quality as in training"
+    assert told in run(folder, records, "--max-drop", 0.02, "--reward", "recorded").stdout
+    assert "samples are chosen" not in run(folder, records, "--max-drop", 0.02).stdout
+
+
 def test_the_chat_model_takes_the_promise(folder, records):
     from langchain_core.language_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
@@ -173,6 +179,20 @@ def test_promises_travel_with_a_saved_router(router, fresh, tmp_path):
     promised = with_promise(router, tune_max_drop(router, arrays_of(fresh), 0.02))
     promised.save_pretrained(tmp_path / "copy")
     assert MultiHeadRouter.from_pretrained(tmp_path / "copy").promises == promised.promises
+
+
+WHOLE = {"kind": "max_drop", "value": 0.1, "confidence": 0.9, "price_usd": 1, "reward": "quality", "prices": {}}
+WHOLE |= {"shown_on": {}, "estimates": {}}
+
+
+@pytest.mark.parametrize("wrong", [{"prices": {"small": 3}}, {"prices": 3}, {"estimates": []}, {"value": float("nan")}])
+def test_a_promise_with_a_part_of_another_kind_is_damaged(folder, wrong):
+    told = {"format": 1, "router_sha256": "another", "promises": [WHOLE]}
+    (folder / PROMISES).write_text(json.dumps(told))
+    assert MultiHeadRouter.from_pretrained(folder).promises == ()
+    (folder / PROMISES).write_text(json.dumps({**told, "promises": [{**WHOLE, **wrong}]}))
+    with pytest.raises(ArtifactError, match="damaged"):
+        MultiHeadRouter.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 9}', '{"format": 1, "promises": [{}]}'])

@@ -78,6 +78,8 @@ def tune(
         f"  on the calibration part: saving {told['saving']:.1%}, drop {told['drop']:.2%}, "
         f"{told['usd_per_1k']:.4g} USD per 1,000 queries"
     )
+    if kind != router.settings.reward:
+        click.echo(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")
     if promise.cost_cap_usd is not None:
         click.echo(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")
     if folds is not None:

@@ -81,7 +81,7 @@ def _ends(quality: FloatArray, rng: np.random.Generator) -> IntArray:
     order = shuffled[np.argsort(quality[shuffled], kind="stable")]
     worst, median, best = order[0], order[(len(order) - 1) // 2], order[-1]
     pairs = [(a, b) for a, b in ((median, worst), (best, median)) if quality[a] > quality[b]]
-    return np.array(pairs or [(best, worst)], dtype=np.intp)
+    return np.array(pairs, dtype=np.intp)  # not empty: not all qualities are equal
 
 
 def _sampled(quality: FloatArray, most: int, rng: np.random.Generator) -> IntArray:
