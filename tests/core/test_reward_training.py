@@ -254,6 +254,15 @@ def test_too_few_groups_are_refused(records):
         train_reward(one)
 
 
+def test_pairs_of_a_single_fold_are_refused(records):
+    def level(record):
+        return replace(record, samples={m: replace(s, quality=(1.0,) * s.size) for m, s in record.samples.items()})
+
+    one = [r if r.group == records[0].group else level(r) for r in records]
+    with pytest.raises(RecordError, match="pairs lie in one of 5 folds, so nothing is learnt"):
+        train_reward(one, RewardSettings(pairs="ends"))
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [

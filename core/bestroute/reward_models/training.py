@@ -119,6 +119,11 @@ def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, te
     """Fit on all but one fold, for each fold; then on all, with the penalty that held-out pairs like best."""
     folds = settings.folds or LIGHT_FOLDS
     fold_of = _deal(table, folds, settings)[table.query_of]
+    if len(np.unique(fold_of[pairs[:, 0]])) < 2:
+        raise RecordError(
+            f"all {len(pairs)} pairs lie in one of {folds} folds, so nothing is learnt where it is held out; give "
+            "records of more groups in which samples differ in quality"
+        )
     features = read_samples(
         table.queries,
         table.query_of,
@@ -202,7 +207,9 @@ def _accuracies(table: SampleTable, held_out: FloatArray, settings: RewardSettin
 
 def _deal(table: SampleTable, folds: int, settings: RewardSettings) -> IntArray:
     if len(set(table.groups)) < folds:
-        raise RecordError(f"training needs records of at least {folds} groups, got {len(set(table.groups))}")
+        raise RecordError(
+            f"training needs records of at least {folds} groups, got {len(set(table.groups))}; give more records"
+        )
     return deal_folds(table.groups, folds, seed=settings.seed)
 
 
