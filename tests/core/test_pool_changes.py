@@ -321,6 +321,17 @@ def test_the_commands_add_and_remove_and_say_what_changed(base, fresh, tmp_path)
     assert MultiHeadRouter.from_pretrained(tmp_path / "more").pool.models == ("prover", "mid", "large")
 
 
+def test_cross_fitting_a_changed_router_says_that_it_is_not_what_is_scored(base, tmp_path):
+    remove_model(base, "mid").save_pretrained(tmp_path / "router")
+    write_records(tmp_path / "records.jsonl", synthetic_records(60, prefix="other"))
+    told = run("evaluate", tmp_path / "router", tmp_path / "records.jsonl", "--cross-fit", 2, "--resamples", 100)
+    assert told.exit_code == 0, told.output
+    assert (
+        "the pool was changed since training (mid removed): routers trained anew are scored, not this one"
+        in told.stderr
+    )
+
+
 def test_the_commands_drop_promises_and_say_so(base, fresh, tmp_path):
     promise = tune_max_drop(base, replace(fresh, pool=OLD, **columns_of(fresh, OLD)), 0.4)
     replace(base, promises=(promise,)).save_pretrained(tmp_path)

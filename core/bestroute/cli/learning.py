@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bestroute.labels.tokens import TokenMeans
     from bestroute.pool import Pool
     from bestroute.records import Record
+    from bestroute.router import MultiHeadRouter
     from bestroute.router.settings import TrainSettings
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -157,6 +158,13 @@ def train(
         click.echo(f"  {name}: {told}")
 
 
+def _tell_changed(router: MultiHeadRouter) -> None:
+    """Say that a router whose pool was changed is not what is trained anew for each fold."""
+    if router.changes:
+        changed = ", ".join(map(str, router.changes))
+        tell(f"the pool was changed since training ({changed}): routers trained anew are scored, not this one")
+
+
 def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
     """Make the encoder before anything takes long; one that will be fine-tuned is only looked at."""
     if settings.encoder is None:
@@ -225,6 +233,7 @@ def evaluate(
     if folds is not None:
         if train:
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
+        _tell_changed(router)
 
         def load(error: float) -> SampleArrays:
             return load_arrays(
