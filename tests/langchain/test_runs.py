@@ -264,6 +264,24 @@ def test_streaming_inside_invoke(make, server):
     assert streamed(server) == [True, False, True, False, False]
 
 
+@pytest.mark.parametrize("bills_input", ["per_sample", "once"])
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_member_that_always_streams_is_streamed_also_where_nobody_listens(
+    make, openai_model, server, n, bills_input
+):
+    models = {"small": openai_model("small-mini", streaming=True), "large": openai_model("large-max")}
+    chat = make(("small", n), models=models, bills_input=bills_input)
+    for ask in (chat.invoke, chat.ainvoke):
+        server.reset()
+        told = ask("one two")
+        answer = await told if asyncio.iscoroutine(told) else told
+        assert answer.response_metadata["model_name"] == "small-mini"
+        assert streamed(server) == [True] * n
+        assert answer.usage_metadata["input_tokens"] == server.usage["input"]
+        assert answer.usage_metadata["output_tokens"] == server.usage["output"]
+        assert n == 1 or "q=0.95" in answer.text
+
+
 # 10 and 12: tools and parameters on their way.
 
 
