@@ -311,13 +311,14 @@ class BestRouteChat(BaseChatModel):
     def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
+        keep = super().__setattr__  # our own would build again
         for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
         members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
-        self.prices = membership.complete_prices(self.prices, members)
+        keep("prices", membership.complete_prices(self.prices, members))
         if self.ledger is None:
-            self.ledger = Ledger()
+            keep("ledger", Ledger())
         if not self.reference:
-            self.reference = dearest(self.prices, self.models)
+            keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
@@ -335,8 +336,9 @@ class BestRouteChat(BaseChatModel):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        keep("budget", self._engine.budget)  # one for all copies, also where fields are configured call by call
         if isinstance(self.router, str | Path):
-            self.router = self._engine.router  # read once, also where fields are configured call by call
+            keep("router", self._engine.router)  # read once
         if "output_version" not in self.model_fields_set:
             self.output_version = membership.shared_output_version(members) or self.output_version
         self._identity = self._told_to_caches(members)
@@ -352,6 +354,27 @@ class BestRouteChat(BaseChatModel):
             "bills_input": self.bills_input,
             **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
         }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+
+        Raises:
+            ConfigError: If it does not fit the other parts.
+            PriceError: If a member has no price.
+        """
+        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
+            super().__setattr__(name, value)
+            return
+        fields, said = dict(self.__dict__), set(self.model_fields_set)
+        super().__setattr__(name, value)
+        try:
+            self._build()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(fields)
+            self.__pydantic_fields_set__.intersection_update(said)
+            raise
+        self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""

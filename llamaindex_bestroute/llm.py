@@ -38,6 +38,11 @@ from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
 _FORCED = ("model", "n", *LIMIT_NAMES)
 """Arguments of a call that are the engine's, not the members'."""
+_OF_THE_ENGINE = frozenset(
+    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
+    | {"bills_input", "ledger", "settings", "budget", "max_retries", "timeout"}
+)
+"""Fields of which a change makes another engine."""
 _BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 _STICKY = "a tool turn stays with the model that made the call"
 
@@ -133,13 +138,17 @@ class BestRouteLLM(FunctionCallingLLM):
             PriceError: If a member has no price.
         """
         super().__init__(**kwargs)
+        self._build()
+
+    def _build(self) -> None:
+        keep = super().__setattr__  # our own would build again
         if not self.models:
             raise ConfigError("models: needs at least one LLM, got none")
-        self.prices = complete_prices(self.prices, self.models)
+        keep("prices", complete_prices(self.prices, self.models))
         if self.ledger is None:
-            self.ledger = Ledger()
+            keep("ledger", Ledger())
         if not self.reference:
-            self.reference = dearest(self.prices, self.models)
+            keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
@@ -157,6 +166,28 @@ class BestRouteLLM(FunctionCallingLLM):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        if self.budget is not None:
+            keep("budget", self._engine.budget)  # one for all copies
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+
+        Raises:
+            ConfigError: If it does not fit the other parts.
+            PriceError: If a member has no price.
+        """
+        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
+            super().__setattr__(name, value)
+            return
+        fields, said = dict(self.__dict__), set(self.model_fields_set)
+        super().__setattr__(name, value)
+        try:
+            self._build()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(fields)
+            self.__pydantic_fields_set__.intersection_update(said)
+            raise
 
     @classmethod
     def class_name(cls) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from llama_index.core.llms import LLM
 from pydantic import SecretBytes, SecretStr
 
+from bestroute.budget import Budget
 from bestroute.errors import ConfigError
 
 _SECRET = re.compile(
@@ -42,6 +43,8 @@ def described(part: Any) -> Any:
     """Return what may be told of a part of the router: plain JSON, in a few words."""
     if part is None or isinstance(part, str | int | float | bool):
         return part
+    if isinstance(part, Budget):
+        return part.usd
     if isinstance(part, LLM):
         model = next((v for n in ("model", "model_name") if isinstance(v := getattr(part, n, None), str)), None)
         return {"class_name": part.class_name(), "model": model}

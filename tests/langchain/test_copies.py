@@ -14,7 +14,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from bestroute import Ledger, MajorityVote, Price, ThresholdPolicy
+from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
 from langchain_bestroute.identity import fingerprint
@@ -159,6 +159,29 @@ def test_a_changed_copy_is_another_router(make, told):
     warm = chat.model_copy(update={"temperature": 0.7})
     assert warm._get_llm_string() != chat._get_llm_string()
     assert warm.engine is chat.engine
+
+
+def test_a_part_may_be_set_and_one_that_does_not_fit_changes_nothing(make, told):
+    chat = make(to("small", 1))
+    key, ledger = chat._get_llm_string(), chat.ledger
+    chat.router = to("large", 2)
+    assert told(chat.invoke("x"))["model"] == "large"
+    assert chat._get_llm_string() != key
+    assert chat.ledger is ledger
+    before = chat.engine
+    with pytest.raises(ConfigError, match="max_n"):
+        chat.max_n = 0
+    assert (chat.max_n, chat.engine) == (5, before)
+    assert told(chat.invoke("x"))["n"] == 2
+
+
+def test_configured_calls_share_one_budget(make):
+    chat = make(to("small", 1), budget=1.0)
+    chosen = chat.configurable_fields(temperature=ConfigurableField(id="heat"))
+    for heat in (0.1, 0.2):
+        chosen.with_config(configurable={"heat": heat}).invoke("x")
+    assert chat.engine.budget.spent_usd == pytest.approx(chat.ledger.cost_usd)
+    assert chat.model_copy(update={"max_n": 3}).engine.budget is chat.engine.budget
 
 
 def picklable(**options):

@@ -494,6 +494,16 @@ class Test33Copies:
         assert told(changed.chat(user("x")))["model"] == "large"
         assert told(llm.chat(user("x")))["model"] == "small"
 
+    def test_a_part_may_be_set_and_one_that_does_not_fit_changes_nothing(self, make, user, told):
+        llm = make()
+        llm.router = lambda query: ("large", 2)
+        assert told(llm.chat(user("x")))["model"] == "large"
+        before = llm.engine
+        with pytest.raises(ConfigError, match="max_n"):
+            llm.max_n = 0
+        assert (llm.max_n, llm.engine) == (5, before)
+        assert told(llm.chat(user("x")))["n"] == 2
+
 
 def test_members_of_any_kind_of_llm_are_taken():
     class Told(MockLLM):
