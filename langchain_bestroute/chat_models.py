@@ -21,9 +21,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_serializer, model_validator
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.credentials import without_secrets
 from bestroute.errors import named
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
@@ -34,6 +35,7 @@ from langchain_bestroute.chunks import Chunks
 from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
+from langchain_bestroute.telling import described, without_keys
 from langchain_bestroute.tracing import children_of
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
+_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+"""Fields that hold objects: told in a few words."""
 
 
 class BestRouteChat(BaseChatModel):
@@ -292,6 +296,11 @@ class BestRouteChat(BaseChatModel):
         if not isinstance(values, dict) or not (unknown := [name for name in values if name not in known]):
             return values
         for name in unknown:
+            if name.endswith("api_key"):
+                raise ConfigError(
+                    f"BestRouteChat has no argument {name!r}: each member has its own key; members given as strings "
+                    "take api_key"
+                )
             if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 raise ConfigError(f"BestRouteChat has no argument {name!r}. Did you mean {close[0]!r}?")
         warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
@@ -399,6 +408,22 @@ class BestRouteChat(BaseChatModel):
         super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
+    @field_serializer(*_PARTS)
+    def _describe(self, value: Any) -> Any:
+        return described(value)
+
+    @field_serializer("model_kwargs")
+    def _scrub(self, value: builtins.dict[str, Any]) -> builtins.dict[str, Any]:
+        return without_secrets(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show the parts in a few words, never a member's settings."""
+        for name, value in super().__repr_args__():
+            if name in _PARTS:
+                yield name, described(value)
+            else:
+                yield name, without_secrets(value) if name == "model_kwargs" else value
+
     @property
     def engine(self) -> BestRoute:
         """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
@@ -410,7 +435,7 @@ class BestRouteChat(BaseChatModel):
 
     @property
     def _identifying_params(self) -> builtins.dict[str, Any]:
-        own = self._own_params()
+        own = without_keys(self._own_params())
         if "stop" in own:  # a key of this name is the call's, also where the call sets none
             own["stop_sequences"] = own.pop("stop")
         return {**self._identity, **own}

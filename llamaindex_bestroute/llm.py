@@ -26,6 +26,7 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model, PydanticProgramMode
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.credentials import without_secrets
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
 from llamaindex_bestroute import stored
@@ -453,7 +454,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @field_serializer("additional_kwargs")
     def _scrub(self, value: dict[str, Any]) -> dict[str, Any]:
-        return stored.without_secrets(value)
+        return without_secrets(value)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show what it is made of, never a member's settings."""
@@ -480,7 +481,7 @@ class BestRouteLLM(FunctionCallingLLM):
         Raises:
             ConfigError: If a part cannot be kept, a router that is a lambda for example.
         """
-        arguments = {**self._arguments(), "additional_kwargs": stored.without_secrets(self.additional_kwargs)}
+        arguments = {**self._arguments(), "additional_kwargs": without_secrets(self.additional_kwargs)}
         return {name: stored.store(value, name) for name, value in arguments.items()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:

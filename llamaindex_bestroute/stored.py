@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.llms import LLM
-from pydantic import SecretBytes, SecretStr
 
 from bestroute.budget import Budget
+from bestroute.credentials import without_secrets
 from bestroute.errors import ConfigError
 
-_SECRET = re.compile(
-    r"(?:^|[_-])(?:api_?key|\w*access_key(?:_id)?|secret\w*|passwords?|credentials?|authorization|headers?|"
-    r"(?:access|auth|session|bearer|api|refresh)_?token|token|x-api-key)$",
-    re.IGNORECASE,
-)
 _OF_A_PROCESS = ("callback_manager",)
 """Fields of a member that belong to a process, not to the member."""
-
-
-def is_secret(name: str, value: Any = None) -> bool:
-    """Whether a setting is a secret, by its name or type.
-
-    Example:
-        >>> [is_secret(name) for name in ("api_key", "aws_session_token", "default_headers", "max_tokens")]
-        [True, True, True, False]
-    """
-    return isinstance(value, SecretStr | SecretBytes) or _SECRET.search(name) is not None
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without the secrets among them, however deep."""
-    kept = {name: value for name, value in settings.items() if not is_secret(str(name), value)}
-    return {name: without_secrets(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 
 def described(part: Any) -> Any:
