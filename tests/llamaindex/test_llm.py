@@ -123,9 +123,11 @@ class Test26EightMethods:
         assert "q=0.95" in winner[0].delta
         assert "stream" not in server.sent()[0] or not server.sent()[0]["stream"]
 
-    def test_how_it_came_about_stands_in_the_last_piece_and_is_plain_json(self, make, user, told):
+    def test_every_piece_says_who_speaks_and_the_last_how_it_came_about_in_plain_json(self, make, user, told):
         pieces = list(make().stream_chat(user("one two three")))
-        assert ["bestroute" in p.message.additional_kwargs for p in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert [told(piece)["model"] for piece in pieces] == ["small"] * len(pieces)
+        assert ["plan" in told(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert {told(piece)["model"] for piece in make().stream_complete("one two three")} == {"small"}
         info = json.loads(json.dumps(told(pieces[-1])))
         assert info["plan"] == [{"model": "small", "n": 1, "accept": None}]
         assert info["samples"][0]["model"] == "small"
