@@ -47,6 +47,11 @@ def token_limit(member: BaseChatModel) -> int | None:
     return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
+def is_openai(member: BaseChatModel) -> bool:
+    """Whether a member is of OpenAI's integration, or a class made of it."""
+    return any(base.__module__ == "langchain_openai.chat_models.base" for base in type(member).__mro__)
+
+
 def provider_of(member: BaseChatModel) -> str:
     """Return LangChain's name of a member's provider."""
     return str(member._get_ls_params().get("ls_provider", ""))

@@ -89,6 +89,63 @@ def test_strict_reaches_the_member(server):
     assert server.sent()[0]["response_format"]["json_schema"]["strict"] is True
 
 
+class Team(BaseModel):
+    """A team."""
+
+    lead: Person
+    members: list[Person]
+    motto: str | None = None
+
+
+def enforced(server):
+    told = server.sent()[-1]["response_format"]["json_schema"]
+    return told["strict"], told["schema"]
+
+
+def test_the_schema_of_a_class_is_enforced_as_the_plain_model_has_it_enforced(server):
+    member = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k")
+    member.with_structured_output(Team).invoke("x")
+    plain_strict, plain = enforced(server)
+    make(server).with_structured_output(Team).invoke("x")
+    strict, schema = enforced(server)
+    assert strict is plain_strict is True
+    assert schema["required"] == plain["required"] == ["lead", "members", "motto"]
+    person = schema["properties"]["members"]["items"]
+    assert person["required"] == ["name", "age"]
+    assert schema["additionalProperties"] is person["additionalProperties"] is False
+    assert "default" not in json.dumps(schema) + json.dumps(plain)
+
+
+class Bag(BaseModel):
+    """A bag of anything."""
+
+    things: dict[str, int]
+
+
+@pytest.mark.parametrize("schema", [Bag, SCHEMA, PersonDict], ids=["free object", "json", "typeddict"])
+def test_a_schema_that_cannot_be_enforced_or_is_no_class_is_asked_for_loosely(server, schema):
+    make(server).with_structured_output(schema, include_raw=True).invoke("x")
+    strict, sent = enforced(server)
+    assert strict is False
+    if schema is Bag:
+        assert sent["properties"]["things"]["additionalProperties"] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"type": "object"},
+        {"type": "array"},
+        {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]},
+        {"type": "array", "items": {"type": "string", "minLength": 3}},
+        {"allOf": [{"type": "string"}]},
+    ],
+)
+def test_what_openai_would_refuse_is_not_enforceable(part):
+    assert structured.enforceable({"type": "object", "properties": {"part": part}}) is None
+
+
 def test_the_request_is_plain_json_until_a_member_is_called(server):
     chain = make(server).with_structured_output(Person)
     json.dumps(chain.first.kwargs)
