@@ -287,10 +287,11 @@ async def test_a_member_that_always_streams_is_streamed_also_where_nobody_listen
 
 def test_a_providers_own_tools_stay_as_they_are(make):
     own = [{"type": "web_search"}, {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]
+    own.append({"google_search": {}})
     custom = {"type": "custom", "name": "shell", "description": "runs anything"}
     bound = make().bind_tools([*own, custom, add])
-    assert bound.kwargs["tools"][:3] == [*own, custom]
-    assert bound.kwargs["tools"][3]["function"]["name"] == "add"
+    assert bound.kwargs["tools"][:4] == [*own, custom]
+    assert bound.kwargs["tools"][4]["function"]["name"] == "add"
     json.dumps(bound.kwargs)
 
 
