@@ -117,6 +117,18 @@ def test_a_second_event_loop_works(make):
         assert all("small-mini" in asyncio.run(read()) for _ in range(2))
 
 
+def test_a_second_loop_works_for_another_member_of_the_same_address(make):
+    """``langchain-openai`` gives both the same connections."""
+    with LoopbackServer() as own:
+
+        def asked(model):
+            member = ChatOpenAI(model=model, base_url=own.base_url, api_key="k", max_retries=0)
+            chat = make(("small", 2), models={"small": member}, max_retries=0)
+            return asyncio.run(chat.ainvoke("x")).response_metadata["bestroute"]["samples"]
+
+        assert [sample["error"] for model in ("a", "b") for sample in asked(model)] == [None] * 4
+
+
 async def test_the_first_loop_shares_the_members_connections_another_has_its_own(openai_model):
     quiet = Quiet(openai_model("x"))
     here = quiet.aget()
