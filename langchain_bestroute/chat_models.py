@@ -21,7 +21,16 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.credentials import without_secrets
@@ -48,8 +57,10 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
-_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
 """Fields that hold objects: told in a few words."""
+_OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "openai_api_base": "base_url"}
+"""Names that ``ChatOpenAI`` has for the same arguments."""
 
 
 class BestRouteChat(BaseChatModel):
@@ -254,8 +265,8 @@ class BestRouteChat(BaseChatModel):
     """Wins over the members' own."""
     streaming: bool = False
     """Stream also inside ``invoke``."""
-    timeout: float | None = None
-    """Seconds for one request; wins over the members' own."""
+    timeout: float | tuple[float, float] | Any | None = None
+    """Seconds for one request, or what the provider's client takes (``httpx.Timeout``); wins over the members' own."""
     max_retries: int | None = None
     """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
     settings: Any = None
@@ -292,6 +303,8 @@ class BestRouteChat(BaseChatModel):
     @classmethod
     def _keep_other_arguments(cls, values: Any) -> Any:
         """Take arguments that no field is named after for the members' calls; refuse a misspelt field."""
+        if isinstance(values, dict):
+            values = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
         known = {*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)}
         if not isinstance(values, dict) or not (unknown := [name for name in values if name not in known]):
             return values
@@ -306,6 +319,11 @@ class BestRouteChat(BaseChatModel):
         warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
         rest = {name: value for name, value in values.items() if name in known}
         return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _as_list(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.

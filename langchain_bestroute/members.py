@@ -51,7 +51,7 @@ class ChatModelGenerator:
         name: str,
         native_n: bool,
         defaults: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: Any = None,
     ) -> None:
         """Keep the member as it is: its own temperature, its own limits, the callbacks of nobody."""
         self.member, self.name = member, name

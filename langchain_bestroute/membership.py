@@ -33,7 +33,7 @@ def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
     )
 
 
-def as_generator(name: str, member: Any, *, native_n: bool, timeout: float | None) -> Generator:
+def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
     """Return what the engine draws samples from."""
     model = chat_model_in(member)
     if not isinstance(model, BaseChatModel):

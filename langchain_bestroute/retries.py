@@ -26,10 +26,10 @@ class Quiet:
 
     Args:
         member: The caller's chat model.
-        timeout: Seconds for one request, where the caller wants another one than the member's own.
+        timeout: Seconds for one request, or the client's own object, where the caller wants another than the member's.
     """
 
-    def __init__(self, member: BaseChatModel, timeout: float | None = None) -> None:
+    def __init__(self, member: BaseChatModel, timeout: Any = None) -> None:
         """Keep the member; the copy is made at the first call."""
         self.member, self.timeout = member, timeout
         self._seen: dict[str, Any] = {}
@@ -87,7 +87,7 @@ def _reconnected(value: Any) -> Any:
     return value.with_options(http_client=connections(timeout=value.timeout))
 
 
-def without_retries(member: BaseChatModel, timeout: float | None = None) -> BaseChatModel:
+def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel:
     """Return a copy of a chat model whose clients send every request once.
 
     A client of OpenAI's or Anthropic's kind is replaced by a sister on the same connections (``with_options``);

@@ -29,6 +29,8 @@ def described(part: Any) -> Any:
         return {"class": type(model).__name__, "model": providers.model_name(model)}
     if isinstance(part, Mapping):
         return {str(name): described(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [described(item) for item in part]
     name = getattr(part, "__qualname__", None) or type(part).__qualname__
     return f"{getattr(part, '__module__', '')}.{name}"
 

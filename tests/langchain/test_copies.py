@@ -299,7 +299,7 @@ def test_a_dump_is_plain_json_that_names_the_parts(make):
 
 def test_a_key_under_another_name_is_not_sent_to_the_members(make):
     with pytest.raises(ConfigError, match="each member has its own key"):
-        make(openai_api_key="sk-secret")
+        make(anthropic_api_key="sk-secret")
 
 
 def test_it_is_not_serialised_as_code_that_could_be_loaded(make):

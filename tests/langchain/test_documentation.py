@@ -1,6 +1,7 @@
 """Requirement 24 and the examples: the docstring's sections and code, and programs that change by one statement."""
 
 import asyncio
+import json
 import re
 import runpy
 import subprocess
@@ -113,6 +114,16 @@ def test_other_arguments_go_with_every_call_and_a_misspelt_field_is_refused(make
     assert [(b["seed"], b["top_p"]) for b in server.sent()] == [(3, 0.5), (4, 0.5)]
     with pytest.raises(ConfigError, match="no argument 'reward_modle'. Did you mean 'reward_model'"):
         make(reward_modle=None)
+
+
+def test_arguments_may_have_the_names_and_forms_that_chatopenai_takes(make, openai_model, server):
+    httpx = pytest.importorskip("httpx")
+    chat = make(stop="answer", request_timeout=httpx.Timeout(7.0))
+    chat.invoke("x")
+    assert server.sent()[0]["stop"] == ["answer"]
+    assert json.loads(chat.model_dump_json())["timeout"].endswith(".Timeout")
+    told = make(openai_api_base="http://127.0.0.1:1/v1", openai_api_key="sk-1")
+    assert (told.base_url, told.api_key.get_secret_value()) == ("http://127.0.0.1:1/v1", "sk-1")
 
 
 def test_importing_is_light_and_typed():

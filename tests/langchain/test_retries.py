@@ -76,6 +76,8 @@ def test_a_change_of_the_member_reaches_the_copy(openai_model):
 def test_a_timeout_of_the_router_wins_over_the_members(openai_model):
     quiet = without_retries(openai_model("x", timeout=60), timeout=3.0)
     assert (quiet.root_client.timeout, quiet.root_async_client.timeout, quiet.request_timeout) == (3.0, 3.0, 3.0)
+    by_parts = pytest.importorskip("httpx").Timeout(7.0, connect=1.0)
+    assert without_retries(openai_model("x"), timeout=by_parts).root_client.timeout == by_parts
 
 
 async def test_a_timeout_is_kept_on_the_wire(make, openai_model, server):

@@ -224,6 +224,8 @@ class Test33Arguments:
         assert [b.get("stop") for b in bodies] == [None, ["zzz"], ["answer"]]
         assert [b.get("seed") for b in bodies] == [6, 7, 8]
         assert models["small"].max_tokens == 5
+        make(stop="answer").chat(user("x"))
+        assert server.sent()[-1]["stop"] == ["answer"]
 
     def test_a_call_may_force_the_member_and_n(self, make, server, user, told):
         llm = make(("small", 3))
