@@ -44,6 +44,7 @@ from langchain_bestroute.chunks import Chunks
 from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
+from langchain_bestroute.schemas import unwrapped
 from langchain_bestroute.telling import described, without_keys
 from langchain_bestroute.tracing import children_of
 
@@ -538,6 +539,7 @@ class BestRouteChat(BaseChatModel):
         """
         if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method == "json_schema":
             method = "function_calling"  # pydantic 1 knows no strict JSON schema
+        schema, strict = unwrapped(schema, strict)
         asked = structured.wanted(schema, method, strict)
         told = {"kwargs": {"method": method, "strict": strict}, "schema": asked["schema"] or {"type": "object"}}
         chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)

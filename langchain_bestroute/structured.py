@@ -22,23 +22,18 @@ from langchain_core.output_parsers.openai_tools import (
 )
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from bestroute import ConfigError
 from bestroute.errors import named
 from langchain_bestroute import providers
+from langchain_bestroute.schemas import enforceable, named_schema
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
 WANTED = "structured_output"
 """Name of the call parameter that carries the request to the members, as plain JSON."""
-_TELLING = frozenset({"type", "anyOf", "enum", "const"})
-_ENFORCEABLE = _TELLING | {
-    *("title", "description", "properties", "required", "items", "pattern", "format", "multipleOf"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
-}
-"""Words of JSON Schema that OpenAI enforces, where every object names its properties."""
 
 
 def wanted(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
@@ -51,18 +46,9 @@ def wanted(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
         raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
     if schema is None and method != "json_mode":
         raise ConfigError(f"with_structured_output: method {method!r} needs a schema, got None")
-    plain = None if schema is None else _named_schema(schema)
+    plain = None if schema is None else named_schema(schema)
     is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
     return {"schema": plain, "method": method, "strict": strict, "is_class": is_class}
-
-
-def _named_schema(schema: Any) -> dict[str, Any]:
-    """Return a JSON schema with a title and a description, from which every member makes its own format."""
-    function = convert_to_openai_tool(schema)["function"]
-    plain = dict(convert_to_json_schema(schema))
-    plain["title"] = function["name"]
-    plain["description"] = function.get("description") or plain.get("description") or ""
-    return plain
 
 
 def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,38 +62,6 @@ def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, 
     chain = member.with_structured_output(schema, method=asked["method"], **options)
     bound: Any = getattr(chain, "first", chain)
     return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
-
-
-def enforceable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a schema without defaults, if OpenAI can enforce it; ``None`` if it holds what OpenAI would refuse.
-
-    Example:
-        >>> enforceable({"type": "object", "properties": {"age": {"type": "integer", "default": 3}}})
-        {'type': 'object', 'properties': {'age': {'type': 'integer'}}}
-        >>> enforceable({"type": "object"}) is None  # of any properties
-        True
-
-    Source:
-        OpenAI's guide on structured outputs, "Supported schemas".
-    """
-    kept = {key: value for key, value in schema.items() if key != "default"}
-    if kept.pop("additionalProperties", False) is not False or not kept.keys() <= _ENFORCEABLE:
-        return None
-    parts = [*kept.get("properties", {}).values(), *kept.get("anyOf", [])]
-    kind = kept.get("type")
-    if kind == "object" and "properties" not in kept:
-        return None
-    if kind == "array":
-        parts.append(kept.get("items", {}))
-    if not kept.keys() & _TELLING or any(enforceable(part) is None for part in parts):
-        return None
-    if "properties" in kept:
-        kept["properties"] = {name: enforceable(part) for name, part in kept["properties"].items()}
-    if "anyOf" in kept:
-        kept["anyOf"] = [enforceable(part) for part in kept["anyOf"]]
-    if "items" in kept:
-        kept["items"] = enforceable(kept["items"])
-    return kept
 
 
 class ReplyParser(BaseCumulativeTransformOutputParser[Any]):

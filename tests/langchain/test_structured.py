@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from bestroute import ConfigError, Price
 from langchain_bestroute import BestRouteChat, structured
+from langchain_bestroute.schemas import enforceable
 
 
 class Person(BaseModel):
@@ -143,7 +144,45 @@ def test_a_schema_that_cannot_be_enforced_or_is_no_class_is_asked_for_loosely(se
     ],
 )
 def test_what_openai_would_refuse_is_not_enforceable(part):
-    assert structured.enforceable({"type": "object", "properties": {"part": part}}) is None
+    assert enforceable({"type": "object", "properties": {"part": part}}) is None
+
+
+INNER = {key: SCHEMA[key] for key in ("type", "properties", "required")}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"name": "Person", "strict": True, "schema": INNER},
+        {"type": "json_schema", "json_schema": {"name": "Person", "strict": True, "schema": INNER}},
+        {"name": "Person", "strict": True, "parameters": INNER},
+    ],
+    ids=["json schema", "response format", "function"],
+)
+def test_a_schema_may_come_in_the_forms_that_openai_has(server, schema):
+    assert make(server).with_structured_output(schema).invoke("'Ann' is 7") == {"name": "Ann", "age": 7}
+    strict, sent = enforced(server)
+    assert strict is True
+    assert sent["properties"] == INNER["properties"]
+    assert server.sent()[0]["response_format"]["json_schema"]["name"] == "Person"
+
+
+class Node(BaseModel):
+    """A tree."""
+
+    value: int
+    children: list["Node"] = []
+
+
+def test_a_class_that_contains_itself_is_sent_with_its_references(server):
+    broken, whole = '{"value": 1, "children": [3]}', '{"value": 2, "children": [{"value": 4}]}'
+    server.script("small-mini", [broken, whole])
+    assert make(server, 2).with_structured_output(Node).invoke("x") == Node(value=2, children=[Node(value=4)])
+    strict, sent = enforced(server)
+    assert strict is True
+    assert sent["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+    assert sent["$defs"]["Node"]["required"] == ["value", "children"]
+    assert sent["$defs"]["Node"]["additionalProperties"] is False
 
 
 def test_the_request_is_plain_json_until_a_member_is_called(server):
