@@ -539,7 +539,9 @@ class BestRouteChat(BaseChatModel):
         """
         if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method == "json_schema":
             method = "function_calling"  # pydantic 1 knows no strict JSON schema
-        schema, strict = unwrapped(schema, strict)
+        schema, said = unwrapped(schema)
+        if strict is None and method != "json_mode":  # which enforces nothing
+            strict = said
         asked = structured.wanted(schema, method, strict)
         told = {"kwargs": {"method": method, "strict": strict}, "schema": asked["schema"] or {"type": "object"}}
         chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)

@@ -20,18 +20,17 @@ _ENFORCEABLE = _TELLING | {
 """Words of JSON Schema that OpenAI enforces, where every object names its properties."""
 
 
-def unwrapped(schema: Any, strict: bool | None) -> tuple[Any, bool | None]:
+def unwrapped(schema: Any) -> tuple[Any, bool | None]:
     """Return the schema in a dict of OpenAI's response format, and whether it says itself that it is to be enforced.
 
     Example:
-        >>> unwrapped({"name": "Age", "strict": True, "schema": {"type": "integer"}}, None)
+        >>> unwrapped({"name": "Age", "strict": True, "schema": {"type": "integer"}})
         ({'title': 'Age', 'type': 'integer'}, True)
     """
     if not isinstance(schema, Mapping):
-        return schema, strict
+        return schema, None
     told: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
-    if strict is None and isinstance(said := told.get("strict"), bool):
-        strict = said
+    strict = said if isinstance(said := told.get("strict"), bool) else None
     if "name" in told and isinstance(inner := told.get("schema"), Mapping):
         about = {"description": told["description"]} if "description" in told else {}
         return {"title": told["name"], **about, **{k: v for k, v in inner.items() if k != "title"}}, strict
