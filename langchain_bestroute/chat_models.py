@@ -46,7 +46,7 @@ from langchain_bestroute.messages import to_query, token_usage, turn_owner, winn
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
 from langchain_bestroute.telling import described, without_keys
-from langchain_bestroute.tracing import children_of
+from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
 
 logger = logging.getLogger(__name__)
 
@@ -557,7 +557,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            with children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
                 return self._as_chat_result(self._engine.run(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -571,7 +571,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            with children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
                 return self._as_chat_result(await self._engine.arun(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -586,7 +586,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            for piece in self._engine.stream(query, **forced):
+            for piece in none_streamed(self._engine.stream(query, **forced)):
                 yield from chunks.of(piece)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -601,7 +601,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            async with aclosing(self._engine.astream(query, **forced)) as pieces:  # type: ignore[type-var]
+            async with aclosing(anone_streamed(self._engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     for chunk in chunks.of(piece):
                         yield chunk

@@ -396,6 +396,41 @@ def test_langgraph_streams_the_winners_tokens_alone(make, agent, n):
     assert len({c.id for c in chunks}) == 1
 
 
+@pytest.mark.parametrize("how", ["stream", "invoke"])
+async def test_what_a_judge_of_the_users_own_says_is_traced_and_streamed_to_nobody(make, openai_model, how):
+    graphs = pytest.importorskip("langgraph.graph")
+    judge = openai_model("judge-x", streaming=True)
+
+    def judged(query, texts):
+        return [len(judge.invoke(text).text) + float(text.partition("q=")[2][:4]) for text in texts]
+
+    chat = make(("small", 3), reward_model=judged)
+
+    def ask(state):
+        chunks = list(chat.stream(state["messages"])) if how == "stream" else [chat.invoke(state["messages"])]
+        return {"messages": [sum(chunks[1:], chunks[0])]}
+
+    async def aask(state):
+        if how == "invoke":
+            return {"messages": [await chat.ainvoke(state["messages"])]}
+        chunks = [chunk async for chunk in chat.astream(state["messages"])]
+        return {"messages": [sum(chunks[1:], chunks[0])]}
+
+    asked = {"messages": [("user", "tell me")]}
+    for node in (ask, aask):
+        graph = graphs.StateGraph(graphs.MessagesState).add_node("node", node)
+        runner = graph.add_edge(graphs.START, "node").add_edge("node", graphs.END).compile()
+        text = "".join([chunk.text async for chunk, _ in runner.astream(asked, stream_mode="messages")])
+        assert text.count("[small-mini#") == 1
+        assert "judge-x" not in text
+        events = [event async for event in runner.astream_events(asked, version="v2")]
+        assert [e["event"] for e in events].count("on_chat_model_start") == 1
+        runs = Runs()
+        await runner.ainvoke(asked, config={"callbacks": [runs]})
+        assert len(runs.roots) == 1
+        assert len([run for run in runs.flat() if run.run_type in ("llm", "chat_model")]) == 1 + 3
+
+
 # 17: errors.
 
 
