@@ -204,6 +204,14 @@ class BestRouteChat(BaseChatModel):
         product = model.with_structured_output(Product).invoke("12 times 7 is 84")
         ```
 
+    ??? info "JSON mode"
+
+        Any JSON object; the prompt says which.
+
+        ```python
+        words = model.with_structured_output(method="json_mode").invoke("JSON with the keys 'product' and 'unit'")
+        ```
+
     ??? info "Image input"
 
         Content blocks reach the member as they are; a member whose profile says that it takes no images is not asked.
@@ -213,7 +221,7 @@ class BestRouteChat(BaseChatModel):
         message = model.invoke([("human", [{"type": "text", "text": "What is this?"}, image])])
         ```
 
-    ??? info "Usage"
+    ??? info "Token usage"
 
         ``usage_metadata`` is what all samples together were billed. The ledger has a row for each, failed ones too.
 
@@ -221,6 +229,15 @@ class BestRouteChat(BaseChatModel):
         message = model.invoke(messages)
         message.usage_metadata["output_tokens"]
         model.ledger.cost_usd, model.ledger.reference_cost_usd
+        ```
+
+    ??? info "Logprobs"
+
+        What no argument here is named after reaches the members as it is, and what they tell comes with the answer.
+
+        ```python
+        message = model.invoke(messages, logprobs=True)
+        message.response_metadata["logprobs"]
         ```
 
     ??? info "Response metadata"

@@ -26,8 +26,10 @@ SECTIONS = [
     "Async",
     "Tool calling",
     "Structured output",
+    "JSON mode",
     "Image input",
-    "Usage",
+    "Token usage",
+    "Logprobs",
     "Response metadata",
 ]
 
@@ -52,6 +54,7 @@ def test_the_docstrings_code_runs(openai_env, capsys):
         code = "\n".join(line[8:] if line.startswith(" " * 8) else line for line in lines)
         exec(compile(code, "BestRouteChat", "exec"), shared)
     assert shared["product"].factors == [12]
+    assert shared["words"].keys() == {"product", "unit"}
     assert shared["call"].tool_calls[0]["name"] == "multiply"
     results = [m["content"] for body in openai_env.sent() for m in body["messages"] if m["role"] == "tool"]
     assert results
