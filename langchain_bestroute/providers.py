@@ -47,9 +47,9 @@ def token_limit(member: BaseChatModel) -> int | None:
     return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
-def is_openai(member: BaseChatModel) -> bool:
-    """Whether a member is of OpenAI's integration, or a class made of it."""
-    return any(base.__module__ == "langchain_openai.chat_models.base" for base in type(member).__mro__)
+def enforces_classes(member: BaseChatModel) -> bool:
+    """Whether a member has the schema of a pydantic class enforced: OpenAI's, and what asks in the same way."""
+    return type(member).with_structured_output.__module__.startswith("langchain_openai.")
 
 
 def provider_of(member: BaseChatModel) -> str:

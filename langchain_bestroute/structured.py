@@ -55,7 +55,12 @@ def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, 
     """Return the call arguments by which this member is made to answer in the wanted form."""
     schema, strict = asked["schema"], asked["strict"]
     # OpenAI's integrations have the schema of a class enforced, that of a dict, which is what they are handed, not.
-    if strict is None and asked.get("is_class") and asked["method"] == "json_schema" and providers.is_openai(member):
+    if (
+        strict is None
+        and asked.get("is_class")
+        and asked["method"] == "json_schema"
+        and providers.enforces_classes(member)
+    ):
         strict = (enforced := enforceable(schema)) is not None or None
         schema = enforced or schema
     options = {} if strict is None else {"strict": strict}

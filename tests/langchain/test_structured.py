@@ -117,6 +117,22 @@ def test_the_schema_of_a_class_is_enforced_as_the_plain_model_has_it_enforced(se
     assert "default" not in json.dumps(schema) + json.dumps(plain)
 
 
+def test_a_class_made_of_openais_that_asks_in_its_own_way_decides_itself(server):
+    asked = []
+
+    class Other(ChatOpenAI):
+        def with_structured_output(self, schema=None, **kwargs):
+            asked.append(kwargs)
+            return super().with_structured_output(schema, **kwargs)
+
+    for kind in (Other, ChatOpenAI):
+        member = kind(model="small-mini", base_url=server.base_url, api_key="k")
+        chat = BestRouteChat(models={"small": member}, prices={"small": Price(1, 2)})
+        chat.with_structured_output(Person).invoke("'Ann' is 7")
+    assert asked == [{"method": "json_schema"}]
+    assert [b["response_format"]["json_schema"]["strict"] for b in server.sent()] == [False, True]
+
+
 class Bag(BaseModel):
     """A bag of anything."""
 
