@@ -338,6 +338,11 @@ class BestRouteChat(BaseChatModel):
         rest = {name: value for name, value in values.items() if name in known}
         return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _as_name(cls, reference: Any) -> Any:
+        return "" if reference is None else reference
+
     @field_validator("stop", mode="before")
     @classmethod
     def _as_list(cls, stop: Any) -> Any:

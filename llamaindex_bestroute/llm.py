@@ -131,6 +131,11 @@ class BestRouteLLM(FunctionCallingLLM):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _as_name(cls, reference: Any) -> Any:
+        return "" if reference is None else reference
+
     @field_validator("stop", mode="before")
     @classmethod
     def _as_list(cls, stop: Any) -> Any:

@@ -290,6 +290,7 @@ class Test33Arguments:
 
     def test_without_a_router_the_reference_answers_or_a_verifier_decides(self, make, user, told):
         assert told(make(None).chat(user("x")))["model"] == "large"
+        assert make(None, reference=None).reference == "large"
         llm = make(None, reward_model=Verifier(lambda q, text: "small-mini" in text))
         assert told(llm.chat(user("x")))["model"] == "small"
 
