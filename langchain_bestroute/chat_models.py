@@ -42,7 +42,7 @@ from langchain_bestroute import membership, structured
 from langchain_bestroute.asking import plain_choice, plain_tool
 from langchain_bestroute.chunks import Chunks
 from langchain_bestroute.identity import fingerprint
-from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
+from langchain_bestroute.messages import summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
 from langchain_bestroute.telling import described, without_keys
@@ -674,10 +674,7 @@ class BestRouteChat(BaseChatModel):
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
         told = [output for output in _llm_outputs if output]  # from the cache comes none
-        total: builtins.dict[str, int] = {}
-        for output in told:
-            for name, count in output["token_usage"].items():
-                total[name] = total.get(name, 0) + count
+        total = summed_counts(output["token_usage"] for output in told)
         return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
 
 

@@ -494,6 +494,21 @@ def test_the_usage_is_also_told_where_older_callbacks_look(make, server):
     assert out.llm_output["token_usage"]["prompt_tokens"] == server.usage["input"]
 
 
+def test_details_of_a_usage_have_openais_names_there_and_are_added(make):
+    def reply(cached, reasoned):
+        usage = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
+        usage["input_token_details"], usage["output_token_details"] = {"cache_read": cached}, {"reasoning": reasoned}
+        return AIMessage("x", usage_metadata=usage)
+
+    models = {name: GenericFakeChatModel(messages=iter([reply(1, 2), reply(3, 4)])) for name in ("small", "large")}
+    chat = make(models=models)
+    asked = [HumanMessage("x")]
+    usage = chat.generate([asked, asked]).llm_output["token_usage"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 4}
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 6}
+    assert usage["total_tokens"] == 28
+
+
 def test_a_vote_counts_equal_calls(make, server, told):
     from bestroute import Plan, Step
 
