@@ -363,7 +363,7 @@ def _as_ledger(ledger: Any) -> Ledger:
     """Refuse what keeps no bills before anything is spent."""
     if ledger is not None and not callable(getattr(ledger, "add", None)):
         raise ConfigError(f"ledger must be a Ledger, for example Ledger('sqlite:///bills.db'), got {ledger!r}")
-    return Ledger() if ledger is None else ledger  # type: ignore[no-any-return]
+    return Ledger() if ledger is None else ledger
 
 
 def _as_settings(settings: Any) -> Settings:
