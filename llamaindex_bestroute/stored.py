@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +41,14 @@ class StoredLLM:
     settings: dict[str, Any]
 
     def restore(self) -> LLM:
-        """Make the member anew."""
-        return self.cls(**self.settings)
+        """Make the member anew; what its constructor does not take is set afterwards."""
+        taken = inspect.signature(self.cls.__init__).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+        member = self.cls(**{name: value for name, value in self.settings.items() if takes_any or name in taken})
+        if not takes_any:
+            for name in self.settings.keys() - taken.keys():
+                setattr(member, name, self.settings[name])
+        return member
 
 
 def store(part: Any, where: str) -> Any:

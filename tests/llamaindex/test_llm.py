@@ -12,6 +12,7 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, LLMMetadata, MessageRole, TextBlock
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.llms.openai import OpenAI
 
@@ -489,6 +490,14 @@ class Test33Copies:
                 pickle.dumps(llm)
             assert {name: dict(vars(member)) for name, member in llm.models.items()} == before
             assert told(llm.chat(user("x")))["model"] == "small"
+
+    def test_members_whose_constructor_takes_few_settings_are_pickled_too(self):
+        models = {"small": MockLLM(max_tokens=2), "large": MockLLM()}
+        models["small"].query_wrapper_prompt = PromptTemplate("Briefly: {query_str}")
+        llm = BestRouteLLM(models=models, prices=PRICES, router=always_small)
+        other = pickle.loads(pickle.dumps(llm))
+        assert other.complete("one two three").text == llm.complete("one two three").text == "text text"
+        assert other.models["small"].query_wrapper_prompt.format(query_str="x") == "Briefly: x"
 
     def test_copies_share_members_and_take_changes(self, make, user, told):
         llm = make()
