@@ -24,16 +24,25 @@ from langchain_bestroute.structured import WANTED
 _IMAGES, _AUDIO = ("image", "image_url", "input_image"), ("audio", "input_audio")
 _FILES = ("file", "document", "input_file")
 NOTHING = Demand()
+_OF_A_FUNCTION = ("name", "title", "properties", "function", "toolSpec")
+"""One of them is in every dict that describes a function, whoever's format it is."""
 EXTRAS = "extras"
 """What a ``BaseTool`` is told for single providers (``cache_control``, ``defer_loading``), beside its function."""
 
 
 def plain_tool(tool: Any) -> dict[str, Any]:
     """Return a tool as plain JSON in OpenAI's form, with a tool's extras; a provider's own tool stays as it is."""
-    if isinstance(tool, Mapping) and tool.get("type", "function") not in ("function", "object"):
+    if isinstance(tool, Mapping) and _is_providers_own(tool):
         return dict(tool)
     plain, extras = convert_to_openai_tool(tool), getattr(tool, "extras", None)
     return {**plain, EXTRAS: dict(extras)} if extras and isinstance(tool, BaseTool) else plain
+
+
+def _is_providers_own(tool: Mapping[str, Any]) -> bool:
+    """Whether a dict is no function but a tool that a provider has built in (Google's: ``{"google_search": {}}``)."""
+    if "type" in tool:
+        return tool["type"] not in ("function", "object")
+    return tool.keys().isdisjoint(_OF_A_FUNCTION)
 
 
 def plain_choice(choice: Any) -> Any:

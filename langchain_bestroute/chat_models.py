@@ -21,9 +21,19 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.credentials import without_secrets
 from bestroute.errors import named
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
@@ -32,9 +42,11 @@ from langchain_bestroute import membership, structured
 from langchain_bestroute.asking import plain_choice, plain_tool
 from langchain_bestroute.chunks import Chunks
 from langchain_bestroute.identity import fingerprint
-from langchain_bestroute.messages import to_query, token_usage, turn_owner, winner
+from langchain_bestroute.messages import summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
-from langchain_bestroute.tracing import children_of
+from langchain_bestroute.schemas import unwrapped
+from langchain_bestroute.telling import described, without_keys
+from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +58,10 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
+_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
+"""Fields that hold objects: told in a few words."""
+_OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "openai_api_base": "base_url"}
+"""Names that ``ChatOpenAI`` has for the same arguments."""
 
 
 class BestRouteChat(BaseChatModel):
@@ -188,6 +204,14 @@ class BestRouteChat(BaseChatModel):
         product = model.with_structured_output(Product).invoke("12 times 7 is 84")
         ```
 
+    ??? info "JSON mode"
+
+        Any JSON object; the prompt says which.
+
+        ```python
+        words = model.with_structured_output(method="json_mode").invoke("JSON with the keys 'product' and 'unit'")
+        ```
+
     ??? info "Image input"
 
         Content blocks reach the member as they are; a member whose profile says that it takes no images is not asked.
@@ -197,7 +221,7 @@ class BestRouteChat(BaseChatModel):
         message = model.invoke([("human", [{"type": "text", "text": "What is this?"}, image])])
         ```
 
-    ??? info "Usage"
+    ??? info "Token usage"
 
         ``usage_metadata`` is what all samples together were billed. The ledger has a row for each, failed ones too.
 
@@ -205,6 +229,15 @@ class BestRouteChat(BaseChatModel):
         message = model.invoke(messages)
         message.usage_metadata["output_tokens"]
         model.ledger.cost_usd, model.ledger.reference_cost_usd
+        ```
+
+    ??? info "Logprobs"
+
+        What no argument here is named after reaches the members as it is, and what they tell comes with the answer.
+
+        ```python
+        message = model.invoke(messages, logprobs=True)
+        message.response_metadata["logprobs"]
         ```
 
     ??? info "Response metadata"
@@ -250,8 +283,8 @@ class BestRouteChat(BaseChatModel):
     """Wins over the members' own."""
     streaming: bool = False
     """Stream also inside ``invoke``."""
-    timeout: float | None = None
-    """Seconds for one request; wins over the members' own."""
+    timeout: float | tuple[float, float] | Any | None = None
+    """Seconds for one request, or what the provider's client takes (``httpx.Timeout``); wins over the members' own."""
     max_retries: int | None = None
     """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
     settings: Any = None
@@ -288,15 +321,32 @@ class BestRouteChat(BaseChatModel):
     @classmethod
     def _keep_other_arguments(cls, values: Any) -> Any:
         """Take arguments that no field is named after for the members' calls; refuse a misspelt field."""
+        if isinstance(values, dict):
+            values = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
         known = {*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)}
         if not isinstance(values, dict) or not (unknown := [name for name in values if name not in known]):
             return values
         for name in unknown:
+            if name.endswith("api_key"):
+                raise ConfigError(
+                    f"BestRouteChat has no argument {name!r}: each member has its own key; members given as strings "
+                    "take api_key"
+                )
             if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 raise ConfigError(f"BestRouteChat has no argument {name!r}. Did you mean {close[0]!r}?")
         warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
         rest = {name: value for name, value in values.items() if name in known}
         return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _as_name(cls, reference: Any) -> Any:
+        return "" if reference is None else reference
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _as_list(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
@@ -311,13 +361,14 @@ class BestRouteChat(BaseChatModel):
     def _build(self) -> None:
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
+        keep = super().__setattr__  # our own would build again
         for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
         members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
-        self.prices = membership.complete_prices(self.prices, members)
+        keep("prices", membership.complete_prices(self.prices, members))
         if self.ledger is None:
-            self.ledger = Ledger()
+            keep("ledger", Ledger())
         if not self.reference:
-            self.reference = dearest(self.prices, self.models)
+            keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
@@ -335,8 +386,9 @@ class BestRouteChat(BaseChatModel):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        keep("budget", self._engine.budget)  # one for all copies, also where fields are configured call by call
         if isinstance(self.router, str | Path):
-            self.router = self._engine.router  # read once, also where fields are configured call by call
+            keep("router", self._engine.router)  # read once
         if "output_version" not in self.model_fields_set:
             self.output_version = membership.shared_output_version(members) or self.output_version
         self._identity = self._told_to_caches(members)
@@ -352,6 +404,27 @@ class BestRouteChat(BaseChatModel):
             "bills_input": self.bills_input,
             **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
         }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+
+        Raises:
+            ConfigError: If it does not fit the other parts.
+            PriceError: If a member has no price.
+        """
+        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
+            super().__setattr__(name, value)
+            return
+        fields, said = dict(self.__dict__), set(self.model_fields_set)
+        super().__setattr__(name, value)
+        try:
+            self._build()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(fields)
+            self.__pydantic_fields_set__.intersection_update(said)
+            raise
+        self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
@@ -376,6 +449,22 @@ class BestRouteChat(BaseChatModel):
         super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
+    @field_serializer(*_PARTS)
+    def _describe(self, value: Any) -> Any:
+        return described(value)
+
+    @field_serializer("model_kwargs")
+    def _scrub(self, value: builtins.dict[str, Any]) -> builtins.dict[str, Any]:
+        return without_secrets(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show the parts in a few words, never a member's settings."""
+        for name, value in super().__repr_args__():
+            if name in _PARTS:
+                yield name, described(value)
+            else:
+                yield name, without_secrets(value) if name == "model_kwargs" else value
+
     @property
     def engine(self) -> BestRoute:
         """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
@@ -387,7 +476,7 @@ class BestRouteChat(BaseChatModel):
 
     @property
     def _identifying_params(self) -> builtins.dict[str, Any]:
-        own = self._own_params()
+        own = without_keys(self._own_params())
         if "stop" in own:  # a key of this name is the call's, also where the call sets none
             own["stop_sequences"] = own.pop("stop")
         return {**self._identity, **own}
@@ -472,6 +561,9 @@ class BestRouteChat(BaseChatModel):
         """
         if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method == "json_schema":
             method = "function_calling"  # pydantic 1 knows no strict JSON schema
+        schema, said = unwrapped(schema)
+        if strict is None and method != "json_mode":  # which enforces nothing
+            strict = said
         asked = structured.wanted(schema, method, strict)
         told = {"kwargs": {"method": method, "strict": strict}, "schema": asked["schema"] or {"type": "object"}}
         chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)
@@ -487,7 +579,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            with children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
                 return self._as_chat_result(self._engine.run(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -501,7 +593,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs)
         try:
-            with children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
                 return self._as_chat_result(await self._engine.arun(query, **forced), query)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -516,7 +608,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            for piece in self._engine.stream(query, **forced):
+            for piece in none_streamed(self._engine.stream(query, **forced)):
                 yield from chunks.of(piece)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -531,7 +623,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         chunks = Chunks(lambda result: self._winner(result, query))
         try:
-            async with aclosing(self._engine.astream(query, **forced)) as pieces:  # type: ignore[type-var]
+            async with aclosing(anone_streamed(self._engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     for chunk in chunks.of(piece):
                         yield chunk
@@ -582,10 +674,7 @@ class BestRouteChat(BaseChatModel):
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
         told = [output for output in _llm_outputs if output]  # from the cache comes none
-        total: builtins.dict[str, int] = {}
-        for output in told:
-            for name, count in output["token_usage"].items():
-                total[name] = total.get(name, 0) + count
+        total = summed_counts(output["token_usage"] for output in told)
         return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
 
 

@@ -51,11 +51,11 @@ class ChatModelGenerator:
         name: str,
         native_n: bool,
         defaults: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: Any = None,
     ) -> None:
         """Keep the member as it is: its own temperature, its own limits, the callbacks of nobody."""
         self.member, self.name = member, name
-        self.native_n = native_n and providers.can_sample_natively(member)
+        self.native_n = native_n and providers.can_sample_natively(member) and not self._always_streams({})
         self._defaults = dict(defaults or {})
         self._quiet = Quiet(member, timeout)
         abilities = abilities_of(member)
@@ -82,10 +82,14 @@ class ChatModelGenerator:
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
         run = SampleRun(self.name, query.text)
         try:
-            self._acquire()
-            started = time.perf_counter()
-            result = member._generate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
-            samples = self._read(result, query, kwargs, time.perf_counter() - started)
+            if self._always_streams(kwargs):
+                pieces = self.stream(query, params=params, cancel=cancel)
+                samples = [piece for piece in pieces if isinstance(piece, Sample)]
+            else:
+                self._acquire()
+                started = time.perf_counter()
+                result = member._generate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+                samples = self._read(result, query, kwargs, time.perf_counter() - started)
         except BaseException as error:
             run.fail(error)
             raise
@@ -100,10 +104,14 @@ class ChatModelGenerator:
             return [s for samples in await asyncio.gather(*draws) for s in samples]
         run = SampleRun(self.name, query.text)
         try:
-            await self._aacquire()
-            started = time.perf_counter()
-            result = await member._agenerate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
-            samples = self._read(result, query, kwargs, time.perf_counter() - started)
+            if self._always_streams(kwargs, is_async=True):
+                async with aclosing(self.astream(query, params=params, cancel=cancel)) as pieces:  # type: ignore[type-var]
+                    samples = [piece async for piece in pieces if isinstance(piece, Sample)]
+            else:
+                await self._aacquire()
+                started = time.perf_counter()
+                result = await member._agenerate(prepared(query.messages or (), self.name), stop=stop, **kwargs)
+                samples = self._read(result, query, kwargs, time.perf_counter() - started)
         except BaseException as error:
             run.fail(error)
             raise
@@ -155,6 +163,10 @@ class ChatModelGenerator:
         if n > 1:
             kwargs["n"] = n
         return providers.adapt_call(member, stop, kwargs, stream=stream)
+
+    def _always_streams(self, kwargs: Mapping[str, Any], *, is_async: bool = False) -> bool:
+        """Whether the member streams where nobody asked for it (``streaming=True``): such a call has no other form."""
+        return self.member._should_stream(async_api=is_async, **kwargs)
 
     def _acquire(self) -> None:
         if self.member.rate_limiter:

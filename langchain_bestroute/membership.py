@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding
 
 from bestroute import ConfigError, Price
 from bestroute.known_prices import known_price
@@ -25,7 +25,15 @@ def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
     """
     if isinstance(member, str):
         return _from_string(member, {k: v for k, v in for_strings.items() if v is not None})
-    if isinstance(chat_model_in(member), BaseChatModel) or is_generator(member):
+    model = chat_model_in(member)
+    if isinstance(model, BaseChatModel):
+        return member
+    if isinstance(model, Runnable):  # it answers to any attribute's name, or fails in its own way
+        raise ConfigError(
+            f"models: {name!r} must be a chat model itself, got {type(model).__name__}; fallbacks, retries and "
+            "configurable fields go around the BestRouteChat"
+        )
+    if is_generator(member):
         return member
     raise ConfigError(
         f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
@@ -33,7 +41,7 @@ def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
     )
 
 
-def as_generator(name: str, member: Any, *, native_n: bool, timeout: float | None) -> Generator:
+def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
     """Return what the engine draws samples from."""
     model = chat_model_in(member)
     if not isinstance(model, BaseChatModel):

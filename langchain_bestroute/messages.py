@@ -16,6 +16,8 @@ from bestroute.usage import Usage, estimate_tokens, is_count
 from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED
 
+_OF_OPENAI = {"cache_read": "cached_tokens", "audio": "audio_tokens", "reasoning": "reasoning_tokens"}
+"""What OpenAI calls LangChain's details of a usage."""
 _CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 """Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
 
@@ -109,16 +111,39 @@ def winner(result: Result, model_name: str) -> AIMessage:
     )
 
 
-def token_usage(message: AIMessage) -> dict[str, int]:
+def token_usage(message: AIMessage) -> dict[str, Any]:
     """Say a message's usage in the words of OpenAI, where older callbacks look for it."""
     told = message.usage_metadata
     if told is None:
         return {}
-    return {
+    usage: dict[str, Any] = {
         "prompt_tokens": told["input_tokens"],
         "completion_tokens": told["output_tokens"],
         "total_tokens": told["total_tokens"],
     }
+    for part, details in (("prompt", "input_token_details"), ("completion", "output_token_details")):
+        counts: Mapping[str, Any] = told.get(details) or {}  # type: ignore[assignment]
+        if named := {_OF_OPENAI[key]: count for key, count in counts.items() if key in _OF_OPENAI}:
+            usage[f"{part}_tokens_details"] = named
+    return usage
+
+
+def summed_counts(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add token usages, name by name.
+
+    Example:
+        >>> summed_counts([{"total": 3, "details": {"audio": 1}}, {"total": 4, "details": {"audio": 2}}])
+        {'total': 7, 'details': {'audio': 3}}
+    """
+    total: dict[str, Any] = {}
+    for usage in told:
+        for name, count in usage.items():
+            so_far = total.get(name)
+            if isinstance(count, Mapping):
+                total[name] = summed_counts([so_far or {}, count])
+            else:
+                total[name] = (so_far or 0) + (count or 0)
+    return total
 
 
 def turn_owner(messages: Sequence[BaseMessage]) -> str | None:

@@ -47,6 +47,11 @@ def token_limit(member: BaseChatModel) -> int | None:
     return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
+def enforces_classes(member: BaseChatModel) -> bool:
+    """Whether a member has the schema of a pydantic class enforced: OpenAI's, and what asks in the same way."""
+    return type(member).with_structured_output.__module__.startswith("langchain_openai.")
+
+
 def provider_of(member: BaseChatModel) -> str:
     """Return LangChain's name of a member's provider."""
     return str(member._get_ls_params().get("ls_provider", ""))

@@ -1,7 +1,8 @@
 """A member whose own retries are off: the engine retries by its rules, and retries of retries would multiply.
 
-Async connections belong to one event loop. The copy shares the member's in the loop where it is first used; in another
-(a second ``asyncio.run``) it gets its own, because with openai 3 those of a loop that is over fail.
+Async connections belong to one event loop. The copy shares the member's in the loop where they are first used; in
+another (a second ``asyncio.run``) it gets its own, because those of a loop that is over fail. Members made one by one
+may share them too: ``langchain-openai`` has one set for each address.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
+_homes: weakref.WeakKeyDictionary[Any, weakref.ref[asyncio.AbstractEventLoop]] = weakref.WeakKeyDictionary()
+"""The loop where async connections were first used."""
 _TIMEOUTS = ("request_timeout", "default_request_timeout", "timeout")
 
 
@@ -23,15 +26,14 @@ class Quiet:
 
     Args:
         member: The caller's chat model.
-        timeout: Seconds for one request, where the caller wants another one than the member's own.
+        timeout: Seconds for one request, or the client's own object, where the caller wants another than the member's.
     """
 
-    def __init__(self, member: BaseChatModel, timeout: float | None = None) -> None:
+    def __init__(self, member: BaseChatModel, timeout: Any = None) -> None:
         """Keep the member; the copy is made at the first call."""
         self.member, self.timeout = member, timeout
         self._seen: dict[str, Any] = {}
         self._copy: BaseChatModel | None = None
-        self._home: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self._abroad: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[BaseChatModel, BaseChatModel]]
         self._abroad = weakref.WeakKeyDictionary()
 
@@ -45,9 +47,7 @@ class Quiet:
     def aget(self) -> BaseChatModel:
         """Return the copy for the running event loop."""
         copied, loop = self.get(), asyncio.get_running_loop()
-        if self._home is None:
-            self._home = weakref.ref(loop)
-        if self._home() is loop:
+        if _homes.setdefault(_connections(copied) or self, weakref.ref(loop))() is loop:
             return copied
         made_of, own = self._abroad.get(loop, (None, None))
         if own is None or made_of is not copied:
@@ -56,6 +56,13 @@ class Quiet:
             own = with_own_connections(copied)
             self._abroad[loop] = (copied, own)
         return own
+
+
+def _connections(member: BaseChatModel) -> Any:
+    """Return the async connections that a member's client holds, ``None`` if it shows none."""
+    getattr(member, "_async_client", None)  # ChatAnthropic makes its client when it is first looked at
+    held = (getattr(value, "_client", None) for value in member.__dict__.values() if _is_client(value))
+    return next((connections for connections in held if hasattr(connections, "aclose")), None)
 
 
 def with_own_connections(member: BaseChatModel) -> BaseChatModel:
@@ -80,7 +87,7 @@ def _reconnected(value: Any) -> Any:
     return value.with_options(http_client=connections(timeout=value.timeout))
 
 
-def without_retries(member: BaseChatModel, timeout: float | None = None) -> BaseChatModel:
+def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel:
     """Return a copy of a chat model whose clients send every request once.
 
     A client of OpenAI's or Anthropic's kind is replaced by a sister on the same connections (``with_options``);

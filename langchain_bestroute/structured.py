@@ -22,11 +22,13 @@ from langchain_core.output_parsers.openai_tools import (
 )
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from bestroute import ConfigError
 from bestroute.errors import named
+from langchain_bestroute import providers
+from langchain_bestroute.schemas import enforceable, named_schema
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -44,25 +46,25 @@ def wanted(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
         raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
     if schema is None and method != "json_mode":
         raise ConfigError(f"with_structured_output: method {method!r} needs a schema, got None")
-    plain = None
-    if schema is not None:
-        plain = _named_schema(schema)
-    return {"schema": plain, "method": method, "strict": strict}
-
-
-def _named_schema(schema: Any) -> dict[str, Any]:
-    """Return a JSON schema with a title and a description, from which every member makes its own format."""
-    function = convert_to_openai_tool(schema)["function"]
-    plain = dict(convert_to_json_schema(schema))
-    plain["title"] = function["name"]
-    plain["description"] = function.get("description") or plain.get("description") or ""
-    return plain
+    plain = None if schema is None else named_schema(schema)
+    is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
+    return {"schema": plain, "method": method, "strict": strict, "is_class": is_class}
 
 
 def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the call arguments by which this member is made to answer in the wanted form."""
-    options = {} if asked["strict"] is None else {"strict": asked["strict"]}
-    chain = member.with_structured_output(asked["schema"], method=asked["method"], **options)
+    schema, strict = asked["schema"], asked["strict"]
+    # OpenAI's integrations have the schema of a class enforced, that of a dict, which is what they are handed, not.
+    if (
+        strict is None
+        and asked.get("is_class")
+        and asked["method"] == "json_schema"
+        and providers.enforces_classes(member)
+    ):
+        strict = (enforced := enforceable(schema)) is not None or None
+        schema = enforced or schema
+    options = {} if strict is None else {"strict": strict}
+    chain = member.with_structured_output(schema, method=asked["method"], **options)
     bound: Any = getattr(chain, "first", chain)
     return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
 

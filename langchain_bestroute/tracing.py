@@ -1,18 +1,23 @@
-"""Samples as child runs of type *chain*, for who wants to see every draw in a trace.
+"""What callbacks see of the inside of a call: samples as child runs of type *chain*, and no stranger's words.
 
-Never chat-model runs: those would be counted twice and streamed to the user.
+Samples are never chat-model runs: those would be counted twice and streamed to the user. A router or reward model that
+asks a chat model of its own is traced below the caller, as usual, but what it says is not streamed to the user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from bestroute.protocols import Sample
 
+Piece = TypeVar("Piece")
 _MANAGER: ContextVar[CallbackManager | None] = ContextVar("bestroute_samples", default=None)
 
 
@@ -38,6 +43,54 @@ def _children(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> 
         yield
     finally:
         _MANAGER.reset(token)
+
+
+@contextmanager
+def not_streamed() -> Iterator[None]:
+    """Hide from who streams the caller's run (LangGraph, ``astream_events``) what is invoked inside."""
+    config = var_child_runnable_config.get()
+    told = (config or {}).get("callbacks")
+    handlers = told if isinstance(told, list) else told.handlers if told is not None else []
+    if config is None or not any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers):
+        yield
+        return
+    token = var_child_runnable_config.set({**config, "callbacks": _without_streams(told)})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def _without_streams(told: Any) -> Any:
+    if isinstance(told, list):
+        return [handler for handler in told if not isinstance(handler, _StreamingCallbackHandler)]
+    manager = told.copy()
+    for handler in told.handlers:
+        if isinstance(handler, _StreamingCallbackHandler):
+            manager.remove_handler(handler)
+    return manager
+
+
+def none_streamed(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield pieces that are made ``not_streamed``; the caller's own context stays as it is between them."""
+    with closing(pieces):  # type: ignore[type-var]
+        while True:
+            with not_streamed():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+
+async def anone_streamed(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    """Yield pieces that are made ``not_streamed``; see ``none_streamed``."""
+    async with aclosing(pieces):  # type: ignore[type-var]
+        while True:
+            with not_streamed():
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
 
 class SampleRun:

@@ -16,7 +16,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
@@ -26,6 +26,7 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model, PydanticProgramMode
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.credentials import without_secrets
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
 from llamaindex_bestroute import stored
@@ -38,6 +39,11 @@ from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
 _FORCED = ("model", "n", *LIMIT_NAMES)
 """Arguments of a call that are the engine's, not the members'."""
+_OF_THE_ENGINE = frozenset(
+    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
+    | {"bills_input", "ledger", "settings", "budget", "max_retries", "timeout"}
+)
+"""Fields of which a change makes another engine."""
 _BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 _STICKY = "a tool turn stays with the model that made the call"
 
@@ -125,6 +131,16 @@ class BestRouteLLM(FunctionCallingLLM):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _as_name(cls, reference: Any) -> Any:
+        return "" if reference is None else reference
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _as_list(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
+
     def __init__(self, **kwargs: Any) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
 
@@ -133,13 +149,17 @@ class BestRouteLLM(FunctionCallingLLM):
             PriceError: If a member has no price.
         """
         super().__init__(**kwargs)
+        self._build()
+
+    def _build(self) -> None:
+        keep = super().__setattr__  # our own would build again
         if not self.models:
             raise ConfigError("models: needs at least one LLM, got none")
-        self.prices = complete_prices(self.prices, self.models)
+        keep("prices", complete_prices(self.prices, self.models))
         if self.ledger is None:
-            self.ledger = Ledger()
+            keep("ledger", Ledger())
         if not self.reference:
-            self.reference = dearest(self.prices, self.models)
+            keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
         self._engine = BestRoute(
             pool,
@@ -157,6 +177,28 @@ class BestRouteLLM(FunctionCallingLLM):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        if self.budget is not None:
+            keep("budget", self._engine.budget)  # one for all copies
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+
+        Raises:
+            ConfigError: If it does not fit the other parts.
+            PriceError: If a member has no price.
+        """
+        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
+            super().__setattr__(name, value)
+            return
+        fields, said = dict(self.__dict__), set(self.model_fields_set)
+        super().__setattr__(name, value)
+        try:
+            self._build()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(fields)
+            self.__pydantic_fields_set__.intersection_update(said)
+            raise
 
     @classmethod
     def class_name(cls) -> str:
@@ -422,7 +464,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @field_serializer("additional_kwargs")
     def _scrub(self, value: dict[str, Any]) -> dict[str, Any]:
-        return stored.without_secrets(value)
+        return without_secrets(value)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show what it is made of, never a member's settings."""
@@ -449,7 +491,7 @@ class BestRouteLLM(FunctionCallingLLM):
         Raises:
             ConfigError: If a part cannot be kept, a router that is a lambda for example.
         """
-        arguments = {**self._arguments(), "additional_kwargs": stored.without_secrets(self.additional_kwargs)}
+        arguments = {**self._arguments(), "additional_kwargs": without_secrets(self.additional_kwargs)}
         return {name: stored.store(value, name) for name, value in arguments.items()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:

@@ -137,7 +137,7 @@ class LLMGenerator:
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
         call = Call(self.name, self.member, query, params, 1, stream=True)
-        collected = _Collected(call)
+        collected = _Collected(self.name, call)
         if call.prompt is not None:
             for completion in call.member.stream_complete(call.prompt, formatted=True, **call.arguments):
                 yield collected.add(responses.as_chat(completion))
@@ -151,7 +151,7 @@ class LLMGenerator:
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
         call = Call(self.name, self.async_member, query, params, 1, stream=True)
-        collected = _Collected(call)
+        collected = _Collected(self.name, call)
         if call.prompt is not None:
             async for completion in await call.member.astream_complete(call.prompt, formatted=True, **call.arguments):
                 yield collected.add(responses.as_chat(completion))
@@ -189,8 +189,8 @@ def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str |
 class _Collected:
     """What a stream has brought so far."""
 
-    def __init__(self, call: Call) -> None:
-        self.call, self.text, self.ids = call, "", list[str]()
+    def __init__(self, name: str, call: Call) -> None:
+        self.name, self.call, self.text, self.ids = name, call, "", list[str]()
         self.last: ChatResponse | None = None
         self.usage: Any = None
         self.finish_reason: str | None = None
@@ -203,7 +203,7 @@ class _Collected:
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
         message = responses.with_text(responses.with_calls(response.message, self.ids), self.text)
         self.last = response.model_copy(update={"message": message, "delta": delta})
-        return Delta(delta, Chunk(self.last))
+        return Delta(delta, Chunk(self.last, self.name))
 
     def sample(self) -> Sample:
         if self.last is None:

@@ -30,6 +30,20 @@ class Chunk:
     """A piece of a member's stream, as the payload of a ``Delta``."""
 
     response: ChatResponse
+    model: str
+    """Pool name of the member."""
+
+    @property
+    def message(self) -> ChatMessage:
+        """What the core looks at to see whether a piece without text carries something."""
+        return self.response.message
+
+    def shown(self) -> ChatResponse:
+        """Return the piece as the caller sees it: it tells who speaks; the rest is known at the end."""
+        noted = {**self.message.additional_kwargs, METADATA_KEY: {"model": self.model}}
+        return self.response.model_copy(
+            update={"message": self.message.model_copy(update={"additional_kwargs": noted})}
+        )
 
 
 # What members answer.

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.llms import LLM
-from pydantic import SecretBytes, SecretStr
 
+from bestroute.budget import Budget
+from bestroute.credentials import without_secrets
 from bestroute.errors import ConfigError
 
-_SECRET = re.compile(
-    r"(?:^|[_-])(?:api_?key|\w*access_key(?:_id)?|secret\w*|passwords?|credentials?|authorization|headers?|"
-    r"(?:access|auth|session|bearer|api|refresh)_?token|token|x-api-key)$",
-    re.IGNORECASE,
-)
 _OF_A_PROCESS = ("callback_manager",)
 """Fields of a member that belong to a process, not to the member."""
-
-
-def is_secret(name: str, value: Any = None) -> bool:
-    """Whether a setting is a secret, by its name or type.
-
-    Example:
-        >>> [is_secret(name) for name in ("api_key", "aws_session_token", "default_headers", "max_tokens")]
-        [True, True, True, False]
-    """
-    return isinstance(value, SecretStr | SecretBytes) or _SECRET.search(name) is not None
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without the secrets among them, however deep."""
-    kept = {name: value for name, value in settings.items() if not is_secret(str(name), value)}
-    return {name: without_secrets(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 
 def described(part: Any) -> Any:
     """Return what may be told of a part of the router: plain JSON, in a few words."""
     if part is None or isinstance(part, str | int | float | bool):
         return part
+    if isinstance(part, Budget):
+        return part.usd
     if isinstance(part, LLM):
         model = next((v for n in ("model", "model_name") if isinstance(v := getattr(part, n, None), str)), None)
         return {"class_name": part.class_name(), "model": model}
@@ -59,8 +41,14 @@ class StoredLLM:
     settings: dict[str, Any]
 
     def restore(self) -> LLM:
-        """Make the member anew."""
-        return self.cls(**self.settings)
+        """Make the member anew; what its constructor does not take is set afterwards."""
+        taken = inspect.signature(self.cls.__init__).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+        member = self.cls(**{name: value for name, value in self.settings.items() if takes_any or name in taken})
+        if not takes_any:
+            for name in self.settings.keys() - taken.keys():
+                setattr(member, name, self.settings[name])
+        return member
 
 
 def store(part: Any, where: str) -> Any:

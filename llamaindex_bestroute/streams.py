@@ -13,7 +13,7 @@ from llamaindex_bestroute.responses import Chunk, completion_response
 
 
 class Pieces:
-    """Turns what the engine streams into responses; how it came about stands in the last one.
+    """Turns what the engine streams into responses; each says who speaks, the last one how it came about.
 
     Args:
         final: From a result and a delta to the router's response.
@@ -31,7 +31,7 @@ class Pieces:
             yield response if self._shown else response.model_copy(update={"delta": response.message.content or ""})
         elif isinstance(piece.payload, Chunk):
             self._shown += piece.text
-            yield piece.payload.response
+            yield piece.payload.shown()
         elif piece.text and not isinstance(piece.payload, ChatResponse):
             self._shown += piece.text
             message = ChatMessage(role=MessageRole.ASSISTANT, content=self._shown)

@@ -74,7 +74,7 @@ class BestRoute:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
         self.generators = {model: _once_only(generators[model]) for model in pool.models}
         self.reward_model = as_reward_model(reward_model)
-        self.ledger = Ledger() if ledger is None else ledger
+        self.ledger = _as_ledger(ledger)
         self._decider = Decider(
             pool,
             self.generators,
@@ -84,7 +84,7 @@ class BestRoute:
             threshold=threshold,
             max_drop=max_drop,
         )
-        self.settings = _with_retries(settings or Settings(), max_retries)
+        self.settings = _with_retries(_as_settings(settings), max_retries)
         if isinstance(self.settings.concurrency, Mapping):
             for model in self.settings.concurrency:
                 pool.check_model(model, what="concurrency")
@@ -357,6 +357,19 @@ def _limits(told: Mapping[str, Any]) -> Limits:
                 f"unknown argument {name!r}; a call may have {named(LIMIT_NAMES)}.{did_you_mean(name, LIMIT_NAMES)}"
             )
     return Limits(**told)
+
+
+def _as_ledger(ledger: Any) -> Ledger:
+    """Refuse what keeps no bills before anything is spent."""
+    if ledger is not None and not callable(getattr(ledger, "add", None)):
+        raise ConfigError(f"ledger must be a Ledger, for example Ledger('sqlite:///bills.db'), got {ledger!r}")
+    return Ledger() if ledger is None else ledger
+
+
+def _as_settings(settings: Any) -> Settings:
+    if settings is not None and not isinstance(settings, Settings):
+        raise ConfigError(f"settings must be a Settings, for example Settings(attempts=2), got {settings!r}")
+    return Settings() if settings is None else settings
 
 
 def _with_retries(settings: Settings, max_retries: int | None) -> Settings:

@@ -297,6 +297,18 @@ def test_an_empty_query_is_refused_and_messages_alone_are_not():
     assert Query("", messages=["an image"]).text == ""
 
 
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"ledger": "sqlite:///bills.db"}, r"ledger must be a Ledger, .* got 'sqlite:///bills.db'"),
+        ({"settings": {"attempts": 2}}, r"settings must be a Settings, .* got {'attempts': 2}"),
+    ],
+)
+def test_a_wrong_part_is_named_before_anything_is_spent(pool, part, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        BestRoute(pool, members(), **part)
+
+
 def test_a_missing_generator_and_a_wrong_router_are_named(pool):
     with pytest.raises(ConfigError, match="none for 'large'"):
         BestRoute(pool, {"small": FakeGenerator(["a"]), "mid": FakeGenerator(["a"])})

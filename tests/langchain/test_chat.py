@@ -352,7 +352,7 @@ def test_a_trained_router_and_a_threshold_decide(server):
 
 
 def test_the_reference_defaults_to_the_dearest(server):
-    assert make(server).reference == "large"
+    assert make(server).reference == make(server, reference=None).reference == "large"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from bestroute import Ledger, MajorityVote, Price, ThresholdPolicy
+from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
 from langchain_bestroute.identity import fingerprint
@@ -161,6 +161,29 @@ def test_a_changed_copy_is_another_router(make, told):
     assert warm.engine is chat.engine
 
 
+def test_a_part_may_be_set_and_one_that_does_not_fit_changes_nothing(make, told):
+    chat = make(to("small", 1))
+    key, ledger = chat._get_llm_string(), chat.ledger
+    chat.router = to("large", 2)
+    assert told(chat.invoke("x"))["model"] == "large"
+    assert chat._get_llm_string() != key
+    assert chat.ledger is ledger
+    before = chat.engine
+    with pytest.raises(ConfigError, match="max_n"):
+        chat.max_n = 0
+    assert (chat.max_n, chat.engine) == (5, before)
+    assert told(chat.invoke("x"))["n"] == 2
+
+
+def test_configured_calls_share_one_budget(make):
+    chat = make(to("small", 1), budget=1.0)
+    chosen = chat.configurable_fields(temperature=ConfigurableField(id="heat"))
+    for heat in (0.1, 0.2):
+        chosen.with_config(configurable={"heat": heat}).invoke("x")
+    assert chat.engine.budget.spent_usd == pytest.approx(chat.ledger.cost_usd)
+    assert chat.model_copy(update={"max_n": 3}).engine.budget is chat.engine.budget
+
+
 def picklable(**options):
     return BestRouteChat(
         **{
@@ -243,9 +266,40 @@ def test_no_secret_anywhere_a_caller_may_print(make):
         chat._get_llm_string(),
         repr(chat.bind_tools([add])),
         json.dumps(chat._serialized, default=str),
-        chat.model_dump_json(include={"api_key"}),
+        chat.model_dump_json(),
+        str(chat.model_dump()),
     ]
     assert "sk-secret" not in "".join(shown)
+
+
+def test_a_secret_header_shows_nowhere_but_tells_routers_apart(make, openai_model):
+    def sending(key):
+        headers = {"Authorization": f"Bearer {key}"}
+        models = {"small": openai_model("a", default_headers=headers), "large": openai_model("b")}
+        return make(to("small", 1), models=models, model_kwargs={"extra_headers": headers, "seed": 3})
+
+    chat = sending("sk-hidden-1")
+    shown = repr(chat) + dumps(chat) + str(chat.asdict()) + chat._get_llm_string() + chat.model_dump_json()
+    assert "sk-hidden" not in shown + str(chat.model_dump())
+    assert chat._identifying_params["seed"] == 3
+    assert (
+        chat._get_llm_string() == sending("sk-hidden-1")._get_llm_string() != sending("sk-hidden-2")._get_llm_string()
+    )
+
+
+def test_a_dump_is_plain_json_that_names_the_parts(make):
+    told = json.loads(make(to("small", 1), budget=2.0, temperature=0.5).model_dump_json())
+    assert told["models"] == {
+        "small": {"class": "ChatOpenAI", "model": "small-mini"},
+        "large": {"class": "ChatOpenAI", "model": "large-max"},
+    }
+    assert told["ledger"] == "bestroute.ledger.Ledger"
+    assert (told["budget"], told["temperature"], told["prices"]["small"]["output"]) == (2.0, 0.5, 2.0)
+
+
+def test_a_key_under_another_name_is_not_sent_to_the_members(make):
+    with pytest.raises(ConfigError, match="each member has its own key"):
+        make(anthropic_api_key="sk-secret")
 
 
 def test_it_is_not_serialised_as_code_that_could_be_loaded(make):

@@ -1,6 +1,7 @@
 """Requirement 24 and the examples: the docstring's sections and code, and programs that change by one statement."""
 
 import asyncio
+import json
 import re
 import runpy
 import subprocess
@@ -25,8 +26,10 @@ SECTIONS = [
     "Async",
     "Tool calling",
     "Structured output",
+    "JSON mode",
     "Image input",
-    "Usage",
+    "Token usage",
+    "Logprobs",
     "Response metadata",
 ]
 
@@ -51,6 +54,7 @@ def test_the_docstrings_code_runs(openai_env, capsys):
         code = "\n".join(line[8:] if line.startswith(" " * 8) else line for line in lines)
         exec(compile(code, "BestRouteChat", "exec"), shared)
     assert shared["product"].factors == [12]
+    assert shared["words"].keys() == {"product", "unit"}
     assert shared["call"].tool_calls[0]["name"] == "multiply"
     results = [m["content"] for body in openai_env.sent() for m in body["messages"] if m["role"] == "tool"]
     assert results
@@ -113,6 +117,16 @@ def test_other_arguments_go_with_every_call_and_a_misspelt_field_is_refused(make
     assert [(b["seed"], b["top_p"]) for b in server.sent()] == [(3, 0.5), (4, 0.5)]
     with pytest.raises(ConfigError, match="no argument 'reward_modle'. Did you mean 'reward_model'"):
         make(reward_modle=None)
+
+
+def test_arguments_may_have_the_names_and_forms_that_chatopenai_takes(make, openai_model, server):
+    httpx = pytest.importorskip("httpx")
+    chat = make(stop="answer", request_timeout=httpx.Timeout(7.0))
+    chat.invoke("x")
+    assert server.sent()[0]["stop"] == ["answer"]
+    assert json.loads(chat.model_dump_json())["timeout"].endswith(".Timeout")
+    told = make(openai_api_base="http://127.0.0.1:1/v1", openai_api_key="sk-1")
+    assert (told.base_url, told.api_key.get_secret_value()) == ("http://127.0.0.1:1/v1", "sk-1")
 
 
 def test_importing_is_light_and_typed():

@@ -215,3 +215,11 @@ def test_prices_of_providers_own_models_are_known_by_exact_name(make):
 def test_any_other_missing_price_is_an_error_that_names_the_member(make, member):
     with pytest.raises(PriceError, match="no price for 'small'"):
         make(models={"small": member}, prices={})
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m.with_fallbacks([m]), lambda m: m.with_retry()], ids=["fallbacks", "retry"]
+)
+def test_a_member_is_a_chat_model_itself_and_what_wraps_it_goes_around_the_router(make, openai_model, wrap):
+    with pytest.raises(ConfigError, match="'small' must be a chat model itself, got Runnable.* go around"):
+        make(models={"small": wrap(openai_model("a")), "large": openai_model("b")})

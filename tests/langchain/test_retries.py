@@ -76,6 +76,8 @@ def test_a_change_of_the_member_reaches_the_copy(openai_model):
 def test_a_timeout_of_the_router_wins_over_the_members(openai_model):
     quiet = without_retries(openai_model("x", timeout=60), timeout=3.0)
     assert (quiet.root_client.timeout, quiet.root_async_client.timeout, quiet.request_timeout) == (3.0, 3.0, 3.0)
+    by_parts = pytest.importorskip("httpx").Timeout(7.0, connect=1.0)
+    assert without_retries(openai_model("x"), timeout=by_parts).root_client.timeout == by_parts
 
 
 async def test_a_timeout_is_kept_on_the_wire(make, openai_model, server):
@@ -115,6 +117,18 @@ def test_a_second_event_loop_works(make):
             return "".join([chunk.text async for chunk in chat.astream("x", n=1)])
 
         assert all("small-mini" in asyncio.run(read()) for _ in range(2))
+
+
+def test_a_second_loop_works_for_another_member_of_the_same_address(make):
+    """``langchain-openai`` gives both the same connections."""
+    with LoopbackServer() as own:
+
+        def asked(model):
+            member = ChatOpenAI(model=model, base_url=own.base_url, api_key="k", max_retries=0)
+            chat = make(("small", 2), models={"small": member}, max_retries=0)
+            return asyncio.run(chat.ainvoke("x")).response_metadata["bestroute"]["samples"]
+
+        assert [sample["error"] for model in ("a", "b") for sample in asked(model)] == [None] * 4
 
 
 async def test_the_first_loop_shares_the_members_connections_another_has_its_own(openai_model):

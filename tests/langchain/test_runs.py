@@ -264,15 +264,34 @@ def test_streaming_inside_invoke(make, server):
     assert streamed(server) == [True, False, True, False, False]
 
 
+@pytest.mark.parametrize("bills_input", ["per_sample", "once"])
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_member_that_always_streams_is_streamed_also_where_nobody_listens(
+    make, openai_model, server, n, bills_input
+):
+    models = {"small": openai_model("small-mini", streaming=True), "large": openai_model("large-max")}
+    chat = make(("small", n), models=models, bills_input=bills_input)
+    for ask in (chat.invoke, chat.ainvoke):
+        server.reset()
+        told = ask("one two")
+        answer = await told if asyncio.iscoroutine(told) else told
+        assert answer.response_metadata["model_name"] == "small-mini"
+        assert streamed(server) == [True] * n
+        assert answer.usage_metadata["input_tokens"] == server.usage["input"]
+        assert answer.usage_metadata["output_tokens"] == server.usage["output"]
+        assert n == 1 or "q=0.95" in answer.text
+
+
 # 10 and 12: tools and parameters on their way.
 
 
 def test_a_providers_own_tools_stay_as_they_are(make):
     own = [{"type": "web_search"}, {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]
+    own.append({"google_search": {}})
     custom = {"type": "custom", "name": "shell", "description": "runs anything"}
     bound = make().bind_tools([*own, custom, add])
-    assert bound.kwargs["tools"][:3] == [*own, custom]
-    assert bound.kwargs["tools"][3]["function"]["name"] == "add"
+    assert bound.kwargs["tools"][:4] == [*own, custom]
+    assert bound.kwargs["tools"][4]["function"]["name"] == "add"
     json.dumps(bound.kwargs)
 
 
@@ -377,6 +396,41 @@ def test_langgraph_streams_the_winners_tokens_alone(make, agent, n):
     assert len({c.id for c in chunks}) == 1
 
 
+@pytest.mark.parametrize("how", ["stream", "invoke"])
+async def test_what_a_judge_of_the_users_own_says_is_traced_and_streamed_to_nobody(make, openai_model, how):
+    graphs = pytest.importorskip("langgraph.graph")
+    judge = openai_model("judge-x", streaming=True)
+
+    def judged(query, texts):
+        return [len(judge.invoke(text).text) + float(text.partition("q=")[2][:4]) for text in texts]
+
+    chat = make(("small", 3), reward_model=judged)
+
+    def ask(state):
+        chunks = list(chat.stream(state["messages"])) if how == "stream" else [chat.invoke(state["messages"])]
+        return {"messages": [sum(chunks[1:], chunks[0])]}
+
+    async def aask(state):
+        if how == "invoke":
+            return {"messages": [await chat.ainvoke(state["messages"])]}
+        chunks = [chunk async for chunk in chat.astream(state["messages"])]
+        return {"messages": [sum(chunks[1:], chunks[0])]}
+
+    asked = {"messages": [("user", "tell me")]}
+    for node in (ask, aask):
+        graph = graphs.StateGraph(graphs.MessagesState).add_node("node", node)
+        runner = graph.add_edge(graphs.START, "node").add_edge("node", graphs.END).compile()
+        text = "".join([chunk.text async for chunk, _ in runner.astream(asked, stream_mode="messages")])
+        assert text.count("[small-mini#") == 1
+        assert "judge-x" not in text
+        events = [event async for event in runner.astream_events(asked, version="v2")]
+        assert [e["event"] for e in events].count("on_chat_model_start") == 1
+        runs = Runs()
+        await runner.ainvoke(asked, config={"callbacks": [runs]})
+        assert len(runs.roots) == 1
+        assert len([run for run in runs.flat() if run.run_type in ("llm", "chat_model")]) == 1 + 3
+
+
 # 17: errors.
 
 
@@ -438,6 +492,21 @@ def test_the_usage_is_also_told_where_older_callbacks_look(make, server):
     out = make(("small", 2)).generate([[HumanMessage("x")], [HumanMessage("y z")]])
     assert out.llm_output["token_usage"]["completion_tokens"] == server.usage["output"]
     assert out.llm_output["token_usage"]["prompt_tokens"] == server.usage["input"]
+
+
+def test_details_of_a_usage_have_openais_names_there_and_are_added(make):
+    def reply(cached, reasoned):
+        usage = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
+        usage["input_token_details"], usage["output_token_details"] = {"cache_read": cached}, {"reasoning": reasoned}
+        return AIMessage("x", usage_metadata=usage)
+
+    models = {name: GenericFakeChatModel(messages=iter([reply(1, 2), reply(3, 4)])) for name in ("small", "large")}
+    chat = make(models=models)
+    asked = [HumanMessage("x")]
+    usage = chat.generate([asked, asked]).llm_output["token_usage"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 4}
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 6}
+    assert usage["total_tokens"] == 28
 
 
 def test_a_vote_counts_equal_calls(make, server, told):

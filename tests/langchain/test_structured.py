@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from bestroute import ConfigError, Price
 from langchain_bestroute import BestRouteChat, structured
+from langchain_bestroute.schemas import enforceable
 
 
 class Person(BaseModel):
@@ -87,6 +88,119 @@ def test_a_refusal_is_raised_as_the_plain_model_raises_it():
 def test_strict_reaches_the_member(server):
     make(server).with_structured_output(Person, strict=True).invoke("'Ann' is 7")
     assert server.sent()[0]["response_format"]["json_schema"]["strict"] is True
+
+
+class Team(BaseModel):
+    """A team."""
+
+    lead: Person
+    members: list[Person]
+    motto: str | None = None
+
+
+def enforced(server):
+    told = server.sent()[-1]["response_format"]["json_schema"]
+    return told["strict"], told["schema"]
+
+
+def test_the_schema_of_a_class_is_enforced_as_the_plain_model_has_it_enforced(server):
+    member = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k")
+    member.with_structured_output(Team).invoke("x")
+    plain_strict, plain = enforced(server)
+    make(server).with_structured_output(Team).invoke("x")
+    strict, schema = enforced(server)
+    assert strict is plain_strict is True
+    assert schema["required"] == plain["required"] == ["lead", "members", "motto"]
+    person = schema["properties"]["members"]["items"]
+    assert person["required"] == ["name", "age"]
+    assert schema["additionalProperties"] is person["additionalProperties"] is False
+    assert "default" not in json.dumps(schema) + json.dumps(plain)
+
+
+def test_a_class_made_of_openais_that_asks_in_its_own_way_decides_itself(server):
+    asked = []
+
+    class Other(ChatOpenAI):
+        def with_structured_output(self, schema=None, **kwargs):
+            asked.append(kwargs)
+            return super().with_structured_output(schema, **kwargs)
+
+    for kind in (Other, ChatOpenAI):
+        member = kind(model="small-mini", base_url=server.base_url, api_key="k")
+        chat = BestRouteChat(models={"small": member}, prices={"small": Price(1, 2)})
+        chat.with_structured_output(Person).invoke("'Ann' is 7")
+    assert asked == [{"method": "json_schema"}]
+    assert [b["response_format"]["json_schema"]["strict"] for b in server.sent()] == [False, True]
+
+
+class Bag(BaseModel):
+    """A bag of anything."""
+
+    things: dict[str, int]
+
+
+@pytest.mark.parametrize("schema", [Bag, SCHEMA, PersonDict], ids=["free object", "json", "typeddict"])
+def test_a_schema_that_cannot_be_enforced_or_is_no_class_is_asked_for_loosely(server, schema):
+    make(server).with_structured_output(schema, include_raw=True).invoke("x")
+    strict, sent = enforced(server)
+    assert strict is False
+    if schema is Bag:
+        assert sent["properties"]["things"]["additionalProperties"] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"type": "object"},
+        {"type": "array"},
+        {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]},
+        {"type": "array", "items": {"type": "string", "minLength": 3}},
+        {"allOf": [{"type": "string"}]},
+    ],
+)
+def test_what_openai_would_refuse_is_not_enforceable(part):
+    assert enforceable({"type": "object", "properties": {"part": part}}) is None
+
+
+INNER = {key: SCHEMA[key] for key in ("type", "properties", "required")}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"name": "Person", "strict": True, "schema": INNER},
+        {"type": "json_schema", "json_schema": {"name": "Person", "strict": True, "schema": INNER}},
+        {"name": "Person", "strict": True, "parameters": INNER},
+    ],
+    ids=["json schema", "response format", "function"],
+)
+def test_a_schema_may_come_in_the_forms_that_openai_has(server, schema):
+    assert make(server).with_structured_output(schema).invoke("'Ann' is 7") == {"name": "Ann", "age": 7}
+    strict, sent = enforced(server)
+    assert strict is True
+    assert sent["properties"] == INNER["properties"]
+    assert server.sent()[0]["response_format"]["json_schema"]["name"] == "Person"
+    loosely = make(server).with_structured_output(schema, method="json_mode")
+    assert loosely.invoke("keys 'name' and 'age'") == {"name": "foo", "age": "foo"}
+
+
+class Node(BaseModel):
+    """A tree."""
+
+    value: int
+    children: list["Node"] = []
+
+
+def test_a_class_that_contains_itself_is_sent_with_its_references(server):
+    broken, whole = '{"value": 1, "children": [3]}', '{"value": 2, "children": [{"value": 4}]}'
+    server.script("small-mini", [broken, whole])
+    assert make(server, 2).with_structured_output(Node).invoke("x") == Node(value=2, children=[Node(value=4)])
+    strict, sent = enforced(server)
+    assert strict is True
+    assert sent["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+    assert sent["$defs"]["Node"]["required"] == ["value", "children"]
+    assert sent["$defs"]["Node"]["additionalProperties"] is False
 
 
 def test_the_request_is_plain_json_until_a_member_is_called(server):

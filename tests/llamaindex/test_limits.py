@@ -48,6 +48,14 @@ def test_a_budget_of_all_calls_refuses_what_does_not_fit(make, user):
         llm.chat(user("x"))
 
 
+def test_copies_share_one_budget(make, user):
+    llm = make(budget=1.0)
+    for copied in (llm.model_copy(), llm.model_copy(update={"temperature": 0.5})):
+        copied.chat(user("x"))
+    assert llm.engine.budget.spent_usd == pytest.approx(llm.ledger.cost_usd)
+    assert llm.to_dict()["budget"] == 1.0
+
+
 @pytest.mark.parametrize(("retries", "requests"), [(0, 1), (2, 3)])
 def test_the_engine_retries_and_the_members_do_not(make, like, server, user, retries, requests):
     llm = make(models={"small": like("fail-503-x", max_retries=5)}, max_retries=retries)

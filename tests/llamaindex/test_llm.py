@@ -12,6 +12,7 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, LLMMetadata, MessageRole, TextBlock
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.llms.openai import OpenAI
 
@@ -27,10 +28,10 @@ from bestroute import (
     Query,
     Verifier,
 )
+from bestroute.credentials import is_secret
 from bestroute.testing import FakeGenerator, FakeRouter
 from llamaindex_bestroute import BestRouteLLM
 from llamaindex_bestroute.members import LLMGenerator
-from llamaindex_bestroute.stored import is_secret
 
 PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
 
@@ -123,9 +124,11 @@ class Test26EightMethods:
         assert "q=0.95" in winner[0].delta
         assert "stream" not in server.sent()[0] or not server.sent()[0]["stream"]
 
-    def test_how_it_came_about_stands_in_the_last_piece_and_is_plain_json(self, make, user, told):
+    def test_every_piece_says_who_speaks_and_the_last_how_it_came_about_in_plain_json(self, make, user, told):
         pieces = list(make().stream_chat(user("one two three")))
-        assert ["bestroute" in p.message.additional_kwargs for p in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert [told(piece)["model"] for piece in pieces] == ["small"] * len(pieces)
+        assert ["plan" in told(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert {told(piece)["model"] for piece in make().stream_complete("one two three")} == {"small"}
         info = json.loads(json.dumps(told(pieces[-1])))
         assert info["plan"] == [{"model": "small", "n": 1, "accept": None}]
         assert info["samples"][0]["model"] == "small"
@@ -222,6 +225,8 @@ class Test33Arguments:
         assert [b.get("stop") for b in bodies] == [None, ["zzz"], ["answer"]]
         assert [b.get("seed") for b in bodies] == [6, 7, 8]
         assert models["small"].max_tokens == 5
+        make(stop="answer").chat(user("x"))
+        assert server.sent()[-1]["stop"] == ["answer"]
 
     def test_a_call_may_force_the_member_and_n(self, make, server, user, told):
         llm = make(("small", 3))
@@ -286,6 +291,7 @@ class Test33Arguments:
 
     def test_without_a_router_the_reference_answers_or_a_verifier_decides(self, make, user, told):
         assert told(make(None).chat(user("x")))["model"] == "large"
+        assert make(None, reference=None).reference == "large"
         llm = make(None, reward_model=Verifier(lambda q, text: "small-mini" in text))
         assert told(llm.chat(user("x")))["model"] == "small"
 
@@ -485,6 +491,14 @@ class Test33Copies:
             assert {name: dict(vars(member)) for name, member in llm.models.items()} == before
             assert told(llm.chat(user("x")))["model"] == "small"
 
+    def test_members_whose_constructor_takes_few_settings_are_pickled_too(self):
+        models = {"small": MockLLM(max_tokens=2), "large": MockLLM()}
+        models["small"].query_wrapper_prompt = PromptTemplate("Briefly: {query_str}")
+        llm = BestRouteLLM(models=models, prices=PRICES, router=always_small)
+        other = pickle.loads(pickle.dumps(llm))
+        assert other.complete("one two three").text == llm.complete("one two three").text == "text text"
+        assert other.models["small"].query_wrapper_prompt.format(query_str="x") == "Briefly: x"
+
     def test_copies_share_members_and_take_changes(self, make, user, told):
         llm = make()
         for other in (copy.copy(llm), copy.deepcopy(llm), llm.model_copy()):
@@ -493,6 +507,16 @@ class Test33Copies:
         changed = llm.model_copy(update={"router": lambda q: ("large", 1)})
         assert told(changed.chat(user("x")))["model"] == "large"
         assert told(llm.chat(user("x")))["model"] == "small"
+
+    def test_a_part_may_be_set_and_one_that_does_not_fit_changes_nothing(self, make, user, told):
+        llm = make()
+        llm.router = lambda query: ("large", 2)
+        assert told(llm.chat(user("x")))["model"] == "large"
+        before = llm.engine
+        with pytest.raises(ConfigError, match="max_n"):
+            llm.max_n = 0
+        assert (llm.max_n, llm.engine) == (5, before)
+        assert told(llm.chat(user("x")))["n"] == 2
 
 
 def test_members_of_any_kind_of_llm_are_taken():

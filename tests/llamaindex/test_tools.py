@@ -12,6 +12,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 from llama_index.core.tools import FunctionTool
+from llama_index.llms.openai_like import OpenAILike
 
 from bestroute import ConfigError, OpenAIGenerator
 from bestroute.testing import FakeGenerator
@@ -93,6 +94,28 @@ def test_every_chunk_of_a_stream_can_be_asked_for_its_calls(make):
     assert read[-1][0].tool_kwargs == {"a": 2, "b": 3}
     assert any(calls and calls[0].tool_kwargs == {} for calls in read), "some chunk's arguments do not parse yet"
     assert len({calls[0].tool_id for calls in read if calls}) == 1
+
+
+def test_a_call_is_streamed_as_it_comes(make, like):
+    sent = []
+
+    class Slow(OpenAILike):
+        def stream_chat(self, messages, **kwargs):
+            for arguments in ("", '{"a": 2,', '{"a": 2, "b": 3}'):
+                sent.append(arguments)
+                block = ToolCallBlock(tool_call_id="call_1", tool_name="add", tool_kwargs=arguments)
+                message = ChatMessage(role="assistant", blocks=[TextBlock(text=""), block])
+                raw = {"choices": [{"finish_reason": "tool_calls"}]}
+                yield ChatResponse(message=message, delta="", raw=raw)
+
+    options = {"is_chat_model": True, "is_function_calling_model": True, "context_window": 8000}
+    models = {"small": Slow(model="slow", api_key="x", **options), "large": like("large-max")}
+    llm = make(models=models)
+    read = []
+    for chunk in llm.stream_chat_with_tools(TOOLS, user_msg="hi"):
+        (call,) = llm.get_tool_calls_from_response(chunk)
+        read.append((len(sent), call.tool_kwargs))
+    assert read[:3] == [(1, {}), (2, {"a": 2}), (3, {"a": 2, "b": 3})]
 
 
 @pytest.mark.parametrize("how", WAYS)

@@ -1,0 +1,95 @@
+"""Schemas of structured output: plain JSON from whatever the caller has, and what OpenAI can enforce of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from pydantic import BaseModel
+
+_REFERENCE = "#/$defs/"
+_REFERENCES = re.compile(r'"#/\$defs/([^"]+)"')
+_TELLING = frozenset({"type", "anyOf", "enum", "const", "$ref"})
+_ENFORCEABLE = _TELLING | {
+    *("$defs", "title", "description", "properties", "required", "items", "pattern", "format", "multipleOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
+}
+"""Words of JSON Schema that OpenAI enforces, where every object names its properties."""
+
+
+def unwrapped(schema: Any) -> tuple[Any, bool | None]:
+    """Return the schema in a dict of OpenAI's response format, and whether it says itself that it is to be enforced.
+
+    Example:
+        >>> unwrapped({"name": "Age", "strict": True, "schema": {"type": "integer"}})
+        ({'title': 'Age', 'type': 'integer'}, True)
+    """
+    if not isinstance(schema, Mapping):
+        return schema, None
+    told: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
+    strict = said if isinstance(said := told.get("strict"), bool) else None
+    if "name" in told and isinstance(inner := told.get("schema"), Mapping):
+        about = {"description": told["description"]} if "description" in told else {}
+        return {"title": told["name"], **about, **{k: v for k, v in inner.items() if k != "title"}}, strict
+    return schema, strict
+
+
+def named_schema(schema: Any) -> dict[str, Any]:
+    """Return a JSON schema with a title and a description, from which every member makes its own format."""
+    function = convert_to_openai_tool(schema)["function"]
+    plain = dict(convert_to_json_schema(schema))
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        told = schema.model_json_schema()
+        if definitions := _recursive(told):  # LangChain writes references out, and leaves those that never end blank
+            root = definitions.get(str(told.get("$ref", "")).removeprefix(_REFERENCE), told)
+            plain = {**root, "$defs": definitions}
+    plain["title"] = function["name"]
+    plain["description"] = function.get("description") or plain.get("description") or ""
+    return plain
+
+
+def _recursive(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema's definitions if one of them contains itself, else none."""
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    seen_from = {name: set(_REFERENCES.findall(json.dumps(part))) for name, part in definitions.items()}
+    for _ in definitions:
+        seen_from = {n: seen.union(*(seen_from.get(s, set()) for s in seen)) for n, seen in seen_from.items()}
+    return definitions if any(name in seen for name, seen in seen_from.items()) else {}
+
+
+def enforceable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a schema without defaults, if OpenAI can enforce it; ``None`` if it holds what OpenAI would refuse.
+
+    Example:
+        >>> enforceable({"type": "object", "properties": {"age": {"type": "integer", "default": 3}}})
+        {'type': 'object', 'properties': {'age': {'type': 'integer'}}}
+        >>> enforceable({"type": "object"}) is None  # of any properties
+        True
+
+    Source:
+        OpenAI's guide on structured outputs, "Supported schemas".
+    """
+    kept = {key: value for key, value in schema.items() if key != "default"}
+    if kept.pop("additionalProperties", False) is not False or not kept.keys() <= _ENFORCEABLE:
+        return None
+    if "$ref" in kept and kept.keys() != {"$ref"}:
+        return None
+    parts = [*kept.get("properties", {}).values(), *kept.get("anyOf", []), *kept.get("$defs", {}).values()]
+    kind = kept.get("type")
+    if kind == "object" and "properties" not in kept:
+        return None
+    if kind == "array":
+        parts.append(kept.get("items", {}))
+    if not kept.keys() & _TELLING or any(enforceable(part) is None for part in parts):
+        return None
+    for key in ("properties", "$defs"):
+        if key in kept:
+            kept[key] = {name: enforceable(part) for name, part in kept[key].items()}
+    if "anyOf" in kept:
+        kept["anyOf"] = [enforceable(part) for part in kept["anyOf"]]
+    if "items" in kept:
+        kept["items"] = enforceable(kept["items"])
+    return kept
