@@ -145,11 +145,19 @@ def collect(
         ]
         failures: dict[str, int] = defaultdict(int)
         drawn = 0
+        judge = _Judge(checker)
+        for row in store.unjudged():
+            store.judge(row, judge(store.prompts[row["id"]], row["text"]))
         if on_sample:
             on_sample(kept, wanted)
-        for prompt, model, outcome in _draw_all(todo, generators, params or {}, concurrency, stop or Cancel()):
+        outside = stop or Cancel()
+
+        def stops() -> bool:
+            return outside.is_set or judge.failure is not None
+
+        for prompt, model, outcome in _draw_all(todo, generators, params or {}, concurrency, stops):
             if isinstance(outcome, Sample):
-                store.add(_row(prompt, model, outcome, pool, checker))
+                store.add(_row(prompt, model, outcome, pool, judge(prompt, outcome.text)))
                 drawn += 1
             else:
                 failures[f"{model!r}: {type(outcome).__name__}: {outcome}"] += 1
@@ -158,6 +166,8 @@ def collect(
                 on_sample(kept + drawn, wanted)
     finally:
         store.fold()
+    if judge.failure is not None:
+        raise judge.failure
     told = tuple(f"{text} ({times} times)" for text, times in failures.items())
     return Collected(drawn, kept, wanted - kept - drawn, told)
 
@@ -167,7 +177,7 @@ def _draw_all(
     generators: Mapping[str, Generator],
     params: Mapping[str, Any],
     concurrency: int,
-    stop: Cancel,
+    stops: Callable[[], bool],
 ) -> Iterator[tuple[Prompt, str, Sample | BaseException]]:
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
@@ -182,7 +192,7 @@ def _draw_all(
     running: dict[Future[Sample], tuple[Prompt, str]] = {}
     with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-collect") as threads:
         while True:
-            while not stop.is_set and len(running) < concurrency and (job := next(queue, None)):
+            while not stops() and len(running) < concurrency and (job := next(queue, None)):
                 running[threads.submit(draw, *job)] = job
             if not running:
                 return
@@ -192,9 +202,8 @@ def _draw_all(
                 yield prompt, model, future.exception() or future.result()
 
 
-def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checker | None) -> dict[str, Any]:
+def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
     usage = sample.usage or Usage(estimate_tokens(prompt.query), estimate_tokens(sample.text), estimated=True)
-    quality = 0.0 if checker is None else _checked(checker, prompt, sample.text)
     return {
         "id": prompt.id,
         "model": model,
@@ -204,6 +213,22 @@ def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, checker: Checke
         "output_tokens": usage.output,
         "cost_usd": price_of(model, pool.prices).cost_usd(usage),
     }
+
+
+class _Judge:
+    """Gives samples their quality; after a failure of the checker none, so that what was paid for waits for it."""
+
+    def __init__(self, checker: Checker | None) -> None:
+        self.checker = checker
+        self.failure: ConfigError | None = None
+
+    def __call__(self, prompt: Prompt, text: str) -> float | None:
+        if self.failure is None:
+            try:
+                return 0.0 if self.checker is None else _checked(self.checker, prompt, text)
+            except ConfigError as error:
+                self.failure = error
+        return None
 
 
 def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
@@ -226,7 +251,8 @@ class _Store:
     """Samples by prompt and model; what it holds is always what ``out`` and its journal hold together.
 
     A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
-    already (the process died between folding and dropping the journal) are known again and not doubled.
+    already (the process died between folding and dropping the journal) are known again and not doubled. Rows that a
+    checker failed on have no quality; they come after all that have one, and stay in the journal until they do.
     """
 
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
@@ -255,14 +281,26 @@ class _Store:
         self._append({**row, "at": len(rows)})
         rows.append(row)
 
+    def unjudged(self) -> list[dict[str, Any]]:
+        """Return the rows that have no quality yet and whose prompts are known."""
+        return [
+            row for rows in self.rows.values() for row in rows if row["quality"] is None and row["id"] in self.prompts
+        ]
+
+    def judge(self, row: dict[str, Any], quality: float | None) -> None:
+        if quality is not None:
+            row["quality"] = quality
+            self._append({**row, "at": self.rows[row["id"], row["model"]].index(row)})
+
     def fold(self) -> None:
-        """Put everything that is on disk into ``out``, then drop the journal."""
+        """Put everything that is on disk and judged into ``out``, then drop the journal if that is all."""
         self._read()
         ids = dict.fromkeys([*self.before, *self.prompts])
         records = [record for id_ in ids if (record := self._record(id_)) is not None]
         if records:
             write_records(self.out, records)
-        self.journal_path.unlink(missing_ok=True)
+        if all(row["quality"] is not None for rows in self.rows.values() for row in rows):
+            self.journal_path.unlink(missing_ok=True)
         self.journal.close()
 
     def _append(self, value: Mapping[str, Any]) -> None:
@@ -285,8 +323,12 @@ class _Store:
         for number, row in read_jsonl(self.journal_path):
             if number == 1:
                 self._check(row.get("sampling"), "the journal")
-            elif len(self.rows[row["id"], row["model"]]) == row["at"]:
-                self.rows[row["id"], row["model"]].append(row)
+                continue
+            rows = self.rows[row["id"], row["model"]]
+            if len(rows) == row["at"]:
+                rows.append(row)
+            elif row["at"] < len(rows) and rows[row["at"]]["quality"] is None:
+                rows[row["at"]] = row
 
     def _truncate_torn_line(self) -> None:
         """Drop a last line that was not finished: its process was killed before the sample was safe."""
@@ -305,7 +347,8 @@ class _Store:
 
     def _record(self, id_: str) -> Record | None:
         models = dict.fromkeys([*self.pool.models, *(self.before[id_].samples if id_ in self.before else ())])
-        samples = {m: _columns(rows) for m in models if (rows := self.rows.get((id_, m)))}
+        judged = {m: [r for r in self.rows.get((id_, m), ()) if r["quality"] is not None] for m in models}
+        samples = {m: _columns(rows) for m, rows in judged.items() if rows}
         if not samples:
             return None
         if (before := self.before.get(id_)) is not None:

@@ -153,6 +153,33 @@ def test_a_checker_that_fails_is_one_sentence_and_what_was_kept_stays(tmp_path, 
     assert texts(out) == before
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_what_a_failing_checker_was_given_waits_for_a_mended_one(tmp_path, pool, concurrency):
+    out, asked = tmp_path / "r.jsonl", []
+
+    def checker(record, text):
+        asked.append(text)
+        if len(asked) == 8:
+            raise KeyError("level")
+        return 0.25
+
+    first = members()
+    for _ in range(2):  # the second time it fails on what waits, and nothing is drawn
+        with pytest.raises(ConfigError, match="mend it and resume"):
+            collect(PROMPTS, pool, first, out, n=3, checker=checker, concurrency=concurrency)
+        asked = asked[:7]
+    paid = sum(len(g.calls) for g in first.values())
+    assert 8 <= paid < 45
+    assert sum(texts(out).values()) == 7
+    second = members()
+    done = collect(PROMPTS, pool, second, out, n=3, checker=lambda record, text: 1.0, concurrency=concurrency)
+    assert (done.kept, done.drawn) == (paid, 45 - paid)
+    assert sum(len(g.calls) for g in second.values()) == 45 - paid
+    qualities = Counter(q for r in read_records(out) for s in r.samples.values() for q in s.quality)
+    assert qualities == {0.25: 7, 1.0: 38}
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_checkers_are_imported_by_name():
     assert load_checker("bestroute.demo.tasks:check")({"kind": "number", "answer": "4"}, "4") == 1.0
     for bad in ("bestroute.demo.tasks", "bestroute.none:check", "bestroute.demo.tasks:none"):
