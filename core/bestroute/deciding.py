@@ -55,6 +55,11 @@ class Decider:
         for plan in self._known_plans():
             self._check_plan(plan)
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether a decision is a matter of a millisecond: it asks neither a function of the user's nor an encoder."""
+        return self.router is None or bool(getattr(self.router, "is_light", False))
+
     def route(
         self,
         query: Query,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -129,8 +130,10 @@ class BestRoute:
         because: str | None = None,
         allow: Sequence[str] | None = None,
     ) -> Decision:
-        """Decide like ``route``: a decision is a matter of a millisecond and waits for nobody."""
-        return self.route(query, model=model, n=n, because=because, allow=allow)
+        """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
+        if self._decider.is_quick:
+            return self.route(query, model=model, n=n, because=because, allow=allow)
+        return await asyncio.to_thread(self.route, query, model=model, n=n, because=because, allow=allow)
 
     @property
     def router(self) -> Any:
@@ -195,7 +198,7 @@ class BestRoute:
     ) -> Result:
         """Answer one query without blocking the loop; see ``run``."""
         query = as_query(query)
-        steps, call = self._begin(query, model, n, because, limits)
+        steps, call = await self._abegin(query, model, n, because, limits)
         reply: Any = None
         try:
             while True:
@@ -263,7 +266,7 @@ class BestRoute:
     ) -> AsyncIterator[Delta | Result]:
         """Answer one query piece by piece without blocking the loop; see ``stream``."""
         query = as_query(query)
-        steps, call = self._begin(query, model, n, because, limits)
+        steps, call = await self._abegin(query, model, n, because, limits)
         reply: Any = None
         try:
             while True:
@@ -326,6 +329,14 @@ class BestRoute:
         told = _limits(limits)
         call = Call(told, self.budget)
         decision = self.route(query, model=model, n=n, because=because, allow=told.allow)
+        return script(self._parts, query, decision, call), call
+
+    async def _abegin(
+        self, query: Query, model: str | None, n: int | None, because: str | None, limits: Mapping[str, Any]
+    ) -> tuple[Script, Call]:
+        told = _limits(limits)
+        call = Call(told, self.budget)
+        decision = await self.aroute(query, model=model, n=n, because=because, allow=told.allow)
         return script(self._parts, query, decision, call), call
 
     def _obey(self, command: Bill | Score, query: Query, call: Call) -> Any:

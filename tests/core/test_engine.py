@@ -243,6 +243,25 @@ def test_a_router_function_decides_alone(pool, returned):
     assert engine.route("?").plan.candidate == Candidate("small", 2)
 
 
+@pytest.mark.parametrize("way", ["aroute", "arun", "astream"])
+async def test_a_slow_router_function_does_not_hold_the_loop(pool, way):
+    went_on = threading.Event()
+
+    def slow(query):
+        return ("small" if went_on.wait(timeout=10) else "large", 1)
+
+    async def ask(engine):
+        if way == "astream":
+            return [piece async for piece in engine.astream("?")][-1].model
+        answer = await getattr(engine, way)("?")
+        return answer.model
+
+    asking = asyncio.create_task(ask(BestRoute(pool, members(), router=slow)))
+    await asyncio.sleep(0.01)  # it is deciding
+    went_on.set()
+    assert await asking == "small"
+
+
 @pytest.mark.parametrize("told", [{"policy": ThresholdPolicy(0.5)}, {"threshold": 0.5}, {"max_drop": 0.1}])
 def test_a_policy_beside_a_router_function_or_no_router_is_refused(pool, told):
     with pytest.raises(ConfigError, match="a router function decides alone"):

@@ -160,6 +160,11 @@ class MultiHeadRouter:
         if pool.max_n < most:
             raise ArtifactError(f"this router offers up to {most} samples, the pool's max_n is {pool.max_n}")
 
+    @property
+    def is_light(self) -> bool:
+        """Whether it reads a query without an encoder: in about a millisecond."""
+        return self.encoder is None
+
     def has_seen(self, name: str, what: str = "group") -> bool:
         """Whether an ``"id"`` or a ``"group"`` was in its training records."""
         return seen_hash(f"{what}:{name}") in self.seen
