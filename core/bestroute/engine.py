@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -133,6 +132,8 @@ class BestRoute:
         """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
         if self._decider.is_quick:
             return self.route(query, model=model, n=n, because=because, allow=allow)
+        import asyncio
+
         return await asyncio.to_thread(self.route, query, model=model, n=n, because=because, allow=allow)
 
     @property
