@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,12 +191,12 @@ def percent(told: dict[str, Any]) -> str:
     return f"{100 * told['value']:.1f}{ends}"
 
 
-def page(results: list[dict[str, Any]], minutes: float) -> str:
+def page(results: list[dict[str, Any]]) -> str:
     """Return ``docs/pool_changes.md``."""
     lines = [
         "# Changing the pool",
         "",
-        f"Written by `make pool-changes SHARED=../shared` ({minutes:.0f} minutes, one process); do not edit. For each",
+        "Written by `make pool-changes SHARED=../shared` (an hour on one core); do not edit. For each",
         "member but the reference and each of five folds by group: a router is trained without it, `add_model` lets it",
         "in from 50, 100 or 200 labelled queries (whole groups, drawn from the records the router was trained on,",
         f"{results[0]['draws']} draws, averaged), and the fold is scored. *Without*: the member stays out. *Full*: a",
@@ -274,12 +273,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=NAMES, help="One data set; may be given several times.")
     parser.add_argument("--docs", type=Path, default=DOCS, help="Where the page and its figures are written.")
     args = parser.parse_args()
-    start = time.monotonic()
-    results: list[dict[str, Any]] = []
-    for data in sorted((d for d in DATA if d.name in (args.only or NAMES)), key=lambda d: NAMES.index(d.name)):
-        results += run(data, args.shared, args.draws)
-        (args.docs / "pool_changes.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-        (args.docs / "pool_changes.md").write_text(page(results, (time.monotonic() - start) / 60))
+    path = args.docs / "pool_changes.json"
+    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    for data in (d for d in DATA if d.name in (args.only or NAMES)):
+        results = [r for r in results if r["data"] != data.name] + run(data, args.shared, args.draws)
+        results.sort(key=lambda result: NAMES.index(result["data"]))
+        path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+        (args.docs / "pool_changes.md").write_text(page(results))
 
 
 if __name__ == "__main__":
