@@ -51,7 +51,7 @@ class Decider:
         self.pool, self.generators, self.reward_model = pool, generators, reward_model
         self.router = _as_router(router, pool)
         self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
-        self.policy = _as_policy(self.router, pool, policy, threshold, max_drop)
+        self.policy = _as_policy(self.router, pool, policy, threshold, max_drop, reward_model)
         for plan in self._known_plans():
             self._check_plan(plan)
 
@@ -281,7 +281,12 @@ def _as_router(router: Any, pool: Pool) -> Any:
 
 
 def _as_policy(
-    router: Any, pool: Pool, policy: Policy | None, threshold: float | None, max_drop: float | None
+    router: Any,
+    pool: Pool,
+    policy: Policy | None,
+    threshold: float | None,
+    max_drop: float | None,
+    reward_model: RewardModel | None,
 ) -> Policy | None:
     given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
     told = [name for name, value in given.items() if value is not None]
@@ -301,7 +306,7 @@ def _as_policy(
     if not callable(getattr(policy, "choose", None)):
         raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
     resolve = getattr(policy, "resolve", None)
-    return resolve(router, pool) if callable(resolve) else policy
+    return resolve(router, pool, reward_model) if callable(resolve) else policy
 
 
 def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:

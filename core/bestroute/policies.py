@@ -120,13 +120,14 @@ class QualityPolicy:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
 
-    def resolve(self, router: object, pool: Pool | None = None) -> QualityPolicy:
+    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
         """Return the policy with the price that a router was tuned to for the promise.
 
         Args:
             router: The router that is used.
-            pool: The pool it is used with; default: its own. At other prices it chooses otherwise than when the
-                promise was shown: that is logged as a warning and told in every decision.
+            pool: The pool it is used with; default: its own.
+            reward_model: What chooses among samples. At other prices, or by another reward, it chooses otherwise than
+                when the promise was shown: that is logged as a warning and told in every decision.
 
         Raises:
             NotTunedError: If it was never tuned for it; names the command.
@@ -135,9 +136,9 @@ class QualityPolicy:
             return self
         promise = _promised(router, "max_drop", self.max_drop)
         told = f"{promise}"
-        if changed := promise.price_changes(pool) if pool is not None else []:
-            told = f"{promise}, but shown at other prices ({', '.join(changed)}), so no promise"
-            logger.warning("max_drop %g: %s; train and tune the router at these prices", self.max_drop, told)
+        if changed := _changes(promise, pool, reward_model):
+            told = f"{promise}, but shown {changed}, so no promise"
+            logger.warning("max_drop %g: %s; train and tune the router as it is used", self.max_drop, told)
         return QualityPolicy(promise.price_usd, because=told)
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
@@ -190,22 +191,23 @@ class BudgetPolicy:
         if not (math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
             raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {self.usd_per_1k}")
 
-    def resolve(self, router: object, pool: Pool | None = None) -> QualityPolicy:
+    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
         """Return the policy with the price that a router was tuned to for the budget.
 
         Args:
             router: The router that is used.
             pool: The pool it is used with; default: its own.
+            reward_model: What chooses among samples.
 
         Raises:
-            NotTunedError: If it was never tuned for it, or at other prices than the pool's; names the command.
+            NotTunedError: If it was never tuned for it, or at other prices than the pool's, or for another reward;
+                names the command.
         """
         promise = _promised(router, "budget", self.usd_per_1k)
-        if changed := promise.price_changes(pool) if pool is not None else []:
+        if changed := _changes(promise, pool, reward_model):
             raise NotTunedError(
-                f"the budget of {self.usd_per_1k:g} USD per 1,000 queries was shown at other prices "
-                f"({', '.join(changed)}), so it promises nothing now; train the router with a pool of these prices, "
-                f"then run: bestroute tune DIR TUNE --budget {self.usd_per_1k:g}"
+                f"the budget of {self.usd_per_1k:g} USD per 1,000 queries was shown {changed}, so it promises nothing "
+                f"now; train the router as it is used, then run: bestroute tune DIR TUNE --budget {self.usd_per_1k:g}"
             )
         return QualityPolicy(promise.price_usd, because=str(promise))
 
@@ -237,6 +239,15 @@ class ReferencePolicy:
     def __str__(self) -> str:
         """Render as ``always the reference``."""
         return "always the reference"
+
+
+def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
+    """Say in what a promise was shown otherwise; empty: in nothing."""
+    prices = promise.price_changes(pool) if pool is not None else []
+    told = [f"at other prices ({', '.join(prices)})"] if prices else []
+    if (reward := promise.reward_change(reward_model)) is not None:
+        told.append(f"for another reward ({reward})")
+    return " and ".join(told)
 
 
 def not_tuned(flag: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bestroute.errors import ArtifactError
 from bestroute.jsonl import atomic_file
 from bestroute.pool import Pool
+from bestroute.rewards import MajorityVote
 
 FORMAT = 1
 PROMISES, ROUTER = "promises.json", "router.json"
@@ -47,6 +48,8 @@ class Promise:
     """Shown on this many routers trained alike on other folds, not on this very router."""
     seen: tuple[str, ...] = ()
     """Hashes of the ids and groups it was shown on, rising: they cannot test it."""
+    reward_fingerprint: str | None = None
+    """Of a trained reward model that chose among samples; ``None``: it was no trained one."""
 
     def __str__(self) -> str:
         """Render as ``drop of at most 0.01 at confidence 0.95``."""
@@ -62,6 +65,18 @@ class Promise:
             for name in now.get(model, {})
             if now[model][name] != before.get(name)
         ]
+
+    def reward_change(self, reward_model: object) -> str | None:
+        """Say that something else chooses among samples now, as far as that can be told; ``None``: it does not."""
+        is_vote = isinstance(reward_model, MajorityVote)
+        trained = getattr(reward_model, "fingerprint", None)
+        if reward_model is None or self.reward == "recorded":
+            is_same = True  # nothing chooses, or what gave the recorded rewards is not known
+        elif self.reward_fingerprint is not None:
+            is_same = trained == self.reward_fingerprint
+        else:
+            is_same = is_vote if self.reward == "majority" else not is_vote and trained is None
+        return None if is_same else f"{type(reward_model).__name__} instead of {self.reward}"
 
 
 def prices_of(pool: Pool) -> dict[str, dict[str, Any]]:

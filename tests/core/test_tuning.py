@@ -12,9 +12,11 @@ from bestroute import (
     BestRoute,
     BudgetPolicy,
     ConfigError,
+    MajorityVote,
     NotTunedError,
     Pool,
     Price,
+    ProxyRewardModel,
     QualityPolicy,
     RecordError,
     Verifier,
@@ -22,12 +24,14 @@ from bestroute import (
 from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
-from bestroute.promises import PROMISES
+from bestroute.promises import PROMISES, Promise
 from bestroute.records import write_records
+from bestroute.reward_models.settings import RewardSettings
+from bestroute.reward_models.training import train_reward
 from bestroute.router import MultiHeadRouter
 from bestroute.router.settings import TrainSettings
 from bestroute.router.training import train_router
-from bestroute.testing import FakeGenerator, synthetic_pool, synthetic_records
+from bestroute.testing import FakeGenerator, FakeReward, synthetic_pool, synthetic_records
 from bestroute.tuning import RefusedError, tune_budget, tune_max_drop
 from bestroute.tuning.tune import outcomes_of, with_promise
 
@@ -67,10 +71,10 @@ def run(*arguments):
     return CliRunner().invoke(main, ["tune", *map(str, arguments)])
 
 
-def engine(folder, pool=None, **how):
+def engine(folder, pool=None, reward=None, **how):
     pool = pool or synthetic_pool()
     members = {model: FakeGenerator(["right"]) for model in pool.models}
-    return BestRoute(pool, members, folder, Verifier(lambda query, text: 1.0), **how)
+    return BestRoute(pool, members, folder, reward or Verifier(lambda query, text: 1.0), **how)
 
 
 def test_a_shown_promise_is_kept_on_fresh_queries_and_saves(router, fresh):
@@ -228,6 +232,58 @@ def test_a_drop_at_other_prices_says_in_every_decision_that_it_is_no_promise(fol
     made = engine(folder, dearer, max_drop=0.02)
     assert "so no promise" in made.route("sum list?").reason
     assert "small input 0.5 -> 0.2" in caplog.text
+
+
+def test_a_promise_shown_for_another_reward_is_none(folder, records, caplog):
+    assert run(folder, records, "--max-drop", 0.02).exit_code == 0
+    assert run(folder, records, "--budget", 100).exit_code == 0
+    engine(folder, max_drop=0.02)
+    assert not caplog.records
+    voted = engine(folder, reward=MajorityVote(), max_drop=0.02)
+    assert (
+        "shown for another reward (MajorityVote instead of quality), so no promise" in voted.route("sum list?").reason
+    )
+    assert "another reward" in caplog.text
+    with pytest.raises(NotTunedError, match="another reward"):
+        engine(folder, reward=MajorityVote(), policy=BudgetPolicy(usd_per_1k=100))
+
+
+class Trained(FakeReward):
+    """A reward model that was trained: it has a fingerprint."""
+
+    def __init__(self, fingerprint):
+        super().__init__(len)
+        self.fingerprint = fingerprint
+
+
+@pytest.mark.parametrize(
+    ("shown", "fingerprint", "now", "is_same"),
+    [
+        ("majority", None, MajorityVote(), True),
+        ("majority", None, Verifier(lambda query, text: 1.0), False),
+        ("quality", None, Verifier(lambda query, text: 1.0), True),
+        ("quality", None, Trained("a"), False),
+        ("reward", "a", Trained("a"), True),
+        ("reward", "a", Trained("b"), False),
+        ("reward", "a", FakeReward(len), False),
+        ("recorded", None, Trained("b"), True),
+        ("majority", None, None, True),
+    ],
+)
+def test_what_counts_as_another_reward(shown, fingerprint, now, is_same):
+    promise = Promise("max_drop", 0.01, 0.95, 1.0, shown, {}, {}, {}, reward_fingerprint=fingerprint)
+    assert (promise.reward_change(now) is None) == is_same
+
+
+def test_a_trained_reward_is_known_again_by_its_fingerprint(folder, records, tmp_path):
+    train_reward(synthetic_records(120, samples=3), RewardSettings(reference="large"), resamples=100).save_pretrained(
+        tmp_path / "reward"
+    )
+    done = run(folder, records, "--budget", 100, "--reward", tmp_path / "reward")
+    assert done.exit_code == 0, done.output
+    (promise,) = MultiHeadRouter.from_pretrained(folder).promises
+    assert promise.reward_change(ProxyRewardModel.from_pretrained(tmp_path / "reward")) is None
+    assert "instead of" in promise.reward_change(Trained("another"))
 
 
 def test_an_impossible_budget_is_refused(router, fresh):

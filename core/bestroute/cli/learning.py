@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_KINDS = ("recorded", "quality", "majority")
+KINDS = ("recorded", "quality", "majority")
 
 
 def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse what is neither a kind of reward nor a folder; a callback of the option."""
-    if value is not None and value not in _KINDS and not Path(value).is_dir():
-        raise ConfigError(f"--reward must be one of {named(_KINDS)}, or the folder of a reward model, got {value!r}")
+    if value is not None and value not in KINDS and not Path(value).is_dir():
+        raise ConfigError(f"--reward must be one of {named(KINDS)}, or the folder of a reward model, got {value!r}")
     return value
 
 
@@ -66,7 +66,7 @@ def load_arrays(
     records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
-    if reward not in _KINDS:
+    if reward not in KINDS:
         records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
     return SampleArrays.of(
         records,

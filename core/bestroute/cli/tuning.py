@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bestroute.cli.learning import check_reward, load_arrays, tell
+from bestroute.cli.learning import KINDS, check_reward, load_arrays, tell
 from bestroute.errors import ConfigError
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -46,6 +46,7 @@ def tune(
     is none.
     """
     from bestroute.promises import ROUTER, router_hash, write_promises
+    from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
     from bestroute.tuning import tune_budget, tune_max_drop
     from bestroute.tuning.tune import with_promise
@@ -65,6 +66,8 @@ def tune(
     find, value = (tune_max_drop, max_drop) if max_drop is not None else (tune_budget, budget)
     assert value is not None
     promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)
+    if kind not in KINDS:
+        promise = replace(promise, reward_fingerprint=ProxyRewardModel.from_pretrained(kind).fingerprint)
     write_promises(folder, with_promise(router, promise).promises, router=tuned_hash)
     shown = promise.shown_on
     click.echo(f"{folder}: {promise}: quality at {promise.price_usd:.4g} USD")
