@@ -47,7 +47,7 @@ scale: .venv-test/ready
 experiments: .venv-test/ready
 	$(TEST) benchmarks/experiments.py --shared $(SHARED)
 
-# The figures of docs/encoders_table.md, a part of docs/experiments.md; an hour on one core.
+# The figures of docs/encoders_table.md, a part of docs/experiments.md; two hours on two cores.
 encoders: .venv-test/ready
 	$(TEST) benchmarks/encoders.py --shared $(SHARED)
 	$(TEST) benchmarks/experiments_page.py
@@ -56,7 +56,7 @@ encoders: .venv-test/ready
 promises: .venv-test/ready
 	$(TEST) benchmarks/promises.py --shared $(SHARED)
 
-# The figures of docs/rewards.md, from the same folder; half an hour on one core.
+# The figures of docs/rewards.md, from the same folder; half two hours on two cores.
 rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
 
