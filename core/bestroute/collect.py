@@ -290,7 +290,7 @@ class _Store:
     def judge(self, row: dict[str, Any], quality: float | None) -> None:
         if quality is not None:
             row["quality"] = quality
-            self._append({**row, "at": self.rows[row["id"], row["model"]].index(row)})
+            self._append(row)  # it came from the journal, with its place
 
     def fold(self) -> None:
         """Put everything that is on disk and judged into ``out``, then drop the journal if that is all."""

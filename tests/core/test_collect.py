@@ -180,6 +180,25 @@ def test_what_a_failing_checker_was_given_waits_for_a_mended_one(tmp_path, pool,
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_equal_samples_that_wait_for_a_checker_are_all_judged(tmp_path, pool):
+    def fails(record, text):
+        raise KeyError("level")
+
+    def same():
+        return {name: FakeGenerator(["the same"]) for name in ("small", "mid", "large")}
+
+    out = tmp_path / "r.jsonl"
+    with pytest.raises(ConfigError, match="mend it and resume"):
+        collect(PROMPTS[:1], pool, same(), out, n=3, checker=fails, concurrency=9)
+    done = collect(PROMPTS[:1], pool, same(), out, n=3, checker=lambda record, text: 1.0)
+    assert done.missing == 0
+    (record,) = read_records(out)
+    assert {model: samples.quality for model, samples in record.samples.items()} == dict.fromkeys(
+        pool.models, (1.0,) * 3
+    )
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_checkers_are_imported_by_name():
     assert load_checker("bestroute.demo.tasks:check")({"kind": "number", "answer": "4"}, "4") == 1.0
     for bad in ("bestroute.demo.tasks", "bestroute.none:check", "bestroute.demo.tasks:none"):
