@@ -27,6 +27,7 @@ from llama_index.core.types import Model, PydanticProgramMode
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.credentials import without_secrets
+from bestroute.parts import change_part
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
 from llamaindex_bestroute import stored
@@ -190,15 +191,8 @@ class BestRouteLLM(FunctionCallingLLM):
         if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
             super().__setattr__(name, value)
             return
-        fields, said = dict(self.__dict__), set(self.model_fields_set)
-        super().__setattr__(name, value)
-        try:
-            self._build()
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(fields)
-            self.__pydantic_fields_set__.intersection_update(said)
-            raise
+        set_field = super().__setattr__
+        change_part(self, lambda: set_field(name, value), self._build)
 
     @classmethod
     def class_name(cls) -> str:

@@ -22,7 +22,7 @@ from bestroute.router.features import featurise
 from bestroute.router.groups import FOLDS, deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps, learner_inputs
-from bestroute.router.multi_head import MultiHeadRouter, seen_hash
+from bestroute.router.multi_head import MultiHeadRouter, seen_hashes
 from bestroute.router.settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
 from bestroute.router.stacking import fit_stack
 from bestroute.search import PlanSearch, search_plans
@@ -81,7 +81,7 @@ def train_router(
     if labels is None or labels.plans != plans:
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
-    every, seen = labels, frozenset(seen_hash(f"{what}:{name}") for what, names in _names(arrays) for name in names)
+    every, seen = labels, seen_hashes(arrays.ids, arrays.groups)
     token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
@@ -176,10 +176,6 @@ def fit_encoder(
     )
     tell(f"variance left unexplained on its held-out groups: {', '.join(f'{u:.3f}' for u in tuned.unexplained)}")
     return tuned.encoder, tuned.trusted
-
-
-def _names(arrays: SampleArrays) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return ("id", arrays.ids), ("group", arrays.groups)
 
 
 def as_saved(array: FloatArray) -> FloatArray:
