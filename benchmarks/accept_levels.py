@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from bestroute import Plan, Pool, Step
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.curves import interval, resample_groups
 from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.records import read_records
 
 N = 5

@@ -20,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from bestroute import BestRoute, Pool, Price, QualityPolicy, Query, ThresholdPolicy, Verifier
-from bestroute.encoders import FrozenEncoder
+from bestroute.encoders.export import from_transformer
 from bestroute.labels import SampleArrays
 from bestroute.protocols import Policy
 from bestroute.router.settings import TrainSettings
@@ -76,7 +76,7 @@ def frozen(query: Query) -> None:
     if spec is None or spec.origin is None or importlib.util.find_spec("onnx") is None:
         print("frozen MiniLM: not installed, not timed")
         return
-    encoder = FrozenEncoder.from_transformer(str(Path(spec.origin).parent / "model"), max_tokens=100)
+    encoder = from_transformer(str(Path(spec.origin).parent / "model"), max_tokens=100)
     records = SampleArrays.of(synthetic_records(200), synthetic_pool(), reward="quality")
     router = train_router(records, TrainSettings(reward="quality", encoder="MiniLM"), encoder=encoder).router
     for name, call in (

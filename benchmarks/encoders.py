@@ -24,17 +24,18 @@ import numpy as np
 from experiments import DATA, DOCS, FOLDS, SHARES, DataSet, arrays_of, averaged, shares_report
 from item_response import easiness, qualities
 
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.blas import on_one_core
 from bestroute.cost import plan_costs
-from bestroute.encoders import Encoder, FrozenEncoder
+from bestroute.encoders import Encoder
 from bestroute.encoders.encoder import Remembering
+from bestroute.encoders.export import from_transformer
 from bestroute.encoders.finetune import fine_tune
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
-from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.query import Query
 from bestroute.router.choosing import choose, scaled_heads
 from bestroute.router.features import featurise
@@ -540,7 +541,7 @@ def main() -> None:
     }
     for part in parts:
         sets, rows, seeds, options = jobs[part]
-        encoder = FrozenEncoder.from_transformer(name, **options)
+        encoder = from_transformer(name, **options)
         for data in sets:
             for figures in run(data, args.shared, rows, encoder, range(seeds), args.resamples):
                 results.setdefault(part, {})[data.name] = figures

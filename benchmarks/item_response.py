@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bestroute.protocols import FloatArray
+from bestroute.arrays import FloatArray
 from bestroute.records import ModelSamples, read_records
 
 STEPS = 30

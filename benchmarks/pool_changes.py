@@ -18,6 +18,7 @@ from experiments import DATA, DOCS, FOLDS, DataSet  # first: it sets how many th
 
 import numpy as np  # isort: skip
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import normalise
 from bestroute.evaluation.bootstrap import interval95, resampled_means
@@ -25,7 +26,6 @@ from bestroute.evaluation.mixtures import least_cost, vertices
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.records import Record, read_records
 from bestroute.router import MultiHeadRouter
 from bestroute.router.groups import deal_folds

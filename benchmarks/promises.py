@@ -24,7 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from experiments import DATA, DOCS, arrays_of
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.router.choosing import cheapest_that_meets
 from bestroute.router.groups import deal_folds
 from bestroute.router.settings import TrainSettings

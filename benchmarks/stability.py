@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bestroute import BestRoute, MajorityVote, Plan, QualityPolicy, Query
+from bestroute.arrays import FloatArray
 from bestroute.curves import interval, resample_groups
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, held_out, operating_points
 from bestroute.demo.tasks import normalise
 from bestroute.labels import label_plans
-from bestroute.protocols import FloatArray
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import FakeGenerator
 

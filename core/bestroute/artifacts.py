@@ -1,17 +1,149 @@
-"""Folders that this library writes: of routers, reward models, encoders; written whole, or refused before any work."""
+"""Folders that this library writes, in one format: a JSON configuration that names the hashes of the files beside it.
+
+Routers, reward models and encoders are folders of that kind; promises are a file of it. A folder is written whole, or
+refused before any work, and holds nothing that runs code.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bestroute.errors import ArtifactError, ConfigError
-from bestroute.jsonl import atomic_file
+import numpy as np
 
-CONFIGS = {"router.json": "a router", "reward.json": "a reward model", "encoder.json": "an encoder"}
-"""The file that tells what a folder holds."""
+from bestroute.errors import ArtifactError, BestRouteError, ConfigError
+from bestroute.files import atomic_file
+
+
+@dataclass(frozen=True)
+class ArtifactKind:
+    """What a folder may hold, and how errors speak of it."""
+
+    config: str
+    """The file that tells what a folder holds."""
+    noun: str
+    format: int
+    """The version of the format that is written, the only one that is read."""
+    remedy: str
+    """What to do about a damaged one, or one of another version."""
+
+
+ROUTER = ArtifactKind("router.json", "a router", 4, "train the router again")
+REWARD_MODEL = ArtifactKind("reward.json", "a reward model", 1, "train the reward model again")
+ENCODER = ArtifactKind("encoder.json", "an encoder", 1, "make the encoder again")
+PROMISES = ArtifactKind("promises.json", "a router's promises", 1, "tune again")
+"""A file beside a router's; not what a folder is of."""
+KINDS = (ROUTER, REWARD_MODEL, ENCODER)
+
+
+def sha256(data: bytes) -> str:
+    """Return a file's hash, as configurations name it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_json(config: Mapping[str, Any]) -> bytes:
+    """Return a configuration as it is written."""
+    return (json.dumps(config, indent=1, allow_nan=False) + "\n").encode()
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """Return arrays by name as a safetensors file."""
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def from_tensors(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """Read a safetensors file.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def packed(kind: ArtifactKind, config: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a folder by name, the configuration last: it names the format and the others' hashes."""
+    hashes = {name: sha256(data) for name, data in files.items()}
+    return {**files, kind.config: to_json({"format": kind.format, **config, "sha256": hashes})}
+
+
+def read_config(folder: Path, kind: ArtifactKind) -> tuple[dict[str, Any], bytes]:
+    """Return a folder's configuration, and its bytes.
+
+    Raises:
+        ArtifactError: If it is missing, or of another version.
+        ValueError: If it is no JSON; see ``damaged``.
+    """
+    data = read_part(folder / kind.config, kind.noun)
+    config = json.loads(data)
+    version = config.get("format") if isinstance(config, dict) else None
+    if version != kind.format:
+        raise ArtifactError(
+            f"{folder / kind.config}: format {version!r}, this version reads {kind.format}; {kind.remedy}"
+        )
+    return config, data
+
+
+def read_files(folder: Path, kind: ArtifactKind, config: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files that a configuration names, by name.
+
+    Raises:
+        ArtifactError: If one is missing, outside the folder, or not the one that the configuration names.
+    """
+    files = {}
+    for name, digest in dict(config["sha256"]).items():
+        files[name] = read_part(inside(folder, name, kind), kind.noun)
+        if sha256(files[name]) != digest:
+            raise ArtifactError(f"{folder / name}: its hash is not the one in {kind.config}; the folder is damaged")
+    return files
+
+
+def files_in(folder: Path, kind: ArtifactKind) -> list[str]:
+    """Return the files that a folder names as its own; none if it holds nothing of that kind, or a damaged one."""
+    try:
+        names = list(json.loads((folder / kind.config).read_bytes())["sha256"])
+        return [name for name in names if inside(folder, name, kind)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ArtifactError):
+        return []
+
+
+@contextmanager
+def damaged(folder: Path, kind: ArtifactKind) -> Iterator[None]:
+    """Turn whatever a damaged folder makes of itself into one sentence that names the file."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except (BestRouteError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ArtifactError(
+            f"{folder / kind.config}: damaged, it is no file of {kind.noun} ({what}); {kind.remedy}"
+        ) from error
+
+
+def inside(folder: Path, name: str, kind: ArtifactKind) -> Path:
+    """Return the path of a file that a configuration names.
+
+    Raises:
+        ArtifactError: If it lies outside the folder.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{folder / kind.config}: names a file outside the folder, {name!r}; the folder is damaged")
+    return path
 
 
 def read_part(path: Path, whose: str) -> bytes:
@@ -39,15 +171,16 @@ def check_folder(folder: Path, config: str) -> None:
 
     Args:
         folder: It need not exist.
-        config: Name of the file that tells what is to be written: one of ``CONFIGS``.
+        config: Name of the file that tells what is to be written: that of one of ``KINDS``.
 
     Raises:
         ConfigError: Names the folder and what is there.
     """
-    for name, what in CONFIGS.items():
-        if name != config and (folder / name).exists():
+    wanted = next(kind for kind in KINDS if kind.config == config)
+    for kind in KINDS:
+        if kind is not wanted and (folder / kind.config).exists():
             raise ConfigError(
-                f"{folder}: holds {what} ({name}), and {CONFIGS[config]} would damage it; give another folder"
+                f"{folder}: holds {kind.noun} ({kind.config}), and {wanted.noun} would damage it; give another folder"
             )
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.plans import Plan
 from bestroute.pool import Pool
 from bestroute.prices import PER_MILLION
-from bestroute.protocols import FloatArray
 
 
 def billed_calls(plans: Sequence[Plan], expected_draws: FloatArray, once: Sequence[str]) -> FloatArray:

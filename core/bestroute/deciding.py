@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.cost import plan_costs
 from bestroute.decision import Decision
 from bestroute.errors import BestRouteError, ConfigError, named
@@ -17,7 +18,7 @@ from bestroute.plans import Candidate, Plan, Step, as_plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy, reference_column
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, Generator, Policy, RewardModel, Router
+from bestroute.protocols import Generator, Policy, RewardModel, Router
 from bestroute.query import Query
 from bestroute.redaction import describe
 from bestroute.rewards import is_calibrated, not_calibrated

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bestroute.arrays import FloatArray
 from bestroute.plans import Plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, Policy
+from bestroute.protocols import Policy
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from bestroute.protocols import Delta, Policy, RewardModel, Router
 from bestroute.protocols import Generator as SampleGenerator
 from bestroute.query import Query, as_query
 from bestroute.result import Result
-from bestroute.rewards import as_reward_model
+from bestroute.reward_models.conversion import as_reward_model
 from bestroute.scoring import ascore, score
 from bestroute.script import Bill, Parts, Script, script
 from bestroute.settings import LIMIT_NAMES, NO_LIMITS, Limits, Settings

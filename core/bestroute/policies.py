@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.plans import find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from bestroute.promises import Kind, Promise

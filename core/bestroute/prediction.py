@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.errors import ConfigError
 from bestroute.plans import Plan, as_plan
-from bestroute.protocols import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bestroute.artifacts import PROMISES, ROUTER, damaged, read_config, sha256, to_json
 from bestroute.errors import ArtifactError
-from bestroute.jsonl import atomic_file
+from bestroute.files import atomic_file
 from bestroute.pool import Pool
-from bestroute.rewards import MajorityVote
-
-FORMAT = 1
-PROMISES, ROUTER = "promises.json", "router.json"
+from bestroute.seen import SeenRecords
 
 Kind = Literal["max_drop", "budget"]
 FLAGS: Mapping[Kind, str] = {"max_drop": "--max-drop", "budget": "--budget"}
@@ -46,8 +42,8 @@ class Promise:
     """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
     cross_fit: int | None = None
     """Shown on this many routers trained alike on other folds, not on this very router."""
-    seen: tuple[str, ...] = ()
-    """Hashes of the ids and groups it was shown on, rising: they cannot test it."""
+    seen: SeenRecords = field(default_factory=SeenRecords)
+    """The records it was shown on: they cannot test it."""
     reward_fingerprint: str | None = None
     """Of a trained reward model that chose among samples; ``None``: it was no trained one."""
 
@@ -68,7 +64,7 @@ class Promise:
 
     def reward_change(self, reward_model: object) -> str | None:
         """Say that something else chooses among samples now, as far as that can be told; ``None``: it does not."""
-        is_vote = isinstance(reward_model, MajorityVote)
+        is_vote = getattr(reward_model, "kind", None) == "majority"
         trained = getattr(reward_model, "fingerprint", None)
         if reward_model is None or self.reward == "recorded":
             is_same = True  # nothing chooses, or what gave the recorded rewards is not known
@@ -89,30 +85,26 @@ def find_promise(promises: Sequence[Promise], kind: Kind, value: float) -> Promi
     return next((p for p in promises if p.kind == kind and abs(p.value - value) <= 1e-9 * max(value, 1e-3)), None)
 
 
-def router_hash(config: bytes) -> str:
-    """Return what ties promises to a router: the hash of its configuration, which names the hash of its weights."""
-    return hashlib.sha256(config).hexdigest()
-
-
 def write_promises(folder: Path, promises: Sequence[Promise], *, router: str) -> None:
     """Write the promises of a router, all or nothing; none leaves no file.
 
     Args:
         folder: The router's.
         promises: All of them.
-        router: ``router_hash`` of the router they were shown for.
+        router: Hash of the configuration of the router they were shown for, which names the hash of its weights.
 
     Raises:
         ArtifactError: If the folder holds another router by now.
     """
-    if router_hash((folder / ROUTER).read_bytes()) != router:
+    if sha256((folder / ROUTER.config).read_bytes()) != router:
         raise ArtifactError(f"{folder}: the router was replaced while it was tuned; tune the new one")
     if not promises:
-        (folder / PROMISES).unlink(missing_ok=True)
+        (folder / PROMISES.config).unlink(missing_ok=True)
         return
-    told = {"format": FORMAT, "router_sha256": router, "promises": [asdict(promise) for promise in promises]}
-    with atomic_file(folder / PROMISES) as stream:
-        stream.write((json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+    shown = [{**asdict(promise), "seen": promise.seen.to_json()} for promise in promises]
+    config = {"format": PROMISES.format, "router_sha256": router, "promises": shown}
+    with atomic_file(folder / PROMISES.config) as stream:
+        stream.write(to_json(config))
 
 
 def read_promises(folder: Path, *, router: str) -> tuple[Promise, ...]:
@@ -120,27 +112,21 @@ def read_promises(folder: Path, *, router: str) -> tuple[Promise, ...]:
 
     Args:
         folder: The router's.
-        router: ``router_hash`` of the router in it.
+        router: Hash of the configuration of the router in it.
 
     Raises:
         ArtifactError: If the file is damaged or of another version.
     """
-    path = folder / PROMISES
-    if not path.exists():
+    if not (folder / PROMISES.config).exists():
         return ()
-    try:
-        told = json.loads(path.read_bytes())
-        if told["format"] != FORMAT:
-            raise ArtifactError(f"{path}: format {told['format']!r}, this version reads {FORMAT}; tune again")
-        found = tuple(_checked(Promise(**promise)) for promise in told["promises"])
-        return found if told["router_sha256"] == router else ()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path}: damaged ({type(error).__name__}: {error}); remove the file and tune again"
-        ) from error
+    with damaged(folder, PROMISES):
+        config, _ = read_config(folder, PROMISES)
+        found = tuple(_checked(promise) for promise in config["promises"])
+        return found if config["router_sha256"] == router else ()
 
 
-def _checked(promise: Promise) -> Promise:
+def _checked(config: Mapping[str, Any]) -> Promise:
+    promise = Promise(**{**config, "seen": SeenRecords(frozenset(map(str, config.get("seen", ()))))})
     if promise.kind not in FLAGS:
         raise ValueError(f"unknown promise {promise.kind!r}")
     numbers = (promise.value, promise.confidence, promise.price_usd)
@@ -149,4 +135,4 @@ def _checked(promise: Promise) -> Promise:
     tables = (promise.prices, promise.shown_on, promise.estimates, *dict(promise.prices).values())
     if not all(isinstance(table, dict) for table in tables):
         raise ValueError("expected tables of prices, of what it was shown on and of estimates")
-    return replace(promise, seen=tuple(map(str, promise.seen)))
+    return promise

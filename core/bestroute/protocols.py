@@ -7,19 +7,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.usage import Usage
 
 if TYPE_CHECKING:
     from bestroute.pool import Pool
     from bestroute.prediction import Prediction
     from bestroute.query import Query
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

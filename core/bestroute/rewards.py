@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
 
 from bestroute.errors import ConfigError
 from bestroute.protocols import RewardModel
 from bestroute.query import Query
-
-RewardKind = Literal["recorded", "quality", "majority"]
-"""Where the rewards of records come from: their own, their quality (a verifier known at run time), or a vote."""
+from bestroute.vote_posterior import beta_exceeds_half
 
 
 class Verifier:
@@ -66,6 +62,7 @@ class MajorityVote:
     needs_training = False
     default_accept = 0.85
     is_joint = True
+    kind = "majority"
 
     def __init__(self, normalise: Callable[[str], str] = str.strip) -> None:
         """Keep the function."""
@@ -83,50 +80,6 @@ class MajorityVote:
             return beta_exceeds_half(own, leading[1] if is_only_leader else leading[0])
 
         return [posterior(answer) if answer else 0.0 for answer in answers]
-
-
-def beta_exceeds_half(a: int, b: int) -> float:
-    """Return ``Pr[X > 1/2]`` for ``X ~ Beta(a + 1, b + 1)``, exactly, for whole ``a, b >= 0``.
-
-    Example:
-        >>> beta_exceeds_half(2, 0)
-        0.875
-    """
-    draws = a + b + 1
-    return float(sum(math.comb(draws, k) for k in range(a + 1)) / 2**draws)
-
-
-class FunctionReward:
-    """A plain function ``fn(query, texts) -> list[float]`` as a reward model; its scale is unknown."""
-
-    def __init__(self, fn: Callable[[Query, Sequence[str]], Sequence[float]]) -> None:
-        """Keep the function."""
-        self.fn = fn
-
-    def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
-        """Call the function."""
-        return self.fn(query, texts)
-
-
-def as_reward_model(value: Any) -> RewardModel | None:
-    """Return a reward model: the value itself, a trained one's folder read, or a function wrapped as one.
-
-    Raises:
-        ConfigError: If it is none of these.
-        ArtifactError: If the folder holds no reward model, or a damaged one.
-    """
-    if isinstance(value, str | Path):
-        from bestroute.reward_models import ProxyRewardModel
-
-        return ProxyRewardModel.from_pretrained(value)
-    if value is None or isinstance(value, RewardModel):
-        return value
-    if callable(value):
-        return FunctionReward(value)
-    raise ConfigError(
-        "reward_model must have a method score(query, texts), be such a function, or the folder of a trained one, "
-        f"got {type(value).__name__}"
-    )
 
 
 def is_calibrated(reward_model: RewardModel) -> bool:

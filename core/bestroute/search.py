@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import BoolArray, FloatArray
 from bestroute.curves import hull_quality, upper_hull
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.plays import Numbers, posterior_table, shuffled
 from bestroute.labels.table import label_plans, largest_n
 from bestroute.labels.urns import plan_odds
 from bestroute.plans import Candidate, Plan, Step
-from bestroute.protocols import BoolArray, FloatArray
 
 MOST_STEPS = 4
 MOST_RECORDS = 500

@@ -18,6 +18,7 @@ from bestroute import ArtifactError, ConfigError, QualityPolicy, Query, RecordEr
 from bestroute.cli import main
 from bestroute.encoders import Encoder, FrozenEncoder
 from bestroute.encoders.encoder import Remembering, encode_all
+from bestroute.encoders.export import from_transformer
 from bestroute.evaluation import cross_fit
 from bestroute.labels import SampleArrays
 from bestroute.pool_file import pool_to_dict
@@ -54,7 +55,7 @@ def minilm():
 
 @pytest.fixture(scope="module")
 def encoder(minilm):
-    return FrozenEncoder.from_transformer(minilm, max_tokens=64)
+    return from_transformer(minilm, max_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -229,10 +230,10 @@ def test_a_width_that_the_graph_does_not_give_is_refused(encoder):
 
 def test_a_transformer_that_is_not_there_is_one_sentence(minilm, tmp_path):
     with pytest.raises(ConfigError, match="cannot be loaded: give a folder") as caught:
-        FrozenEncoder.from_transformer(str(tmp_path / "none"))
+        from_transformer(str(tmp_path / "none"))
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"max_tokens must be in 4\.\.512"):
-        FrozenEncoder.from_transformer(minilm, max_tokens=1000)
+        from_transformer(minilm, max_tokens=1000)
 
 
 def test_remembering_encodes_no_text_twice():
@@ -376,7 +377,7 @@ def test_damaged_weights_are_one_sentence(minilm, tmp_path):
     shutil.copytree(minilm, copy)
     (copy / "model.safetensors").write_bytes(b"x" * 50)
     with pytest.raises(ConfigError, match="cannot be loaded: give a folder") as caught:
-        FrozenEncoder.from_transformer(str(copy))
+        from_transformer(str(copy))
     assert "\n" not in str(caught.value)
 
 

@@ -181,7 +181,7 @@ def test_a_reference_that_costs_nothing_is_refused(train):
 
 def test_an_id_is_not_taken_for_a_group(router, test):
     twins = replace(test, ids=(router_group := "train-group-0-hard", *test.ids[1:]))
-    assert router.has_seen(router_group)
+    assert router.seen.has_group(router_group)
     assert evaluate(router, twins, resamples=100).report["queries"] == len(test)
 
 

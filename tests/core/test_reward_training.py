@@ -22,10 +22,11 @@ from bestroute import (
     Step,
 )
 from bestroute.records import ModelSamples, Record
+from bestroute.reward_models.conversion import as_reward_model
 from bestroute.reward_models.scoring import score_records
 from bestroute.reward_models.settings import RewardSettings
 from bestroute.reward_models.training import train_reward
-from bestroute.rewards import as_reward_model, is_calibrated
+from bestroute.rewards import is_calibrated
 from bestroute.testing import FakeGenerator, synthetic_pool, synthetic_records
 
 RIGHT = ("the total is", "we get", "so the answer is")
@@ -133,9 +134,10 @@ def test_saved_and_loaded_it_scores_and_remembers_alike(model, folder, records):
     assert loaded.score(query, texts) == model.score(query, texts)
     assert loaded.calibrated([0.0, 1.0]) == model.calibrated([0.0, 1.0])
     assert loaded.fingerprint == model.fingerprint
-    assert loaded.has_seen(records[0].id)
-    assert loaded.has_seen(records[0].group)
-    assert not loaded.has_seen("q-new")
+    assert loaded.seen.has_id(records[0].id)
+    assert loaded.seen.has_group(records[0].group)
+    assert not loaded.seen.has_group(records[0].id)
+    assert not loaded.seen.has_id("q-new")
     assert loaded.report["best_of_n"] == model.report["best_of_n"]
 
 

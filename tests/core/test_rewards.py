@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestroute import ConfigError, MajorityVote, Query, Verifier
-from bestroute.rewards import as_reward_model, beta_exceeds_half, calibrated, is_calibrated
+from bestroute.reward_models.conversion import as_reward_model
+from bestroute.rewards import calibrated, is_calibrated
+from bestroute.vote_posterior import beta_exceeds_half
 
 Q = Query("?")
 

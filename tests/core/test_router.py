@@ -16,9 +16,9 @@ from bestroute.router.features import BUCKETS, WIDTH, featurise
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps
-from bestroute.router.multi_head import seen_hash
 from bestroute.router.settings import TrainSettings
 from bestroute.router.statistics import STATISTICS, statistics
+from bestroute.seen import SeenRecords
 from bestroute.testing import FakeGenerator
 
 QUERIES = [Query("What is 12 * 7?"), Query("def f(x): return x"), Query("", messages=["image"])]
@@ -60,7 +60,7 @@ def make(pool, *, trees=True, **changes):
         "fixed_plans": (pool.reference_plan,),
         "settings": TrainSettings(),
         "token_means": {model: {"input": 12.5, "output": None} for model in pool.models},
-        "seen": frozenset({seen_hash("group:group-1")}),
+        "seen": SeenRecords.of([], ["group-1"]),
         "default_policy": QualityPolicy(0.01),
     }
     return MultiHeadRouter(**{**parts, **changes})
@@ -121,9 +121,9 @@ def test_saved_equals_loaded(pool, tmp_path, trees):
     assert again.settings == router.settings
     assert pool_to_dict(again.pool) == pool_to_dict(router.pool)
     assert again.fingerprint == router.fingerprint
-    assert again.has_seen("group-1")
-    assert not again.has_seen("group-2")
-    assert not again.has_seen("group-1", "id")
+    assert again.seen.has_group("group-1")
+    assert not again.seen.has_group("group-2")
+    assert not again.seen.has_id("group-1")
     assert "group-1" not in (tmp_path / "router" / "router.json").read_text()
 
 
@@ -139,16 +139,16 @@ def test_a_folder_is_a_router(pool, tmp_path):
     ("change", "sentence"),
     [
         (lambda c: {**c, "format": 99}, "format 99, this version reads 4"),
-        (lambda c: {**c, "weights_sha256": "0"}, "the folder is damaged"),
+        (lambda c: {**c, "sha256": {"router.safetensors": "0"}}, "the folder is damaged"),
         (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "must have shape|damaged"),
-        (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged router folder"),
-        (lambda c: {**c, "shrinkage": "much"}, "damaged router folder"),
+        (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged, it is no file of a router"),
+        (lambda c: {**c, "shrinkage": "much"}, "damaged, it is no file of a router"),
         (lambda c: {**c, "shrinkage": float("nan")}, r"shrinkage must be in \[0, 1\], got nan"),
         (lambda c: {**c, "shrinkage": 2}, r"shrinkage must be in \[0, 1\], got 2"),
-        (lambda c: {**c, "settings": {**c["settings"], "colour": 1}}, "damaged router folder"),
+        (lambda c: {**c, "settings": {**c["settings"], "colour": 1}}, "damaged, it is no file of a router"),
         (lambda c: {**c, "changes": [{"kind": "lent", "model": "small"}]}, "'added' or 'removed'"),
-        (lambda c: {**c, "changes": [{"colour": 1}]}, "damaged router folder"),
-        (lambda c: {**c, "changes": 3}, "damaged router folder"),
+        (lambda c: {**c, "changes": [{"colour": 1}]}, "damaged, it is no file of a router"),
+        (lambda c: {**c, "changes": 3}, "damaged, it is no file of a router"),
         (lambda c: [], "format None"),
     ],
 )

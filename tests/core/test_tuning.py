@@ -20,11 +20,12 @@ from bestroute import (
     QualityPolicy,
     RecordError,
     Verifier,
+    artifacts,
 )
 from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
-from bestroute.promises import PROMISES, Promise
+from bestroute.promises import Promise
 from bestroute.records import write_records
 from bestroute.reward_models.settings import RewardSettings
 from bestroute.reward_models.training import train_reward
@@ -34,6 +35,8 @@ from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, FakeReward, synthetic_pool, synthetic_records
 from bestroute.tuning import RefusedError, tune_budget, tune_max_drop
 from bestroute.tuning.tune import outcomes_of, with_promise
+
+PROMISES = artifacts.PROMISES.config
 
 
 def arrays_of(records):

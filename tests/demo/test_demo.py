@@ -31,8 +31,8 @@ def test_held_out_groups_are_not_in_training_and_the_router_has_not_seen_them():
     assert not tested & trained
     assert len(tested | trained) == 120
     router = MultiHeadRouter.from_pretrained(ROUTER)
-    assert not any(router.has_seen(r.id, "id") or router.has_seen(r.group) for r in held_out())
-    assert all(router.has_seen(r.group) for r in training())
+    assert not any(router.seen.has_id(r.id) or router.seen.has_group(r.group) for r in held_out())
+    assert all(router.seen.has_group(r.group) for r in training())
 
 
 def test_the_shipped_router_is_what_the_command_makes():

@@ -174,7 +174,7 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 
         load_transformer(settings.encoder, max_tokens=settings.max_tokens)
         return None
-    from bestroute.encoders.frozen import open_encoder
+    from bestroute.encoders.loading import open_encoder
 
     return open_encoder(settings.encoder, max_tokens=settings.max_tokens)
 
@@ -220,7 +220,8 @@ def evaluate(
     from bestroute.evaluation import evaluate as run
     from bestroute.evaluation.evaluate import parse_policy
     from bestroute.evaluation.render import plot, table
-    from bestroute.jsonl import atomic_file, write_jsonl
+    from bestroute.files import atomic_file
+    from bestroute.jsonl import write_jsonl
     from bestroute.router import MultiHeadRouter
 
     if not 0 <= verifier_error < 1:

@@ -45,7 +45,8 @@ def tune(
     is. Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes
     is none.
     """
-    from bestroute.promises import ROUTER, router_hash, write_promises
+    from bestroute.artifacts import ROUTER, sha256
+    from bestroute.promises import write_promises
     from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
     from bestroute.tuning import tune_budget, tune_max_drop
@@ -54,7 +55,7 @@ def tune(
     if (max_drop is None) == (budget is None):
         raise ConfigError("give either --max-drop or --budget")
     router = MultiHeadRouter.from_pretrained(folder)
-    tuned_hash = router_hash((folder / ROUTER).read_bytes())
+    tuned_hash = sha256((folder / ROUTER.config).read_bytes())
     kind = reward or router.settings.reward
     arrays = load_arrays(records, router.pool, kind, allow_missing=allow_missing, token_means=router.token_means)
     ordering = (

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
 from bestroute.demo.dataset import ROUTER, demo_arrays
 from bestroute.demo.tasks import check, normalise
@@ -16,7 +17,7 @@ from bestroute.labels import PlanLabels, label_plans
 from bestroute.ledger import Ledger
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray, Generator
+from bestroute.protocols import Generator
 from bestroute.records import Record
 from bestroute.rewards import MajorityVote
 from bestroute.search import fixed_candidates

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bestroute.encoders.frozen import FrozenEncoder
+from bestroute.encoders.frozen import MAX_TOKENS, FrozenEncoder
 from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
 from bestroute.errors import ConfigError
 
@@ -18,8 +18,16 @@ OPSET = 17
 _EXAMPLE_TOKENS = 7
 
 
-def from_transformer(name: str, *, max_tokens: int) -> FrozenEncoder:
-    """Load a transformer and make an encoder of it; see ``FrozenEncoder.from_transformer``."""
+def from_transformer(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
+    """Make an encoder from a transformer; needs torch, transformers and onnx (``bestroute[train]``).
+
+    Args:
+        name: A folder, or a hub id.
+        max_tokens: A longer text is cut.
+
+    Raises:
+        ConfigError: If there is no such transformer, or it cannot be an encoder.
+    """
     model, tokenizer = load_transformer(name, max_tokens=max_tokens)
     return as_encoder(model, tokenizer, max_tokens=max_tokens)
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.artifacts import ENCODER, damaged, packed, read_config, read_files, write_folder
 from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.hub import described
 from bestroute.errors import ArtifactError
 
+GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 128
 """Tokens read of a text, unless told otherwise."""
 _CHARACTERS_A_TOKEN = 32
@@ -57,21 +59,6 @@ class FrozenEncoder:
                 f"encoder: its graph must give finite vectors of width {self.width}, got shape {hidden.shape}; "
                 "make it again"
             )
-
-    @classmethod
-    def from_transformer(cls, name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
-        """Make one from a transformer; needs torch, transformers and onnx (``bestroute[train]``).
-
-        Args:
-            name: A folder, or a hub id.
-            max_tokens: A longer text is cut.
-
-        Raises:
-            ConfigError: If there is no such transformer, or it cannot be an encoder.
-        """
-        from bestroute.encoders.export import from_transformer
-
-        return from_transformer(name, max_tokens=max_tokens)
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return one vector of length 1 for each text, shape ``(Q, width)``; a text without a token gives 0."""
@@ -127,35 +114,35 @@ class FrozenEncoder:
         return digest.hexdigest()[:16]
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the encoder into a folder; see ``bestroute.encoders.persistence``."""
-        from bestroute.encoders.persistence import save
+        """Write the encoder into a folder, all of it or nothing: an ONNX graph, a tokenizer and JSON."""
+        write_folder(Path(folder), self.files())
 
-        save(self, Path(folder))
+    def files(self) -> dict[str, bytes]:
+        """Return the files of its folder by name, the configuration last."""
+        config = {"width": self.width, "max_tokens": self.max_tokens, "fingerprint": self.fingerprint}
+        return packed(ENCODER, config, {GRAPH: self.graph, TOKENIZER: self.tokenizer.encode()})
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> FrozenEncoder:
         """Read an encoder's folder.
 
         Raises:
-            ArtifactError: If it is missing, damaged, or of another version.
+            ArtifactError: If it is missing, damaged, or of another version; names the file.
+            ImportError: If onnxruntime or tokenizers are missing; says what to install.
         """
-        from bestroute.encoders.persistence import load
-
-        return load(Path(folder))
-
-
-def open_encoder(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
-    """Return the encoder in a folder that ``save_pretrained`` wrote; else make one from a transformer.
-
-    Args:
-        name: A folder, or a hub id.
-        max_tokens: Of one that is made; a saved one keeps its own.
-    """
-    from bestroute.encoders.persistence import CONFIG
-
-    if (Path(name) / CONFIG).is_file():
-        return FrozenEncoder.from_pretrained(name)
-    return FrozenEncoder.from_transformer(name, max_tokens=max_tokens)
+        folder = Path(folder)
+        with damaged(folder, ENCODER):
+            config, _ = read_config(folder, ENCODER)
+            files = read_files(folder, ENCODER, config)
+            width, max_tokens = config["width"], config["max_tokens"]
+            if not (isinstance(width, int) and isinstance(max_tokens, int) and width > 0 and max_tokens > 0):
+                raise ValueError(
+                    f"width and max_tokens must be whole numbers above 0, got {width!r} and {max_tokens!r}"
+                )
+            encoder = cls(files[GRAPH], files[TOKENIZER].decode(), width, max_tokens)
+            if config["fingerprint"] != encoder.fingerprint:
+                raise ValueError("its fingerprint is not that of the files beside it")
+        return encoder
 
 
 def _missing(module: str) -> ImportError:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.evaluation.series import Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.groups import FOLDS, deal_folds

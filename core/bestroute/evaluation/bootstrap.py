@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bestroute.protocols import FloatArray
+from bestroute.arrays import FloatArray
 
 RESAMPLES = 10_000
 _CHUNK = 250

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.blas import on_one_core
 from bestroute.encoders.encoder import Encoder, Remembering
-from bestroute.encoders.frozen import open_encoder
+from bestroute.encoders.loading import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
 from bestroute.evaluation.bootstrap import RESAMPLES
@@ -22,14 +23,14 @@ from bestroute.labels.table import check_scale
 from bestroute.plans import Plan
 from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, Policy
+from bestroute.protocols import Policy
 from bestroute.router import MultiHeadRouter
 from bestroute.router.groups import deal_folds
-from bestroute.router.multi_head import seen_hash
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import train_router
 from bestroute.search import fixed_candidates
+from bestroute.seen import SeenRecords
 
 NEEDS_TRAIN = "needs TRAIN to be fitted on"
 
@@ -150,13 +151,11 @@ def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
     Raises:
         RecordError: Names the first.
     """
-    for what, names in (("id", arrays.ids), ("group", arrays.groups)):
-        for name in names:
-            if router.has_seen(name, what):
-                raise RecordError(
-                    f"the router was trained on the {what} {name!r}, so this would flatter it; give other records, "
-                    "or --cross-fit 5 to train anew for each fold"
-                )
+    if (record := _first_seen(router.seen, arrays)) is not None:
+        raise RecordError(
+            f"the router was trained on the {record}, so this would flatter it; give other records, "
+            "or --cross-fit 5 to train anew for each fold"
+        )
 
 
 def refuse_tuned(router: MultiHeadRouter, arrays: SampleArrays, policy: Policy | None) -> None:
@@ -169,13 +168,19 @@ def refuse_tuned(router: MultiHeadRouter, arrays: SampleArrays, policy: Policy |
     promise = promise_of(policy, router)
     if promise is None:
         return
-    for what, names in (("id", arrays.ids), ("group", arrays.groups)):
-        for name in names:
-            if seen_hash(f"{what}:{name}") in promise.seen:
-                raise RecordError(
-                    f"the promise of a {promise} was shown on the {what} {name!r}, so this would flatter it; give "
-                    "records that tuning has not seen"
-                )
+    if (record := _first_seen(promise.seen, arrays)) is not None:
+        raise RecordError(
+            f"the promise of a {promise} was shown on the {record}, so this would flatter it; give "
+            "records that tuning has not seen"
+        )
+
+
+def _first_seen(seen: SeenRecords, arrays: SampleArrays) -> str | None:
+    """Name the first of these records that is among others, or whose group is; ``None`` if there is none."""
+    for what, names, is_seen in (("id", arrays.ids, seen.has_id), ("group", arrays.groups, seen.has_group)):
+        if (name := next(filter(is_seen, names), None)) is not None:
+            return f"{what} {name!r}"
+    return None
 
 
 def parse_policy(text: str) -> Policy:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.evaluation.series import Series
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Plan
-from bestroute.protocols import BoolArray, FloatArray, IntArray
 
 
 def oracle(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[float, ...]) -> Series:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import RecordError
 from bestroute.labels.tokens import TokenMeans, Told, costs, fill
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record
-from bestroute.rewards import MajorityVote, RewardKind
+from bestroute.reward_kinds import RewardKind
+from bestroute.rewards import MajorityVote
 
 
 @dataclass(frozen=True, eq=False)

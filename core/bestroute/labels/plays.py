@@ -8,11 +8,11 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.urns import PlanOdds
 from bestroute.plans import Plan
-from bestroute.protocols import BoolArray, FloatArray, IntArray
-from bestroute.rewards import beta_exceeds_half
+from bestroute.vote_posterior import beta_exceeds_half
 
 Numbers = NDArray[np.int16]
 """Answers and votes: there are few of either, and many plays."""

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.arrays import FloatArray, IntArray
 
 
 def vote_shares(answers: IntArray, n: int) -> FloatArray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import RecordError
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.matches import odds_of, plan_matches, sample_matches, with_opponent
@@ -14,7 +15,6 @@ from bestroute.labels.urns import PlanOdds
 from bestroute.labels.votes import dealt
 from bestroute.plans import Plan
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

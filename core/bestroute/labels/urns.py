@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
 from bestroute.labels.arrays import SampleArrays
 from bestroute.plans import Plan
-from bestroute.protocols import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

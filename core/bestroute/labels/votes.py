@@ -7,12 +7,12 @@ from math import comb
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.plays import Plays
 from bestroute.labels.subsets import matched_shares, vote_shares
 from bestroute.labels.urns import PlanOdds
 from bestroute.plans import Plan
-from bestroute.protocols import FloatArray, IntArray
 
 MOST_SUBSETS = 1000
 """Candidates with more subsets than this are estimated from seeded draws."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.labels import winner_weights
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.pairs import urns
 from bestroute.reward_models.samples import SampleTable
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.arrays import BoolArray, FloatArray, IntArray
+from bestroute.errors import ArtifactError
 from bestroute.query import Query
 from bestroute.reward_models.statistics import ANSWER_STATISTICS, ASKS, answer_statistics, asks
 from bestroute.router.features import BUCKETS, featurise
@@ -21,6 +22,8 @@ QUERY_WIDTH = len(STATISTICS) + len(ASKS)
 ANSWER_WIDTH = len(STATISTICS) + len(ANSWER_STATISTICS)
 CROSSED = 1 + QUERY_WIDTH
 """An answer's statistics stand alone and times each statistic of the query, so that what counts depends on it."""
+FEATURES = [BUCKETS, *STATISTICS, *ASKS, *ANSWER_STATISTICS]
+TENSORS = ("query_mean", "query_scale", "answer_mean", "answer_scale", "weights")
 WIDTH = BUCKETS + ANSWER_WIDTH * CROSSED
 PENALTIES = (1e-4, 1e-3, 1e-2)
 _FARTHEST = 4.0
@@ -133,6 +136,34 @@ class LightScorer:
     weights: FloatArray
 
     kind = "light"
+
+    @classmethod
+    def from_tensors(cls, features: Sequence[Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> LightScorer:
+        """Read one from the arrays of a folder.
+
+        Raises:
+            ArtifactError: If it reads other features than this version has, or its arrays do not fit together.
+        """
+        if list(features) != FEATURES:
+            raise ArtifactError(
+                "reward model: it was made for other features than this version has; train the reward model again"
+            )
+        scorer = cls(**{name: tensors[name].astype(np.float64) for name in TENSORS})
+        if problem := scorer.problem():
+            raise ArtifactError(f"reward model: {problem}; train it again")
+        return scorer
+
+    def config(self) -> dict[str, Any]:
+        """Return what the configuration of its folder says of it: the features that it reads."""
+        return {"features": FEATURES}
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return its arrays by name, to be saved."""
+        return {name: getattr(self, name).astype(np.float32) for name in TENSORS}
+
+    def files(self) -> dict[str, bytes]:
+        """Return no file: its arrays are all there is."""
+        return {}
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
         """Return a score for each text, shape ``(len(texts),)``."""

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import ConfigError, RecordError, named
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
 
 PairScheme = Literal["auto", "ends", "all", "across"]

@@ -7,18 +7,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import FloatArray
+from bestroute.artifacts import (
+    REWARD_MODEL,
+    damaged,
+    files_in,
+    from_tensors,
+    packed,
+    read_config,
+    read_files,
+    to_tensors,
+    write_folder,
+)
 from bestroute.errors import ArtifactError
-from bestroute.protocols import FloatArray
 from bestroute.query import Query
-from bestroute.router.multi_head import seen_hash
+from bestroute.reward_models.calibration import Calibration
+from bestroute.reward_models.light import LightScorer
+from bestroute.reward_models.settings import Layout
+from bestroute.seen import SeenRecords
 
-if TYPE_CHECKING:
-    from bestroute.reward_models.calibration import Calibration
+_WEIGHTS = "reward.safetensors"
 
 
 class Scorer(Protocol):
@@ -27,6 +40,18 @@ class Scorer(Protocol):
     @property
     def kind(self) -> str:
         """What it is: names the way it is saved."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return what the configuration of its folder says of it."""
+        ...
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return its arrays by name, to be saved."""
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files that it needs beside them, by name."""
         ...
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
@@ -70,14 +95,14 @@ class ProxyRewardModel:
     Args:
         scorer: Gives each text a score.
         calibration: From scores to the probability that a sample is as good as the reference's.
-        seen: Hashes of the ids and groups it was trained on.
+        seen: The records it was trained on.
         held_out: Rewards of training samples by models that had not seen them.
         report: What held-out records said of it, plain JSON.
     """
 
     scorer: Scorer
     calibration: Calibration
-    seen: frozenset[str] = frozenset()
+    seen: SeenRecords = field(default_factory=SeenRecords)
     held_out: HeldOutRewards = field(default_factory=lambda: HeldOutRewards(np.zeros(0, dtype=np.uint64), np.zeros(0)))
     report: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,10 +122,6 @@ class ProxyRewardModel:
         """Return the probabilities that samples of these rewards are as good as the reference's; order is kept."""
         return [float(p) for p in self.calibration(np.asarray(rewards, dtype=np.float64))]
 
-    def has_seen(self, name: str) -> bool:
-        """Whether an id or a group was in its training records."""
-        return seen_hash(name) in self.seen
-
     @property
     def cap_n(self) -> int:
         """The n beyond which true quality rose no more on held-out records."""
@@ -109,29 +130,58 @@ class ProxyRewardModel:
     @cached_property
     def fingerprint(self) -> str:
         """A name that two reward models share only if they score alike."""
-        from bestroute.reward_models.persistence import to_files
-
         digest = hashlib.sha256()
-        for name, data in sorted(to_files(self).items()):
+        for name, data in sorted(self.files().items()):
             digest.update(f"{name} {len(data)} ".encode() + data)
         return digest.hexdigest()[:16]
 
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Write the reward model into a folder; see ``bestroute.reward_models.persistence``."""
-        from bestroute.reward_models.persistence import save
+    def files(self) -> dict[str, bytes]:
+        """Return the files of its folder by name, the configuration last."""
+        tensors: dict[str, np.ndarray[Any, Any]] = {
+            "calibration_knots": self.calibration.knots,
+            "calibration_values": self.calibration.values,
+            "held_out_keys": self.held_out.keys,
+            "held_out_rewards": self.held_out.rewards.astype(np.float32),
+        }
+        config = {
+            "kind": self.scorer.kind,
+            **self.scorer.config(),
+            "calibration": {"center": self.calibration.center, "scale": self.calibration.scale},
+            "report": self.report,
+            "seen": self.seen.to_json(),
+        }
+        weights = to_tensors({**tensors, **self.scorer.tensors()})
+        return packed(REWARD_MODEL, config, {**self.scorer.files(), _WEIGHTS: weights})
 
-        save(self, Path(folder))
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the reward model into a folder, all of it or nothing; files of the one before it go."""
+        folder, files = Path(folder), self.files()
+        write_folder(folder, files, gone=[name for name in files_in(folder, REWARD_MODEL) if name not in files])
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> ProxyRewardModel:
         """Read a reward model's folder.
 
         Raises:
-            ArtifactError: If it is missing, damaged, or of another version.
+            ArtifactError: If it is missing, damaged, or of another version; names the file.
+            ImportError: If it is a transformer and torch or transformers are missing; says what to install.
         """
-        from bestroute.reward_models.persistence import load
-
-        return load(Path(folder))
+        folder = Path(folder)
+        with damaged(folder, REWARD_MODEL):
+            config, _ = read_config(folder, REWARD_MODEL)
+            tensors = from_tensors(read_files(folder, REWARD_MODEL, config)[_WEIGHTS])
+            return cls(
+                scorer=_scorer(config, tensors, folder),
+                calibration=Calibration(
+                    float(config["calibration"]["center"]),
+                    float(config["calibration"]["scale"]),
+                    tensors["calibration_knots"],
+                    tensors["calibration_values"],
+                ),
+                seen=SeenRecords(frozenset(map(str, config["seen"]))),
+                held_out=HeldOutRewards(tensors["held_out_keys"], tensors["held_out_rewards"].astype(np.float64)),
+                report=dict(config["report"]),
+            )
 
 
 def sample_key(name: str, model: str, text: str) -> int:
@@ -140,6 +190,14 @@ def sample_key(name: str, model: str, text: str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def not_fitting(what: str) -> ArtifactError:
-    """Return the error for a part that cannot be used."""
-    return ArtifactError(f"reward model: {what}; train it again")
+def _scorer(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]], folder: Path) -> Scorer:
+    """Read the scorer that a folder's configuration names."""
+    if config["kind"] == "light":
+        return LightScorer.from_tensors(config["features"], tensors)
+    if config["kind"] == "transformer":
+        from bestroute.reward_models.transformer import TransformerScorer
+
+        return TransformerScorer.open(folder, Layout(**config["layout"]))
+    raise ArtifactError(
+        f"reward model: its kind is {config['kind']!r}; this version knows 'light' and 'transformer'; train it again"
+    )

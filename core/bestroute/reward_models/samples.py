@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.errors import ConfigError, RecordError, did_you_mean, named
-from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.records import ModelSamples, Record
 
 

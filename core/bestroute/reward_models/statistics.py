@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from bestroute.protocols import FloatArray
+from bestroute.arrays import FloatArray
 
 ASKS = (
     "asks_number",

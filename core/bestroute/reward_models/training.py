@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.blas import on_one_core
 from bestroute.errors import RecordError
-from bestroute.protocols import BoolArray, FloatArray, IntArray
 from bestroute.records import Record
 from bestroute.reward_models.best_of_n import pair_accuracy, quality_by_n
 from bestroute.reward_models.calibration import Calibration, fit_calibration
@@ -21,7 +21,7 @@ from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import RewardSettings
 from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.groups import deal_folds
-from bestroute.router.multi_head import seen_hash
+from bestroute.seen import SeenRecords
 
 LIGHT_FOLDS = 5
 """Also of the curve's own check."""
@@ -108,7 +108,7 @@ def train_reward(
     return ProxyRewardModel(
         fitted.scorer,
         calibration,
-        frozenset(seen_hash(name) for part in (table.ids, table.groups) for name in part),
+        SeenRecords.of(table.ids, table.groups),
         HeldOutRewards.of(names, held_out),
         report,
     )

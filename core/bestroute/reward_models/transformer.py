@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
 from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import Layout, TransformerSettings
 
@@ -137,6 +137,14 @@ class TransformerScorer:
         with quietly():  # a text longer than the model reads is about to be cut
             encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
+
+    def config(self) -> dict[str, Any]:
+        """Return what the configuration of its folder says of it: how a text is laid out."""
+        return {"layout": self.layout.to_json()}
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return no array: its files hold them."""
+        return {}
 
     def files(self) -> dict[str, bytes]:
         """Return the files of model and tokenizer by name, as they lie in a reward model's folder.

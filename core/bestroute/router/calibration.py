@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.labels import PlanLabels, SampleArrays
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.choosing import match_slopes, scaled_heads
 from bestroute.router.groups import standard_errors
 from bestroute.router.heads import HeadLayout

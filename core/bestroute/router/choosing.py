@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import BoolArray, FloatArray
 from bestroute.cost import plan_costs
 from bestroute.labels import PlanLabels, SampleArrays
 from bestroute.policies import QualityPolicy
-from bestroute.protocols import BoolArray, FloatArray
 from bestroute.router.groups import standard_errors
 from bestroute.router.heads import HeadLayout
 

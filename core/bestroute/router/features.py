@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import FloatArray
+from bestroute.arrays import FloatArray
 from bestroute.query import Query
 from bestroute.router.statistics import STATISTICS, statistics
 

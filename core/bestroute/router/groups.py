@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.arrays import FloatArray, IntArray
 
 FOLDS = 5
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.plans import Plan, find_plan
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

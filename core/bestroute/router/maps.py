@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import BoolArray, FloatArray
+from bestroute.arrays import BoolArray, FloatArray
 from bestroute.router.features import BUCKETS
 from bestroute.router.statistics import STATISTICS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -11,24 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray
+from bestroute.artifacts import (
+    ENCODER,
+    ROUTER,
+    damaged,
+    from_tensors,
+    packed,
+    read_config,
+    read_files,
+    sha256,
+    to_tensors,
+    write_folder,
+)
+from bestroute.encoders.encoder import Encoder
+from bestroute.encoders.frozen import GRAPH, TOKENIZER, FrozenEncoder
 from bestroute.errors import ArtifactError, named
-from bestroute.plans import Plan
+from bestroute.plans import Plan, Step
+from bestroute.policies import QualityPolicy, ReferencePolicy
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray
+from bestroute.promises import Promise, read_promises, write_promises
 from bestroute.query import Query
 from bestroute.router.features import BUCKETS, featurise
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.maps import FeatureMaps
+from bestroute.router.settings import PoolChange, TrainSettings, policy_for
 from bestroute.router.statistics import STATISTICS
+from bestroute.seen import SeenRecords
 
 if TYPE_CHECKING:
-    from bestroute.encoders.encoder import Encoder
     from bestroute.labels.tokens import TokenMeans
-    from bestroute.policies import QualityPolicy, ReferencePolicy
-    from bestroute.promises import Promise
-    from bestroute.router.settings import PoolChange, TrainSettings
+
+_WEIGHTS, _ENCODER = "router.safetensors", "encoder"
+_FEATURES = [BUCKETS, *STATISTICS]
+_SAVED_AS = {"projection": np.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +73,7 @@ class MultiHeadRouter:
         fixed_plans: Plans that were best at some price without a router, on the training records.
         settings: How it was trained.
         token_means: Of the training records, for records of an evaluation that do not tell tokens.
-        seen: Hashes of the ids and groups it was trained on.
+        seen: The records it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
         changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
@@ -77,7 +95,7 @@ class MultiHeadRouter:
     fixed_plans: tuple[Plan, ...]
     settings: TrainSettings
     token_means: TokenMeans = field(default_factory=dict)
-    seen: frozenset[str] = field(default_factory=frozenset)
+    seen: SeenRecords = field(default_factory=SeenRecords)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
     changes: tuple[PoolChange, ...] = ()
@@ -165,10 +183,6 @@ class MultiHeadRouter:
         """Whether it reads a query without an encoder: in about a millisecond."""
         return self.encoder is None
 
-    def has_seen(self, name: str, what: str = "group") -> bool:
-        """Whether an ``"id"`` or a ``"group"`` was in its training records."""
-        return seen_hash(f"{what}:{name}") in self.seen
-
     @property
     def fingerprint(self) -> str:
         """A name that two routers share only if they predict alike."""
@@ -186,37 +200,77 @@ class MultiHeadRouter:
         return {**{name: getattr(self, name) for name in own}, **self.maps.tensors(), **trees}
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the router into a folder; see ``bestroute.router.persistence``."""
-        from bestroute.router.persistence import save
-
-        save(self, Path(folder))
+        """Write the router into a folder, all of it or nothing, with its encoder and its promises."""
+        folder, encoder = Path(folder), self.encoder
+        files: dict[str, bytes] = {}
+        if encoder is not None:
+            if not isinstance(encoder, FrozenEncoder):
+                raise ArtifactError(
+                    f"a {type(encoder).__name__} cannot be saved; train with an encoder of this library"
+                )
+            files = {f"{_ENCODER}/{name}": data for name, data in encoder.files().items()}
+        own = packed(ROUTER, settings_of(self), {_WEIGHTS: to_tensors(_rounded(self.tensors()))})
+        gone = [] if files else [f"{_ENCODER}/{name}" for name in (ENCODER.config, GRAPH, TOKENIZER)]
+        write_folder(folder, {**files, **own}, gone=gone)
+        write_promises(folder, self.promises, router=sha256(own[ROUTER.config]))
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> MultiHeadRouter:
         """Read a router's folder.
 
         Raises:
-            ArtifactError: If it is missing, damaged, or of another version.
+            ArtifactError: If it is missing, damaged, or of another version; names the file.
         """
-        from bestroute.router.persistence import load
+        from bestroute.pool_file import pool_from_dict
 
-        return load(Path(folder))
-
-
-def seen_hash(name: str) -> str:
-    """Return what is kept of an id or a group: a hash, not the name."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def seen_hashes(ids: Iterable[str], groups: Iterable[str]) -> frozenset[str]:
-    """Return what is kept of the records that something was made from, for ``has_seen``."""
-    return frozenset(seen_hash(f"{what}:{name}") for what, names in (("id", ids), ("group", groups)) for name in names)
+        folder = Path(folder)
+        with damaged(folder, ROUTER):
+            config, data = read_config(folder, ROUTER)
+            if "sha256" not in config:  # as the first version wrote it
+                config["sha256"] = {_WEIGHTS: config["weights_sha256"]}
+            tensors = from_tensors(read_files(folder, ROUTER, config)[_WEIGHTS])
+            if config["features"] != _FEATURES:
+                raise ArtifactError(
+                    f"{folder / ROUTER.config}: made for other features than this version has; {ROUTER.remedy}"
+                )
+            maps = FeatureMaps.from_tensors(tensors)
+            for name in maps.tensors():
+                del tensors[name]
+            forest = Forest(**{f.name: tensors.pop(f"forest_{f.name}") for f in fields(Forest)})
+            policy = config["default_policy"]
+            settings = {**config["settings"], "blocks": tuple(config["settings"]["blocks"])}
+            return cls(
+                pool=pool_from_dict(config["pool"], where=str(folder / ROUTER.config)),
+                plans=tuple(map(_plan, config["plans"])),
+                maps=maps,
+                forest=forest,
+                **{name: array.astype(np.float64) for name, array in tensors.items()},
+                shrinkage=float(config["shrinkage"]),
+                path=tuple(map(float, config["path"])),
+                frozen={str(drop): None if price is None else float(price) for drop, price in config["frozen"].items()},
+                fixed_plans=tuple(map(_plan, config["fixed_plans"])),
+                settings=TrainSettings(**settings),
+                token_means={
+                    str(model): {name: None if mean is None else float(mean) for name, mean in means.items()}
+                    for model, means in config["token_means"].items()
+                },
+                seen=SeenRecords(frozenset(map(str, config["seen"]))),
+                default_policy=None if policy is None else policy_for(policy["price_usd"]),
+                promises=read_promises(folder, router=sha256(data)),
+                changes=tuple(PoolChange(**change) for change in config.get("changes", ())),
+                encoder=_encoder(config.get("encoder"), folder / _ENCODER),
+            )
 
 
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
-    """Return the parts of a router that are not arrays, as plain JSON."""
+    """Return the parts of a router that are not arrays, as its configuration."""
+    from bestroute.pool_file import pool_to_dict
+
     policy = router.default_policy
     return {
+        "kind": "multi-head",
+        "features": _FEATURES,
+        "pool": pool_to_dict(router.pool),
         "plans": [plan.to_json() for plan in router.plans],
         "fixed_plans": [plan.to_json() for plan in router.fixed_plans],
         "shrinkage": router.shrinkage,
@@ -224,7 +278,33 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "frozen": router.frozen,
         "settings": router.settings.to_json(),
         "token_means": router.token_means,
-        "seen": sorted(router.seen),
+        "seen": router.seen.to_json(),
         "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
+        **({} if router.encoder is None else {"encoder": router.encoder.fingerprint}),
     }
+
+
+def _rounded(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays in the precision that is saved."""
+    return {
+        name: array.astype(_SAVED_AS.get(name, np.float32)) if array.dtype.kind == "f" else array
+        for name, array in tensors.items()
+    }
+
+
+def _plan(steps: Sequence[Mapping[str, Any]]) -> Plan:
+    return Plan(tuple(Step(str(s["model"]), s["n"], s["accept"]) for s in steps))
+
+
+def _encoder(fingerprint: str | None, folder: Path) -> FrozenEncoder | None:
+    """Read the encoder that the configuration names."""
+    if fingerprint is None:
+        return None
+    encoder = FrozenEncoder.from_pretrained(folder)
+    if encoder.fingerprint != fingerprint:
+        raise ArtifactError(
+            f"{folder}: this is not the encoder that the router was trained with (fingerprint {encoder.fingerprint}, "
+            f"{ROUTER.config} names {fingerprint}); copy the router's folder as a whole"
+        )
+    return encoder

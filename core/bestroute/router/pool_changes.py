@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.blas import on_one_core
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
@@ -25,15 +26,15 @@ from bestroute.labels.table import check_scale
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.router.choosing import DEFAULT_TARGET, cheapest_that_meets
 from bestroute.router.groups import deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
-from bestroute.router.multi_head import MultiHeadRouter, seen_hashes
+from bestroute.router.multi_head import MultiHeadRouter
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import PoolChange, policy_for
 from bestroute.router.training import as_saved, cap_n
 from bestroute.search import search_plans
+from bestroute.seen import SeenRecords
 
 FEWEST_QUERIES = 50
 """A new member needs at least so many labelled queries."""
@@ -107,7 +108,7 @@ def add_model(
         match_slopes=np.array([slopes.get(plan, usual) for plan in plans]),
         fixed_plans=(*router.fixed_plans, *hull),
         token_means={**router.token_means, model: arrays.token_means[model]},
-        seen=router.seen | seen_hashes(arrays.ids, arrays.groups),
+        seen=router.seen | SeenRecords.of(arrays.ids, arrays.groups),
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
     )

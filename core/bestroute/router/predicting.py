@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import FloatArray
 from bestroute.cost import plan_costs
 from bestroute.labels import SampleArrays
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import FloatArray
 from bestroute.router.multi_head import MultiHeadRouter
 
 

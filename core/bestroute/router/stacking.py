@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.router.forest import Forest
 from bestroute.router.maps import LearnerInputs
 

@@ -9,7 +9,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.protocols import BoolArray, FloatArray
+from bestroute.arrays import BoolArray, FloatArray
 from bestroute.query import Query
 
 STATISTICS = (

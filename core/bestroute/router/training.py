@@ -8,24 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.arrays import BoolArray, FloatArray
 from bestroute.blas import on_one_core
 from bestroute.encoders.encoder import Encoder, encode_all
-from bestroute.encoders.frozen import open_encoder
+from bestroute.encoders.loading import open_encoder
 from bestroute.errors import RecordError
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.table import check_scale, largest_n
 from bestroute.plans import Candidate, Plan
-from bestroute.protocols import BoolArray, FloatArray
 from bestroute.router.calibration import held_out_calibration
 from bestroute.router.choosing import DEFAULT_TARGET, choose
 from bestroute.router.features import featurise
 from bestroute.router.groups import FOLDS, deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
 from bestroute.router.maps import FeatureMaps, learner_inputs
-from bestroute.router.multi_head import MultiHeadRouter, seen_hashes
+from bestroute.router.multi_head import MultiHeadRouter
 from bestroute.router.settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
 from bestroute.router.stacking import fit_stack
 from bestroute.search import PlanSearch, search_plans
+from bestroute.seen import SeenRecords
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def train_router(
     if labels is None or labels.plans != plans:
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
-    every, seen = labels, seen_hashes(arrays.ids, arrays.groups)
+    every, seen = labels, SeenRecords.of(arrays.ids, arrays.groups)
     token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from bestroute.protocols import FloatArray
+from bestroute.arrays import FloatArray
 from bestroute.tuning.betting import needed_log_wealth
 
 

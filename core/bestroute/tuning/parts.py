@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.arrays import FloatArray, IntArray
 
 ORDER_SHARE = 0.15
 """Of the groups, for ordering; the rest calibrates."""

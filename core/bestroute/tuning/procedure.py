@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.protocols import FloatArray, IntArray
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.tuning.betting import best_log_wealth, needed_log_wealth
 from bestroute.tuning.floor import draws_needed, fewest_for_budget, fewest_for_drop
 from bestroute.tuning.parts import group_means

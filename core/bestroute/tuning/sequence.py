@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bestroute.protocols import BoolArray, FloatArray, IntArray
+from bestroute.arrays import BoolArray, FloatArray, IntArray
 
 MOST_POINTS = 60
 _LEAST_SPREAD = 0.02

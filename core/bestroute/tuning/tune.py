@@ -6,21 +6,23 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
+from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import ConfigError, NotTunedError, RecordError
 from bestroute.evaluation.evaluate import made_once, refuse_seen
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies import QualityPolicy
 from bestroute.promises import Kind, Promise, prices_of
-from bestroute.protocols import FloatArray, IntArray
 from bestroute.router import MultiHeadRouter
 from bestroute.router.groups import deal_folds
-from bestroute.router.multi_head import seen_hashes
 from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
+from bestroute.seen import SeenRecords
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
 from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
 
@@ -158,7 +160,7 @@ def _tune(
         verdict.estimates,
         verdict.cap,
         cross_fit,
-        tuple(sorted(frozenset().union(*(seen_hashes(part.ids, part.groups) for part in parts)))),
+        reduce(or_, (SeenRecords.of(part.ids, part.groups) for part in parts), SeenRecords()),
     )
 
 

@@ -1,0 +1,44 @@
+"""What a user may give as a reward model, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bestroute.errors import ConfigError
+from bestroute.protocols import RewardModel
+from bestroute.query import Query
+
+
+class FunctionReward:
+    """A plain function ``fn(query, texts) -> list[float]`` as a reward model; its scale is unknown."""
+
+    def __init__(self, fn: Callable[[Query, Sequence[str]], Sequence[float]]) -> None:
+        """Keep the function."""
+        self.fn = fn
+
+    def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
+        """Call the function."""
+        return self.fn(query, texts)
+
+
+def as_reward_model(value: Any) -> RewardModel | None:
+    """Return a reward model: the value itself, a trained one's folder read, or a function wrapped as one.
+
+    Raises:
+        ConfigError: If it is none of these.
+        ArtifactError: If the folder holds no reward model, or a damaged one.
+    """
+    if isinstance(value, str | Path):
+        from bestroute.reward_models import ProxyRewardModel
+
+        return ProxyRewardModel.from_pretrained(value)
+    if value is None or isinstance(value, RewardModel):
+        return value
+    if callable(value):
+        return FunctionReward(value)
+    raise ConfigError(
+        "reward_model must have a method score(query, texts), be such a function, or the folder of a trained one, "
+        f"got {type(value).__name__}"
+    )

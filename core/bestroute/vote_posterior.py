@@ -1,0 +1,16 @@
+"""The posterior of a vote: how sure it is that the leading answer is the likelier one."""
+
+from __future__ import annotations
+
+import math
+
+
+def beta_exceeds_half(a: int, b: int) -> float:
+    """Return ``Pr[X > 1/2]`` for ``X ~ Beta(a + 1, b + 1)``, exactly, for whole ``a, b >= 0``.
+
+    Example:
+        >>> beta_exceeds_half(2, 0)
+        0.875
+    """
+    draws = a + b + 1
+    return float(sum(math.comb(draws, k) for k in range(a + 1)) / 2**draws)
