@@ -16,7 +16,8 @@ from bestroute.allowance import with_token_limit
 from bestroute.calls import Call
 from bestroute.errors import GenerationError
 from bestroute.execution import Draw, DrawnSample
-from bestroute.faults import Action, Rule, retry_after_s, rule_for
+from bestroute.facts import retry_after_s
+from bestroute.faults import Action, Rule, rule_for
 from bestroute.flaws import EMPTY, flaw_of
 from bestroute.gate import Gate
 from bestroute.ledger import Ledger, LedgerRow

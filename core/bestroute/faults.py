@@ -1,17 +1,16 @@
 """What an error means for the call: raise it at once, ask again, or go on to another member. One table of rules.
 
-Nothing is imported from a provider's client: an error is told by its status, its code, the names of its types and,
-last, its words, looked for in the error itself and in what caused it.
+The rules read ``bestroute.facts``: status, codes, names of types and, last, words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from bestroute.errors import BestRouteError, EmptyReplyError, GenerationError
+from bestroute.facts import Facts
 
 
 class Action(Enum):
@@ -27,33 +26,6 @@ class Action(Enum):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What can be told of an error without knowing its library."""
-
-    error: BaseException
-    types: frozenset[str]
-    """Names of the types of the error and its causes, bases included."""
-    status: int | None
-    """HTTP status, if there is one."""
-    code: str
-    """The provider's code, in lower case."""
-    words: str
-    """The messages of the error and its causes, in lower case."""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Facts:
-        """Gather the facts from an error and what caused it."""
-        chain = list(_causes(error))
-        return cls(
-            error,
-            frozenset(kind.__name__ for e in chain for kind in type(e).__mro__),
-            next((status for e in chain if (status := _status(e)) is not None), None),
-            next((code for e in chain if (code := _code(e))), ""),
-            " ".join(str(e) for e in chain).lower(),
-        )
-
-
-@dataclass(frozen=True)
 class Rule:
     """One line of the table."""
 
@@ -63,7 +35,7 @@ class Rule:
 
 
 def _has_code(*codes: str) -> Callable[[Facts], bool]:
-    return lambda facts: facts.code in codes
+    return lambda facts: not set(facts.codes).isdisjoint(codes)
 
 
 def _has_type(*names: str) -> Callable[[Facts], bool]:
@@ -93,12 +65,29 @@ def _is_never_built(facts: Facts) -> bool:
     """Whether a client could not be made at all: no library, no key, an argument that it does not know."""
     return (
         isinstance(facts.error, ImportError | NotImplementedError)
-        or type(facts.error).__name__ in ("OpenAIError", "AnthropicError", "UnsupportedProtocol", "InvalidURL")
-        or not facts.types.isdisjoint(("UnsupportedProtocol", "InvalidURL", "LocalProtocolError"))
-        or "api_key client option must be set" in facts.words
-        or "could not resolve authentication method" in facts.words
+        or type(facts.error).__name__ in _BASES
+        or not facts.types.isdisjoint(_NEVER_SENT)
+        or any(phrase in facts.words for phrase in _NO_KEY)
         or "unexpected keyword argument" in facts.words
     )
+
+
+_BASES = ("OpenAIError", "AnthropicError", "GroqError", "TogetherError", "FireworksError")
+"""Bases of clients' errors: raised as they are, they say that a client cannot be made."""
+_NEVER_SENT = (
+    *("UnsupportedProtocol", "InvalidURL", "LocalProtocolError", "MissingSchema", "InvalidSchema"),
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError"),
+    *("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "ProfileNotFound", "NoRegionError"),
+    *("ParamValidationError", "UnknownServiceError", "UnknownEndpointError", "DefaultCredentialsError"),
+    "LocalTokenNotFoundError",
+)
+"""Types of errors that come before anything was sent."""
+_NO_KEY = (
+    "api_key client option must be set",
+    "could not resolve authentication method",
+    "missing key inputs argument",
+    "client must be instantiated",
+)
 
 
 RULES: tuple[Rule, ...] = (
@@ -116,10 +105,14 @@ RULES: tuple[Rule, ...] = (
         "context length",
         Action.GO_ON_TO_ABLE,
         _any(
-            _has_code("context_length_exceeded", "string_above_max_length"),
+            _has_code("context_length_exceeded", "string_above_max_length", "exceed_context_size_error"),
             _has_type("ContextOverflowError", "ContextWindowExceededError"),
             _has_status(413),
-            _says("context length", "context window", "maximum context", "prompt is too long", "input is too long"),
+            _says(
+                *("context length", "context window", "maximum context", "context limit", "context size"),
+                *("prompt is too long", "input is too long", "input tokens exceed", "too many tokens"),
+                *("maximum number of tokens", "`max_new_tokens` must be"),
+            ),
         ),
     ),
     Rule(
@@ -131,30 +124,46 @@ RULES: tuple[Rule, ...] = (
             _says("content filter", "content management policy", "content filtering policy"),
         ),
     ),
-    Rule("quota used up", Action.GO_ON, _has_code("insufficient_quota", "billing_hard_limit_reached")),
+    Rule(
+        "cut off at its limit of length",
+        Action.GO_ON,
+        _has_type("LengthFinishReasonError", "IncompleteOutputException", "IncompleteGenerationError"),
+    ),
+    Rule(
+        "quota used up",
+        Action.GO_ON,
+        _any(
+            _has_code("insufficient_quota", "billing_hard_limit_reached", "servicequotaexceededexception"),
+            _has_type("BudgetExceededError"),
+        ),
+    ),
     Rule("rate limit", Action.RETRY, _any(_has_status(429), _has_type("RateLimitError", "ResourceExhausted"))),
-    Rule("for the moment", Action.RETRY, _has_status(408, 409, 425)),
-    Rule("server failure", Action.RETRY, lambda facts: facts.status is not None and facts.status >= 500),
+    Rule("for the moment", Action.RETRY, _has_status(408, 409, 425, 499)),
+    Rule(
+        "server failure",
+        Action.RETRY,
+        _any(
+            lambda facts: facts.status is not None and facts.status >= 500,
+            _has_type("OverloadedError", "ServiceUnavailableError", "ServiceUnavailable", "InternalServerError"),
+        ),
+    ),
     Rule("bad request", Action.RAISE, lambda facts: facts.status is not None and 400 <= facts.status < 500),
     Rule("no client", Action.RAISE, _is_never_built),
     Rule(
         "no connection, or no answer in time",
         Action.RETRY,
         _has_type(
-            "TimeoutError",
-            "ConnectionError",
-            "TimeoutException",
-            "APITimeoutError",
-            "APIConnectionError",
-            "TransportError",
-            "IncompleteRead",
-            "gaierror",
-            "ServiceUnavailable",
-            "InternalServerError",
-            "DeadlineExceeded",
+            *("TimeoutError", "TimeoutException", "Timeout", "APITimeoutError", "DeadlineExceeded"),
+            *("ConnectionError", "APIConnectionError", "ClientConnectionError", "HTTPClientError", "TransportError"),
+            *("NetworkError", "ProtocolError", "ServiceRequestError", "ServiceResponseError", "NoResponseError"),
+            *("IncompleteRead", "IncompleteReadError", "ClientPayloadError", "ChunkedEncodingError", "gaierror"),
         ),
     ),
-    Rule("malformed answer", Action.RETRY, _has_type("JSONDecodeError", "APIResponseValidationError")),
+    Rule(
+        "malformed answer",
+        Action.RETRY,
+        _has_type("JSONDecodeError", "APIResponseValidationError", "ResponseValidationError", "DecodingError"),
+    ),
 )
 """The first rule that applies decides."""
 
@@ -172,48 +181,3 @@ def rule_for(error: BaseException) -> Rule:
     """
     facts = Facts.of(error)
     return next((rule for rule in RULES if rule.applies(facts)), UNKNOWN)
-
-
-def retry_after_s(error: BaseException | None) -> float | None:
-    """Return how many seconds a provider asked to wait, if it did."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    if headers is None:
-        return None
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name)) / scale
-        except (TypeError, ValueError):  # absent, or a date
-            continue
-        if seconds >= 0:
-            return seconds
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what caused it, at most five deep; a ``GenerationError`` speaks for itself."""
-    found: BaseException | None = error
-    for _ in range(5):
-        if found is None:
-            return
-        yield found
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-
-
-def _status(error: BaseException) -> int | None:
-    for value in (
-        getattr(error, "status_code", None),
-        getattr(getattr(error, "response", None), "status_code", None),
-        getattr(error, "http_status", None),
-        getattr(error, "code", None),
-    ):
-        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
-            return value
-    return None
-
-
-def _code(error: BaseException) -> str:
-    body: Any = getattr(error, "body", None)
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        body = body["error"]
-    told = (getattr(error, "code", None), *((body.get("code"), body.get("type")) if isinstance(body, dict) else ()))
-    return next((value.lower() for value in told if isinstance(value, str)), "")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bestroute.facts import text_of
+
 if TYPE_CHECKING:
     from bestroute.query import Query
 
@@ -61,7 +63,7 @@ def redact(text: str, query: Query | None = None) -> str:
 
 def describe(error: BaseException, query: Query | None = None) -> str:
     """Return an error as ``Type: message``, redacted."""
-    return redact(f"{type(error).__name__}: {error}", query)
+    return redact(f"{type(error).__name__}: {text_of(error)}", query)
 
 
 def _parts(query: Query) -> Iterator[str]:

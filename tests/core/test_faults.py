@@ -7,7 +7,7 @@ import pytest
 
 from bestroute import BudgetError, ConfigError, GenerationError, PriceError
 from bestroute.errors import EmptyReplyError
-from bestroute.faults import RULES, UNKNOWN, Action, retry_after_s, rule_for
+from bestroute.faults import RULES, UNKNOWN, Action, rule_for
 
 openai = pytest.importorskip("openai")
 anthropic = pytest.importorskip("anthropic")
@@ -164,20 +164,3 @@ def test_what_is_unknown_goes_on_without_asking_again(error):
 
 def test_every_rule_has_a_name_of_its_own():
     assert len({rule.name for rule in RULES}) == len(RULES)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_how_long_to_wait_is_read_from_the_reply(headers, seconds):
-    error = openai.RateLimitError("slow", response=response(429, headers), body=None)
-    assert retry_after_s(error) == seconds
-    assert retry_after_s(RuntimeError("no response")) is None
