@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bestroute.errors import ConfigError, RecordError, named
+from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
+from bestroute.faults import rule_for
 from bestroute.jsonl import dump_line, read_jsonl
 from bestroute.pool import Pool
 from bestroute.prices import price_of
 from bestroute.protocols import Cancel, Generator, Sample
 from bestroute.query import Query
-from bestroute.records import ModelSamples, Record, parse_head, read_records, write_records
+from bestroute.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
 from bestroute.redaction import describe
 from bestroute.usage import Usage, estimate_tokens
 
@@ -55,6 +56,8 @@ class Collected:
     """Samples that are still to be drawn."""
     failures: tuple[str, ...] = ()
     """What went wrong, each kind once."""
+    unjudged: int = 0
+    """Samples, of those wanted, that have no quality; a later run with a checker gives them one."""
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
@@ -66,7 +69,8 @@ def read_prompts(path: Path | str) -> list[Prompt]:
     prompts: dict[str, Prompt] = {}
     for number, value in read_jsonl(Path(path)):
         where = f"{path} line {number}"
-        prompt = Prompt(**parse_head(value, where), fields=value)
+        head = parse_head(value, where)
+        prompt = Prompt(**head, fields={**value, "query": head["query"]})
         if prompt.id in prompts:
             raise RecordError(f"{where}: 'id' {prompt.id!r} was used before")
         prompts[prompt.id] = prompt
@@ -111,7 +115,10 @@ def collect(
     Each sample is written to a journal beside ``out`` (``<out>.journal``) and flushed to disk as it comes; at
     the end, after an interrupt too, the journal is folded into ``out`` in one atomic step. A later run goes on
     where this one stopped, with a larger ``n`` or more prompts if wanted. Samples are drawn one a call, so that
-    each one's tokens are known. Failed draws are left for the next run and reported.
+    each one's tokens are known. Failed draws are left for the next run and reported. A member that cannot be reached
+    as it is set up (no connection, a refused key, an unknown name) is not asked again in this run.
+
+    Samples that no checker has judged have the quality ``null``. A run with a checker judges those first.
 
     Args:
         prompts: What to ask.
@@ -119,7 +126,7 @@ def collect(
         generators: A generator for each model of the pool.
         out: The records file, ``.jsonl`` or ``.jsonl.gz``; may hold earlier samples.
         n: Samples wanted of each model.
-        checker: Gives each sample its quality; without one it is 0 for all, to be filled in later.
+        checker: Gives each sample its quality; without one it stays unknown, to be told by a later run.
         params: Call parameters for all members; they win over the pool's, and are kept in each record.
         concurrency: Draws under way at once.
         on_sample: Called with (samples there, samples wanted) at the start and after each draw.
@@ -129,10 +136,7 @@ def collect(
         ConfigError: If ``n < 1``, a generator is missing, ``out`` was drawn with other parameters, or another
             process is collecting into it.
     """
-    if n < 1 or concurrency < 1:
-        raise ConfigError(f"collect: n and concurrency must be >= 1, got n={n}, concurrency={concurrency}")
-    if missing := [model for model in pool.models if model not in generators]:
-        raise ConfigError(f"collect: no generator for {named(missing)}")
+    _check(n, concurrency, pool, generators)
     store = _Store(out, pool, dict(params or {}), prompts)
     try:
         kept = sum(min(n, len(store.rows[p.id, m])) for p in prompts for m in pool.models)
@@ -143,33 +147,104 @@ def collect(
             for model in pool.models
             for _ in range(n - min(n, len(store.rows[prompt.id, model])))
         ]
-        failures: dict[str, int] = defaultdict(int)
-        drawn = 0
+        failures, drawn = _Failures(), 0
         judge = _Judge(checker)
-        for row in store.unjudged():
-            store.judge(row, judge(store.prompts[row["id"]], row["text"]))
-        if on_sample:
-            on_sample(kept, wanted)
         outside = stop or Cancel()
 
         def stops() -> bool:
-            return outside.is_set or judge.failure is not None
+            return outside.is_set or judge.failure is not None or failures.no_client
 
-        for prompt, model, outcome in _draw_all(todo, generators, params or {}, concurrency, stops):
+        if checker is not None:
+            _judge_waiting(store, judge, stops)
+        if on_sample:
+            on_sample(kept, wanted)
+        reachable = (job for job in todo if job[1] not in failures.unreachable)
+        for prompt, model, outcome in _draw_all(reachable, generators, params or {}, concurrency, stops):
             if isinstance(outcome, Sample):
-                store.add(_row(prompt, model, outcome, pool, judge(prompt, outcome.text)))
+                _keep(store, judge, prompt, model, outcome)
+                failures.answered(model)
                 drawn += 1
             else:
-                failures[f"{model!r}: {type(outcome).__name__}: {outcome}"] += 1
-                logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, outcome)
+                failures.add(model, prompt, outcome)
             if on_sample:
                 on_sample(kept + drawn, wanted)
     finally:
         store.fold()
     if judge.failure is not None:
         raise judge.failure
-    told = tuple(f"{text} ({times} times)" for text, times in failures.items())
-    return Collected(drawn, kept, wanted - kept - drawn, told)
+    if failures.unreachable and not drawn:
+        raise failures.not_reached()
+    unjudged = sum(row["quality"] is None for p in prompts for m in pool.models for row in store.rows[p.id, m][:n])
+    return Collected(drawn, kept, wanted - kept - drawn, failures.listed(), unjudged)
+
+
+def _check(n: int, concurrency: int, pool: Pool, generators: Mapping[str, Generator]) -> None:
+    if n < 1 or concurrency < 1:
+        raise ConfigError(f"collect: n and concurrency must be >= 1, got n={n}, concurrency={concurrency}")
+    if missing := [model for model in pool.models if model not in generators]:
+        raise ConfigError(f"collect: no generator for {named(missing)}")
+
+
+_UNREACHABLE = ("no client", "not allowed, or not there", "no connection, or no answer in time", "ours to fix")
+"""Rules of errors that every other draw of a member which has never answered would meet, too."""
+
+
+class _Failures:
+    """Draws that failed, each kind counted and logged once, and members that cannot be reached as they are set up."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = defaultdict(int)
+        self.unreachable: dict[str, BaseException] = {}
+        self._answered: set[str] = set()
+
+    @property
+    def no_client(self) -> bool:
+        """Whether a library is missing: there is no sense in going on."""
+        return any(isinstance(error, ImportError) for error in self.unreachable.values())
+
+    def answered(self, model: str) -> None:
+        self._answered.add(model)
+        self.unreachable.pop(model, None)
+
+    def add(self, model: str, prompt: Prompt, error: BaseException) -> None:
+        described = describe(error)
+        kind = f"{model!r}: {described}"
+        self.counts[kind] += 1
+        if model not in self._answered and rule_for(error).name in _UNREACHABLE:
+            self.unreachable.setdefault(model, error)
+        elif self.counts[kind] == 1:
+            logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, described)
+
+    def listed(self) -> tuple[str, ...]:
+        return tuple(f"{kind} ({times} times)" for kind, times in self.counts.items())
+
+    def not_reached(self) -> BaseException:
+        """Return the one sentence about a run that could not draw anything."""
+        model, error = next(iter(self.unreachable.items()))
+        if isinstance(error, ImportError | BestRouteError):
+            return error
+        described = " ".join(describe(error).split())
+        return GenerationError(
+            f"{named(self.unreachable)} cannot be reached, so nothing was drawn ({model!r}: {described}); mend "
+            "base_url, api_key_env or api_model in the pool file, or start the server"
+        )
+
+
+def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> None:
+    """Give a quality to the samples that are there without one."""
+    for place in store.unjudged():
+        if stops():
+            return
+        store.judge(place, judge(store.prompts[place.id], store.row(place)["text"]))
+
+
+def _keep(store: _Store, judge: _Judge, prompt: Prompt, model: str, sample: Sample) -> None:
+    """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
+    quality = None
+    try:
+        quality = judge(prompt, sample.text)
+    finally:
+        store.add(_row(prompt, model, sample, store.pool, quality))
 
 
 def _draw_all(
@@ -216,7 +291,7 @@ def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float 
 
 
 class _Judge:
-    """Gives samples their quality; after a failure of the checker none, so that what was paid for waits for it."""
+    """Gives samples their quality: none without a checker, or after its failure; what was paid for waits for it."""
 
     def __init__(self, checker: Checker | None) -> None:
         self.checker = checker
@@ -225,7 +300,7 @@ class _Judge:
     def __call__(self, prompt: Prompt, text: str) -> float | None:
         if self.failure is None:
             try:
-                return 0.0 if self.checker is None else _checked(self.checker, prompt, text)
+                return None if self.checker is None else _checked(self.checker, prompt, text)
             except ConfigError as error:
                 self.failure = error
         return None
@@ -247,12 +322,20 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     return quality
 
 
+class _Place(NamedTuple):
+    """Where a sample is kept."""
+
+    id: str
+    model: str
+    at: int
+
+
 class _Store:
     """Samples by prompt and model; what it holds is always what ``out`` and its journal hold together.
 
     A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
-    already (the process died between folding and dropping the journal) are known again and not doubled. Rows that a
-    checker failed on have no quality; they come after all that have one, and stay in the journal until they do.
+    already (the process died between folding and dropping the journal) are known again and not doubled. A row that
+    was judged later comes once more, with its quality, and takes the place of the one that has none.
     """
 
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
@@ -281,26 +364,31 @@ class _Store:
         self._append({**row, "at": len(rows)})
         rows.append(row)
 
-    def unjudged(self) -> list[dict[str, Any]]:
-        """Return the rows that have no quality yet and whose prompts are known."""
+    def unjudged(self) -> list[_Place]:
+        """Return the places of samples that have a text but no quality, and whose prompts are known."""
         return [
-            row for rows in self.rows.values() for row in rows if row["quality"] is None and row["id"] in self.prompts
+            _Place(id_, model, at)
+            for (id_, model), rows in self.rows.items()
+            for at, row in enumerate(rows)
+            if row["quality"] is None and row["text"] is not None and id_ in self.prompts
         ]
 
-    def judge(self, row: dict[str, Any], quality: float | None) -> None:
+    def row(self, place: _Place) -> dict[str, Any]:
+        return self.rows[place.id, place.model][place.at]
+
+    def judge(self, place: _Place, quality: float | None) -> None:
         if quality is not None:
-            row["quality"] = quality
-            self._append(row)  # it came from the journal, with its place
+            self.row(place)["quality"] = quality
+            self._append({**self.row(place), **place._asdict()})
 
     def fold(self) -> None:
-        """Put everything that is on disk and judged into ``out``, then drop the journal if that is all."""
+        """Put everything that is on disk into ``out``, then drop the journal."""
         self._read()
         ids = dict.fromkeys([*self.before, *self.prompts])
         records = [record for id_ in ids if (record := self._record(id_)) is not None]
         if records:
             write_records(self.out, records)
-        if all(row["quality"] is not None for rows in self.rows.values() for row in rows):
-            self.journal_path.unlink(missing_ok=True)
+        self.journal_path.unlink(missing_ok=True)
         self.journal.close()
 
     def _append(self, value: Mapping[str, Any]) -> None:
@@ -347,16 +435,16 @@ class _Store:
 
     def _record(self, id_: str) -> Record | None:
         models = dict.fromkeys([*self.pool.models, *(self.before[id_].samples if id_ in self.before else ())])
-        judged = {m: [r for r in self.rows.get((id_, m), ()) if r["quality"] is not None] for m in models}
-        samples = {m: _columns(rows) for m, rows in judged.items() if rows}
+        samples = {m: _columns(rows) for m in models if (rows := self.rows.get((id_, m)))}
         if not samples:
             return None
         if (before := self.before.get(id_)) is not None:
             head, extra = before, before.extra
         else:
             prompt = self.prompts[id_]
-            known = ("id", "query", "group", "task", "samples")
-            extra = {name: value for name, value in prompt.fields.items() if name not in known}
+            extra = {
+                name: v for name, v in extra_fields(prompt.fields).items() if name != "prompt" or v != prompt.query
+            }
             head = Record(prompt.id, prompt.query, {}, prompt.group, prompt.task)
         sampling = {**extra.get("sampling", {}), **self.sampling}
         return Record(head.id, head.query, samples, head.group, head.task, {**extra, "sampling": sampling})
@@ -368,7 +456,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> ModelSamples:
         return None if any(v is None for v in values) else values
 
     return ModelSamples(
-        quality=column("quality") or (),
+        quality=tuple(row["quality"] for row in rows),
         text=column("text"),
         reward=column("reward"),
         input_tokens=rows[0]["input_tokens"],

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bestroute.errors import RecordError, named
+from bestroute.exports import export_named
 from bestroute.jsonl import read_jsonl, write_jsonl
 from bestroute.pool import Pool
 
-_PER_SAMPLE_NUMBERS = ("quality", "reward", "output_tokens", "cost_usd")
+_PER_SAMPLE_NUMBERS = ("reward", "output_tokens", "cost_usd")
+_COLUMNS = ("text", "quality", *_PER_SAMPLE_NUMBERS)
 _PLAIN_NUMBERS = {int, float}
+_EXPECTED = 'a line of ours is {"id": "q1", "query": "What is 12 * 7?", ...}'
 
 
 @dataclass(frozen=True)
 class ModelSamples:
     """The samples of one model for one query; the lists are aligned, their order means nothing."""
 
-    quality: tuple[float, ...]
-    """Ground truth of each sample."""
+    quality: tuple[float | None, ...]
+    """Ground truth of each sample, in [0, 1]; ``None`` where nobody has judged it."""
     text: tuple[str, ...] | None = None
     reward: tuple[float, ...] | None = None
     """The proxy's score of each sample."""
@@ -34,6 +37,20 @@ class ModelSamples:
     def size(self) -> int:
         """How many samples there are."""
         return len(self.quality)
+
+    @property
+    def unjudged(self) -> int:
+        """How many samples have no quality."""
+        return self.quality.count(None)
+
+    def judged(self) -> ModelSamples:
+        """Return the samples that have a quality."""
+        if not self.unjudged:
+            return self
+        keep = [i for i, quality in enumerate(self.quality) if quality is not None]
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        taken = {name: None if c is None else tuple(c[i] for i in keep) for name, c in columns.items()}
+        return replace(self, **taken)
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,38 @@ class Record:
         """Return the line of the file."""
         head = {"id": self.id, "query": self.query, "group": self.group, "task": self.task, **self.extra}
         return {**head, "samples": {model: _samples_to_json(s) for model, s in self.samples.items()}}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Records with the samples that have a quality, and what had to be left out."""
+
+    records: tuple[Record, ...]
+    """Those in which every model has at least one such sample."""
+    samples: int
+    """How many samples there were, judged or not."""
+    unjudged: int
+    """How many of them have no quality."""
+    left_out: tuple[str, ...]
+    """Ids of the records that lack a judged sample of a model."""
+
+
+def judged_only(records: Iterable[Record]) -> Judged:
+    """Keep the samples that have a quality: what nobody has judged says nothing of how good a model is."""
+    kept: list[Record] = []
+    left_out: list[str] = []
+    total = unjudged = 0
+    for record in records:
+        waiting = sum(samples.unjudged for samples in record.samples.values())
+        total += sum(samples.size for samples in record.samples.values())
+        unjudged += waiting
+        if waiting:
+            record = replace(record, samples={model: s.judged() for model, s in record.samples.items()})
+        if all(samples.size for samples in record.samples.values()):
+            kept.append(record)
+        else:
+            left_out.append(record.id)
+    return Judged(tuple(kept), total, unjudged, tuple(left_out))
 
 
 def read_records(
@@ -113,30 +162,48 @@ def parse_record(value: Mapping[str, Any], where: str) -> Record:
         RecordError: Begins with ``where`` and names the field.
     """
     samples = value.get("samples")
+    if samples is None:
+        parse_head(value, where)  # what comes from elsewhere is named by that
     if not isinstance(samples, dict) or not samples:
         raise RecordError(f"{where}: 'samples' must map models to their samples, got {_short(samples)}")
-    known = ("id", "query", "group", "task", "samples")
-    head = parse_head(value, where)
     return Record(
-        **head,
+        **parse_head(value, where),
         samples={model: _parse_samples(model, s, where) for model, s in samples.items()},
-        extra={name: v for name, v in value.items() if name not in known},
+        extra=extra_fields(value),
     )
 
 
 def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Check ``id``, ``query``, ``group`` and ``task``: the part records and prompts share."""
-    head: dict[str, str] = {}
-    for name in ("id", "query"):
+    """Check ``id``, ``query``, ``group`` and ``task``: the part records and prompts share.
+
+    ``prompt`` stands for ``query`` where there is none; ``null`` is as good as absent, since tables are written so.
+    """
+    query = "query" if value.get("query") is not None or value.get("prompt") is None else "prompt"
+    if value.get(query) is None and (export := export_named(value)):
+        raise RecordError(f"{where}: has no 'query'; this looks like {export}; {_EXPECTED}")
+    if isinstance(value.get(query), list):
+        raise RecordError(
+            f"{where}: '{query}' must be a text, got a list; of a conversation give the last user text as 'query' "
+            "and what the system is told as 'system'"
+        )
+    for name in ("id", query):
         if not isinstance(value.get(name), str) or not value[name].strip():
             raise RecordError(f"{where}: '{name}' must be a text that is not empty, got {_short(value.get(name))}")
-        head[name] = value[name]
+    head = {"id": value["id"], "query": value[query]}
     for name, default in (("group", head["id"]), ("task", "")):
-        text = value.get(name, default)
+        text = default if value.get(name) is None else value[name]
         if not isinstance(text, str):
             raise RecordError(f"{where}: '{name}' must be a text, got {_short(text)}")
         head[name] = text
     return head
+
+
+def extra_fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a line that are not ours, a ``prompt`` that stands for the query not among them."""
+    known = {"id", "query", "group", "task", "samples"}
+    if value.get("query") is None:
+        known.add("prompt")
+    return {name: v for name, v in value.items() if name not in known}
 
 
 def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
@@ -144,9 +211,7 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
     if not isinstance(value, dict):
         raise RecordError(f"{field_of}' must be an object with 'quality', got {_short(value)}")
     numbers = {name: _numbers(value.get(name), f"{field_of}.{name}'") for name in _PER_SAMPLE_NUMBERS}
-    quality = numbers.pop("quality")
-    if not quality:
-        raise RecordError(f"{field_of}.quality' must be a list of numbers that is not empty")
+    quality = _qualities(value.get("quality"), f"{field_of}.quality'")
     text = value.get("text")
     if text is not None and not (isinstance(text, list) and all(isinstance(t, str) for t in text)):
         raise RecordError(f"{field_of}.text' must be a list of texts, got {_short(text)}")
@@ -160,6 +225,21 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
     if tokens is not None and not (_is_number(tokens) and tokens >= 0):
         raise RecordError(f"{field_of}.input_tokens' must be a number >= 0, got {_short(tokens)}")
     return ModelSamples(quality, None if text is None else tuple(text), input_tokens=tokens, **numbers)
+
+
+def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
+    """Check qualities: numbers in [0, 1], ``true`` and ``false``, ``null`` for what nobody has judged."""
+    if not isinstance(value, list) or not value:
+        raise RecordError(f"{field_of} must be a list of numbers that is not empty, got {_short(value)}")
+    if not set(map(type, value)) <= _PLAIN_NUMBERS:
+        value = [float(q) if isinstance(q, bool) else q for q in value]
+    known = [q for q in value if q is not None]
+    if not _are_numbers(known):
+        raise RecordError(f"{field_of} must be a list of finite numbers or null, got {_short(value)}")
+    if known and not (min(known) >= 0 and max(known) <= 1):
+        outside = next(q for q in known if not 0 <= q <= 1)
+        raise RecordError(f"{field_of} must be in [0, 1], got {outside:g}; bring qualities to that range")
+    return tuple(value)
 
 
 def _numbers(value: Any, field_of: str) -> tuple[float, ...] | None:

@@ -1,6 +1,7 @@
 """``bestroute train`` and ``bestroute evaluate`` as a user runs them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 from bestroute.cli import main
 from bestroute.jsonl import read_jsonl
 from bestroute.pool_file import pool_to_dict
-from bestroute.records import write_records
+from bestroute.records import Record, write_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_pool, synthetic_records
 
@@ -112,3 +113,55 @@ def test_records_that_lack_a_model_are_refused_or_counted(folder, tmp_path):
     assert told.exit_code == 0
     assert "1 records left out" in told.stderr
     assert "95 records" in told.stdout
+
+
+def unjudge(record: Record, keep: int) -> Record:
+    """The record as it is while only the first samples of each model have been judged."""
+    samples = {m: replace(s, quality=(*s.quality[:keep], *[None] * (s.size - keep))) for m, s in record.samples.items()}
+    return replace(record, samples=samples)
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "evaluate", "train-reward"])
+def test_samples_without_a_label_are_counted_and_not_used(folder, tmp_path, command):
+    records = synthetic_records(96, samples=4, prefix="half")
+    write_records(tmp_path / "r.jsonl", [unjudge(records[0], 0), unjudge(records[1], 2), *records[2:]])
+    arguments = {
+        "train": ["r.jsonl", "--pool", folder / "pool.yaml", "--out", tmp_path / "new", "--reward", "quality"],
+        "train-reward": ["r.jsonl", "--out", tmp_path / "reward", "--resamples", 100],
+        "tune": [folder / "router", "r.jsonl", "--max-drop", 0.5],
+        "evaluate": [folder / "router", "r.jsonl", "--resamples", 100],
+    }[command]
+    told = run(command, *[tmp_path / a if a == "r.jsonl" else a for a in arguments])
+    assert "18 of 1152 samples have no label (their quality is null) and are not used" in told.stderr
+    assert "1 records left out: no sample of some model has a label (the first is 'half0')" in told.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "evaluate"])
+def test_records_that_nobody_judged_are_refused_with_what_to_do(folder, tmp_path, command):
+    path = tmp_path / "r.jsonl"
+    write_records(path, [unjudge(r, 0) for r in synthetic_records(96, samples=2, prefix="none")])
+    arguments = {
+        "train": [path, "--pool", folder / "pool.yaml", "--out", tmp_path / "new", "--reward", "majority"],
+        "tune": [folder / "router", path, "--max-drop", 0.5],
+        "evaluate": [folder / "router", path],
+    }[command]
+    told = run(command, *arguments)
+    assert told.exit_code == 2
+    assert "576 of 576 samples have no label" in told.stderr
+    assert "bestroute collect PROMPTS ... --checker MODULE:FUNCTION" in told.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "evaluate"])
+def test_qualities_outside_0_and_1_are_refused(folder, tmp_path, command):
+    first, *records = synthetic_records(96, samples=2, prefix="wide")
+    small = replace(first.samples["small"], quality=(7.5, 0.0))
+    path = tmp_path / "r.jsonl"
+    write_records(path, [replace(first, samples={**first.samples, "small": small}), *records])
+    arguments = {
+        "train": [path, "--pool", folder / "pool.yaml", "--out", tmp_path / "new", "--reward", "majority"],
+        "tune": [folder / "router", path, "--max-drop", 0.5],
+        "evaluate": [folder / "router", path],
+    }[command]
+    told = run(command, *arguments)
+    assert told.exit_code == 2
+    assert "line 1: 'samples.small.quality' must be in [0, 1], got 7.5" in told.stderr

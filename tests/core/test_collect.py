@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from bestroute import Cancel, ConfigError, RecordError
+from bestroute import Cancel, ConfigError, GenerationError, RecordError
 from bestroute.collect import Prompt, collect, load_checker, read_prompts
 from bestroute.jsonl import write_jsonl
 from bestroute.records import read_records
@@ -28,6 +28,13 @@ def members(**options):
 
 def texts(path):
     return Counter(t for r in read_records(path) for s in r.samples.values() for t in s.text)
+
+
+def judged(path):
+    rows = [
+        (t, q) for r in read_records(path) for s in r.samples.values() for t, q in zip(s.text, s.quality, strict=True)
+    ]
+    return Counter(t for t, quality in rows if quality is not None)
 
 
 def test_every_model_gets_n_samples_of_every_prompt(tmp_path, pool):
@@ -88,7 +95,8 @@ def test_an_exception_in_the_middle_loses_nothing_that_was_drawn(tmp_path, pool)
 
     with pytest.raises(KeyboardInterrupt):
         collect(PROMPTS, pool, members(), out, n=3, checker=checker, concurrency=1)
-    assert sum(texts(out).values()) == 19
+    assert sum(judged(out).values()) == 19
+    assert sum(texts(out).values()) == 20, "what the checker was interrupted at is paid for"
     assert not (tmp_path / "r.jsonl.journal").exists()
 
 
@@ -146,11 +154,11 @@ def test_a_checker_must_return_a_quality(tmp_path, pool):
 def test_a_checker_that_fails_is_one_sentence_and_what_was_kept_stays(tmp_path, pool, checker, told):
     out = tmp_path / "r.jsonl"
     collect(PROMPTS, pool, members(), out, n=1, checker=lambda r, t: 1.0)
-    before = texts(out)
+    before = judged(out)
     with pytest.raises(ConfigError, match=rf"the checker failed on prompt '.+' \({told}: .*; mend it") as caught:
         collect(PROMPTS, pool, members(), out, n=2, checker=checker)
     assert "\n" not in str(caught.value)
-    assert texts(out) == before
+    assert judged(out) == before
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -170,7 +178,8 @@ def test_what_a_failing_checker_was_given_waits_for_a_mended_one(tmp_path, pool,
         asked = asked[:7]
     paid = sum(len(g.calls) for g in first.values())
     assert 8 <= paid < 45
-    assert sum(texts(out).values()) == 7
+    assert sum(judged(out).values()) == 7
+    assert sum(texts(out).values()) == paid
     second = members()
     done = collect(PROMPTS, pool, second, out, n=3, checker=lambda record, text: 1.0, concurrency=concurrency)
     assert (done.kept, done.drawn) == (paid, 45 - paid)
@@ -253,3 +262,80 @@ def test_interrupted_again_and_again_the_command_ends_with_exactly_n(tmp_path, h
     if how == signal.SIGINT:
         assert sent == 240, "nothing drawn twice, nothing lost"
     assert not os.path.exists(tmp_path / "r.jsonl.journal")
+
+
+def test_without_a_checker_quality_is_unknown_and_a_later_one_judges_without_drawing(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    done = collect(PROMPTS, pool, members(), out, n=2)
+    assert (done.drawn, done.unjudged) == (30, 30)
+    assert {q for r in read_records(out) for s in r.samples.values() for q in s.quality} == {None}
+    generators, asked = members(), []
+
+    def checker(record, text):
+        asked.append((record["id"], text))
+        return text.endswith("1")
+
+    done = collect(PROMPTS, pool, generators, out, n=2, checker=checker)
+    assert (done.drawn, done.unjudged, len(asked)) == (0, 0, 30)
+    assert not any(generator.calls for generator in generators.values())
+    for record in read_records(out):
+        for samples in record.samples.values():
+            assert samples.quality == tuple(float(text.endswith("1")) for text in samples.text)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_judging_what_waits_can_be_interrupted_and_goes_on(tmp_path, pool):
+    out = tmp_path / "r.jsonl"
+    collect(PROMPTS, pool, members(), out, n=1)
+    stop, asked = Cancel(), []
+
+    def checker(record, text):
+        asked.append(text)
+        if len(asked) == 4:
+            stop.set()
+        return 1.0
+
+    assert collect(PROMPTS, pool, members(), out, n=1, checker=checker, stop=stop).unjudged == 11
+    assert collect(PROMPTS, pool, members(), out, n=1, checker=checker).unjudged == 0
+    assert len(asked) == 15, "none was judged twice"
+
+
+def test_a_missing_client_ends_the_run_at_once(tmp_path, pool, caplog):
+    missing = ImportError('OpenAIGenerator needs the openai client: pip install "bestroute[openai]"')
+    generators = {name: FakeGenerator([missing]) for name in pool.models}
+    with pytest.raises(ImportError, match="needs the openai client"):
+        collect(PROMPTS, pool, generators, tmp_path / "r.jsonl", n=9, concurrency=2)
+    assert sum(len(g.calls) for g in generators.values()) == 2, "those under way"
+    assert not caplog.records
+
+
+def test_an_endpoint_that_nobody_listens_at_is_one_sentence(tmp_path, pool, caplog):
+    dead = {name: FakeGenerator([ConnectionRefusedError("refused")]) for name in pool.models}
+    with pytest.raises(GenerationError, match="'small', 'mid', 'large' cannot be reached, so nothing was drawn"):
+        collect(PROMPTS, pool, dead, tmp_path / "r.jsonl", n=9, concurrency=1)
+    assert [len(g.calls) for g in dead.values()] == [1, 1, 1]
+    assert not caplog.records
+
+
+def test_a_member_out_of_reach_is_left_alone_and_the_others_are_drawn(tmp_path, pool):
+    generators = {**members(), "mid": FakeGenerator([ConnectionRefusedError("refused")])}
+    done = collect(PROMPTS, pool, generators, tmp_path / "r.jsonl", n=2, concurrency=1)
+    assert (done.drawn, done.missing, len(generators["mid"].calls)) == (20, 10, 1)
+    assert done.failures == ("'mid': ConnectionRefusedError: refused (1 times)",)
+
+
+def test_the_same_failure_is_logged_once(tmp_path, pool, caplog):
+    generators = {**members(), "mid": FakeGenerator([RuntimeError("down")])}
+    collect(PROMPTS, pool, generators, tmp_path / "r.jsonl", n=2)
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_prompt_stands_for_query_and_null_for_absent(tmp_path, pool):
+    path, out = tmp_path / "p.jsonl", tmp_path / "r.jsonl"
+    write_jsonl(path, [{"id": "1", "prompt": "2 + 2?", "group": None, "task": None, "answer": "4"}])
+    (prompt,) = read_prompts(path)
+    assert (prompt.query, prompt.group, prompt.task) == ("2 + 2?", "1", "")
+    assert prompt.fields["query"] == "2 + 2?"
+    collect([prompt], pool, members(), out, n=1)
+    (record,) = read_records(out)
+    assert (record.query, record.extra["answer"], "prompt" in record.extra) == ("2 + 2?", "4", False)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import RecordError
+from bestroute.collect import read_prompts
 from bestroute.jsonl import write_jsonl
-from bestroute.records import read_records, write_records
+from bestroute.records import judged_only, read_records, write_records
 
 GOOD = {
     "id": "q1",
@@ -67,6 +68,15 @@ def test_the_group_is_the_id_where_none_is_told(tmp_path):
         (changed(id="q2", samples__small={"quality": []}), "'samples.small.quality' must be a list"),
         (changed(id="q2", samples__small__quality=[1.0]), "'quality' has 1 entries but 'text' has 2|quality' has 1"),
         (changed(id="q2", samples__small__quality=[1.0, "x"]), "'samples.small.quality' must be a list of finite"),
+        (
+            changed(id="q2", samples__small__quality=[1.0, 2]),
+            r"line 2: 'samples.small.quality' must be in \[0, 1\], got 2",
+        ),
+        (changed(id="q2", samples__small__quality=[-0.5, None]), r"quality' must be in \[0, 1\], got -0.5"),
+        (
+            changed(id="q2", query=[{"role": "user"}]),
+            "must be a text, got a list; of a conversation give the last user",
+        ),
         (changed(id="q2", samples__small__output_tokens=[1, -1]), "'samples.small.output_tokens' must be >= 0"),
         (changed(id="q2", samples__small__input_tokens=-1), "'samples.small.input_tokens' must be a number >= 0"),
         (changed(id="q2", samples__small__text=[1, 2]), "'samples.small.text' must be a list of texts"),
@@ -136,3 +146,67 @@ def test_no_line_crashes_without_a_sentence(tmp_path_factory, value):
     path.write_text(json.dumps(value))
     with contextlib.suppress(RecordError):
         read_records(path)
+
+
+def test_booleans_are_qualities_and_null_is_a_sample_nobody_judged(tmp_path):
+    (record,) = read_records(write(tmp_path, changed(samples__small__quality=[True, None])))
+    samples = record.samples["small"]
+    assert samples.quality == (1.0, None)
+    assert samples.unjudged == 1
+    assert samples.judged().quality == (1.0,)
+    assert samples.judged().text == samples.text[:1]
+
+
+def test_samples_that_nobody_judged_are_left_out_and_counted(tmp_path):
+    waiting = changed(id="q2", samples__small__quality=[None, None])
+    half = changed(id="q3", samples__small__quality=[None, 0.25])
+    judged = judged_only(read_records(write(tmp_path, GOOD, waiting, half)))
+    assert [r.id for r in judged.records] == ["q1", "q3"]
+    assert (judged.left_out, judged.unjudged) == (("q2",), 3)
+    assert judged.records[1].samples["small"].quality == (0.25,)
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf"])
+def test_byte_order_marks_are_read_over(tmp_path, mark):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(mark + json.dumps(GOOD).encode() + b"\r\n" + mark + json.dumps(changed(id="q2")).encode())
+    assert [r.id for r in read_records(path)] == ["q1", "q2"]
+
+
+def test_utf_16_that_says_so_is_read(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes((json.dumps(changed(query="é 😀"), ensure_ascii=False) + "\n").encode("utf-16"))
+    assert read_records(path)[0].query == "é 😀"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("id,query\n1,hello\n", r"r.jsonl is CSV \(its first line is id,query\); expected JSON Lines"),
+        ("\ufeffid;query\n1;hello\n", "is CSV with semicolons"),
+        ("id\tquery\n1\thello\n", "is TSV"),
+        ('[\n {"id": "1", "query": "x"}\n]', "is a JSON array; expected JSON Lines"),
+        ('[{"id": "1", "query": "x"}]', "is a JSON array; expected JSON Lines"),
+        ('[{"id": "1", "inputs": {"q": "x"}, "outputs": {}}]', "is a JSON array, a LangSmith export"),
+        ('[{"id": "1", "input": [], "output": {}, "usageDetails": {}, "totalCost": "1"}]', "array, a Langfuse export"),
+        ('{\n "id": "1"\n}', "is one JSON object over several lines"),
+        ("- id: 1\n  query: x\n", "is YAML"),
+        ("PK\x03\x04abc", "is a zip archive"),
+        ("PAR1abc", "is a Parquet file"),
+        ('{"inputs": {"question": "x"}, "outputs": {}}', "line 1: has no 'query'; this looks like a LangSmith export"),
+        ('{"id": "1", "input": "x", "output": "y", "traceId": "t"}', "looks like a Langfuse export"),
+        ('{"custom_id": "r", "method": "POST", "body": {}}', "looks like an OpenAI batch input"),
+        ('{"custom_id": "r", "response": {}}', "looks like an OpenAI batch output"),
+        ('{"request_body": {}, "response_body": {}}', "looks like a Helicone export"),
+        ('{"context.span_id": "1", "name": "llm"}', "looks like a Phoenix export"),
+        ('{"id": "1", "messages": []}', "looks like chat messages"),
+        ('{"instruction": "x", "input": "", "output": "y"}', "looks like an Alpaca file"),
+        ('{"id": "1", "conversations": []}', "looks like a ShareGPT file"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_records, read_prompts])
+def test_what_people_have_is_named_in_the_sentence_that_refuses_it(tmp_path, content, name, read):
+    path = tmp_path / "r.jsonl"
+    path.write_text(content, newline="")
+    with pytest.raises(RecordError, match=name):
+        read(path)

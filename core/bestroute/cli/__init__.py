@@ -124,6 +124,12 @@ def collect(
             stop=stop,
         )
     click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
+    if done.unjudged:
+        click.echo(
+            f"{done.unjudged} samples have no quality yet (null); the same command with --checker MODULE:FUNCTION "
+            "judges them and draws none anew",
+            err=True,
+        )
     for failure in done.failures:
         click.echo(f"failed: {failure}", err=True)
     if done.failures:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.errors import ConfigError, named
+from bestroute.errors import ConfigError, RecordError, named
 
 if TYPE_CHECKING:
     from bestroute.encoders import FrozenEncoder
@@ -66,6 +67,7 @@ def load_arrays(
     records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
+    records = with_labels(records)
     if reward not in KINDS:
         records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
     return SampleArrays.of(
@@ -75,6 +77,31 @@ def load_arrays(
         token_means=token_means,
         verifier_error=verifier_error,
     )
+
+
+def with_labels(records: Sequence[Record]) -> list[Record]:
+    """Return the records with the samples that have a quality, and tell how many have none.
+
+    Raises:
+        RecordError: If no record is left.
+    """
+    from bestroute.records import judged_only
+
+    judged = judged_only(records)
+    if not judged.records:
+        raise RecordError(
+            f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null), and no record has "
+            "a label of every model; give them one: bestroute collect PROMPTS ... --checker MODULE:FUNCTION judges "
+            "the samples that are there"
+        )
+    if judged.unjudged:
+        tell(f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null) and are not used")
+    if judged.left_out:
+        tell(
+            f"{len(judged.left_out)} records left out: no sample of some model has a label (the first is "
+            f"{judged.left_out[0]!r})"
+        )
+    return list(judged.records)
 
 
 def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bestroute.cli.learning import with_labels
 from bestroute.errors import ConfigError
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -89,6 +90,7 @@ def train_reward(
     records = read_records(train, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         click.echo(f"{len(left_out)} records left out: they lack a model of the pool ({left_out[0]!r}, ...)", err=True)
+    records = with_labels(records)
     shown = ""
     with tqdm(disable=not is_main_process()) as bar:
 

@@ -13,7 +13,7 @@ from bestroute.errors import RecordError
 from bestroute.labels.tokens import TokenMeans, Told, costs, fill
 from bestroute.pool import Pool
 from bestroute.query import Query
-from bestroute.records import ModelSamples, Record
+from bestroute.records import ModelSamples, Record, judged_only
 from bestroute.reward_kinds import RewardKind
 from bestroute.rewards import MajorityVote
 
@@ -106,10 +106,10 @@ class SampleArrays:
         verifier_error: float = 0.0,
         seed: int = 0,
     ) -> SampleArrays:
-        """Read records into arrays.
+        """Read records into arrays; samples that nobody has judged are left out.
 
         Args:
-            records: Every one with samples of all the pool's models.
+            records: Every one with judged samples of all the pool's models.
             pool: Prices, and tokens where a record tells none.
             reward: Where rewards come from.
             normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
@@ -120,6 +120,7 @@ class SampleArrays:
         Raises:
             RecordError: If samples, tokens, rewards or texts that are needed are missing; names record and field.
         """
+        records = _judged(records, pool)
         most = max((record.samples[model].size for record in records for model in pool.models), default=1)
         shape = (len(records), len(pool.models), most)
         quality, tokens, dollars = (np.full(shape, np.nan) for _ in range(3))
@@ -156,6 +157,23 @@ class SampleArrays:
             tuple(r.id for r in records),
             tuple(r.group for r in records),
         )
+
+
+def _judged(records: Sequence[Record], pool: Pool) -> Sequence[Record]:
+    """Return the records without the samples that have no quality.
+
+    Raises:
+        RecordError: If nothing is left of a model in a record.
+    """
+    kept = judged_only(
+        replace(record, samples={model: record.samples[model] for model in pool.models}) for record in records
+    )
+    if kept.left_out:
+        raise RecordError(
+            f"record {kept.left_out[0]!r} has a model of which no sample has a quality; judge it (bestroute collect "
+            "with --checker) or leave it out"
+        )
+    return kept.records
 
 
 def _rewards(

@@ -9,7 +9,7 @@ import numpy as np
 
 from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.errors import ConfigError, RecordError, did_you_mean, named
-from bestroute.records import ModelSamples, Record
+from bestroute.records import ModelSamples, Record, judged_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class SampleTable:
 
     @classmethod
     def of(cls, records: Sequence[Record], *, reference: str | None = None) -> SampleTable:
-        """Read records.
+        """Read records; samples that nobody has judged are left out.
 
         Args:
             records: Some of their samples must have a text.
@@ -59,6 +59,7 @@ class SampleTable:
         if reference is not None and reference not in models:
             hint = did_you_mean(reference, models)
             raise ConfigError(f"no record has samples of the reference {reference!r}; they have {named(models)}.{hint}")
+        records = judged_only(records).records
         texts: list[str] = []
         query_of: list[int] = []
         model_of: list[int] = []
