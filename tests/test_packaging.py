@@ -38,7 +38,7 @@ HEAVY = {"torch", "transformers", "onnxruntime", "tokenizers", "onnx", "openai",
 @pytest.mark.parametrize(
     ("package", "unwanted"),
     [
-        ("bestroute", HEAVY | {"langchain_core", "llama_index", "pydantic", "yaml", "asyncio"}),
+        ("bestroute", HEAVY | {"langchain_core", "llama_index", "pydantic", "yaml", "asyncio", "sqlalchemy"}),
         ("langchain_bestroute", HEAVY | {"llama_index"}),
         ("llamaindex_bestroute", HEAVY | {"langchain_core"}),
     ],

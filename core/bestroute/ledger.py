@@ -2,214 +2,295 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import sqlite3
-import threading
-import time
+import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import closing
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from bestroute.errors import ConfigError, named
+from bestroute.errors import ConfigError
+from bestroute.ledger_rows import (
+    Kind,
+    LedgerRow,
+    Moment,
+    Selection,
+    Status,
+    Sums,
+    Totals,
+    add_up,
+    as_keys,
+    completed,
+    no_totals,
+    totals_of,
+)
 from bestroute.process_state import ProcessState
 from bestroute.settings import check_count
 
-Status = Literal["ok", "failed", "cancelled"]
+if TYPE_CHECKING:
+    from bestroute.database.ledger_tables import LedgerTables
+    from bestroute.database.writer import Writer
 
+__all__ = ["Kind", "Ledger", "LedgerRow", "Status", "Totals"]
 
-class LedgerRow(TypedDict):
-    """One sample's bill."""
+T = TypeVar("T")
 
-    run_id: str
-    """The same for all samples of one call."""
-    time: float
-    """Seconds since 1970, UTC."""
-    model: str
-    """Pool name."""
-    step: int
-    """Step of the plan, from 0."""
-    status: Status
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    cost_usd: float
-    estimated: bool
-    """Whether the provider told no usable usage, so that we counted ourselves."""
-    error: str | None
-    reference_cost_usd: float
-    """What the reference would have cost for the whole call; on the call's first row, 0 on the others."""
-
-
-class Totals(TypedDict):
-    """Sums over rows."""
-
-    samples: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float
-    reference_cost_usd: float
-
-
-_COLUMNS = tuple(LedgerRow.__annotations__)
-_SQL_TYPES = {
-    "run_id": "TEXT",
-    "model": "TEXT",
-    "status": "TEXT",
-    "error": "TEXT",
-    "time": "REAL",
-    "cost_usd": "REAL",
-}
-_SQLITE = "sqlite:///"
+_MEMORY = "sqlite:///:memory:"
 _PATIENCE_S = 10.0
-"""How long a write waits for another process's."""
+"""How long a write waits for another process's, or for a server."""
+_PATIENCE_AWAY_S = 1.0
+"""How long a caller waits for a database whose last write failed."""
+_MOST_SUMS = 10_000
 logger = logging.getLogger(__name__)
 
 
 class Ledger(ProcessState):
-    """Keeps every bill, in memory or in an SQLite file.
+    """Keeps every bill: in memory, in an SQLite file, or in PostgreSQL.
 
-    Safe to share between threads, and with forked processes; an SQLite ledger also between any processes. Rows of
-    one draw are written together or not at all. No query is ever stored, and errors are stored without secrets.
-    A file that cannot be written (disk full, locked for long) costs no answer: its rows wait in memory, count in
-    every total, are logged as an error, and go to the file with the next rows it takes.
+    Safe to share between threads, and with forked processes; one in a database also between any processes, and in
+    PostgreSQL between machines. Rows of one call of ``add`` are written together or not at all, and never twice. A
+    thread of the ledger's own writes, what came meanwhile in one transaction; it ends when there is nothing to write.
+    No query is ever stored, and errors are stored without secrets. A database that takes nothing (disk full, locked
+    for long, server gone) costs no answer: its rows wait in memory, count in every total, are logged as an error, and
+    are written when it takes rows again. What waits is written at ``close()``, at the end of a ``with``, at the
+    interpreter's exit and at SIGTERM, unless the program handles that signal itself.
 
     Args:
-        url: ``"sqlite:///path"``, or ``None`` for memory.
-        keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too.
+        url: ``"sqlite:///path"``, ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``), or ``None``
+            for memory. A relative path is fixed here; ``"sqlite:///:memory:"`` is memory too.
+        keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too: by the hour, and
+            beyond 10,000 combinations of reason, plan and tags without these.
 
     Raises:
-        ConfigError: If the URL is of another kind, or the file cannot be opened.
+        ConfigError: If the URL is of another kind, or the database cannot be opened; never with a password.
+
+    Example:
+        >>> ledger = Ledger()
+        >>> ledger.totals(by=("model", "day"), since="2026-01-01", tags={"team": "search"})
+        {}
     """
 
     def __init__(self, url: str | None = None, *, keep_rows: int = 100_000) -> None:
-        """Open the ledger, creating the file's table where it is missing."""
+        """Open the ledger, making or migrating the database's tables."""
         super().__init__()
         check_count(keep_rows, "Ledger: keep_rows")
-        self.url, self.keep_rows = url, keep_rows
-        self._rows: deque[tuple[Any, ...]] = deque()
-        """In memory; of a file, those that wait to be written."""
-        self._gone: dict[tuple[str, str], Totals] = {}
-        """Sums over rows that memory has let go, by model and day."""
+        self.keep_rows = keep_rows
+        self._address = url
+        self._rows: deque[LedgerRow] = deque()
+        """In memory; of a database, those that its writer has no room for are in ``_sums`` alone."""
+        self._sums = Sums(_MOST_SUMS)
         self._open()
 
     def _open(self) -> None:
-        self._local = threading.local()
-        self._inherited: list[Any] = []
-        if self.url is None:
+        self.url: str | None = None
+        """Where it is kept, without a password."""
+        self._tables: LedgerTables | None = None
+        self._writer: Writer[list[tuple[str, LedgerRow]]] | None = None
+        if self._address is None or self._address == _MEMORY:
+            self.url = self._address
             return
-        if not self.url.startswith(_SQLITE) or self.url == _SQLITE:
-            raise ConfigError(f"a ledger's url is 'sqlite:///path' (or none, for memory), got {self.url!r}")
+        from bestroute.database.address import read_address
+
+        address = read_address(self._address, "a ledger")
+        self._address, self.url = address.url, address.shown
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from bestroute.database.ledger_tables import LedgerTables
+
         try:
-            self._write([])
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot open the ledger {self.url!r}: {error}") from error
+            self._tables = LedgerTables(address, _PATIENCE_S)
+        except (SQLAlchemyError, OSError) as error:
+            raise ConfigError(f"cannot open the ledger {self.url!r}: {address.hide(error)}") from None
+        self._start_writer()
+
+    def _start_writer(self) -> None:
+        from bestroute.database.writer import Writer
+
+        assert self._tables is not None
+        self._writer = Writer(self._write, self._tables.close, self._failed)
 
     def __repr__(self) -> str:
         """Show where it is kept."""
         return f"Ledger({self.url!r})" if self.url else "Ledger()"
 
+    def __enter__(self) -> Ledger:
+        """Write what waits at the end of a ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits."""
+        self.close()
+
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle where it is kept; a ledger in memory goes along with its rows, those that wait for a file do not."""
+        """Pickle where it is kept; rows in memory go along, those that wait for a database do not."""
         with self._guard():
-            return {"url": self.url, "keep_rows": self.keep_rows, "_rows": self._rows.copy(), "_gone": dict(self._gone)}
+            kept = {"keep_rows": self.keep_rows, "_address": self._address}
+            if self.is_persistent:
+                return {**kept, "_rows": deque(), "_sums": Sums(_MOST_SUMS)}
+            return {**kept, "_rows": self._rows.copy(), "_sums": self._sums.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open it again."""
-        super().__setstate__(state)
+        vars(self).update(state, _tables=None)
+        ProcessState.__init__(self)
         self._open()
+
+    def _forget_parent(self) -> None:
+        if self._tables is not None:  # rows that wait are written by the process that drew them
+            self._rows, self._sums = deque(), Sums(_MOST_SUMS)
+            self._tables = self._tables.of_a_fork()
+            self._start_writer()
 
     @property
     def is_persistent(self) -> bool:
-        """Whether writing touches a disk."""
-        return self.url is not None
+        """Whether writing touches a disk, or a server."""
+        return self._address is not None and self._address != _MEMORY
 
-    def add(self, rows: Sequence[LedgerRow]) -> None:
-        """Write rows, all or none; what a file does not take waits."""
-        values = [tuple(row[name] for name in _COLUMNS) for row in rows]  # type: ignore[literal-required]
-        if not self.is_persistent:
-            self._keep(values)
-            return
-        with self._guard():
-            values = [*self._rows, *values]
-            self._rows.clear()
-        try:
-            self._write(values)
-        except sqlite3.Error as error:
-            self._keep(values)
-            logger.error(
-                "the ledger %r cannot be written (%s): %d rows wait in memory; make room or mend the file",
-                self.url,
-                error,
-                len(values),
-            )
-
-    def _keep(self, values: Sequence[tuple[Any, ...]]) -> None:
-        with self._guard():
-            self._rows.extend(values)
-            while len(self._rows) > self.keep_rows:
-                _add_up(self._gone, [_as_row(self._rows.popleft())], ("model", "day"))
-
-    def _write(self, values: Sequence[tuple[Any, ...]]) -> None:
-        """Add rows to the file, whose table is made where it is missing."""
-        columns = ", ".join(f"{name} {_SQL_TYPES.get(name, 'NUMERIC')}" for name in _COLUMNS)
-        marks = ", ".join("?" * len(_COLUMNS))
-        with self._connection() as connection:
-            connection.execute(f"CREATE TABLE IF NOT EXISTS samples ({columns})")
-            connection.executemany(f"INSERT INTO samples ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
-
-    def _forget_parent(self) -> None:
-        if self.is_persistent:  # rows that wait are written by the process that drew them
-            self._rows, self._gone = deque(), {}
-
-    def rows(self) -> list[LedgerRow]:
-        """Return every row that is kept, in writing order, those that wait for a file last.
-
-        Raises:
-            ConfigError: If the file cannot be read.
-        """
-        return self._told()[0]
-
-    def _told(self) -> tuple[list[LedgerRow], dict[tuple[str, str], Totals]]:
-        """Return rows that are kept, and sums over those that memory has let go, of one moment."""
-        found = self._written() if self.is_persistent else []
-        with self._guard():
-            gone = {key: total.copy() for key, total in self._gone.items()}
-            found.extend(self._rows)
-        return [_as_row(values) for values in found], gone
-
-    def _written(self) -> list[tuple[Any, ...]]:
-        try:
-            with closing(
-                self._connection().execute(f"SELECT {', '.join(_COLUMNS)} FROM samples ORDER BY rowid")
-            ) as found:
-                return list(found)
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot read the ledger {self.url!r}: {error}") from error
-
-    def totals(self, by: Literal["model", "day"] | None = None) -> dict[str, Totals]:
-        """Add rows up, those that memory has let go among them.
+    def add(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
+        """Keep rows, all or none; of a database, wait until they are written, or have to wait.
 
         Args:
-            by: ``"model"`` (pool name) or ``"day"`` (``YYYY-MM-DD``, UTC); ``None`` puts all under ``"all"``.
+            rows: Of one call, or of any.
+            timeout_s: How long to wait at most. What is not written by then is written later.
+        """
+        written = self.submit(rows)
+        with contextlib.suppress(TimeoutError):
+            written.result(self._patience_s(timeout_s))
+
+    async def aadd(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
+        """Keep rows as ``add`` does, without blocking the event loop; a caller that is cancelled leaves them to it."""
+        import asyncio
+
+        written = self.submit(rows)
+        if not written.done():
+            await asyncio.wait([asyncio.wrap_future(written)], timeout=self._patience_s(timeout_s))
+
+    def submit(self, rows: Sequence[LedgerRow]) -> Future[None]:
+        """Hand rows over to be written, at once; the future is done when they are written, or have to wait."""
+        kept = completed(rows)
+        with self._guard():
+            writer = self._writer
+            if writer is None:
+                self._keep(kept)
+        if writer is None or not (kept or writer.is_away):
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        batch = uuid.uuid4().hex
+        return writer.submit([(f"{batch}:{i}", row) for i, row in enumerate(kept)])
+
+    def _patience_s(self, timeout_s: float | None) -> float:
+        is_away = self._writer is not None and self._writer.is_away
+        patience = _PATIENCE_AWAY_S if is_away else _PATIENCE_S + _PATIENCE_AWAY_S
+        return patience if timeout_s is None else min(patience, timeout_s)
+
+    def _keep(self, rows: Sequence[LedgerRow]) -> None:
+        self._rows.extend(rows)
+        while len(self._rows) > self.keep_rows:
+            self._sums.add(self._rows.popleft())
+
+    def flush(self, timeout_s: float = _PATIENCE_S) -> bool:
+        """Write what waits; returns whether all rows are written now."""
+        with self._guard():
+            writer = self._writer
+        return writer is None or writer.flush(timeout_s)
+
+    def close(self, timeout_s: float = _PATIENCE_S) -> bool:
+        """Write what waits and close the database; returns whether all rows are written.
+
+        A closed ledger can be read, and opens again when rows come.
+        """
+        with self._guard():
+            writer = self._writer
+        return writer is None or writer.close(timeout_s)
+
+    def _write(self, batches: list[list[tuple[str, LedgerRow]]]) -> None:
+        assert self._tables is not None
+        self._tables.write([row for batch in batches for row in batch])
+
+    def _failed(self, error: Exception) -> None:
+        """Log what the database said, and let the oldest rows go where too many wait."""
+        assert self._tables is not None
+        assert self._writer is not None
+        waiting = sum(len(batch) for batch in self._writer.waiting())
+        logger.error(
+            "the ledger %r cannot be written (%s): %d rows wait in memory; make room or mend it",
+            self.url,
+            self._tables.database.address.hide(error),
+            waiting,
+        )
+        while waiting > self.keep_rows and (batch := self._writer.drop_oldest()) is not None:
+            waiting -= len(batch)
+            with self._guard():
+                for _, row in batch:
+                    self._sums.add(row)
+
+    def rows(self) -> list[LedgerRow]:
+        """Return every row that is kept, in writing order, those that wait for a database last.
 
         Raises:
-            ConfigError: If ``by`` is something else, or the file cannot be read.
+            ConfigError: If the database cannot be read.
         """
-        if by not in (None, "model", "day"):
-            raise ConfigError(f"totals: by must be one of {named(('model', 'day'))} or None, got {by!r}")
-        rows, gone = self._told()
-        totals: dict[str, Totals] = {}
-        for (model, day), part in gone.items():
-            _merge(totals.setdefault({"model": model, "day": day}.get(by or "", "all"), _nothing()), part)
-        sums: dict[tuple[str, ...], Totals] = {}
-        _add_up(sums, rows, (by,) if by else ())
-        for key, part in sums.items():
-            _merge(totals.setdefault(key[0] if key else "all", _nothing()), part)
-        return totals
+        with self._settled() as waiting:
+            return [*(self._read(lambda tables: tables.rows()) or ()), *waiting]
+
+    def totals(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dict[Any, Totals]:
+        """Add rows up, in the database where there is one; those that memory has let go are among them.
+
+        Args:
+            by: ``"model"`` (pool name), ``"day"`` (``2026-01-31``, UTC), ``"hour"`` (``2026-01-31 17:00``),
+                ``"reason"``, ``"plan"``, ``"kind"``, ``"tag"`` (``team=search``; a row counts under each of its tags,
+                under ``""`` without any) or ``"tag:team"`` (that tag's values); several of them for keys that are
+                tuples; ``None`` puts all under ``"all"``.
+            since: First moment that counts: a date, a datetime, an ISO text (UTC without a zone) or seconds since 1970.
+            until: First moment that counts no more.
+            tags: Rows with all of these tags alone.
+
+        Raises:
+            ConfigError: If an argument is something else, or the database cannot be read.
+        """
+        selection = Selection.of(by, since, until, tags)
+        with self._settled() as waiting:
+            sums = self._read(lambda tables: tables.totals(selection)) or {}
+            with self._guard():
+                let_go = self._sums.parts()
+            add_up(sums, [*let_go, *((row, totals_of(row)) for row in waiting)], selection)
+        return as_keys(sums, by)
+
+    @contextlib.contextmanager
+    def _settled(self) -> Iterator[list[LedgerRow]]:
+        """Yield the rows that are in memory, while nothing of them can go to the database."""
+        with self._guard():
+            writer = self._writer
+            rows = list(self._rows)
+        if writer is None:
+            yield rows
+            return
+        writer.flush(_PATIENCE_S)
+        if not writer.waiting():
+            yield []
+            return
+        with writer.held():
+            yield [row for batch in writer.waiting() for _, row in batch]
+
+    def _read(self, read: Callable[[LedgerTables], T]) -> T | None:
+        if self._tables is None:
+            return None
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return read(self._tables)
+        except (SQLAlchemyError, OSError) as error:
+            said = self._tables.database.address.hide(error)
+            raise ConfigError(f"cannot read the ledger {self.url!r}: {said}") from None
 
     @property
     def cost_usd(self) -> float:
@@ -223,51 +304,4 @@ class Ledger(ProcessState):
 
     @property
     def _total(self) -> Totals:
-        return self.totals().get("all", _nothing())
-
-    def _connection(self) -> sqlite3.Connection:
-        """Return this thread's own connection; a forked process opens new ones."""
-        if getattr(self._local, "process", None) != os.getpid():
-            if hasattr(self._local, "connection"):
-                self._inherited.append(self._local.connection)  # the parent's: closing it here would break its locks
-            path = str(self.url)[len(_SQLITE) :]
-            self._local.connection = sqlite3.connect(path, timeout=_PATIENCE_S)
-            self._local.connection.execute("PRAGMA journal_mode=WAL")
-            self._local.connection.execute("PRAGMA synchronous=FULL")
-            self._local.process = os.getpid()
-        connection: sqlite3.Connection = self._local.connection
-        return connection
-
-
-def _as_row(values: Iterable[Any]) -> LedgerRow:
-    row: Any = dict(zip(_COLUMNS, values, strict=True))
-    row["estimated"] = bool(row["estimated"])
-    return row  # type: ignore[no-any-return]
-
-
-def _nothing() -> Totals:
-    return {"samples": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0.0, "reference_cost_usd": 0.0}
-
-
-def _merge(total: Totals, part: Totals) -> None:
-    total["samples"] += part["samples"]
-    total["input_tokens"] += part["input_tokens"]
-    total["output_tokens"] += part["output_tokens"]
-    total["cost_usd"] += part["cost_usd"]
-    total["reference_cost_usd"] += part["reference_cost_usd"]
-
-
-def _add_up(totals: dict[Any, Totals], rows: Iterable[LedgerRow], by: Sequence[str]) -> None:
-    """Add rows to the totals of their keys: model, day, both, or nothing."""
-    for row in rows:
-        told = {"model": row["model"]}
-        if "day" in by:
-            told["day"] = time.strftime("%Y-%m-%d", time.gmtime(row["time"]))
-        part: Totals = {
-            "samples": 1,
-            "input_tokens": row["input_tokens"],
-            "output_tokens": row["output_tokens"],
-            "cost_usd": row["cost_usd"],
-            "reference_cost_usd": row["reference_cost_usd"],
-        }
-        _merge(totals.setdefault(tuple(told[name] for name in by), _nothing()), part)
+        return self.totals().get("all", no_totals())

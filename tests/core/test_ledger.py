@@ -28,6 +28,14 @@ ROW = {
     "estimated": False,
     "error": None,
     "reference_cost_usd": 1.0,
+    "call_id": "c",
+    "attempt_id": "a",
+    "attempt": 1,
+    "requests": 1,
+    "kind": "draw",
+    "plan": "small x 1",
+    "reason": "cheap",
+    "tags": {"team": "search"},
 }
 
 
@@ -37,7 +45,7 @@ def ledger(request, tmp_path):
 
 
 def test_rows_come_back_as_written(ledger):
-    other = {**ROW, "model": "large", "status": "failed", "estimated": True, "error": "E: no"}
+    other = {**ROW, "model": "large", "status": "failed", "estimated": True, "error": "E: no", "attempt_id": "b"}
     ledger.add([ROW, other])
     assert ledger.rows() == [ROW, other]
 
@@ -51,7 +59,7 @@ def test_totals_by_model_and_by_day(ledger):
 
 
 def test_totals_by_anything_else_are_refused(ledger):
-    with pytest.raises(ConfigError, match="by must be one of 'model', 'day'"):
+    with pytest.raises(ConfigError, match="by must be one of 'model', 'day', 'hour'"):
         ledger.totals(by="week")
 
 
@@ -183,7 +191,7 @@ def test_a_table_that_is_gone_is_made_again(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
     ledger.add([ROW])
     with sqlite3.connect(tmp_path / "bills.db") as other:
-        other.execute("DROP TABLE samples")
+        other.execute("DROP TABLE bestroute_samples")
     with pytest.raises(ConfigError, match="cannot read the ledger"):
         ledger.rows()
     ledger.add([{**ROW, "model": "again"}])

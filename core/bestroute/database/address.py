@@ -1,0 +1,94 @@
+"""Where a database is: read from a URL, fixed when it is opened, shown without its password."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from bestroute.errors import ConfigError
+
+SQLITE = "sqlite:///"
+MEMORY = "sqlite:///:memory:"
+POSTGRES = "postgresql+psycopg://"
+_HIDDEN = "***"
+_SECRET_OPTIONS = ("password", "sslpassword", "passfile", "sslkey")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A database's address, taken apart by the last ``@`` so that a password may hold any character."""
+
+    url: str = field(repr=False)
+    """To open it, password and all; a file's path is absolute."""
+    shown: str
+    """To show it."""
+    path: str | None = None
+    """Of a file."""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    name: str | None = None
+    options: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def hide(self, error: BaseException) -> str:
+        """Return what an error of the driver says, its first line, without the password."""
+        text = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        secrets = [self.password, *(self.options.get(name) for name in _SECRET_OPTIONS)]
+        for secret in secrets:
+            if secret:
+                text = text.replace(secret, _HIDDEN)
+        return text
+
+
+def read_address(url: str, what: str) -> Address:
+    """Read a URL of a database.
+
+    Args:
+        url: ``"sqlite:///path"`` or ``"postgresql+psycopg://user:password@host:port/name"``.
+        what: What is kept there, for the error.
+
+    Raises:
+        ConfigError: If it is of another kind; never with a password.
+    """
+    if isinstance(url, str) and url.startswith(SQLITE) and url != SQLITE:
+        path = os.path.abspath(url.removeprefix(SQLITE))
+        return Address(SQLITE + path, SQLITE + path, path)
+    if isinstance(url, str) and url.startswith(POSTGRES):
+        return _server(url, what)
+    shown = re.sub(r"(?<=://).*@", f"{_HIDDEN}@", url) if isinstance(url, str) else type(url).__name__
+    raise ConfigError(
+        f"{what}'s url is 'sqlite:///path', '{POSTGRES}user@host/name' or none, for memory; got {shown.split('?')[0]!r}"
+    )
+
+
+def _server(url: str, what: str) -> Address:
+    account, _, place = url.removeprefix(POSTGRES).rpartition("@")
+    user, colon, password = account.partition(":")
+    place, _, query = place.partition("?")
+    host, _, name = place.partition("/")
+    options = dict(parse_qsl(query))
+    bare, _, port = host.rpartition(":") if re.search(r":[^\]:]*$", host) else (host, "", "")
+    if port and not (port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise ConfigError(f"{what}'s url has no port number after the host's ':'; a port is 1 to 65535")
+    told = {key: _HIDDEN if key in _SECRET_OPTIONS else value for key, value in options.items()}
+    shown = "".join(
+        [
+            POSTGRES,
+            user + (f":{_HIDDEN}" if colon else "") + "@" if account else "",
+            place,
+            "?" + urlencode(told, safe="*/") if told else "",
+        ]
+    )
+    return Address(
+        url=url,
+        shown=shown,
+        user=unquote(user) or None,
+        password=unquote(password) or None,
+        host=unquote(bare.strip("[]")) or None,
+        port=int(port) if port else None,
+        name=unquote(name) or None,
+        options=options,
+    )

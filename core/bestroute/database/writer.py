@@ -1,0 +1,199 @@
+"""A thread that writes what others hand over: together with what came meanwhile, and again where it failed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+
+_IDLE_S = 2.0
+"""How long the thread waits for more before it ends, and its connection with it."""
+_MOST_ITEMS = 500
+"""Items of one transaction."""
+_RETRY_S = (0.1, 5.0)
+"""The first wait before what failed is tried again unasked, and the longest; it doubles."""
+_EXIT_S = 10.0
+"""How long the end of the process waits for what is not written yet."""
+
+
+class Writer(Generic[Item]):
+    """Hands items to ``write`` in their order, many at a time, from one thread that starts when there is something.
+
+    What ``write`` raises leaves its items where they are: they are tried again, by and by, and with the next ones.
+
+    Args:
+        write: Writes items, all or none; may be given the same ones twice.
+        close: Called when there is nothing to write.
+        failed: Called with the error, while nothing is written.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[Item]], None],
+        close: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Start with nothing to write, and no thread."""
+        self._write, self._close, self._failed = write, close, failed
+        self._condition = threading.Condition()
+        self._writing = threading.Lock()
+        self._items: deque[tuple[Item, Future[None]]] = deque()
+        self._thread: threading.Thread | None = None
+        self._is_new = self._is_closing = False
+        self.is_away = False
+        """Whether the last write failed."""
+        self.process = os.getpid()
+        _open.add(self)
+        _write_at_exit()
+
+    def submit(self, item: Item) -> Future[None]:
+        """Hand an item over; the future is done once it is written, or has failed a first time and waits."""
+        future: Future[None] = Future()
+        with self._condition:
+            self._items.append((item, future))
+            self._is_new = True
+            self._start()
+            self._condition.notify_all()
+        return future
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="bestroute-writer", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads, or the interpreter ends: whoever flushes writes
+                self._thread = None
+
+    def waiting(self) -> list[Item]:
+        """Return what is not written."""
+        with self._condition:
+            return [item for item, _ in self._items]
+
+    def drop_oldest(self) -> Item | None:
+        """Take the oldest item out; to be called by ``failed`` alone."""
+        with self._condition:
+            return self._items.popleft()[0] if self._items else None
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Write what waits; returns whether everything is written."""
+        with self._condition:
+            last = self._items[-1][1] if self._items and self._thread is not None else None
+        if last is not None and not last.done():
+            try:
+                last.result(timeout_s)
+            except TimeoutError:
+                return False
+        while self.waiting():
+            if self._write_some() is not None:
+                return False
+        return True
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Write what waits, end the thread and close the connection; both start again with the next item."""
+        is_written = self.flush(timeout_s)
+        with self._condition:
+            thread = self._thread
+            self._is_closing = True
+            self._condition.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+        with self._condition:
+            self._is_closing = False
+        if thread is None:
+            with self._writing:
+                self._close()
+        return is_written
+
+    def held(self) -> threading.Lock:
+        """Return the lock under which nothing is written."""
+        return self._writing
+
+    def _run(self) -> None:
+        pause = _RETRY_S[0]
+        while not self._is_idle(pause):
+            error = self._write_some()
+            pause = _RETRY_S[0] if error is None else min(2 * pause, _RETRY_S[1])
+        with self._writing:
+            if self._thread is None:  # no other was started meanwhile
+                self._close()
+
+    def _is_idle(self, pause: float) -> bool:
+        """Wait for something to write; nothing came, and the thread is to end, or something is to be written."""
+        with self._condition:
+            if not self._items or self.is_away:
+                self._condition.wait_for(
+                    lambda: self._is_closing or self._is_new, timeout=pause if self._items else _IDLE_S
+                )
+            if not self._items or (self._is_closing and self.is_away):
+                self._thread = None
+                return True
+            self._is_new = False
+            return False
+
+    def _write_some(self) -> Exception | None:
+        """Write the oldest items; what they raised, if they could not be written."""
+        with self._writing:
+            with self._condition:
+                batch = list(self._items)[:_MOST_ITEMS]
+            if not batch:
+                return None
+            error: Exception | None = None
+            try:
+                self._write([item for item, _ in batch])
+            except Exception as failure:
+                error = failure
+            with self._condition:
+                self.is_away = error is not None
+                if error is None:
+                    for _ in batch:
+                        self._items.popleft()
+                futures = [future for _, future in (batch if error is None else self._items)]
+            if error is not None:
+                self._failed(error)
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
+        return error
+
+
+_open: weakref.WeakSet[Writer[Any]] = weakref.WeakSet()
+
+
+def _flush_all() -> None:
+    """Write what this process has not written; a forked one leaves alone what is its parent's."""
+    end = time.monotonic() + _EXIT_S
+    for writer in list(_open):
+        if writer.process == os.getpid():
+            writer.close(max(0.0, end - time.monotonic()))
+
+
+def _terminate(_number: int, _frame: Any) -> None:
+    """Write what waits, then let the signal do what it does by default.
+
+    The writing is another thread's: the one that was interrupted may hold a lock it needs.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def end() -> None:
+        _flush_all()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, name="bestroute-terminate", daemon=True).start()
+
+
+def _write_at_exit() -> None:
+    """Have what waits written when the interpreter ends, or is told to, unless the program handles that itself."""
+    atexit.unregister(_flush_all)  # once is enough
+    atexit.register(_flush_all)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
