@@ -1,9 +1,11 @@
 """BestRoute for LangChain: a chat model made of chat models."""
 
+from bestroute.extras import to_install
+
 try:
     import langchain_core  # noqa: F401
 except ImportError as error:
-    raise ImportError('BestRouteChat needs langchain-core: pip install "bestroute[langchain]"') from error
+    raise ImportError(f"BestRouteChat needs langchain-core: {to_install('langchain')}") from error
 
 from langchain_bestroute.chat_models import BestRouteChat
 

@@ -1,9 +1,11 @@
 """BestRoute for LlamaIndex: an LLM made of LLMs."""
 
+from bestroute.extras import to_install
+
 try:
     import llama_index.core  # noqa: F401
 except ImportError as error:
-    raise ImportError('BestRouteLLM needs llama-index-core: pip install "bestroute[llamaindex]"') from error
+    raise ImportError(f"BestRouteLLM needs llama-index-core: {to_install('llamaindex')}") from error
 
 from llamaindex_bestroute.llm import BestRouteLLM
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from bestroute.errors import ConfigError
+from bestroute.extras import to_install
 
 
 class LocalServer:
@@ -45,7 +46,7 @@ class LocalServer:
         try:
             import xllamacpp
         except ImportError as error:
-            raise ImportError('local models need xllamacpp: pip install "bestroute[local]"') from error
+            raise ImportError(f"local models need xllamacpp: {to_install('local')}") from error
         params = xllamacpp.CommonParams()
         params.model.path = str(self.path)
         params.cpuparams.n_threads = self.n_threads

@@ -10,6 +10,7 @@ from copy import copy
 from typing import Any
 
 from bestroute.errors import ConfigError, EmptyReplyError
+from bestroute.extras import to_install
 from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
@@ -281,5 +282,5 @@ def _openai() -> Any:
     try:
         import openai
     except ImportError as error:
-        raise ImportError('OpenAIGenerator needs the openai client: pip install "bestroute[openai]"') from error
+        raise ImportError(f"OpenAIGenerator needs the openai client: {to_install('openai')}") from error
     return openai

@@ -1,13 +1,20 @@
+import json
+import re
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
-from bestroute.cli import main
+from bestroute import Plan, QualityPolicy, Step
+from bestroute.cli import _decide, main
+from bestroute.cli.summary import five_lines
 from bestroute.demo.dataset import ROUTER
 from bestroute.jsonl import write_jsonl
 from bestroute.records import read_records
+from bestroute.router import MultiHeadRouter
 
 POOL_FILE = """
 reference: large-max
@@ -96,11 +103,87 @@ def test_bad_input_is_one_sentence_on_stderr_and_exit_status_2(arguments, senten
     assert list(tmp_path.iterdir()) == []
 
 
-def test_route_explains_the_decision_and_calls_nobody():
-    result = run("route", ROUTER, "What is 12 * 7?")
+def test_route_explains_every_plan_and_calls_nobody():
+    result = run("route", ROUTER, "What is 12 * 7?", "--all")
     assert result.exit_code == 0
     assert "qwen2.5-coder-0.5b x 5" in result.stdout
     assert "taken: the best value" in result.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--threshold", "0.8"], ["--threshold", "0.1"], ["--threshold", "1"]])
+def test_a_decision_is_five_lines(options):
+    result = run("route", ROUTER, "What is 12 * 7?", *options)
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["what", "why", "runner-up", "flips", "how sure"]
+    decision = json.loads(run("route", ROUTER, "What is 12 * 7?", *options, "--json").stdout)
+    taken = str(Plan(tuple(Step(**step) for step in decision["plan"])))
+    assert lines[0].startswith(f"what:      {taken}, ")
+    assert f"{decision['expected_quality']:.3f}" in lines[4]
+    assert not lines[2].startswith(f"runner-up: {taken}, ")
+
+
+def plan_taken(*options):
+    decision = json.loads(run("route", ROUTER, "What is 12 * 7?", *options, "--json").stdout)
+    return str(Plan(tuple(Step(**step) for step in decision["plan"])))
+
+
+def test_what_is_said_to_flip_a_decision_flips_it():
+    line = run("route", ROUTER, "What is 12 * 7?", "--threshold", "0.8").stdout.splitlines()[3]
+    plan, threshold = re.search(r"to (.+) at a threshold of (\S+) or less", line).groups()
+    assert plan_taken("--threshold", float(threshold) - 0.001) == plan
+    assert plan_taken("--threshold", float(threshold) + 0.001) == plan_taken("--threshold", "0.8")
+
+
+def test_the_price_said_to_flip_a_decision_flips_it():
+    router = MultiHeadRouter.from_pretrained(ROUTER)
+
+    def decide(price):
+        return five_lines(_decide(replace(router, default_policy=QualityPolicy(price)), "What is 12 * 7?")).splitlines()
+
+    now = router.default_policy.price_usd
+    for plan, side, price in re.findall(r"to (.+?) at a price (above|below) (\S+) USD", decide(now)[3]):
+        factor = 1.01 if side == "above" else 0.99
+        assert decide(float(price) * factor)[0].startswith(f"what:      {plan}, ")
+        assert not decide(float(price) / factor)[0].startswith(f"what:      {plan}, ")
+
+
+@pytest.mark.parametrize("how", [["--ask", "What is 2 + 2?"], ["--live", "--limit", 6]])
+@pytest.mark.parametrize("framework", [[], ["--llamaindex"]])
+def test_a_dead_endpoint_is_one_sentence(how, framework, tmp_path):
+    pytest.importorskip("llama_index.core" if framework else "langchain_core")
+    with socket.socket() as taken:  # bound, never listening: every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        result = run("demo", *how, "--base-url", url, "--out", tmp_path, *framework)
+    assert result.exit_code == 2
+    said = [line for line in result.stderr.splitlines() if line.startswith("bestroute: ")]
+    assert len(said) == 1
+    assert f"the live models at {url} cannot be asked" in said[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_collect_from_a_dead_endpoint_is_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        (tmp_path / "pool.yaml").write_text(POOL_FILE.format(url=url))
+        write_jsonl(tmp_path / "p.jsonl", [{"id": f"q{i}", "query": "What?"} for i in range(40)])
+        result = run(
+            "collect", tmp_path / "p.jsonl", "--pool", tmp_path / "pool.yaml", "--n", 6, "--out", tmp_path / "r.jsonl"
+        )
+    assert result.exit_code == 2
+    said = [line for line in result.stderr.splitlines() if line.startswith("bestroute: ")]
+    assert len(said) == 1
+    assert "cannot be reached, so nothing was drawn" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "line"), [("collect", {"id", "query", "group", "system", "answer"}), ("train", {"id", "query"})]
+)
+def test_help_shows_a_line_of_each_file(command, line):
+    shown = run(command, "--help").stdout
+    for name in (*line, "input_price", "reference"):
+        assert name in shown
 
 
 def test_asking_without_live_models_explains_the_decision_alone():

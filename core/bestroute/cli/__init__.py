@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import signal
@@ -18,9 +19,11 @@ from bestroute.cli.learning import evaluate, train
 from bestroute.cli.pool_changes import add_model, remove_model
 from bestroute.cli.rewards import train_reward
 from bestroute.cli.tuning import tune
-from bestroute.errors import BestRouteError, ConfigError, named
+from bestroute.errors import BestRouteError, ConfigError, GenerationError, named
+from bestroute.redaction import describe
 
 if TYPE_CHECKING:
+    from bestroute.decision import Decision
     from bestroute.demo.run import Framework
     from bestroute.pool import Pool
     from bestroute.protocols import Cancel, Generator
@@ -90,8 +93,21 @@ def collect(
 ) -> None:
     """Sample every model of the pool on every prompt of PROMPTS.
 
+    \b
+    A line of PROMPTS, JSON Lines; id and query (or prompt) are needed, the rest is for you and the checker:
+      {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "system": "", "answer": "84"}
+    A pool, YAML; prices in USD per million tokens:
+      reference: large
+      max_n: 5
+      models:
+        small: {input_price: 0.15, output_price: 0.6, api_model: gpt-4o-mini, base_url: "https://..."}
+        large: {input_price: 2.5, output_price: 10, api_model: gpt-4o, api_key_env: OPENAI_API_KEY}
+
+    Without --checker the quality of samples stays unknown (null); the same command with one judges them later and
+    draws nothing anew.
+
     Ctrl-C stops after the draws under way; the same command goes on later. Nothing is lost or drawn twice.
-    """
+    """  # noqa: D301  # the backspace keeps click from filling the lines
     from tqdm import tqdm
 
     from bestroute.collect import collect as collect_records
@@ -167,6 +183,27 @@ def live_generators(
 
 
 @contextlib.contextmanager
+def _live_failures(base_url: str | None) -> Iterator[None]:
+    """Turn what a member's client raises into one sentence; an error that no client raises stays what it is.
+
+    Raises:
+        GenerationError: If the models could not be asked.
+    """
+    from bestroute.faults import UNKNOWN, rule_for
+
+    try:
+        yield
+    except BestRouteError:
+        raise
+    except Exception as error:
+        if rule_for(error) is UNKNOWN:
+            raise
+        described = " ".join(describe(error).split())
+        where = f" at {base_url}" if base_url else ""
+        raise GenerationError(f"the live models{where} cannot be asked ({described}); is the server there?") from error
+
+
+@contextlib.contextmanager
 def _stop_on_interrupt() -> Iterator[Cancel]:
     """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
     from bestroute.protocols import Cancel
@@ -189,14 +226,26 @@ def _stop_on_interrupt() -> Iterator[Cancel]:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("text")
 @click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
-def route(folder: Path, text: str, threshold: float | None) -> None:
-    """Explain the decision of the router in DIR on one query, TEXT. No model is called."""
+@click.option("--all", "whole", is_flag=True, help="Every plan's numbers, why it was taken or not, what would flip it.")
+@click.option("--json", "as_json", is_flag=True, help="The decision as JSON, every plan in it.")
+def route(folder: Path, text: str, threshold: float | None, whole: bool, as_json: bool) -> None:
+    """Explain the decision of the router in DIR on one query, TEXT. No model is called.
+
+    Five lines: the plan taken, why, the runner-up, what would flip the decision, and how sure it is.
+    """
+    from bestroute.cli.summary import five_lines
     from bestroute.router import MultiHeadRouter
 
-    click.echo(_decision(MultiHeadRouter.from_pretrained(folder), text, threshold))
+    if whole and as_json:
+        raise ConfigError("give --all or --json, not both")
+    decision = _decide(MultiHeadRouter.from_pretrained(folder), text, threshold)
+    if as_json:
+        click.echo(json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(decision.explain() if whole else five_lines(decision))
 
 
-def _decision(router: MultiHeadRouter, text: str, threshold: float | None = None) -> str:
+def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) -> Decision:
     from bestroute.engine import BestRoute
     from bestroute.openai_generator import OpenAIGenerator
     from bestroute.query import Query
@@ -205,7 +254,7 @@ def _decision(router: MultiHeadRouter, text: str, threshold: float | None = None
     pool = router.pool
     members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}  # never called
     engine = BestRoute(pool, members, router, MajorityVote(), threshold=threshold)
-    return engine.route(Query(text)).explain()
+    return engine.route(Query(text))
 
 
 @main.command()
@@ -237,6 +286,7 @@ def demo(
     """
     from tqdm import tqdm
 
+    from bestroute.cli.summary import five_lines
     from bestroute.demo.dataset import ROUTER, demo_pool, held_out, operating_points
     from bestroute.demo.run import plot, report_on, run_routed, table
     from bestroute.policies import QualityPolicy
@@ -248,11 +298,11 @@ def demo(
     if (gguf or base_url) and not (live or ask):
         raise ConfigError("--gguf and --base-url serve live models; add --live, or --ask TEXT")
     if ask is not None:
-        click.echo(_decision(MultiHeadRouter.from_pretrained(ROUTER), ask))
+        click.echo(five_lines(_decide(MultiHeadRouter.from_pretrained(ROUTER), ask)))
         if not (gguf or base_url):
             click.echo("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
             return
-        with live_generators(pool, gguf, base_url) as members:
+        with live_generators(pool, gguf, base_url) as members, _live_failures(base_url):
             _answer_live(pool, members, ask, framework)
         return
     records = held_out()[:limit]
@@ -261,6 +311,7 @@ def demo(
     with contextlib.ExitStack() as stack:
         if live:
             served = stack.enter_context(live_generators(pool, gguf, base_url))
+            stack.enter_context(_live_failures(base_url))
         bar = stack.enter_context(tqdm(total=len(records) * len(points), unit="query", disable=None))
         for saving, price in points.items():
             replayed = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}

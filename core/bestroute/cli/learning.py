@@ -152,7 +152,17 @@ def train(
     max_tokens: int | None,
     fine_tune: bool,
 ) -> None:
-    """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say."""
+    """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say.
+
+    \b
+    A line of TRAIN, JSON Lines, as collect writes it; quality is in [0, 1], or null where nobody judged:
+      {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "samples": {"small":
+       {"text": ["84", "82"], "quality": [1, 0], "output_tokens": [2, 2], "input_tokens": 19}, "large": ...}}
+    A pool, YAML; prices in USD per million tokens:
+      {reference: large, max_n: 5, models: {small: {input_price: 0.15, output_price: 0.6}, large: ...}}
+
+    Samples without a label are not used.
+    """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.artifacts import check_folder
     from bestroute.encoders.loop import is_main_process
     from bestroute.pool import Pool

@@ -13,6 +13,7 @@ from bestroute.arrays import FloatArray
 from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
 from bestroute.demo.dataset import ROUTER, demo_arrays
 from bestroute.demo.tasks import check, normalise
+from bestroute.extras import to_install
 from bestroute.labels import PlanLabels, label_plans
 from bestroute.ledger import Ledger
 from bestroute.policies import QualityPolicy
@@ -293,7 +294,7 @@ def plot(report: Report, path: Path) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError('the plot needs matplotlib: pip install "bestroute[plots]"') from error
+        raise ImportError(f"the plot needs matplotlib: {to_install('plots')}") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

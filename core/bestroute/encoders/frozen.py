@@ -15,6 +15,7 @@ from bestroute.artifacts import ENCODER, damaged, packed, read_config, read_file
 from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.hub import described
 from bestroute.errors import ArtifactError
+from bestroute.extras import to_install
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 128
@@ -146,4 +147,4 @@ class FrozenEncoder:
 
 
 def _missing(module: str) -> ImportError:
-    return ImportError(f'a sentence encoder needs {module}: pip install "bestroute[encoder]"')
+    return ImportError(f"a sentence encoder needs {module}: {to_install('encoder')}")

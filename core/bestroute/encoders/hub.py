@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bestroute.errors import ConfigError
+from bestroute.extras import to_install
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def need(what: str, *modules: str) -> None:
     """
     for module in modules:
         if not _is_there(module):
-            raise ImportError(f'{what} needs {module}: pip install "bestroute[train]"')
+            raise ImportError(f"{what} needs {module}: {to_install('train')}")
 
 
 def _is_there(module: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.evaluation.report import DROPS, SAVINGS
+from bestroute.extras import to_install
 
 _CLOSE = 0.03
 """Of the reference's cost: labels of a plot that lie nearer would cover each other."""
@@ -86,7 +87,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError('the plot needs matplotlib: pip install "bestroute[plots]"') from error
+        raise ImportError(f"the plot needs matplotlib: {to_install('plots')}") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
