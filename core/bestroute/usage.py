@@ -93,6 +93,30 @@ def read_usage(reported: Any) -> Usage | None:
     return Usage(prompt, output, min(cached, prompt), min(written or 0, prompt), min(reasoning, output))
 
 
+def completed_usage(usage: Usage | None, prompt_tokens: int, text: str, *, has_reply: bool = False) -> Usage:
+    """Return what a sample is billed: as told, but an estimate where nothing was told, or 0 tokens for a text.
+
+    Args:
+        usage: As the provider told it; ``None`` if it told none, or none that makes sense.
+        prompt_tokens: Tokens of the prompt as far as we know; 0 where the bill of another choice holds it.
+        text: What was answered.
+        has_reply: Whether something was answered besides text, a tool call for example.
+
+    Example:
+        >>> completed_usage(Usage(0, 5), 9, "five words and no more").input
+        9
+        >>> completed_usage(Usage(9, 0), 9, "").estimated
+        False
+    """
+    if usage is None:
+        return Usage(prompt_tokens, estimate_tokens(text), estimated=True)
+    prompt = usage.input or prompt_tokens
+    output = usage.output or (estimate_tokens(text) if text.strip() or has_reply else 0)
+    if (prompt, output) == (usage.input, usage.output):
+        return usage
+    return replace(usage, input=prompt, output=output, estimated=True)
+
+
 def _part(reported: Any, name: str) -> Any:
     return reported.get(name) if isinstance(reported, Mapping) else getattr(reported, name, None)
 

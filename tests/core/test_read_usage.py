@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute.usage import Usage, read_usage
+from bestroute.usage import Usage, completed_usage, read_usage
 
 OPENAI = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
 RESPONSES = {"input_tokens": 9, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}
@@ -43,3 +43,23 @@ def test_every_providers_words_are_read(told, expected):
 )
 def test_what_makes_no_sense_is_left_to_an_estimate(told):
     assert read_usage(told) is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "text", "expected"),
+    [
+        (None, "one two", Usage(9, 2, estimated=True)),
+        (Usage(0, 0), "one two", Usage(9, 2, estimated=True)),
+        (Usage(0, 5), "one two", Usage(9, 5, estimated=True)),
+        (Usage(7, 0, cached_input=3), "one two", Usage(7, 2, cached_input=3, estimated=True)),
+        (Usage(7, 0), "", Usage(7, 0)),
+        (Usage(7, 5), "one two", Usage(7, 5)),
+    ],
+)
+def test_0_tokens_for_a_text_are_estimated(usage, text, expected):
+    assert completed_usage(usage, 9, text) == expected
+
+
+def test_0_tokens_for_a_tool_call_are_estimated_and_a_choice_without_the_prompt_stays_so():
+    assert completed_usage(Usage(7, 0), 9, "", has_reply=True) == Usage(7, 1, estimated=True)
+    assert completed_usage(Usage(0, 5), 0, "one two") == Usage(0, 5)
