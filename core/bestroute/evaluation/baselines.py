@@ -113,7 +113,8 @@ def kmeans_tfidf(train: SampleArrays, test: SampleArrays, seen: Sight, path: tup
     labels = label_plans(train, plans, matches=False)
     words = seen.features[:, :_WORDS]
     idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
-    centers, cluster_of = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
+    centers = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
+    cluster_of = _nearest(_unit(words * idf), centers)
     sizes = np.bincount(cluster_of, minlength=len(centers)).astype(np.float64)
     means = [np.zeros((len(centers), len(plans))) for _ in range(2)]
     for mean, values in zip(means, (labels.quality, labels.cost_usd), strict=True):
@@ -227,19 +228,13 @@ def _nearest(points: FloatArray, centers: FloatArray) -> IntArray:
     return np.asarray((points @ centers.T - 0.5 * (centers**2).sum(axis=1)).argmax(axis=1), dtype=np.intp)
 
 
-def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> tuple[FloatArray, IntArray]:
-    """Lloyd's algorithm from seeded points; an empty cluster keeps its center."""
-    centers = points[np.random.default_rng(0).choice(len(points), clusters, replace=False)].copy()
-    nearest = _nearest(points, centers)
-    for _ in range(rounds):
-        member = np.zeros((clusters, len(points)), dtype=points.dtype)
-        member[nearest, np.arange(len(points))] = 1
-        sizes = member.sum(axis=1, keepdims=True)
-        centers = np.where(sizes > 0, member @ points / np.maximum(sizes, 1), centers)
-        before, nearest = nearest, _nearest(points, centers)
-        if (before == nearest).all():
-            break
-    return centers, nearest
+def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> FloatArray:
+    """Return the centers of Lloyd's algorithm from seeded points, shape ``(clusters, width)``."""
+    from sklearn.cluster import KMeans
+
+    start = points[np.random.default_rng(0).choice(len(points), clusters, replace=False)]
+    found = KMeans(clusters, init=start, n_init=1, max_iter=rounds, algorithm="lloyd").fit(points)
+    return np.asarray(found.cluster_centers_, dtype=points.dtype)
 
 
 def _drawn(rng: np.random.Generator, sizes: IntArray, orders: int, most: int, n: int) -> IntArray:

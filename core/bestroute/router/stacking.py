@@ -261,7 +261,7 @@ def _inverse_root(kernel: FloatArray) -> FloatArray:
 
 
 def nonnegative(columns: FloatArray, target: FloatArray) -> FloatArray:
-    """Solve least squares with weights >= 0.
+    """Solve least squares with weights >= 0, from the Gram matrix, whose size does not depend on the queries.
 
     Args:
         columns: Shape ``(Q, C)``.
@@ -271,29 +271,16 @@ def nonnegative(columns: FloatArray, target: FloatArray) -> FloatArray:
         Weights, shape ``(C,)``.
 
     Source:
-        Lawson and Hanson (1974), the active-set method.
+        Lawson and Hanson (1974), scipy's; on the Cholesky factor ``G = R' R``, ``|R w - R'^-1 X'y|`` differs from
+        ``|X w - y|`` by a constant.
     """
+    from scipy.linalg import cholesky, solve_triangular
+    from scipy.optimize import nnls
+
     gram, right = columns.T @ columns, columns.T @ target
-    gram = gram + 1e-8 * np.trace(gram) / max(len(gram), 1) * np.eye(len(gram))
-    weights, active = np.zeros(len(gram)), np.zeros(len(gram), dtype=bool)
-    for _ in range(3 * len(gram)):
-        slope = right - gram @ weights
-        slope[active] = -np.inf
-        enters = int(slope.argmax())
-        if slope[enters] <= 1e-10 * max(1.0, float(np.abs(right).max())):
-            break
-        active[enters] = True
-        while True:
-            solved = np.zeros(len(gram))
-            solved[active] = np.linalg.solve(gram[np.ix_(active, active)], right[active])
-            if (solved[active] > 0).all():
-                weights = solved
-                break
-            falls = active & (solved <= 0)
-            step = float((weights[falls] / np.maximum(weights[falls] - solved[falls], 1e-300)).min())
-            weights = weights + step * (solved - weights)
-            active &= weights > 1e-12
-            weights[~active] = 0.0
-            if not active.any():
-                break
-    return weights
+    scale = np.trace(gram) / max(len(gram), 1)
+    if not scale > 0:
+        return np.zeros(len(gram))
+    upper = cholesky(gram + 1e-8 * scale * np.eye(len(gram)))
+    weights, _ = nnls(upper, solve_triangular(upper, right, trans="T"))
+    return np.asarray(weights)
