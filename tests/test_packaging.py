@@ -106,3 +106,26 @@ def test_nothing_in_the_project_names_this_machine():
 def test_the_version_is_in_one_place():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" in project["dynamic"]
+
+
+def test_training_without_the_learn_extra_is_one_sentence(tmp_path):
+    code = (
+        "import importlib.abc, sys\n"
+        "class Without(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('scipy', 'sklearn', 'threadpoolctl'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from bestroute.cli import main\n"
+        "from bestroute.demo import dataset\n"
+        "main(['route', str(dataset.ROUTER), 'What is 2 + 2?'], standalone_mode=False)\n"
+        "options = ['--pool', str(dataset.POOL), '--reward', 'majority', '--out', sys.argv[1]]\n"
+        "main(['train', str(dataset.RECORDS), *options])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "router")], capture_output=True, text=True, check=False
+    )
+    assert "reason" in done.stdout or "x 1" in done.stdout  # a served router decides without it
+    assert done.returncode == 2
+    assert "bestroute[learn]" in done.stderr
+    assert "Traceback" not in done.stderr

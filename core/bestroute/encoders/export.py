@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.encoders.frozen import MAX_TOKENS, FrozenEncoder
-from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
+from bestroute.encoders.hub import check_tokens, described, quietly, unreadable
 from bestroute.errors import ConfigError
+from bestroute.extras import need
 
 OPSET = 17
 _EXAMPLE_TOKENS = 7
@@ -39,7 +40,7 @@ def load_transformer(name: str, *, max_tokens: int) -> tuple[Any, Any]:
         ConfigError: If there is none of that name, or it cannot be an encoder.
         ImportError: If torch, transformers or onnx are missing.
     """
-    need("making an encoder", "torch", "transformers", "onnx", "onnxruntime")
+    need("making an encoder", "torch", "transformers", "onnx", "onnxruntime", extra="train")
     from transformers import AutoModel, AutoTokenizer
 
     try:

@@ -22,9 +22,9 @@ from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.export import as_encoder, load_transformer
 from bestroute.encoders.frozen import FrozenEncoder
-from bestroute.encoders.hub import need
 from bestroute.encoders.loop import fit_model
 from bestroute.errors import RecordError
+from bestroute.extras import need
 
 TEACHING, CHOOSING = 0.5, 0.125
 """Shares of the groups that the encoder learns from, and that choose its state."""
@@ -97,7 +97,7 @@ def fine_tune(
     groups = int(rank.max()) + 1
     if groups < FEWEST_GROUPS:
         raise RecordError(f"fine-tuning needs records of at least {FEWEST_GROUPS} groups, got {groups}")
-    need("fine-tuning an encoder", "accelerate")
+    need("fine-tuning an encoder", "accelerate", extra="train")
     place = (rank + 0.5) / groups
     teaching, choosing = place < TEACHING, (place >= TEACHING) & (place < TEACHING + CHOOSING)
     model, tokenizer = load_transformer(name, max_tokens=max_tokens)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from bestroute.errors import ConfigError
-from bestroute.extras import to_install
 
 
 @contextlib.contextmanager
@@ -25,26 +24,6 @@ def quietly() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def need(what: str, *modules: str) -> None:
-    """Refuse if a module is not installed.
-
-    Raises:
-        ImportError: Says what needs it and what to install.
-    """
-    for module in modules:
-        if not _is_there(module):
-            raise ImportError(f"{what} needs {module}: {to_install('train')}")
-
-
-def _is_there(module: str) -> bool:
-    import importlib.util
-
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # a finder that refuses it, or a module without a spec
-        return False
 
 
 def check_tokens(max_tokens: int, model: Any, name: str, *, least: int) -> None:

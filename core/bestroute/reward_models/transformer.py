@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from bestroute.arrays import FloatArray, IntArray
-from bestroute.encoders.hub import check_tokens, described, need, quietly, unreadable
+from bestroute.encoders.hub import check_tokens, described, quietly, unreadable
 from bestroute.encoders.loop import fit_model
 from bestroute.errors import ArtifactError, ConfigError
+from bestroute.extras import need
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import Layout, TransformerSettings
 
@@ -54,7 +55,7 @@ class TransformerScorer:
         Raises:
             ConfigError: If there is no such encoder.
         """
-        need(_WHAT, "transformers", "torch")
+        need(_WHAT, "transformers", "torch", extra="train")
         try:
             scorer = cls._loaded(encoder, layout)
         except unreadable() as error:
@@ -72,7 +73,7 @@ class TransformerScorer:
         Raises:
             ArtifactError: If it cannot be loaded.
         """
-        need(_WHAT, "transformers", "torch")
+        need(_WHAT, "transformers", "torch", extra="train")
         where = folder / _ENCODER
         try:
             return cls._loaded(str(where), layout, is_ours=True)
@@ -190,7 +191,7 @@ def fit_transformer(
     Source:
         BEST-Route (arXiv:2506.22716): loss, layout and the choice of the checkpoint.
     """
-    need(_WHAT, "transformers", "torch", "accelerate")
+    need(_WHAT, "transformers", "torch", "accelerate", extra="train")
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
