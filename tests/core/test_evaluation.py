@@ -13,7 +13,7 @@ from bestroute.evaluation import baselines, cross_fit, evaluate
 from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.evaluate import parse_policy
 from bestroute.evaluation.mixtures import best_quality, least_cost
-from bestroute.evaluation.oracle import oracle
+from bestroute.evaluation.oracle import chosen_on_half
 from bestroute.evaluation.render import plot, table
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate
@@ -226,24 +226,63 @@ def test_baselines_have_the_points_they_must(done, test):
     assert len(done.report["baselines"]["n_class"]["curve"]) == 1
 
 
-def test_the_oracle_chooses_on_one_half_and_is_scored_on_the_other():
+def nowhere_above(row, bound):
+    """Whether a row of tables is at no drop and at no saving above another."""
+    saved, most = row["saving_at_drop"], bound["saving_at_drop"]
+    drops, least = row["drop_at_saving"], bound["drop_at_saving"]
+    return all(
+        value is None or (most[d] is not None and value["value"] <= most[d]["value"] + 1e-9)
+        for d, value in saved.items()
+    ) and all(
+        value is None or (least[s] is not None and value["value"] >= least[s]["value"] - 1e-9)
+        for s, value in drops.items()
+    )
+
+
+@pytest.mark.parametrize(("samples", "reward"), [(1, "recorded"), (3, "recorded"), (3, "majority")])
+def test_the_oracle_is_a_bound_with_few_samples_and_with_a_reward_that_errs(samples, reward):
+    """Rewards that are noise for every third sample stand for a trained reward model."""
+    rng = np.random.default_rng(5)
+
+    def blur(s):
+        blurred = np.where(rng.random(s.size) < 0.3, rng.random(s.size), s.quality)
+        return replace(s, reward=tuple(map(float, blurred)))
+
+    records = [
+        replace(r, samples={m: blur(s) for m, s in r.samples.items()})
+        for r in synthetic_records(64, samples=samples, seed=samples, prefix="few")
+    ]
+    pool = synthetic_pool(max_n=samples)
+    train = SampleArrays.of(synthetic_records(64, samples=3, seed=7, prefix="fit"), pool, reward=reward)
+    fitted = train_router(train, TrainSettings(reward=reward, offered=3, forest=False)).router
+    fitted = replace(fitted, path=fitted.path[::5])
+    report = evaluate(fitted, SampleArrays.of(records, pool, reward=reward), resamples=100).report
+    rows = {"router": report, "plans": report["fixed_plans"], "candidates": report["fixed_candidates"]}
+    rows |= {name: report["baselines"][name] for name in ("hybrid_llm", "best_route", "random_mix")}
+    for name, row in rows.items():
+        assert nowhere_above(row, report["oracle"]), name
+    assert report["oracle"]["quality"] >= report["reference"]["quality"] - 1e-9
+    assert report["oracle"]["cost_usd"] <= report["reference"]["cost_usd"] + 1e-12
+
+
+def test_who_chooses_on_one_half_is_scored_on_the_other():
     pool = synthetic_pool()
     rng = np.random.default_rng(77)
     test = arrays_of(200, 3, "noise")
     noise = replace(test, quality=rng.random(test.quality.shape), reward=None, acceptance=None, pool=pool)
     plans = tuple(Plan.of(Candidate(model)) for model in pool.models)
-    series = oracle(noise, plans, (1e9,))
+    series = chosen_on_half(noise, plans, (1e9,))
     assert series.quality.mean() == pytest.approx(0.5, abs=0.03), "chosen on noise, it gains nothing on other samples"
     with pytest.raises(ValueError, match="cannot be halved"):
-        oracle(replace(noise, quality=noise.quality[:, :, :1]), plans, (1.0,))
+        chosen_on_half(replace(noise, quality=noise.quality[:, :, :1]), plans, (1.0,))
 
 
-def test_where_samples_agree_the_oracle_asks_the_cheap_model_exactly_when_it_is_right(test):
+def test_where_samples_agree_half_of_them_is_enough_to_ask_the_cheap_model_exactly_when_it_is_right(test):
     quality = np.ones(test.quality.shape)
     quality[::2, :2] = 0.0  # every second query only the reference gets right, always
     always = replace(test, quality=quality, reward=quality, acceptance=quality)
     plans = tuple(Plan.of(Candidate(model)) for model in test.pool.models)
-    series = oracle(always, plans, (1.0,))
+    series = chosen_on_half(always, plans, (1.0,))
     assert (series.quality == 1.0).all()
     labels = label_plans(always, plans)
     assert (series.cost[1::2, 0] < labels.cost_usd[1::2, 2]).all()

@@ -15,7 +15,7 @@ from bestroute.encoders.loading import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
 from bestroute.evaluation.bootstrap import RESAMPLES
-from bestroute.evaluation.oracle import oracle
+from bestroute.evaluation.oracle import chosen_on_half, oracle
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
@@ -226,10 +226,13 @@ def _score(
     arms = fixed_candidates(test)
     chosen = np.array([QualityPolicy(v).choose(prediction, cost, pool) for v in path])
     frozen = np.array([policy_for(v).choose(prediction, cost, pool) for v in router.frozen.values()])
+    on_arms = label_plans(test, arms, matches=False)
+    fixed = _labels_of(tuple(dict.fromkeys((*router.fixed_plans, pool.reference_plan))), labels, test, router)
     series = {
         "reference": Series.chosen(labels, np.full((1, len(test)), reference), (None,)),
-        "arms": _fixed(label_plans(test, arms, matches=False)),
-        "plans": _fixed_path(router, labels, test, train, on_train),
+        "arms": _fixed(on_arms),
+        "plans": _fixed_path(router, fixed, train, on_train),
+        "oracle": oracle((labels, fixed, on_arms), path),
         "curve": Series.chosen(labels, chosen, path),
         "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),
     }
@@ -260,24 +263,18 @@ def _fixed(labels: PlanLabels) -> Series:
 
 
 def _fixed_path(
-    router: MultiHeadRouter,
-    labels: PlanLabels,
-    test: SampleArrays,
-    train: SampleArrays | None,
-    on_train: PlanLabels | None,
+    router: MultiHeadRouter, on_test: PlanLabels, train: SampleArrays | None, on_train: PlanLabels | None
 ) -> Series:
     """At each price the fixed plan that was best on the training part, scored here.
 
     Without TRAIN the router's own list of such plans stands for it: the plans of its training records' hull.
     """
-    plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
-    on_test = _labels_of(plans, labels, test, router)
     if train is None or on_train is None:
         return _fixed(on_test)
     known = _labels_of(on_test.plans, on_train, train, router)
     quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
     best = np.array([(quality * price - cost).argmax() for price in router.path])
-    chosen = np.repeat(best[:, None], len(test), axis=1)
+    chosen = np.repeat(best[:, None], len(on_test.quality), axis=1)
     return Series.chosen(on_test, chosen, tuple(on_test.plans[i] for i in best))
 
 
@@ -326,7 +323,7 @@ def _baselines(
     coarse = router.path[::4]
     makers: dict[str, Callable[[], Series]] = {
         "cascade": lambda: baselines.cascade(test),
-        "oracle": lambda: oracle(test, (*router.plans, *_others(router)), coarse),
+        "chosen_on_half": lambda: chosen_on_half(test, (*router.plans, *_others(router)), coarse),
     }
     for name, make in makers.items():
         try:

@@ -1,18 +1,47 @@
-"""The oracle: who knew each query's samples, but had to choose on one half of them and is scored on the other."""
+"""Who knew each query's samples: the bound that no choice among the plans passes, and a fair guess at what is there.
+
+The bound chooses on the very samples that it is scored on, so a part of it is luck that no router can have. Who chooses
+on one half of the samples and is scored on the other has no luck, but sees few samples and no plan that needs more than
+a half: no bound, and below a good router where a record has few samples.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.evaluation.series import Series
-from bestroute.labels import SampleArrays, label_plans
+from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.plans import Plan
 
 
-def oracle(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[float, ...]) -> Series:
+def oracle(tables: Sequence[PlanLabels], path: Sequence[float]) -> Series:
+    """Choose the best plan for each query in hindsight: at each price, then the cheapest and the best of all.
+
+    Args:
+        tables: What every plan that is compared gives on the queries.
+        path: Prices of quality, USD.
+
+    Returns:
+        At no price is any choice among these plans worth more.
+    """
+    quality = np.hstack([table.quality for table in tables])
+    cost = np.hstack([table.cost_usd for table in tables])
+    best = quality >= quality.max(axis=1, keepdims=True)
+    chosen = [
+        np.where(cost <= cost.min(axis=1, keepdims=True), quality, -np.inf).argmax(axis=1),
+        *((quality * price - cost).argmax(axis=1) for price in path),
+        np.where(best, cost, np.inf).argmin(axis=1),
+    ]
+    rows = np.arange(len(quality))
+    columns = np.array(chosen)
+    return Series((0.0, *path, None), quality[rows, columns].T, cost[rows, columns].T)
+
+
+def chosen_on_half(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[float, ...]) -> Series:
     """Choose the best plan for each query at each price on one half of its samples, score it on the other half.
 
     Both halves take turns. Plans that need more samples than a half holds are left out.

@@ -111,7 +111,8 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
             for i, target in enumerate(scored.series["frozen"].parameters)
         },
         "baselines": {name: _baseline(name, scored, means, q0, c0, fixed_plans) for name in BASELINES},
-        "oracle": _oracle(scored, means, q0, c0),
+        "oracle": _in_hindsight("oracle", scored, means, q0, c0),
+        "chosen_on_half": _in_hindsight("chosen_on_half", scored, means, q0, c0),
         "calibration": calibration_of(scored),
     }
     if "frozen_plans" in scored.series:
@@ -256,11 +257,11 @@ def _baseline(
     return {"curve": curve, **_tables(*_with_reference(means, name), q0, c0)}
 
 
-def _oracle(scored: Scored, means: _Means, q0: FloatArray, c0: FloatArray) -> dict[str, Any]:
-    if "oracle" not in scored.series:
-        return {"quality": None, "cost_usd": None, "reason": scored.missing.get("oracle", "not in every fold")}
-    quality, cost = means.of("oracle")
+def _in_hindsight(name: str, scored: Scored, means: _Means, q0: FloatArray, c0: FloatArray) -> dict[str, Any]:
+    if name not in scored.series:
+        return {"quality": None, "cost_usd": None, "reason": scored.missing.get(name, "not in every fold")}
+    quality, cost = means.of(name)
     enough = np.flatnonzero(quality[0] >= q0[0])
     best = int(enough[cost[0][enough].argmin()]) if len(enough) else int(quality[0].argmax())
-    tables = _tables(*_with_reference(means, "oracle"), q0, c0)
+    tables = _tables(*_with_reference(means, name), q0, c0)
     return {"quality": float(quality[0, best]), "cost_usd": float(cost[0, best]), **tables}
