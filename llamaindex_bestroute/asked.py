@@ -61,6 +61,8 @@ class AskedMessages(list[ChatMessage]):
     """What their template was filled with."""
     is_formatted: bool | None = None
     """Of a completion: whether its prompt is already in the form the model expects; ``None`` of a chat."""
+    structure: Any = None
+    """Of a structured prediction: the ``Structure`` that is asked for."""
 
 
 class AskedPrompt(str):

@@ -7,6 +7,8 @@ from typing import Any
 
 from llama_index.core.llms import LLM
 
+from llamaindex_bestroute.stored import StoredLLM
+
 _RENAMED = {"Anthropic_LLM": {"stop": "stop_sequences"}}
 """Names of call arguments, by the integration's class name."""
 _OPTIONS = {"Ollama_llm": {"max_tokens": "num_predict"}}
@@ -61,3 +63,28 @@ def variant(member: LLM, settings: Mapping[str, Any]) -> LLM:
     copied = member.model_copy(update=changed)
     object.__setattr__(copied, "__pydantic_private__", member.__pydantic_private__)
     return copied
+
+
+def constructed(member: LLM, settings: Mapping[str, Any]) -> LLM:
+    """Return the member as its own constructor makes it of other settings; clients stay the member's own.
+
+    A constructor may translate a setting (a reasoning model takes no temperature), or keep it in a place of its own.
+    """
+    if not settings:
+        return member
+    try:
+        plain, twin = (StoredLLM(type(member), {**vars(member), **told}).restore() for told in ({}, settings))
+    except Exception:  # of a class whose constructor wants what its fields do not tell
+        return variant(member, settings)
+    copied = member.model_copy(update={name: getattr(twin, name) for name in settings})
+    for kept, before, after in (
+        (copied.__dict__, vars(plain), vars(twin)),
+        (copied.__pydantic_private__ or {}, plain.__pydantic_private__ or {}, twin.__pydantic_private__ or {}),
+    ):
+        changed = {name for name in kept if name in before and name in after and _is_plain(after[name])}
+        kept.update({name: after[name] for name in changed if before[name] != after[name]})
+    return copied
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)

@@ -17,35 +17,38 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
-from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.tools.types import BaseTool
-from llama_index.core.types import Model, PydanticProgramMode
+from llama_index.core.types import Model
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.credentials import without_secrets
 from bestroute.parts import change_part
 from bestroute.pool import dearest
 from bestroute.settings import LIMIT_NAMES
-from llamaindex_bestroute import stored
-from llamaindex_bestroute.asked import ASKED, Asked, filled_in, mark_messages, mark_prompt
+from llamaindex_bestroute import events, stored
+from llamaindex_bestroute.asked import AskedMessages, filled_in, mark_messages, mark_prompt
+from llamaindex_bestroute.events import CHAT, COMPLETION, own_span
 from llamaindex_bestroute.membership import as_generator, complete_prices
 from llamaindex_bestroute.messages import to_query, turn_owner
 from llamaindex_bestroute.responses import chat_response, completion_response
 from llamaindex_bestroute.streams import Pieces, abegun, acompletions, begun, completions
+from llamaindex_bestroute.structured import Structure, object_of, objects_in
 from llamaindex_bestroute.tools import as_spec, first_call_only, selections
+
+dispatcher = get_dispatcher(__name__)
 
 _FORCED = ("model", "n", *LIMIT_NAMES)
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"bills_input", "ledger", "settings", "budget", "max_retries", "timeout"}
+    | {"bills_input", "ledger", "settings", "budget", "max_retries", "timeout", "temperature", "max_tokens"}
 )
 """Fields of which a change makes another engine."""
-_BY_TOOL = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 _STICKY = "a tool turn stays with the model that made the call"
 
 
@@ -165,7 +168,13 @@ class BestRouteLLM(FunctionCallingLLM):
         self._engine = BestRoute(
             pool,
             {
-                name: as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                name: as_generator(
+                    name,
+                    member,
+                    native_n=pool.bills(name) == "once",
+                    timeout=self.timeout,
+                    settings=self._own_settings(),
+                )
                 for name, member in self.models.items()
             },
             router=self.router,
@@ -241,7 +250,6 @@ class BestRouteLLM(FunctionCallingLLM):
 
     # The eight methods.
 
-    @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat with the model that the query needs.
 
@@ -250,53 +258,75 @@ class BestRouteLLM(FunctionCallingLLM):
             kwargs: Call parameters for the members; ``model="small"`` and ``n=3`` force the choice,
                 ``max_samples``, ``max_cost_usd``, ``deadline_s`` and ``allow`` limit it.
         """
-        return self._run(self._request(messages, kwargs))
+        return events.whole(self, CHAT, messages, kwargs, lambda: self._run(self._request(messages, kwargs)))
 
-    @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt; see ``chat``."""
-        return completion_response(self._run(self._completion(prompt, formatted, kwargs)))
 
-    @llm_chat_callback()
+        def answer() -> CompletionResponse:
+            return completion_response(self._run(self._completion(prompt, formatted, kwargs)))
+
+        return events.whole(self, COMPLETION, prompt, kwargs, answer)
+
+    @own_span
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Chat, piece by piece: a single sample as it comes, of several only the winner."""
-        return begun(self._stream(self._request(messages, kwargs)))
+        return events.stream(self, CHAT, messages, kwargs, lambda: begun(self._stream(self._request(messages, kwargs))))
 
-    @llm_completion_callback()
+    @own_span
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Complete a prompt, piece by piece; see ``stream_chat``."""
-        return completions(begun(self._stream(self._completion(prompt, formatted, kwargs))))
 
-    @llm_chat_callback()
+        def begin() -> CompletionResponseGen:
+            return completions(begun(self._stream(self._completion(prompt, formatted, kwargs))))
+
+        return events.stream(self, COMPLETION, prompt, kwargs, begin)
+
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat without blocking the loop; see ``chat``."""
-        return await self._arun(self._request(messages, kwargs))
 
-    @llm_completion_callback()
+        async def answer() -> ChatResponse:
+            return await self._arun(self._request(messages, kwargs))
+
+        return await events.awhole(self, CHAT, messages, kwargs, answer)
+
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt without blocking the loop; see ``chat``."""
-        return completion_response(await self._arun(self._completion(prompt, formatted, kwargs)))
 
-    @llm_chat_callback()
+        async def answer() -> CompletionResponse:
+            return completion_response(await self._arun(self._completion(prompt, formatted, kwargs)))
+
+        return await events.awhole(self, COMPLETION, prompt, kwargs, answer)
+
+    @own_span
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Chat, piece by piece, without blocking the loop; see ``stream_chat``."""
-        return await abegun(self._astream(self._request(messages, kwargs)))
 
-    @llm_completion_callback()
+        async def begin() -> AsyncGenerator[ChatResponse, None]:
+            return await abegun(self._astream(self._request(messages, kwargs)))
+
+        return await events.astream(self, CHAT, messages, kwargs, begin)
+
+    @own_span
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """Complete a prompt, piece by piece, without blocking the loop; see ``stream_chat``."""
-        return acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
+
+        async def begin() -> AsyncGenerator[CompletionResponse, None]:
+            return acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
+
+        return await events.astream(self, COMPLETION, prompt, kwargs, begin)
 
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         params = {**self._own_params(), **kwargs}
-        asked = Asked.of(params.pop(ASKED, None)) or getattr(messages, "asked", None)
         forced = {name: params.pop(name, None) for name in _FORCED}
+        if forced["model"] is None and forced["n"] == 1:  # evaluators send it with every call; one answer is what comes
+            forced["n"] = None
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
         owner = turn_owner(messages)
         if forced["model"] is None and owner in self.models:
             forced |= {"model": owner, "because": _STICKY}
-        return _Request(to_query(messages, specs, params, asked), forced)
+        return _Request(to_query(messages, specs, params, getattr(messages, "asked", None)), forced)
 
     def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request:
         asked = getattr(prompt, "asked", None)
@@ -306,9 +336,14 @@ class BestRouteLLM(FunctionCallingLLM):
         messages.is_formatted = formatted
         return self._request(messages, kwargs)
 
+    def _own_settings(self) -> dict[str, Any]:
+        """Return the router's settings that are members' constructor arguments too."""
+        own = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {name: value for name, value in own.items() if value is not None}
+
     def _own_params(self) -> dict[str, Any]:
-        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
-        return {**self.additional_kwargs, **{name: value for name, value in own.items() if value is not None}}
+        stop = {"stop": self.stop} if self.stop else {}
+        return {**self.additional_kwargs, **self._own_settings(), **stop}
 
     def _run(self, request: _Request) -> ChatResponse:
         try:
@@ -394,6 +429,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     # Structured output, and RAG: what a template is filled with tells the question from its material.
 
+    @dispatcher.span
     def structured_predict(
         self,
         output_cls: type[Model],
@@ -401,11 +437,16 @@ class BestRouteLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """Answer with an object of a class; see ``LLM.structured_predict``."""
-        llm_kwargs = _with_asked(llm_kwargs, prompt, prompt_args)
-        answer: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        """Answer with an object of a class, in the member's own way; see ``LLM.structured_predict``."""
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+        )
+        messages = self._structured_messages(output_cls, prompt, prompt_args)
+        answer: Model = object_of(self.chat(messages, **(llm_kwargs or {})), output_cls)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=answer))
         return answer
 
+    @dispatcher.span
     async def astructured_predict(
         self,
         output_cls: type[Model],
@@ -413,9 +454,13 @@ class BestRouteLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """Answer with an object of a class without blocking the loop; see ``LLM.structured_predict``."""
-        llm_kwargs = _with_asked(llm_kwargs, prompt, prompt_args)
-        answer: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        """Answer with an object of a class without blocking the loop; see ``structured_predict``."""
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+        )
+        messages = self._structured_messages(output_cls, prompt, prompt_args)
+        answer: Model = object_of(await self.achat(messages, **(llm_kwargs or {})), output_cls)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=answer))
         return answer
 
     def _structured_stream_call(
@@ -424,9 +469,10 @@ class BestRouteLLM(FunctionCallingLLM):
         prompt: PromptTemplate,
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
-    ) -> Any:
-        program = self._streaming_program(output_cls, prompt)
-        return program.stream_call(llm_kwargs=_with_asked(llm_kwargs, prompt, prompt_args), **prompt_args)
+    ) -> Generator[Any, None, None]:
+        messages = self._structured_messages(output_cls, prompt, prompt_args)
+        for response in self.stream_chat(messages, **(llm_kwargs or {})):
+            yield from objects_in(response, output_cls)
 
     async def _structured_astream_call(
         self,
@@ -434,15 +480,24 @@ class BestRouteLLM(FunctionCallingLLM):
         prompt: PromptTemplate,
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
-    ) -> Any:
-        program = self._streaming_program(output_cls, prompt)
-        return await program.astream_call(llm_kwargs=_with_asked(llm_kwargs, prompt, prompt_args), **prompt_args)
+    ) -> AsyncGenerator[Any, None]:
+        messages = self._structured_messages(output_cls, prompt, prompt_args)
+        responses = await self.astream_chat(messages, **(llm_kwargs or {}))
 
-    def _streaming_program(self, output_cls: type[Model], prompt: PromptTemplate) -> Any:
-        """Return LlamaIndex's program; where it works by a tool, that tool has to be called, in streams too."""
-        by_tool = self.pydantic_program_mode in _BY_TOOL and self.metadata.is_function_calling_model
-        options = {"tool_choice": "required"} if by_tool else {}
-        return get_program_for_llm(output_cls, prompt, self, self.pydantic_program_mode, **options)
+        async def objects() -> AsyncGenerator[Any, None]:
+            async for response in responses:
+                for partial in objects_in(response, output_cls):
+                    yield partial
+
+        return objects()
+
+    def _structured_messages(
+        self, output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
+    ) -> AskedMessages:
+        """Return what is asked, which remembers the object it is asked for."""
+        messages = mark_messages(prompt.format_messages(llm=self, **prompt_args), filled_in(prompt, prompt_args))
+        messages.structure = Structure.of(self, output_cls, prompt, prompt_args)
+        return messages
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
         return mark_messages(super()._get_messages(prompt, **prompt_args), filled_in(prompt, prompt_args))
@@ -491,11 +546,3 @@ class BestRouteLLM(FunctionCallingLLM):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Build it anew; members find their keys in the environment."""
         self.__init__(**{name: stored.restored(value) for name, value in state.items()})  # type: ignore[misc]
-
-
-def _with_asked(
-    llm_kwargs: Mapping[str, Any] | None, prompt: BasePromptTemplate, prompt_args: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return call arguments, copied, with what the prompt is filled with."""
-    asked = filled_in(prompt, prompt_args)
-    return {**(llm_kwargs or {}), **({} if asked is None else {ASKED: asked.plain()})}

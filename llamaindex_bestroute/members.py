@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata, MessageRole
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
-from llama_index.core.llms import LLM, CustomLLM
+from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute.capabilities import Abilities, Needs, shortfall
@@ -27,7 +29,10 @@ from llamaindex_bestroute import responses
 from llamaindex_bestroute.calling import Call, quiet
 from llamaindex_bestroute.dialects import is_openai, tells_its_end
 from llamaindex_bestroute.messages import calls_of, whole_text
-from llamaindex_bestroute.responses import Chunk
+from llamaindex_bestroute.raw import part
+from llamaindex_bestroute.responses import Chunk, StructuredResponse
+from llamaindex_bestroute.structured import Outcome
+from llamaindex_bestroute.tools import calls_in_blocks, with_noted_calls
 
 _CLEARLY = 1.25
 """How far beyond a member's window an estimated prompt must be: LlamaIndex fills prompts up to the window."""
@@ -41,12 +46,23 @@ class LLMGenerator:
         member: The LLM.
         native_n: Ask for ``n`` choices in one call, where the member can.
         timeout: Seconds for one request, where the caller wants another one than the member's own.
+        settings: The router's own settings (``temperature``, ``max_tokens``), which win over the member's.
     """
 
-    def __init__(self, name: str, member: LLM, *, native_n: bool, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        member: LLM,
+        *,
+        native_n: bool,
+        timeout: float | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         """Keep the member; nothing is sent."""
         self.name = name
         self._original, self._timeout = member, timeout
+        self._settings = {k: v for k, v in (settings or {}).items() if k in type(member).model_fields}
+        self._refused: set[str] = set()
         self._copies: WeakKeyDictionary[Any, LLM] = WeakKeyDictionary()
         self._seen: dict[str, Any] = {}
         self.native_n = native_n and is_openai(member)
@@ -67,7 +83,7 @@ class LLMGenerator:
             self._copies, self._seen = WeakKeyDictionary(), now
         copies = self._copies
         if (copied := copies.get(owner)) is None:
-            copied = copies[owner] = quiet(self._original, self._timeout)
+            copied = copies[owner] = quiet(self._original, self._timeout, self._settings)
         return copied
 
     @property
@@ -107,75 +123,138 @@ class LLMGenerator:
         needs = Needs(tools=bool(query.tools), tokens=tokens if is_known and tokens > window * _CLEARLY else 0)
         return shortfall(needs, abilities)
 
+    @cached_property
+    def _calls_in_blocks(self) -> bool:
+        return calls_in_blocks(self.member)
+
+    def _call(self, member: LLM, query: Query, params: Mapping[str, Any], n: int) -> Call:
+        return Call(
+            self.name,
+            member,
+            query,
+            params,
+            n,
+            settings=self._settings,
+            refused=self._refused,
+            calls_in_blocks=self._calls_in_blocks,
+        )
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         if n > 1 and not self.native_n:
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        call = Call(self.name, self.member, query, params, n)
+        call = self._call(self.member, query, params, n)
         started = time.perf_counter()
+        if call.structure is not None:
+            try:
+                outcome = Outcome(call.structured_member().structured_predict(**call.structure_arguments()))
+            except Exception as error:
+                if not call.methods.is_answered:
+                    raise
+                outcome = Outcome(error=error)
+            return self._read_objects(call, outcome, time.perf_counter() - started)
         if call.prompt is not None:
-            response = responses.as_chat(call.member.complete(call.prompt, formatted=True, **call.arguments))
+            call.methods.complete(call.prompt, formatted=call.is_formatted, **call.arguments)
         else:
-            response = call.member.chat(call.messages, **call.arguments)
-        return self._read(call, response, time.perf_counter() - started)
+            call.methods.chat(call.messages, **call.arguments)
+        return self._read(call, call.methods.replies, time.perf_counter() - started)
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
-        if isinstance(self.member, CustomLLM):  # its async methods are its sync ones
-            return await asyncio.to_thread(self.generate, query, n, params=params, cancel=cancel)
         if n > 1 and not self.native_n:
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
-        call = Call(self.name, self.async_member, query, params, n)
+        call = self._call(self.async_member, query, params, n)
         started = time.perf_counter()
+        if call.structure is not None:
+            try:
+                outcome = Outcome(await call.structured_member().astructured_predict(**call.structure_arguments()))
+            except Exception as error:
+                if not call.methods.is_answered:
+                    raise
+                outcome = Outcome(error=error)
+            return self._read_objects(call, outcome, time.perf_counter() - started)
         if call.prompt is not None:
-            response = responses.as_chat(await call.member.acomplete(call.prompt, formatted=True, **call.arguments))
+            await call.methods.acomplete(call.prompt, formatted=call.is_formatted, **call.arguments)
         else:
-            response = await call.member.achat(call.messages, **call.arguments)
-        return self._read(call, response, time.perf_counter() - started)
+            await call.methods.achat(call.messages, **call.arguments)
+        return self._read(call, call.methods.replies, time.perf_counter() - started)
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
-        call = Call(self.name, self.member, query, params, 1, stream=True)
+        call = self._call(self.member, query, params, 1)
         collected = _Collected(self.name, call)
-        if call.prompt is not None:
-            for completion in call.member.stream_complete(call.prompt, formatted=True, **call.arguments):
-                yield collected.add(responses.as_chat(completion))
+        if call.structure is not None:
+            member = call.structured_member(collected)
+            try:
+                for parsed in member.stream_structured_predict(**call.structure_arguments()):
+                    yield collected.object(parsed)
+            except NotImplementedError:  # LlamaIndex streams no object that is asked for in words
+                yield from self.generate(query, 1, params=params, cancel=cancel)
+                return
+            except Exception as error:
+                collected.unreadable(error)
         else:
-            for response in call.member.stream_chat(call.messages, **call.arguments):
-                yield collected.add(response)
+            for response in call.pieces():
+                yield from collected.add(response)
         yield collected.sample()
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        call = Call(self.name, self.async_member, query, params, 1, stream=True)
+        call = self._call(self.async_member, query, params, 1)
         collected = _Collected(self.name, call)
-        if call.prompt is not None:
-            async for completion in await call.member.astream_complete(call.prompt, formatted=True, **call.arguments):
-                yield collected.add(responses.as_chat(completion))
+        if call.structure is not None:
+            member = call.structured_member(collected)
+            try:
+                objects = await member.astream_structured_predict(**call.structure_arguments())
+                async for parsed in objects:
+                    yield collected.object(parsed)
+            except NotImplementedError:  # LlamaIndex streams no object that is asked for in words
+                for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
+                    yield sample
+                return
+            except Exception as error:
+                collected.unreadable(error)
         else:
-            async for response in await call.member.astream_chat(call.messages, **call.arguments):
-                yield collected.add(response)
+            async for response in call.apieces():
+                for delta in collected.add(response):
+                    yield delta
         yield collected.sample()
 
-    def _read(self, call: Call, response: ChatResponse, latency_s: float) -> list[Sample]:
-        """Read a reply; one that holds several choices carries the bill of all of them, which is shared out."""
-        answers = responses.choices_of(response) if call.n > 1 else [response]
-        usages = [responses.usage_of(response)] * len(answers)
-        if len(answers) > 1 and usages[0] is not None:
-            reasons = [responses.finish_reason_of(answer) for answer in answers]
+    def _read(self, call: Call, replies: Sequence[ChatResponse], latency_s: float) -> list[Sample]:
+        """Read replies; choices of one call carry the bill of all of them, which is shared out."""
+        usages = [responses.usage_of(reply) for reply in replies]
+        if len(replies) > 1 and usages[0] is not None:
+            reasons = [responses.finish_reason_of(reply) for reply in replies]
             cut = [call.max_tokens if reason == "length" else None for reason in reasons]
-            usages = list(divide_usage(usages[0], [whole_text(answer.message) for answer in answers], cut))
+            usages = list(divide_usage(usages[0], [whole_text(reply.message) for reply in replies], cut))
         return [
-            _sample(call, answer, usage, responses.finish_reason_of(answer), latency_s)
-            for answer, usage in zip(answers, usages, strict=True)
+            _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s)
+            for reply, usage in zip(replies, usages, strict=True)
         ]
+
+    def _read_objects(self, call: Call, first: Outcome, latency_s: float) -> list[Sample]:
+        """Read the replies of a structured call, of which the member has read the first.
+
+        A member may ask several times for one object, and may hide what its provider replied.
+        """
+        assert call.structure is not None
+        replies = call.methods.replies
+        if call.n > 1:
+            outcomes = [first, *(call.read_object(reply) for reply in replies[1:])]
+            samples = self._read(call, replies, latency_s)
+        else:
+            outcomes = [first]
+            samples = self._read(call, replies[-1:], latency_s) or [Sample("", latency_s=latency_s)]
+            usages = [usage for reply in replies if (usage := responses.usage_of(reply)) is not None]
+            samples = [replace(samples[0], usage=sum(usages[1:], usages[0]) if usages else None)]
+        return [call.structure.sample(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)]
 
 
 def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
-    message = responses.with_calls(response.message, [])
+    message = responses.with_calls(with_noted_calls(call.member, response), [])
     sample = Sample(
         text=(message.content or "") if call.demand.is_json else whole_text(message),
         payload=response.model_copy(update={"message": message}),
@@ -194,21 +273,58 @@ class _Collected:
         self.last: ChatResponse | None = None
         self.usage: Any = None
         self.finish_reason: str | None = None
+        self.outcome = Outcome()
         self.started = time.perf_counter()
+        self._is_ended = False
+        self._shown = 0
 
-    def add(self, response: ChatResponse) -> Delta:
+    def add(self, response: ChatResponse) -> Iterator[Delta]:
+        """Note a chunk, and yield it; one that only tells the usage, because we asked for it, is not shown."""
         delta = response.delta or ""
         self.text += delta
         self.usage = responses.usage_of(response) or self.usage
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
-        message = responses.with_text(responses.with_calls(response.message, self.ids), self.text)
+        if self.last is not None and not delta and part(response.raw, "choices") == []:
+            return
+        message = responses.with_calls(with_noted_calls(self.call.member, response), self.ids)
+        message = responses.with_text(message, self.text)
         self.last = response.model_copy(update={"message": message, "delta": delta})
-        return Delta(delta, Chunk(self.last, self.name))
+        yield Delta(delta, Chunk(self.last, self.name))
 
-    def sample(self) -> Sample:
+    def object(self, parsed: Any) -> Delta:
+        """Return what a structured stream shows: the object as far as it is there."""
+        delta, self._shown = self.text[self._shown :], len(self.text)
+        self.outcome = Outcome(parsed)
+        last = self.last or ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
+        told = {**dict(last), "delta": delta, "parsed": parsed}
+        return Delta(delta, Chunk(StructuredResponse(**told), self.name))
+
+    def unreadable(self, error: Exception) -> None:
+        """Note that the member could not read the object of a stream that has ended; else raise the error."""
+        if not self._is_ended:
+            raise error
+        self.outcome = Outcome(self.outcome.parsed, error)
+
+    def end(self) -> None:
+        """Look at a stream that brings no more.
+
+        Raises:
+            ConnectionError: If it broke off.
+        """
         if self.last is None:
             raise ConnectionError("the stream ended without a single chunk")
-        if self.finish_reason is None and self.call.prompt is None and tells_its_end(self.call.member):
+        if self.finish_reason is None and tells_its_end(self.call.member):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
+        self._is_ended = True
+
+    def sample(self) -> Sample:
+        """Return the finished sample."""
         seconds = time.perf_counter() - self.started
-        return _sample(self.call, self.last, self.usage, self.finish_reason, seconds)
+        structure = self.call.structure
+        if structure is not None and self.last is None and self.outcome.parsed is not None:
+            return structure.sample(Sample("", latency_s=seconds), self.outcome)
+        if not self._is_ended:
+            self.end()
+        assert self.last is not None
+        sample = _sample(self.call, self.last, self.usage, self.finish_reason, seconds)
+        return sample if structure is None else structure.sample(sample, self.outcome)

@@ -113,21 +113,28 @@ def turn_owner(messages: Sequence[ChatMessage]) -> str | None:
     return None
 
 
-def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
+def for_member(messages: Sequence[ChatMessage], name: str, *, calls_in_blocks: bool = True) -> list[ChatMessage]:
     """Return copies of messages that a member may be sent.
 
     Our own notes are taken off. Turns of other members lose what only their provider understands (thoughts with
     their signatures, raw tool calls), their tool calls' arguments become objects, and the calls' ids, with the
     results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is.
+
+    Args:
+        messages: The conversation.
+        name: Pool name of the member.
+        calls_in_blocks: Whether its integration keeps tool calls in blocks; if not, in ``additional_kwargs``.
     """
     ids: dict[str, str] = {}
     ready = []
     for place, message in enumerate(messages):
         if message.role in _ANSWERS:
             known = [call.tool_call_id for call in tool_calls(message) if call.tool_call_id]
-            is_foreign = author(message) not in (None, name)
+            author_is_unknown = author(message) is None
+            is_foreign = not author_is_unknown and author(message) != name
             ids = {call_id: portable_id(call_id, place) for call_id in known} if is_foreign else {}
-            ready.append(_stripped(message, ids) if is_foreign else _own(message))
+            message = _stripped(message, ids) if is_foreign else _own(message, calls_in_blocks=calls_in_blocks)
+            ready.append(message if calls_in_blocks or author_is_unknown else _calls_noted(message))
         else:
             kept = {k: v for k, v in message.additional_kwargs.items() if k != METADATA_KEY}
             if (answered := kept.get("tool_call_id")) in ids:
@@ -136,9 +143,10 @@ def for_member(messages: Sequence[ChatMessage], name: str) -> list[ChatMessage]:
     return ready
 
 
-def _own(message: ChatMessage) -> ChatMessage:
+def _own(message: ChatMessage, *, calls_in_blocks: bool) -> ChatMessage:
     """Return a member's own message, or one of which nobody says who wrote it, without our notes."""
-    ours = (METADATA_KEY, "tool_calls") if author(message) and tool_calls(message) else (METADATA_KEY,)
+    is_noted_twice = author(message) and tool_calls(message) and calls_in_blocks
+    ours = (METADATA_KEY, "tool_calls") if is_noted_twice else (METADATA_KEY,)
     kept = {key: value for key, value in message.additional_kwargs.items() if key not in ours}
     return message.model_copy(update={"additional_kwargs": kept})
 
@@ -151,6 +159,16 @@ def _stripped(message: ChatMessage, ids: Mapping[str, str]) -> ChatMessage:
         if not isinstance(block, ThinkingBlock)
     ]
     return message.model_copy(update={"blocks": blocks or [TextBlock(text="")], "additional_kwargs": {}})
+
+
+def _calls_noted(message: ChatMessage) -> ChatMessage:
+    """Return the message with its tool calls in ``additional_kwargs`` alone, as the member or else OpenAI has them."""
+    calls = tool_calls(message)
+    if not calls:
+        return message
+    noted = {"tool_calls": [call_dict(call) for call in calls], **message.additional_kwargs}
+    blocks = [block for block in message.blocks if not isinstance(block, ToolCallBlock)]
+    return message.model_copy(update={"blocks": blocks, "additional_kwargs": noted})
 
 
 def _portable_call(call: ToolCallBlock, ids: Mapping[str, str]) -> ToolCallBlock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,16 @@ from llama_index.core.base.llms.types import (
     TextBlock,
     ThinkingBlock,
 )
-from pydantic import BaseModel
+from pydantic import Field
 
 from bestroute.result import Result
 from bestroute.usage import Usage, read_usage
 from llamaindex_bestroute.messages import METADATA_KEY, call_dict, tool_calls
+from llamaindex_bestroute.raw import part, raw_of
 
 _OF_ONE_SAMPLE = ("usage", "thinking_delta")
 """What members note about one sample alone, which would contradict the whole call's bill."""
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,22 @@ class Chunk:
     def shown(self) -> ChatResponse:
         """Return the piece as the caller sees it: it tells who speaks; the rest is known at the end."""
         noted = {**self.message.additional_kwargs, METADATA_KEY: {"model": self.model}}
+        others = {k: v for k, v in self.response.additional_kwargs.items() if k not in _TOKENS}
         return self.response.model_copy(
-            update={"message": self.message.model_copy(update={"additional_kwargs": noted})}
+            update={
+                "message": self.message.model_copy(update={"additional_kwargs": noted}),
+                "raw": raw_of(self.response.raw, None),
+                "additional_kwargs": others,
+            }
         )
+
+
+class StructuredResponse(ChatResponse):
+    """A response together with the object that its member read from it."""
+
+    parsed: Any = Field(default=None, exclude=True)
+    error: Any = Field(default=None, exclude=True)
+    """What the member raised when it read the response."""
 
 
 # What members answer.
@@ -53,10 +68,10 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
     """Read the bill of a response, wherever its integration puts it; ``None`` if nothing was told."""
     noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
     places = (
-        _field(response.raw, "usage"),
-        _field(response.raw, "usage_metadata"),
-        _field(_field(response.raw, "response"), "usage"),
-        _field(response.additional_kwargs, "usage"),
+        part(response.raw, "usage"),
+        part(response.raw, "usage_metadata"),
+        part(part(response.raw, "response"), "usage"),
+        part(response.additional_kwargs, "usage"),
         noted.get("usage"),
         response.additional_kwargs,
     )
@@ -65,18 +80,14 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
 
 def finish_reason_of(response: ChatResponse | CompletionResponse) -> str | None:
     """Read why a response ended, wherever its integration puts it."""
-    choices = _field(response.raw, "choices")
+    choices = part(response.raw, "choices")
     noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
     told = [
-        _field(choices[0], "finish_reason") if choices else None,
-        *(_field(response.raw, name) for name in ("stop_reason", "done_reason", "finish_reason")),
+        part(choices[0], "finish_reason") if choices else None,
+        *(part(response.raw, name) for name in ("stop_reason", "done_reason", "finish_reason")),
         noted.get("stop_reason"),
     ]
     return next((reason for reason in told if isinstance(reason, str)), None)
-
-
-def _field(raw: Any, name: str) -> Any:
-    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
 
 
 def with_calls(message: ChatMessage, ids: list[str]) -> ChatMessage:
@@ -129,7 +140,6 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
         for kwargs in (chosen.message.additional_kwargs, chosen.additional_kwargs)
     )
     message = chosen.message.model_copy(update={"additional_kwargs": {**about, METADATA_KEY: result.to_dict()}})
-    raw = plain(chosen.raw)
     usage: dict[str, Any] = dict(tokens(result.usage))
     if result.usage.cached_input or result.usage.cache_write:
         details = {"cached_tokens": result.usage.cached_input, "cache_write_tokens": result.usage.cache_write}
@@ -139,7 +149,7 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
     return chosen.model_copy(
         update={
             "message": message,
-            "raw": {"model": model_name, **(raw if isinstance(raw, dict) else {"response": raw}), "usage": usage},
+            "raw": raw_of(chosen.raw, usage, model_name),
             "delta": delta,
             "additional_kwargs": {**noted, **tokens(result.usage)},
         }
@@ -170,26 +180,21 @@ def as_chat(completion: CompletionResponse) -> ChatResponse:
     )
 
 
-def plain(value: Any) -> Any:
-    """Return a raw reply with its objects as dicts, so that it can be stored and pickled."""
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
-
-
 def choices_of(response: ChatResponse) -> Sequence[ChatResponse]:
     """Return each choice of an OpenAI reply as a response; LlamaIndex's own is the first alone."""
-    from llama_index.llms.openai.utils import from_openai_message
-
     return [
         ChatResponse(
-            message=from_openai_message(choice.message, modalities=["text"]),
-            raw={**plain(response.raw), "choices": [plain(choice)]},
+            message=_message_of(choice),
+            raw=response.raw.model_copy(update={"choices": [choice]}),  # type: ignore[union-attr]
             additional_kwargs=dict(response.additional_kwargs),
         )
         for choice in response.raw.choices  # type: ignore[union-attr]
     ]
+
+
+def _message_of(choice: Any) -> ChatMessage:
+    from llama_index.llms.openai.utils import from_openai_message
+
+    if hasattr(choice, "message"):
+        return from_openai_message(choice.message, modalities=["text"])
+    return ChatMessage(role=MessageRole.ASSISTANT, content=choice.text)

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool, ToolMetadata, ToolOutput
 
 from bestroute.errors import ConfigError
 from llamaindex_bestroute.messages import tool_calls
+from llamaindex_bestroute.raw import part
 
 TOOL_ARGUMENTS = ("tool_choice", "tool_required", "allow_parallel_tool_calls", "parallel_tool_calls", "strict")
 """Call arguments that are about tools."""
@@ -122,6 +123,59 @@ def _without_tool_choice(
 
 def _knows(member: FunctionCallingLLM, argument: str) -> bool:
     return argument in inspect.signature(type(member)._prepare_chat_with_tools).parameters
+
+
+def calls_in_blocks(member: LLM) -> bool:
+    """Whether a member's integration keeps tool calls in blocks of the message; some note them beside it alone."""
+    if not isinstance(member, FunctionCallingLLM):
+        return True
+    call = ToolCallBlock(tool_call_id="a", tool_name="a", tool_kwargs={})
+    probe = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, blocks=[call]))
+    try:
+        return bool(member.get_tool_calls_from_response(probe, error_on_no_tool_call=False))
+    except NotImplementedError:  # LlamaIndex's base class
+        return True
+    except Exception:  # of an integration that looks for them in another place
+        return False
+
+
+def with_noted_calls(member: LLM, response: ChatResponse) -> ChatMessage:
+    """Return a response's message with the tool calls as blocks that its integration notes elsewhere.
+
+    The member's own ``get_tool_calls_from_response`` is asked for them. What it cannot read, because the model wrote
+    broken JSON or a stream has brought half of it, is taken as it stands, so that it can be judged.
+    """
+    message = response.message
+    if tool_calls(message) or not isinstance(member, FunctionCallingLLM):
+        return message
+    noted = message.additional_kwargs.get("tool_calls")
+    dicts = [_noted_call(call) for call in noted] if isinstance(noted, list | tuple) else []
+    try:
+        found = member.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    except Exception:  # whatever an integration raises about a reply without calls, or with broken ones
+        calls = [call for call in dicts if call is not None]
+    else:
+        calls = [
+            ToolCallBlock(tool_call_id=call.tool_id or None, tool_name=call.tool_name, tool_kwargs=call.tool_kwargs)
+            for call in found
+        ]
+        if len(calls) == len(dicts):
+            calls = [
+                call if call.tool_kwargs or as_noted is None else as_noted
+                for call, as_noted in zip(calls, dicts, strict=True)
+            ]
+    return message.model_copy(update={"blocks": [*message.blocks, *calls]}) if calls else message
+
+
+def _noted_call(call: Any) -> ToolCallBlock | None:
+    """Read a call in OpenAI's form, a dict or an object; ``None`` if it is in another."""
+    function = part(call, "function")
+    name, arguments, call_id = part(function, "name"), part(function, "arguments"), part(call, "id")
+    if not isinstance(name, str) or not isinstance(arguments, str | dict):
+        return None
+    return ToolCallBlock(
+        tool_call_id=call_id if isinstance(call_id, str) else None, tool_name=name, tool_kwargs=arguments or {}
+    )
 
 
 def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]:

@@ -2,7 +2,9 @@
 
 import pytest
 from llama_index.core import Settings
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
+from llama_index.core.callbacks.token_counting import get_tokens_from_response
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import (
@@ -65,6 +67,62 @@ async def test_an_error_ends_the_event_too(make, like, user):
     pairs = debug.get_event_pairs(CBEventType.LLM)
     assert len(pairs) == len(METHODS)
     assert all(len(pair) == 2 for pair in pairs)
+
+
+def read_usage(events):
+    """What somebody who adds up the tokens of all events gets."""
+    read = [get_tokens_from_response(event.response) for event in events]
+    return {"input": sum(prompt for prompt, _ in read), "output": sum(output for _, output in read)}
+
+
+@pytest.mark.parametrize(("n", "bills_input"), [(1, "per_sample"), (3, "per_sample"), (3, "once")])
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_usage_of_all_events_adds_up_to_the_bill_once(make, server, user, root, method, n, bills_input):
+    events, _ = root
+    events.seen.clear()
+    response = await ask(make(("small", n), bills_input=bills_input), method, user)
+    ends = [e for e in events.seen if isinstance(e, LLMChatEndEvent | LLMCompletionEndEvent)]
+    assert read_usage(ends) == server.usage
+    assert response.raw["usage"]["prompt_tokens"] == server.usage["input"], "the caller is told the whole bill"
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_no_members_event_tells_is_told_by_the_routers(make, like, user, root, method):
+    events, _ = root
+    events.seen.clear()
+    llm = make(models={"small": like("nousage-x")})
+    await ask(llm, method, user)
+    ends = [e for e in events.seen if isinstance(e, LLMChatEndEvent | LLMCompletionEndEvent)]
+    (row,) = llm.ledger.rows()
+    assert row["estimated"]
+    assert read_usage(ends) == {"input": row["input_tokens"], "output": row["output_tokens"]}
+
+
+class Results(SimpleSpanHandler):
+    ended: dict = Field(default_factory=dict)  # results by the span's method
+
+    def prepare_to_exit_span(self, id_, bound_args, instance=None, result=None, **kwargs):
+        self.ended[id_.partition("-")[0]] = result
+        return super().prepare_to_exit_span(id_, bound_args, instance, result, **kwargs)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_routers_span_has_the_answer_as_its_output(make, user, root, method, n):
+    results = Results()
+    get_dispatcher().add_span_handler(results)
+    response = await ask(make(("small", n)), method, user)
+    assert results.ended[f"BestRouteLLM.{method}"] == response
+    assert results.open_spans == {}
+
+
+async def test_a_stream_that_is_left_ends_its_span_with_what_has_been_read(make, user, root):
+    results = Results()
+    get_dispatcher().add_span_handler(results)
+    stream = make().stream_chat(user("how are you"))
+    first = next(stream)
+    stream.close()
+    assert results.ended["BestRouteLLM.stream_chat"] == first
 
 
 class Events(BaseEventHandler):
