@@ -34,6 +34,7 @@ from bestroute.encoders.finetune import fine_tune
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.labels.table import fixed_candidates
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy
 from bestroute.query import Query
@@ -46,7 +47,7 @@ from bestroute.router.maps import FeatureMaps, learner_inputs
 from bestroute.router.settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
 from bestroute.router.stacking import fit_stack, nonnegative
 from bestroute.router.training import cap_n
-from bestroute.search import fixed_candidates, search_plans
+from bestroute.search import search_plans
 
 PARTS = ("frozen", "fine-tuned", "boosted", "many models")
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")

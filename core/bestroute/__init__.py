@@ -36,7 +36,8 @@ from bestroute.protocols import Cancel, Delta, Generator, Policy, RewardModel, R
 from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.reward_models import ProxyRewardModel
-from bestroute.rewards import MajorityVote, Verifier
+from bestroute.reward_models.majority_vote import MajorityVote
+from bestroute.reward_models.verifier import Verifier
 from bestroute.settings import Limits, Settings
 from bestroute.usage import Usage
 

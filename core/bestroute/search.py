@@ -18,7 +18,7 @@ from bestroute.arrays import BoolArray, FloatArray
 from bestroute.curves import hull_quality, upper_hull
 from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.plays import Numbers, posterior_table, shuffled
-from bestroute.labels.table import label_plans, largest_n
+from bestroute.labels.table import fixed_candidates, label_plans, largest_n
 from bestroute.labels.urns import plan_odds
 from bestroute.plans import Candidate, Plan, Step
 
@@ -130,14 +130,6 @@ def search_plans(
     behind = hull_quality(cost, quality, cost) - quality
     nearest = [found[i].plan for i in np.argsort(behind, kind="stable")[:RELABELLED]]
     return PlanSearch(by_cost, _hull_of(arrays, tuple(dict.fromkeys([*fixed_candidates(arrays), *by_cost, *nearest]))))
-
-
-def fixed_candidates(arrays: SampleArrays) -> tuple[Plan, ...]:
-    """Return every fixed (model, n) that the records can tell about, the reference's best-of-n too."""
-    tops = largest_n(arrays.pool, arrays)
-    if not arrays.can_choose:
-        tops = dict.fromkeys(tops, 1)
-    return tuple(Plan.of(Candidate(model, n)) for model, top in tops.items() for n in range(1, top + 1))
 
 
 def _hull_of(arrays: SampleArrays, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:

@@ -20,7 +20,7 @@ from bestroute.plans import Candidate, Plan, Step
 from bestroute.protocols import Sample
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record
-from bestroute.rewards import MajorityVote
+from bestroute.reward_models.majority_vote import MajorityVote
 
 POOL = Pool(("a", "b"), {"a": Price(1.0, 2.0), "b": Price(10.0, 20.0)}, "b", max_n=3)
 LEVELS = (0.0, 0.4, 0.5, 0.9, 1.0)

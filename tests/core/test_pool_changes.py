@@ -15,7 +15,7 @@ from bestroute.labels import SampleArrays, label_plans
 from bestroute.plans import Candidate
 from bestroute.pool_file import pool_to_dict
 from bestroute.records import ModelSamples, write_records
-from bestroute.rewards import Verifier
+from bestroute.reward_models.verifier import Verifier
 from bestroute.router import MultiHeadRouter
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.pool_changes import add_model, remove_model, without_member

@@ -8,9 +8,10 @@ import pytest
 from bestroute import Pool, Price
 from bestroute.curves import hull_quality
 from bestroute.labels import SampleArrays, label_plans
+from bestroute.labels.table import fixed_candidates
 from bestroute.plans import Plan, Step
 from bestroute.records import ModelSamples, Record
-from bestroute.search import VOTE_LEVELS, _strata, fixed_candidates, search_plans
+from bestroute.search import VOTE_LEVELS, _strata, search_plans
 from bestroute.testing import synthetic_pool, synthetic_records
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestroute.router.calibration import debiased_calibration_error
+from bestroute.calibration_error import debiased_calibration_error
 from bestroute.router.forest import Forest
 from bestroute.router.groups import standard_errors
 from bestroute.router.maps import LearnerInputs

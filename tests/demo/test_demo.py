@@ -6,9 +6,9 @@ from bestroute.curves import resample_groups
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, demo_records, held_out, training
 from bestroute.demo.tasks import check, normalise
 from bestroute.labels import label_plans
+from bestroute.labels.table import fixed_candidates
 from bestroute.replay import ReplayGenerator
 from bestroute.router import MultiHeadRouter
-from bestroute.search import fixed_candidates
 
 
 def draw(generator, text, n=1):

@@ -249,7 +249,7 @@ def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) 
     from bestroute.engine import BestRoute
     from bestroute.openai_generator import OpenAIGenerator
     from bestroute.query import Query
-    from bestroute.rewards import MajorityVote
+    from bestroute.reward_models.majority_vote import MajorityVote
 
     pool = router.pool
     members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}  # never called

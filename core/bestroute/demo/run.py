@@ -15,13 +15,13 @@ from bestroute.demo.dataset import ROUTER, demo_arrays
 from bestroute.demo.tasks import check, normalise
 from bestroute.extras import to_install
 from bestroute.labels import PlanLabels, label_plans
+from bestroute.labels.table import fixed_candidates
 from bestroute.ledger import Ledger
 from bestroute.policies import QualityPolicy
 from bestroute.pool import Pool
 from bestroute.protocols import Generator
 from bestroute.records import Record
-from bestroute.rewards import MajorityVote
-from bestroute.search import fixed_candidates
+from bestroute.reward_models.majority_vote import MajorityVote
 
 RESAMPLES = 10_000
 Framework = Literal["langchain", "llamaindex"]

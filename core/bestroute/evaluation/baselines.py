@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bestroute.arrays import FloatArray, IntArray
 from bestroute.evaluation.series import Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
+from bestroute.labels.table import fixed_candidates
 from bestroute.plans import Candidate, Plan
 from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.prediction import Prediction
@@ -22,7 +23,7 @@ from bestroute.router.predicting import predicted
 from bestroute.router.settings import BLOCKS
 from bestroute.router.stacking import Stack, fit_stack
 from bestroute.router.training import train_router
-from bestroute.search import PlanSearch, fixed_candidates
+from bestroute.search import PlanSearch
 
 THRESHOLDS = tuple(np.linspace(0, 1, 41).round(3).tolist())
 CLUSTERS = 50

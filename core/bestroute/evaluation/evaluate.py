@@ -19,7 +19,7 @@ from bestroute.evaluation.oracle import chosen_on_half, oracle
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import check_scale
+from bestroute.labels.table import check_scale, fixed_candidates
 from bestroute.plans import Plan
 from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
 from bestroute.prediction import Prediction
@@ -29,7 +29,6 @@ from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
 from bestroute.router.settings import TrainSettings, policy_for
 from bestroute.router.training import train_router
-from bestroute.search import fixed_candidates
 from bestroute.seen import SeenRecords
 
 NEEDS_TRAIN = "needs TRAIN to be fitted on"

@@ -15,7 +15,6 @@ from bestroute.pool import Pool
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record, judged_only
 from bestroute.reward_kinds import RewardKind
-from bestroute.rewards import MajorityVote
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ class SampleArrays:
         told = Told(tokens, inputs, dollars)
         outputs, filled = fill(pool, told, present, told.means(pool) if token_means is None else token_means)
         prompt, single = costs(pool, outputs, filled, dollars)
-        rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or MajorityVote().normalise)
+        rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or str.strip)
         if verifier_error:
             if reward != "quality" or rewards is None:
                 raise RecordError("verifier error needs a verifier: --reward quality")

@@ -13,7 +13,7 @@ from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.matches import odds_of, plan_matches, sample_matches, with_opponent
 from bestroute.labels.urns import PlanOdds
 from bestroute.labels.votes import dealt
-from bestroute.plans import Plan
+from bestroute.plans import Candidate, Plan
 from bestroute.pool import Pool
 
 
@@ -147,3 +147,11 @@ def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
 def largest_n(pool: Pool, arrays: SampleArrays) -> dict[str, int]:
     """Return, for each model, the most samples that a step may draw and every record holds."""
     return {model: int(min(pool.max_n, n)) for model, n in zip(pool.models, arrays.sizes.min(axis=0), strict=True)}
+
+
+def fixed_candidates(arrays: SampleArrays) -> tuple[Plan, ...]:
+    """Return every fixed (model, n) that the records can tell about, the reference's best-of-n too."""
+    tops = largest_n(arrays.pool, arrays)
+    if not arrays.can_choose:
+        tops = dict.fromkeys(tops, 1)
+    return tuple(Plan.of(Candidate(model, n)) for model, top in tops.items() for n in range(1, top + 1))

@@ -34,7 +34,7 @@ def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, see
         seed: Of the orders.
 
     Source:
-        ``bestroute.rewards.MajorityVote`` and the executor's rules (``bestroute.execution``).
+        ``bestroute.reward_models.majority_vote.MajorityVote`` and the executor's rules (``bestroute.execution``).
     """
     parts = [part_odds(plays, plan) for _, plays in dealt(arrays, draws=draws, seed=seed)]
     return PlanOdds(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("answer", "drawn", "draws")))

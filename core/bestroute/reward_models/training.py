@@ -10,6 +10,7 @@ import numpy as np
 
 from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.blas import on_one_core
+from bestroute.calibration_error import debiased_calibration_error
 from bestroute.errors import RecordError
 from bestroute.records import Record
 from bestroute.reward_models.best_of_n import pair_accuracy, quality_by_n
@@ -19,7 +20,6 @@ from bestroute.reward_models.pairs import make_pairs, pairs_or_none, urns
 from bestroute.reward_models.proxy import HeldOutRewards, ProxyRewardModel, Scorer
 from bestroute.reward_models.samples import SampleTable
 from bestroute.reward_models.settings import RewardSettings
-from bestroute.router.calibration import debiased_calibration_error
 from bestroute.router.groups import deal_folds
 from bestroute.seen import SeenRecords
 

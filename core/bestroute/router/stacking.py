@@ -16,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.arrays import BoolArray, FloatArray, IntArray
+from bestroute.label_directions import LabelSpace
 from bestroute.router.forest import Forest
 from bestroute.router.maps import LearnerInputs
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-MOST_DIRECTIONS = 12
 DECAYS = (0.5, 1.0)
 """How far a direction of the labels may be believed, beside the one before, which varies more. By the leading one
 queries are told apart, by the others plans; of many small differences between plans, choices find those that flatter.
 """
-_VARIANCE_KEPT = 0.995
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,31 +107,6 @@ def fit_stack(
             deviations[inside] = own.means + guessed * factors @ own.loadings - space.means
     weights, offsets, forest = learners_without().mixed(targets, _mix(single[trusted], targets[trusted]))
     return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelSpace:
-    """Principal directions of scaled labels: what heads have in common."""
-
-    means: FloatArray
-    """Shape ``(H,)``."""
-    axes: FloatArray
-    """From labels to directions, shape ``(H, R)``."""
-    loadings: FloatArray
-    """From directions to labels, shape ``(R, H)``."""
-
-    @classmethod
-    def of(cls, labels: FloatArray, scales: FloatArray) -> LabelSpace:
-        """Find the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
-        means = labels.mean(axis=0)
-        _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
-        share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
-        rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
-        return cls(means, (axes[:rank] * scales).T, axes[:rank] / np.where(scales > 0, scales, 1.0))
-
-    def directions(self, labels: FloatArray) -> FloatArray:
-        """Return labels ``(Q, H)`` as directions ``(Q, R)``."""
-        return np.asarray((labels - self.means) @ self.axes)
 
 
 def _cross_fit(

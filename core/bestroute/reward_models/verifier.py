@@ -1,0 +1,37 @@
+"""A reward that needs no training: a check that knows whether an answer is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from bestroute.errors import ConfigError
+from bestroute.query import Query
+
+
+class Verifier:
+    """Runs a check that knows whether an answer is right: tests pass, the sum adds up, the JSON parses.
+
+    Args:
+        fn: ``fn(query, text)`` -> a truth value, or a number in [0, 1].
+    """
+
+    range = (0.0, 1.0)
+    needs_training = False
+    default_accept = 1.0
+
+    def __init__(self, fn: Callable[[Query, str], float | bool]) -> None:
+        """Keep the function."""
+        self.fn = fn
+
+    def score(self, query: Query, texts: Sequence[str]) -> list[float]:
+        """Return what the check says of each text; NaN says nothing, and stands behind every number.
+
+        Raises:
+            ConfigError: If it says something outside [0, 1].
+        """
+        rewards = [float(self.fn(query, text)) for text in texts]
+        for reward in rewards:
+            if not (0 <= reward <= 1 or math.isnan(reward)):
+                raise ConfigError(f"Verifier: the function must return a number in [0, 1], got {reward}")
+        return rewards
