@@ -60,6 +60,9 @@ class GenerationError(BestRouteError):
 class EmptyReplyError(GenerationError):
     """A member answered, but with nothing in it."""
 
+    usage: object = None
+    """What the reply said it was billed for, in the provider's words."""
+
 
 class DrawCancelledError(GenerationError):
     """A draw was called off before its answer came; it is billed for what was sent."""

@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
+from bestroute.allowance import TOKEN_LIMITS
 from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.extras import to_install
+from bestroute.facts import field
+from bestroute.flaws import carries_something
+from bestroute.paid_errors import sample_of_error
 from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
-from bestroute.usage import Usage, divide_usage, read_usage
+from bestroute.refusals import Refusals
+from bestroute.usage import completed_usage, divide_usage, read_usage
+
+_OURS = ("stream_options", "n", "temperature")
+"""Options that are ours or a default, and are left out where a server refuses them."""
 
 
 class OpenAIGenerator:
     """Draws samples by the ``openai`` client's chat completions.
+
+    What a server refuses by name (400, 422) is asked once more without it, and left out from then on: our
+    ``stream_options`` and ``n``, and a ``temperature`` of ``params``. A limit of length goes under the name that is
+    taken, ``max_tokens`` or ``max_completion_tokens``: the second for the o-series and gpt-5, else what the server
+    says. What a call itself asks for is never left out: there the member's own error says that it is refused.
 
     Args:
         model: The provider's name of the model.
@@ -26,7 +39,8 @@ class OpenAIGenerator:
         api_key: The key; ``None`` is the client's default (its environment variable).
         native_n: Ask for ``n`` choices in one call. A server that returns fewer is asked again for the rest;
             a usage that cannot be true of all choices is replaced by an estimate and marked so.
-        params: Call parameters such as ``temperature`` and ``max_tokens``; a call's own win.
+        params: The member's defaults, such as ``temperature`` and ``max_tokens``; a call's own win. ``n`` is the
+            router's and has no place here.
         timeout: Seconds for one request.
         max_retries: How often the client repeats a failed request.
     """
@@ -50,6 +64,7 @@ class OpenAIGenerator:
         for name, value in (("base_url", base_url), ("api_key", api_key), ("timeout", timeout)):
             if value is not None:
                 self._connection[name] = value
+        self._refusals = Refusals(_OURS, model)
         self._client: Any = None
         self._async_client: Any = None
 
@@ -97,9 +112,10 @@ class OpenAIGenerator:
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
             started = time.perf_counter()
+            request = self._request(query, self._ask(n, samples), params)
             try:
-                reply = self._sync().chat.completions.create(**self._request(query, self._ask(n, samples), params))
-                samples += self._read(reply, n - len(samples), time.perf_counter() - started, params)
+                reply = self._create(request, params)
+                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
             except Exception as error:
                 return _with_failure(samples, n, error)
         return samples
@@ -109,11 +125,10 @@ class OpenAIGenerator:
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
             started = time.perf_counter()
+            request = self._request(query, self._ask(n, samples), params)
             try:
-                reply = await self._async().chat.completions.create(
-                    **self._request(query, self._ask(n, samples), params)
-                )
-                samples += self._read(reply, n - len(samples), time.perf_counter() - started, params)
+                reply = await self._acreate(request, params)
+                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
             except Exception as error:
                 return _with_failure(samples, n, error)
         return samples
@@ -127,13 +142,12 @@ class OpenAIGenerator:
         if query.tools:
             yield from self.generate(query, 1, params=params, cancel=cancel)
             return
-        request = {**self._request(query, 1, params), **_STREAM}
         collected = _Collected()
-        with self._sync().chat.completions.create(**request) as chunks:
+        with self._create({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
             for chunk in chunks:
                 if delta := collected.add(chunk):
                     yield delta
-        yield collected.sample()
+        yield collected.sample(query)
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
@@ -143,13 +157,36 @@ class OpenAIGenerator:
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
             return
-        request = {**self._request(query, 1, params), **_STREAM}
         collected = _Collected()
-        async with await self._async().chat.completions.create(**request) as chunks:
+        async with await self._acreate({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
             async for chunk in chunks:
                 if delta := collected.add(chunk):
                     yield delta
-        yield collected.sample()
+        yield collected.sample(query)
+
+    def _create(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
+        """Ask, and once more without what the server refuses by name."""
+        while True:
+            sent = self._refusals.adapted(request, keep)
+            try:
+                return self._sync().chat.completions.create(**sent)
+            except Exception as error:
+                if not self._refusals.learn(error, sent, keep):
+                    raise
+
+    async def _acreate(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
+        """Ask without blocking the loop; see ``_create``."""
+        while True:
+            sent = self._refusals.adapted(request, keep)
+            try:
+                return await self._async().chat.completions.create(**sent)
+            except Exception as error:
+                if not self._refusals.learn(error, sent, keep):
+                    raise
+
+    def _own(self, params: Mapping[str, Any]) -> Collection[str]:
+        """Return the options of a stream that its caller chose."""
+        return {*params, *({"stream_options"} & self.params.keys())}
 
     def _sync(self) -> Any:
         """Return this process's client: a forked one must not share its parent's connections."""
@@ -174,29 +211,53 @@ class OpenAIGenerator:
         return n - len(samples) if self.native_n else 1
 
     def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        request = {**self.params, **params, "model": self.model, "messages": chat_messages(query)}
+        """Return a request; a call's own limit of length takes the place of the member's, whatever their names."""
+        limits = TOKEN_LIMITS if any(name in params for name in TOKEN_LIMITS) else ()
+        request = {name: value for name, value in self.params.items() if name not in limits}
+        request |= {**params, "model": self.model, "messages": chat_messages(query)}
+        request.pop("n", None)
         if query.tools:
             request["tools"] = list(query.tools)
         if n > 1:
             request["n"] = n
         return request
 
-    def _read(self, reply: Any, wanted: int, latency_s: float, params: Mapping[str, Any]) -> list[Sample]:
+    def _read(
+        self, reply: Any, query: Query, request: Mapping[str, Any], wanted: int, latency_s: float
+    ) -> list[Sample]:
         choices = (reply.choices or [])[:wanted]
         if not choices:
-            raise EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
-        asked = {**self.params, **params}
-        limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
-        texts = [choice.message.content or "" for choice in choices]
+            self._refuse_empty(reply, wanted)
+        limit = request.get("max_completion_tokens") or request.get("max_tokens")
+        messages = [choice.message for choice in choices]
+        texts = [_text_of(field(message, "content")) for message in messages]
         cut = [limit if choice.finish_reason == "length" else None for choice in choices]
-        usage = read_usage(reply.usage)
-        shares: Sequence[Usage | None] = [None] * len(choices)
-        if usage is not None:
-            shares = divide_usage(usage, texts, cut)
+        usage = completed_usage(
+            read_usage(reply.usage),
+            query.prompt_tokens,
+            " ".join(texts),
+            has_reply=any(map(carries_something, messages)),
+        )
         return [
-            Sample(text, choice.message, share, choice.finish_reason, latency_s=latency_s)
-            for text, choice, share in zip(texts, choices, shares, strict=True)
+            Sample(text, message, share, choice.finish_reason, latency_s=latency_s)
+            for text, message, share, choice in zip(
+                texts, messages, divide_usage(usage, texts, cut), choices, strict=True
+            )
         ]
+
+    def _refuse_empty(self, reply: Any, wanted: int) -> None:
+        """Raise what a reply without choices means; some servers tell their errors in one, with status 200.
+
+        Raises:
+            openai.APIError: As the client raises it for the same error in a stream.
+            EmptyReplyError: If the reply tells nothing.
+        """
+        told = field(reply, "error")
+        if isinstance(told, Mapping):
+            raise _openai().APIError(str(told.get("message") or "the server told an error"), request=None, body=told)
+        empty = EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
+        empty.usage = field(reply, "usage")
+        raise empty
 
 
 _STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -245,10 +306,19 @@ def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:
-    """Keep what was drawn; raise the error as it is if nothing was."""
-    if not samples:
+    """Keep what was drawn, and what the error was billed for; raise the error as it is if there is neither."""
+    failed = sample_of_error(error)
+    if not samples and failed.error is not None and failed.usage is None:
         raise error
-    return samples + [Sample("", error=error) for _ in range(n - len(samples))]
+    rest = n - len(samples) - 1
+    return [*samples, failed, *(Sample("", error=error) for _ in range(rest))]
+
+
+def _text_of(content: Any) -> str:
+    """Return the text of a reply's content: a string, or parts of which some have a text."""
+    if isinstance(content, list):
+        return "".join(text for part in content if isinstance(text := field(part, "text"), str))
+    return content if isinstance(content, str) else ""
 
 
 class _Collected:
@@ -256,26 +326,27 @@ class _Collected:
 
     def __init__(self) -> None:
         self.text = ""
-        self.usage: Usage | None = None
+        self.reported: Any = None
         self.finish_reason: str | None = None
         self.started = time.perf_counter()
 
     def add(self, chunk: Any) -> Delta | None:
-        if getattr(chunk, "usage", None) is not None:
-            self.usage = read_usage(chunk.usage)
+        if (reported := getattr(chunk, "usage", None)) is not None:
+            self.reported = reported
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
         self.finish_reason = choice.finish_reason or self.finish_reason
-        text = choice.delta.content or ""
+        text = _text_of(field(choice.delta, "content"))
         self.text += text
         return Delta(text, chunk) if text else None
 
-    def sample(self) -> Sample:
+    def sample(self, query: Query) -> Sample:
         if self.finish_reason is None:
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         seconds = time.perf_counter() - self.started
-        return Sample(self.text, None, self.usage, self.finish_reason, latency_s=seconds)
+        usage = completed_usage(read_usage(self.reported), query.prompt_tokens, self.text)
+        return Sample(self.text, None, usage, self.finish_reason, latency_s=seconds)
 
 
 def _openai() -> Any:
