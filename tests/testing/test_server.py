@@ -6,13 +6,15 @@ import json
 import socket
 import threading
 import time
+from email.utils import parsedate_to_datetime
 
+import httpx
 import pytest
 
 openai = pytest.importorskip("openai")
 
 from bestroute.testing import Bill, LoopbackServer  # noqa: E402
-from bestroute.testing.switches import switches  # noqa: E402
+from bestroute.testing.switches import USAGES, switches  # noqa: E402
 
 ADD = {
     "type": "function",
@@ -459,3 +461,52 @@ def test_chaos_fails_the_same_share_of_calls_every_time(client, server):
     assert first == statuses()
     assert set(first) == {"ok", "failed", "cancelled"}
     assert 15 <= first.count("ok") <= 45
+
+
+def told(server, model, **body):
+    request = {"model": model, "messages": [{"role": "user", "content": "how are you"}], **body}
+    with httpx.Client(base_url=server.base_url) as client:
+        return client.post("/chat/completions", json=request)
+
+
+def test_an_option_is_refused_by_name(server):
+    refused = told(server, "refuse-stream_options-small", stream=True, stream_options={"include_usage": True})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream_options")
+    assert told(server, "refuse-stream_options-small", stream=True).status_code == 200
+
+
+def test_a_reasoning_model_refuses_what_openai_s_refuse(server):
+    assert told(server, "reasoning-small", max_tokens=9).json()["error"]["param"] == "max_tokens"
+    assert told(server, "reasoning-small", temperature=0.2).json()["error"]["param"] == "temperature"
+    assert told(server, "reasoning-small", temperature=1, max_completion_tokens=9).status_code == 200
+
+
+def test_a_time_to_come_back_is_told_as_a_date(server):
+    refused = told(server, "later-60-small")
+    assert refused.status_code == 429
+    assert 50 < parsedate_to_datetime(refused.headers["Retry-After"]).timestamp() - time.time() <= 60
+    assert told(server, "later-60-small").status_code == 200
+
+
+def test_overload_is_told_inside_a_200(server):
+    whole = told(server, "overload-1-small")
+    assert (whole.status_code, whole.json()["error"]["type"]) == (200, "overloaded_error")
+    assert told(server, "overload-1-small").json()["choices"]
+    stream = told(server, "overload-1-large", stream=True)
+    assert (stream.status_code, '"overloaded_error"' in stream.text) == (200, True)
+    assert [bill.status for bill in server.bills] == ["failed", "ok", "failed"]
+
+
+@pytest.mark.parametrize("how", ["none", "bare", "zero", "negative", "text"])
+def test_a_usage_that_makes_no_sense_is_told_and_the_true_one_billed(server, how):
+    assert told(server, f"usage-{how}-small").json()["usage"] == USAGES[f"usage-{how}"]
+    assert server.usage["output"] > 1
+
+
+def test_a_usage_may_be_nan(server):
+    assert "NaN" in told(server, "usage-nan-small").text
+
+
+def test_an_empty_reply_may_be_cut_at_its_limit(server):
+    (choice,) = told(server, "empty-trunc-small").json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("", "length")

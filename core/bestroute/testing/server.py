@@ -218,7 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(400, f"Missing required parameter: '{name}'.", param=name)
         self.asked = self._as_chat()
         self._misbehave()
-        if "badjson" in self.on:
+        if "overload" in self.on and self.call <= self.on["overload"]:
+            self._overload()
+        elif "badjson" in self.on:
             self._bill(0, 0, "failed")
             self._raw(b'{"choices": [', 200)
         elif "drop" in self.on and not self.body.get("stream"):
@@ -255,10 +257,24 @@ class _Handler(BaseHTTPRequestHandler):
         """Wait or refuse, as the model's name asks."""
         if "slow" in self.on and self.server._closing.wait(self.on["slow"] / 1000):
             raise ConnectionAbortedError("the server is being closed")
+        self.on.refuse_options(self.body)
         with self.server.brain.lock:
             self.server.brain.calls[self.model] += 1
-            call = self.server.brain.calls[self.model]
-        self.on.refuse(call, payloads.prompt_tokens(self.asked))
+            self.call = self.server.brain.calls[self.model]
+        self.on.refuse(self.call, payloads.prompt_tokens(self.asked))
+
+    def _overload(self) -> None:
+        """Tell an error inside a 200, the way the protocol does."""
+        error = {"type": "overloaded_error", "message": "Overloaded"}
+        is_chat = self.path.partition("?")[0].endswith("/chat/completions")
+        if self._speaks_ollama or not (is_chat or self.body.get("stream")):
+            raise Refused(529, "Overloaded", kind="overloaded_error")
+        self._bill(0, 0, "failed")
+        if self.body.get("stream"):
+            told: dict[str, Any] = {"error": error} if is_chat else {"type": "error", "error": error}
+            self._stream(iter([Frame(told, event=None if is_chat else "error")]), 0, 0)
+        else:
+            self._json({"error": {**error, "code": 529}})
 
     # Endpoints.
 
@@ -274,13 +290,14 @@ class _Handler(BaseHTTPRequestHandler):
             "service_tier": "default",
         }
         if self.body.get("stream"):
-            told = usage if (self.body.get("stream_options") or {}).get("include_usage") else None
+            wanted = (self.body.get("stream_options") or {}).get("include_usage")
+            told = self.on.usage(usage) if wanted else None
             chunk = {**base, "object": "chat.completion.chunk"}
             return self._stream(payloads.chat_frames(chunk, choices, told), inp, out)
         listed = [choice.chat(index) for index, choice in enumerate(choices)]
         reply = {**base, "object": "chat.completion", "choices": listed}
         self._bill(inp, out, "ok")
-        return self._json(reply if usage is None else {**reply, "usage": usage})
+        return self._json(reply if usage is None else {**reply, "usage": self.on.usage(usage)})
 
     def _responses(self) -> None:
         (choice,), inp, usage = self._choices(1)

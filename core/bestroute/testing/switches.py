@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any
 
-_NUMBERED = ("fail", "flaky", "ratelimit", "slow", "drop", "ctx", "chaos")
-_PLAIN = ("empty", "nousage", "usage1", "one", "trunc", "badjson", "filter")
-_SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)(?:-|$)|({'|'.join(_PLAIN)})-)")
+_NUMBERED = ("fail", "flaky", "ratelimit", "later", "slow", "drop", "ctx", "chaos", "overload")
+_PLAIN = ("empty", "nousage", "usage1", "one", "trunc", "badjson", "filter", "reasoning", "refuse-[a-z_]+")
+USAGES: Mapping[str, Any] = {
+    "usage-none": None,
+    "usage-bare": {},
+    "usage-zero": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "usage-negative": {"prompt_tokens": -7, "completion_tokens": -3, "total_tokens": -10},
+    "usage-nan": {"prompt_tokens": float("nan"), "completion_tokens": float("nan"), "total_tokens": 0},
+    "usage-text": {"prompt_tokens": "some", "completion_tokens": "many", "total_tokens": "more"},
+}
+"""What is told in place of a usage that makes sense."""
+_SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)(?:-|$)|({'|'.join([*_PLAIN, *USAGES])})-)")
 
 
 class Refused(Exception):
@@ -43,14 +55,22 @@ class Switches:
     ``fail-<status>-``      every call fails with that HTTP status
     ``flaky-<k>-``          the first k calls fail with 500
     ``ratelimit-<k>-``      the first k calls fail with 429 and ``Retry-After: 0``
+    ``later-<s>-``          the first call fails with 429 and ``Retry-After`` as a date, so many seconds ahead
+    ``overload-<k>-``       the first k calls get status 200 and then an error: a stream of chat completions, Responses
+                            or Messages as ``overloaded_error``, any other chat completion as a body that has an
+                            ``error``; the rest fail with 529
     ``slow-<ms>-``          waits before the answer
     ``drop-<k>-``           hangs up: a stream just ends after k pieces of text, with no finish reason, usage
                             or ``[DONE]``; any other call gets no answer
     ``ctx-<tokens>-``       400 ``context_length_exceeded`` for a longer prompt
     ``filter-``             400 ``content_filter``
-    ``empty-``              an empty text
+    ``refuse-<option>-``    400 for any request that has this option, which is named
+    ``reasoning-``          400 as OpenAI's reasoning models answer ``max_tokens``, or a ``temperature`` but 1
+    ``empty-``              an empty text; ``empty-trunc-`` one whose finish reason is ``length``
     ``trunc-``              the text is cut to ``max_tokens``, or 3, words; finish reason ``length``
     ``nousage-``            no usage in the reply
+    ``usage-<how>-``        a usage that makes no sense, in chat completions: ``none`` (null), ``bare`` (``{}``),
+                            ``zero``, ``negative``, ``nan`` or ``text``
     ``usage1-``             n choices, but the usage of the first, as llama.cpp's server does
     ``one-``                one choice, whatever n
     ``badjson-``            a body that is not JSON
@@ -68,6 +88,34 @@ class Switches:
     def __getitem__(self, name: str) -> int:
         """Return a switch's number."""
         return self.on[name]
+
+    def usage(self, usage: Any) -> Any:
+        """Return the usage that is told in place of the true one."""
+        return next((USAGES[name] for name in self.on if name in USAGES), usage)
+
+    def refuse_options(self, body: Mapping[str, Any]) -> None:
+        """Refuse a request that has an option which the switches say is not taken.
+
+        Raises:
+            Refused: With status 400, the option named.
+        """
+        for name in (switch.partition("refuse-")[2] for switch in self.on if switch.startswith("refuse-")):
+            if body.get(name) is not None:
+                raise Refused(400, f"Unrecognized request argument supplied: {name}", param=name)
+        if "reasoning" not in self:
+            return
+        if body.get("max_tokens") is not None:
+            message = (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead."
+            )
+            raise Refused(400, message, code="unsupported_parameter", param="max_tokens")
+        if body.get("temperature") not in (None, 1):
+            message = (
+                f"Unsupported value: 'temperature' does not support {body['temperature']} with this model. "
+                "Only the default (1) value is supported."
+            )
+            raise Refused(400, message, code="unsupported_value", param="temperature")
 
     def refuse(self, call: int, prompt_tokens: int) -> None:
         """Refuse a call, if the switches say so.
@@ -91,6 +139,9 @@ class Switches:
             raise Refused(500, "flaky", code="server_error")
         if "ratelimit" in self and call <= self["ratelimit"]:
             raise Refused(429, "slow down", code="rate_limit_exceeded", headers=[("Retry-After", "0")])
+        if "later" in self and call == 1:
+            date = formatdate(time.time() + self["later"], usegmt=True)
+            raise Refused(429, "slow down", code="rate_limit_exceeded", headers=[("Retry-After", date)])
         if "filter" in self:
             raise Refused(400, "refused by the content filter", code="content_filter", param="prompt")
         if "ctx" in self and prompt_tokens > self["ctx"]:
