@@ -21,6 +21,7 @@ from bestroute.faults import Action, Rule, rule_for
 from bestroute.flaws import EMPTY, flaw_of
 from bestroute.gate import Gate
 from bestroute.ledger import Ledger, LedgerRow
+from bestroute.paid_errors import sample_of_error
 from bestroute.pool import Pool
 from bestroute.protocols import Generator, Sample
 from bestroute.query import Query
@@ -80,8 +81,8 @@ class Task:
         self.rule = None if not failed else _EMPTY if self._error is None else rule_for(self._error)
 
     def failed(self, error: BaseException, seconds: float) -> None:
-        """Note that an attempt brought nothing but an error."""
-        self.came([Sample("", error=error)] * self.missing, seconds)
+        """Note that an attempt brought nothing but an error, which may tell what was paid."""
+        self.came([sample_of_error(error), *[Sample("", error=error)] * (self.missing - 1)], seconds)
 
     def cut(self) -> None:
         """Note that an attempt was called off; its prompt was sent."""

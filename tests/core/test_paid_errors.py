@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute import Usage
+from bestroute import BestRoute, GenerationError, Pool, Price, Usage
 from bestroute.paid_errors import CUT_OFF, sample_of_error, usage_of_error
 
 TOLD = {"prompt_tokens": 9, "completion_tokens": 4}
@@ -96,3 +96,31 @@ def test_openai_s_own_errors_are_billed():
     filtered.completion.choices[0].finish_reason = "content_filter"
     assert sample_of_error(filtered).usage == Usage(9, 4)
     assert sample_of_error(filtered).error is filtered
+
+
+class Failing:
+    native_n = False
+
+    def __init__(self, error):
+        self.error = error
+
+    def generate(self, query, n, *, params, cancel):
+        raise self.error
+
+
+def engine(error):
+    return BestRoute(Pool(["small"], {"small": Price(1, 2)}, "small"), {"small": Failing(error)})
+
+
+def test_the_engine_bills_a_reply_that_was_cut_off_and_keeps_it():
+    result = engine(error_with(completion=completion())).run("hi")
+    assert (result.text, result.cost_usd) == ('{"a": "b', pytest.approx((9 * 1 + 4 * 2) / 1e6))
+    assert [s.flaw for s in result.samples] == [CUT_OFF]
+
+
+def test_the_engine_bills_any_error_that_tells_a_usage():
+    router = engine(error_with(completion=completion("content_filter")))
+    with pytest.raises(GenerationError):
+        router.run("hi")
+    (row,) = router.ledger.rows()
+    assert (row["status"], row["input_tokens"], row["output_tokens"]) == ("failed", 9, 4)
