@@ -46,7 +46,7 @@ from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.messages import summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
-from langchain_bestroute.telling import described, without_keys
+from langchain_bestroute.telling import described, traced_tool, without_keys
 from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
 
 logger = logging.getLogger(__name__)
@@ -474,6 +474,13 @@ class BestRouteChat(BaseChatModel):
         if "stop" in own:  # a key of this name is the call's, also where the call sets none
             own["stop_sequences"] = own.pop("stop")
         return {**self._identity, **own}
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> builtins.dict[str, Any]:
+        """Return what traces show of a call."""
+        params = super()._get_invocation_params(stop=stop, **kwargs)
+        if isinstance(tools := params.get("tools"), list):
+            params["tools"] = [traced_tool(tool) for tool in tools]
+        return params
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)

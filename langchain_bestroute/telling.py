@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from bestroute.budget import Budget
-from bestroute.credentials import without_secrets
+from bestroute.credentials import is_secret, without_secrets
 from langchain_bestroute import providers
 from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.membership import chat_model_in
@@ -39,3 +39,15 @@ def without_keys(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return call parameters without secrets; where there are some, a digest tells which."""
     told = without_secrets(params)
     return told if told == params else {**told, "secrets": fingerprint(dict(params))}
+
+
+def traced_tool(tool: Any) -> Any:
+    """Return a tool as traces may show it: one that a provider has built in is told without its credentials.
+
+    Example:
+        >>> traced_tool({"type": "mcp", "server_label": "wiki", "headers": {"Authorization": "Bearer 1"}})
+        {'type': 'mcp', 'server_label': 'wiki', 'headers': '**REDACTED**'}
+    """
+    if not isinstance(tool, Mapping) or "function" in tool:  # whose schema may name an argument "token"
+        return tool
+    return {name: "**REDACTED**" if is_secret(str(name), value) else value for name, value in tool.items()}

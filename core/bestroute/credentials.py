@@ -27,8 +27,17 @@ def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without the secrets among them, however deep.
 
     Example:
-        >>> without_secrets({"user": "ann", "extra": {"api_key": "sk-1", "seed": 3}})
-        {'user': 'ann', 'extra': {'seed': 3}}
+        >>> without_secrets({"user": "ann", "extra": {"api_key": "sk-1", "seed": 3}, "tools": [{"token": "t"}]})
+        {'user': 'ann', 'extra': {'seed': 3}, 'tools': [{}]}
     """
     kept = {name: value for name, value in settings.items() if not is_secret(str(name), value)}
-    return {name: without_secrets(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    return {name: _inside(value) for name, value in kept.items()}
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple):
+        items = [_inside(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return value

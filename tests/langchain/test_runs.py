@@ -524,3 +524,20 @@ def test_a_member_without_streams_is_handed_out_whole(make, joined):
     models = {"small": FakeListChatModel(responses=["hello there"], disable_streaming=True)}
     chat = make(models=models, prices={"small": make().prices["small"]})
     assert joined(list(chat.stream("x"))).text == "hello there"
+
+
+def test_what_a_built_in_tool_is_to_send_is_not_traced(make, server):
+    runs = Runs()
+    tool_of_theirs = {
+        "type": "mcp",
+        "server_label": "wiki",
+        "server_url": "https://wiki.example",
+        "headers": {"X-Key": "secret-of-the-header"},
+        "authorization": "secret-of-the-server",
+    }
+    make().bind_tools([tool_of_theirs, add]).invoke("hello", config={"callbacks": [runs]})
+    traced = runs.roots[0].extra["invocation_params"]["tools"]
+    assert "secret-of" not in str(runs.roots[0].extra)
+    assert (traced[0]["headers"], traced[0]["server_label"]) == ("**REDACTED**", "wiki")
+    assert str(tool_of_theirs) in str(server.requests)
+    assert traced[1]["function"]["name"] == "add"
