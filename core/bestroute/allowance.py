@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bestroute.calls import Call
+from bestroute.calls import RunContext
 from bestroute.decision import Decision
 from bestroute.errors import BudgetError
 from bestroute.execution import Draw, DrawnSample
@@ -77,7 +77,7 @@ class Allowance:
         tokens = max(fewest, told or 0)
         return self.sample_usd(model, min(tokens, self.limit(model) or tokens), seen)
 
-    def piece(self, draw: Draw, call: Call, seen: Sequence[DrawnSample]) -> Draw | None:
+    def piece(self, draw: Draw, call: RunContext, seen: Sequence[DrawnSample]) -> Draw | None:
         """Return the part of a draw that may be made now, its money reserved; ``None`` if nothing may.
 
         Where money is plenty it is the whole draw. Where it is short, one sample at a time, its length limited to
@@ -108,7 +108,7 @@ class Allowance:
             return 0
         return int(rest / per_token) if per_token else self.settings.untold_output_tokens
 
-    def check_whole_plan(self, steps: Sequence[Step], call: Call) -> None:
+    def check_whole_plan(self, steps: Sequence[Step], call: RunContext) -> None:
         """Refuse a plan that could pass a budget if every draw were made.
 
         Raises:
@@ -122,7 +122,7 @@ class Allowance:
                 'limit max_tokens, or let it draw less with Settings(over_budget="degrade")'
             )
 
-    def fits(self, model: str, call: Call, *, fewest: int) -> bool:
+    def fits(self, model: str, call: RunContext, *, fewest: int) -> bool:
         """Whether a first sample of a model, of so many tokens at least, may be begun."""
         return call.purse is None or self.least_usd(model, fewest=fewest) <= call.purse.left_usd
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from bestroute.decision import Decision
 from bestroute.errors import DrawCancelledError
@@ -12,24 +14,45 @@ from bestroute.execution import DrawnSample
 from bestroute.ledger import LedgerRow, Status
 from bestroute.plans import Candidate
 from bestroute.pool import Pool
-from bestroute.prices import PER_MILLION
+from bestroute.prices import PER_MILLION, Price
 from bestroute.protocols import Sample
 from bestroute.query import Query
 from bestroute.redaction import describe
-from bestroute.usage import Usage, estimate_tokens
+from bestroute.usage import Usage, estimate_tokens, sum_usage
 
 
 def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bills_prompt: bool = True) -> DrawnSample:
-    """Return a sample with its cost; where the provider told no usage it is estimated and says so.
+    """Return a sample with its cost; where the provider told no usage, or one of no use, it is estimated and says so.
 
     A failed sample without usage costs nothing: providers bill what they answered. ``bills_prompt`` says whether an
     estimate has to count the prompt, which n choices of one call share.
     """
-    if sample.usage is None and sample.error is None:
+    price = pool.prices[model]
+    usage = sample.usage
+    cost = 0.0 if usage is None else _cost_usd(price, usage)
+    if cost is None or (usage is None and sample.error is None):
         prompt = query.prompt_tokens if bills_prompt else 0
-        sample = replace(sample, usage=Usage(prompt, estimate_tokens(sample.text), estimated=True))
-    cost = pool.prices[model].cost_usd(sample.usage) if sample.usage is not None else 0.0
-    return DrawnSample(sample, model, step, cost)
+        usage = Usage(
+            prompt, estimate_tokens(sample.text) if sample.text or sample.error is None else 0, estimated=True
+        )
+        cost = price.cost_usd(usage)
+    return DrawnSample(sample if usage is sample.usage else replace(sample, usage=usage), model, step, cost)
+
+
+def _cost_usd(price: Price, usage: Usage) -> float | None:
+    """Return what a usage costs; ``None`` where it is none, or its numbers are beyond all sense."""
+    try:
+        cost = price.cost_usd(usage)
+        return cost if isinstance(usage, Usage) and math.isfinite(cost) and cost >= 0 else None
+    except Exception:
+        return None
+
+
+def joined(drawn: Sequence[DrawnSample]) -> DrawnSample:
+    """Return the first of some samples with the bill of all: those that nobody asked for are paid, and left aside."""
+    usages = [s.usage for s in drawn if s.usage is not None]
+    sample = replace(drawn[0].sample, usage=sum_usage(usages) if usages else None)
+    return replace(drawn[0], sample=sample, cost_usd=sum(s.cost_usd for s in drawn))
 
 
 def cancelled(n: int, *, model: str, step: int, query: Query, pool: Pool) -> list[DrawnSample]:
@@ -40,26 +63,65 @@ def cancelled(n: int, *, model: str, step: int, query: Query, pool: Pool) -> lis
     return [bill(sample, model=model, step=step, query=query, pool=pool) for sample in lost]
 
 
-def ledger_row(run_id: str, drawn: DrawnSample, query: Query, status: Status | None = None) -> LedgerRow:
-    """Return the ledger's row of one sample; what an error says of secrets and of the query is left out."""
+class BillRow(LedgerRow):
+    """A ledger's row with all that a run knows of an attempt; a ledger keeps what it has a column for."""
+
+    call_id: str
+    plan: str
+    reason: str
+    tags: dict[str, str]
+    kind: Literal["draw"]
+    attempt: int
+    attempt_id: str
+
+
+def ledger_row(
+    drawn: DrawnSample,
+    query: Query,
+    *,
+    call_id: str,
+    decision: Decision | None,
+    tags: Mapping[str, str],
+    attempt: int,
+    attempt_id: str,
+    is_late: bool = False,
+) -> BillRow:
+    """Return the ledger's row of one sample; what an error says of secrets and of the query is left out.
+
+    Args:
+        drawn: What an attempt brought.
+        query: What was asked.
+        call_id: Of the run.
+        decision: What was run.
+        tags: Of the run, from its caller.
+        attempt: Number of the attempt that brought it, from 1.
+        attempt_id: The same for all samples of that attempt.
+        is_late: Whether nobody waited for it: a sample that came was not used.
+    """
     usage = drawn.usage or Usage(estimated=True)
-    if status is None:
-        status = "ok" if drawn.error is None else "failed"
-        if isinstance(drawn.error, DrawCancelledError):
-            status = "cancelled"
+    status: Status = "ok" if drawn.error is None else "failed"
+    if isinstance(drawn.error, DrawCancelledError) or (is_late and drawn.error is None):
+        status = "cancelled"
     return {
-        "run_id": run_id,
+        "run_id": call_id,
+        "call_id": call_id,
         "time": time.time(),
         "model": drawn.model,
         "step": drawn.step,
+        "plan": "" if decision is None else str(decision.plan),
+        "reason": "" if decision is None else decision.reason,
+        "tags": dict(tags),
+        "kind": "draw",
+        "attempt": attempt,
+        "attempt_id": attempt_id,
         "status": status,
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cached_input_tokens": usage.cached_input,
-        "cache_write_tokens": usage.cache_write,
-        "reasoning_tokens": usage.reasoning,
-        "cost_usd": drawn.cost_usd,
-        "estimated": usage.estimated,
+        "input_tokens": int(usage.input),
+        "output_tokens": int(usage.output),
+        "cached_input_tokens": int(usage.cached_input),
+        "cache_write_tokens": int(usage.cache_write),
+        "reasoning_tokens": int(usage.reasoning),
+        "cost_usd": float(drawn.cost_usd),
+        "estimated": bool(usage.estimated),
         "error": drawn.flaw if drawn.error is None else describe(drawn.error, query),
         "reference_cost_usd": 0.0,
     }

@@ -1,29 +1,103 @@
-"""What one call of the engine carries along: its limits, what is left of them, and the flag that stops it."""
+"""What one call of the engine carries along: its options, what is left of its limits, and the flag that stops it."""
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from bestroute.budget import Budget, Purse
+from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.ledger_writer import LedgerWriter
 from bestroute.protocols import Cancel
-from bestroute.settings import Limits
+from bestroute.query import Query
+from bestroute.run_bills import RunBills
+from bestroute.settings import LIMIT_NAMES, NO_LIMITS, Limits
 
 
-class Call:
+class CallOptions(TypedDict, total=False):
+    """What a call of ``run``, ``arun``, ``stream`` or ``astream`` may say beside its query."""
+
+    model: str | None
+    """Ask this pool member."""
+    n: int | None
+    """Draw this many samples."""
+    because: str | None
+    """Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order."""
+    max_samples: int | None
+    """Samples drawn in all; attempts that failed do not count."""
+    max_cost_usd: float | None
+    """No draw is begun that could pass it."""
+    deadline_s: float | None
+    """Seconds from the call's start. Then draws stop and the best seen answers."""
+    wave: int | None
+    """In place of ``Settings.wave``."""
+    allow: Sequence[str] | None
+    """Pool names of the members that may be asked."""
+    tags: Mapping[str, str] | None
+    """Words to find the call by in the ledger, by name."""
+
+
+CALL_OPTIONS = tuple(CallOptions.__annotations__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one call, checked."""
+
+    model: str | None = None
+    n: int | None = None
+    because: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
+
+    @classmethod
+    def of(cls, options: CallOptions | Mapping[str, Any]) -> Options:
+        """Check the options of a call.
+
+        Raises:
+            ConfigError: Names an option that there is not, or one that makes no sense.
+        """
+        if not options:
+            return _NO_OPTIONS
+        for name in options:
+            if name not in CALL_OPTIONS:
+                raise ConfigError(
+                    f"unknown argument {name!r}; a call may have {named(CALL_OPTIONS)}."
+                    f"{did_you_mean(name, CALL_OPTIONS)}"
+                )
+        limits: dict[str, Any] = {name: options[name] for name in LIMIT_NAMES if name in options}  # type: ignore[literal-required]
+        return cls(
+            options.get("model"),
+            options.get("n"),
+            options.get("because"),
+            _checked_tags(options.get("tags")),
+            Limits(**limits) if limits else NO_LIMITS,
+        )
+
+
+_NO_OPTIONS = Options()
+
+
+class RunContext:
     """One call under way.
 
     Args:
-        limits: What it may use.
+        query: What is asked.
+        options: What the call says beside it.
         budget: The engine's own, shared with its other calls.
+        writer: Of the engine's ledger.
     """
 
-    __slots__ = ("cancel", "deadline", "is_committed", "limits", "purse", "run_id", "samples_left")
+    __slots__ = ("bills", "call_id", "cancel", "deadline", "is_committed", "limits", "purse", "samples_left")
 
-    def __init__(self, limits: Limits, budget: Budget | None) -> None:
+    def __init__(self, query: Query, options: Options, budget: Budget | None, writer: LedgerWriter) -> None:
         """Start the clock."""
+        limits = options.limits
         self.limits = limits
-        self.run_id = uuid.uuid4().hex
+        self.call_id = uuid.uuid4().hex
         self.cancel = Cancel()
         self.is_committed = False
         """Whether the caller has seen a piece of an answer, so that none other can take its place."""
@@ -32,12 +106,26 @@ class Call:
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
         shared = () if budget is None else (budget,)
         self.purse = Purse((*own, *shared)) if own or shared else None
+        self.bills = RunBills(self.call_id, query, options.tags, writer)
 
-    def seconds_left(self) -> float | None:
-        """Return the time to the deadline, never below 0; ``None`` without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+    def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
+        """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) + grace_s
 
     @property
     def is_late(self) -> bool:
         """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+def _checked_tags(tags: Any) -> Mapping[str, str]:
+    """Return tags as they are now.
+
+    Raises:
+        ConfigError: If they are no mapping of strings to strings.
+    """
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
+        raise ConfigError(f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {tags!r}")
+    return dict(tags)

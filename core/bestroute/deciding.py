@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from bestroute.arrays import FloatArray
 from bestroute.cost import plan_costs
 from bestroute.decision import Decision
 from bestroute.errors import BestRouteError, ConfigError, named
+from bestroute.interruptions import is_interruption
 from bestroute.plans import Candidate, Plan, Step, as_plan
-from bestroute.policies import QualityPolicy, ThresholdPolicy, reference_column
+from bestroute.policies import BudgetPolicy, QualityPolicy, ReferencePolicy, ThresholdPolicy, reference_column
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
 from bestroute.protocols import Generator, Policy, RewardModel, Router
@@ -27,6 +29,11 @@ DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
 logger = logging.getLogger("bestroute.engine")
 _NOT_ALLOWED = "the call does not allow it"
+_POLICIES = (ThresholdPolicy, QualityPolicy, BudgetPolicy, ReferencePolicy)
+NO_ROUTER = (
+    "no router: the reference answers every query, which saves nothing; give router= (a folder of `bestroute train`, "
+    "or a function that returns a pool name), or a reward_model that needs no training (MajorityVote(), Verifier(fn))"
+)
 
 
 class Decider:
@@ -53,13 +60,17 @@ class Decider:
         self.router = _as_router(router, pool)
         self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
         self.policy = _as_policy(self.router, pool, policy, threshold, max_drop, reward_model)
+        self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
+        if self._untrained[1] == NO_ROUTER and len(pool.models) > 1:
+            logger.warning("%s", NO_ROUTER)
         for plan in self._known_plans():
             self._check_plan(plan)
 
     @property
     def is_quick(self) -> bool:
-        """Whether a decision is a matter of a millisecond: it asks neither a function of the user's nor an encoder."""
-        return self.router is None or bool(getattr(self.router, "is_light", False))
+        """Whether a decision is a matter of a millisecond: it asks no code of the user's, and no encoder."""
+        is_ours = self.policy is None or isinstance(self.policy, _POLICIES)
+        return self.router is None or (bool(getattr(self.router, "is_light", False)) and is_ours)
 
     def route(
         self,
@@ -92,7 +103,7 @@ class Decider:
         return replace(forced, is_forced=model is not None and because is None)
 
     def after(
-        self, decision: Decision, failed: Mapping[str, str], *, wants_reference: bool, any_able: bool
+        self, decision: Decision, failed: Mapping[str, str], query: Query, *, wants_reference: bool, any_able: bool
     ) -> Decision | None:
         """Return what takes the place of a decision whose plan gave nothing.
 
@@ -102,6 +113,7 @@ class Decider:
         Args:
             decision: What failed.
             failed: Members that must not be asked again, each with the reason.
+            query: What is asked.
             wants_reference: Whether another plan was tried already, so that it is the reference's turn.
             any_able: Whether it is only this prompt that failed, so that any member that can take it may answer.
         """
@@ -114,7 +126,7 @@ class Decider:
             if wants_reference and self.pool.reference_plan in (decision.prediction.plans[i] for i in able):
                 picked = decision.prediction.plans.index(self.pool.reference_plan)
             else:
-                picked = self._pick(decision.prediction, decision.costs_usd, able)
+                picked, _ = self._pick(decision.prediction, decision.costs_usd, able, query)
             return replace(
                 decision,
                 plan=decision.prediction.plans[picked],
@@ -132,13 +144,13 @@ class Decider:
     def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
-            plan, reason = self._untrained_plan()
+            plan, reason = self._untrained
             return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
         try:
             told = self.router.predict([query]) if self._predicts else self.router(query)
-        except BestRouteError:
-            raise
-        except Exception as error:  # a router of somebody else's; its failure must not cost the answer
+        except BaseException as error:  # a router of somebody else's; its failure must not cost the answer
+            if isinstance(error, BestRouteError) or is_interruption(error):
+                raise
             reason = f"the router failed ({describe(error, query)}), so the reference"
             logger.warning(reason)
             plan = self._usable(self.pool.reference_plan, left_out)
@@ -152,6 +164,8 @@ class Decider:
             if usable != plan:
                 reason += f" ({plan}), without the members that the call does not allow"
             return Decision(usable, reason, self.pool, tokens, left_out=left_out)
+        if not isinstance(told, Prediction):
+            raise ConfigError(f"router.predict must return a Prediction, got {type(told).__name__}")
         prediction = told
         for plan in prediction.plans if not hasattr(self.router, "plans") else ():
             self._check_plan(plan)
@@ -161,12 +175,12 @@ class Decider:
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
         costs = self._costs(prediction, np.array([float(tokens)]))[0]
-        picked = self._pick(prediction, costs, able)
+        picked, trouble = self._pick(prediction, costs, able, query)
         if len(able) < len(prediction.plans):
             prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
         return Decision(
             prediction.plans[picked],
-            f"{self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
+            f"{trouble or self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
             self.pool,
             tokens,
             prediction,
@@ -176,18 +190,33 @@ class Decider:
             left_out,
         )
 
-    def _pick(self, prediction: Prediction, costs: FloatArray, able: Sequence[int]) -> int:
-        """Return the column that the policy takes among those able; if it wants a reference that is not, the best."""
+    def _pick(
+        self, prediction: Prediction, costs: FloatArray, able: Sequence[int], query: Query
+    ) -> tuple[int, str | None]:
+        """Return the column that the policy takes among those able, and what was the matter with the policy, if any.
+
+        If it wants a reference that is not able, or fails where the reference is not, it is the best.
+        """
         quality = prediction.expected_quality[0]
         best = min(able, key=lambda i: (-quality[i], costs[i], i))
         if self.pool.reference_plan not in prediction.plans:  # it was left out before
-            return best
+            return best, None
         reference = prediction.plans.index(self.pool.reference_plan)
         seen = [*able] if reference in able else [*able, reference]
         offered, asked = (prediction, costs) if len(seen) == len(costs) else (prediction.take(seen), costs[seen])
-        chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
-        picked = seen[int(np.asarray(chosen)[0])] if offered is not prediction else int(np.asarray(chosen)[0])
-        return picked if picked in able else best
+        try:
+            chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
+            place = operator.index(np.asarray(chosen)[0])
+            if not 0 <= place < len(offered.plans):
+                raise IndexError(f"{place} is the index of no plan; there are {len(offered.plans)}")
+        except BaseException as error:  # a policy of somebody else's; its failure must not cost the answer
+            if isinstance(error, BestRouteError) or is_interruption(error):
+                raise
+            trouble = f"the policy failed ({describe(error, query)}), so the reference"
+            logger.warning(trouble)
+            return (reference if reference in able else best), trouble
+        picked = seen[place] if offered is not prediction else place
+        return (picked if picked in able else best), None
 
     def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
         """Return the plan without the members left out; if none is left, the dearest that may be asked."""
@@ -216,14 +245,23 @@ class Decider:
         return replace(decision, plan=plan, reason=because or f"forced by the call: {said}", column=column, policy=None)
 
     def _untrained_plan(self) -> tuple[Plan, str]:
+        """Return the plan where there is no router, and why; a step that nothing could end is not in it."""
         reward = self.reward_model
         accept = getattr(reward, "default_accept", None)
         if reward is None or getattr(reward, "needs_training", True) or accept is None:
-            return self.pool.reference_plan, "no router"
-        cheaper = [Step(model, 1, accept) for model in self.pool.cheaper_models]
+            return self.pool.reference_plan, NO_ROUTER
+        least = getattr(reward, "least_samples", None)
+        n = least(accept) if callable(least) else 1
+        if n is None or n > self.pool.max_n:
+            said = f"no router, and {type(reward).__name__} accepts nothing before {n} samples of one model"
+            return self.pool.reference_plan, f"{said}, more than max_n, so the reference"
+        cheaper = [Step(model, n if i == 0 else 1, accept) for i, model in enumerate(self.pool.cheaper_models)]
+        draws = "one draw of each cheaper model"
+        if n > 1:
+            draws = f"the cheapest model until {n} samples agree, then one draw of each other cheaper model"
         return (
             Plan((*cheaper, Step(self.pool.reference))),
-            f"no router: one draw of each cheaper model until {type(reward).__name__} accepts, then the reference",
+            f"no router: {draws} until {type(reward).__name__} accepts, then the reference",
         )
 
     def _left_out(self, query: Query, allow: Sequence[str] | None) -> dict[str, str]:
@@ -252,7 +290,7 @@ class Decider:
     def _known_plans(self) -> Sequence[Plan]:
         """Plans that may come up and are known before any call."""
         if self.router is None:
-            return [self._untrained_plan()[0]]
+            return [self._untrained[0]]
         return getattr(self.router, "plans", ()) if self._predicts else ()
 
     def _check_plan(self, plan: Plan) -> Plan:

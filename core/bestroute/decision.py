@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.arrays import FloatArray
 from bestroute.plans import Plan
-from bestroute.policies import QualityPolicy, ThresholdPolicy
 from bestroute.pool import Pool
 from bestroute.prediction import Prediction
-from bestroute.protocols import Policy
+from bestroute.protocols import ExplainingPolicy, Policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +101,7 @@ class Decision:
         if self.prediction is not None and self.costs_usd is not None and self.column is not None:
             names = [str(plan) for plan in self.prediction.plans]
             width = max(map(len, names))
-            verdicts = [""] * len(names)
-            if isinstance(self.policy, ThresholdPolicy | QualityPolicy):
-                verdicts = self.policy.verdicts(self.prediction, self.costs_usd[None, :], self.column, self.pool)
+            verdicts = self._verdicts(self.prediction, self.costs_usd, self.column)
             lines.append(f"  {'plan':{width}}  match  quality  cost in USD")
             for i in sorted(range(len(names)), key=lambda i: (self.costs_usd[i], i)):  # type: ignore[index]
                 p, q = self.prediction.match_probability[0, i], self.prediction.expected_quality[0, i]
@@ -113,3 +111,20 @@ class Decision:
                 )
         lines += [f"  {model} was left out: {why}" for model, why in self.left_out.items()]
         return "\n".join(lines)
+
+    def _verdicts(self, prediction: Prediction, costs_usd: FloatArray, column: int) -> Sequence[str]:
+        """Return what is to be said of each plan: by the policy where it can say why, else by the numbers."""
+        if self.policy is None:
+            return [""] * len(prediction.plans)
+        if isinstance(self.policy, ExplainingPolicy):
+            return self.policy.verdicts(prediction, costs_usd[None, :], column, self.pool)
+        better, dearer = (
+            prediction.expected_quality[0] - prediction.expected_quality[0, column],
+            costs_usd - costs_usd[column],
+        )
+        return [
+            f"taken by {type(self.policy).__name__}"
+            if i == column
+            else f"not taken: quality {better[i]:+.3f}, cost {dearer[i]:+.3g} USD"
+            for i in range(len(prediction.plans))
+        ]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from bestroute.breaker import Breakers
 from bestroute.budget import Budget
-from bestroute.calls import Call
+from bestroute.calls import CallOptions, Options, RunContext
 from bestroute.deciding import Decider
 from bestroute.decision import Decision
-from bestroute.drawing import Drawer
-from bestroute.errors import ConfigError, did_you_mean, named
-from bestroute.execution import Draw, Score
+from bestroute.drawing import Sampler
+from bestroute.errors import ConfigError, DeadlineError, named
+from bestroute.execution import Score
 from bestroute.ledger import Ledger
+from bestroute.ledger_writer import LedgerWriter
 from bestroute.pool import Pool
 from bestroute.protocols import Delta, Policy, RewardModel, Router
 from bestroute.protocols import Generator as SampleGenerator
@@ -24,9 +26,13 @@ from bestroute.query import Query, as_query
 from bestroute.result import Result
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.scoring import ascore, score
-from bestroute.script import Bill, Parts, Script, script
-from bestroute.settings import LIMIT_NAMES, NO_LIMITS, Limits, Settings
-from bestroute.streaming import Streamer
+from bestroute.script import Bill, Parts, run
+from bestroute.settings import Settings
+from bestroute.streaming import StreamSampler
+from bestroute.threads import Outcome, arun_in_thread, run_in_thread
+
+_GRACE_S = 0.05
+"""What is written in that time after the deadline is waited for."""
 
 
 class BestRoute:
@@ -36,8 +42,9 @@ class BestRoute:
         pool: Which models may answer, and their prices.
         generators: A generator for each of them, by pool name.
         router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
-            or ``(model, n)``, or ``None``: then the reference answers, or, if the reward needs no training, one
-            draw of each cheaper model in price order is tried before it.
+            ``(model, n)`` or a pool name, or ``None``: then the reference answers, or, if the reward needs no
+            training, one draw of each cheaper model in price order is tried before it (a vote: so many of the
+            cheapest that they can agree).
         reward_model: A ``RewardModel``, the folder of a trained one, or a function
             ``fn(query, texts) -> list[float]``.
         policy: Chooses among a router's plans; default: the router's own, else ``ThresholdPolicy(0.8)``.
@@ -92,8 +99,9 @@ class BestRoute:
         self.breakers = Breakers(
             pool.models, failures=self.settings.breaker_failures, rest_s=self.settings.breaker_rest_s
         )
-        self._drawer = Drawer(pool, self.generators, self.settings, self.ledger)
-        self._streamer = Streamer(self._drawer)
+        self._writer = LedgerWriter(self.ledger)
+        self._sampler = Sampler(pool, self.generators, self.settings)
+        self._stream_sampler = StreamSampler(self._sampler)
         self._parts = Parts(pool, self.generators, self._decider, self.reward_model, self.settings, self.breakers)
 
     def route(
@@ -130,11 +138,13 @@ class BestRoute:
         allow: Sequence[str] | None = None,
     ) -> Decision:
         """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
+        query = as_query(query)
+        work = partial(self._decider.route, query, model=model, n=n, because=because, allow=allow)
         if self._decider.is_quick:
-            return self.route(query, model=model, n=n, because=because, allow=allow)
-        import asyncio
-
-        return await asyncio.to_thread(self.route, query, model=model, n=n, because=because, allow=allow)
+            return work()
+        outcome = await arun_in_thread(work, name="bestroute-router")
+        assert outcome is not None  # there is no limit of time
+        return outcome.get()
 
     @property
     def router(self) -> Any:
@@ -146,92 +156,51 @@ class BestRoute:
         """The policy in use; ``None`` where no router predicts."""
         return self._decider.policy
 
-    # Running: one script of commands, two drivers, each of which may stream.
+    # Running: one generator of commands, two drivers, each of which may stream.
 
-    def run(
-        self,
-        query: Query | str,
-        *,
-        model: str | None = None,
-        n: int | None = None,
-        because: str | None = None,
-        **limits: Any,
-    ) -> Result:
+    def run(self, query: Query | str, **options: Unpack[CallOptions]) -> Result:
         """Answer one query.
 
         Args:
             query: What is asked.
-            model: Ask this pool member; see ``route``.
-            n: Draw this many samples.
-            because: Why ``model`` is wished for.
-            limits: ``max_samples``, ``max_cost_usd``, ``deadline_s``, ``wave``, ``allow``; see ``Limits``.
+            options: ``model``, ``n``, ``because`` (see ``route``), ``max_samples``, ``max_cost_usd``, ``deadline_s``,
+                ``wave``, ``allow``, ``tags``; see ``CallOptions``.
 
         Raises:
-            ConfigError: As ``route``; or a limit is unknown or out of range.
+            ConfigError: As ``route``; or an option is unknown or out of range.
             BudgetError: If nothing fits the budget; nothing was spent.
             GenerationError: If no sample came; ``failures`` holds each failure with its own error, the last one last.
+            DeadlineError: If none came before the deadline; a ``GenerationError`` and a ``TimeoutError``.
         """
-        query = as_query(query)
-        steps, call = self._begin(query, model, n, because, limits)
-        reply: Any = None
-        try:
-            while True:
-                try:
-                    command = steps.send(reply)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    return result
-                if isinstance(command, Draw):
-                    reply = self._drawer.draw(query, command, call)
-                else:
-                    reply = self._obey(command, query, call)
-        finally:
-            steps.close()
+        for item in self._drive(query, options, streams=False):
+            result = item
+        return result  # type: ignore[return-value]
 
-    async def arun(
-        self,
-        query: Query | str,
-        *,
-        model: str | None = None,
-        n: int | None = None,
-        because: str | None = None,
-        **limits: Any,
-    ) -> Result:
+    async def arun(self, query: Query | str, **options: Unpack[CallOptions]) -> Result:
         """Answer one query without blocking the loop; see ``run``."""
-        query = as_query(query)
-        steps, call = await self._abegin(query, model, n, because, limits)
-        reply: Any = None
-        try:
-            while True:
-                try:
-                    command = steps.send(reply)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    return result
-                if isinstance(command, Draw):
-                    reply = await self._drawer.adraw(query, command, call)
-                else:
-                    reply = await self._aobey(command, query, call)
-        finally:
-            steps.close()
+        async with aclosing(self._adrive(query, options, streams=False)) as items:
+            async for item in items:
+                result = item
+        return result  # type: ignore[return-value]
 
-    def stream(
-        self,
-        query: Query | str,
-        *,
-        model: str | None = None,
-        n: int | None = None,
-        because: str | None = None,
-        **limits: Any,
-    ) -> Iterator[Delta | Result]:
+    def stream(self, query: Query | str, **options: Unpack[CallOptions]) -> Iterator[Delta | Result]:
         """Answer one query piece by piece; the last item is the ``Result``. Arguments as for ``run``.
 
         A single sample that nothing can replace streams as the model does. Where samples compete, or may be
         rejected, only the answer is emitted, as one piece: text that may be rejected is never shown. A stream that
         breaks before its first piece is tried again like any draw; after it, ``Settings.broken_stream`` decides.
         """
-        query = as_query(query)
-        steps, call = self._begin(query, model, n, because, limits)
+        return self._drive(query, options, streams=True)
+
+    def astream(self, query: Query | str, **options: Unpack[CallOptions]) -> AsyncIterator[Delta | Result]:
+        """Answer one query piece by piece without blocking the loop; see ``stream``."""
+        return self._adrive(query, options, streams=True)
+
+    def _drive(self, query: Query | str, options: CallOptions, *, streams: bool) -> Iterator[Delta | Result]:
+        """Obey a run's commands; yield what may be shown, then the result."""
+        query, checked = as_query(query), Options.of(options)
+        call = RunContext(query, checked, self.budget, self._writer)
+        steps = run(self._parts, query, self._decide(query, checked, call), call)
         reply: Any = None
         try:
             while True:
@@ -240,34 +209,32 @@ class BestRoute:
                 except StopIteration as stop:
                     result: Result = stop.value
                     break
-                if not isinstance(command, Draw):
-                    reply = self._obey(command, query, call)
-                elif (source := self._streamer.method(command, "stream")) is None:
-                    reply = self._drawer.draw(query, command, call)
+                if isinstance(command, Bill):
+                    call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Score):
+                    reply = score(self._scorer(), query, command.texts, call)
+                elif not streams or (source := self._stream_sampler.method(command, "stream")) is None:
+                    reply = self._sampler.draw(query, command, call)
                 else:
-                    for piece in self._streamer.draw(source, query, command, call):
+                    for piece in self._stream_sampler.draw(source, query, command, call):
                         if isinstance(piece, list):
                             reply = piece
                         else:
                             yield piece
         finally:
             steps.close()
-        if not call.is_committed:
+            call.bills.close(seconds=call.seconds_left(grace_s=_GRACE_S))
+        if streams and not call.is_committed:
             yield Delta(result.text, result.payload)
         yield result
 
-    async def astream(
-        self,
-        query: Query | str,
-        *,
-        model: str | None = None,
-        n: int | None = None,
-        because: str | None = None,
-        **limits: Any,
-    ) -> AsyncIterator[Delta | Result]:
-        """Answer one query piece by piece without blocking the loop; see ``stream``."""
-        query = as_query(query)
-        steps, call = await self._abegin(query, model, n, because, limits)
+    async def _adrive(
+        self, query: Query | str, options: CallOptions, *, streams: bool
+    ) -> AsyncGenerator[Delta | Result]:
+        """Obey a run's commands without blocking the loop; see ``_drive``."""
+        query, checked = as_query(query), Options.of(options)
+        call = RunContext(query, checked, self.budget, self._writer)
+        steps = run(self._parts, query, await self._adecide(query, checked, call), call)
         reply: Any = None
         try:
             while True:
@@ -276,12 +243,14 @@ class BestRoute:
                 except StopIteration as stop:
                     result: Result = stop.value
                     break
-                if not isinstance(command, Draw):
-                    reply = await self._aobey(command, query, call)
-                elif (source := self._streamer.method(command, "astream")) is None:
-                    reply = await self._drawer.adraw(query, command, call)
+                if isinstance(command, Bill):
+                    await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Score):
+                    reply = await ascore(self._scorer(), query, command.texts, call)
+                elif not streams or (source := self._stream_sampler.method(command, "astream")) is None:
+                    reply = await self._sampler.adraw(query, command, call)
                 else:
-                    async with aclosing(self._streamer.adraw(source, query, command, call)) as pieces:
+                    async with aclosing(self._stream_sampler.adraw(source, query, command, call)) as pieces:
                         async for piece in pieces:
                             if isinstance(piece, list):
                                 reply = piece
@@ -289,18 +258,21 @@ class BestRoute:
                                 yield piece
         finally:
             steps.close()
-        if not call.is_committed:
+            await call.bills.aclose(seconds=call.seconds_left(grace_s=_GRACE_S))
+        if streams and not call.is_committed:
             yield Delta(result.text, result.payload)
         yield result
 
     def close(self) -> None:
-        """Close the connections of members that can be closed; the engine may be used again."""
+        """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
+        self._writer.flush()
         for generator in self.generators.values():
             if callable(close := getattr(generator, "close", None)):
                 close()
 
     async def aclose(self) -> None:
-        """Close the connections of members, those of this event loop among them."""
+        """Do the same, with the connections of this event loop among them."""
+        await self._writer.aflush()
         for generator in self.generators.values():
             if callable(aclose := getattr(generator, "aclose", None)):
                 await aclose()
@@ -323,52 +295,39 @@ class BestRoute:
         """Close the connections."""
         await self.aclose()
 
-    def _begin(
-        self, query: Query, model: str | None, n: int | None, because: str | None, limits: Mapping[str, Any]
-    ) -> tuple[Script, Call]:
-        """Decide, and start the clock."""
-        told = _limits(limits)
-        call = Call(told, self.budget)
-        decision = self.route(query, model=model, n=n, because=because, allow=told.allow)
-        return script(self._parts, query, decision, call), call
+    def _decide(self, query: Query, options: Options, call: RunContext) -> Decision:
+        """Decide for a run; where there is a deadline, whoever may take long does so in a thread.
 
-    async def _abegin(
-        self, query: Query, model: str | None, n: int | None, because: str | None, limits: Mapping[str, Any]
-    ) -> tuple[Script, Call]:
-        told = _limits(limits)
-        call = Call(told, self.budget)
-        decision = await self.aroute(query, model=model, n=n, because=because, allow=told.allow)
-        return script(self._parts, query, decision, call), call
+        Raises:
+            DeadlineError: If the deadline passes before.
+        """
+        if call.deadline is None or self._decider.is_quick:
+            return self._route(query, options)
+        work = partial(self._route, query, options)
+        return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
 
-    def _obey(self, command: Bill | Score, query: Query, call: Call) -> Any:
-        if isinstance(command, Bill):
-            return self.ledger.add(command.rows)
-        return score(self._scorer(), query, command.texts, call)
+    async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
+        """Decide for a run without blocking the loop; see ``_decide``."""
+        if self._decider.is_quick:
+            return self._route(query, options)
+        work = partial(self._route, query, options)
+        return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
 
-    async def _aobey(self, command: Bill | Score, query: Query, call: Call) -> Any:
-        if isinstance(command, Bill):
-            return await self._drawer.awrite(command.rows)
-        return await ascore(self._scorer(), query, command.texts, call)
+    def _route(self, query: Query, options: Options) -> Decision:
+        return self._decider.route(
+            query, model=options.model, n=options.n, because=options.because, allow=options.limits.allow
+        )
 
     def _scorer(self) -> RewardModel:
         assert self.reward_model is not None  # plans that score are refused without one
         return self.reward_model
 
 
-def _limits(told: Mapping[str, Any]) -> Limits:
-    """Check a call's limits.
-
-    Raises:
-        ConfigError: Names an argument that there is not.
-    """
-    if not told:
-        return NO_LIMITS
-    for name in told:
-        if name not in LIMIT_NAMES:
-            raise ConfigError(
-                f"unknown argument {name!r}; a call may have {named(LIMIT_NAMES)}.{did_you_mean(name, LIMIT_NAMES)}"
-            )
-    return Limits(**told)
+def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:
+    if outcome is None:
+        late = DeadlineError(f"the router did not decide within {call.limits.deadline_s:g} s; nothing was drawn")
+        raise late
+    return outcome.get()
 
 
 def _as_ledger(ledger: Any) -> Ledger:

@@ -125,21 +125,23 @@ class Plan:
 
 
 def as_plan(value: object) -> Plan:
-    """Read what a callable router may return: a plan, a candidate, or ``(model, n)``.
+    """Read what a callable router may return: a plan, a candidate, ``(model, n)``, or the name of a pool member.
 
     Raises:
-        ConfigError: If it is none of the three.
+        ConfigError: If it is none of the four.
     """
     match value:
         case Plan():
             return value
         case Candidate():
             return Plan.of(value)
+        case str() as model:
+            return Plan.of(Candidate(model))
         case (str() as model, int() as n):
             return Plan.of(Candidate(model, n))
         case _:
             raise ConfigError(
-                f"a router must return a Candidate, a Plan or (model, n), got {value!r}; "
+                f"a router must return the name of a pool member, (model, n), a Candidate or a Plan, got {value!r}; "
                 "for example Candidate('small', 3)"
             )
 

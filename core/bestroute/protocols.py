@@ -91,6 +91,15 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class ExplainingPolicy(Policy, Protocol):
+    """A policy that can say why; one that cannot is explained by the numbers of its plans."""
+
+    def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> Sequence[str]:
+        """Say for each plan of a single query why it was taken or not, and what would flip it."""
+        ...
+
+
+@runtime_checkable
 class RewardModel(Protocol):
     """Scores the samples of one query; higher is better.
 

@@ -33,6 +33,8 @@ class Result:
     reference_cost_is_estimated: bool
     query: Query | None = field(default=None, repr=False)
     """What was asked; ``to_dict`` leaves it out, also where an error quotes it."""
+    call_id: str = ""
+    """By which the ledger knows it."""
 
     @property
     def model(self) -> str:
@@ -42,6 +44,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: what adapters attach to the message."""
         return {
+            "call_id": self.call_id,
             "model": self.model,
             "n": len(self.samples),
             "chosen": self.chosen,

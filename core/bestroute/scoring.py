@@ -2,78 +2,71 @@
 
 from __future__ import annotations
 
-import contextvars
 import inspect
-import queue
-import threading
 from collections.abc import Sequence
 from typing import Any
 
-from bestroute.calls import Call
+from bestroute.calls import RunContext
 from bestroute.errors import ConfigError, DeadlineError
+from bestroute.interruptions import is_interruption
 from bestroute.protocols import RewardModel
 from bestroute.query import Query
+from bestroute.threads import Outcome, arun_in_thread, run_in_thread
 
 _GRACE_S = 0.05
 """What came just before the deadline may still be scored, if that is quick."""
 
 
-def score(reward: RewardModel, query: Query, texts: Sequence[str], call: Call) -> Any:
+def score(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
     """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
 
     Raises:
         ConfigError: If the reward model says that it is set up wrongly.
     """
+
+    def work() -> Any:
+        return reward.score(query, texts)
+
     if call.deadline is None:
-        return _asked(reward, query, texts)
-    came: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            came.put(_asked(reward, query, texts))
-        except BaseException as crash:
-            came.put(crash)
-
+        return _rewards(Outcome.of(work), call)
     try:
-        copied = contextvars.copy_context().run
-        threading.Thread(target=copied, args=(work,), name="bestroute-reward", daemon=True).start()
-        reply = came.get(timeout=_seconds(call))
-    except queue.Empty:
-        return _late(call)
+        seconds = call.seconds_left(grace_s=_GRACE_S)
+        return _rewards(run_in_thread(work, name="bestroute-reward", seconds=seconds), call)
     except RuntimeError as error:  # the system gives no more threads
         return error
-    if isinstance(reply, ConfigError) or (isinstance(reply, BaseException) and not isinstance(reply, Exception)):
-        raise reply
-    return reply
 
 
-async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: Call) -> Any:
+async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
+    seconds = call.seconds_left(grace_s=_GRACE_S)
+    if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
+        return _rewards(await _asked(reward, query, texts, seconds), call)
+    try:
+        outcome = await arun_in_thread(lambda: reward.score(query, texts), name="bestroute-reward", seconds=seconds)
+    except RuntimeError as error:  # the system gives no more threads
+        return error
+    return _rewards(outcome, call)
+
+
+async def _asked(reward: Any, query: Query, texts: Sequence[str], seconds: float | None) -> Outcome[Any] | None:
+    """Return what a coroutine brings; ``None`` if it takes longer than that."""
     import asyncio
 
     try:
-        async with asyncio.timeout(None if call.deadline is None else _seconds(call)) as limit:
-            if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
-                return await reward.ascore(query, texts)  # type: ignore[attr-defined]
-            return await asyncio.to_thread(_asked, reward, query, texts)
-    except ConfigError:
-        raise
-    except Exception as error:
-        return _late(call) if limit.expired() else error
+        async with asyncio.timeout(seconds) as limit:
+            return Outcome(await reward.ascore(query, texts))
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return None if limit.expired() else Outcome(error=error)
 
 
-def _asked(reward: RewardModel, query: Query, texts: Sequence[str]) -> Any:
-    try:
-        return reward.score(query, texts)
-    except ConfigError:
-        raise
-    except Exception as error:
-        return error  # the script has a rule for it
-
-
-def _seconds(call: Call) -> float:
-    return (call.seconds_left() or 0.0) + _GRACE_S
-
-
-def _late(call: Call) -> DeadlineError:
-    return DeadlineError(f"no rewards within {call.limits.deadline_s:g} s")
+def _rewards(outcome: Outcome[Any] | None, call: RunContext) -> Any:
+    if outcome is None:
+        return DeadlineError(f"no rewards within {call.limits.deadline_s:g} s")
+    error = outcome.error
+    if error is None:
+        return outcome.value
+    if isinstance(error, ConfigError) or is_interruption(error):
+        raise error
+    return error  # the run has a rule for it

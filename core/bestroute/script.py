@@ -10,15 +10,17 @@ from typing import Any
 
 from bestroute import billing
 from bestroute.allowance import USEFUL_TOKENS, Allowance
+from bestroute.attempts import is_cut_empty
 from bestroute.breaker import Breakers
-from bestroute.calls import Call
+from bestroute.calls import RunContext
 from bestroute.deciding import Decider
 from bestroute.decision import Decision
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
 from bestroute.execution import Draw, DrawnSample, Outcome, Score, execute
+from bestroute.fallbacks import Fallbacks
 from bestroute.faults import Action, Rule, rule_for
 from bestroute.flaws import EMPTY
-from bestroute.ledger import LedgerRow
+from bestroute.interruptions import is_interruption
 from bestroute.plans import Candidate, Plan
 from bestroute.pool import Pool
 from bestroute.protocols import Generator as SampleGenerator
@@ -35,13 +37,11 @@ logger = logging.getLogger("bestroute.engine")
 
 @dataclass(frozen=True)
 class Bill:
-    """Command: write these rows. The answer is nothing."""
-
-    rows: tuple[LedgerRow, ...]
+    """Command: write the run's bills so far. The answer is nothing."""
 
 
 Command = Draw | Score | Bill
-Script = Generator[Command, Any, Result]
+Run = Generator[Command, Any, Result]
 
 _RUNNING = (Action.RETRY, Action.GO_ON)
 """Faults that tell of a member that is not well."""
@@ -59,7 +59,7 @@ class Parts:
     breakers: Breakers
 
 
-def script(parts: Parts, query: Query, decision: Decision, call: Call) -> Script:
+def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run:
     """Run a decision, and what takes its place where it fails.
 
     Yields:
@@ -71,26 +71,23 @@ def script(parts: Parts, query: Query, decision: Decision, call: Call) -> Script
         GenerationError: If no sample came, or one failed with an error that is to be raised at once.
     """
     if parts.settings.dry_run:
-        return (yield from _dry(query, decision, parts))
-    run = _Run(parts, query, decision, call)
-    decision = run.affordable(decision)
-    fallbacks = 0
-    while True:
-        outcome = yield from run.plan(decision)
-        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
-            return run.result(decision, run.before + outcome.chosen)
-        run.keep(outcome)
-        fallbacks += 1
-        following = run.fallback(decision, fallbacks)
-        if following is None:
-            return run.end(decision)
+        return (yield from _dry(query, decision, parts, call))
+    state = _Run(parts, query, decision, call)
+    following: Decision | None = state.affordable(decision)
+    while following is not None:
         decision = following
+        outcome = yield from state.plan(decision)
+        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
+            return state.result(decision, state.before + outcome.chosen)
+        state.keep(outcome)
+        following = state.fallback(decision)
+    return state.end(decision)
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, parts: Parts, query: Query, decision: Decision, call: Call) -> None:
+    def __init__(self, parts: Parts, query: Query, decision: Decision, call: RunContext) -> None:
         self.parts, self.query, self.call = parts, query, call
         self.allowance = Allowance(parts.pool, parts.generators, parts.settings, query, decision)
         self.samples: list[DrawnSample] = []
@@ -101,15 +98,9 @@ class _Run:
         """Steps count on over plans."""
         self.kept: int | None = None
         """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
-        self.troubles: dict[str, str] = {}
-        """Members that gave nothing usable, with what was the matter."""
-        self.untold: list[str] = []
-        """Members in trouble that the reason does not name yet."""
-        self.only_this_prompt = True
-        """Whether all troubles are this prompt's, so that any member that can take it may answer."""
-        self.passed_over: list[str] = []
-        """Members that were resting."""
-        self.asks_resting = False
+        self.fallbacks = Fallbacks(parts.decider, query)
+        self.cut_empty: set[str] = set()
+        """Members whose reply was empty at its limit of length; the same limit is not tried again."""
         self.notes: list[str] = []
         self.is_short = False
         """Whether a budget kept something from being drawn."""
@@ -146,6 +137,7 @@ class _Run:
 
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""
+        self.call.bills.decision = decision
         steps = execute(
             decision.plan,
             calibrated=self._calibrated,
@@ -173,34 +165,17 @@ class _Run:
                 self.kept = self.before + outcome.chosen
         self.before = len(self.samples)
 
-    def fallback(self, decision: Decision, fallbacks: int) -> Decision | None:
+    def fallback(self, decision: Decision) -> Decision | None:
         """Return what takes the place of a plan that gave nothing sound; ``None`` if nothing may."""
         call = self.call
         if decision.is_forced or call.is_committed or call.is_late or call.samples_left == 0:
             return None
-        for model in decision.plan.models:  # every plan is tried once: this ends
-            if model not in self.passed_over:
-                self.troubles.setdefault(model, "could not be drawn within the limits")
-        following = None
-        if not self.asks_resting:
-            following = self.parts.decider.after(
-                decision,
-                {**self.troubles, **dict.fromkeys(self.passed_over, "it is resting")},
-                wants_reference=fallbacks > 1,
-                any_able=self.only_this_prompt and bool(self.troubles),
-            )
-        if following is None and self.passed_over and not self.asks_resting:
-            self.asks_resting = True
-            model = self.passed_over[0]
-            following = replace(decision, plan=Plan.of(Candidate(model)), column=None)
-        if following is None:
+        found = self.fallbacks.next(decision)
+        if found is None:
             return None
         self.first_step += len(decision.plan.steps)
-        why = [f"{model!r} {self.troubles[model]}" for model in self.untold]
-        if self.asks_resting:
-            why.append("nobody else can answer")
-        self._note(", ".join([*why, f"so {following.plan}"]))
-        self.untold = []
+        following, why = found
+        self._note(why)
         return following
 
     def _note(self, said: str) -> None:
@@ -211,7 +186,7 @@ class _Run:
 
     def _draw(self, draw: Draw, decision: Decision) -> Generator[Command, Any, list[DrawnSample]]:
         breakers, model = self.parts.breakers, draw.model
-        if self._passes_over(model, decision):
+        if model in self.cut_empty or self._passes_over(model, decision):
             return []
         is_told, is_probe = False, breakers.is_probe(model, by=self)
         came: list[DrawnSample] = []
@@ -227,13 +202,19 @@ class _Run:
                 drawn = yield piece
                 came += drawn
                 left -= piece.n
-                if drawn:
-                    yield Bill(self._rows(drawn, decision))
+                self._refer(drawn, decision)
+                yield Bill()
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 self._raise_at_once(drawn, came)
+                if drawn and all(map(is_cut_empty, drawn)):
+                    self.cut_empty.add(model)
                 self._warn(piece, drawn)
-                if self.call.is_late or (is_probe and not self._tell_breaker(model, drawn, only_good=True)):
+                if (
+                    self.call.is_late
+                    or model in self.cut_empty
+                    or (is_probe and not self._tell_breaker(model, drawn, only_good=True))
+                ):
                     break
                 is_probe = False
             is_told = self._tell_breaker(model, came)
@@ -247,10 +228,9 @@ class _Run:
 
     def _passes_over(self, model: str, decision: Decision) -> bool:
         """Whether a member rests, and is left to it."""
-        if decision.is_forced or self.asks_resting or self.parts.breakers.admits(model, by=self):
+        if decision.is_forced or self.fallbacks.asks_resting or self.parts.breakers.admits(model, by=self):
             return False
-        if model not in self.passed_over:
-            self.passed_over.append(model)
+        if self.fallbacks.pass_over(model):
             self._note(f"{model!r} rests after repeated failures and was passed over")
         return True
 
@@ -259,16 +239,11 @@ class _Run:
         is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
         return is_single or self.call.limits.max_samples == 1
 
-    def _rows(self, drawn: Sequence[DrawnSample], decision: Decision) -> tuple[LedgerRow, ...]:
-        """Return the ledger's rows; the first sample that came carries what the reference would have cost."""
-        rows = [billing.ledger_row(self.call.run_id, sample, self.query) for sample in drawn]
-        if self.reference_cost is None:
-            for row, sample in zip(rows, drawn, strict=True):
-                if sample.error is None:
-                    self.reference_cost = billing.reference_cost(self.query, decision, drawn, self.parts.pool)
-                    row["reference_cost_usd"] = self.reference_cost[0]
-                    break
-        return tuple(rows)
+    def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
+        """Find what the reference would have cost, as soon as a first sample came; its row carries it."""
+        if self.reference_cost is None and any(sample.error is None for sample in drawn):
+            self.reference_cost = billing.reference_cost(self.query, decision, drawn, self.parts.pool)
+            self.call.bills.refer(self.reference_cost[0])
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
         """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
@@ -304,21 +279,20 @@ class _Run:
         """Note a member that gave nothing usable."""
         last = came[-1]
         said = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
-        self.troubles[model] = said
-        self.untold.append(model)
-        rules = _rules(came)
-        self.only_this_prompt = self.only_this_prompt and {r.action for r in rules} == {Action.GO_ON_TO_ABLE}
+        self.fallbacks.trouble(model, said, _rules(came))
         if last.step - self.first_step < len(decision.plan.steps) - 1:
             self._note(f"{model!r} {said}, so the next step")
-            self.untold = []
+            self.fallbacks.name_all()
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
         reply = yield score
         try:
-            if isinstance(reply, Exception):
+            if isinstance(reply, BaseException):
                 raise reply
             values = [_number(reward) for reward in reply]
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             self._unscored(f"the reward model raised {describe(error, self.query)}; nothing was scored")
             return [math.nan] * len(score.texts)
         if len(values) != len(score.texts):
@@ -335,7 +309,9 @@ class _Run:
             found = calibrated(reward, rewards)
         except ConfigError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             self._unscored(f"the reward model's calibration raised {describe(error, self.query)}; nothing was accepted")
             return [math.nan] * len(rewards)
         if len(found) != len(rewards):
@@ -355,9 +331,11 @@ class _Run:
         if self.kept is not None:
             return self.result(decision, self.kept)
         failures = _failures(self.samples)
-        if self.call.is_late and not (failures and isinstance(failures[-1].error, DeadlineError)):
-            late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
-            raise GenerationError("the deadline passed", [*failures, Failure(decision.model, late)]) from late
+        if self.call.is_late:
+            if not failures or not isinstance(failures[-1].error, DeadlineError):
+                late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
+                failures.append(Failure(decision.model, late))
+            raise DeadlineError("the deadline passed", failures) from failures[-1].error
         if not failures and self.is_short:
             raise BudgetError(f"the budget is used up, nothing could be drawn of the plan '{decision.plan}'")
         raise GenerationError(f"every draw of the plan '{decision.plan}' failed", failures) from (
@@ -387,16 +365,28 @@ class _Run:
             reference_cost_usd=self.reference_cost[0],
             reference_cost_is_estimated=self.reference_cost[1],
             query=self.query,
+            call_id=self.call.call_id,
         )
 
 
-def _dry(query: Query, decision: Decision, parts: Parts) -> Script:
+def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Run:
     """Answer with the decision in words."""
     text = f"dry run: {decision.explain()}"
     sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
     reference = billing.reference_cost(query, decision, [], parts.pool)[0]
-    yield Bill(())
-    return Result(text, None, (sample,), 0, decision, Usage(), 0.0, reference, reference_cost_is_estimated=True)
+    yield Bill()
+    return Result(
+        text,
+        None,
+        (sample,),
+        0,
+        decision,
+        Usage(),
+        0.0,
+        reference,
+        reference_cost_is_estimated=True,
+        call_id=call.call_id,
+    )
 
 
 def _failures(samples: Sequence[DrawnSample]) -> list[Failure]:

@@ -523,13 +523,14 @@ def _threads_before():
     others_before = threading.active_count() - 1
 
 
-def test_draws_that_wait_to_be_repeated_never_start_after_the_end():
-    small = FakeGenerator([TimeoutError("late")])
-    it = engine(small=small, settings=Settings(first_wait_s=30.0, max_wait_s=30.0, attempts=9))
+def test_draws_that_wait_to_be_repeated_never_start_after_the_end(monkeypatch):
+    small, large = FakeGenerator([TimeoutError("late")]), FakeGenerator([TimeoutError("late")])
+    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
+    it = engine(small=small, large=large, settings=Settings(attempts=9))
     with pytest.raises(GenerationError):
-        it.run(QUERY, deadline_s=0.05)
+        it.run(QUERY, deadline_s=20)  # at once: there is time for another member, and none for another attempt
     wait_for(lambda: threading.active_count() <= 1 + others_before)
-    assert len(small.calls) <= 2
+    assert (len(small.calls), len(large.calls)) == (1, 1)
 
 
 def test_a_stream_has_a_deadline_too():
@@ -596,7 +597,7 @@ class Broken(FakeGenerator):
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_stream_that_would_be_repeated_after_its_deadline_is_not(is_async, monkeypatch):
-    monkeypatch.setattr("bestroute.retrying.wait_s", lambda task: 30.0)
+    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
     small = Broken()
     it = engine(small=small, large=FakeGenerator(["large"], usage=USAGE))
 
@@ -608,7 +609,7 @@ def test_a_stream_that_would_be_repeated_after_its_deadline_is_not(is_async, mon
 
 
 async def test_a_stream_cancelled_before_it_is_repeated_is_billed_and_gives_its_reserve_back(monkeypatch):
-    monkeypatch.setattr("bestroute.retrying.wait_s", lambda task: 30.0)
+    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
     small = Broken()
     it = engine(small=small, budget=1.0)
 

@@ -44,6 +44,7 @@ def test_a_plan_is_scored_if_there_is_a_choice_or_an_acceptance():
 
 def test_what_a_router_function_may_return():
     wanted = Plan((Step("small", 2),))
+    assert as_plan("small") == Plan((Step("small"),))
     assert as_plan(("small", 2)) == as_plan(Candidate("small", 2)) == as_plan(wanted) == wanted
-    with pytest.raises(ConfigError, match=r"Candidate, a Plan or \(model, n\), got 'small'"):
-        as_plan("small")
+    with pytest.raises(ConfigError, match=r"name of a pool member, \(model, n\), a Candidate or a Plan, got 7"):
+        as_plan(7)

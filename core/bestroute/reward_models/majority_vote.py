@@ -37,6 +37,16 @@ class MajorityVote:
         """Keep the function."""
         self.normalise = normalise
 
+    @staticmethod
+    def least_samples(accept: float) -> int | None:
+        """Return how many samples that all agree are accepted; ``None`` if no number of them is.
+
+        Example:
+            >>> MajorityVote.least_samples(0.85)
+            2
+        """
+        return next((n for n in range(1, 50) if beta_exceeds_half(n, 0) >= accept), None)
+
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
         """Return the posterior of each text's answer among all of them."""
         answers = [self.normalise(text) for text in texts]

@@ -1,0 +1,97 @@
+"""Work off the caller's thread: each piece has a thread of its own, so that slow work delays no other."""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What work returned or raised. A value: an event loop's future cannot hold a ``StopIteration``."""
+
+    value: T | None = None
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, work: Callable[[], T]) -> Outcome[T]:
+        """Do the work in this thread."""
+        try:
+            return cls(work())
+        except BaseException as error:
+            return cls(error=error)
+
+    def get(self) -> T:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
+    """Begin work in a thread, with the caller's context variables.
+
+    Args:
+        work: What to do.
+        name: Of the thread.
+        daemon: Whether the interpreter may end before the work does.
+
+    Raises:
+        RuntimeError: If the system gives no more threads.
+    """
+    copied = contextvars.copy_context().run
+    threading.Thread(target=copied, args=(work,), name=name, daemon=daemon).start()
+
+
+def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None) -> Outcome[T] | None:
+    """Return the outcome of work in a thread; ``None`` if it takes longer, and is left to itself.
+
+    Raises:
+        RuntimeError: If the system gives no more threads.
+    """
+    done: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
+    start(lambda: done.put(Outcome.of(work)), name=name, daemon=True)
+    try:
+        return done.get(timeout=seconds)
+    except queue.Empty:
+        return None
+
+
+async def arun_in_thread(
+    work: Callable[[], T], *, name: str, seconds: float | None = None, daemon: bool = True
+) -> Outcome[T] | None:
+    """Return the outcome of work in a thread without blocking the loop; see ``run_in_thread``."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Outcome[T]] = loop.create_future()
+    start(lambda: tell(loop, done, Outcome.of(work)), name=name, daemon=daemon)
+    if seconds is None:
+        return await done
+    try:
+        async with asyncio.timeout(seconds):
+            return await done
+    except TimeoutError:
+        return None
+
+
+def tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], value: object) -> None:
+    """Set a future's value from another thread; where its loop is closed nobody waits for it."""
+
+    def settle() -> None:
+        if not done.done():
+            done.set_result(value)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        pass
