@@ -127,7 +127,7 @@ class Attempts:
         return self.rule is not None and self.rule.action is Action.RAISE
 
     def pause_s(self) -> float | None:
-        """Return how long to wait before asking again; ``None`` if that cannot help, or nothing is left to do it with."""
+        """Return how long to wait before asking again; ``None`` if that cannot help, or nothing is left for it."""
         if self.rule is None or self.rule.action is not Action.RETRY or self.made >= self.settings.attempts:
             return None
         wished = retry_after_s(self._error) or 0.0

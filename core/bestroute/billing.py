@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from bestroute.decision import Decision
 from bestroute.errors import DrawCancelledError
@@ -63,18 +62,6 @@ def cancelled(n: int, *, model: str, step: int, query: Query, pool: Pool) -> lis
     return [bill(sample, model=model, step=step, query=query, pool=pool) for sample in lost]
 
 
-class BillRow(LedgerRow):
-    """A ledger's row with all that a run knows of an attempt; a ledger keeps what it has a column for."""
-
-    call_id: str
-    plan: str
-    reason: str
-    tags: dict[str, str]
-    kind: Literal["draw"]
-    attempt: int
-    attempt_id: str
-
-
 def ledger_row(
     drawn: DrawnSample,
     query: Query,
@@ -85,7 +72,7 @@ def ledger_row(
     attempt: int,
     attempt_id: str,
     is_late: bool = False,
-) -> BillRow:
+) -> LedgerRow:
     """Return the ledger's row of one sample; what an error says of secrets and of the query is left out.
 
     Args:
@@ -103,7 +90,6 @@ def ledger_row(
     if isinstance(drawn.error, DrawCancelledError) or (is_late and drawn.error is None):
         status = "cancelled"
     return {
-        "run_id": call_id,
         "call_id": call_id,
         "time": time.time(),
         "model": drawn.model,

@@ -156,14 +156,7 @@ class Decider:
             plan = self._usable(self.pool.reference_plan, left_out)
             return Decision(plan, reason, self.pool, tokens, left_out=left_out)
         if not self._predicts:
-            plan = self._check_plan(as_plan(told))
-            if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
-                raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
-            usable = self._usable(plan, left_out)
-            reason = "chosen by the router function"
-            if usable != plan:
-                reason += f" ({plan}), without the members that the call does not allow"
-            return Decision(usable, reason, self.pool, tokens, left_out=left_out)
+            return self._by_function(as_plan(told), tokens, left_out)
         if not isinstance(told, Prediction):
             raise ConfigError(f"router.predict must return a Prediction, got {type(told).__name__}")
         prediction = told
@@ -189,6 +182,17 @@ class Decider:
             self.policy,
             left_out,
         )
+
+    def _by_function(self, plan: Plan, tokens: int, left_out: dict[str, str]) -> Decision:
+        """Return the decision that a router function made."""
+        self._check_plan(plan)
+        if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
+            raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
+        usable = self._usable(plan, left_out)
+        reason = "chosen by the router function"
+        if usable != plan:
+            reason += f" ({plan}), without the members that the call does not allow"
+        return Decision(usable, reason, self.pool, tokens, left_out=left_out)
 
     def _pick(
         self, prediction: Prediction, costs: FloatArray, able: Sequence[int], query: Query

@@ -15,6 +15,7 @@ from bestroute.drawing import Sampler
 from bestroute.errors import DeadlineError, DrawCancelledError, EmptyReplyError, GenerationError
 from bestroute.execution import Draw, DrawnSample
 from bestroute.flaws import carries_something
+from bestroute.gate import Gate
 from bestroute.interruptions import is_interruption
 from bestroute.protocols import Delta, Sample
 from bestroute.query import Query
@@ -186,15 +187,9 @@ class StreamSampler:
         yield attempts.drawn
 
     async def _aattempt(self, source: Any, attempts: Attempts) -> AsyncGenerator[Delta]:
-        import asyncio
-
         gate, call = self.sampler.gates.get(attempts.draw.model), attempts.call
-        if gate is not None:
-            try:
-                async with asyncio.timeout(call.seconds_left()):
-                    await gate.aenter()
-            except TimeoutError:
-                return
+        if gate is not None and not await _entered(gate, call):
+            return
         attempts.begin()
         stream = StreamAccumulator(attempts)
         error: BaseException | None = None
@@ -224,6 +219,18 @@ class StreamSampler:
                 gate.leave()
             await _aclose(opened)
         stream.end(error)
+
+
+async def _entered(gate: Gate, call: RunContext) -> bool:
+    """Wait until there is room; returns whether there was before the deadline."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(call.seconds_left()):
+            await gate.aenter()
+            return True
+    except TimeoutError:
+        return False
 
 
 def _late(call: RunContext) -> DeadlineError:

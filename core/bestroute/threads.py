@@ -52,14 +52,14 @@ def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
     threading.Thread(target=copied, args=(work,), name=name, daemon=daemon).start()
 
 
-def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None) -> Outcome[T] | None:
+def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None, daemon: bool = True) -> Outcome[T] | None:
     """Return the outcome of work in a thread; ``None`` if it takes longer, and is left to itself.
 
     Raises:
         RuntimeError: If the system gives no more threads.
     """
     done: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
-    start(lambda: done.put(Outcome.of(work)), name=name, daemon=True)
+    start(lambda: done.put(Outcome.of(work)), name=name, daemon=daemon)
     try:
         return done.get(timeout=seconds)
     except queue.Empty:
