@@ -19,6 +19,8 @@ from langchain_core.utils.function_calling import (
 from bestroute.capabilities import Abilities, Needs
 from bestroute.query import Query
 from bestroute.selection import Call, Demand, read_demand
+from langchain_bestroute.binding import bound_call
+from langchain_bestroute.carried import Carried
 from langchain_bestroute.structured import WANTED
 
 _IMAGES, _AUDIO = ("image", "image_url", "input_image"), ("audio", "input_audio")
@@ -31,11 +33,13 @@ EXTRAS = "extras"
 
 
 def plain_tool(tool: Any) -> dict[str, Any]:
-    """Return a tool as plain JSON in OpenAI's form, with a tool's extras; a provider's own tool stays as it is."""
+    """Return a tool as plain JSON in OpenAI's form, which carries the tool; a provider's own tool stays as it is."""
+    if isinstance(tool, Carried):
+        return tool
     if isinstance(tool, Mapping) and _is_providers_own(tool):
         return dict(tool)
     plain, extras = convert_to_openai_tool(tool), getattr(tool, "extras", None)
-    return {**plain, EXTRAS: dict(extras)} if extras and isinstance(tool, BaseTool) else plain
+    return Carried({**plain, EXTRAS: dict(extras)} if extras and isinstance(tool, BaseTool) else plain, tool)
 
 
 def _is_providers_own(tool: Mapping[str, Any]) -> bool:
@@ -65,26 +69,35 @@ def plain_choice(choice: Any) -> Any:
 
 def bound_tools(
     member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], *, beside_schema: bool = False
-) -> dict[str, Any]:
-    """Return the arguments of a call by which a member is offered tools, in its own format.
+) -> tuple[BaseChatModel, dict[str, Any]]:
+    """Return the model to call and the arguments by which it is offered tools, in its own format.
 
     Args:
         member: The chat model.
         tools: As ``plain_tool`` makes them.
         asked: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
         beside_schema: The same call asks for JSON of a schema.
+
+    Raises:
+        ConfigError: If the member's ``bind_tools`` returns what cannot be called.
     """
     known = inspect.signature(member.bind_tools).parameters
     # OpenAI's chat completions take a response format only beside strict tools, and a tool that is plain JSON already
     # is taken by ``bind_tools`` as it is, whatever its ``strict`` says.
     is_format = beside_schema or asked.get("response_format")
     needs_strict = "response_format" in known and is_format and asked.get("strict") is not False
-    is_strict = asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False))
-    if is_strict and "strict" in known:
-        tools = [_as_strict(tool) for tool in tools]
-    tools = [_with_extras(tool) for tool in tools]
-    bound: dict[str, Any] = member.bind_tools(tools, **asked).kwargs  # type: ignore[attr-defined, arg-type]
-    return bound
+    is_strict = bool(asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False)))
+    if beside_schema and needs_strict and "strict" in known and is_strict:
+        asked = {**asked, "strict": True}
+    own = [_own_tool(tool, is_strict=is_strict and "strict" in known) for tool in tools]
+    return bound_call(member.bind_tools(own, **asked), member, "bind_tools")
+
+
+def _own_tool(tool: Mapping[str, Any], *, is_strict: bool) -> Any:
+    """Return the tool that the user bound; where only its JSON has come, what is nearest to it."""
+    if isinstance(tool, Carried):
+        return tool.source
+    return _with_extras(_as_strict(tool) if is_strict else tool)
 
 
 def _with_extras(tool: Mapping[str, Any]) -> Any:
@@ -106,12 +119,17 @@ def _as_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": convert_to_openai_function(copy.deepcopy(tool["function"]), strict=True)}
 
 
-def demand_of(query: Query) -> Demand:
-    """Return what a query's samples are checked against."""
+def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
+    """Return what a query's samples are checked against.
+
+    Args:
+        query: The query.
+        by_tool: The member was asked for its structured output by a tool.
+    """
     asked, reply_format = query.params.get(WANTED), query.params.get("response_format")
     if not query.tools and asked is None and reply_format is None:
         return NOTHING
-    if asked is not None and asked["method"] == "function_calling":
+    if asked is not None and (by_tool or asked["method"] == "function_calling"):
         tool = {"type": "function", "name": asked["schema"]["title"], "parameters": asked["schema"]}
         return read_demand([tool], tool["name"])
     schema = asked["schema"] if asked is not None else _schema_in(reply_format)
@@ -142,7 +160,7 @@ def needs_of(query: Query) -> Needs:
     return Needs(
         tools=bool(query.tools) or by_call,
         tool_choice=by_call or (bool(query.tools) and choice not in (None, "auto", "none")),
-        structured_output=asked is not None and asked["method"] == "json_schema",
+        structured_output=asked is not None and asked["method"] in (None, "json_schema"),
         images=not kinds.isdisjoint(_IMAGES),
         audio=not kinds.isdisjoint(_AUDIO),
         files=not kinds.isdisjoint(_FILES),

@@ -42,8 +42,9 @@ from bestroute.usage import estimate_tokens
 from langchain_bestroute import membership, structured
 from langchain_bestroute.asking import plain_choice, plain_tool
 from langchain_bestroute.chunks import Chunks
+from langchain_bestroute.constructor import CallParams
 from langchain_bestroute.identity import fingerprint
-from langchain_bestroute.messages import summed_counts, to_query, token_usage, turn_owner, winner
+from langchain_bestroute.messages import CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
 from langchain_bestroute.telling import described, traced_tool, without_keys
@@ -59,6 +60,8 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
+_CONSTRUCTED = ("temperature", "max_tokens", "stop")
+"""Arguments of the constructor that each member's own constructor is asked to understand."""
 _PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
 """Fields that hold objects: told in a few words."""
 _OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "openai_api_base": "base_url"}
@@ -543,7 +546,7 @@ class BestRouteChat(BaseChatModel):
         self,
         schema: dict[str, Any] | type | None = None,
         *,
-        method: structured.Method = "json_schema",
+        method: structured.Method | None = None,
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
@@ -552,7 +555,7 @@ class BestRouteChat(BaseChatModel):
 
         Args:
             schema: A pydantic class, ``TypedDict`` or JSON schema; may be left out for ``"json_mode"``.
-            method: ``"json_schema"``, ``"function_calling"`` or ``"json_mode"``.
+            method: ``"json_schema"``, ``"function_calling"`` or ``"json_mode"``; default: each member's own.
             include_raw: Return ``{"raw", "parsed", "parsing_error"}`` instead of raising where parsing fails.
             strict: Whether the provider is to enforce the schema.
             kwargs: Handed on to the call.
@@ -560,15 +563,15 @@ class BestRouteChat(BaseChatModel):
         Raises:
             ConfigError: If the method is unknown, or has no schema where it needs one.
         """
-        if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method == "json_schema":
+        if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method in (None, "json_schema"):
             method = "function_calling"  # pydantic 1 knows no strict JSON schema
-        schema, said = unwrapped(schema)
-        if strict is None and method != "json_mode":  # which enforces nothing
-            strict = said
         asked = structured.wanted(schema, method, strict)
-        told = {"kwargs": {"method": method, "strict": strict}, "schema": asked["schema"] or {"type": "object"}}
+        told = {
+            "kwargs": {"method": method or "json_schema", "strict": asked["strict"]},
+            "schema": asked["schema"] or {"type": "object"},
+        }
         chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)
-        parser = structured.parser_of(schema, method)
+        parser = structured.parser_of(unwrapped(schema)[0], method)
         return structured.with_raw(chat, parser) if include_raw else chat | parser
 
     def _generate(
@@ -635,9 +638,12 @@ class BestRouteChat(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
     ) -> tuple[Query, builtins.dict[str, Any]]:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
-        params = {**self._own_params(), **kwargs}
+        own = {**self._own_params(), **kwargs}
+        constructed = {name for name in _CONSTRUCTED if name in own and name not in {*kwargs, *self.model_kwargs}}
         if stop:
-            params["stop"] = stop
+            own["stop"] = stop
+            constructed.discard("stop")
+        params = CallParams(own, constructed)
         forced = {name: params.pop(name) for name in FORCED if name in params}
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
@@ -651,6 +657,8 @@ class BestRouteChat(BaseChatModel):
         return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
 
     def _winner(self, result: Result, query: Query) -> AIMessage:
+        if isinstance(result.payload, CutOff) and structured.WANTED in query.params:
+            raise result.payload.error  # as the member does: a part of an object is none
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
         told = getattr(self._engine.generators[result.model], "model_name", result.model)
@@ -670,7 +678,12 @@ class BestRouteChat(BaseChatModel):
 
     def _as_chat_result(self, result: Result, query: Query) -> ChatResult:
         message = self._winner(result, query)
-        told = {"token_usage": token_usage(message), "model_name": message.response_metadata["model_name"]}
+        about = message.response_metadata
+        assert message.usage_metadata is not None
+        usage = about.get("token_usage")
+        if not isinstance(usage, Mapping):  # LiteLLM's is an object
+            usage = token_usage(message.usage_metadata)
+        told = {"token_usage": usage, "model_name": about["model_name"]}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:

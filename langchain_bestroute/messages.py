@@ -8,7 +8,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
+from pydantic import PrivateAttr
 
+from bestroute.protocols import Sample
 from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.selection import Call, render_calls
@@ -85,37 +87,50 @@ def as_usage_metadata(usage: Usage) -> UsageMetadata:
     return told
 
 
-def summed_usage(messages: Iterable[BaseMessage]) -> UsageMetadata | None:
-    """Add what all samples were billed; ``None`` if no provider told anything."""
+class CutOff(AIMessage):
+    """A reply that was cut off at its limit of length, as it stands in the error that the member raised for it."""
+
+    _error: BaseException = PrivateAttr()
+
+    @classmethod
+    def of(cls, sample: Sample, error: BaseException) -> CutOff:
+        """Make it from the sample that stands for the error."""
+        message = cls(content=sample.text, response_metadata={"finish_reason": sample.finish_reason})
+        if sample.usage is not None:
+            message.usage_metadata = as_usage_metadata(sample.usage)
+        message._error = error
+        return message
+
+    @property
+    def error(self) -> BaseException:
+        """What the member raised."""
+        return self._error
+
+
+def summed_usage(result: Result) -> UsageMetadata:
+    """Say what all samples together were billed, with the providers' own details where they add up to it."""
+    told = [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]
     total: UsageMetadata | None = None
-    for message in messages:
-        told = getattr(message, "usage_metadata", None)
-        if told is not None:
-            total = told if total is None else add_usage(total, told)
-    return total
+    if not result.usage.estimated and all(s.error is None for s in result.samples):
+        for usage in filter(None, told):
+            total = usage if total is None else add_usage(total, usage)
+    billed = as_usage_metadata(result.usage)
+    counts = ("input_tokens", "output_tokens")
+    return total if total is not None and all(total.get(c) == billed.get(c) for c in counts) else billed
 
 
 def winner(result: Result, model_name: str) -> AIMessage:
     """Return the chosen sample's message with the bill of all samples and how it came about."""
     message = result.payload if isinstance(result.payload, AIMessage) else AIMessage(result.text)
-    payloads = [s.sample.payload for s in result.samples if isinstance(s.sample.payload, BaseMessage)]
-    return message.model_copy(
-        update={
-            "usage_metadata": summed_usage(payloads) if payloads else as_usage_metadata(result.usage),
-            "response_metadata": {
-                "model_name": model_name,
-                **message.response_metadata,
-                METADATA_KEY: result.to_dict(),
-            },
-        }
-    )
+    about = {"model_name": model_name, **message.response_metadata, METADATA_KEY: result.to_dict()}
+    told = summed_usage(result)
+    if len(result.samples) > 1 and "token_usage" in about:
+        about["token_usage"] = token_usage(told)
+    return message.model_copy(update={"usage_metadata": told, "response_metadata": about})
 
 
-def token_usage(message: AIMessage) -> dict[str, Any]:
-    """Say a message's usage in the words of OpenAI, where older callbacks look for it."""
-    told = message.usage_metadata
-    if told is None:
-        return {}
+def token_usage(told: UsageMetadata) -> dict[str, Any]:
+    """Say a usage in the words of OpenAI, where older callbacks look for it."""
     usage: dict[str, Any] = {
         "prompt_tokens": told["input_tokens"],
         "completion_tokens": told["output_tokens"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")
+_TELLING_THEIR_END = frozenset(
+    {"langchain_openai", "langchain_anthropic", "langchain_google_genai", "langchain_aws", "langchain_mistralai"}
+    | {"langchain_groq", "langchain_fireworks", "langchain_openrouter", "langchain_ollama", "langchain_cohere"}
+    | {"langchain_perplexity", "langchain_huggingface", "langchain_litellm"}
+)
+"""Packages whose chat models say why a stream ended; OpenAI's stands for all that are made of it."""
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 _OLLAMA_CALL = frozenset(
     {"tools", "format", "response_format", "reasoning", "logprobs", "top_logprobs", "keep_alive", "options", "strict"}
@@ -26,7 +33,13 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
         return None
     if isinstance(details := told.get("incomplete_details"), Mapping):
         return details.get("reason")  # the Responses API
-    return next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
+    reason = next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
+    return "completed" if reason is None and told.get("status") == "completed" else reason
+
+
+def tells_its_end(member: BaseChatModel) -> bool:
+    """Whether a stream without a finish reason is one that was cut off: such classes tell one in every whole stream."""
+    return any(kind.__module__.partition(".")[0] in _TELLING_THEIR_END for kind in type(member).__mro__)
 
 
 def model_name(member: BaseChatModel) -> str:
@@ -47,9 +60,9 @@ def token_limit(member: BaseChatModel) -> int | None:
     return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
 
 
-def enforces_classes(member: BaseChatModel) -> bool:
-    """Whether a member has the schema of a pydantic class enforced: OpenAI's, and what asks in the same way."""
-    return type(member).with_structured_output.__module__.startswith("langchain_openai.")
+def is_of_openai(member: BaseChatModel) -> bool:
+    """Whether a member is one of LangChain's classes for OpenAI, or made of one."""
+    return any(kind.__module__.startswith("langchain_openai.") for kind in type(member).__mro__)
 
 
 def provider_of(member: BaseChatModel) -> str:
@@ -83,8 +96,8 @@ def adapt_call(
     """Return member, stop and arguments of a call as the member's class takes them.
 
     Ollama's client knows no ``temperature`` or ``max_tokens``: they are fields of the model, so that a copy of it is
-    asked. ``stream_usage`` is an argument of streams of chat completions alone; there it is switched on, because
-    without it OpenAI's API tells no usage.
+    asked. ``stream_usage`` is an argument of streams of chat completions alone, and only where the class takes it. A
+    class that leaves it to the server (OpenAI's, at an address that is not OpenAI's) is told to ask for the usage.
     """
     known = type(member).model_fields
     if member._llm_type == "chat-ollama":
@@ -95,8 +108,30 @@ def adapt_call(
         rest = {n: v for n, v in kwargs.items() if n in _OLLAMA_CALL or _OLLAMA_FIELDS.get(n, n) not in known}
         taken = {name: value for name, value in rest.items() if name not in _OLLAMA_CANNOT}
         return (member.model_copy(update=changed) if changed else member), None, taken
-    if not stream or "stream_usage" not in known or uses_responses_api(member, kwargs):
+    if not stream or not takes_stream_usage(type(member)) or uses_responses_api(member, kwargs):
         kwargs.pop("stream_usage", None)
-    elif "stream_usage" not in member.model_fields_set:
-        kwargs.setdefault("stream_usage", True)
+    elif _is_silent_of_usage(member, kwargs):
+        kwargs["stream_options"] = {"include_usage": True}
     return member, stop, kwargs
+
+
+def _is_silent_of_usage(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+    """Whether nobody has said if a stream is to tell its usage: neither the call nor the user nor the class."""
+    own = getattr(member, "model_kwargs", None) or {}
+    is_said = "stream_usage" in kwargs or "stream_options" in kwargs or "stream_options" in own
+    is_set = "stream_usage" in member.model_fields_set or getattr(member, "stream_usage", None)
+    return not (is_said or is_set)
+
+
+@lru_cache(maxsize=256)
+def takes_stream_usage(kind: type[BaseChatModel]) -> bool:
+    """Whether the streams of a class take ``stream_usage``: its method, or one that it hands its arguments on to."""
+    for base in kind.__mro__:
+        if (method := base.__dict__.get("_stream")) is None or base is BaseChatModel:
+            continue
+        parameters = inspect.signature(method).parameters
+        if "stream_usage" in parameters:
+            return True
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return False
+    return False

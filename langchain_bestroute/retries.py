@@ -8,14 +8,17 @@ may share them too: ``langchain-openai`` has one set for each address.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
+import inspect
 import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-_homes: weakref.WeakKeyDictionary[Any, weakref.ref[asyncio.AbstractEventLoop]] = weakref.WeakKeyDictionary()
-"""The loop where async connections were first used."""
+_homes: weakref.WeakKeyDictionary[Any, Callable[[], asyncio.AbstractEventLoop | None]] = weakref.WeakKeyDictionary()
+"""The loop where async connections were first used; none where that was before we saw them."""
 _TIMEOUTS = ("request_timeout", "default_request_timeout", "timeout")
 
 
@@ -41,13 +44,16 @@ class Quiet:
         """Return the copy, or the member itself where there is nothing to switch off."""
         if self._copy is None or self._seen != self.member.__dict__:
             self._seen = dict(self.member.__dict__)
-            self._copy = without_retries(self.member, self.timeout)
+            self._copy = without_retries(with_one_choice(self.member), self.timeout)
         return self._copy
 
     def aget(self) -> BaseChatModel:
         """Return the copy for the running event loop."""
         copied, loop = self.get(), asyncio.get_running_loop()
-        if _homes.setdefault(_connections(copied) or self, weakref.ref(loop))() is loop:
+        connections = _connections(copied) or self
+        if connections not in _homes:
+            _homes[connections] = _nowhere if _are_open(connections) else weakref.ref(loop)
+        if _homes[connections]() is loop:
             return copied
         made_of, own = self._abroad.get(loop, (None, None))
         if own is None or made_of is not copied:
@@ -56,6 +62,15 @@ class Quiet:
             own = with_own_connections(copied)
             self._abroad[loop] = (copied, own)
         return own
+
+
+def _nowhere() -> None:
+    """Return the loop of connections that somebody opened in a loop we do not know: it may be over."""
+
+
+def _are_open(connections: Any) -> bool:
+    """Whether an httpx client has been used already."""
+    return getattr(getattr(connections, "_state", None), "name", None) == "OPENED"
 
 
 def _connections(member: BaseChatModel) -> Any:
@@ -91,7 +106,8 @@ def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel
     """Return a copy of a chat model whose clients send every request once.
 
     A client of OpenAI's or Anthropic's kind is replaced by a sister on the same connections (``with_options``);
-    what the copy can build anew from its fields (cached properties) it builds anew, when it is first used.
+    what the copy can build anew from its fields (cached properties) it builds anew, when it is first used. Whatever
+    else the member keeps, in fields, private attributes or beside them, the copy keeps.
     """
     known = type(member).model_fields
     changed: dict[str, Any] = {"max_retries": 0} if "max_retries" in known else {}
@@ -100,13 +116,38 @@ def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel
     if not changed:
         return member
     options = {"max_retries": 0, **({} if timeout is None else {"timeout": timeout})}
-    copied = member.model_copy()  # without ``update``: what the user has set stays what the user has set
-    for name, value in member.__dict__.items():
-        if name in known:
-            copied.__dict__[name] = changed.get(name, _with_options(value, options))
-        else:
-            del copied.__dict__[name]  # a cached property, made from the old fields
+    copied = copy_of(member)
+    for kept in (copied.__dict__, copied.__pydantic_private__ or {}):
+        for name, value in kept.items():
+            kept[name] = changed[name] if name in changed else _with_options(value, options)
     return copied
+
+
+def copy_of(member: BaseChatModel) -> BaseChatModel:
+    """Return a copy that keeps all attributes but cached properties, which were made from the old fields."""
+    copied = member.model_copy()  # without ``update``: what the user has set stays what the user has set
+    for name in member.__dict__:
+        if isinstance(inspect.getattr_static(type(member), name, None), functools.cached_property):
+            del copied.__dict__[name]
+    return copied
+
+
+def with_fields(member: BaseChatModel, fields: Mapping[str, Any]) -> BaseChatModel:
+    """Return a copy with other values in some fields, on the same connections."""
+    for client in ("_client", "_async_client"):  # ChatAnthropic makes its clients when they are first looked at
+        getattr(member, client, None)
+    copied = member.model_copy()
+    copied.__dict__.update(fields)
+    return copied
+
+
+def with_one_choice(member: BaseChatModel) -> BaseChatModel:
+    """Return a member that answers a call once: how many samples are drawn is the router's to say, and to pay."""
+    field = type(member).model_fields.get("n")
+    told = getattr(member, "n", None) if field is not None else None
+    if field is None or not isinstance(told, int) or told <= 1:
+        return member
+    return with_fields(member, {"n": field.default if isinstance(field.default, int) else None})
 
 
 def _with_options(value: Any, options: dict[str, Any]) -> Any:

@@ -37,6 +37,20 @@ def unwrapped(schema: Any) -> tuple[Any, bool | None]:
     return schema, strict
 
 
+def is_closed(schema: Any) -> bool:
+    """Whether no object in a schema may have properties that it does not name: OpenAI enforces no other.
+
+    Example:
+        >>> is_closed({"type": "object", "properties": {"a": {"type": "object", "additionalProperties": True}}})
+        False
+    """
+    if isinstance(schema, Mapping):
+        if schema.get("type") == "object" and schema.get("additionalProperties", False) is not False:
+            return False
+        return all(is_closed(part) for part in schema.values())
+    return all(is_closed(part) for part in schema) if isinstance(schema, list) else True
+
+
 def named_schema(schema: Any) -> dict[str, Any]:
     """Return a JSON schema with a title and a description, from which every member makes its own format."""
     function = convert_to_openai_tool(schema)["function"]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     BaseCumulativeTransformOutputParser,
     BaseOutputParser,
@@ -22,13 +23,15 @@ from langchain_core.output_parsers.openai_tools import (
 )
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from bestroute import ConfigError
 from bestroute.errors import named
 from langchain_bestroute import providers
-from langchain_bestroute.schemas import enforceable, named_schema
+from langchain_bestroute.binding import bound_call
+from langchain_bestroute.carried import Carried, source_of
+from langchain_bestroute.schemas import enforceable, is_closed, named_schema, unwrapped
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -36,37 +39,97 @@ WANTED = "structured_output"
 """Name of the call parameter that carries the request to the members, as plain JSON."""
 
 
-def wanted(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
-    """Return the request as plain JSON.
+def wanted(schema: Any, method: str | None, strict: bool | None) -> dict[str, Any]:
+    """Return the request as plain JSON, which carries the user's own schema.
+
+    Args:
+        schema: As the caller gave it; a dict may be wrapped as OpenAI's response format is.
+        method: One of ``METHODS``; ``None`` is each member's own.
+        strict: As the caller said.
 
     Raises:
         ConfigError: If the method is unknown, or one that needs a schema has none.
     """
-    if method not in METHODS:
+    if method is not None and method not in METHODS:
         raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
     if schema is None and method != "json_mode":
-        raise ConfigError(f"with_structured_output: method {method!r} needs a schema, got None")
-    plain = None if schema is None else named_schema(schema)
-    is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
-    return {"schema": plain, "method": method, "strict": strict, "is_class": is_class}
+        raise ConfigError(f"with_structured_output: method {method or METHODS[1]!r} needs a schema, got None")
+    inner, said = unwrapped(schema)
+    if strict is None and method != "json_mode":  # which enforces nothing
+        strict = said
+    plain = None if schema is None else Carried(named_schema(inner), schema)
+    return {"schema": plain, "method": method, "strict": strict, "is_class": is_model(schema)}
 
 
-def member_kwargs(member: BaseChatModel, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the call arguments by which this member is made to answer in the wanted form."""
-    schema, strict = asked["schema"], asked["strict"]
-    # OpenAI's integrations have the schema of a class enforced, that of a dict, which is what they are handed, not.
-    if (
-        strict is None
-        and asked.get("is_class")
-        and asked["method"] == "json_schema"
-        and providers.enforces_classes(member)
-    ):
-        strict = (enforced := enforceable(schema)) is not None or None
-        schema = enforced or schema
-    options = {} if strict is None else {"strict": strict}
-    chain = member.with_structured_output(schema, method=asked["method"], **options)
-    bound: Any = getattr(chain, "first", chain)
-    return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
+def is_model(schema: Any) -> bool:
+    """Whether a schema is a pydantic class."""
+    return isinstance(schema, type) and is_basemodel_subclass(schema)
+
+
+def member_call(member: BaseChatModel, asked: Mapping[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
+    """Return the model to call and the arguments by which it is made to answer in the wanted form.
+
+    Raises:
+        ConfigError: If the member's ``with_structured_output`` returns what cannot be called.
+    """
+    given, method, strict = source_of(asked["schema"]), asked["method"], asked["strict"]
+    schema = unwrapped(given)[0]
+    by_format = method in (None, "json_schema") and providers.is_of_openai(member)
+    if not isinstance(schema, type) and asked.get("is_class") and by_format and strict is None:
+        schema, strict = _as_enforced(schema)  # the class itself was lost on the way
+    options = {name: value for name, value in (("method", method), ("strict", strict)) if value is not None}
+    chain = member.with_structured_output(schema, **options)
+    model, kwargs = bound_call(getattr(chain, "first", chain), member, "with_structured_output")
+    kwargs.pop("ls_structured_output_format", None)
+    if by_format and "response_format" in kwargs:
+        if kwargs["response_format"] is schema and is_model(schema):
+            kwargs["response_format"] = _response_format(schema)
+        elif schema is not given:  # in a response format already
+            told = given.get("json_schema", given)
+            if "schema" in told:
+                kwargs["response_format"] = {"type": "json_schema", "json_schema": told}
+    return model, kwargs
+
+
+def _as_enforced(schema: dict[str, Any]) -> tuple[dict[str, Any], bool | None]:
+    """Return the schema of a class as OpenAI's integrations would have it enforced, if they would."""
+    enforced = enforceable(schema)
+    return (schema, None) if enforced is None else (enforced, True)
+
+
+def _response_format(schema: type) -> dict[str, Any]:
+    """Return what OpenAI's client sends for a class; one that OpenAI would refuse is asked for loosely.
+
+    Handed the class, the client would parse the reply itself, and a reply that does not fit would be an error without
+    its bill.
+    """
+    import openai
+
+    parameters: Any = openai.pydantic_function_tool(schema)["function"]["parameters"]
+    if not is_closed(parameters):
+        function = convert_to_openai_function(schema, strict=False)
+        told = {"name": function["name"], "description": function.get("description", ""), "strict": False}
+        return {"type": "json_schema", "json_schema": {**told, "schema": function["parameters"]}}
+    return {"type": "json_schema", "json_schema": {"schema": parameters, "name": schema.__name__, "strict": True}}
+
+
+def with_parsed(message: AIMessage, asked: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> AIMessage:
+    """Return a message with the object that OpenAI's integrations put into ``additional_kwargs["parsed"]``.
+
+    Args:
+        message: What came.
+        asked: The structured output that was asked for.
+        kwargs: How the member was asked.
+    """
+    schema: Any = None if asked is None else source_of(asked["schema"])
+    by_format = (kwargs.get("response_format") or {}).get("type") == "json_schema" if asked is not None else False
+    if not by_format or not is_model(schema) or message.tool_calls or message.additional_kwargs.get("parsed"):
+        return message
+    try:
+        parsed = schema.model_validate_json(message.text)
+    except ValueError:  # whoever reads the reply says what is wrong with it
+        return message
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, "parsed": parsed}})
 
 
 class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
@@ -80,7 +143,7 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
         message = getattr(result[0], "message", None)
-        if refusal := getattr(message, "additional_kwargs", {}).get("refusal"):
+        if refusal := _refusal_in(message):
             raise _refusal(refusal)
         called = {call["name"] for call in getattr(message, "tool_calls", None) or ()}
         if called and self.name not in called:
@@ -92,6 +155,20 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
         """Read a text."""
         return self.by_text.parse(text)
 
+    @property
+    def OutputType(self) -> Any:
+        """What is read, for ``get_output_jsonschema``."""
+        return self.by_text.OutputType
+
+
+def _refusal_in(message: Any) -> str | None:
+    """Return what a model said in place of the object, where its provider marks that."""
+    if said := getattr(message, "additional_kwargs", {}).get("refusal"):
+        return str(said)
+    blocks = message.content if isinstance(getattr(message, "content", None), list) else ()
+    inner = [block.get("value", block) for block in blocks if isinstance(block, dict)]
+    return next((str(b["refusal"]) for b in inner if isinstance(b, dict) and b.get("refusal")), None)
+
 
 def _refusal(said: str) -> Exception:
     """Return the error that ``ChatOpenAI`` raises for a refusal, where it is in use."""
@@ -99,15 +176,14 @@ def _refusal(said: str) -> Exception:
     return OutputParserException(said) if openai is None else openai.OpenAIRefusalError(said)
 
 
-def parser_of(schema: Any, method: str) -> Runnable[Any, Any]:
+def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
     """Return what turns a member's message into the object the user asked for."""
-    is_model = isinstance(schema, type) and is_basemodel_subclass(schema)
-    by_text = PydanticOutputParser(pydantic_object=schema) if is_model else JsonOutputParser()
+    by_text = PydanticOutputParser(pydantic_object=schema) if is_model(schema) else JsonOutputParser()
     if schema is None:
         return by_text
     by_call: JsonOutputToolsParser = (
         PydanticToolsParser(tools=[schema], first_tool_only=True)
-        if is_model
+        if is_model(schema)
         else JsonOutputKeyToolsParser(key_name=convert_to_openai_tool(schema)["function"]["name"], first_tool_only=True)
     )
     if method == "function_calling":

@@ -6,6 +6,7 @@ The rules read ``bestroute.facts``: status, codes, names of types and, last, wor
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -90,6 +91,16 @@ _NO_KEY = (
 )
 
 
+def mark_foreign_turn(error: BaseException) -> None:
+    """Note on an error that the conversation had turns of other members, which may be what was refused."""
+    with suppress(Exception):  # a class may take no attributes
+        error._bestroute_foreign_turn = True  # type: ignore[attr-defined]
+
+
+def _had_foreign_turn(facts: Facts) -> bool:
+    return facts.status in (400, 422) and getattr(facts.error, "_bestroute_foreign_turn", False) is True
+
+
 RULES: tuple[Rule, ...] = (
     Rule("ours to fix", Action.RAISE, _is_ours_to_fix),
     Rule("empty reply", Action.RETRY, lambda facts: isinstance(facts.error, EmptyReplyError)),
@@ -147,6 +158,7 @@ RULES: tuple[Rule, ...] = (
             _has_type("OverloadedError", "ServiceUnavailableError", "ServiceUnavailable", "InternalServerError"),
         ),
     ),
+    Rule("another member's turn", Action.GO_ON_TO_ABLE, _had_foreign_turn),
     Rule("bad request", Action.RAISE, lambda facts: facts.status is not None and 400 <= facts.status < 500),
     Rule("no client", Action.RAISE, _is_never_built),
     Rule(
