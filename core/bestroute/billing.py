@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,8 +42,10 @@ def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bil
 def _cost_usd(price: Price, usage: Usage) -> float | None:
     """Return what a usage costs; ``None`` where it is none, or its numbers are beyond all sense."""
     try:
+        for count in (usage.input, usage.output, usage.cached_input, usage.cache_write, usage.reasoning):
+            operator.index(count)
         cost = price.cost_usd(usage)
-        return cost if isinstance(usage, Usage) and math.isfinite(cost) and cost >= 0 else None
+        return cost if math.isfinite(cost) and cost >= 0 else None
     except Exception:
         return None
 

@@ -17,6 +17,7 @@ from bestroute.execution import Draw, DrawnSample
 from bestroute.flaws import carries_something
 from bestroute.gate import Gate
 from bestroute.interruptions import is_interruption
+from bestroute.paid_errors import sample_of_error
 from bestroute.protocols import Delta, Sample
 from bestroute.query import Query
 from bestroute.threads import start
@@ -88,7 +89,10 @@ class StreamAccumulator:
         self.attempts.came([self._broken(DrawCancelledError("the stream was abandoned"))], 0.0)
 
     def _broken(self, error: BaseException) -> Sample:
-        usage = self.samples[0].usage if self.samples else None
+        paid = sample_of_error(error)
+        if paid.error is None:  # it was cut off at its limit of length, and the error holds it whole
+            return paid
+        usage = self.samples[0].usage if self.samples else paid.usage
         if usage is None and (self.text or isinstance(error, DrawCancelledError)):
             words = estimate_tokens(self.text) if self.text else 0
             usage = Usage(self.attempts.query.prompt_tokens, words, estimated=True)
