@@ -18,6 +18,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
+from bestroute.text import utf8
+
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _MAX_DEPTH = 12
 
@@ -28,7 +30,7 @@ def fingerprint(part: Any) -> str:
     Functions are the same if their code and what they close over are; objects if their class and their fields are;
     a class may say it itself (``fingerprint``). Where neither tells, the digest is like no other.
     """
-    return _digest(repr(_contents(part, 0)).encode())[:16]
+    return _digest(utf8(repr(_contents(part, 0))))[:16]
 
 
 def _contents(part: Any, depth: int) -> Any:

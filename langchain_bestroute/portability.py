@@ -13,6 +13,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from bestroute.text import utf8
+
 METADATA_KEY = "bestroute"
 
 _SAFE_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
@@ -67,7 +69,7 @@ def _must_change(id_: str, taken: set[str]) -> bool:
 
 def _new_id(id_: str, place: int) -> str:
     """Return an id that every provider takes, always the same for the same call."""
-    return "call_" + hashlib.sha256(f"{place}:{id_}".encode()).hexdigest()[:24]
+    return "call_" + hashlib.sha256(utf8(f"{place}:{id_}")).hexdigest()[:24]
 
 
 def _stripped(message: AIMessage, new_ids: Mapping[str, str]) -> AIMessage:

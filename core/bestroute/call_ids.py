@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from bestroute.text import utf8
+
 
 def portable_id(call_id: str, turn: int) -> str:
     """Return an id that every provider accepts, in place of another provider's.
@@ -20,4 +22,4 @@ def portable_id(call_id: str, turn: int) -> str:
         >>> portable_id("toolu_01", 1) == portable_id("toolu_01", 1) != portable_id("toolu_01", 3)
         True
     """
-    return hashlib.sha256(f"{turn}:{call_id}".encode()).hexdigest()[:9]
+    return hashlib.sha256(utf8(f"{turn}:{call_id}")).hexdigest()[:9]

@@ -392,7 +392,7 @@ class _Store:
         self.journal.close()
 
     def _append(self, value: Mapping[str, Any]) -> None:
-        self.journal.write(dump_line(value).encode("utf-8"))
+        self.journal.write(dump_line(value))
         self.journal.flush()
         os.fsync(self.journal.fileno())
 

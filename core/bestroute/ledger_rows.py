@@ -122,7 +122,7 @@ def as_text(value: Any) -> str:
         >>> as_text("a\x00\ud83d")
         'a\\x00\\ud83d'
     """
-    return str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return encodable(str(value)).replace("\0", "\\x00")
 
 
 def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:

@@ -19,6 +19,7 @@ from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
 from bestroute.refusals import Refusals
+from bestroute.text import encodable_within
 from bestroute.usage import completed_usage, divide_usage, read_usage
 
 _OURS = ("stream_options", "n", "temperature")
@@ -220,6 +221,7 @@ class OpenAIGenerator:
             request["tools"] = list(query.tools)
         if n > 1:
             request["n"] = n
+        request: dict[str, Any] = encodable_within(request)
         return request
 
     def _read(

@@ -10,9 +10,14 @@ from typing import Literal, get_args
 from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.plans import Candidate, Plan
 from bestroute.prices import Price, price_of
+from bestroute.text import brief
 
 BillsInput = Literal["per_sample", "once"]
 """``per_sample``: n calls, the prompt is billed n times; ``once``: n choices of one call, billed once."""
+
+
+MOST_N = 1000
+"""The largest ``max_n``: every n up to it is a candidate."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,8 @@ class Pool:
                     f"Pool: the price of {model!r} must be a Price(input, output), got {self.prices[model]!r}"
                 )
         self.check_model(self.reference, what="reference")
-        if isinstance(self.max_n, bool) or not isinstance(self.max_n, int) or self.max_n < 1:
-            raise ConfigError(f"Pool: max_n must be a whole number >= 1, got {self.max_n!r}")
+        if isinstance(self.max_n, bool) or not isinstance(self.max_n, int) or not 1 <= self.max_n <= MOST_N:
+            raise ConfigError(f"Pool: max_n must be a whole number >= 1, at most {MOST_N}, got {brief(self.max_n)}")
         self._check_bills_input()
 
     def _check_bills_input(self) -> None:

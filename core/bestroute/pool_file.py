@@ -9,8 +9,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
-from bestroute.pool import BillsInput, Endpoint, Pool
+from bestroute.pool import MOST_N, BillsInput, Endpoint, Pool
 from bestroute.prices import Price
+from bestroute.text import brief, encodable
+
+
+_MOST_BYTES = 2**20
+_MOST_NODES = 100_000
+_LONGEST_NAME, _LONGEST_PROBLEM = 60, 200
+"""Characters shown of a field's name, and of what the parser says."""
+_MOST_USD = 1e9
+_MOST_TOKENS = 10**9
 
 
 class _Strict(BaseModel):
@@ -18,24 +27,24 @@ class _Strict(BaseModel):
 
 
 class _Member(_Strict):
-    input_price: float = Field(ge=0)
-    output_price: float = Field(ge=0)
-    cached_input_price: float | None = Field(None, ge=0)
-    cache_write_price: float | None = Field(None, ge=0)
-    reasoning_price: float | None = Field(None, ge=0)
+    input_price: float = Field(ge=0, le=_MOST_USD)
+    output_price: float = Field(ge=0, le=_MOST_USD)
+    cached_input_price: float | None = Field(None, ge=0, le=_MOST_USD)
+    cache_write_price: float | None = Field(None, ge=0, le=_MOST_USD)
+    reasoning_price: float | None = Field(None, ge=0, le=_MOST_USD)
     bills_input: BillsInput = "per_sample"
-    default_input_tokens: float | None = Field(None, ge=0)
-    default_output_tokens: float | None = Field(None, ge=0)
+    default_input_tokens: float | None = Field(None, ge=0, le=_MOST_TOKENS)
+    default_output_tokens: float | None = Field(None, ge=0, le=_MOST_TOKENS)
     base_url: str | None = None
     api_key_env: str | None = None
     api_model: str | None = None
     temperature: float | None = Field(None, ge=0)
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=_MOST_TOKENS)
 
 
 class _PoolFile(_Strict):
     reference: str
-    max_n: int = Field(5, ge=1)
+    max_n: int = Field(5, ge=1, le=MOST_N)
     models: dict[str, _Member]
 
 
@@ -47,15 +56,46 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} is written twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{brief(key)} is written twice", problem_mark=key_node.start_mark)
             seen.add(key) if isinstance(key, str) else None
         return super().construct_mapping(node, deep)
+
+
+def _load(path: Path) -> Any:
+    """Read a file of YAML whose size, aliases written out, is bounded."""
+    with path.open("rb") as stream:
+        raw = stream.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ValueError(f"longer than {_MOST_BYTES >> 10} KB, which no pool is")
+    loader = _UniqueKeys(raw.decode("utf-8"))
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > _MOST_NODES:
+            raise ValueError(f"its aliases stand for more than {_MOST_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many values a node stands for; what an alias stands for is counted each time, but only once looked at.
+
+    A node inside of itself has no end.
+    """
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST_NODES  # while it is looked at
+        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = inner if isinstance(node, yaml.CollectionNode) else ()
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def read_pool(path: Path) -> Pool:
     """Read a pool file; see ``Pool.from_file``."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        data = _load(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the pool file: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -127,17 +167,17 @@ def _to_pool(parsed: _PoolFile) -> Pool:
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     line = f"line {mark.line + 1}: " if mark else ""
-    return line + (getattr(error, "problem", None) or str(error).splitlines()[0])
+    return line + (getattr(error, "problem", None) or str(error).splitlines()[0])[:_LONGEST_PROBLEM]
 
 
 def _first_problem(error: ValidationError) -> str:
     """Say the first thing wrong with a pool file in one sentence."""
     problem = error.errors()[0]
-    path = [str(p) for p in problem["loc"]]
+    path = [encodable(str(p))[:_LONGEST_NAME] for p in problem["loc"]]
     where = ".".join(path)
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     if problem["type"] == "extra_forbidden":
         known = list((_PoolFile if len(path) == 1 else _Member).model_fields)
         return f"unknown field '{where}'; known fields are {named(known)}.{did_you_mean(path[-1], known)}"
-    return f"'{where}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    return f"'{where}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {brief(problem['input'])}"

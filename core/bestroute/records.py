@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +11,14 @@ from bestroute.errors import RecordError, named
 from bestroute.exports import export_named
 from bestroute.jsonl import read_jsonl, write_jsonl
 from bestroute.pool import Pool
+from bestroute.text import brief
 
 _PER_SAMPLE_NUMBERS = ("reward", "output_tokens", "cost_usd")
 _COLUMNS = ("text", "quality", *_PER_SAMPLE_NUMBERS)
 _PLAIN_NUMBERS = {int, float}
 _EXPECTED = 'a line of ours is {"id": "q1", "query": "What is 12 * 7?", ...}'
+_LARGEST = 1e15
+"""Of any number of a record: sums and squares of what is larger are no numbers any more."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def parse_record(value: Mapping[str, Any], where: str) -> Record:
     if samples is None:
         parse_head(value, where)  # what comes from elsewhere is named by that
     if not isinstance(samples, dict) or not samples:
-        raise RecordError(f"{where}: 'samples' must map models to their samples, got {_short(samples)}")
+        raise RecordError(f"{where}: 'samples' must map models to their samples, got {brief(samples)}")
     return Record(
         **parse_head(value, where),
         samples={model: _parse_samples(model, s, where) for model, s in samples.items()},
@@ -188,12 +190,12 @@ def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
         )
     for name in ("id", query):
         if not isinstance(value.get(name), str) or not value[name].strip():
-            raise RecordError(f"{where}: '{name}' must be a text that is not empty, got {_short(value.get(name))}")
+            raise RecordError(f"{where}: '{name}' must be a text that is not empty, got {brief(value.get(name))}")
     head = {"id": value["id"], "query": value[query]}
     for name, default in (("group", head["id"]), ("task", "")):
         text = default if value.get(name) is None else value[name]
         if not isinstance(text, str):
-            raise RecordError(f"{where}: '{name}' must be a text, got {_short(text)}")
+            raise RecordError(f"{where}: '{name}' must be a text, got {brief(text)}")
         head[name] = text
     return head
 
@@ -209,12 +211,12 @@ def extra_fields(value: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
     field_of = f"{where}: 'samples.{model}"
     if not isinstance(value, dict):
-        raise RecordError(f"{field_of}' must be an object with 'quality', got {_short(value)}")
+        raise RecordError(f"{field_of}' must be an object with 'quality', got {brief(value)}")
     numbers = {name: _numbers(value.get(name), f"{field_of}.{name}'") for name in _PER_SAMPLE_NUMBERS}
     quality = _qualities(value.get("quality"), f"{field_of}.quality'")
     text = value.get("text")
     if text is not None and not (isinstance(text, list) and all(isinstance(t, str) for t in text)):
-        raise RecordError(f"{field_of}.text' must be a list of texts, got {_short(text)}")
+        raise RecordError(f"{field_of}.text' must be a list of texts, got {brief(text)}")
     for name, column in (("text", text), *numbers.items()):
         if column is not None and len(column) != len(quality):
             raise RecordError(f"{field_of}.quality' has {len(quality)} entries but '{name}' has {len(column)}")
@@ -223,19 +225,19 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
             raise RecordError(f"{field_of}.{name}' must be >= 0")
     tokens = value.get("input_tokens")
     if tokens is not None and not (_is_number(tokens) and tokens >= 0):
-        raise RecordError(f"{field_of}.input_tokens' must be a number >= 0, got {_short(tokens)}")
+        raise RecordError(f"{field_of}.input_tokens' must be a number >= 0, at most {_LARGEST:g}, got {brief(tokens)}")
     return ModelSamples(quality, None if text is None else tuple(text), input_tokens=tokens, **numbers)
 
 
 def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
     """Check qualities: numbers in [0, 1], ``true`` and ``false``, ``null`` for what nobody has judged."""
     if not isinstance(value, list) or not value:
-        raise RecordError(f"{field_of} must be a list of numbers that is not empty, got {_short(value)}")
+        raise RecordError(f"{field_of} must be a list of numbers that is not empty, got {brief(value)}")
     if not set(map(type, value)) <= _PLAIN_NUMBERS:
         value = [float(q) if isinstance(q, bool) else q for q in value]
     known = [q for q in value if q is not None]
     if not _are_numbers(known):
-        raise RecordError(f"{field_of} must be a list of finite numbers or null, got {_short(value)}")
+        raise RecordError(f"{field_of} must be a list of finite numbers or null, got {brief(value)}")
     if known and not (min(known) >= 0 and max(known) <= 1):
         outside = next(q for q in known if not 0 <= q <= 1)
         raise RecordError(f"{field_of} must be in [0, 1], got {outside:g}; bring qualities to that range")
@@ -246,19 +248,23 @@ def _numbers(value: Any, field_of: str) -> tuple[float, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not _are_numbers(value):
-        raise RecordError(f"{field_of} must be a list of finite numbers, got {_short(value)}")
+        raise RecordError(f"{field_of} must be a list of finite numbers, none beyond {_LARGEST:g}, got {brief(value)}")
     return tuple(value)
 
 
 def _are_numbers(values: list[Any]) -> bool:
-    """Whether all are finite numbers: what JSON gives is told at once, by its types."""
+    """Whether all are numbers, none too large: what JSON gives is told at once, by its types."""
     if set(map(type, values)) <= _PLAIN_NUMBERS:
-        return all(map(math.isfinite, values))
+        return not values or (-_LARGEST <= min(values) and max(values) <= _LARGEST and not any(map(_is_nan, values)))
     return all(map(_is_number, values))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+
+
+def _is_nan(value: float) -> bool:
+    return value != value
 
 
 def _samples_to_json(samples: ModelSamples) -> dict[str, Any]:
@@ -267,8 +273,3 @@ def _samples_to_json(samples: ModelSamples) -> dict[str, Any]:
         for name, value in vars(samples).items()
         if value is not None
     }
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bestroute.text import utf8
+
 
 @dataclass(frozen=True)
 class SeenRecords:
@@ -52,4 +54,4 @@ class SeenRecords:
 
 
 def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(utf8(name)).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -60,6 +61,8 @@ def _refuse(sentence: str) -> NoReturn:
 @click.version_option(__version__, prog_name="bestroute")
 def main() -> None:
     """Route each query to the right model and number of samples, and prove what that saved."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an argument or a file may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 main.add_command(train)

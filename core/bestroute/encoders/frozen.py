@@ -16,6 +16,7 @@ from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.hub import described
 from bestroute.errors import ArtifactError
 from bestroute.extras import to_install
+from bestroute.text import encodable
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 128
@@ -71,7 +72,7 @@ class FrozenEncoder:
 
     def _hidden(self, text: str) -> Float32Array:
         """Return the last hidden state of each token, shape ``(T, width)``; of no token, one row of zeros."""
-        read = text[: _CHARACTERS_A_TOKEN * self.max_tokens].encode("utf-8", "replace").decode()
+        read = encodable(text[: _CHARACTERS_A_TOKEN * self.max_tokens])
         ids = self._tokens.encode(read).ids
         if not ids:
             return np.zeros((1, self.width), dtype=np.float32)

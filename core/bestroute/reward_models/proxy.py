@@ -30,6 +30,7 @@ from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import LightScorer
 from bestroute.reward_models.settings import Layout
 from bestroute.seen import SeenRecords
+from bestroute.text import utf8
 
 _WEIGHTS = "reward.safetensors"
 
@@ -186,7 +187,7 @@ class ProxyRewardModel:
 
 def sample_key(name: str, model: str, text: str) -> int:
     """Return what is kept of a training sample: a hash of 64 bits."""
-    data = b"\0".join(part.encode("utf-8", "surrogatepass") for part in (name, model, text))
+    data = b"\0".join(utf8(part) for part in (name, model, text))
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 

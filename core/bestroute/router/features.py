@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bestroute.arrays import FloatArray
 from bestroute.query import Query
 from bestroute.router.statistics import STATISTICS, statistics
+from bestroute.text import encodable, utf8
 
 BUCKETS = 4096
 """Hash buckets; half of them for words, half for character n-grams."""
@@ -35,8 +36,9 @@ def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
     """
     features = np.zeros((len(queries), WIDTH), dtype=np.float32)
     for row, query in zip(features, queries, strict=True):
-        row[:_HALF] = _damped(_word_buckets(query.text[:_LONGEST]))
-        row[_HALF:BUCKETS] = _damped(_gram_buckets(query.text[:_LONGEST]))
+        text = encodable(query.text[:_LONGEST])
+        row[:_HALF] = _damped(_word_buckets(text))
+        row[_HALF:BUCKETS] = _damped(_gram_buckets(text))
         row[BUCKETS:] = statistics(query, longest=_LONGEST)
     return features
 
@@ -52,7 +54,7 @@ def _word_buckets(text: str) -> FloatArray:
 
 def _gram_buckets(text: str) -> FloatArray:
     """Hash all n-grams of bytes at once, by a rolling polynomial."""
-    data = np.frombuffer(f" {text.lower()} ".encode(), dtype=np.uint8).astype(np.uint32)
+    data = np.frombuffer(utf8(f" {text.lower()} "), dtype=np.uint8).astype(np.uint32)
     counts = np.zeros(_HALF)
     hashes = np.zeros(len(data), dtype=np.uint32)
     for size in range(1, max(_SIZES) + 1):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bestroute.arrays import FloatArray, IntArray
+from bestroute.text import utf8
 
 FOLDS = 5
 
@@ -16,7 +17,7 @@ def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
     """Deal groups to folds, the same whatever their order; returns the fold of each query."""
 
     def key(group: str) -> str:
-        return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
+        return hashlib.sha256(utf8(f"{seed} {group}")).hexdigest()
 
     dealt = {group: i % folds for i, group in enumerate(sorted(set(groups), key=key))}
     return np.array([dealt[group] for group in groups], dtype=np.intp)

@@ -40,6 +40,7 @@ from bestroute.router.maps import FeatureMaps
 from bestroute.router.settings import PoolChange, TrainSettings, policy_for
 from bestroute.router.statistics import STATISTICS
 from bestroute.seen import SeenRecords
+from bestroute.text import utf8
 
 if TYPE_CHECKING:
     from bestroute.labels.tokens import TokenMeans
@@ -186,7 +187,7 @@ class MultiHeadRouter:
     @property
     def fingerprint(self) -> str:
         """A name that two routers share only if they predict alike."""
-        digest = hashlib.sha256(repr((self.plans, self.shrinkage, str(self.default_policy))).encode())
+        digest = hashlib.sha256(utf8(repr((self.plans, self.shrinkage, str(self.default_policy)))))
         for _, array in sorted(self.tensors().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
         if self.encoder is not None:

@@ -23,6 +23,7 @@ from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
 from bestroute.seen import SeenRecords
+from bestroute.text import utf8
 from bestroute.tuning.parts import ORDER_SHARE, deal_parts
 from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
 
@@ -155,7 +156,7 @@ def _tune(
             "seed": seed,
             "settings_tested": verdict.tested,
             "settings_passed": verdict.passed,
-            "ids_sha256": hashlib.sha256("\n".join(sorted(arrays.ids)).encode()).hexdigest(),
+            "ids_sha256": hashlib.sha256(utf8("\n".join(sorted(arrays.ids)))).hexdigest(),
         },
         verdict.estimates,
         verdict.cap,
