@@ -9,7 +9,6 @@ layout (``bestroute.context``).
 from __future__ import annotations
 
 import functools
-import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
@@ -113,14 +112,13 @@ def _text(value: Any) -> str:
 def read_back(text: str) -> Asked:
     """Tell the question in a filled prompt from its material: by the stock templates, else by layout."""
     stripped = text.strip()
-    for pattern in stock_patterns():
-        if found := pattern.match(stripped):
-            values = found.groupdict()
+    for template in stock_templates():
+        if spans := template.match(stripped):
+            values = {name: stripped[start:end] for name, (start, end) in spans.items()}
             question = next((values[name].strip() for name in QUESTIONS if values.get(name)), None)
-            material = "\n\n".join(v.strip() for name, v in values.items() if v and name not in (*QUESTIONS, "rest"))
+            material = "\n\n".join(v.strip() for name, v in values.items() if v and name not in QUESTIONS)
             if question is None:
-                cut = [found.span(name) for name in values if name != "rest" and values[name]]
-                question = _without(stripped, cut)
+                question = _without(stripped, [span for name, span in spans.items() if values[name]])
             return Asked(question, material)
     return Asked(*split_context(text))
 
@@ -131,14 +129,59 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     return text.strip()
 
 
+class StockTemplate(NamedTuple):
+    """A template that can be read backwards."""
+
+    literals: tuple[str, ...]
+    """What stands before, between and behind its fields."""
+    fields: tuple[str, ...]
+    """One fewer than literals, unless the last literal is empty: then the last field goes on to the end."""
+
+    @classmethod
+    def of(cls, text: str) -> StockTemplate:
+        """Read a template of LlamaIndex."""
+        literals, fields = [""], list[str]()
+        for literal, name, _, _ in string.Formatter().parse(text.strip()):
+            literals[-1] += literal
+            if name:
+                fields.append(name)
+                literals.append("")
+        return cls(tuple(literals), tuple(fields))
+
+    def match(self, text: str) -> dict[str, tuple[int, int]] | None:
+        """Return where each field's value stands in a text, ``None`` if the template does not begin it.
+
+        Material reaches as far as it can, since it may hold anything, even the template; a question ends as soon as
+        it can. Each literal is looked for at most twice, from the end and from the start, so time is linear.
+        """
+        if not text.startswith(self.literals[0]):
+            return None
+        latest = [len(text)] * len(self.literals)
+        for i in range(len(self.literals) - 1, 0, -1):
+            if self.literals[i] or i < len(self.literals) - 1:
+                latest[i] = text.rfind(self.literals[i], 0, latest[i + 1] if i + 1 < len(latest) else len(text))
+            if latest[i] < 0:
+                return None
+        spans: dict[str, tuple[int, int]] = {}
+        start = len(self.literals[0])
+        for name, literal, last in zip(self.fields, self.literals[1:], latest[1:], strict=True):
+            goes_on = name in MATERIALS or not literal
+            end = last if goes_on else text.find(literal, start, last + len(literal))
+            if end < start:
+                return None
+            spans[name] = (start, end)
+            start = end + len(literal)
+        return spans
+
+
 @functools.cache
-def stock_patterns() -> tuple[re.Pattern[str], ...]:
-    """Return a pattern for each stock template that takes material, the longest first."""
+def stock_templates() -> tuple[StockTemplate, ...]:
+    """Return the stock templates that take material, the longest first."""
     templates = {text for module in (default_prompts, chat_prompts) for text in _templates(module)}
     for engine in (context_engine, condense_plus_context):
         templates |= {value for name, value in vars(engine).items() if name.endswith("TEMPLATE")}
     usable = [t for t in templates if _fields(t) & set(MATERIALS) and len(t.strip().split("{")[0]) >= _SHORTEST_START]
-    return tuple(re.compile(_pattern(t), re.DOTALL) for t in sorted(usable, key=lambda t: (-len(t), t)))
+    return tuple(StockTemplate.of(t) for t in sorted(usable, key=lambda t: (-len(t), t)))
 
 
 def _templates(module: ModuleType) -> Iterator[str]:
@@ -154,16 +197,3 @@ _PROMPTING = (MessageRole.USER, MessageRole.SYSTEM)
 
 def _fields(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
-
-
-def _pattern(template: str) -> str:
-    """Return a pattern whose groups are the template's fields; material may hold anything, even the template."""
-    pattern, seen = "", set[str]()
-    for literal, name, _, _ in string.Formatter().parse(template.strip()):
-        pattern += re.escape(literal)
-        if name in seen:
-            pattern += f"(?P={name})"
-        elif name:
-            seen.add(name)
-            pattern += f"(?P<{name}>.*{'' if name in MATERIALS else '?'})"
-    return pattern + (r"\s*\Z" if pattern.endswith(")") else "(?P<rest>.*)")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bestroute.credentials import keep_hidden
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
 from bestroute.faults import rule_for
 from bestroute.jsonl import dump_line, read_jsonl
@@ -23,7 +24,7 @@ from bestroute.prices import price_of
 from bestroute.protocols import Cancel, Generator, Sample
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
-from bestroute.redaction import describe
+from bestroute.redaction import describe, hide_quotations
 from bestroute.usage import Usage, estimate_tokens
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ def collect(
             process is collecting into it.
     """
     _check(n, concurrency, pool, generators)
+    keep_hidden(generators.values())
     store = _Store(out, pool, dict(params or {}), prompts)
     try:
         kept = sum(min(n, len(store.rows[p.id, m])) for p in prompts for m in pool.models)
@@ -207,7 +209,7 @@ class _Failures:
         self.unreachable.pop(model, None)
 
     def add(self, model: str, prompt: Prompt, error: BaseException) -> None:
-        described = describe(error)
+        described = describe(hide_quotations(error, _query(prompt)))
         kind = f"{model!r}: {described}"
         self.counts[kind] += 1
         if model not in self._answered and rule_for(error).name in _UNREACHABLE:
@@ -257,8 +259,7 @@ def _draw_all(
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
     def draw(prompt: Prompt, model: str) -> Sample:
-        query = Query(prompt.query, system=str(prompt.fields.get("system") or ""))
-        sample = generators[model].generate(query, 1, params=params, cancel=Cancel())[0]
+        sample = generators[model].generate(_query(prompt), 1, params=params, cancel=Cancel())[0]
         if sample.error is not None:
             raise sample.error
         return sample
@@ -275,6 +276,10 @@ def _draw_all(
             for future in done:
                 prompt, model = running.pop(future)
                 yield prompt, model, future.exception() or future.result()
+
+
+def _query(prompt: Prompt) -> Query:
+    return Query(prompt.query, system=str(prompt.fields.get("system") or ""))
 
 
 def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
@@ -315,7 +320,7 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     try:
         quality = float(checker(prompt.fields, text))
     except Exception as error:
-        told = " ".join(describe(error).split())
+        told = " ".join(describe(hide_quotations(error, _query(prompt))).split())
         raise ConfigError(f"the checker failed on prompt {prompt.id!r} ({told}); mend it and resume") from error
     if not (math.isfinite(quality) and 0 <= quality <= 1):
         raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _FENCE = re.compile(r"^[ \t]*([-=*_~#])\1{4,}[ \t]*$", re.MULTILINE)
-_TAGGED = re.compile(r"<(context|documents?|sources?|passages?|search_results?)(?:\s[^>]*)?>(.*)</\1>", re.DOTALL)
+_TAG = re.compile(r"<(context|documents?|sources?|passages?|search_results?)(?=[\s>])")
 
 
 def split_context(text: str) -> tuple[str, str]:
@@ -29,8 +29,8 @@ def split_context(text: str) -> tuple[str, str]:
         >>> split_context("What is 12 * 7?")
         ('What is 12 * 7?', '')
     """
-    if tagged := _TAGGED.search(text):
-        before, inside, after = text[: tagged.start()], tagged.group(2), text[tagged.end() :]
+    if (tagged := _tagged(text)) is not None:
+        before, inside, after = tagged
     else:
         fences = list(_FENCE.finditer(text))
         if len(fences) < 2:
@@ -39,3 +39,23 @@ def split_context(text: str) -> tuple[str, str]:
         before, inside, after = text[: first.start()], text[first.end() : last.start()], text[last.end() :]
     asked = "\n".join(part.strip() for part in (before, after) if part.strip())
     return (asked, inside.strip()) if asked else (text, "")
+
+
+def _tagged(text: str) -> tuple[str, str, str] | None:
+    """Return what stands before, inside and after the first tag that is closed again, up to where it is closed last.
+
+    Each search goes on where the one before it ended, so that no text is read more often than there are tags' names.
+    """
+    last: dict[str, int] = {}
+    bracket = -1
+    for tag in _TAG.finditer(text):
+        name = tag[1]
+        if bracket < tag.end():
+            bracket = text.find(">", tag.end())
+        if bracket < 0:
+            return None
+        if name not in last:
+            last[name] = text.rfind(f"</{name}>")
+        if last[name] > bracket:
+            return text[: tag.start()], text[bracket + 1 : last[name]], text[last[name] + len(name) + 3 :]
+    return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _SECRET = re.compile(
@@ -11,6 +14,12 @@ _SECRET = re.compile(
     r"(?:access|auth|session|bearer|api|refresh)_?token|token|x-api-key)$",
     re.IGNORECASE,
 )
+_SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
+"""Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
+_DEEPEST, _MOST_PARTS = 5, 2_000
+"""How far a key is looked for in a member, its client and its client's connection."""
+
+_holders: dict[int, weakref.ref[Any]] = {}
 
 
 def is_secret(name: str, value: Any = None) -> bool:
@@ -41,3 +50,71 @@ def _inside(value: Any) -> Any:
         items = [_inside(item) for item in value]
         return items if isinstance(value, list) else tuple(items)
     return value
+
+
+def keep_hidden(holders: Iterable[Any]) -> None:
+    """Hide, from now on, the keys that these objects hold, as long as they live; nothing is read before an error is."""
+    for holder in holders:
+        key = id(holder)
+        try:
+            _holders[key] = weakref.ref(holder, lambda _, key=key: _holders.pop(key, None))  # type: ignore[misc]
+        except TypeError:  # its type allows no weak reference; keys are still told by how they look
+            continue
+
+
+def known_secrets() -> set[str]:
+    """Return the keys that members hold and that the environment names, by value."""
+    alive = [holder for ref in list(_holders.values()) if (holder := ref()) is not None]
+    named = [value for name, value in os.environ.items() if is_secret(name)]
+    return {text for text in (*secrets_of(alive), *named) if _is_key(text)}
+
+
+def secrets_of(parts: Iterable[Any]) -> Iterator[str]:
+    """Yield the texts that objects hold under the name of a secret, or as pydantic's type of one, however deep.
+
+    Example:
+        >>> list(secrets_of([{"name": "a", "extra": {"api_key": "sk-1"}}]))
+        ['sk-1']
+    """
+    todo = deque((part, _DEEPEST) for part in parts)
+    seen: dict[int, Any] = {}
+    while todo and len(seen) < _MOST_PARTS:
+        part, depth = todo.popleft()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        for name, value in _settings(part):
+            if is_secret(name, value):
+                yield from _texts(value)
+            elif depth and not isinstance(value, _SCALARS):
+                todo.append((value, depth - 1))
+
+
+_SCALARS = (str, bytes, int, float, bool, type(None), type)
+
+
+def _settings(part: Any) -> list[tuple[str, Any]]:
+    if isinstance(part, Mapping):
+        return [(str(name), value) for name, value in list(part.items())]
+    if isinstance(part, list | tuple):
+        return [("", value) for value in part]
+    own = getattr(part, "__dict__", None)
+    private = getattr(part, "__pydantic_private__", None)
+    return [*(own.items() if isinstance(own, dict) else ()), *(private.items() if isinstance(private, dict) else ())]
+
+
+def _texts(value: Any, depth: int = 3) -> Iterator[str]:
+    if callable(reveal := getattr(value, "get_secret_value", None)):
+        value = reveal()
+    if isinstance(value, str):
+        yield value
+        yield from (word for word in value.split() if word != value)  # "Bearer abc": the key alone, too
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif depth and isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part, depth - 1)
+
+
+def _is_key(text: str) -> bool:
+    return len(text) >= (_SHORTEST_WITH_DIGIT if any(map(str.isdigit, text)) else _SHORTEST)

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from bestroute.breaker import Breakers
 from bestroute.budget import Budget
 from bestroute.calls import CallOptions, Options, RunContext
+from bestroute.credentials import keep_hidden
 from bestroute.deciding import Decider
 from bestroute.decision import Decision
 from bestroute.drawing import Sampler
@@ -80,6 +81,7 @@ class BestRoute:
         if missing := [model for model in pool.models if model not in generators]:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
         self.generators = {model: _once_only(generators[model]) for model in pool.models}
+        keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
         self.ledger = _as_ledger(ledger)
         self._decider = Decider(

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
 from bestroute.errors import ConfigError, named
+from bestroute.text import encodable
 
 Status = Literal["ok", "failed", "cancelled"]
 Kind = Literal["draw", "audit", "judge"]

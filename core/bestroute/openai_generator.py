@@ -221,8 +221,8 @@ class OpenAIGenerator:
             request["tools"] = list(query.tools)
         if n > 1:
             request["n"] = n
-        request: dict[str, Any] = encodable_within(request)
-        return request
+        written: dict[str, Any] = encodable_within(request)
+        return written
 
     def _read(
         self, reply: Any, query: Query, request: Mapping[str, Any], wanted: int, latency_s: float

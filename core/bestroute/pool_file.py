@@ -13,13 +13,15 @@ from bestroute.pool import MOST_N, BillsInput, Endpoint, Pool
 from bestroute.prices import Price
 from bestroute.text import brief, encodable
 
-
 _MOST_BYTES = 2**20
 _MOST_NODES = 100_000
 _LONGEST_NAME, _LONGEST_PROBLEM = 60, 200
 """Characters shown of a field's name, and of what the parser says."""
 _MOST_USD = 1e9
 _MOST_TOKENS = 10**9
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Strict(BaseModel):
@@ -54,6 +56,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:  # what it brings gives way to what is written
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.MarkedYAMLError(problem=f"{brief(key)} is written twice", problem_mark=key_node.start_mark)

@@ -1,12 +1,15 @@
-"""What an error may say in a log, a ledger or a message: no key, no password, and not the query."""
+"""What an error may say in a log, a ledger, a message or a traceback: no key, no password, and not the query."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bestroute.credentials import known_secrets
 from bestroute.facts import text_of
+from bestroute.quotations import quoted_spans
+from bestroute.text import encodable
 
 if TYPE_CHECKING:
     from bestroute.query import Query
@@ -15,21 +18,20 @@ LONGEST = 500
 """Characters of an error that are kept."""
 _READ = 4 * LONGEST
 """Characters of an error that are looked at; what follows is cut off unread."""
+_READ_IN_PLACE = 20_000
+"""The same, of an error that goes on to the caller."""
+_MOST_CAUSES = 50
 _HIDDEN = "[hidden]"
-_SHORTEST_QUOTE = 21
-"""So many letters and digits of the query in a row, in an error, are taken for a quotation."""
-_SHORTEST_WHOLE = 8
-"""A query of fewer is not looked for: it may be any word."""
 _HOLDERS = ("content", "text", "blocks", "tool_calls", "function", "arguments", "args", "input", "tool_kwargs")
 """Where messages of frameworks keep what they say."""
-_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_NO_LETTER = re.compile(r"\\+[nrt]|[\W_]+")
-_LETTER = re.compile(r"\\+u([0-9a-fA-F]{4})|\\+[nrt]|([^\W_])")
+_DEEPEST = 12
+_WORDS = ("message", "msg", "reason", "strerror", "detail", "details")
+"""Attributes that errors of clients make their text of."""
 _SECRETS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
     re.compile(r"\bAIza[\w-]{10,}"),
     re.compile(r"\bAKIA[A-Z0-9]{8,}"),
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?"),
+    re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?"),
     re.compile(r"(?i)(?<=\bbearer\s)\s*[^\s\"',;]+"),
     re.compile(r"(?i)(?<=\bbasic\s)\s*[A-Za-z0-9+/=]{8,}"),
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),
@@ -42,22 +44,20 @@ _NAMED_SECRET = re.compile(
 
 
 def redact(text: str, query: Query | None = None) -> str:
-    """Hide what looks like a secret, and pieces of the query, in a text.
+    """Hide what looks like a secret or is one, and pieces of the query, in a text.
 
     Args:
         text: Usually what an error says.
-        query: Whose text, system prompt and context must not appear.
+        query: Whose text, system prompt, context and messages must not appear.
+
+    Returns:
+        At most 500 characters that any encoder takes.
 
     Example:
         >>> redact("Incorrect API key provided: sk-abc123def456")
         'Incorrect API key provided: [hidden]'
     """
-    text = text[:_READ]
-    if query is not None:
-        text = _without_quotes(text, list(_parts(query)))
-    for secret in _SECRETS:
-        text = secret.sub(_HIDDEN, text)
-    text = _NAMED_SECRET.sub(rf"\1\2{_HIDDEN}", text)
+    text = encodable(_hidden(text[:_READ], query))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
@@ -66,69 +66,99 @@ def describe(error: BaseException, query: Query | None = None) -> str:
     return redact(f"{type(error).__name__}: {text_of(error)}", query)
 
 
-def _parts(query: Query) -> Iterator[str]:
-    """Yield the letters of every text of a query, earlier turns among them."""
-    for part in (query.text, query.system, query.context, *_texts(list(query.messages or ()))):
-        if part:
-            unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
-            yield _NO_LETTER.sub("", unescaped.lower())
+def hide_quotations(error: BaseException, query: Query | None = None) -> BaseException:
+    """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error itself.
+
+    Its type and its other facts (status, headers) stay, so that whoever catches it finds what he expects; what
+    ``traceback`` prints of it quotes nothing. An error that led to it and cannot be changed is no longer named.
+    """
+    todo, seen = [error], {id(error): error}
+    while todo and len(seen) < _MOST_CAUSES:
+        part = todo.pop()
+        _hide_in(part, query)
+        for name in ("__cause__", "__context__"):
+            led = getattr(part, name)
+            if led is None or id(led) in seen:
+                continue
+            seen[id(led)] = led
+            _hide_in(led, query)
+            if _is_clean(led, query):
+                todo.append(led)
+            else:
+                setattr(part, name, None)
+        inner = getattr(part, "exceptions", ())
+        todo += [e for e in inner if isinstance(e, BaseException)] if isinstance(inner, tuple) else []
+    return error
 
 
-def _texts(value: Any, depth: int = 6) -> Iterator[str]:
+def _hide_in(error: BaseException, query: Query | None) -> None:
+    """Change the words of one error in place, where they quote."""
+    error.args = tuple(_hidden_argument(argument, query) for argument in error.args)
+    for name in _WORDS:
+        value = getattr(error, name, None)
+        if isinstance(value, str) and (hidden := _hidden(value[:_READ_IN_PLACE], query)) != value:
+            try:
+                setattr(error, name, hidden)
+            except (AttributeError, TypeError):  # computed, or closed: then the args decide
+                continue
+    if notes := getattr(error, "__notes__", None):
+        notes[:] = [_hidden(str(note)[:_READ_IN_PLACE], query) for note in notes]
+
+
+def _hidden_argument(argument: Any, query: Query | None) -> Any:
+    if isinstance(argument, bool | int | float | None):
+        return argument
+    is_text = isinstance(argument, str)
+    text = (argument if is_text else repr(argument))[:_READ_IN_PLACE]
+    hidden = _hidden(text, query)
+    return argument if hidden == text and (not is_text or len(text) == len(argument)) else hidden
+
+
+def _is_clean(error: BaseException, query: Query | None) -> bool:
+    text = text_of(error)[:_READ_IN_PLACE]
+    return _hidden(text, query) == text
+
+
+def _hidden(text: str, query: Query | None) -> str:
+    if query is not None:
+        text = _without(text, quoted_spans(text, _texts_of(query)))
+    for secret in sorted(known_secrets(), key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    for pattern in _SECRETS:
+        text = pattern.sub(_HIDDEN, text)
+    return _NAMED_SECRET.sub(rf"\1\2{_HIDDEN}", text)
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """Replace spans, in rising order, those that touch as one."""
+    pieces: list[str] = []
+    end = 0
+    for first, last in spans:
+        if first > end or not pieces:
+            pieces += [text[end:first], _HIDDEN]
+        end = max(end, last)
+    return "".join([*pieces, text[end:]])
+
+
+def _texts_of(query: Query) -> Iterator[str]:
+    """Yield every text of a query, earlier turns among them."""
+    yield from filter(None, (query.text, query.system, query.context))
+    yield from _texts(list(query.messages or ()), {})
+
+
+def _texts(value: Any, seen: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:
     """Yield the texts of a framework's messages, arguments of tool calls among them, or of parts of one."""
     if isinstance(value, str):
         yield value
-    elif depth and isinstance(value, Mapping):
-        yield from (text for part in value.values() for text in _texts(part, depth - 1))
-    elif depth and isinstance(value, list | tuple):
-        yield from (text for part in value for text in _texts(part, depth - 1))
-    elif depth:
-        found = (getattr(value, name, None) for name in _HOLDERS)
-        yield from (text for part in found if part is not None for text in _texts(part, depth - 1))
-
-
-def _without_quotes(text: str, parts: Iterable[str]) -> str:
-    """Hide what a text quotes of the parts of a query: a short part whole, of a long one any piece.
-
-    Letters and digits are compared, nothing else: so it is no matter how a quotation is escaped.
-    """
-    letters, places = "", []
-    for found in _LETTER.finditer(text):
-        letter = chr(int(found[1], 16)) if found[1] else found[2] or ""
-        if letter.isalnum():
-            letters += letter.lower()[0]
-            places.append(found.span())
-    is_quoted = bytearray(len(text))
+        return
+    if not depth or id(value) in seen:
+        return
+    seen[id(value)] = value
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    else:
+        parts = [part for name in _HOLDERS if (part := getattr(value, name, None)) is not None]
     for part in parts:
-        for start, length in _whole(letters, part) if len(part) < _SHORTEST_QUOTE else _pieces(letters, part):
-            first, last = places[start][0], places[start + length - 1][1]
-            is_quoted[first:last] = b"\1" * (last - first)
-    pieces: list[str] = []
-    for i, sign in enumerate(text):
-        if not is_quoted[i]:
-            pieces.append(sign)
-        elif i == 0 or not is_quoted[i - 1]:
-            pieces.append(_HIDDEN)
-    return "".join(pieces)
-
-
-def _whole(text: str, part: str) -> Iterator[tuple[int, int]]:
-    """Yield start and length of each place where a text holds all of a short part."""
-    start = text.find(part) if len(part) >= _SHORTEST_WHOLE else -1
-    while start >= 0:
-        yield start, len(part)
-        start = text.find(part, start + len(part))
-
-
-def _pieces(text: str, part: str) -> Iterator[tuple[int, int]]:
-    """Yield start and length of each piece, just long enough to be a quotation, that a text has from a part.
-
-    A part may be a book: so it is searched for a few short probes, and for quotations only around those it holds.
-    """
-    step = _SHORTEST_QUOTE // 3  # a quotation holds, at a multiple of the step, a whole probe of two steps
-    for i in range(0, len(text) - 2 * step + 1, step):
-        if text[i : i + 2 * step] in part:
-            for j in range(max(0, i - step), i + 1):
-                quote = text[j : j + _SHORTEST_QUOTE]
-                if len(quote) == _SHORTEST_QUOTE and quote in part:
-                    yield j, _SHORTEST_QUOTE
+        yield from _texts(part, seen, depth - 1)

@@ -45,13 +45,12 @@ class ReplayGenerator:
             GenerationError: If the query was never recorded, or fewer than ``n`` samples are left.
         """
         if query.text not in self._recorded:
-            raise GenerationError(f"{self.model_name!r} has no recorded answer for {query.text[:60]!r}")
+            raise GenerationError(f"{self.model_name!r} has no recorded answer for this query")
         samples, order = self._recorded[query.text]
         with self._lock:
             if len(order) < n:
                 raise GenerationError(
-                    f"{self.model_name!r} has {len(order)} recorded samples left for {query.text[:60]!r}, "
-                    f"{n} were asked for"
+                    f"{self.model_name!r} has {len(order)} recorded samples left for this query, {n} were asked for"
                 )
             taken = [order.pop() for _ in range(n)]
         return [self._sample(query, samples, i, is_first=place == 0) for place, i in enumerate(taken)]

@@ -26,7 +26,7 @@ from bestroute.pool import Pool
 from bestroute.protocols import Generator as SampleGenerator
 from bestroute.protocols import RewardModel, Sample
 from bestroute.query import Query
-from bestroute.redaction import describe
+from bestroute.redaction import describe, hide_quotations
 from bestroute.result import Result
 from bestroute.rewards import calibrated
 from bestroute.settings import Settings
@@ -261,7 +261,7 @@ class _Run:
         others = [s for s in (*self.samples, *came) if s is not fatal]
         raise GenerationError(
             f"{fatal.model!r} cannot be asked like this, and another model would only hide it",
-            [*_failures(others), Failure(fatal.model, fatal.error)],
+            _failures([*others, fatal], self.query),
         ) from fatal.error
 
     def _tell_breaker(self, model: str, came: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
@@ -330,7 +330,7 @@ class _Run:
         """Answer with the best that has a flaw, or say what failed."""
         if self.kept is not None:
             return self.result(decision, self.kept)
-        failures = _failures(self.samples)
+        failures = _failures(self.samples, self.query)
         if self.call.is_late:
             if not failures or not isinstance(failures[-1].error, DeadlineError):
                 late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
@@ -389,8 +389,9 @@ def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Ru
     )
 
 
-def _failures(samples: Sequence[DrawnSample]) -> list[Failure]:
-    return [Failure(s.model, s.error) for s in samples if s.error is not None]
+def _failures(samples: Sequence[DrawnSample], query: Query) -> list[Failure]:
+    """Return what failed; the errors, which go on to the caller now, quote nothing any more."""
+    return [Failure(s.model, hide_quotations(s.error, query)) for s in samples if s.error is not None]
 
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:

@@ -1,8 +1,8 @@
-"""Any text is data: how a text that is no proper Unicode is written, and how a value is shown in a few words.
+r"""Any text is data: how a text that is no proper Unicode is written, and how a value is shown in a few words.
 
 A Python string may hold lone surrogates: half an emoji that a length limit cut, or a byte of an argument or a file
 that was no UTF-8. Inside they are left as they are. Wherever a text leaves as bytes, they leave as their escape,
-``\\ud83d``: JSON reads the same string back from that, and nothing else changes.
+``\ud83d``: JSON reads the same string back from that, and nothing else changes.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_replay_draws_without_replacement_in_a_seeded_order():
 def test_an_unknown_query_and_an_empty_urn_fail_loudly():
     record = held_out()[0]
     generator = ReplayGenerator([record], demo_pool().reference)
-    with pytest.raises(GenerationError, match="has no recorded answer for 'Who are you"):
+    with pytest.raises(GenerationError, match="has no recorded answer for this query"):
         draw(generator, "Who are you?")
     draw(generator, record.query, record.samples[demo_pool().reference].size - 1)
     with pytest.raises(GenerationError, match="has 1 recorded samples left"):
