@@ -23,7 +23,7 @@ from bestroute.records import read_records
 from bestroute.redaction import describe, hide_quotations
 from bestroute.router.features import featurise
 from bestroute.router.groups import deal_folds
-from bestroute.router.multi_head import seen_hash
+from bestroute.seen import SeenRecords
 from bestroute.testing import FakeGenerator
 from bestroute.text import brief, encodable, utf8
 
@@ -70,7 +70,7 @@ def test_text_that_any_encoder_takes_is_left_alone_and_the_rest_is_escaped(text)
 def test_every_door_that_reads_a_text_takes_any(text):
     assert np.isfinite(featurise([Query(text or "?", system=text, context=text)])).all()
     assert len(deal_folds([text, "a"], 2)) == 2
-    assert len(seen_hash(text)) == 16
+    assert SeenRecords.of([text], [text]).has_id(text)
     assert portable_id(text, 1).isalnum()
     split_context(text)
     assert describe(ValueError(text), Query(text or "?")).encode()
@@ -78,7 +78,7 @@ def test_every_door_that_reads_a_text_takes_any(text):
 
 
 def test_a_hash_of_ordinary_text_is_what_it_was():
-    assert seen_hash("id:naïve") == hashlib.sha256("id:naïve".encode()).hexdigest()[:16]
+    assert SeenRecords.of(["naïve"], ()).to_json() == [hashlib.sha256("id:naïve".encode()).hexdigest()[:16]]
 
 
 def test_a_request_holds_nothing_that_the_client_cannot_encode():
