@@ -54,6 +54,11 @@ def _says(*phrases: str) -> Callable[[Facts], bool]:
     )
 
 
+def _says_without_status(*phrases: str) -> Callable[[Facts], bool]:
+    """Whether an error that has neither status nor code says one of these."""
+    return lambda facts: facts.status is None and any(phrase in facts.words for phrase in phrases)
+
+
 def _any(*tests: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
     return lambda facts: any(test(facts) for test in tests)
 
@@ -148,7 +153,15 @@ RULES: tuple[Rule, ...] = (
             _has_type("BudgetExceededError"),
         ),
     ),
-    Rule("rate limit", Action.RETRY, _any(_has_status(429), _has_type("RateLimitError", "ResourceExhausted"))),
+    Rule(
+        "rate limit",
+        Action.RETRY,
+        _any(
+            _has_status(429),
+            _has_type("RateLimitError", "ResourceExhausted"),
+            _says_without_status("too many requests", "rate limit", "resource exhausted"),
+        ),
+    ),
     Rule("for the moment", Action.RETRY, _has_status(408, 409, 425, 499)),
     Rule(
         "server failure",
@@ -156,10 +169,18 @@ RULES: tuple[Rule, ...] = (
         _any(
             lambda facts: facts.status is not None and facts.status >= 500,
             _has_type("OverloadedError", "ServiceUnavailableError", "ServiceUnavailable", "InternalServerError"),
+            _says_without_status("overloaded", "service unavailable", "temporarily unavailable", "at capacity"),
         ),
     ),
     Rule("another member's turn", Action.GO_ON_TO_ABLE, _had_foreign_turn),
-    Rule("bad request", Action.RAISE, lambda facts: facts.status is not None and 400 <= facts.status < 500),
+    Rule(
+        "bad request",
+        Action.RAISE,
+        _any(
+            lambda facts: facts.status is not None and 400 <= facts.status < 500,
+            _has_type("InvalidRequestError", "UnprocessableEntityError"),
+        ),
+    ),
     Rule("no client", Action.RAISE, _is_never_built),
     Rule(
         "no connection, or no answer in time",

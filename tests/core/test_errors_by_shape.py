@@ -41,6 +41,10 @@ def with_headers(**headers):
         (RuntimeError("Request failed with status code 503: busy"), "server failure"),
         (RuntimeError("Error code: 401 - no key"), "not allowed, or not there"),
         (RuntimeError("it took 500 tries"), UNKNOWN.name),
+        (RuntimeError("Model is overloaded"), "server failure"),
+        (ValueError("Rate limit reached for this key"), "rate limit"),
+        (Told("Overloaded", status_code=400), "bad request"),
+        (type("InvalidRequestError", (Exception,), {})("no"), "bad request"),
     ],
 )
 def test_an_error_is_told_by_where_clients_keep_its_status_and_code(error, name):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bestroute.faults import rule_for
 from bestroute.testing import Bill
 
 ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
@@ -178,3 +179,38 @@ class TestOllama:
     def test_a_cancelled_stream_is_billed_for_what_was_sent(self, server, client):
         list(client.chat(model="drop-2-llama", messages=[user("how are you")], stream=True))
         assert server.bills == [Bill("drop-2-llama", 3, 2, 1, "cancelled")]
+
+
+def streamed_by_anthropic(server):
+    anthropic = pytest.importorskip("anthropic")
+    with anthropic.Anthropic(base_url=server.root_url, api_key="k", max_retries=0) as client:
+        list(client.messages.create(model="overload-1-x", max_tokens=9, messages=[user("hi")], stream=True))
+
+
+def streamed_by_openai(server):
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0) as client:
+        list(client.chat.completions.create(model="overload-1-x", messages=[user("hi")], stream=True))
+
+
+def streamed_responses(server):
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0) as client:
+        list(client.responses.create(model="overload-1-x", input="hi", stream=True))
+
+
+def asked_of_ollama(server):
+    ollama = pytest.importorskip("ollama")
+    client = ollama.Client(host=server.root_url)
+    try:
+        client.chat(model="overload-1-x", messages=[user("hi")])
+    finally:
+        client._client.close()
+
+
+@pytest.mark.parametrize("ask", [streamed_by_anthropic, streamed_by_openai, streamed_responses, asked_of_ollama])
+def test_overload_reaches_every_client_as_an_error_that_is_asked_again(server, ask):
+    with pytest.raises(Exception) as failure:  # noqa: PT011  the client's own
+        ask(server)
+    assert rule_for(failure.value).name == "server failure"
+    assert [bill.status for bill in server.bills] == ["failed"]
