@@ -54,7 +54,7 @@ def test_the_calibration_error_is_of_slopes_from_other_folds(known):
     folds, means = np.arange(len(arrays)) // 2 % 2, heads.mean(axis=0)
     told = heads - means
     told[folds == 1] *= -1
-    error, _ = held_out_calibration(means, told, layout, labels, arrays, folds)
+    error, *_ = held_out_calibration(means, told, layout, labels, arrays, folds)
     assert error > 0.2
-    honest, _ = held_out_calibration(means, heads - means, layout, labels, arrays, folds)
+    honest, *_ = held_out_calibration(means, heads - means, layout, labels, arrays, folds)
     assert honest < 0.001

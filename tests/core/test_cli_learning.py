@@ -1,6 +1,7 @@
 """``bestroute train`` and ``bestroute evaluate`` as a user runs them."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from bestroute.cli import main
 from bestroute.jsonl import read_jsonl
+from bestroute.policies import ReferencePolicy
 from bestroute.pool_file import pool_to_dict
 from bestroute.records import Record, write_records
 from bestroute.router import MultiHeadRouter
@@ -165,3 +167,20 @@ def test_qualities_outside_0_and_1_are_refused(folder, tmp_path, command):
     told = run(command, *arguments)
     assert told.exit_code == 2
     assert "line 1: 'samples.small.quality' must be in [0, 1], got 7.5" in told.stderr
+
+
+def test_training_on_few_records_promises_nothing_and_says_how_many_would_do(folder, tmp_path):
+    records = [replace(r, group=r.id) for r in synthetic_records(40, samples=3, prefix="thin")]
+    write_records(tmp_path / "r.jsonl", records)
+    out = tmp_path / "router"
+    told = run(
+        "train", tmp_path / "r.jsonl", "--pool", folder / "pool.yaml", "--out", out, "--reward", "quality", "--plans", 3
+    )
+    assert told.exit_code == 0
+    for line in told.stdout.splitlines():
+        if re.search(r"explained|calibration error|saves", line):
+            assert re.search(r"\[\S+, \S+\]", line), line
+    assert "default policy: always the reference, since 40 records of 40 groups are too few" in told.stdout
+    assert int(re.search(r"about (\d+) records like these would do", told.stdout)[1]) > 40
+    assert MultiHeadRouter.from_pretrained(out).default_policy == ReferencePolicy()
+    assert "what:      large x 1" in run("route", out, "What is it?").stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from bestroute.records import Record
     from bestroute.router import MultiHeadRouter
     from bestroute.router.settings import TrainSettings
+    from bestroute.router.training import Training
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+DEALS, FEW = 3, 2000
+"""How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
 KINDS = ("recorded", "quality", "majority")
 
 
@@ -182,17 +185,44 @@ def train(
         settings = replace(settings, max_tokens=max_tokens)
     made = _open_encoder(settings)
     arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
-    training = train_router(arrays, settings, encoder=made, on_progress=tell if is_main_process() else None)
+    training = train_router(
+        arrays,
+        settings,
+        encoder=made,
+        deals=DEALS if len(arrays) <= FEW else 1,
+        on_progress=tell if is_main_process() else None,
+    )
     if not is_main_process():
         return
     training.router.save_pretrained(out)
     click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
+    for line in training_lines(training, len(arrays)):
+        click.echo(f"  {line}")
+
+
+def training_lines(training: Training, records: int) -> Iterator[str]:
+    """Yield what held-out folds say, every estimate with its 95 % interval, and what the folder will do by default."""
+    from bestroute.router.choosing import DEFAULT_TARGET
+    from bestroute.router.evidence import MOST_DROP
+
     for name, value in training.summary.items():
-        if isinstance(value, dict):
-            told = ", ".join(f"{drop}: {'reference only' if v is None else f'{v:.1%}'}" for drop, v in value.items())
-        else:
-            told = f"{value:.4g}" if isinstance(value, float) else str(value)
-        click.echo(f"  {name}: {told}")
+        interval = training.intervals.get(name)
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        yield f"{name}: {shown}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")
+    yield "frozen on held-out folds for a drop of, 95 % intervals, the luck of choosing a price taken off:"
+    for target, evidence in training.evidence.items():
+        shown = "the reference only, nothing cheaper met it" if evidence is None else str(evidence)
+        yield f"  {float(target):.1%}: {shown}"
+    default = training.evidence[DEFAULT_TARGET]
+    if default is None or default.is_enough:
+        yield f"default policy: {training.router.default_policy}"
+        return
+    needed = default.records_needed(records, float(DEFAULT_TARGET))
+    yield (
+        f"default policy: {training.router.default_policy}, since {records} records of {default.groups} groups are too "
+        f"few to rule out that what was frozen for a drop of {float(DEFAULT_TARGET):.0%} loses more than "
+        f"{MOST_DROP:.0%}; about {needed} records like these would do"
+    )
 
 
 def _tell_changed(router: MultiHeadRouter) -> None:

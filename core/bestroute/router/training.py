@@ -18,6 +18,7 @@ from bestroute.labels.table import check_scale, largest_n
 from bestroute.plans import Candidate, Plan
 from bestroute.router.calibration import held_out_calibration
 from bestroute.router.choosing import DEFAULT_TARGET, choose
+from bestroute.router.evidence import Evidence, evidence_for, group_resamples, outcomes_of
 from bestroute.router.features import featurise
 from bestroute.router.groups import FOLDS, deal_folds, standard_errors
 from bestroute.router.heads import HeadLayout
@@ -28,6 +29,9 @@ from bestroute.router.stacking import fit_stack
 from bestroute.search import PlanSearch, search_plans
 from bestroute.seen import SeenRecords
 
+EXPLAINED = "quality explained on held-out folds"
+CALIBRATION = "calibration error of match probability, worst head"
+
 
 @dataclass(frozen=True, eq=False)
 class Training:
@@ -36,8 +40,12 @@ class Training:
     router: MultiHeadRouter
     labels: PlanLabels
     """Of the training records, over the router's plans."""
-    summary: dict[str, float | str | dict[str, float | None]]
+    summary: dict[str, float | str]
     """Held-out figures, to be printed."""
+    intervals: dict[str, tuple[float, float]]
+    """95 % intervals of those figures that are estimates, by bootstrap over groups."""
+    evidence: dict[str, Evidence | None]
+    """What held-out folds show of each frozen price, by target drop; ``None``: it is the reference alone."""
     savings: FloatArray
     """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
 
@@ -51,9 +59,13 @@ def train_router(
     labels: PlanLabels | None = None,
     features: NDArray[np.float32] | None = None,
     encoder: Encoder | None = None,
+    deals: int = 1,
     on_progress: Callable[[str], object] | None = None,
 ) -> Training:
     """Train a router on records.
+
+    Prices are frozen by the first deal of the folds. What they show on the folds decides the default policy: where a
+    drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
 
     Args:
         arrays: The training records, with their kind of reward.
@@ -62,6 +74,7 @@ def train_router(
         labels: Labels of the same records and plans, if they are known already.
         features: Of the same records' queries (``featurise``), if they are known already.
         encoder: The settings' encoder, if it is made already; one to be fine-tuned is made for the records at hand.
+        deals: How often folds are dealt for the evidence; one deal has luck of its own.
         on_progress: Told what is under way.
 
     Raises:
@@ -94,22 +107,27 @@ def train_router(
     tell("fitting heads")
     folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
     used = settings.used_blocks
-    stack = fit_stack(
-        learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed),
-        targets,
-        layout.scales,
-        folds,
-        trusted=trusted,
-        wary=[i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS],
-        seed=settings.seed,
-    )
+    inputs = learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed)
+    wary = [i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS]
+    stack = fit_stack(inputs, targets, layout.scales, folds, trusted=trusted, wary=wary, seed=settings.seed)
     held_out = stack.held_out
+    others = []
+    for deal in range(1, deals if trusted.all() else 1):
+        tell(f"folds dealt anew, {deal + 1} of {deals}")
+        dealt = deal_folds(arrays.groups, FOLDS, seed=settings.seed + 10_007 * deal)
+        again = fit_stack(inputs, targets, layout.scales, dealt, trusted=trusted, wary=wary, seed=settings.seed)
+        others.append(again.held_out)
     if not trusted.all():  # what follows is chosen on what the encoder has not seen
         rows = np.flatnonzero(trusted)
         held_out = {decay: deviations[rows] for decay, deviations in held_out.items()}
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
     choice = choose(stack.means, held_out, layout, labels, arrays)
     stack, deviations = stack.decayed(choice.decay), held_out[choice.decay]
+    every_deal = [deviations, *(other[choice.decay] for other in others)]
+    outcomes = outcomes_of(choice, stack.means, every_deal, layout, labels, arrays)
+    evidence = evidence_for(outcomes, choice, arrays.groups)
+    shown = evidence[DEFAULT_TARGET]
+    default = policy_for(choice.frozen[DEFAULT_TARGET] if shown is not None and shown.is_enough else None)
     weights = [np.zeros((width, len(stack.offsets))) for width in maps.widths]
     for b, fitted in zip(used, stack.weights, strict=True):
         weights[b] = fitted
@@ -130,27 +148,27 @@ def train_router(
         settings=settings,
         token_means=token_means,
         seen=seen,
-        default_policy=policy_for(choice.frozen[DEFAULT_TARGET]),
+        default_policy=default,
         encoder=encoder,
     )
-    error, perfect = held_out_calibration(stack.means, deviations, layout, labels, arrays, folds)
-    explained = 1 - float(((stack.means + deviations - targets) ** 2)[:, len(plans) : 2 * len(plans)].sum()) / max(
-        float(((targets - stack.means) ** 2)[:, len(plans) : 2 * len(plans)].sum()), 1e-12
-    )
-    summary: dict[str, float | str | dict[str, float | None]] = {
+    error, perfect, error_ci95 = held_out_calibration(stack.means, deviations, layout, labels, arrays, folds)
+    qualities = slice(len(plans), 2 * len(plans))
+    left = ((stack.means + deviations - targets) ** 2)[:, qualities].sum(axis=1)
+    total = ((targets - stack.means) ** 2)[:, qualities].sum(axis=1)
+    resampled = group_resamples(np.column_stack([left, total]), arrays.groups, resamples=1000, seed=0)
+    explained = 1 - resampled[:, 0] / np.maximum(resampled[:, 1], 1e-12)
+    summary: dict[str, float | str] = {
         "plans": float(len(plans)),
         "capped at n": ", ".join(f"{model} {n}" for model, n in caps.items()),
-        "quality explained on held-out folds": explained,
+        EXPLAINED: float(explained[0]),
         "shrinkage": choice.shrinkage,
         "decay of directions": choice.decay,
-        "calibration error of match probability, worst head": error,
-        "of a perfect head of that size": perfect,
-        "saved on held-out folds at a drop of": {
-            drop: None if price is None else float(choice.savings[choice.path.index(price)])
-            for drop, price in choice.frozen.items()
-        },
+        CALIBRATION: error,
+        "what chance alone makes of it in a perfect head of that size": perfect,
     }
-    return Training(router, every, summary, choice.savings)
+    low, high = np.quantile(explained[1:], (0.025, 0.975))
+    intervals = {EXPLAINED: (float(low), float(high)), CALIBRATION: error_ci95}
+    return Training(router, every, summary, intervals, evidence, choice.savings)
 
 
 def fit_encoder(
