@@ -11,7 +11,7 @@ demo: .venv-demo/ready  ## route real queries through a pool of three models; no
 	$(DEMO) -m bestroute demo
 
 test: .venv-test/ready  ## everything that can be tested on this machine
-	$(TEST) -m pytest --doctest-modules
+	$(TEST) -m pytest --doctest-modules -rs
 
 # Without LlamaIndex, which holds openai below 3: LangChain's side with the newest openai, and without torch.
 test-langchain-only: .venv-langchain/ready
