@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from bestroute import Plan, QualityPolicy, Step
-from bestroute.cli import _decide, main
+from bestroute import Cancel, Plan, QualityPolicy, Query, Step
+from bestroute.cli import _decide, live_generators, main
 from bestroute.cli.summary import five_lines
-from bestroute.demo.dataset import ROUTER
+from bestroute.demo.dataset import ROUTER, demo_pool
 from bestroute.jsonl import write_jsonl
 from bestroute.records import read_records
 from bestroute.router import MultiHeadRouter
@@ -210,3 +210,11 @@ def test_the_demo_runs_live_on_any_endpoint(server, tmp_path):
     assert result.exit_code == 0
     assert "6 held-out queries" in result.stdout
     assert {body["model"] for body in server.sent()} <= {"smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"}
+
+
+def test_live_members_are_closed_when_the_command_ends(server):
+    with live_generators(demo_pool(), (), server.base_url) as members:
+        for member in members.values():
+            member.generate(Query("hi"), 1, params={}, cancel=Cancel())
+            assert member._client is not None
+    assert [member._client for member in members.values()] == [None] * 3

@@ -182,7 +182,10 @@ def live_generators(
                 f"nothing says where {named(missing)} can be reached; "
                 "give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
             )
-        yield generators_from(pool, base_urls=urls)
+        generators = generators_from(pool, base_urls=urls)
+        for generator in generators.values():
+            stack.callback(generator.close)
+        yield generators
 
 
 @contextlib.contextmanager
