@@ -3,9 +3,11 @@ PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
-LANGCHAIN = .venv-langchain/bin/python
+NEWEST = .venv-newest/bin/python
+LOWEST = .venv-lowest/bin/python
+PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-langchain-only lint check wheel-test bench scale experiments encoders promises rewards pool-changes clean
+.PHONY: demo test test-newest test-lowest peer-tests lint check wheel-test bench scale experiments encoders promises rewards pool-changes clean
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -13,10 +15,20 @@ demo: .venv-demo/ready  ## route real queries through a pool of three models; no
 test: .venv-test/ready  ## everything that can be tested on this machine
 	$(TEST) -m pytest --doctest-modules -rs
 
-# Without LlamaIndex, which holds openai below 3: LangChain's side with the newest openai, and without torch.
-test-langchain-only: .venv-langchain/ready
-	$(LANGCHAIN) -m pytest tests/langchain tests/testing tests/core/test_selection.py tests/core/test_openai_generator.py
-	$(LANGCHAIN) -m pytest tests/test_docs.py -k langchain
+ADAPTER_TESTS = tests/langchain tests/testing tests/core/test_selection.py tests/core/test_openai_generator.py
+
+# Without LlamaIndex, which holds openai below 3: LangChain's side with the newest of everything, and without torch.
+test-newest: .venv-newest/ready
+	$(NEWEST) -m pytest $(ADAPTER_TESTS)
+	$(NEWEST) -m pytest tests/test_docs.py -k langchain
+
+# The lowest versions that pyproject.toml allows, of what it names itself; without torch.
+test-lowest: .venv-lowest/ready
+	$(LOWEST) -m pytest $(ADAPTER_TESTS) tests/llamaindex tests/core/test_router.py tests/core/test_records.py
+
+# Other people's tests of their own model, with a pool around it; their code is downloaded to .peers, which git ignores.
+peer-tests: .venv-peers/ready
+	$(PEERS) benchmarks/peer_tests.py $(PEER_OPTIONS)
 
 lint: .venv-test/ready
 	$(TEST) -m ruff format --check .
@@ -65,7 +77,7 @@ pool-changes: .venv-test/ready
 	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-langchain .venv-wheel dist demo-out
+	rm -rf .venv-demo .venv-test .venv-newest .venv-lowest .venv-peers .peers .venv-wheel dist demo-out
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
@@ -73,12 +85,24 @@ clean:
 	$(DEMO) $(PIP_INSTALL) --editable '.[langchain,openai,plots]'
 	touch $@
 
-.venv-langchain/ready: pyproject.toml constraints-langchain.txt
-	$(PYTHON) -m venv .venv-langchain
-	$(LANGCHAIN) -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(LANGCHAIN) -m pip install --quiet --disable-pip-version-check --constraint constraints-langchain.txt \
-		--editable '.[langchain,openai,prices]' --group test-langchain
-	$(LANGCHAIN) -c "import openai; assert openai.__version__ >= '3', openai.__version__"
+.venv-newest/ready: pyproject.toml constraints-newest.txt
+	$(PYTHON) -m venv .venv-newest
+	$(NEWEST) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(NEWEST) -m pip install --quiet --disable-pip-version-check --constraint constraints-newest.txt \
+		--editable '.[langchain,openai,prices,learn]' --group test-langchain
+	touch $@
+
+.venv-lowest/ready: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST) -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(LOWEST) -m uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --constraint constraints-lowest.txt \
+		--editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices]' --group test
+	touch $@
+
+.venv-peers/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS) $(PIP_INSTALL) --upgrade pip
+	$(PEERS) $(PIP_INSTALL) --editable '.[langchain,llamaindex,openai]' --group peers
 	touch $@
 
 .venv-test/ready: pyproject.toml constraints.txt
