@@ -57,9 +57,9 @@ class LedgerRow(TypedDict):
     """1 on a request's first row, 0 on its others, so that their sum counts requests; filled in by the ledger."""
     kind: NotRequired[Kind]
     """What the sample was drawn for: an answer, an audit of the router, or a judge's verdict."""
-    plan: NotRequired[str]
+    plan: NotRequired[str | None]
     """The plan it is a part of, in words."""
-    reason: NotRequired[str]
+    reason: NotRequired[str | None]
     """Why that plan was taken."""
     tags: NotRequired[dict[str, str]]
     """What the caller named the call by."""
@@ -151,11 +151,11 @@ def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
                 reference_cost_usd=float(row["reference_cost_usd"]),
                 call_id=call_id,
                 attempt_id=attempt_id,
-                attempt=int(row.get("attempt", 1)),
+                attempt=int(row.get("attempt") or 1),
                 requests=int(attempt_id not in requests),
-                kind=as_text(row.get("kind", "draw")),  # type: ignore[typeddict-item]
-                plan=as_text(row.get("plan", "")),
-                reason=as_text(row.get("reason", "")),
+                kind=as_text(row.get("kind") or "draw"),  # type: ignore[typeddict-item]
+                plan=as_text(row.get("plan") or ""),
+                reason=as_text(row.get("reason") or ""),
                 tags={as_text(name): as_text(value) for name, value in (row.get("tags") or {}).items()},
             )
         )
@@ -212,9 +212,9 @@ class Sums:
     def add(self, row: LedgerRow) -> None:
         """Add a row."""
         tags = json.dumps(row["tags"], sort_keys=True)
-        key = (row["model"], hour_of(row["time"]), row["kind"], row["plan"], row["reason"], tags)
+        key = (row["model"], hour_of(row["time"]), row["kind"], row["plan"] or "", row["reason"] or "", tags)
         if key not in self._sums and len(self._sums) >= self.most:
-            key = (row["model"], hour_of(row["time"]), row["kind"], "", "", "{}")
+            key = (*key[:3], "", "", "{}")
         add_totals(self._sums.setdefault(key, no_totals()), totals_of(row))
 
     def copy(self) -> Sums:

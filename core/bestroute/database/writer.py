@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -52,8 +52,7 @@ class Writer(Generic[Item]):
         self.is_away = False
         """Whether the last write failed."""
         self.process = os.getpid()
-        _open.add(self)
-        _write_at_exit()
+        close_at_exit(self)
 
     def submit(self, item: Item) -> Future[None]:
         """Hand an item over; the future is done once it is written, or has failed a first time and waits."""
@@ -165,15 +164,25 @@ class Writer(Generic[Item]):
         return error
 
 
-_open: weakref.WeakSet[Writer[Any]] = weakref.WeakSet()
+class Closable(Protocol):
+    """What has something to write until the process ends."""
+
+    process: int
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Write it."""
+        ...
+
+
+_open: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 
 def _flush_all() -> None:
     """Write what this process has not written; a forked one leaves alone what is its parent's."""
     end = time.monotonic() + _EXIT_S
-    for writer in list(_open):
-        if writer.process == os.getpid():
-            writer.close(max(0.0, end - time.monotonic()))
+    for thing in list(_open):
+        if thing.process == os.getpid():
+            thing.close(max(0.0, end - time.monotonic()))
 
 
 def _terminate(_number: int, _frame: Any) -> None:
@@ -190,8 +199,9 @@ def _terminate(_number: int, _frame: Any) -> None:
     threading.Thread(target=end, name="bestroute-terminate", daemon=True).start()
 
 
-def _write_at_exit() -> None:
-    """Have what waits written when the interpreter ends, or is told to, unless the program handles that itself."""
+def close_at_exit(thing: Closable) -> None:
+    """Have something closed when the interpreter ends, or is told to, unless the program handles that itself."""
+    _open.add(thing)
     atexit.unregister(_flush_all)  # once is enough
     atexit.register(_flush_all)
     is_main = threading.current_thread() is threading.main_thread()
