@@ -63,6 +63,7 @@ class Database:
             milliseconds = max(1, int(1000 * patience_s))
             arguments = {
                 "connect_timeout": max(2, int(patience_s)),
+                "client_encoding": "utf8",
                 "options": f"-c lock_timeout={milliseconds} -c TimeZone=UTC",
             }
             if "options" in address.options:
@@ -107,6 +108,7 @@ class Database:
         if self.is_file and self._file_now() is None:
             raise sa.exc.OperationalError("", None, FileNotFoundError("the file is gone"))
         with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
             yield connection
 
     def is_replaced(self) -> bool:

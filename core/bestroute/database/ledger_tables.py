@@ -231,7 +231,7 @@ class LedgerTables:
     def _tag(self, name: str) -> Any:
         """Return the value of one tag, NULL where there is none."""
         if not self.database.is_file:
-            return _samples.c.tags[name].astext
+            return _samples.c.tags.op("->>", return_type=sa.Text())(name)
         tags = self._tags("one_tag")
         return sa.select(tags.c.value).where(tags.c.key == name).scalar_subquery()
 
