@@ -21,9 +21,10 @@ from bestroute.query import Query
 from bestroute.selection import Call, Demand, read_demand
 from langchain_bestroute.binding import bound_call
 from langchain_bestroute.carried import Carried
+from langchain_bestroute.messages import IMAGES
 from langchain_bestroute.structured import WANTED
 
-_IMAGES, _AUDIO = ("image", "image_url", "input_image"), ("audio", "input_audio")
+_AUDIO = ("audio", "input_audio")
 _FILES = ("file", "document", "input_file")
 NOTHING = Demand()
 _OF_A_FUNCTION = ("name", "title", "properties", "function", "toolSpec")
@@ -161,7 +162,7 @@ def needs_of(query: Query) -> Needs:
         tools=bool(query.tools) or by_call,
         tool_choice=by_call or (bool(query.tools) and choice not in (None, "auto", "none")),
         structured_output=asked is not None and asked["method"] in (None, "json_schema"),
-        images=not kinds.isdisjoint(_IMAGES),
+        images=not kinds.isdisjoint(IMAGES),
         audio=not kinds.isdisjoint(_AUDIO),
         files=not kinds.isdisjoint(_FILES),
         tokens=query.prompt_tokens,

@@ -14,10 +14,12 @@ from bestroute.protocols import Sample
 from bestroute.query import Query
 from bestroute.result import Result
 from bestroute.selection import Call, render_calls
-from bestroute.usage import Usage, estimate_tokens, is_count
+from bestroute.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
 from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED
 
+IMAGES = ("image", "image_url", "input_image")
+"""Types of blocks that are images."""
 _OF_OPENAI = {"cache_read": "cached_tokens", "audio": "audio_tokens", "reasoning": "reasoning_tokens"}
 """What OpenAI calls LangChain's details of a usage."""
 _CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
@@ -32,7 +34,7 @@ def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Quer
         messages=messages,
         tools=params.get("tools"),
         system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
-        input_tokens=sum(estimate_tokens(reward_text(m)) for m in messages) + _tokens_of(params),
+        input_tokens=sum(estimate_tokens(reward_text(m)) + _tokens_of_images(m) for m in messages) + _tokens_of(params),
         params=params,
     )
 
@@ -41,6 +43,11 @@ def _tokens_of(params: Mapping[str, Any]) -> int:
     """Count what stands in the prompt besides the messages: tools and schemas."""
     written = [json.dumps(params[name], default=str) for name in ("tools", WANTED) if params.get(name)]
     return sum(map(estimate_tokens, written))
+
+
+def _tokens_of_images(message: BaseMessage) -> int:
+    blocks = message.content if isinstance(message.content, list) else []
+    return IMAGE_TOKENS * sum(isinstance(block, Mapping) and block.get("type") in IMAGES for block in blocks)
 
 
 def reward_text(message: BaseMessage) -> str:

@@ -11,6 +11,7 @@ from llama_index.core.agent.react.types import ObservationReasoningStep
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ContentBlock,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
@@ -20,7 +21,7 @@ from llama_index.core.base.llms.types import (
 from bestroute.call_ids import portable_id
 from bestroute.query import Query
 from bestroute.selection import Call, render_calls
-from bestroute.usage import estimate_tokens
+from bestroute.usage import IMAGE_TOKENS, estimate_tokens
 from llamaindex_bestroute.asked import Asked, read_back
 
 METADATA_KEY = "bestroute"
@@ -51,6 +52,7 @@ def to_query(
         system = system.replace(asked.context, "").strip()
         asked = Asked(asked.question or last_human_text(messages).replace(asked.context, "").strip(), asked.context)
     tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
+    tokens += IMAGE_TOKENS * sum(isinstance(block, ImageBlock) for message in messages for block in message.blocks)
     if tools:
         tokens += estimate_tokens(json.dumps(tools))
     return Query(

@@ -5,6 +5,7 @@ import pytest
 
 from bestroute import Pool, Price
 from bestroute.testing import LoopbackServer
+from bestroute.testing.postgres_server import PostgresServer
 
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 
@@ -29,6 +30,23 @@ def server(_server):
     _server.reset()
     _server.answers = None
     return _server
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL server."""
+    if (why := PostgresServer.missing()) is not None:
+        pytest.skip(why)
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """A new database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/bills.db"
+    return request.getfixturevalue("postgres").new_url()
 
 
 @pytest.fixture

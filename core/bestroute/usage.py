@@ -10,6 +10,9 @@ from typing import Any
 from bestroute.errors import ConfigError
 
 _CHARS_PER_TOKEN = 4.0
+IMAGE_TOKENS = 1600
+"""What an image in a prompt counts for: as much as the largest at the providers that count by size (Anthropic 1,568,
+OpenAI's high detail 1,445 and below)."""
 _MOST = 10**9
 """Tokens of one call; who tells more has told nothing."""
 
@@ -137,8 +140,23 @@ def _first(parts: Sequence[Any], name: str) -> int:
 
 
 def estimate_tokens(text: str) -> int:
-    """Count tokens roughly, offline: a token per four characters, at least one per word and per text."""
-    return max(1, len(text.split()), math.ceil(len(text) / _CHARS_PER_TOKEN))
+    """Count tokens roughly, offline, as tokenizers give them: at least one per word and per text.
+
+    By a character's bytes in UTF-8: four ASCII characters are a token, two of other alphabets' (2 bytes), one of
+    Chinese, Japanese, Korean and the like (3 bytes); an emoji (4 bytes) is two tokens.
+
+    Example:
+        >>> estimate_tokens("twelve words"), estimate_tokens("十二个字"), estimate_tokens("🙂")
+        (3, 4, 2)
+    """
+    words = max(1, len(text.split()))
+    if text.isascii():
+        return max(words, math.ceil(len(text) / _CHARS_PER_TOKEN))
+    of_1 = len(text.encode("ascii", "ignore"))
+    of_4 = len(text.encode("utf-16-le", "surrogatepass")) // 2 - len(text)
+    rest = len(text) - of_1 - of_4
+    of_3 = len(text.encode("utf-8", "surrogatepass")) - of_1 - 4 * of_4 - 2 * rest
+    return max(words, math.ceil(of_1 / _CHARS_PER_TOKEN + (rest - of_3) / 2 + of_3 + 2 * of_4))
 
 
 def divide_usage(

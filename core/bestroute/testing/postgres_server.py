@@ -12,7 +12,7 @@ from types import TracebackType
 _PLACES = ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin")
 _PASSWORD = "p@ss:w/rd?"
 """Every character that a URL gives a meaning to."""
-_OPTIONS = "-c listen_addresses= -c max_connections=60 -c shared_buffers=16MB"
+_OPTIONS = "-c listen_addresses= -c max_connections=60 -c shared_buffers=16MB -c fsync=off"
 
 
 class PostgresServer:
@@ -44,7 +44,19 @@ class PostgresServer:
         password = self.folder / "password"
         password.write_text(_PASSWORD)
         password.chmod(0o644)
-        self._run("initdb", "-D", self._data, "-U", "tester", "-A", "scram-sha-256", f"--pwfile={password}", "-N", "-E", "UTF8")
+        self._run(
+            "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "tester",
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={password}",
+            "-N",
+            "-E",
+            "UTF8",
+        )
         self.start()
         return self
 
