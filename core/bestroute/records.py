@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,13 +46,18 @@ class ModelSamples:
         """How many samples have no quality."""
         return self.quality.count(None)
 
+    @property
+    def known_quality(self) -> tuple[float, ...]:
+        """The quality of each sample, NaN where nobody judged it."""
+        return tuple(math.nan if quality is None else quality for quality in self.quality)
+
     def judged(self) -> ModelSamples:
         """Return the samples that have a quality."""
         if not self.unjudged:
             return self
         keep = [i for i, quality in enumerate(self.quality) if quality is not None]
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        taken = {name: None if c is None else tuple(c[i] for i in keep) for name, c in columns.items()}
+        taken: dict[str, Any] = {name: None if c is None else tuple(c[i] for i in keep) for name, c in columns.items()}
         return replace(self, **taken)
 
 

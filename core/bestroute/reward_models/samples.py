@@ -74,7 +74,7 @@ class SampleTable:
                 texts += samples.text
                 query_of += [q] * samples.size
                 model_of += [models.index(model)] * samples.size
-                quality += samples.quality
+                quality += samples.known_quality
                 match += _matches(record, model, samples, reference)
         if not texts:
             raise RecordError("no sample has a 'text', and a reward model reads texts; collect records with texts")
@@ -100,11 +100,11 @@ class SampleTable:
 def _matches(record: Record, model: str, samples: ModelSamples, reference: str | None) -> list[float]:
     """Return how often each sample is at least as good as one (other) sample of the reference."""
     if reference is None:
-        return list(samples.quality)
+        return list(samples.known_quality)
     if reference not in record.samples:
         return [float("nan")] * samples.size
-    own = np.array(samples.quality)
-    reached = own[:, None] >= np.array(record.samples[reference].quality)[None, :]
+    own = np.array(samples.known_quality)
+    reached = own[:, None] >= np.array(record.samples[reference].known_quality)[None, :]
     if model != reference:
         return [float(x) for x in reached.mean(axis=1)]
     if samples.size == 1:

@@ -57,7 +57,7 @@ class Evidence:
         exact = records * (1.645 * self.drop_error / (MOST_DROP - target)) ** 2
         exact = max(exact, records * self.fewest_groups / self.groups, records + 1)
         digits = 10 ** max(len(str(math.ceil(exact))) - 2, 0)
-        return math.ceil(exact / digits) * digits
+        return int(math.ceil(exact / digits) * digits)
 
     def __str__(self) -> str:
         """Render as ``saves 28.0 % [5.1, 40.2] at a drop of 1.0 % [-2.0, 4.1]``."""
