@@ -36,6 +36,8 @@ class Sample:
     (``bestroute.selection``)."""
     form: str | None = None
     """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
+    unchecked: str | None = None
+    """Why its form could not be checked in time; it competes behind all that were."""
 
 
 @dataclass(frozen=True)

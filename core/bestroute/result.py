@@ -60,7 +60,7 @@ class Result:
                 for s in self.samples
             ],
             "rewards": [_plain(s.reward) for s in self.samples],
-            "flaws": [s.sample.flaw for s in self.samples],
+            "flaws": [s.sample.flaw or s.sample.unchecked for s in self.samples],
             "reason": self.decision.reason,
             "cost_usd": self.cost_usd,
             "reference_cost_usd": self.reference_cost_usd,

@@ -1,5 +1,6 @@
 """Choosing among samples that are tool calls or JSON: what is broken is out, then agreement, then the reward."""
 
+import json
 import random
 
 import pytest
@@ -239,3 +240,73 @@ def test_over_5000_calls_best_of_3_is_valid_exactly_where_a_valid_sample_was_dra
 
 def test_a_query_that_asks_for_no_form_keeps_its_samples_as_they_are():
     assert judge(Sample("x"), [Call("add", None)], read_demand()) == Sample("x")
+
+
+HOSTILE = {
+    "a pattern with many ways": (
+        {"type": "object", "properties": {"a": {"pattern": "^(a|a)*$"}}},
+        json.dumps({"a": "a" * 40 + "!"}),
+    ),
+    "a pattern of names with many ways": (
+        {"type": "object", "patternProperties": {"^(a|a)*$": {}}, "additionalProperties": False},
+        json.dumps({"a" * 40 + "!": 1}),
+    ),
+    "a schema that doubles": (
+        {
+            "$defs": {
+                **{f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)},
+                "d40": {"type": "string"},
+            },
+            "$ref": "#/$defs/d0",
+        },
+        "1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_check_that_runs_out_of_time_is_not_checked_and_says_so(name):
+    schema, text = HOSTILE[name]
+    judged = judge(Sample(text, finish_reason="stop"), [], read_demand(is_json=True, schema=schema))
+    assert judged.flaw is None
+    assert judged.form is not None
+    assert judged.unchecked.startswith("not checked: ")
+
+
+def test_a_sample_that_was_not_checked_stands_behind_one_that_was():
+    doubtful = Sample("a", form="x", unchecked="not checked: ...")
+    assert winner({0: doubtful, 1: doubtful, 2: Sample("b", form="y")}, {0: 1.0, 1: 1.0, 2: 0.0}) == 2
+    assert winner({0: Sample("c", flaw="broken"), 1: doubtful}, {}) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "is_unique"),
+    [([1, True, 0, False, "1", None], True), ([1, 1.0], False), ([{"a": [1, 2]}, {"a": [1, 2.0]}], False), ([], True)],
+)
+def test_items_are_unique_as_json_schema_says(items, is_unique):
+    sample = Sample(json.dumps(items), finish_reason="stop")
+    judged = judge(sample, [], read_demand(is_json=True, schema={"type": "array", "uniqueItems": True}))
+    assert (judged.flaw is None, judged.unchecked) == (is_unique, None)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"patternProperties": {"^n": {"type": "integer"}}, "additionalProperties": False}, {"n1": 1}, True),
+        ({"patternProperties": {"^n": {"type": "integer"}}, "additionalProperties": False}, {"n1": "x"}, False),
+        ({"patternProperties": {"^n": {"type": "integer"}}, "additionalProperties": False}, {"m": 1}, False),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "string"}}, {"a": 1, "b": 2}, False),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "string"}}, {"a": 1, "b": "2"}, True),
+        ({"properties": {"a": {"pattern": "^x"}}}, {"a": "xy"}, True),
+        ({"properties": {"a": {"pattern": "^x"}}}, {"a": "yx"}, False),
+        ({"properties": {"a": {"pattern": "^x"}}}, {"a": 3}, True),
+    ],
+)
+def test_patterns_mean_what_json_schema_says(schema, value, fits):
+    judged = judge(Sample(json.dumps(value), finish_reason="stop"), [], read_demand(is_json=True, schema=schema))
+    assert (judged.flaw is None) == fits
+
+
+@pytest.mark.parametrize("text", ["[" * 400 + "]" * 400, "[" * 5000 + "]" * 5000, "1e400", "9" * 5000, '"\\ud83d"'])
+def test_any_json_is_judged_without_an_error(text):
+    judge(Sample(text, finish_reason="stop"), [], read_demand(is_json=True, schema={"type": ["array", "number"]}))

@@ -1,4 +1,4 @@
-"""Which of several samples wins: the form that most share, the highest reward, a complete text, the earliest."""
+"""Which of several samples wins: one that was checked, the form that most share, the highest reward, a complete text, the earliest."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -
     if len(able) < 2:
         return able[0] if able else None
     votes = Counter(samples[i].form for i in able if samples[i].form is not None)
-    return min(
-        able,
-        key=lambda i: (-votes[samples[i].form], -_rank(rewards.get(i)), samples[i].finish_reason in CUT, i),
-        default=None,
-    )
+
+    def rank(i: int) -> tuple[bool, int, float, bool, int]:
+        sample = samples[i]
+        in_doubt = sample.unchecked is not None  # it stands behind all that were checked
+        return in_doubt, -votes[sample.form], -_rank(rewards.get(i)), sample.finish_reason in CUT, i
+
+    return min(able, key=rank)
 
 
 def _rank(reward: float | None) -> float:

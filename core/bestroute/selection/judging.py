@@ -9,11 +9,11 @@ from bestroute.protocols import Sample
 from bestroute.selection.agreement import CUT
 from bestroute.selection.calls import Call, NotJson, canonical, canonical_calls, read_json
 from bestroute.selection.demand import Demand
-from bestroute.selection.validation import misfit
+from bestroute.selection.validation import Unchecked, misfit
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
-    """Return the sample with its ``flaw`` or its ``form``.
+    """Return the sample with its ``flaw`` or its ``form``; where a check did not end in time, ``unchecked`` says so.
 
     Args:
         sample: What came; ``text`` is its text without calls where ``demand.is_json``.
@@ -22,15 +22,25 @@ def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     """
     if not demand or sample.error is not None:
         return sample
-    if (flaw := flaw_of(sample, calls, demand)) is not None:
-        return replace(sample, flaw=flaw)
-    if demand.is_json and not calls:
-        return replace(sample, form=canonical(read_json(sample.text)))
-    return replace(sample, form=canonical_calls(calls, demand.tools))
+    try:
+        if (flaw := flaw_of(sample, calls, demand)) is not None:
+            return replace(sample, flaw=flaw)
+    except Unchecked as reason:
+        sample = replace(sample, unchecked=f"not checked: {reason}")
+    try:
+        if demand.is_json and not calls:
+            return replace(sample, form=canonical(read_json(sample.text)))
+        return replace(sample, form=canonical_calls(calls, demand.tools))
+    except RecursionError:
+        return replace(sample, unchecked="not checked: it is nested too deeply")
 
 
 def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand) -> str | None:
-    """Say what is wrong with a sample; ``None`` if it may compete."""
+    """Say what is wrong with a sample; ``None`` if it may compete.
+
+    Raises:
+        Unchecked: If a schema's check did not end in time.
+    """
     if sample.finish_reason in CUT:
         return "it was cut short"
     if demand.must_call and not calls:
