@@ -32,10 +32,12 @@ def split_context(text: str) -> tuple[str, str]:
     if (tagged := _tagged(text)) is not None:
         before, inside, after = tagged
     else:
-        fences = list(_FENCE.finditer(text))
-        if len(fences) < 2:
+        fences = _FENCE.finditer(text)
+        first = last = next(fences, None)
+        for last in fences:  # noqa: B007
+            pass
+        if first is None or last is None or last is first:
             return text, ""
-        first, last = fences[0], fences[-1]
         before, inside, after = text[: first.start()], text[first.end() : last.start()], text[last.end() :]
     asked = "\n".join(part.strip() for part in (before, after) if part.strip())
     return (asked, inside.strip()) if asked else (text, "")

@@ -61,7 +61,7 @@ def _letters(text: str) -> str:
     """Return the letters and digits of a text in lower case, its escapes read; what is beyond 16 bits is none."""
     if "\\" in text:
         text = _BLANK.sub("", _CODED.sub(lambda m: chr(int(m[1] or m[2], 16)), text))
-    codes = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    codes = np.array([text.lower()]).view(np.uint32)  # as they are, halves too
     kept = codes[_kept()[np.minimum(codes, _BEYOND)]]
     return kept.tobytes().decode("utf-32-le")
 

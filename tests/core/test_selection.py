@@ -269,7 +269,6 @@ def test_a_check_that_runs_out_of_time_is_not_checked_and_says_so(name):
     schema, text = HOSTILE[name]
     judged = judge(Sample(text, finish_reason="stop"), [], read_demand(is_json=True, schema=schema))
     assert judged.flaw is None
-    assert judged.form is not None
     assert judged.unchecked.startswith("not checked: ")
 
 

@@ -1,4 +1,4 @@
-"""Which of several samples wins: one that was checked, the form that most share, the highest reward, a complete text, the earliest."""
+"""Which of several samples wins: checked ones, the form that most share, the highest reward, a complete text."""
 
 from __future__ import annotations
 

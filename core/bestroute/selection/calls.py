@@ -94,6 +94,8 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is float:
+        return int(value) if value.is_integer() else value
     if kind is list:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from bestroute.protocols import Sample
 from bestroute.selection.agreement import CUT
@@ -22,21 +23,22 @@ def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     """
     if not demand or sample.error is not None:
         return sample
+    value = read_json(sample.text) if demand.is_json and not calls else None
     try:
-        if (flaw := flaw_of(sample, calls, demand)) is not None:
+        if (flaw := flaw_of(sample, calls, demand, value)) is not None:
             return replace(sample, flaw=flaw)
     except Unchecked as reason:
-        sample = replace(sample, unchecked=f"not checked: {reason}")
+        return replace(sample, unchecked=f"not checked: {reason}")
     try:
         if demand.is_json and not calls:
-            return replace(sample, form=canonical(read_json(sample.text)))
+            return replace(sample, form=canonical(value))
         return replace(sample, form=canonical_calls(calls, demand.tools))
     except RecursionError:
         return replace(sample, unchecked="not checked: it is nested too deeply")
 
 
-def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand) -> str | None:
-    """Say what is wrong with a sample; ``None`` if it may compete.
+def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand, value: Any) -> str | None:
+    """Say what is wrong with a sample, whose text holds a value as JSON; ``None`` if it may compete.
 
     Raises:
         Unchecked: If a schema's check did not end in time.
@@ -49,7 +51,7 @@ def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand) -> str | None
         if (flaw := _flaw_of_call(call, demand)) is not None:
             return flaw
     if demand.is_json and not calls:
-        return _flaw_of_text(sample.text, demand)
+        return _flaw_of_value(value, demand)
     return None
 
 
@@ -64,8 +66,7 @@ def _flaw_of_call(call: Call, demand: Demand) -> str | None:
     return None if wrong is None else f"the arguments of {call.name!r} do not fit: {wrong}"
 
 
-def _flaw_of_text(text: str, demand: Demand) -> str | None:
-    value = read_json(text)
+def _flaw_of_value(value: Any, demand: Demand) -> str | None:
     if value is NotJson:
         return "it is not JSON"
     wrong = None if demand.schema is None else misfit(value, demand.schema)

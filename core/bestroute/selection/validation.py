@@ -17,7 +17,7 @@ from typing import Any
 
 from bestroute.selection.calls import canonical
 
-LIMIT_S = 0.1
+LIMIT_S = 0.05
 """Processor time of one check: it runs where the call waits, on an event loop too."""
 
 
