@@ -45,6 +45,10 @@ def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any]
     if timeout is not None:
         update |= {name: timeout for name in _TIMEOUTS if name in known}
         options["timeout"] = timeout
+    if "n" in (own := getattr(member, "additional_kwargs", None) or {}):  # how many samples is the router's to say
+        update["additional_kwargs"] = {name: value for name, value in own.items() if name != "n"}
+    if "n" in known:
+        update["n"] = 1
     wanted = {name: value for name, value in (settings or {}).items() if name in known}
     copied = constructed(member, wanted).model_copy(update=update)
     for name in [name for name in copied.__dict__ if name not in known]:
@@ -97,7 +101,7 @@ class Call:
     ) -> None:
         """Say a query to a member; nothing is sent."""
         given = {k: v for k, v in params.items() if k not in settings or settings[k] != v}
-        self.n = n
+        self.n, self.prompt_tokens = n, query.prompt_tokens
         formatted = getattr(query.messages, "is_formatted", None)
         fields = {k: given.pop(k) for k in _OWN_FIELDS if k in given and k in type(member).model_fields}
         about_tools = {name: given.pop(name) for name in tools.TOOL_ARGUMENTS if name in given}

@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_index.core.llms import LLM
 
+from bestroute.usage import Usage
 from llamaindex_bestroute.stored import StoredLLM
 
 _RENAMED = {"Anthropic_LLM": {"stop": "stop_sequences"}}
@@ -17,8 +18,10 @@ _ARGUMENTS = ("format", "think", "tools")
 """Call arguments that they do take."""
 
 
-_TELLING_THE_END = ("Anthropic_LLM", "Ollama_llm")
+_TELLING_THE_END = ("Anthropic_LLM", "Ollama_llm", "MistralAI_LLM", "GenAI")
 """Integrations whose streams end with a reason, beside OpenAI's."""
+_TELLING_USAGE_LAST = ("Bedrock_Converse_LLM",)
+"""Integrations that keep the reason to themselves, and whose streams end with the usage."""
 
 
 def is_openai(member: LLM) -> bool:
@@ -31,9 +34,12 @@ def stream_options(member: LLM) -> dict[str, Any]:
     return {"stream_options": {"include_usage": True}} if is_openai(member) else {}
 
 
-def tells_its_end(member: LLM) -> bool:
-    """Whether a member's stream without a finish reason is one that broke off; its client raises nothing then."""
-    return is_openai(member) or member.class_name() in _TELLING_THE_END
+def is_broken_off(member: LLM, finish_reason: str | None, usage: Usage | None) -> bool:
+    """Whether a member's stream that ended so is one that broke off; many a client raises nothing then."""
+    if member.class_name() in _TELLING_USAGE_LAST:
+        return usage is None
+    tells_its_end = is_openai(member) or member.class_name() in _TELLING_THE_END
+    return tells_its_end and finish_reason is None
 
 
 def for_provider(member: LLM, arguments: Mapping[str, Any]) -> tuple[LLM, dict[str, Any]]:

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
@@ -28,7 +27,7 @@ from llama_index.core.instrumentation.events.llm import (
     LLMCompletionStartEvent,
 )
 from llama_index.core.instrumentation.span import active_span_id
-from llama_index_instrumentation.base.event import BaseEvent
+from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR, active_instrument_tags
 
 from bestroute.usage import Usage
@@ -98,9 +97,9 @@ class Kind:
     """What events call the messages or the prompt."""
     subject_key: EventPayload
     response_key: EventPayload
-    start: type[BaseEvent]
-    progress: type[BaseEvent]
-    end: type[BaseEvent]
+    start: type[Any]
+    progress: type[Any]
+    end: type[Any]
 
 
 CHAT = Kind(
@@ -153,7 +152,7 @@ class Event:
             about = self._llm.to_payload()
             told = {self._kind.subject: self._subject, "additional_kwargs": self._kwargs, "span_id": self._span_id}
             dispatcher.event(self._kind.start(model_dict=about, **told))
-            payload = {
+            payload: dict[str, Any] = {
                 self._kind.subject_key: self._subject,
                 EventPayload.ADDITIONAL_KWARGS: self._kwargs,
                 EventPayload.SERIALIZED: about,
@@ -180,7 +179,7 @@ class Event:
 
     def end(self, response: Response) -> Response:
         """Tell the answer; return it."""
-        payload = {self._kind.subject_key: self._subject, self._kind.response_key: response}
+        payload: dict[str, Any] = {self._kind.subject_key: self._subject, self._kind.response_key: response}
         self._manager.on_event_end(CBEventType.LLM, payload=payload, event_id=self._id)
         rest = None if response is None else _with_rest(response, self._reported)
         told = {self._kind.subject: self._subject, "span_id": self._span_id}

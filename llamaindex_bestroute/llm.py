@@ -17,19 +17,19 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model
+from llama_index_instrumentation import get_dispatcher
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.calls import CALL_OPTIONS
 from bestroute.credentials import without_secrets
 from bestroute.parts import change_part
 from bestroute.pool import dearest
-from bestroute.settings import LIMIT_NAMES
 from llamaindex_bestroute import events, stored
 from llamaindex_bestroute.asked import AskedMessages, filled_in, mark_messages, mark_prompt
 from llamaindex_bestroute.events import CHAT, COMPLETION, own_span
@@ -42,7 +42,7 @@ from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
 dispatcher = get_dispatcher(__name__)
 
-_FORCED = ("model", "n", *LIMIT_NAMES)
+_FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
@@ -65,6 +65,9 @@ class BestRouteLLM(FunctionCallingLLM):
     Every sample is billed; the best by a reward model is the answer. It goes wherever LlamaIndex takes an LLM. In
     query and chat engines the router is handed the question as ``query.text`` and what was retrieved apart from it,
     as ``query.context``: the question decides, the length of the whole prompt counts in the cost.
+
+    ``n=1`` in a call says nothing, since evaluators send it with every call: ``max_samples=1`` limits the draws, and
+    ``model="small", n=1`` is an order.
 
     A response tells how it came about in ``additional_kwargs["bestroute"]`` (of a chat: of its message), and what
     all samples together were billed in ``raw["usage"]``. Pickles and dumps hold no secrets; members find their keys
@@ -90,9 +93,11 @@ class BestRouteLLM(FunctionCallingLLM):
         stop: Sequences that end an answer.
         additional_kwargs: Call arguments for every member.
 
-    Examples:
-        ``pip install "bestroute[llamaindex]" llama-index-llms-openai``
+    Setup:
+        ``pip install "bestroute[llamaindex]" llama-index-llms-openai``, and the keys that the members want
+        (``OPENAI_API_KEY``).
 
+    Instantiate:
         ```python
         from bestroute import MajorityVote, Price
         from llama_index.llms.openai import OpenAI
@@ -104,11 +109,73 @@ class BestRouteLLM(FunctionCallingLLM):
             router=lambda query: ("small", 3),  # or the folder of a trained router
             reward_model=MajorityVote(),
         )
-
-        response = llm.complete("What is 12 * 7?")
-        print(response)
-        print(response.additional_kwargs["bestroute"]["reason"], response.raw["usage"])
         ```
+
+    Complete:
+        ```python
+        response = llm.complete("What is 12 * 7?")
+        print(response, response.additional_kwargs["bestroute"]["reason"])
+        ```
+
+    Chat:
+        ```python
+        from llama_index.core.llms import ChatMessage
+
+        messages = [ChatMessage(role="user", content="What is 12 * 7?")]
+        response = llm.chat(messages, tags={"team": "search"}, max_cost_usd=0.01)
+        print(response.message.content, response.message.additional_kwargs["bestroute"]["model"])
+        ```
+
+    Stream:
+        ```python
+        for piece in llm.stream_chat(messages):  # of several samples only the winner is shown
+            print(piece.delta, end="")
+        ```
+
+    Async:
+        ```python
+        response = await llm.achat(messages)
+        async for piece in await llm.astream_chat(messages):
+            print(piece.delta, end="")
+        ```
+
+    Tool calling:
+        ```python
+        from llama_index.core.tools import FunctionTool
+
+
+        def add(a: int, b: int) -> int:
+            return a + b
+
+
+        response = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="What is 2 + 3?")
+        print(llm.get_tool_calls_from_response(response))
+        ```
+
+    Structured output:
+        Each member is asked in its own way: a strict ``response_format``, Ollama's ``format``, a tool, or words.
+
+        ```python
+        from pydantic import BaseModel
+
+
+        class Joke(BaseModel):
+            setup: str
+            punchline: str
+
+
+        joke = llm.as_structured_llm(Joke).complete("Tell me a joke about cats").raw
+        ```
+
+    Usage:
+        ```python
+        response.raw["usage"]  # what all samples together were billed
+        response.raw.choices[0].finish_reason  # the rest of raw reads like the member's own
+        llm.ledger.totals(by="model")
+        ```
+
+        The usage of LlamaIndex's instrumentation events adds up to the bill once: members' events tell their own,
+        the router's what is left.
     """
 
     models: dict[str, Any] = Field(description="Members by pool name.")
@@ -221,6 +288,8 @@ class BestRouteLLM(FunctionCallingLLM):
             ConfigError: If a member does not tell.
         """
         told = [self._metadata_of(name) for name in self.models if isinstance(self.models[name], LLM)]
+        # One chat model makes it one: a conversation loses its roles as a prompt, while members that only complete
+        # make a prompt of a conversation by their own template.
         outputs = [metadata.num_output for metadata in told if metadata.num_output > 0]
         roles = {metadata.system_role for metadata in told}
         about: dict[str, Any] = {"context_window": min(m.context_window for m in told)} if told else {}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,14 +22,16 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute.capabilities import Abilities, Needs, shortfall
+from bestroute.faults import mark_foreign_turn
+from bestroute.flaws import carries_something
 from bestroute.protocols import Cancel, Delta, Sample
 from bestroute.query import Query
 from bestroute.selection import judge
-from bestroute.usage import divide_usage
+from bestroute.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.calling import Call, quiet
-from llamaindex_bestroute.dialects import is_openai, tells_its_end
-from llamaindex_bestroute.messages import calls_of, whole_text
+from llamaindex_bestroute.dialects import is_broken_off, is_openai
+from llamaindex_bestroute.messages import author, calls_of, whole_text
 from llamaindex_bestroute.raw import part
 from llamaindex_bestroute.responses import Chunk, StructuredResponse
 from llamaindex_bestroute.structured import Outcome
@@ -144,6 +147,10 @@ class LLMGenerator:
         if n > 1 and not self.native_n:
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
         call = self._call(self.member, query, params, n)
+        with self._foreign_turns(query):
+            return self._draw(call)
+
+    def _draw(self, call: Call) -> Sequence[Sample]:
         started = time.perf_counter()
         if call.structure is not None:
             try:
@@ -165,6 +172,10 @@ class LLMGenerator:
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
         call = self._call(self.async_member, query, params, n)
+        with self._foreign_turns(query):
+            return await self._adraw(call)
+
+    async def _adraw(self, call: Call) -> Sequence[Sample]:
         started = time.perf_counter()
         if call.structure is not None:
             try:
@@ -182,6 +193,10 @@ class LLMGenerator:
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
+        with self._foreign_turns(query):
+            yield from self._stream(query, params, cancel)
+
+    def _stream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         call = self._call(self.member, query, params, 1)
         collected = _Collected(self.name, call)
         if call.structure is not None:
@@ -203,6 +218,12 @@ class LLMGenerator:
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
+        with self._foreign_turns(query):
+            async with aclosing(self._astream(query, params, cancel)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _astream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> AsyncGenerator[Delta | Sample]:
         call = self._call(self.async_member, query, params, 1)
         collected = _Collected(self.name, call)
         if call.structure is not None:
@@ -223,13 +244,30 @@ class LLMGenerator:
                     yield delta
         yield collected.sample()
 
+    @contextmanager
+    def _foreign_turns(self, query: Query) -> Iterator[None]:
+        """Note on an error that the conversation holds turns of other members, which may be what was refused."""
+        try:
+            yield
+        except Exception as error:
+            if any(author(message) not in (None, self.name) for message in query.messages or ()):
+                mark_foreign_turn(error)
+            raise
+
     def _read(self, call: Call, replies: Sequence[ChatResponse], latency_s: float) -> list[Sample]:
         """Read replies; choices of one call carry the bill of all of them, which is shared out."""
-        usages = [responses.usage_of(reply) for reply in replies]
-        if len(replies) > 1 and usages[0] is not None:
-            reasons = [responses.finish_reason_of(reply) for reply in replies]
-            cut = [call.max_tokens if reason == "length" else None for reason in reasons]
-            usages = list(divide_usage(usages[0], [whole_text(reply.message) for reply in replies], cut))
+        if not replies:
+            return []
+        texts = [whole_text(reply.message) for reply in replies]
+        bill = completed_usage(
+            responses.usage_of(replies[0]),
+            call.prompt_tokens,
+            " ".join(texts),
+            has_reply=any(carries_something(reply) for reply in replies),
+        )
+        reasons = [responses.finish_reason_of(reply) for reply in replies]
+        cut = [call.max_tokens if reason == "length" else None for reason in reasons]
+        usages = divide_usage(bill, texts, cut)
         return [
             _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s)
             for reply, usage in zip(replies, usages, strict=True)
@@ -248,7 +286,8 @@ class LLMGenerator:
         else:
             outcomes = [first]
             samples = self._read(call, replies[-1:], latency_s) or [Sample("", latency_s=latency_s)]
-            usages = [usage for reply in replies if (usage := responses.usage_of(reply)) is not None]
+            others = [sample.usage for reply in replies[:-1] for sample in self._read(call, [reply], latency_s)]
+            usages = [usage for usage in (samples[0].usage, *others) if usage is not None]
             samples = [replace(samples[0], usage=sum(usages[1:], usages[0]) if usages else None)]
         return [call.structure.sample(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)]
 
@@ -313,7 +352,7 @@ class _Collected:
         """
         if self.last is None:
             raise ConnectionError("the stream ended without a single chunk")
-        if self.finish_reason is None and tells_its_end(self.call.member):
+        if is_broken_off(self.call.member, self.finish_reason, self.usage):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         self._is_ended = True
 
@@ -326,5 +365,6 @@ class _Collected:
         if not self._is_ended:
             self.end()
         assert self.last is not None
-        sample = _sample(self.call, self.last, self.usage, self.finish_reason, seconds)
+        usage = completed_usage(self.usage, self.call.prompt_tokens, self.text, has_reply=carries_something(self.last))
+        sample = _sample(self.call, self.last, usage, self.finish_reason, seconds)
         return sample if structure is None else structure.sample(sample, self.outcome)

@@ -9,6 +9,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM, CustomLLM
 
+from bestroute.refusals import refused_option
 from llamaindex_bestroute.dialects import stream_options
 from llamaindex_bestroute.messages import for_member
 from llamaindex_bestroute.responses import as_chat, choices_of
@@ -175,14 +176,6 @@ class Methods:
             yield first
             async for piece in pieces:
                 yield piece
-
-
-def refused_option(error: BaseException, options: Mapping[str, Any]) -> str | None:
-    """Return which of our options a server refuses by name; ``None`` if it is something else that it refuses."""
-    status = getattr(error, "status_code", None)
-    if status not in (400, 422):
-        return None
-    return next((name for name in options if name in str(error)), None)
 
 
 def methods_for(member: LLM, name: str, n: int, refused: set[str], *, calls_in_blocks: bool) -> Methods:

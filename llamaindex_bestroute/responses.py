@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -68,26 +69,36 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
     """Read the bill of a response, wherever its integration puts it; ``None`` if nothing was told."""
     noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
     places = (
-        part(response.raw, "usage"),
-        part(response.raw, "usage_metadata"),
-        part(part(response.raw, "response"), "usage"),
+        *(part(raw, name) for raw in _replies(response.raw) for name in ("usage", "usage_metadata")),
         part(response.additional_kwargs, "usage"),
         noted.get("usage"),
         response.additional_kwargs,
+        noted,
     )
     return next((usage for place in places if place and (usage := read_usage(place)) is not None), None)
 
 
 def finish_reason_of(response: ChatResponse | CompletionResponse) -> str | None:
     """Read why a response ended, wherever its integration puts it."""
-    choices = part(response.raw, "choices")
     noted = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
-    told = [
-        part(choices[0], "finish_reason") if choices else None,
-        *(part(response.raw, name) for name in ("stop_reason", "done_reason", "finish_reason")),
-        noted.get("stop_reason"),
-    ]
-    return next((reason for reason in told if isinstance(reason, str)), None)
+    reasons = [noted.get("stop_reason")]
+    for raw in _replies(response.raw):
+        reasons += [part(raw, name) for name in _REASONS]
+    found = next((reason for reason in reasons if isinstance(reason, str)), None)
+    return found.value if isinstance(found, Enum) else found
+
+
+_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+
+
+def _replies(raw: Any) -> Iterator[Any]:
+    """Yield a raw reply, and what in it may hold what is told of it: an event's data, its delta, the first choice."""
+    for reply in (raw, part(raw, "data"), part(raw, "response"), part(raw, "delta"), part(raw, "messageStop")):
+        if reply is not None:
+            yield reply
+            for choices in (part(reply, "choices"), part(reply, "candidates")):
+                if isinstance(choices, list | tuple) and choices:
+                    yield choices[0]
 
 
 def with_calls(message: ChatMessage, ids: list[str]) -> ChatMessage:
@@ -139,6 +150,7 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
         {k: v for k, v in kwargs.items() if k not in _OF_ONE_SAMPLE}
         for kwargs in (chosen.message.additional_kwargs, chosen.additional_kwargs)
     )
+    about |= {name: count for name, count in tokens(result.usage).items() if name in about}
     message = chosen.message.model_copy(update={"additional_kwargs": {**about, METADATA_KEY: result.to_dict()}})
     usage: dict[str, Any] = dict(tokens(result.usage))
     if result.usage.cached_input or result.usage.cache_write:

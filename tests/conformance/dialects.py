@@ -104,11 +104,14 @@ class ChatCompletions(Dialect):
         call = self._call(scene, body)
         if call:
             first, second = _halves(call["function"]["arguments"])
+            if str(body.get("model", "")).startswith("mistral"):  # which sends a call whole
+                first, second = first + second, ""
             opened = {**call, "index": 0, "function": {"name": call["function"]["name"], "arguments": first}}
             yield chunk({"role": "assistant", "content": "", "tool_calls": [opened]})
             if scene.is_cut:
                 return
-            yield chunk({"content": "", "tool_calls": [{"index": 0, "function": {"arguments": second}}]})
+            if second:
+                yield chunk({"content": "", "tool_calls": [{"index": 0, "function": {"arguments": second}}]})
         else:
             first, second = _halves(_text(scene))
             yield chunk({"role": "assistant", "content": first})
@@ -408,6 +411,8 @@ class Cohere(Dialect):
         yield event("message-start", id="stub", delta={"message": started})
         if call:
             first, second = _halves(call["function"]["arguments"])
+            if str(body.get("model", "")).startswith("mistral"):  # which sends a call whole
+                first, second = first + second, ""
             opened = {**call, "function": {"name": call["function"]["name"], "arguments": ""}}
             yield event("tool-call-start", index=0, delta={"message": {"tool_calls": opened}})
             for part in (first,) if scene.is_cut else (first, second):
