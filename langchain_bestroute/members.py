@@ -25,6 +25,7 @@ from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
 from bestroute.refusals import Refusals
 from bestroute.selection import Demand, judge
+from bestroute.threads import in_own_thread
 from bestroute.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
 from langchain_bestroute.asking import abilities_of, bound_tools, calls_of, demand_of, needs_of
@@ -139,7 +140,10 @@ class ChatModelGenerator:
         await self._aacquire()
         started = time.perf_counter()
         try:
-            result = await call.model._agenerate(call.messages, stop=call.stop, **call.kwargs)
+            if _is_of_langchain(call.model, "_agenerate"):  # it would wait for one of the loop's few threads
+                result = await in_own_thread(call.model._generate, call.messages, stop=call.stop, **call.kwargs)
+            else:
+                result = await call.model._agenerate(call.messages, stop=call.stop, **call.kwargs)
         except Exception as error:
             return self._paid(error, call)
         return self._read(result, call, time.perf_counter() - started)
@@ -354,6 +358,11 @@ class _Call:
 
 class _NotTaken(Exception):
     """The server took an option for an error; the next request does without it."""
+
+
+def _is_of_langchain(model: BaseChatModel, method: str) -> bool:
+    """Whether a class leaves a method to LangChain's base classes, which run its synchronous twin in a thread."""
+    return str(getattr(type(model), method).__module__) == BaseChatModel.__module__
 
 
 def plain_member(name: str, generator: Generator) -> PlainMember:

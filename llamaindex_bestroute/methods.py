@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM, CustomLLM
 
+<<<<<<< HEAD
 from bestroute.refusals import refused_option
+=======
+from bestroute.threads import in_own_thread
+>>>>>>> 66fb5b3 (A check that fails is a flaw; sync members of both frameworks have threads of their own; docs of how a run ends)
 from llamaindex_bestroute.dialects import stream_options
 from llamaindex_bestroute.messages import for_member
 from llamaindex_bestroute.responses import as_chat, choices_of
@@ -67,7 +70,7 @@ class Methods:
                 prompt = self._member.messages_to_prompt(messages)  # type: ignore[misc]
                 response = as_chat(await self._member.acomplete(prompt, formatted=True, **kwargs))
             case _:
-                response = await asyncio.to_thread(self._member.chat, messages, **kwargs)
+                response = await in_own_thread(self._member.chat, messages, **kwargs)
         return self._noted(response)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -76,7 +79,7 @@ class Methods:
         if self._way("acomplete") == "acomplete":
             response = await self._member.acomplete(prompt, formatted=formatted, **kwargs)
         else:
-            response = await asyncio.to_thread(self._member.complete, prompt, formatted=formatted, **kwargs)
+            response = await in_own_thread(self._member.complete, prompt, formatted=formatted, **kwargs)
         self._noted(as_chat(response))
         return response
 
@@ -199,8 +202,8 @@ def _defines(member: LLM, method: str) -> bool:
 
 async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncIterator[Any]:
     """Yield what an iterator yields, which is made and asked in threads."""
-    pieces = await asyncio.to_thread(lambda: iter(begin()))
-    while (piece := await asyncio.to_thread(next, pieces, _END)) is not _END:
+    pieces = await in_own_thread(lambda: iter(begin()))
+    while (piece := await in_own_thread(next, pieces, _END)) is not _END:
         yield piece
 
 

@@ -42,8 +42,9 @@ def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bil
 def _cost_usd(price: Price, usage: Usage) -> float | None:
     """Return what a usage costs; ``None`` where it is none, or its numbers are beyond all sense."""
     try:
-        for count in (usage.input, usage.output, usage.cached_input, usage.cache_write, usage.reasoning):
-            operator.index(count)
+        if type(usage) is not Usage:  # one of ours was checked when it was made
+            for count in (usage.input, usage.output, usage.cached_input, usage.cache_write, usage.reasoning):
+                operator.index(count)
         cost = price.cost_usd(usage)
         return cost if math.isfinite(cost) and cost >= 0 else None
     except Exception:

@@ -154,6 +154,12 @@ class Ledger(ProcessState):
             rows: Of one call, or of any.
             timeout_s: How long to wait at most. What is not written by then is written later.
         """
+        with self._guard():
+            is_memory = self._writer is None
+            if is_memory:
+                self._keep(completed(rows))
+        if is_memory:
+            return
         written = self.submit(rows)
         with contextlib.suppress(TimeoutError):
             written.result(self._patience_s(timeout_s))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from bestroute.protocols import Cancel, Delta, Generator, Sample
 from bestroute.query import Query
-from bestroute.threads import arun_in_thread
+from bestroute.threads import in_own_thread
 
 
 class PlainMember:
@@ -63,10 +62,7 @@ class PlainMember:
         """Draw ``n`` samples; in a thread where the generator cannot wait."""
         native = getattr(self.generator, "agenerate", None)
         if native is None:
-            work = partial(self.generate, query, n, params=params, cancel=cancel)
-            outcome = await arun_in_thread(work, name="bestroute", daemon=False)
-            assert outcome is not None  # there is no limit of time
-            return outcome.get()
+            return await in_own_thread(self.generate, query, n, params=params, cancel=cancel)
         samples: Sequence[Sample] = await native(self._plain(query), n, params=params, cancel=cancel)
         return samples
 

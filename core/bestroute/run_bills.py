@@ -88,6 +88,8 @@ class RunBills:
     def _take(self, *, closes: bool = False) -> list[LedgerRow]:
         with self._lock:
             self._is_closed = self._is_closed or closes
+            if not self._entered:
+                return []
             entered, self._entered = self._entered, []
         rows = [row for _, row in sorted(entered, key=lambda entry: entry[0])]
         if self._reference_cost_usd is not None and (first := next((r for r in rows if r["status"] == "ok"), None)):

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ async def arun_in_thread(
             return await done
     except TimeoutError:
         return None
+
+
+async def in_own_thread(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Return what a function returns, run in a thread of its own: the loop's shared threads are few.
+
+    The interpreter waits for it at its end, as it does for a call that was abandoned.
+    """
+    outcome = await arun_in_thread(partial(work, *args, **kwargs), name="bestroute", daemon=False)
+    assert outcome is not None  # there is no limit of time
+    return outcome.get()
 
 
 def tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], value: object) -> None:

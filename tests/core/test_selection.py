@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestroute import BestRoute, Plan, Pool, Price, Sample, Step
+from bestroute import BestRoute, Plan, Pool, Price, Sample, Step, Usage
 from bestroute.selection import Call, canonical_calls, judge, read_demand, render_calls, winner
 from bestroute.testing import FakeGenerator, FakeReward
 
@@ -129,6 +129,12 @@ def test_a_flaw_names_the_place_and_never_quotes_the_value():
     assert flaw([], read_demand(schema=limited), '{"p": "secret"}', "stop").endswith(
         "'p' breaks the schema's maxLength"
     )
+
+
+def test_a_reply_that_cannot_be_checked_has_a_flaw_and_its_bill():
+    demand = read_demand(is_json=True)
+    came = judge(Sample('{"a":' + "[" * 600 + "]" * 600 + "}", usage=Usage(3, 4)), [], demand)
+    assert (came.flaw, came.usage) == ("could not be checked: RecursionError", Usage(3, 4))
 
 
 def test_equal_calls_have_one_form():
