@@ -42,11 +42,7 @@ from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
 dispatcher = get_dispatcher(__name__)
 
-<<<<<<< HEAD
 _FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
-=======
-_FORCED = ("model", "n", "tags", *LIMIT_NAMES)
->>>>>>> 66fb5b3 (A check that fails is a flaw; sync members of both frameworks have threads of their own; docs of how a run ends)
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}

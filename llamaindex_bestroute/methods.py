@@ -8,11 +8,8 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM, CustomLLM
 
-<<<<<<< HEAD
 from bestroute.refusals import refused_option
-=======
 from bestroute.threads import in_own_thread
->>>>>>> 66fb5b3 (A check that fails is a flaw; sync members of both frameworks have threads of their own; docs of how a run ends)
 from llamaindex_bestroute.dialects import stream_options
 from llamaindex_bestroute.messages import for_member
 from llamaindex_bestroute.responses import as_chat, choices_of

@@ -131,10 +131,13 @@ def test_a_flaw_names_the_place_and_never_quotes_the_value():
     )
 
 
-def test_a_reply_that_cannot_be_checked_has_a_flaw_and_its_bill():
-    demand = read_demand(is_json=True)
-    came = judge(Sample('{"a":' + "[" * 600 + "]" * 600 + "}", usage=Usage(3, 4)), [], demand)
-    assert (came.flaw, came.usage) == ("could not be checked: RecursionError", Usage(3, 4))
+def test_a_reply_that_cannot_be_checked_has_a_flaw_and_its_bill(monkeypatch):
+    def fail(*_):
+        raise ValueError("a check of ours that fails")
+
+    monkeypatch.setattr("bestroute.selection.judging.flaw_of", fail)
+    came = judge(Sample("{}", usage=Usage(3, 4)), [], read_demand(is_json=True))
+    assert (came.flaw, came.usage) == ("could not be checked: ValueError", Usage(3, 4))
 
 
 def test_equal_calls_have_one_form():

@@ -14,11 +14,7 @@ from bestroute.selection.validation import Unchecked, misfit
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
-<<<<<<< HEAD
     """Return the sample with its ``flaw`` or its ``form``; where a check did not end in time, ``unchecked`` says so.
-=======
-    """Return the sample with its ``flaw`` or its ``form``; one that cannot be checked has a flaw that says so.
->>>>>>> 66fb5b3 (A check that fails is a flaw; sync members of both frameworks have threads of their own; docs of how a run ends)
 
     Args:
         sample: What came; ``text`` is its text without calls where ``demand.is_json``.
@@ -27,33 +23,24 @@ def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     """
     if not demand or sample.error is not None:
         return sample
-<<<<<<< HEAD
-    value = read_json(sample.text) if demand.is_json and not calls else None
-    try:
-        if (flaw := flaw_of(sample, calls, demand, value)) is not None:
-            return replace(sample, flaw=flaw)
-    except Unchecked as reason:
-        return replace(sample, unchecked=f"not checked: {reason}")
-    try:
-        if demand.is_json and not calls:
-            return replace(sample, form=canonical(value))
-        return replace(sample, form=canonical_calls(calls, demand.tools))
-    except RecursionError:
-        return replace(sample, unchecked="not checked: it is nested too deeply")
-=======
     try:
         return _judged(sample, calls, demand)
+    except Unchecked as reason:
+        return replace(sample, unchecked=f"not checked: {reason}")
     except Exception as error:  # it came and is paid: a check that fails must not lose it
         return replace(sample, flaw=f"could not be checked: {type(error).__name__}")
 
 
 def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
-    if (flaw := flaw_of(sample, calls, demand)) is not None:
+    value = read_json(sample.text) if demand.is_json and not calls else None
+    if (flaw := flaw_of(sample, calls, demand, value)) is not None:
         return replace(sample, flaw=flaw)
-    if demand.is_json and not calls:
-        return replace(sample, form=canonical(read_json(sample.text)))
-    return replace(sample, form=canonical_calls(calls, demand.tools))
->>>>>>> 66fb5b3 (A check that fails is a flaw; sync members of both frameworks have threads of their own; docs of how a run ends)
+    try:
+        if demand.is_json and not calls:
+            return replace(sample, form=canonical(value))
+        return replace(sample, form=canonical_calls(calls, demand.tools))
+    except RecursionError:
+        raise Unchecked("it is nested too deeply") from None
 
 
 def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand, value: Any) -> str | None:
