@@ -31,8 +31,6 @@ QUESTIONS = ("query_str", "query", "question", "query_bundle")
 """Names under which LlamaIndex's components fill in a question."""
 MATERIALS = ("context_str", "context_msg", "context_list", "context_messages", "context", "chat_history", "text")
 """Names under which they fill in material."""
-ASKED = "bestroute_asked"
-"""Call argument that carries an ``Asked`` as a plain dict through LlamaIndex's programs."""
 _SHORTEST_START = 12
 """Characters a stock template must begin with to be told by them."""
 
@@ -42,15 +40,6 @@ class Asked(NamedTuple):
 
     question: str
     context: str = ""
-
-    @classmethod
-    def of(cls, told: Mapping[str, str] | None) -> Asked | None:
-        """Read the plain dict of a call argument."""
-        return None if told is None else cls(told["question"], told["context"])
-
-    def plain(self) -> dict[str, str]:
-        """Return it as plain JSON."""
-        return {"question": self.question, "context": self.context}
 
 
 class AskedMessages(list[ChatMessage]):

@@ -148,8 +148,8 @@ class BestRouteLLM(FunctionCallingLLM):
             return a + b
 
 
-        response = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="What is 2 + 3?")
-        print(llm.get_tool_calls_from_response(response))
+        called = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="What is 2 + 3?", tool_required=True)
+        print(llm.get_tool_calls_from_response(called))
         ```
 
     Structured output:

@@ -1,10 +1,12 @@
 """``llama_index.llms.bestroute``, in the wheel, beside the other parts of that namespace; and the hub's metadata."""
 
+import ast
 import inspect
 import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
@@ -60,13 +62,17 @@ def test_the_hub_is_told_where_it_is_and_whose():
     assert hub["class_authors"] == {"BestRouteLLM": "bestroute"}
 
 
-def test_the_code_in_the_docstring_runs(server, monkeypatch, capsys):
+async def test_the_code_in_the_docstring_runs(server, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    (block,) = re.findall(r"```python\n(.*?)```", inspect.cleandoc(BestRouteLLM.__doc__), re.S)
-    exec(compile(inspect.cleandoc(block), "BestRouteLLM", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", inspect.cleandoc(BestRouteLLM.__doc__), re.S)
+    code = compile("\n".join(map(textwrap.dedent, blocks)), "docstring", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names: dict = {}
+    await eval(code, names)
     assert "chosen by the router function" in capsys.readouterr().out
     assert server.sent()[0]["model"] == "gpt-4o-mini"
+    assert len(blocks) >= 8
+    assert isinstance(names["joke"], names["Joke"])
 
 
 def test_every_argument_is_in_the_docstring():

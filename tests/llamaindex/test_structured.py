@@ -84,4 +84,3 @@ def test_the_callers_arguments_are_not_changed_and_reach_the_members(make, serve
     assert arguments == before
     assert server.sent()[0]["temperature"] == 0.7
     assert server.sent()[0]["model"] == "large-max"
-    assert "bestroute_asked" not in server.sent()[0]
