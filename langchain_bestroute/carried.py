@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Self
 
 
@@ -24,7 +25,7 @@ class Carried(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy; the object is shared."""
-        return type(self)(self, self.source)
+        return type(self)(deepcopy(dict(self), memo), self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a dict."""

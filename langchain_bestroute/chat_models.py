@@ -12,13 +12,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import (
@@ -33,18 +33,19 @@ from pydantic import (
 )
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute.calls import CALL_OPTIONS
 from bestroute.credentials import without_secrets
 from bestroute.errors import named
 from bestroute.parts import change_part
 from bestroute.pool import dearest
-from bestroute.settings import LIMIT_NAMES
 from bestroute.usage import estimate_tokens
-from langchain_bestroute import membership, structured
+from langchain_bestroute import membership, sharing, structured
 from langchain_bestroute.asking import plain_choice, plain_tool
 from langchain_bestroute.chunks import Chunks
 from langchain_bestroute.constructor import CallParams
 from langchain_bestroute.identity import fingerprint
 from langchain_bestroute.messages import CutOff, summed_counts, to_query, token_usage, turn_owner, winner
+from langchain_bestroute.portability import METADATA_KEY
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
 from langchain_bestroute.telling import described, traced_tool, without_keys
@@ -52,7 +53,7 @@ from langchain_bestroute.tracing import anone_streamed, children_of, none_stream
 
 logger = logging.getLogger(__name__)
 
-FORCED = ("model", "n", *LIMIT_NAMES)
+FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
@@ -60,6 +61,7 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
+_TAGS = "ledger_tags"
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
 _PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
@@ -306,6 +308,7 @@ class BestRouteChat(BaseChatModel):
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
+    _shared: sharing.SharedMembers = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
@@ -366,20 +369,34 @@ class BestRouteChat(BaseChatModel):
         if not self.models:
             raise ConfigError("models: needs at least one chat model, got none")
         keep = super().__setattr__  # our own would build again
-        for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
-        members = {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
-        keep("prices", membership.complete_prices(self.prices, members))
         if self.ledger is None:
             keep("ledger", Ledger())
+        for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
+        secret = None if self.api_key is None else self.api_key.get_secret_value()
+        told = (repr(self.timeout), repr(secret), repr(self.base_url), repr(self.bills_input), repr(self.max_retries))
+        held = (self.ledger, self.settings)
+        key = sharing.key_of(self.models, held, told)
+        known = sharing.shared(key)
+        members = (
+            known.members
+            if known is not None
+            else {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
+        )
+        keep("prices", membership.complete_prices(self.prices, members))
         if not self.reference:
             keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
-        self._engine = BestRoute(
-            pool,
-            {
+        generators = (
+            known.engine.generators
+            if known is not None
+            else {
                 name: membership.as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
                 for name, member in members.items()
-            },
+            }
+        )
+        self._engine = BestRoute(
+            pool,
+            generators,
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
@@ -390,6 +407,11 @@ class BestRouteChat(BaseChatModel):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        if known is None:
+            known = sharing.share(key, sharing.SharedMembers(members, (*held, *self.models.values()), self._engine))
+        else:
+            self._engine.share_members(known.engine)
+        self._shared = known
         keep("budget", self._engine.budget)  # one for all copies, also where fields are configured call by call
         if isinstance(self.router, str | Path):
             keep("router", self._engine.router)  # read once
@@ -574,6 +596,28 @@ class BestRouteChat(BaseChatModel):
         parser = structured.parser_of(unwrapped(schema)[0], method)
         return structured.with_raw(chat, parser) if include_raw else chat | parser
 
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer; ``tags`` as a dict are the ledger's, LangChain's own (a list) are those of ``config``."""
+        return super().invoke(input, config, stop=stop, **_apart(kwargs))
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer without blocking the loop; see ``invoke``."""
+        return await super().ainvoke(input, config, stop=stop, **_apart(kwargs))
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -584,7 +628,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(self._engine.run(query, **forced), query)
+                return self._as_chat_result(self._engine.run(query, **forced), query, run_manager)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -598,7 +642,7 @@ class BestRouteChat(BaseChatModel):
         query, forced = self._query(messages, stop, kwargs)
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(await self._engine.arun(query, **forced), query)
+                return self._as_chat_result(await self._engine.arun(query, **forced), query, run_manager)
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -645,6 +689,8 @@ class BestRouteChat(BaseChatModel):
             constructed.discard("stop")
         params = CallParams(own, constructed)
         forced = {name: params.pop(name) for name in FORCED if name in params}
+        if _TAGS in params:
+            forced["tags"] = params.pop(_TAGS)
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
@@ -676,8 +722,10 @@ class BestRouteChat(BaseChatModel):
                     name,
                 )
 
-    def _as_chat_result(self, result: Result, query: Query) -> ChatResult:
+    def _as_chat_result(self, result: Result, query: Query, run: BaseRunManager | None) -> ChatResult:
         message = self._winner(result, query)
+        if run is not None:
+            message.response_metadata[METADATA_KEY]["run_id"] = str(run.run_id)
         about = message.response_metadata
         assert message.usage_metadata is not None
         usage = about.get("token_usage")
@@ -690,6 +738,11 @@ class BestRouteChat(BaseChatModel):
         told = [output for output in _llm_outputs if output]  # from the cache comes none
         total = summed_counts(output["token_usage"] for output in told)
         return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
+
+
+def _apart(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of a call with the ledger's tags under a name that LangChain has no other use for."""
+    return {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
 
 
 def _own_error(error: GenerationError) -> BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ from bestroute.text import utf8
 
 METADATA_KEY = "bestroute"
 
-_SAFE_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
-"""Call ids that OpenAI (at most 40 characters) and Anthropic (these characters) both take."""
+_SAFE_ID = re.compile(r"[a-zA-Z0-9]{9}")
+"""Call ids that every provider takes: Mistral's models take these alone, OpenAI at most 40 characters."""
+_DIGITS = string.ascii_letters + string.digits
 _SHARED_BLOCKS = ("text", "image", "audio", "video", "file")
 
 
@@ -69,7 +71,8 @@ def _must_change(id_: str, taken: set[str]) -> bool:
 
 def _new_id(id_: str, place: int) -> str:
     """Return an id that every provider takes, always the same for the same call."""
-    return "call_" + hashlib.sha256(utf8(f"{place}:{id_}")).hexdigest()[:24]
+    number = int.from_bytes(hashlib.sha256(utf8(f"{place}:{id_}")).digest())
+    return "".join(_DIGITS[number // len(_DIGITS) ** i % len(_DIGITS)] for i in range(9))
 
 
 def _stripped(message: AIMessage, new_ids: Mapping[str, str]) -> AIMessage:

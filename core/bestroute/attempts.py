@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -257,8 +258,10 @@ def is_cut_empty(sample: DrawnSample) -> bool:
 
 
 def _own(value: Any) -> Any:
-    """Copy dicts and lists as deep as they go; what they hold stays itself."""
+    """Copy dicts and lists as deep as they go; what they hold stays itself. A dict of another class copies itself."""
     if isinstance(value, Mapping):
+        if hasattr(type(value), "__deepcopy__"):
+            return deepcopy(value)
         return {key: _own(part) for key, part in value.items()}
     return [_own(part) for part in value] if type(value) is list else value
 

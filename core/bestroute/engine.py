@@ -106,6 +106,11 @@ class BestRoute:
         self._stream_sampler = StreamSampler(self._sampler)
         self._parts = Parts(pool, self.generators, self._decider, self.reward_model, self.settings, self.breakers)
 
+    def share_members(self, other: BestRoute) -> None:
+        """Share breakers and limits of concurrency with another engine over the same members."""
+        self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
+        self._parts = replace(self._parts, breakers=other.breakers)
+
     def route(
         self,
         query: Query | str,

@@ -28,6 +28,10 @@ class Product(BaseModel):
     unit: str
 
 
+_VOLATILE = ("bestroute", "ResponseMetadata", "created_at", "total_duration")
+"""What the pool adds, and what two calls alone do not share: times of day, headers."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a call gave: a message in its parts, an object, or an error."""
@@ -56,7 +60,7 @@ class Outcome:
             found.content,
             [{k: v for k, v in call.items() if k != "id" or not _is_random(v)} for call in found.tool_calls],
             found.additional_kwargs,
-            {k: v for k, v in found.response_metadata.items() if k != "bestroute"},
+            {k: v for k, v in found.response_metadata.items() if k not in _VOLATILE},
             found.usage_metadata,
             None if _is_random(found.id) else found.id,
             bodies=_bodies(stub),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 
@@ -45,7 +46,9 @@ def test_of_another_members_message_text_and_calls_remain():
     before = said_by("small", content, ["call_1"], additional_kwargs=private, usage_metadata=None)
     (after,) = prepared([before], "large")
     assert after.content == "let me add"
-    assert after.tool_calls == before.tool_calls
+    (call,) = after.tool_calls
+    assert (call["name"], call["args"]) == ("add", {"a": 0})
+    assert re.fullmatch("[a-zA-Z0-9]{9}", call["id"])
     assert (after.additional_kwargs, after.id) == ({}, None)
     assert after.response_metadata == {"bestroute": {"model": "small"}}
 
@@ -80,16 +83,15 @@ def test_an_image_that_a_model_made_stays():
 def test_ids_that_a_member_could_refuse_are_replaced_in_calls_and_results_alike():
     history = [
         HumanMessage("q"),
-        said_by("small", ids=[LONG, "call_ok"]),
+        said_by("small", ids=[LONG, "Ab1Cd2Ef3"]),
         ToolMessage("1", tool_call_id=LONG),
-        ToolMessage("2", tool_call_id="call_ok"),
+        ToolMessage("2", tool_call_id="Ab1Cd2Ef3"),
     ]
     before = copy.deepcopy(history)
     ready = prepared(history, "large")
     first, second = (call["id"] for call in ready[1].tool_calls)
-    assert len(first) <= 40
-    assert "." not in first
-    assert second == "call_ok"
+    assert re.fullmatch("[a-zA-Z0-9]{9}", first)
+    assert second == "Ab1Cd2Ef3"
     assert [m.tool_call_id for m in ready[2:]] == [first, second]
     assert history == before, "the caller's messages are not changed"
     assert prepared(history, "large")[1].tool_calls == ready[1].tool_calls, "the same ids every time"

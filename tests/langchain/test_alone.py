@@ -1,0 +1,368 @@
+"""What a member does alone, it does in the pool: its attributes, its arguments, its tools, its streams, its errors."""
+
+import json
+import re
+import threading
+
+import pytest
+
+pytest.importorskip("langchain_openai")
+
+import httpx
+import openai
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, custom_tool
+from pydantic import BaseModel, PrivateAttr, model_validator
+
+from bestroute import ConfigError, Ledger, MajorityVote, Price, Settings
+from langchain_bestroute import BestRouteChat, __version__
+
+PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
+
+
+class Member(BaseChatModel):
+    """A user's own class."""
+
+    reply: AIMessage = AIMessage("hello")
+
+    @property
+    def _llm_type(self):
+        return "own"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=self.reply.model_copy())])
+
+
+def pool_of(member, **options):
+    return BestRouteChat(models={"small": member}, prices={"small": PRICES["small"]}, **options)
+
+
+# 1. Attributes.
+
+
+class Tenant(Member):
+    max_retries: int = 2
+    _token: str = PrivateAttr("private")
+
+    @model_validator(mode="after")
+    def _resolve(self):
+        object.__setattr__(self, "_header", "X-Tenant")
+        return self
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        reply = AIMessage(f"{self._header} {self._token} {self.region} {self.max_retries}")
+        return ChatResult(generations=[ChatGeneration(message=reply)])
+
+
+def test_a_member_keeps_private_attributes_and_those_beside_its_fields():
+    member = Tenant()
+    object.__setattr__(member, "region", "eu")
+    member._token = "changed"
+    assert pool_of(member).invoke("hi").text == "X-Tenant changed eu 0"
+
+
+# 2. Options of streams.
+
+
+class Fielded(Member):
+    """A class that has the field, and whose streams do not take the argument."""
+
+    stream_usage: bool = True
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        assert not kwargs
+        yield ChatGenerationChunk(message=AIMessageChunk("hello"))
+
+
+def test_stream_usage_goes_to_those_alone_whose_streams_take_it():
+    assert "".join(chunk.text for chunk in pool_of(Fielded()).stream("hi")) == "hello"
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_server_that_refuses_stream_options_is_asked_once_more_without_and_never_again(
+    server, openai_model, way
+):
+    chat = pool_of(openai_model("refuse-stream_options-small"))
+    for _ in range(2):
+        if way == "stream":
+            text = "".join(chunk.text for chunk in chat.stream("one two"))
+        else:
+            text = "".join([chunk.text async for chunk in chat.astream("one two")])
+        assert text
+    assert ["stream_options" in body for body in server.sent()] == [True, False, False]
+    assert all(row["estimated"] for row in chat.ledger.rows())
+
+
+# 3. Values of the constructor.
+
+
+def test_a_reasoning_model_gets_no_temperature_and_its_own_name_of_the_limit(server):
+    member = ChatOpenAI(model="gpt-5-mini", base_url=server.base_url, api_key="k")
+    chat = pool_of(member, temperature=0.2, max_tokens=9)
+    chat.invoke("hi")
+    chat.invoke("hi", temperature=0.3)
+    first, second = server.sent()
+    assert (first["max_completion_tokens"], "temperature" in first, "max_tokens" in first) == (9, False, False)
+    assert second["temperature"] == 0.3  # a call's own value is the caller's to answer for
+
+
+def test_values_of_the_constructor_win_over_the_members_and_lose_to_the_calls(server, openai_model):
+    chat = pool_of(openai_model("small-mini", temperature=0.9, stop=["a"]), temperature=0.1, stop=["b"])
+    chat.invoke("hi")
+    chat.invoke("hi", temperature=0.5, stop=["c"])
+    assert [(body["temperature"], body["stop"]) for body in server.sent()] == [(0.1, ["b"]), (0.5, ["c"])]
+
+
+def test_the_number_of_choices_is_the_routers_alone(server, openai_model):
+    chat = pool_of(openai_model("small-mini", n=3))
+    message = chat.invoke("hi")
+    assert "n" not in server.sent()[0]
+    assert message.response_metadata["bestroute"]["n"] == len(server.bills) == 1
+
+
+# 5. Bills.
+
+
+class Answer(BaseModel):
+    """An answer."""
+
+    value: int
+
+
+def test_a_reply_that_the_client_refuses_as_cut_off_is_billed_and_raised(server, openai_model):
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    server.script("small-mini", [{"text": '{"val', "finish_reason": "length", "usage": usage}] * 3)
+    chat = pool_of(openai_model("small-mini"))
+    with pytest.raises(openai.LengthFinishReasonError):
+        chat.with_structured_output(Answer).invoke("hi")
+    rows = chat.ledger.rows()
+    assert {(row["input_tokens"], row["output_tokens"], row["estimated"]) for row in rows} == {(7, 3, False)}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+        {"input_tokens": -7, "output_tokens": 3, "total_tokens": -4},
+        {"input_tokens": "7", "output_tokens": None, "total_tokens": []},
+    ],
+)
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_usage_without_sense_is_estimated_and_the_message_says_what_was_billed(usage, n):
+    reply = AIMessage("one two three").model_copy(update={"usage_metadata": usage})
+    chat = pool_of(Member(reply=reply), router=lambda query: ("small", n), reward_model=MajorityVote())
+    message = chat.invoke("a question of several words")
+    rows = chat.ledger.rows()
+    assert all(row["estimated"] and row["cost_usd"] > 0 for row in rows)
+    assert message.usage_metadata["output_tokens"] == sum(row["output_tokens"] for row in rows) >= 3 * n
+
+
+# 6. Empty replies.
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_empty_reply_of_openai_is_no_answer(server, openai_model, n):
+    models = {"small": openai_model("empty-x"), "large": openai_model("large-max")}
+    chat = BestRouteChat(
+        models=models,
+        prices=PRICES,
+        router=lambda query: ("small", n),
+        reward_model=lambda query, texts: [1.0] * len(texts),
+    )
+    (message,) = chat.batch(["hi there"])
+    assert message.text.startswith("[large-max")
+
+
+# 7. Streams.
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_stream_that_was_cut_off_is_a_failed_draw(server, openai_model, n):
+    models = {"small": openai_model("drop-2-x", streaming=True), "large": openai_model("large-max")}
+    chat = BestRouteChat(
+        models=models,
+        prices=PRICES,
+        router=lambda query: ("small", n),
+        reward_model=lambda query, texts: [1.0] * len(texts),
+        settings=Settings(attempts=1),
+    )
+    assert chat.invoke("hi there").text.startswith("[large-max")
+    assert [row["status"] for row in chat.ledger.rows()].count("failed") == n
+
+
+def test_a_stream_that_was_cut_off_ends_in_an_error(openai_model):
+    with pytest.raises(ConnectionError, match="finish reason"):
+        list(pool_of(openai_model("drop-2-x"), settings=Settings(attempts=1)).stream("one two three four"))
+
+
+def test_a_stream_that_becomes_a_message_keeps_what_the_provider_says(server, openai_model):
+    alone = openai_model("small-mini", streaming=True).invoke("hi").response_metadata
+    pooled = pool_of(openai_model("small-mini", streaming=True)).invoke("hi").response_metadata
+    assert {name: pooled[name] for name in alone} == alone
+    assert pooled["finish_reason"] == "stop"
+
+
+# 8. Tools and schemas on the wire.
+
+
+@tool
+def add(a: int, b: int | None = None) -> int:
+    """Add two numbers."""
+    return a + (b or 0)
+
+
+@custom_tool(format={"type": "grammar", "syntax": "regex", "definition": "[0-9]+"})
+def count(text: str) -> str:
+    """Count."""
+    return text
+
+
+@pytest.mark.parametrize("strict", [None, False, True])
+def test_tools_are_sent_as_the_member_sends_them(server, openai_model, strict):
+    openai_model("small-mini").bind_tools([add], strict=strict).invoke("hi")
+    pool_of(openai_model("small-mini")).bind_tools([add], strict=strict).invoke("hi")
+    alone, pooled = server.sent()
+    assert pooled["tools"] == alone["tools"]
+
+
+def test_a_custom_tool_is_sent_with_its_grammar(server, openai_model):
+    openai_model("small-mini", use_responses_api=True).bind_tools([count]).invoke("hi")
+    pool_of(openai_model("small-mini", use_responses_api=True)).bind_tools([count]).invoke("hi")
+    alone, pooled = server.sent("/responses")
+    assert pooled["tools"] == alone["tools"]
+    assert alone["tools"][0]["format"]["syntax"] == "regex"
+
+
+def test_what_is_bound_is_plain_json(openai_model):
+    bound = pool_of(openai_model("small-mini")).bind_tools([add]).kwargs["tools"]
+    assert json.loads(json.dumps(bound)) == bound
+
+
+def test_an_object_of_a_class_is_in_the_message_too(server, openai_model):
+    server.script("small-mini", ['{"value": 3}'])
+    chat = pool_of(openai_model("small-mini")).with_structured_output(Answer, include_raw=True)
+    raw = chat.invoke("hi")["raw"]
+    assert raw.additional_kwargs["parsed"] == Answer(value=3)
+
+
+def test_the_schema_of_what_comes_is_known(openai_model):
+    plain = openai_model("small-mini").with_structured_output(Answer).get_output_jsonschema()
+    assert pool_of(openai_model("small-mini")).with_structured_output(Answer).get_output_jsonschema() == plain
+
+
+class Itself(Member):
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
+class Sequence(Member):
+    def bind_tools(self, tools, **kwargs):
+        return self.bind(tools=tools) | RunnableLambda(lambda message: message)
+
+
+def test_a_member_whose_bind_tools_returns_itself_answers():
+    assert pool_of(Itself()).bind_tools([add]).invoke("hi").text == "hello"
+
+
+def test_a_member_whose_bind_tools_returns_a_sequence_is_told_in_one_sentence():
+    with pytest.raises(ConfigError, match="bind_tools returned a RunnableSequence; in a pool it has to return"):
+        pool_of(Sequence()).bind_tools([add]).invoke("hi")
+
+
+# 9. A conversation that moves.
+
+
+class Picky(ChatOpenAI):
+    """Refuses every turn of another."""
+
+    def _generate(self, messages, *args, **kwargs):
+        if any(isinstance(message, AIMessage) for message in messages):
+            request = httpx.Request("POST", "http://stub")
+            raise openai.BadRequestError("a foreign turn", response=httpx.Response(400, request=request), body=None)
+        return super()._generate(messages, *args, **kwargs)
+
+
+def history_of(writer):
+    call = {"name": "add", "args": {"a": 1}, "id": "toolu_" + "x" * 50}
+    told = {"bestroute": {"model": writer}}
+    return [
+        HumanMessage("hi"),
+        AIMessage("", tool_calls=[call], response_metadata=told),
+        ToolMessage("1", tool_call_id=call["id"]),
+        AIMessage("one", response_metadata=told),
+        HumanMessage("and two?"),
+    ]
+
+
+def test_ids_of_calls_that_move_are_taken_by_every_provider(server, openai_model):
+    pool_of(openai_model("small-mini")).invoke(history_of("large"))
+    called, result = (m for m in server.sent()[0]["messages"] if m.get("tool_calls") or m["role"] == "tool")
+    assert re.fullmatch("[a-zA-Z0-9]{9}", result["tool_call_id"])
+    assert called["tool_calls"][0]["id"] == result["tool_call_id"]
+
+
+def test_where_a_member_refuses_a_foreign_turn_another_is_asked(server, openai_model):
+    picky = Picky(model="small-mini", base_url=server.base_url, api_key="k")
+    chat = BestRouteChat(
+        models={"small": picky, "large": openai_model("large-max")}, prices=PRICES, router=lambda query: ("small", 1)
+    )
+    assert chat.invoke(history_of("large")).text.startswith("[large-max")
+    with pytest.raises(openai.BadRequestError):  # its own turns are another matter: somebody has to mend them
+        chat.invoke(history_of("small"))
+
+
+# What configured calls share; what a message tells.
+
+
+def test_configured_calls_share_breakers_concurrency_and_members(openai_model):
+    chat = BestRouteChat(
+        models={"small": openai_model("fail-500-x"), "large": openai_model("large-max")},
+        prices=PRICES,
+        router=lambda query: ("small", 1),
+        settings=Settings(attempts=1, breaker_failures=2, concurrency=3),
+    )
+    configured = chat.configurable_fields(temperature=ConfigurableField(id="t"))
+    for _ in range(2):
+        configured.with_config(configurable={"t": 0.5}).invoke("hi")
+    assert chat.engine.breakers.rests("small")
+    twin = chat.model_copy(update={"max_n": 2})
+    assert twin.engine.breakers is chat.engine.breakers
+    assert twin.engine.generators["small"] is chat.engine.generators["small"]
+
+
+def test_routers_with_ledgers_of_their_own_share_nothing(openai_model):
+    member = openai_model("small-mini")
+    one, other = pool_of(member), pool_of(member, ledger=Ledger())
+    assert one.engine.breakers is not other.engine.breakers
+
+
+def test_a_message_tells_the_call_and_the_run_and_tags_reach_the_ledger(openai_model):
+    chat = pool_of(openai_model("small-mini"))
+    message = chat.invoke("hi", tags={"team": "search"})
+    told = message.response_metadata["bestroute"]
+    (row,) = chat.ledger.rows()
+    assert told["call_id"] == row["call_id"]
+    assert re.fullmatch("[0-9a-f-]{36}", told["run_id"])
+    assert row["tags"] == {"team": "search"}
+    list(chat.stream("hi", tags={"team": "stream"}))
+    assert chat.ledger.rows()[-1]["tags"] == {"team": "stream"}
+
+
+def test_the_package_has_a_version():
+    assert re.match(r"\d+\.\d+", __version__)
+
+
+def test_a_member_is_never_changed_by_threads_that_configure_it(server, openai_model):
+    member = openai_model("small-mini", temperature=0.9)
+    chats = [pool_of(member, temperature=i / 10) for i in range(4)]
+    threads = [threading.Thread(target=chat.invoke, args=("hi",)) for chat in chats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(body["temperature"] for body in server.sent()) == [0.0, 0.1, 0.2, 0.3]
+    assert member.temperature == 0.9
