@@ -14,11 +14,9 @@ from bestroute.plans import Step
 from bestroute.pool import Pool
 from bestroute.prices import PER_MILLION
 from bestroute.protocols import Generator
-from bestroute.query import Query
+from bestroute.query import TOKEN_LIMITS, Query
 from bestroute.settings import Settings
 
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
-"""Call parameters that limit the length of a sample, in the words of several providers."""
 _PLENTY = 4
 """Samples so many times as long as ``Settings.untold_output_tokens`` are not to be expected."""
 USEFUL_TOKENS = 16

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from bestroute.text import text_of
+
 _DEPTH = 5
 """Causes of an error that are looked at."""
 
@@ -92,14 +94,6 @@ def field(holder: Any, name: str) -> Any:
         return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
     except Exception:
         return None
-
-
-def text_of(error: BaseException) -> str:
-    """Return what an error says; an error that cannot even say it says nothing."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
 
 
 def bodies(error: BaseException) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from copy import copy
 from typing import Any
 
-from bestroute.allowance import TOKEN_LIMITS
 from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.extras import to_install
 from bestroute.facts import field
@@ -17,7 +16,7 @@ from bestroute.flaws import carries_something
 from bestroute.paid_errors import sample_of_error
 from bestroute.pool import Pool
 from bestroute.protocols import Cancel, Delta, Sample
-from bestroute.query import Query
+from bestroute.query import TOKEN_LIMITS, Query
 from bestroute.refusals import Refusals
 from bestroute.text import encodable_within
 from bestroute.usage import completed_usage, divide_usage, read_usage

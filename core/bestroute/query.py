@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.errors import ConfigError
 from bestroute.usage import estimate_tokens
+
+_HOLDERS = ("content", "text", "blocks", "tool_calls", "function", "arguments", "args", "input", "tool_kwargs")
+"""Where messages of frameworks keep what they say."""
+_DEEPEST = 12
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
+"""Call parameters that limit the length of a sample, in the words of several providers."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,30 @@ class Query:
             return self.input_tokens
         return sum(estimate_tokens(part) for part in (self.system, self.context, self.text) if part) or 1
 
+    def texts(self) -> Iterator[str]:
+        """Yield every text of it, earlier turns and arguments of tool calls among them."""
+        yield from filter(None, (self.text, self.system, self.context))
+        yield from _texts(list(self.messages or ()), {})
+
 
 def as_query(query: Query | str) -> Query:
     """Return the query itself, or the text as one."""
     return query if isinstance(query, Query) else Query(query)
+
+
+def _texts(value: Any, seen: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:
+    """Yield the texts of a framework's messages, arguments of tool calls among them, or of parts of one."""
+    if isinstance(value, str):
+        yield value
+        return
+    if not depth or id(value) in seen:
+        return
+    seen[id(value)] = value
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    else:
+        parts = [part for name in _HOLDERS if (part := getattr(value, name, None)) is not None]
+    for part in parts:
+        yield from _texts(part, seen, depth - 1)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from bestroute.credentials import known_secrets
-from bestroute.facts import text_of
 from bestroute.quotations import quoted_spans
-from bestroute.text import encodable
-
-if TYPE_CHECKING:
-    from bestroute.query import Query
+from bestroute.text import encodable, text_of
 
 LONGEST = 500
 """Characters of an error that are kept."""
@@ -22,9 +18,6 @@ _READ_IN_PLACE = 20_000
 """The same, of an error that goes on to the caller."""
 _MOST_CAUSES = 50
 _HIDDEN = "[hidden]"
-_HOLDERS = ("content", "text", "blocks", "tool_calls", "function", "arguments", "args", "input", "tool_kwargs")
-"""Where messages of frameworks keep what they say."""
-_DEEPEST = 12
 _WORDS = ("message", "msg", "reason", "strerror", "detail", "details")
 """Attributes that errors of clients make their text of."""
 _SECRETS = (
@@ -43,7 +36,15 @@ _NAMED_SECRET = re.compile(
 )
 
 
-def redact(text: str, query: Query | None = None) -> str:
+class Quotable(Protocol):
+    """What an error may quote: a query."""
+
+    def texts(self) -> Iterator[str]:
+        """Yield every text of it, earlier turns among them."""
+        ...
+
+
+def redact(text: str, query: Quotable | None = None) -> str:
     """Hide what looks like a secret or is one, and pieces of the query, in a text.
 
     Args:
@@ -61,12 +62,12 @@ def redact(text: str, query: Query | None = None) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
-def describe(error: BaseException, query: Query | None = None) -> str:
+def describe(error: BaseException, query: Quotable | None = None) -> str:
     """Return an error as ``Type: message``, redacted."""
     return redact(f"{type(error).__name__}: {text_of(error)}", query)
 
 
-def hide_quotations(error: BaseException, query: Query | None = None) -> BaseException:
+def hide_quotations(error: BaseException, query: Quotable | None = None) -> BaseException:
     """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error itself.
 
     Its type and its other facts (status, headers) stay, so that whoever catches it finds what he expects; what
@@ -91,7 +92,7 @@ def hide_quotations(error: BaseException, query: Query | None = None) -> BaseExc
     return error
 
 
-def _hide_in(error: BaseException, query: Query | None) -> None:
+def _hide_in(error: BaseException, query: Quotable | None) -> None:
     """Change the words of one error in place, where they quote."""
     error.args = tuple(_hidden_argument(argument, query) for argument in error.args)
     for name in _WORDS:
@@ -105,7 +106,7 @@ def _hide_in(error: BaseException, query: Query | None) -> None:
         notes[:] = [_hidden(str(note)[:_READ_IN_PLACE], query) for note in notes]
 
 
-def _hidden_argument(argument: Any, query: Query | None) -> Any:
+def _hidden_argument(argument: Any, query: Quotable | None) -> Any:
     if isinstance(argument, bool | int | float | None):
         return argument
     is_text = isinstance(argument, str)
@@ -114,14 +115,14 @@ def _hidden_argument(argument: Any, query: Query | None) -> Any:
     return argument if hidden == text and (not is_text or len(text) == len(argument)) else hidden
 
 
-def _is_clean(error: BaseException, query: Query | None) -> bool:
+def _is_clean(error: BaseException, query: Quotable | None) -> bool:
     text = text_of(error)[:_READ_IN_PLACE]
     return _hidden(text, query) == text
 
 
-def _hidden(text: str, query: Query | None) -> str:
+def _hidden(text: str, query: Quotable | None) -> str:
     if query is not None:
-        text = _without(text, quoted_spans(text, _texts_of(query)))
+        text = _without(text, quoted_spans(text, query.texts()))
     for secret in sorted(known_secrets(), key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
     for pattern in _SECRETS:
@@ -138,27 +139,3 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
             pieces += [text[end:first], _HIDDEN]
         end = max(end, last)
     return "".join([*pieces, text[end:]])
-
-
-def _texts_of(query: Query) -> Iterator[str]:
-    """Yield every text of a query, earlier turns among them."""
-    yield from filter(None, (query.text, query.system, query.context))
-    yield from _texts(list(query.messages or ()), {})
-
-
-def _texts(value: Any, seen: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:
-    """Yield the texts of a framework's messages, arguments of tool calls among them, or of parts of one."""
-    if isinstance(value, str):
-        yield value
-        return
-    if not depth or id(value) in seen:
-        return
-    seen[id(value)] = value
-    if isinstance(value, Mapping):
-        parts = list(value.values())
-    elif isinstance(value, list | tuple):
-        parts = list(value)
-    else:
-        parts = [part for name in _HOLDERS if (part := getattr(value, name, None)) is not None]
-    for part in parts:
-        yield from _texts(part, seen, depth - 1)

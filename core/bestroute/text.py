@@ -62,3 +62,11 @@ def brief(value: Any) -> str:
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, _BRIEF, _BRIEF, _BRIEF
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says; an error that cannot even say it says nothing."""
+    try:
+        return str(error)
+    except Exception:
+        return ""

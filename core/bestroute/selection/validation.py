@@ -93,7 +93,7 @@ def _bounded(kind: Any) -> Any:
     from jsonschema import validators
 
     rules = {**kind.VALIDATORS, **{name: rule for name, rule in _OWN.items() if name in kind.VALIDATORS}}
-    return validators.extend(kind, {name: _timed(rule) for name, rule in rules.items()})
+    return validators.extend(kind, {name: _timed(rule) for name, rule in rules.items()})  # type: ignore[no-untyped-call]
 
 
 def _timed(rule: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
