@@ -104,6 +104,8 @@ def _settings(part: Any) -> list[tuple[str, Any]]:
 
 
 def _texts(value: Any, depth: int = 3) -> Iterator[str]:
+    if isinstance(value, type):  # of an annotation, which holds nothing
+        return
     if callable(reveal := getattr(value, "get_secret_value", None)):
         value = reveal()
     if isinstance(value, str):
