@@ -3,12 +3,13 @@ PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venv-demo/bin/python
 TEST = .venv-test/bin/python
+CONFORMANCE = .venv-conformance/bin/python
 NEWEST = .venv-newest/bin/python
 LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes clean
+.PHONY: demo test test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -83,8 +84,20 @@ rewards: .venv-test/ready
 pool-changes: .venv-test/ready
 	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
 
+# Every provider's own package, alone and in a pool; writes docs/providers.md.
+conformance: .venv-conformance/ready
+	$(CONFORMANCE) -m pytest tests/conformance --junitxml=.venv-conformance/report.xml
+	$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml
+
 clean:
-	rm -rf .venv-demo .venv-test .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-wheel dist demo-out
+	rm -rf .venv-demo .venv-test .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel dist demo-out
+
+.venv-conformance/ready: pyproject.toml constraints-conformance.txt
+	$(PYTHON) -m venv .venv-conformance
+	$(CONFORMANCE) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(CONFORMANCE) -m pip install --quiet --disable-pip-version-check --constraint constraints-conformance.txt \
+		--editable '.[langchain,llamaindex]' --group conformance
+	touch $@
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo

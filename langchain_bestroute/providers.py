@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-_FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")
+_FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _TELLING_THEIR_END = frozenset(
     {"langchain_openai", "langchain_anthropic", "langchain_google_genai", "langchain_aws", "langchain_mistralai"}
     | {"langchain_groq", "langchain_fireworks", "langchain_openrouter", "langchain_ollama", "langchain_cohere"}

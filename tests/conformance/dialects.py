@@ -260,7 +260,7 @@ class Messages(Dialect):
         yield event("content_block_delta", index=0, delta=deltas[1])
         yield event("content_block_stop", index=0)
         ended = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
-        yield event("message_delta", delta=ended, usage={"output_tokens": output})
+        yield event("message_delta", delta=ended, usage={"input_tokens": prompt, "output_tokens": output})
         yield event("message_stop")
 
     def error(self, scene: Scene) -> dict[str, Any]:

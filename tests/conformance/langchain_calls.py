@@ -43,7 +43,8 @@ class Outcome:
     usage: Any = None
     id: Any = None
     value: Any = None
-    error: type[BaseException] | None = None
+    error: str | None = None
+    """Of which class; Amazon's client makes its own classes anew, so that the name has to do."""
     bodies: Any = None
     """Of the requests that were sent."""
 
@@ -53,7 +54,7 @@ class Outcome:
         try:
             found = call()
         except Exception as error:
-            return cls(error=type(error), bodies=_bodies(stub))
+            return cls(error=f"{type(error).__module__}.{type(error).__qualname__}", bodies=_bodies(stub))
         if not isinstance(found, AIMessage):
             return cls(value=found, bodies=_bodies(stub))
         return cls(
@@ -76,6 +77,8 @@ def _is_random(id_: Any) -> bool:
     return id_ is None or (str(id_).startswith(("run-", "lc_")) or len(str(id_)) >= 32)
 
 
+_LOOP = asyncio.new_event_loop()
+"""One for all: some classes share connections between their objects, and those belong to one loop."""
 HUMAN = [HumanMessage("What is 12 times 7?")]
 
 
@@ -95,7 +98,7 @@ def invoke(model: BaseChatModel) -> Any:
 
 
 def ainvoke(model: BaseChatModel) -> Any:
-    return asyncio.run(model.ainvoke(HUMAN))
+    return _LOOP.run_until_complete(model.ainvoke(HUMAN))
 
 
 def stream(model: BaseChatModel) -> Any:
@@ -103,7 +106,7 @@ def stream(model: BaseChatModel) -> Any:
 
 
 def astream(model: BaseChatModel) -> Any:
-    return asyncio.run(_acollected(model, HUMAN))
+    return _LOOP.run_until_complete(_acollected(model, HUMAN))
 
 
 def tool_call(model: BaseChatModel) -> Any:

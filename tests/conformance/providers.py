@@ -136,7 +136,7 @@ LANGCHAIN: tuple[Provider, ...] = (
         "langchain-aws",
         "langchain_aws.ChatBedrockConverse",
         "Converse",
-        {"model": "anthropic.claude-stub-v1:0", "provider": "anthropic", **_AWS},
+        {"model": "anthropic.claude-3-5-sonnet-20240620-v1:0", **_AWS},
     ),
     Provider(
         "Mistral",
@@ -208,6 +208,8 @@ LANGCHAIN: tuple[Provider, ...] = (
             "client": lambda root: _perplexity(root, "Perplexity"),
             "async_client": lambda root: _perplexity(root, "AsyncPerplexity"),
         },
+        frozenset({"stream", "json", "usage", "cut"}),
+        {"tools": "the model's profile says that it calls none, so the pool asks it for none"},
     ),
     Provider(
         "Hugging Face",
@@ -215,6 +217,8 @@ LANGCHAIN: tuple[Provider, ...] = (
         "langchain_huggingface.ChatHuggingFace",
         _CHAT,
         {"llm": _inference_client, "model_id": "stub-model"},
+        frozenset({"stream", "tools", "usage", "cut"}),
+        {"structured output": "the class takes no pydantic schema"},
     ),
     Provider(
         "LiteLLM",

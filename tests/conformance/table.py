@@ -1,4 +1,4 @@
-"""Writes ``docs/providers.md``: which providers' classes were tried, alone and in a pool, and with what result.
+"""Writes ``docs/providers.md``: which providers' classes were called, alone and in a pool, and with what result.
 
 python -m pytest tests/conformance --junitxml=conformance.xml
 python -m tests.conformance.table conformance.xml
@@ -8,65 +8,75 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .providers import COLUMNS, LANGCHAIN, UNTRIED, Provider
+from .llamaindex_providers import LLAMAINDEX
+from .providers import LANGCHAIN, Provider
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
+COLUMNS = {
+    "reply": ("a_reply_is", "the_bill_is"),
+    "tools": ("a_tool_call", "a_tool_round"),
+    "structured output": ("structured_output", "an_object_is", "a_streamed_object"),
+    "400, 429": ("a_refusal", "a_member_that_is_busy"),
+    "cut stream": ("a_stream_that_was_cut",),
+}
+"""Columns of the table, and how the names of the tests behind each begin."""
 _HEAD = """# Providers
 
 What a provider's own class does alone, it does in a pool. Each class below was called alone and in a pool, on a server
 on loopback that speaks the provider's protocol, and compared in content, tool calls, metadata, usage, type of error and
-body of the request. Written by `make conformance`; a cell says how many comparisons held.
+body of the request. A cell says how many comparisons held; \"-\" is what the class does not do or does not tell.
+Written by `make conformance`.
 """
 
+Results = dict[tuple[str, str], list[bool]]
+"""Whether each test passed, by provider and column."""
 
-def outcomes(path: Path) -> dict[str, list[bool]]:
-    """Return by test id, without the function's name's arguments, whether it passed."""
-    found: dict[str, list[bool]] = {}
+
+def results(path: Path, module: str, providers: Sequence[Provider]) -> Results:
+    """Read a report of pytest's."""
+    found: Results = defaultdict(list)
     for case in ET.parse(path).iter("testcase"):
-        if case.find("skipped") is None:
+        test, _, arguments = str(case.get("name")).partition("[")
+        if module not in str(case.get("classname")) or case.find("skipped") is not None:
+            continue
+        names = [p.name for p in providers if f"{arguments.rstrip(']')}-".startswith(p.name.replace(" ", "-") + "-")]
+        column = next((c for c, begins in COLUMNS.items() if test.removeprefix("test_").startswith(begins)), None)
+        if names and column is not None:
             held = case.find("failure") is None and case.find("error") is None
-            found.setdefault(f"{case.get('classname')}::{case.get('name')}", []).append(held)
+            found[max(names, key=len), column].append(held)
     return found
 
 
-def cell(provider: Provider, tests: Sequence[str], results: Mapping[str, list[bool]], module: str) -> str:
-    """Say how a provider did in some tests."""
-    held = [
-        passed
-        for name, every in results.items()
-        for passed in every
-        if module in name
-        and any(f"::{test}[{provider.slug}" in name + "]" for test in tests)
-        and name.partition("[")[2].rstrip("]").split("-")[0] == provider.slug
-    ]
+def rows(found: Results, providers: Sequence[Provider]) -> Iterator[str]:
+    """Yield the table of a framework, and what its classes do not do."""
+    yield "| provider | package | class | protocol | " + " | ".join(COLUMNS) + " |"
+    yield "|---" * (4 + len(COLUMNS)) + "|"
+    for provider in providers:
+        package = f"`{provider.package}` {provider.version or '(not installed)'}"
+        about = [provider.name, package, f"`{provider.path.rpartition('.')[2]}`", provider.protocol]
+        yield "| " + " | ".join([*about, *(_cell(found.get((provider.name, c), [])) for c in COLUMNS)]) + " |"
+    yield ""
+    for provider in providers:
+        for feature, reason in provider.notes.items():
+            yield f"- {provider.name}, {feature}: {reason}."
+
+
+def _cell(held: Sequence[bool]) -> str:
     if not held:
         return "-"
     return str(len(held)) if all(held) else f"**{sum(held)} of {len(held)}**"
 
 
-def page(results: Mapping[str, list[bool]]) -> str:
-    """Return the whole page."""
-    lines = [_HEAD]
-    for framework, module, providers in (("LangChain", "test_langchain", LANGCHAIN),):
-        lines += [f"## {framework}", ""]
-        lines.append("| provider | package | class | protocol | " + " | ".join(COLUMNS) + " |")
-        lines.append("|---" * (4 + len(COLUMNS)) + "|")
-        notes: list[str] = []
-        for provider in providers:
-            package = f"`{provider.package}` {provider.version or 'not installed'}"
-            cells = [cell(provider, tests, results, module) for tests in COLUMNS.values()]
-            about = [provider.name, package, f"`{provider.path.rpartition('.')[2]}`", provider.protocol]
-            lines.append("| " + " | ".join([*about, *cells]) + " |")
-            notes += [f"- {provider.name}, {feature}: {reason}" for feature, reason in provider.notes.items()]
-        lines += ["", "What a class does not do, or does not tell:", "", *notes, ""] if notes else [""]
-    if UNTRIED:
-        lines += ["## Not tried", "", *(f"- `{package}`: {reason}" for package, reason in UNTRIED.items()), ""]
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
-    PAGE.write_text(page(outcomes(Path(sys.argv[1]))), encoding="utf-8")
+    report, lines = Path(sys.argv[1]), [_HEAD]
+    for framework, module, listed in (
+        ("LangChain", "test_langchain", LANGCHAIN),
+        ("LlamaIndex", "test_llamaindex", LLAMAINDEX),
+    ):
+        lines += [f"## {framework}", "", *rows(results(report, module, listed), listed), ""]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
     print(PAGE)  # noqa: T201
