@@ -43,6 +43,7 @@ lint: .venv-test/ready
 
 check: lint test
 
+full: export BESTROUTE_FULL = 1
 full: check test-newest test-lowest peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
 # The tests once more, against the built wheel: the same dependencies, but nothing of this folder on the path.

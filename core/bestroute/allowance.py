@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bestroute.calls import RunContext
 from bestroute.decision import Decision
 from bestroute.errors import BudgetError
-from bestroute.execution import Draw, DrawnSample
+from bestroute.execution import Draw, DrawnSample, Reserve
 from bestroute.plans import Step
 from bestroute.pool import Pool
 from bestroute.prices import PER_MILLION
-from bestroute.protocols import Generator
+from bestroute.protocols import Generator as SampleGenerator
 from bestroute.query import TOKEN_LIMITS, Query
 from bestroute.settings import Settings
 
@@ -38,7 +38,7 @@ class Allowance:
     def __init__(
         self,
         pool: Pool,
-        generators: Mapping[str, Generator],
+        generators: Mapping[str, SampleGenerator],
         settings: Settings,
         query: Query,
         decision: Decision,
@@ -75,7 +75,7 @@ class Allowance:
         tokens = max(fewest, told or 0)
         return self.sample_usd(model, min(tokens, self.limit(model) or tokens), seen)
 
-    def piece(self, draw: Draw, call: RunContext, seen: Sequence[DrawnSample]) -> Draw | None:
+    def piece(self, draw: Draw, call: RunContext, seen: Sequence[DrawnSample]) -> Generator[Reserve, bool, Draw | None]:
         """Return the part of a draw that may be made now, its money reserved; ``None`` if nothing may.
 
         Where money is plenty it is the whole draw. Where it is short, one sample at a time, its length limited to
@@ -89,12 +89,12 @@ class Allowance:
         told, untold = self.limit(draw.model), self.settings.untold_output_tokens
         for tokens, limit in [(told, None)] if told else [(_PLENTY * untold, None), (untold, untold)]:
             usd = self.sample_usd(draw.model, tokens, seen)
-            if call.purse.reserve(n * usd):
+            if (yield Reserve(n * usd)):
                 return replace(draw, n=n, max_tokens=limit, reserved_usd=usd)
         left = call.purse.left_usd
         tokens = min(self._affordable_tokens(draw.model, left, seen), told or untold)
         usd = min(left, self.sample_usd(draw.model, tokens, seen))
-        if left < self.least_usd(draw.model, seen) or tokens < 1 or not call.purse.reserve(usd):
+        if left < self.least_usd(draw.model, seen) or tokens < 1 or not (yield Reserve(usd)):
             return None
         return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd)
 

@@ -128,7 +128,7 @@ class Attempts:
         return self.rule is not None and self.rule.action is Action.RAISE
 
     def pause_s(self) -> float | None:
-        """Return how long to wait before asking again; ``None`` if that cannot help, or nothing is left for it."""
+        """Return how long to wait before asking again; ``None`` if that cannot help, or no time is left for it."""
         if self.rule is None or self.rule.action is not Action.RETRY or self.made >= self.settings.attempts:
             return None
         wished = retry_after_s(self._error) or 0.0
@@ -137,13 +137,28 @@ class Attempts:
         pause, left = max(backoff_s(self.made, self.settings), wished), self.call.seconds_left()
         if left is not None and pause >= left:
             return None
-        if self.call.purse is not None and not self._reserved_usd:
-            wanted = self.missing * self.draw.reserved_usd
-            if not self.call.purse.reserve(wanted):
-                return None
-            self._reserved_usd = wanted
         logger.info("%r is asked again after attempt %d: %s", self.draw.model, self.made, self.rule.name)
         return pause
+
+    def reserve_again(self) -> bool:
+        """Reserve the money for what is asked again; returns whether it was there."""
+        if self.call.purse is None or self._reserved_usd:
+            return True
+        wanted = self.missing * self.draw.reserved_usd
+        if not self.call.reserve(wanted):
+            return False
+        self._reserved_usd = wanted
+        return True
+
+    async def areserve_again(self) -> bool:
+        """Reserve the same without blocking the loop."""
+        if self.call.purse is None or self._reserved_usd:
+            return True
+        wanted = self.missing * self.draw.reserved_usd
+        if not await self.call.areserve(wanted):
+            return False
+        self._reserved_usd = wanted
+        return True
 
     # Work in a thread cannot be stopped, so whoever waits for it may leave. Under the lock it is one or the other that
     # has the result, never both and never none; the bill is entered either way.

@@ -112,6 +112,14 @@ class RunContext:
         """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) + grace_s
 
+    def reserve(self, usd: float) -> bool:
+        """Set a sum aside in the call's budgets, within its time; returns whether it was there."""
+        return self.purse is None or self.purse.reserve(usd, timeout_s=self.seconds_left())
+
+    async def areserve(self, usd: float) -> bool:
+        """Set a sum aside without blocking the loop."""
+        return self.purse is None or await self.purse.areserve(usd, timeout_s=self.seconds_left())
+
     @property
     def is_late(self) -> bool:
         """Whether the deadline has passed."""

@@ -106,7 +106,7 @@ class Sampler:
     def _repeat(self, attempts: Attempts) -> None:
         """Ask, and ask again where that can help."""
         self._ask(attempts)
-        while (pause := attempts.pause_s()) is not None:
+        while (pause := attempts.pause_s()) is not None and attempts.reserve_again():
             if attempts.call.cancel.wait(pause) or attempts.call.is_late:
                 return
             self._ask(attempts)
@@ -196,7 +196,7 @@ class Sampler:
 
         try:
             await self._aask(attempts)
-            while (pause := attempts.pause_s()) is not None:
+            while (pause := attempts.pause_s()) is not None and await attempts.areserve_again():
                 await asyncio.sleep(pause)
                 if attempts.call.cancel.is_set or attempts.call.is_late:
                     return

@@ -17,7 +17,7 @@ from bestroute.deciding import Decider
 from bestroute.decision import Decision
 from bestroute.drawing import Sampler
 from bestroute.errors import ConfigError, DeadlineError, named
-from bestroute.execution import Score
+from bestroute.execution import Reserve, Score
 from bestroute.ledger import Ledger
 from bestroute.ledger_writer import LedgerWriter
 from bestroute.pool import Pool
@@ -218,6 +218,8 @@ class BestRoute:
                     break
                 if isinstance(command, Bill):
                     call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Reserve):
+                    reply = call.reserve(command.usd)
                 elif isinstance(command, Score):
                     reply = score(self._scorer(), query, command.texts, call)
                 elif not streams or (source := self._stream_sampler.method(command, "stream")) is None:
@@ -252,6 +254,8 @@ class BestRoute:
                     break
                 if isinstance(command, Bill):
                     await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Reserve):
+                    reply = await call.areserve(command.usd)
                 elif isinstance(command, Score):
                     reply = await ascore(self._scorer(), query, command.texts, call)
                 elif not streams or (source := self._stream_sampler.method(command, "astream")) is None:

@@ -38,6 +38,13 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
+
+    usd: float
+
+
+@dataclass(frozen=True)
 class DrawnSample:
     """A sample with its place in the plan."""
 

@@ -16,7 +16,7 @@ from bestroute.calls import RunContext
 from bestroute.deciding import Decider
 from bestroute.decision import Decision
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
-from bestroute.execution import Draw, DrawnSample, Outcome, Score, execute
+from bestroute.execution import Draw, DrawnSample, Outcome, Reserve, Score, execute
 from bestroute.fallbacks import Fallbacks
 from bestroute.faults import Action, Rule, rule_for
 from bestroute.flaws import EMPTY
@@ -40,7 +40,7 @@ class Bill:
     """Command: write the run's bills so far. The answer is nothing."""
 
 
-Command = Draw | Score | Bill
+Command = Draw | Score | Bill | Reserve
 Run = Generator[Command, Any, Result]
 
 _RUNNING = (Action.RETRY, Action.GO_ON)
@@ -64,7 +64,7 @@ def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run
 
     Yields:
         ``Draw`` (answered by drawn samples), ``Score`` (by rewards, or the error that the reward model raised) and
-        ``Bill``.
+        ``Bill`` and ``Reserve`` (by whether the money was there).
 
     Raises:
         BudgetError: If nothing fits the budget; nothing was spent.
@@ -73,6 +73,8 @@ def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run
     if parts.settings.dry_run:
         return (yield from _dry(query, decision, parts, call))
     state = _Run(parts, query, decision, call)
+    if call.purse is not None and call.purse.is_stored:
+        yield Reserve(0.0)
     following: Decision | None = state.affordable(decision)
     while following is not None:
         decision = following
@@ -195,7 +197,7 @@ class _Run:
             left = draw.n
             while left:
                 rest = _of_size(draw, 1 if is_probe else left)
-                piece = self.allowance.piece(rest, self.call, self.samples + came)
+                piece = yield from self.allowance.piece(rest, self.call, self.samples + came)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
                     break

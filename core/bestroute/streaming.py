@@ -126,7 +126,9 @@ class StreamSampler:
         try:
             while True:
                 yield from self._attempt(source, attempts)
-                if call.is_committed or (pause := attempts.pause_s()) is None or call.cancel.wait(pause):
+                if call.is_committed or (pause := attempts.pause_s()) is None or not attempts.reserve_again():
+                    break
+                if call.cancel.wait(pause):
                     break
         except BaseException:  # the caller closed the stream, or was interrupted
             call.cancel.set()
@@ -180,7 +182,7 @@ class StreamSampler:
                 async with aclosing(self._aattempt(source, attempts)) as deltas:
                     async for delta in deltas:
                         yield delta
-                if call.is_committed or (pause := attempts.pause_s()) is None:
+                if call.is_committed or (pause := attempts.pause_s()) is None or not await attempts.areserve_again():
                     break
                 await asyncio.sleep(pause)
         except BaseException:  # the caller was cancelled, or closed the stream

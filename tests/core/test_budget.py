@@ -255,3 +255,27 @@ def test_threads_share_a_process_s_account(database_url):
     for _ in range(10):
         budget.settle(0.1, 0.1)
     assert budget.close()
+
+
+def test_a_locked_store_blocks_no_loop_and_no_deadline(tmp_path):
+    url = f"sqlite:///{tmp_path}/budget.db"
+    pool = Pool(["one"], {"one": Price(1, 1)}, "one")
+    engine = BestRoute(pool, {"one": FakeGenerator(["a"])}, budget=Budget(1.0, store=url))
+    holder = sqlite3.connect(tmp_path / "budget.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+
+    async def run():
+        calling = asyncio.ensure_future(engine.arun("hello", deadline_s=0.3))
+        await asyncio.sleep(0.05)
+        is_waiting = not calling.done()
+        with pytest.raises(Exception, match="deadline|budget"):
+            await calling
+        return is_waiting
+
+    assert asyncio.run(run())
+    assert time.monotonic() - started < 5
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert engine.run("hello").text == "a"
+    engine.budget.close()
