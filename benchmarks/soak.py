@@ -1,7 +1,7 @@
 """A soak: many calls at once against a server that fails a fifth of all requests. ``python benchmarks/soak.py``.
 
 The loopback server runs in a process of its own; by its switches it answers with 429, 500 and 503, hangs up, or sends
-an empty reply.
+an empty reply. Each way runs with a ledger in memory, on SQLite and on a PostgreSQL server started for it.
 Every call must be answered, the ledger must agree with the server's own bill to the token, and memory, threads and
 open files must be flat. Prints the figures and exits with 1 if any of that does not hold.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -17,14 +18,17 @@ import os
 import random
 import statistics
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
 from bestroute import BestRoute, Ledger, OpenAIGenerator, Plan, Pool, Price, Query, Result, Step
 from bestroute.settings import Settings
 from bestroute.testing import FakeReward, LoopbackServer
+from bestroute.testing.postgres_server import PostgresServer
 
 MEMBER = "chaos-17-{}"
 EMPTY = 0.036
@@ -73,7 +77,7 @@ def open_files() -> int:
 class Soak:
     """One run: counts answers and takes the time and the memory."""
 
-    def __init__(self, base_url: str, calls: int) -> None:
+    def __init__(self, base_url: str, calls: int, ledger_url: str | None) -> None:
         """Make an engine."""
         self.calls, self.lock = calls, threading.Lock()
         self.latency: list[float] = []
@@ -91,7 +95,7 @@ class Soak:
             members,
             lambda query: plans[int(query.text.split()[-1]) % len(plans)],
             reward,
-            ledger=Ledger(keep_rows=2000),
+            ledger=Ledger(ledger_url, keep_rows=2000),
             settings=Settings(attempts=6, first_wait_s=0.01, max_wait_s=0.2, breaker_failures=50),
         )
 
@@ -150,12 +154,12 @@ class _Nowhere(list[list[str]]):
         """Forget it: the fake's diary would grow."""
 
 
-def soak(way: str, calls: int, at_once: int) -> bool:
-    """Run one way; print its figures and return whether all held."""
+def soak(way: str, calls: int, at_once: int, ledger_url: str | None) -> tuple[bool, float]:
+    """Run one way; print its figures, return whether all held, and the seconds a call."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, 7), daemon=True)
     process.start()
-    run = Soak(ours.recv(), calls)
+    run = Soak(ours.recv(), calls, ledger_url)
     threads, files, started = threading.active_count(), open_files(), time.perf_counter()
     if way == "threads":
         run.in_threads(at_once)
@@ -167,6 +171,7 @@ def soak(way: str, calls: int, at_once: int) -> bool:
     billed = ours.recv()
     ours.send("stop")
     process.join()
+    run.engine.ledger.close()
     total = run.engine.ledger.totals()["all"]
     told = {"input": total["input_tokens"], "output": total["output_tokens"]}
     cost = sum(part["cost_usd"] for part in run.engine.ledger.totals(by="model").values())
@@ -196,19 +201,49 @@ def soak(way: str, calls: int, at_once: int) -> bool:
         print(f"  {'ok ' if holds else 'NO '} {name}")
     for error in run.errors[:5]:
         print(f"      {error}")
-    return all(checks.values())
+    return all(checks.values()), seconds / calls
 
 
 def main() -> None:
     """Read the arguments and run both ways."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--calls", type=int, default=30_000)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--ways", nargs="+", default=["tasks", "threads"], choices=["tasks", "threads"])
+    parser.add_argument(
+        "--ledgers", nargs="+", default=["memory", "sqlite", "postgresql"], choices=["memory", "sqlite", "postgresql"]
+    )
     arguments = parser.parse_args()
     logging.getLogger("bestroute").setLevel(logging.ERROR)  # every injected fault would be a line
-    held = [soak(way, arguments.calls, arguments.at_once) for way in arguments.ways]
+    with contextlib.ExitStack() as stack:
+        urls = ledger_urls(arguments.ledgers, stack)
+        held = []
+        for way in arguments.ways:
+            first: float | None = None
+            for name, url in urls.items():
+                print(f"ledger: {name}")
+                holds, seconds = soak(way, arguments.calls, arguments.at_once, url(way) if url else None)
+                held.append(holds)
+                first = first or seconds
+                print(f"  {1000 * seconds:.2f} ms a call, {seconds / first:.2f} x the first ledger's")
     sys.exit(0 if all(held) else 1)
+
+
+def ledger_urls(names: list[str], stack: contextlib.ExitStack) -> dict[str, Callable[[str], str] | None]:
+    """Return where each run's ledger is, by kind and way; leaves out what cannot be here."""
+    urls: dict[str, Callable[[str], str] | None] = {}
+    for name in names:
+        if name == "memory":
+            urls[name] = None
+        elif name == "sqlite":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            urls[name] = lambda way, folder=folder: f"sqlite:///{folder}/{way}.db"  # type: ignore[misc]
+        elif (why := PostgresServer.missing()) is None:
+            server = stack.enter_context(PostgresServer())
+            urls[name] = lambda way, server=server: server.new_url()  # type: ignore[misc]
+        else:
+            print(f"{name}: skipped, {why}")
+    return urls
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ _PAST = ""
 _LONG_AGO_S = 86_400.0
 _IDLE_S = 2.0
 _RETRY_S = 1.0
+_GATHER_S = 0.005
+"""How long what was settled waits for company."""
 _SLACK = 1 + 1e-12
 """Sums of floats must not refuse what fits exactly."""
 _MOST_SETTLED = 10_000
@@ -204,6 +206,8 @@ class Account:
                     lambda: self._wishes or self._is_closing or (self._is_changed and not self._is_away),
                     timeout=_RETRY_S if self._is_away else self.release_s / 3 if self._reserved_usd else _IDLE_S,
                 )
+                if self._is_changed and not self._wishes:  # what is settled is written with the next wish, if one comes
+                    self._condition.wait_for(lambda: self._wishes or self._is_closing, timeout=_GATHER_S)
                 wishes, self._wishes = self._wishes, []
                 is_needed = self._reserved_usd > 0 and not self._is_silent
                 if not wishes and not self._is_changed and (self._is_closing or not (is_due or is_needed)):
