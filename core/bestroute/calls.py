@@ -15,6 +15,7 @@ from bestroute.protocols import Cancel
 from bestroute.query import Query
 from bestroute.run_bills import RunBills
 from bestroute.settings import LIMIT_NAMES, NO_LIMITS, Limits
+from bestroute.text import brief
 
 
 class CallOptions(TypedDict, total=False):
@@ -135,5 +136,7 @@ def _checked_tags(tags: Any) -> Mapping[str, str]:
     if tags is None:
         return {}
     if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
-        raise ConfigError(f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {tags!r}")
+        raise ConfigError(
+            f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {brief(tags)}"
+        )
     return dict(tags)

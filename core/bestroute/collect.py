@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bestroute.billing import bill
 from bestroute.credentials import keep_hidden
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
 from bestroute.faults import rule_for
+from bestroute.interruptions import is_interruption
 from bestroute.jsonl import dump_line, read_jsonl
 from bestroute.pool import Pool
-from bestroute.prices import price_of
 from bestroute.protocols import Cancel, Generator, Sample
 from bestroute.query import Query
 from bestroute.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
 from bestroute.redaction import describe, hide_quotations
-from bestroute.usage import Usage, estimate_tokens
+from bestroute.text import brief
+from bestroute.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ def read_prompts(path: Path | str) -> list[Prompt]:
         head = parse_head(value, where)
         prompt = Prompt(**head, fields={**value, "query": head["query"]})
         if prompt.id in prompts:
-            raise RecordError(f"{where}: 'id' {prompt.id!r} was used before")
+            raise RecordError(f"{where}: 'id' {brief(prompt.id)} was used before")
         prompts[prompt.id] = prompt
     if not prompts:
         raise RecordError(f"{path}: holds no prompts")
@@ -275,7 +277,8 @@ def _draw_all(
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 prompt, model = running.pop(future)
-                yield prompt, model, future.exception() or future.result()
+                error = future.exception()
+                yield prompt, model, future.result() if error is None else error
 
 
 def _query(prompt: Prompt) -> Query:
@@ -283,15 +286,16 @@ def _query(prompt: Prompt) -> Query:
 
 
 def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
-    usage = sample.usage or Usage(estimate_tokens(prompt.query), estimate_tokens(sample.text), estimated=True)
+    priced = bill(sample, model=model, step=0, query=_query(prompt), pool=pool)
+    usage = priced.usage or Usage(estimated=True)
     return {
         "id": prompt.id,
         "model": model,
         "text": sample.text,
         "quality": quality,
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cost_usd": price_of(model, pool.prices).cost_usd(usage),
+        "input_tokens": int(usage.input),
+        "output_tokens": int(usage.output),
+        "cost_usd": float(priced.cost_usd),
     }
 
 
@@ -319,11 +323,13 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     """
     try:
         quality = float(checker(prompt.fields, text))
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         told = " ".join(describe(hide_quotations(error, _query(prompt))).split())
-        raise ConfigError(f"the checker failed on prompt {prompt.id!r} ({told}); mend it and resume") from error
+        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({told}); mend it and resume") from error
     if not (math.isfinite(quality) and 0 <= quality <= 1):
-        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {prompt.id!r}")
+        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {brief(prompt.id)}")
     return quality
 
 

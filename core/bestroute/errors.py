@@ -37,10 +37,12 @@ class Failure:
     """Pool name of the member that was asked."""
     error: BaseException
     """What it raised, with its own type."""
+    described: str | None = None
+    """What is told of it, without what it quotes."""
 
     def __str__(self) -> str:
         """Render as ``'small': RateLimitError: slow down``."""
-        return f"{self.model!r}: {describe(self.error)}"
+        return f"{self.model!r}: {describe(self.error) if self.described is None else self.described}"
 
 
 class GenerationError(BestRouteError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from bestroute.interruptions import is_interruption
 from bestroute.text import text_of
 
 _DEPTH = 5
@@ -70,7 +71,7 @@ class Facts:
         """Gather the facts from an error and what caused it."""
         chain = list(causes(error))
         codes = tuple(code for e in chain for code in _codes(e))
-        words = " ".join(text for e in chain for text in (text_of(e), *map(str, _raw_bodies(e)))).lower()
+        words = " ".join(text for e in chain for text in (text_of(e), *map(text_of, _raw_bodies(e)))).lower()
         types = frozenset(kind.__name__ for e in chain for kind in type(e).__mro__)
         return cls(error, types, _meant(chain, codes, words), codes, words)
 
@@ -92,7 +93,9 @@ def field(holder: Any, name: str) -> Any:
     """Return an attribute, or a mapping's value; ``None`` if there is none, or if looking for it raises."""
     try:
         return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
-    except Exception:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         return None
 
 
@@ -224,7 +227,9 @@ def _called(code: Any) -> Any:
         return code
     try:
         return field(code(), "name")
-    except Exception:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         return None
 
 

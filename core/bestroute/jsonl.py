@@ -19,6 +19,10 @@ from bestroute.text import utf8
 
 LONGEST_LINE = 32 * 2**20
 """Bytes of a line; a small gzipped file may hold a line that no memory does."""
+_MOST_BLANK = 100_000
+"""Lines in a row that hold nothing; a small gzipped file may hold as many as no patience bears."""
+_MOST_VALUES = 1_000_000
+"""Values of a line; each takes many times the memory of what is written of it."""
 _MOST_DIGITS = 300
 """Digits of a whole number: what has more is no float either."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -48,6 +52,8 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
             line = line[len(_BOM) :]
         if not line.strip():
             continue
+        if len(line) > _MOST_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+            raise RecordError(f"{path} line {number}: holds more than {_MOST_VALUES} values")
         try:
             text = line.decode("utf-8", "surrogateescape")
             value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
@@ -63,9 +69,12 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
 
 def _lines(path: Path) -> Iterator[bytes]:
     with _opened(path) as stream:
-        number = 0
+        number = blank = 0
         while line := stream.readline(LONGEST_LINE + 1):
             number += 1
+            blank = blank + 1 if len(line) < 3 else 0
+            if blank > _MOST_BLANK:
+                raise RecordError(f"{path} line {number}: more than {_MOST_BLANK} empty lines in a row")
             if len(line) > LONGEST_LINE:
                 raise RecordError(f"{path} line {number}: longer than {LONGEST_LINE >> 20} MB")
             yield line if isinstance(line, bytes) else utf8(line)

@@ -69,24 +69,29 @@ class LedgerWriter(ProcessState):
             start(partial(self._add, self.ledger.add, rows), name="bestroute-ledger", daemon=False)
 
     def flush(self) -> None:
-        """Wait until what was handed over is written."""
+        """Wait until what was handed over is written; what waits is tried again."""
+        self._again(self.ledger.add)
         if self._has_thread:
             self.ledger.flush()
 
     async def aflush(self) -> None:
         """Wait for the same without blocking the loop."""
-        if self._has_thread and self.ledger.is_persistent:
-            await arun_in_thread(self.ledger.flush, name="bestroute-ledger")
+        if self._waiting or (self._has_thread and self.ledger.is_persistent):
+            await arun_in_thread(self.flush, name="bestroute-ledger")
 
     def _add(self, add: _Add, rows: Sequence[LedgerRow]) -> None:
         """Add rows, then those that wait; what the ledger raises makes them wait."""
         try:
             add(rows)
         except BaseException as error:
+            self._keep(rows, error)
             if is_interruption(error):
                 raise
-            self._keep(rows, error)
             return
+        self._again(add)
+
+    def _again(self, add: _Add) -> None:
+        """Add the rows that wait."""
         if self._waiting:
             with self._guard():
                 again, self._waiting = self._waiting, []

@@ -104,7 +104,7 @@ def read_pool(path: Path) -> Pool:
         raise ConfigError(f"{path}: cannot read the pool file: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: a pool file must be UTF-8 text: {error.reason} at byte {error.start}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:  # a tag's text of no sense
         raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from html import unescape
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,48 +19,92 @@ SHORTEST_QUOTE = 21
 SHORTEST_WHOLE = 8
 """A source of fewer is not looked for: it may be any word."""
 
+_PERCENT = r"(?:%[0-9a-fA-F]{2})+"
+_ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});"
+_WEB = re.compile(f"{_PERCENT}|{_ENTITY}")
+"""What URLs and HTML write in place of a character, or of several."""
 _ESCAPE = r"(?<!\\)\\+"
 """All backslashes of a run; looked for only where a run begins, so that no run is read twice."""
 _CODED = re.compile(_ESCAPE + r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _BLANK = re.compile(_ESCAPE + r"[nrt]")
-_LETTER = re.compile(_ESCAPE + r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrt])|([^\W_])")
+_LETTER = re.compile(_ESCAPE + rf"(?:u([0-9a-fA-F]{{4}})|x([0-9a-fA-F]{{2}})|[nrt])|({_PERCENT}|{_ENTITY})|([^\W_])")
 _BETWEEN = "\uffff"
 """Stands between sources: no letter, but kept, so that no quotation reaches over it."""
 _BEYOND = 0x10000
 _BASE = 0x9E3779B97F4A7C15
 
 
-def quoted_spans(text: str, sources: Iterable[str]) -> list[tuple[int, int]]:
-    r"""Return start and end of each place where a text quotes a source: a short one whole, of a long one any piece.
+class Sources:
+    r"""Texts, read once, of which any number of short texts may quote.
 
     Args:
-        text: Short; its length counts once for each source that is short.
-        sources: They may be books.
+        texts: They may be books.
 
     Example:
-        >>> quoted_spans("no: 'tell nobody'", ["Tell\nnobody!"])
+        >>> Sources(["Tell\nnobody!"]).spans("no: 'tell nobody'")
         [(5, 16)]
     """
-    found = [(_letter(m[1] or m[2], m[3]), m.span()) for m in _LETTER.finditer(text)]
-    found = [(letter, span) for letter, span in found if letter]
-    if len(found) < SHORTEST_WHOLE:
-        return []
-    letters, places = "".join(letter for letter, _ in found), [span for _, span in found]
-    read = _letters(_BETWEEN.join(dict.fromkeys(sources)))
-    short = {s for s in read.split(_BETWEEN) if SHORTEST_WHOLE <= len(s) < SHORTEST_QUOTE}
-    spans = [(places[i][0], places[i + len(s) - 1][1]) for s in short for i in _places(letters, s)]
-    ends = SHORTEST_QUOTE - 1
-    return sorted(spans + [(places[i][0], places[i + ends][1]) for i in _shared_windows(letters, read)])
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Keep them; they are read when the first text is looked at."""
+        self._texts: tuple[str, ...] | None = tuple(dict.fromkeys(texts))
+        self._short: frozenset[str] = frozenset()
+        self._hashes = np.empty(0, dtype=np.uint64)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return start and end of each place where a text quotes a source: a short one whole, of a long one any piece.
+
+        Args:
+            text: Its length counts once for each source that is short.
+        """
+        found = [(letter, m.span()) for m in _LETTER.finditer(text) for letter in _read(m)]
+        if len(found) < SHORTEST_WHOLE:
+            return []
+        self._read_once()
+        letters, places = "".join(letter for letter, _ in found), [span for _, span in found]
+        spans = [(places[i][0], places[i + len(s) - 1][1]) for s in self._short for i in _places(letters, s)]
+        ends = SHORTEST_QUOTE - 1
+        return sorted(spans + [(places[i][0], places[i + ends][1]) for i in self._shared_windows(letters)])
+
+    def _read_once(self) -> None:
+        texts = self._texts
+        if texts is not None:
+            read = _letters(_BETWEEN.join(texts))
+            self._short = frozenset(s for s in read.split(_BETWEEN) if SHORTEST_WHOLE <= len(s) < SHORTEST_QUOTE)
+            self._hashes = np.sort(_hashes(read))
+            self._texts = None
+
+    def _shared_windows(self, text: str) -> list[int]:
+        """Return where a window of the shortest quotation begins in a text that a source has too, told by its hash."""
+        own = _hashes(text)
+        if not len(self._hashes) or not len(own):
+            return []
+        at = np.minimum(np.searchsorted(self._hashes, own), len(self._hashes) - 1)
+        return np.flatnonzero(self._hashes[at] == own).tolist()
 
 
-def _letter(coded: str | None, plain: str | None) -> str:
+def _read(match: re.Match[str]) -> Iterator[str]:
+    """Yield the letters and digits that a match stands for."""
+    coded = match[1] or match[2]
+    for plain in (chr(int(coded, 16)),) if coded else _decoded(match) if match[3] else (match[4] or "",):
+        if letter := _letter(plain):
+            yield letter
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """Return what URLs and HTML mean by a piece."""
+    return unquote(match[0]) if match[0].startswith("%") else unescape(match[0])
+
+
+def _letter(character: str) -> str:
     """Return one lower-case letter or digit, ``""`` if it is none."""
-    letter = chr(int(coded, 16)) if coded else plain or ""
-    return letter.lower()[0] if letter.isalnum() and letter <= _BETWEEN else ""
+    return character.lower()[0] if character.isalnum() and character <= _BETWEEN else ""
 
 
 def _letters(text: str) -> str:
     """Return the letters and digits of a text in lower case, its escapes read; what is beyond 16 bits is none."""
+    if "%" in text or "&" in text:
+        text = _WEB.sub(_decoded, text)
     if "\\" in text:
         text = _BLANK.sub("", _CODED.sub(lambda m: chr(int(m[1] or m[2], 16)), text))
     codes = np.array([text.lower()]).view(np.uint32)  # as they are, halves too
@@ -81,24 +127,11 @@ def _places(text: str, part: str) -> Iterator[int]:
         start = text.find(part, start + len(part))
 
 
-def _shared_windows(text: str, source: str) -> list[int]:
-    """Return where a window of the shortest quotation begins in a text that the source has too, told by its hash."""
-    if min(len(text), len(source)) < SHORTEST_QUOTE:
-        return []
-    own, others = _hashes(text), _hashes(source)
-    order = np.argsort(own)
-    ordered = own[order]
-    may_be = np.zeros(0x10000, dtype=np.bool_)
-    may_be[ordered >> np.uint64(48)] = True
-    others = others[may_be[others >> np.uint64(48)]]
-    at = np.minimum(np.searchsorted(ordered, others), len(ordered) - 1)
-    shared = np.unique(others[ordered[at] == others])
-    return sorted(order[np.isin(ordered, shared)].tolist())
-
-
 def _hashes(text: str) -> NDArray[np.uint64]:
     """Return a hash of each window: a polynomial of its codes modulo 2**64, windows of 21 made of those of 16, 4, 1."""
     assert SHORTEST_QUOTE == 16 + 4 + 1
+    if len(text) < SHORTEST_QUOTE:
+        return np.empty(0, dtype=np.uint64)
     one = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     windows = {1: one}
     for size in (1, 2, 4, 8):

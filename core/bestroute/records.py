@@ -137,7 +137,7 @@ def read_records(
             where = f"{path} line {number}"
             record = parse_record(value, where)
             if record.id in seen:
-                raise RecordError(f"{where}: 'id' {record.id!r} was used before, in {seen[record.id]}")
+                raise RecordError(f"{where}: 'id' {brief(record.id)} was used before, in {seen[record.id]}")
             seen[record.id] = where
             if pool is not None:
                 missing = [m for m in pool.models if m not in record.samples]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from bestroute.calls import RunContext
@@ -23,10 +25,7 @@ def score(reward: RewardModel, query: Query, texts: Sequence[str], call: RunCont
     Raises:
         ConfigError: If the reward model says that it is set up wrongly.
     """
-
-    def work() -> Any:
-        return reward.score(query, texts)
-
+    work = partial(_read, reward, query, texts)
     if call.deadline is None:
         return _rewards(Outcome.of(work), call)
     try:
@@ -42,10 +41,15 @@ async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: 
     if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
         return _rewards(await _asked(reward, query, texts, seconds), call)
     try:
-        outcome = await arun_in_thread(lambda: reward.score(query, texts), name="bestroute-reward", seconds=seconds)
+        outcome = await arun_in_thread(partial(_read, reward, query, texts), name="bestroute-reward", seconds=seconds)
     except RuntimeError as error:  # the system gives no more threads
         return error
     return _rewards(outcome, call)
+
+
+def _read(reward: RewardModel, query: Query, texts: Sequence[str]) -> list[Any]:
+    """Return the rewards, those of a generator read here; more than there are texts are as wrong as too few."""
+    return list(islice(reward.score(query, texts), len(texts) + 1))
 
 
 async def _asked(reward: Any, query: Query, texts: Sequence[str], seconds: float | None) -> Outcome[Any] | None:
@@ -54,7 +58,7 @@ async def _asked(reward: Any, query: Query, texts: Sequence[str], seconds: float
 
     try:
         async with asyncio.timeout(seconds) as limit:
-            return Outcome(await reward.ascore(query, texts))
+            return Outcome(list(islice(await reward.ascore(query, texts), len(texts) + 1)))
     except BaseException as error:
         if is_interruption(error):
             raise

@@ -26,7 +26,7 @@ from bestroute.pool import Pool
 from bestroute.protocols import Generator as SampleGenerator
 from bestroute.protocols import RewardModel, Sample
 from bestroute.query import Query
-from bestroute.redaction import describe, hide_quotations
+from bestroute.redaction import describe, hide_quotations, is_clean
 from bestroute.result import Result
 from bestroute.rewards import calibrated
 from bestroute.settings import Settings
@@ -264,7 +264,7 @@ class _Run:
         raise GenerationError(
             f"{fatal.model!r} cannot be asked like this, and another model would only hide it",
             _failures([*others, fatal], self.query),
-        ) from fatal.error
+        ) from _cause(fatal.error, self.query)
 
     def _tell_breaker(self, model: str, came: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
         """Say what came of a draw; returns whether it told whether the member is well."""
@@ -337,11 +337,11 @@ class _Run:
             if not failures or not isinstance(failures[-1].error, DeadlineError):
                 late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
                 failures.append(Failure(decision.model, late))
-            raise DeadlineError("the deadline passed", failures) from failures[-1].error
+            raise DeadlineError("the deadline passed", failures) from _cause(failures[-1].error, self.query)
         if not failures and self.is_short:
             raise BudgetError(f"the budget is used up, nothing could be drawn of the plan '{decision.plan}'")
         raise GenerationError(f"every draw of the plan '{decision.plan}' failed", failures) from (
-            failures[-1].error if failures else None
+            _cause(failures[-1].error, self.query) if failures else None
         )
 
     def result(self, decision: Decision, chosen: int) -> Result:
@@ -393,7 +393,16 @@ def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Ru
 
 def _failures(samples: Sequence[DrawnSample], query: Query) -> list[Failure]:
     """Return what failed; the errors, which go on to the caller now, quote nothing any more."""
-    return [Failure(s.model, hide_quotations(s.error, query)) for s in samples if s.error is not None]
+    return [
+        Failure(s.model, hide_quotations(s.error, query), describe(s.error, query))
+        for s in samples
+        if s.error is not None
+    ]
+
+
+def _cause(error: BaseException, query: Query) -> BaseException | None:
+    """Return an error that a traceback may print; ``None`` for one that quotes and cannot be changed."""
+    return error if is_clean(error, query) else None
 
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:

@@ -166,8 +166,7 @@ class StreamSampler:
         finally:
             if gate is not None:
                 gate.leave()
-            if pieces is not None:
-                pieces.close()
+            _close(pieces)
         stream.end(error)
 
     async def adraw(

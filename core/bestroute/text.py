@@ -11,6 +11,8 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from bestroute.interruptions import is_interruption
+
 _BRIEF = 60
 """Characters in which a value is shown."""
 
@@ -64,9 +66,11 @@ _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, _BRIEF, _BRIEF, _BRIEF
 
 
-def text_of(error: BaseException) -> str:
-    """Return what an error says; an error that cannot even say it says nothing."""
+def text_of(error: object) -> str:
+    """Return what an error, or the body of a reply, says; what cannot even say it says nothing."""
     try:
         return str(error)
-    except Exception:
+    except BaseException as failure:
+        if is_interruption(failure):
+            raise
         return ""
