@@ -30,7 +30,7 @@ from bestroute.scoring import ascore, score
 from bestroute.script import Bill, Parts, run
 from bestroute.settings import Settings
 from bestroute.streaming import StreamSampler
-from bestroute.threads import Outcome, arun_in_thread, run_in_thread
+from bestroute.threads import Outcome, ThreadsExhausted, arun_in_thread, run_in_thread
 
 _GRACE_S = 0.05
 """What is written in that time after the deadline is waited for."""
@@ -315,14 +315,20 @@ class BestRoute:
         if call.deadline is None or self._decider.is_quick:
             return self._route(query, options)
         work = partial(self._route, query, options)
-        return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        try:
+            return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        except ThreadsExhausted:
+            return work()
 
     async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
         """Decide for a run without blocking the loop; see ``_decide``."""
         if self._decider.is_quick:
             return self._route(query, options)
         work = partial(self._route, query, options)
-        return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        try:
+            return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        except ThreadsExhausted:  # better late than never
+            return work()
 
     def _route(self, query: Query, options: Options) -> Decision:
         return self._decider.route(

@@ -9,7 +9,7 @@ from functools import partial
 from bestroute.interruptions import is_interruption
 from bestroute.ledger import Ledger, LedgerRow
 from bestroute.process_state import ProcessState
-from bestroute.threads import arun_in_thread, run_in_thread, start
+from bestroute.threads import ThreadsExhausted, arun_in_thread, run_in_thread, start
 
 logger = logging.getLogger("bestroute.engine")
 
@@ -44,7 +44,10 @@ class LedgerWriter(ProcessState):
             self._add(self.ledger.add, rows)
         else:
             work = partial(self._add, self.ledger.add, rows)
-            run_in_thread(work, name="bestroute-ledger", seconds=seconds, daemon=False)
+            try:
+                run_in_thread(work, name="bestroute-ledger", seconds=seconds, daemon=False)
+            except ThreadsExhausted as error:
+                self._keep(rows, error)
 
     async def awrite(self, rows: Sequence[LedgerRow], *, seconds: float | None = None) -> None:
         """Write rows without blocking the loop; once begun it is finished, even if the caller is cancelled."""
@@ -52,7 +55,10 @@ class LedgerWriter(ProcessState):
             return
         if not self._has_thread:
             work = partial(self._add, self.ledger.add, rows)
-            await arun_in_thread(work, name="bestroute-ledger", seconds=seconds, daemon=False)
+            try:
+                await arun_in_thread(work, name="bestroute-ledger", seconds=seconds, daemon=False)
+            except ThreadsExhausted as error:
+                self._keep(rows, error)
         elif self.ledger.is_persistent:
             try:
                 await self.ledger.aadd(rows, timeout_s=seconds)
@@ -66,7 +72,10 @@ class LedgerWriter(ProcessState):
         if self._has_thread:
             self._add(self.ledger.submit, rows)
         else:
-            start(partial(self._add, self.ledger.add, rows), name="bestroute-ledger", daemon=False)
+            try:
+                start(partial(self._add, self.ledger.add, rows), name="bestroute-ledger", daemon=False)
+            except ThreadsExhausted as error:
+                self._keep(rows, error)
 
     def flush(self) -> None:
         """Wait until what was handed over is written; what waits is tried again."""

@@ -38,6 +38,10 @@ class Outcome(Generic[T]):
         return self.value  # type: ignore[return-value]
 
 
+class ThreadsExhausted(RuntimeError):  # a state, not a fault of anybody's
+    """The system gives no more threads; the work was not begun."""
+
+
 def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
     """Begin work in a thread, with the caller's context variables.
 
@@ -47,17 +51,20 @@ def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
         daemon: Whether the interpreter may end before the work does.
 
     Raises:
-        RuntimeError: If the system gives no more threads.
+        ThreadsExhausted: If the system gives no more threads.
     """
     copied = contextvars.copy_context().run
-    threading.Thread(target=copied, args=(work,), name=name, daemon=daemon).start()
+    try:
+        threading.Thread(target=copied, args=(work,), name=name, daemon=daemon).start()
+    except RuntimeError as error:
+        raise ThreadsExhausted(str(error)) from error
 
 
 def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None, daemon: bool = True) -> Outcome[T] | None:
     """Return the outcome of work in a thread; ``None`` if it takes longer, and is left to itself.
 
     Raises:
-        RuntimeError: If the system gives no more threads.
+        ThreadsExhausted: If the system gives no more threads.
     """
     done: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
     start(lambda: done.put(Outcome.of(work)), name=name, daemon=daemon)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import threading
 import traceback
 from urllib.parse import quote
 
@@ -285,6 +286,27 @@ def test_rows_that_wait_are_written_by_aclose():
         return it.ledger.written
 
     assert len(asyncio.run(both())) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"deadline_s": 20}])
+def test_a_system_without_threads_costs_neither_a_decision_nor_a_row(monkeypatch, options):
+    start = threading.Thread.start
+
+    def refuse(self):
+        if self.name.startswith("bestroute"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    class Quick(FakeGenerator):
+        async def agenerate(self, query, n, *, params, cancel):
+            return self.generate(query, n, params=params, cancel=cancel)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    it = engine(Quick(["a"]), ledger=Full(None))
+    assert asyncio.run(it.arun("hi", **options)).text == "a"
+    monkeypatch.undo()
+    it.close()
+    assert len(it.ledger.written) == 1
 
 
 # Collecting.
