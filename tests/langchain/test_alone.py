@@ -366,3 +366,15 @@ def test_a_member_is_never_changed_by_threads_that_configure_it(server, openai_m
         thread.join()
     assert sorted(body["temperature"] for body in server.sent()) == [0.0, 0.1, 0.2, 0.3]
     assert member.temperature == 0.9
+
+
+def test_a_member_that_holds_a_module_or_a_secret_that_raises_loses_no_error(openai_model):
+    class Removed:
+        def get_secret_value(self):
+            raise RuntimeError("not here any more")
+
+    member = openai_model("fail-400-x")
+    object.__setattr__(member, "token", Removed())
+    object.__setattr__(member, "module", openai)
+    with pytest.raises(openai.BadRequestError):
+        pool_of(member).invoke("hi")
