@@ -212,8 +212,9 @@ def test_whatever_a_router_function_returns_is_taken_or_refused_with_a_sentence(
     engine = BestRoute(POOL, {m: FakeGenerator([m]) for m in POOL.models}, router=lambda query: value)
     with pytest.raises(ConfigError):
         engine.run("hi")
-    with pytest.raises(ConfigError):
-        as_plan(value)
+    if not (isinstance(value, str) and value):  # a text is the name of a model, which only a pool knows
+        with pytest.raises(ConfigError):
+            as_plan(value)
 
 
 def record_like():
