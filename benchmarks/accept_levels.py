@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from bestroute import Plan, Pool, Step
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.curves import interval, resample_groups
 from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.records import read_records
+from bestroute.records.records import read_records
+from bestroute.stats.hull import interval, resample_groups
+from bestroute.types.arrays import FloatArray, IntArray
 
 N = 5
 LEVELS = (0.65, 0.6875, 0.75, 0.8125, 0.875, 0.9375, 0.96875)

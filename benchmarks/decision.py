@@ -22,10 +22,10 @@ import numpy as np
 from bestroute import BestRoute, Pool, Price, QualityPolicy, Query, ThresholdPolicy, Verifier
 from bestroute.encoders.export import from_transformer
 from bestroute.labels import SampleArrays
-from bestroute.protocols import Policy
-from bestroute.router.settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, synthetic_pool, synthetic_records
+from bestroute.types.protocols import Policy
 
 
 def engine(policy: Policy) -> BestRoute:

@@ -24,30 +24,30 @@ import numpy as np
 from experiments import DATA, DOCS, FOLDS, SHARES, DataSet, arrays_of, averaged, shares_report
 from item_response import easiness, qualities
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
-from bestroute.blas import on_one_core
-from bestroute.cost import plan_costs
+from bestroute.billing.expected_cost import plan_costs
 from bestroute.encoders import Encoder
 from bestroute.encoders.encoder import Remembering
 from bestroute.encoders.export import from_transformer
 from bestroute.encoders.finetune import fine_tune
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Scored, Series
+from bestroute.features.hashing import featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import fixed_candidates
-from bestroute.plans import Candidate, Plan
-from bestroute.policies import QualityPolicy
-from bestroute.query import Query
-from bestroute.router.choosing import choose, scaled_heads
-from bestroute.router.features import featurise
-from bestroute.router.groups import FOLDS as INNER_FOLDS
-from bestroute.router.groups import deal_folds
+from bestroute.labels.plan_labels import fixed_candidates
+from bestroute.policies.policies import QualityPolicy
+from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
-from bestroute.router.maps import FeatureMaps, learner_inputs
-from bestroute.router.settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
+from bestroute.router.plan_search import search_plans
+from bestroute.router.shrinkage import choose, scaled_heads
 from bestroute.router.stacking import fit_stack, nonnegative
+from bestroute.router.train_settings import BLOCKS, EMBEDDING_BLOCKS, policy_for
 from bestroute.router.training import cap_n
-from bestroute.search import search_plans
+from bestroute.stats.folds import FOLDS as INNER_FOLDS
+from bestroute.stats.folds import deal_folds
+from bestroute.stats.single_thread import on_one_core
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+from bestroute.types.plans import Candidate, Plan
+from bestroute.types.query import Query
 
 PARTS = ("frozen", "fine-tuned", "boosted", "many models")
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")

@@ -21,17 +21,17 @@ import experiments_page
 import numpy as np
 
 from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
-from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.evaluate import cross_fit
-from bestroute.evaluation.render import plot, table
 from bestroute.evaluation.report import calibration_of, report_on
 from bestroute.evaluation.series import Scored, Series
+from bestroute.evaluation.tables import plot, table
 from bestroute.labels import SampleArrays
-from bestroute.pool import Pool
-from bestroute.records import read_records
-from bestroute.router.groups import deal_folds
-from bestroute.router.settings import TrainSettings
+from bestroute.records.records import read_records
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
+from bestroute.stats.bootstrap import interval95, resampled_means
+from bestroute.stats.folds import deal_folds
+from bestroute.types.pool import Pool
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDS = 5

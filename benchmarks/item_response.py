@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
-from bestroute.records import ModelSamples, read_records
+from bestroute.records.records import ModelSamples, read_records
+from bestroute.types.arrays import FloatArray
 
 STEPS = 30
 PRIOR = 0.25

@@ -18,21 +18,21 @@ from experiments import DATA, DOCS, FOLDS, DataSet  # first: it sets how many th
 
 import numpy as np  # isort: skip
 
-from bestroute.arrays import FloatArray, IntArray
 from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import normalise
-from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.mixtures import least_cost, vertices
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.policies import QualityPolicy
-from bestroute.pool import Pool
-from bestroute.records import Record, read_records
+from bestroute.policies.policies import QualityPolicy
+from bestroute.records.records import Record, read_records
 from bestroute.router import MultiHeadRouter
-from bestroute.router.groups import deal_folds
 from bestroute.router.pool_changes import add_model, without_member
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import TrainSettings, policy_for
+from bestroute.router.train_settings import TrainSettings, policy_for
 from bestroute.router.training import train_router
+from bestroute.stats.bootstrap import interval95, resampled_means
+from bestroute.stats.folds import deal_folds
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.pool import Pool
 
 NAMES = ("livecodebench", "cruxeval_input", "cruxeval_output", "demo")
 SIZES = (50, 100, 200)

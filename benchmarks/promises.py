@@ -24,14 +24,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from experiments import DATA, DOCS, arrays_of
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.router.choosing import cheapest_that_meets
-from bestroute.router.groups import deal_folds
-from bestroute.router.settings import TrainSettings
+from bestroute.router.shrinkage import cheapest_that_meets
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
-from bestroute.tuning.parts import ORDER_SHARE
-from bestroute.tuning.procedure import LEAST_SAVING, Outcomes, certify_budget, certify_drop
+from bestroute.stats.folds import deal_folds
+from bestroute.tuning.certify import LEAST_SAVING, Outcomes, certify_budget, certify_drop
+from bestroute.tuning.splits import ORDER_SHARE
 from bestroute.tuning.tune import PRICES, outcomes_of
+from bestroute.types.arrays import FloatArray, IntArray
 
 SPLITS = 5
 """Halves, and so routers, of each data set; the draws are shared out to them."""

@@ -27,10 +27,10 @@ from tqdm import tqdm
 
 from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import normalise
-from bestroute.records import Record, read_records
+from bestroute.records.records import Record, read_records
 from bestroute.reward_models.pairs import PairScheme
-from bestroute.reward_models.render import interval, number
-from bestroute.reward_models.settings import Layout, RewardSettings, TransformerSettings
+from bestroute.reward_models.reward_settings import Layout, RewardSettings, TransformerSettings
+from bestroute.reward_models.summary import interval, number
 from bestroute.reward_models.training import train_reward
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bestroute.records import ModelSamples, Record, write_records
+from bestroute.records.records import ModelSamples, Record, write_records
 
 MODELS, SAMPLES, MOST_N = tuple(f"model-{k}" for k in range(6)), 10, 5
 FEW = 1000

@@ -26,9 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
 from bestroute import BestRoute, Ledger, OpenAIGenerator, Plan, Pool, Price, Query, Result, Step
-from bestroute.settings import Settings
 from bestroute.testing import FakeReward, LoopbackServer
 from bestroute.testing.postgres_server import PostgresServer
+from bestroute.types.settings import Settings
 
 MEMBER = "chaos-17-{}"
 EMPTY = 0.036

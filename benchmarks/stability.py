@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bestroute import BestRoute, MajorityVote, Plan, QualityPolicy, Query
-from bestroute.arrays import FloatArray
-from bestroute.curves import interval, resample_groups
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, held_out, operating_points
 from bestroute.demo.tasks import normalise
 from bestroute.labels import label_plans
 from bestroute.router import MultiHeadRouter
+from bestroute.stats.hull import interval, resample_groups
 from bestroute.testing import FakeGenerator
+from bestroute.types.arrays import FloatArray
 
 SAVINGS = (0.4, 0.5, 0.6)
 """The dearest price at which so much is saved is a setting to look at."""

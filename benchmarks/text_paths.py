@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable
 
 from bestroute import MajorityVote, Query, Sample
-from bestroute.context import split_context
-from bestroute.faults import rule_for
-from bestroute.flaws import flaw_of
-from bestroute.jsonl import dump_line
-from bestroute.redaction import describe, hide_quotations
-from bestroute.reward_models.statistics import answer_statistics, asks
-from bestroute.router.features import featurise
+from bestroute._utils.text import brief, encodable
+from bestroute.adapters.retrieval_context import split_context
+from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.faults.error_rules import rule_for
+from bestroute.features.answer_statistics import answer_statistics, asks
+from bestroute.features.hashing import featurise
+from bestroute.records.jsonl import dump_line
 from bestroute.selection import Call, judge, read_demand
-from bestroute.text import brief, encodable
-from bestroute.usage import estimate_tokens
+from bestroute.selection.empty_reply import flaw_of
+from bestroute.types.usage import estimate_tokens
 
 LIMIT_S = 0.2
 MOST_EXPONENT = 1.5
@@ -83,7 +83,7 @@ def of_pattern(name: str, size: int) -> str:
 
 def _read_back() -> Callable[[str], object]:
     try:
-        from llamaindex_bestroute.asked import read_back, stock_templates
+        from llamaindex_bestroute.rag_query import read_back, stock_templates
     except ImportError:
         return split_context
     starts = [template.literals[0] for template in stock_templates()]

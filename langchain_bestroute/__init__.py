@@ -1,6 +1,6 @@
 """BestRoute for LangChain: a chat model made of chat models."""
 
-from bestroute.extras import to_install
+from bestroute._utils.extras import to_install
 
 try:
     import langchain_core  # noqa: F401

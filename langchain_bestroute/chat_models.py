@@ -33,22 +33,23 @@ from pydantic import (
 )
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
-from bestroute.calls import CALL_OPTIONS
-from bestroute.credentials import without_secrets
+from bestroute.adapters.engine_fields import change_part
+from bestroute.engine.call_context import CALL_OPTIONS
 from bestroute.errors import named
-from bestroute.parts import change_part
-from bestroute.pool import dearest
-from bestroute.usage import estimate_tokens
-from langchain_bestroute import membership, sharing, structured
-from langchain_bestroute.asking import plain_choice, plain_tool
-from langchain_bestroute.chunks import Chunks
+from bestroute.errors.credentials import without_secrets
+from bestroute.types.pool import dearest
+from bestroute.types.usage import estimate_tokens
+from langchain_bestroute import members as membership
+from langchain_bestroute import sharing, structured
 from langchain_bestroute.constructor import CallParams
-from langchain_bestroute.identity import fingerprint
+from langchain_bestroute.description import described, traced_tool, without_keys
+from langchain_bestroute.fingerprint import fingerprint
 from langchain_bestroute.messages import CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.portability import METADATA_KEY
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
-from langchain_bestroute.telling import described, traced_tool, without_keys
+from langchain_bestroute.streaming import Chunks
+from langchain_bestroute.tools import plain_choice, plain_tool
 from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
 
 logger = logging.getLogger(__name__)

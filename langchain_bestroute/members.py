@@ -1,406 +1,92 @@
-"""A LangChain chat model as a member of the pool.
-
-Members are called by their ``_generate`` family, never by ``invoke``: a nested ``invoke`` would start a second
-chat-model run, count usage twice, show rejected tokens to whoever listens, and answer all samples from a cache.
-"""
+"""From what the user names as members to what the engine draws from, with prices."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableBinding
 
-from bestroute.capabilities import Abilities, shortfall
-from bestroute.faults import mark_foreign_turn
-from bestroute.paid_errors import sample_of_error
-from bestroute.plain import PlainMember
-from bestroute.protocols import Cancel, Delta, Generator, Sample
-from bestroute.query import Query
-from bestroute.refusals import Refusals
-from bestroute.selection import Demand, judge
-from bestroute.threads import in_own_thread
-from bestroute.usage import Usage, completed_usage, divide_usage, sum_usage
+from bestroute import ConfigError, Price
+from bestroute.adapters.known_prices import known_price
+from bestroute.adapters.plain_member import is_generator
+from bestroute.types.protocols import Generator
 from langchain_bestroute import providers
-from langchain_bestroute.asking import abilities_of, bound_tools, calls_of, demand_of, needs_of
-from langchain_bestroute.constructor import constructed_in, translated
-from langchain_bestroute.messages import CutOff, as_usage_metadata, reward_text, usage_of
-from langchain_bestroute.portability import prepared
-from langchain_bestroute.retries import Quiet, with_fields
-from langchain_bestroute.structured import WANTED, member_call, with_parsed
-from langchain_bestroute.tracing import SampleRun
-
-_MOST_CONFIGURATIONS = 32
-"""So many sets of the constructor's values are kept translated."""
-_TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
+from langchain_bestroute.fingerprint import fingerprint
+from langchain_bestroute.generator import ChatModelGenerator, plain_member
 
 
-class ChatModelGenerator:
-    """Draws samples of one chat model.
+def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
+    """Return a member as an object: a string becomes a chat model, anything else is checked.
 
-    Args:
-        member: The chat model.
-        name: Its pool name.
-        native_n: Ask for ``n`` choices in one call, where the member can.
-        defaults: Call parameters that the member was bound with; the router's and a call's own win.
-        timeout: Seconds for one request; ``None`` leaves the member its own.
+    Raises:
+        ConfigError: If it is nothing that can be a member.
     """
-
-    def __init__(
-        self,
-        member: BaseChatModel,
-        *,
-        name: str,
-        native_n: bool,
-        defaults: Mapping[str, Any] | None = None,
-        timeout: Any = None,
-    ) -> None:
-        """Keep the member as it is: its own temperature, its own limits, the callbacks of nobody."""
-        self.member, self.name = member, name
-        self.native_n = native_n and providers.can_sample_natively(member) and not self._always_streams({})
-        self._defaults = {name: value for name, value in (defaults or {}).items() if name != "n"}
-        self._quiet = Quiet(member, timeout)
-        self._refusals = Refusals(("stream_options", "n"))
-        self._translated: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        self._tells_its_end = False
-        abilities = abilities_of(member)
-        self._abilities = None if abilities == Abilities() else abilities
-
-    @property
-    def model_name(self) -> str:
-        """The provider's name of the model, as far as the member tells."""
-        return providers.model_name(self.member)
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        """The most tokens of one sample, if the member's settings say."""
-        return providers.token_limit(self.member)
-
-    def lacks(self, query: Query) -> str | None:
-        """Say what it cannot do for a query, as its class and its profile tell."""
-        return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
-
-    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples; see ``bestroute.Generator``."""
-        call = self._call(query, params, n)
-        if n > 1 and not self._can_choose(call):
-            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        run = SampleRun(self.name, query.text)
-        try:
-            if self._always_streams(call.kwargs):
-                pieces = self.stream(query, params=params, cancel=cancel)
-                samples = [piece for piece in pieces if isinstance(piece, Sample)]
-            else:
-                samples = self._generated(call)
-        except _NotTaken:
-            return self.generate(query, n, params=params, cancel=cancel)
-        except BaseException as error:
-            run.fail(error)
-            raise
-        run.end(samples)
-        return samples
-
-    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples without blocking the loop."""
-        call = self._call(query, params, n, is_async=True)
-        if n > 1 and not self._can_choose(call):
-            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
-            return [s for samples in await asyncio.gather(*draws) for s in samples]
-        run = SampleRun(self.name, query.text)
-        try:
-            if self._always_streams(call.kwargs, is_async=True):
-                async with aclosing(self.astream(query, params=params, cancel=cancel)) as pieces:  # type: ignore[type-var]
-                    samples = [piece async for piece in pieces if isinstance(piece, Sample)]
-            else:
-                samples = await self._agenerated(call)
-        except _NotTaken:
-            return await self.agenerate(query, n, params=params, cancel=cancel)
-        except BaseException as error:
-            run.fail(error)
-            raise
-        run.end(samples)
-        return samples
-
-    def _generated(self, call: _Call) -> list[Sample]:
-        self._acquire()
-        started = time.perf_counter()
-        try:
-            result = call.model._generate(call.messages, stop=call.stop, **call.kwargs)
-        except Exception as error:
-            return self._paid(error, call)
-        return self._read(result, call, time.perf_counter() - started)
-
-    async def _agenerated(self, call: _Call) -> list[Sample]:
-        await self._aacquire()
-        started = time.perf_counter()
-        try:
-            if _is_of_langchain(call.model, "_agenerate"):  # it would wait for one of the loop's few threads
-                result = await in_own_thread(call.model._generate, call.messages, stop=call.stop, **call.kwargs)
-            else:
-                result = await call.model._agenerate(call.messages, stop=call.stop, **call.kwargs)
-        except Exception as error:
-            return self._paid(error, call)
-        return self._read(result, call, time.perf_counter() - started)
-
-    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield the member's chunks, then the finished sample."""
-        call = self._call(query, params, 1, stream=True)
-        if not self.member._should_stream(async_api=False, **{**call.kwargs, "stream": True}):
-            yield from self.generate(query, 1, params=params, cancel=cancel)
-            return
-        self._acquire()
-        collected = _Collected()
-        try:
-            for chunk in call.model._stream(call.messages, stop=call.stop, **call.kwargs):
-                yield collected.add(chunk)
-            samples = [self._finished(collected, call)]
-        except Exception as error:
-            try:
-                samples = self._paid(error, call, is_begun=bool(collected.chunks))
-            except _NotTaken:
-                yield from self.stream(query, params=params, cancel=cancel)
-                return
-        yield from samples
-
-    async def astream(
-        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> AsyncIterator[Delta | Sample]:
-        """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        call = self._call(query, params, 1, stream=True, is_async=True)
-        if not self.member._should_stream(async_api=True, **{**call.kwargs, "stream": True}):
-            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
-                yield sample
-            return
-        await self._aacquire()
-        collected = _Collected()
-        try:
-            source = call.model._astream(call.messages, stop=call.stop, **call.kwargs)
-            async with aclosing(source) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    yield collected.add(chunk)
-            samples = [self._finished(collected, call)]
-        except Exception as error:
-            try:
-                samples = self._paid(error, call, is_begun=bool(collected.chunks))
-            except _NotTaken:
-                async for piece in self.astream(query, params=params, cancel=cancel):
-                    yield piece
-                return
-        for sample in samples:
-            yield sample
-
-    def _call(
-        self,
-        query: Query,
-        params: Mapping[str, Any],
-        n: int,
-        *,
-        stream: bool = False,
-        is_async: bool = False,
-    ) -> _Call:
-        """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
-        kwargs = {**self._defaults, **params}
-        constructed = constructed_in(params, query.params)
-        model = self._configured(self._quiet.aget() if is_async else self._quiet.get(), constructed, kwargs)
-        stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
-        by_tool = False
-        if tools:
-            asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
-            beside_schema = wanted is not None and wanted["method"] in (None, "json_schema")
-            model, bound = bound_tools(model, tools, asked, beside_schema=beside_schema)
-            kwargs.update(bound)
-        if wanted is not None:
-            model, bound = member_call(model, wanted)
-            by_tool = "tools" in bound and not tools
-            kwargs.update(bound)
-        if n > 1:
-            kwargs["n"] = n
-        chosen = frozenset(kwargs) - {"n"}
-        model, stop, kwargs = providers.adapt_call(model, stop, kwargs, stream=stream)
-        return _Call(
-            query,
-            model,
-            prepared(query.messages or (), self.name),
-            stop,
-            self._refusals.adapted(kwargs, keep=chosen),
-            chosen,
-            wanted,
-            demand_of(query, by_tool=by_tool),
+    if isinstance(member, str):
+        return _from_string(member, {k: v for k, v in for_strings.items() if v is not None})
+    model = chat_model_in(member)
+    if isinstance(model, BaseChatModel):
+        return member
+    if isinstance(model, Runnable):  # it answers to any attribute's name, or fails in its own way
+        raise ConfigError(
+            f"models: {name!r} must be a chat model itself, got {type(model).__name__}; fallbacks, retries and "
+            "configurable fields go around the BestRouteChat"
         )
-
-    def _configured(
-        self, model: BaseChatModel, constructed: Mapping[str, Any], kwargs: dict[str, Any]
-    ) -> BaseChatModel:
-        """Return the model with the values of the router's constructor as fields, where it has such fields."""
-        if not constructed:
-            return model
-        key = repr(sorted(constructed.items()))
-        if key not in self._translated:
-            if len(self._translated) >= _MOST_CONFIGURATIONS:
-                self._translated.clear()
-            self._translated[key] = translated(self.member, constructed)
-        fields, rest = self._translated[key]
-        for name in constructed:
-            if name not in rest:
-                kwargs.pop(name, None)
-        return with_fields(model, fields) if fields else model
-
-    def _can_choose(self, call: _Call) -> bool:
-        """Whether the call can have several choices after all: some tools and names, and some servers, take none."""
-        return "n" in call.kwargs and not providers.uses_responses_api(call.model, call.kwargs)
-
-    def _paid(self, error: Exception, call: _Call, *, is_begun: bool = False) -> list[Sample]:
-        """Return the sample of an error that was billed.
-
-        Raises:
-            _NotTaken: If the server refuses an option that the member can do without, and now will.
-            Exception: The error itself, if nothing of it is known to have been billed.
-        """
-        if not is_begun and self._refusals.learn(error, call.kwargs, call.chosen):
-            raise _NotTaken from error
-        sample = sample_of_error(error)
-        if sample.error is None:
-            return [replace(sample, payload=CutOff.of(sample, error))]
-        if sample.usage is not None:
-            return [sample]
-        if call.has_foreign_turn:
-            mark_foreign_turn(error)
-        raise error
-
-    def _always_streams(self, kwargs: Mapping[str, Any], *, is_async: bool = False) -> bool:
-        """Whether the member streams where nobody asked for it (``streaming=True``): such a call has no other form."""
-        return self.member._should_stream(async_api=is_async, **kwargs)
-
-    def _acquire(self) -> None:
-        if self.member.rate_limiter:
-            self.member.rate_limiter.acquire(blocking=True)
-
-    async def _aacquire(self) -> None:
-        if self.member.rate_limiter:
-            await self.member.rate_limiter.aacquire(blocking=True)
-
-    def _read(self, result: ChatResult, call: _Call, latency_s: float) -> list[Sample]:
-        """Read the generations; each of several carries the bill of the whole call, which is shared out."""
-        about_call = dict(result.llm_output or {})
-        messages: list[BaseMessage] = []
-        for generation in result.generations:
-            message, own = generation.message, generation.message.response_metadata
-            if info := {**about_call, **(generation.generation_info or {})}:
-                message = message.model_copy(update={"response_metadata": {**info, **own}})
-            messages.append(message)
-        texts = [reward_text(message) for message in messages]
-        reasons = [providers.finish_reason(message) for message in messages]
-        usages: list[Usage | None] = [usage_of(message) for message in messages]
-        if len(messages) == 1:
-            usages = [completed_usage(usages[0], call.query.prompt_tokens, texts[0])]
-        elif (bill := usages[0]) is not None:
-            bill = completed_usage(bill, call.query.prompt_tokens, " ".join(texts))
-            limit = call.kwargs.get("max_tokens") or self.max_output_tokens
-            cut = [limit if reason == "length" else None for reason in reasons]
-            shares = divide_usage(bill, texts, cut)
-            is_true = sum_usage(shares) == bill
-            told: list[Any] = [as_usage_metadata(share) for share in shares]
-            if is_true:  # then its details, audio for one, are worth keeping; they stand for the whole call
-                told = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
-            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
-            usages = list(shares)
-        return [
-            self._judged(Sample(text, m, usage, reason, latency_s=latency_s), call)
-            for text, m, usage, reason in zip(texts, messages, usages, reasons, strict=True)
-        ]
-
-    def _finished(self, collected: _Collected, call: _Call) -> Sample:
-        """Return the sample of a stream that has ended.
-
-        Raises:
-            ConnectionError: If it was cut off.
-        """
-        sample = collected.sample(call.query.prompt_tokens)
-        if sample.finish_reason is None and (self._tells_its_end or providers.tells_its_end(self.member)):
-            raise ConnectionError("the stream broke off: it ended without a finish reason")
-        self._tells_its_end = self._tells_its_end or sample.finish_reason is not None
-        return self._judged(sample, call)
-
-    def _judged(self, sample: Sample, call: _Call) -> Sample:
-        """Say of a sample that came what is wrong with its form, or in which form it competes."""
-        if call.wanted is not None and isinstance(sample.payload, AIMessage) and providers.is_of_openai(call.model):
-            sample = replace(sample, payload=with_parsed(sample.payload, call.wanted, call.kwargs))
-        return judge(sample, calls_of(sample.payload), call.demand) if call.demand else sample
+    if is_generator(member):
+        return member
+    raise ConfigError(
+        f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
+        f"got {type(member).__name__}"
+    )
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call of a member, in its own words."""
-
-    query: Query
-    model: BaseChatModel
-    messages: list[BaseMessage]
-    stop: list[str] | None
-    kwargs: dict[str, Any]
-    chosen: frozenset[str]
-    """Names of the arguments that the caller chose: they are never left out."""
-    wanted: Mapping[str, Any] | None
-    """The structured output that is asked for."""
-    demand: Demand
-
-    @property
-    def has_foreign_turn(self) -> bool:
-        """Whether some of the conversation was rewritten for this member, because another wrote it."""
-        sent = self.query.messages or ()
-        return any(own is not given for own, given in zip(self.messages, sent, strict=False))
+def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
+    """Return what the engine draws samples from."""
+    model = chat_model_in(member)
+    if not isinstance(model, BaseChatModel):
+        return plain_member(name, member)
+    bound = member.kwargs if isinstance(member, RunnableBinding) else {}
+    if "tools" in bound:
+        raise ConfigError(f"models: {name!r} has tools bound; bind them to the BestRouteChat, for all members")
+    return ChatModelGenerator(model, name=name, native_n=native_n, defaults=bound, timeout=timeout)
 
 
-class _NotTaken(Exception):
-    """The server took an option for an error; the next request does without it."""
+def chat_model_in(member: Any) -> Any:
+    """Return the chat model inside ``model.bind(...)``, anything else as it is."""
+    return member.bound if isinstance(member, RunnableBinding) else member
 
 
-def _is_of_langchain(model: BaseChatModel, method: str) -> bool:
-    """Whether a class leaves a method to LangChain's base classes, which run its synchronous twin in a thread."""
-    return str(getattr(type(model), method).__module__) == BaseChatModel.__module__
+def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
+    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
+    complete = dict(prices)
+    for name, member in members.items():
+        model = chat_model_in(member)
+        if name not in complete and isinstance(model, BaseChatModel):
+            told = providers.model_name(model), providers.provider_of(model), providers.base_url(model)
+            if (price := known_price(*told)) is not None:
+                complete[name] = price
+    return complete
 
 
-def plain_member(name: str, generator: Generator) -> PlainMember:
-    """Return a ``bestroute.Generator`` as a member: it is handed messages as plain OpenAI-style dicts."""
-
-    def to_plain(messages: Sequence[BaseMessage]) -> Sequence[Mapping[str, Any]]:
-        plain = convert_to_openai_messages(prepared(messages, name))
-        return plain if isinstance(plain, list) else [plain]
-
-    def needs(query: Query) -> str | None:
-        return "tools" if query.tools else "structured output" if query.params.get(WANTED) else None
-
-    return PlainMember(name, generator, to_plain, needs)
+def shared_output_version(members: Mapping[str, Any]) -> str | None:
+    """Return ``"v1"`` if every member was told to answer in LangChain's standard blocks."""
+    versions = {getattr(chat_model_in(member), "output_version", None) for member in members.values()}
+    return "v1" if versions == {"v1"} else None
 
 
-class _Collected:
-    """What a stream has brought so far."""
+def told_of(member: Any) -> dict[str, str]:
+    """Return what a cache and a trace are told of a member."""
+    model = chat_model_in(member)
+    bound = member.kwargs if isinstance(member, RunnableBinding) else {}
+    name = providers.model_name(model) if isinstance(model, BaseChatModel) else str(getattr(model, "model", ""))
+    return {"class": type(model).__name__, "model": name, "digest": fingerprint([model, bound])}
 
-    def __init__(self) -> None:
-        self.chunks: list[ChatGenerationChunk] = []
-        self.started = time.perf_counter()
 
-    def add(self, chunk: ChatGenerationChunk) -> Delta:
-        self.chunks.append(chunk)
-        return Delta(chunk.text, chunk)
-
-    def sample(self, prompt_tokens: int) -> Sample:
-        if not self.chunks:
-            raise ConnectionError("the stream ended without a single chunk")
-        joined = self.chunks[0] + self.chunks[1:] if self.chunks[1:] else self.chunks[0]
-        message = joined.message
-        assert isinstance(message, AIMessageChunk)
-        about = {**(joined.generation_info or {}), **message.response_metadata}
-        whole = AIMessage(
-            **message.model_dump(exclude={"type", "tool_call_chunks", "chunk_position", "response_metadata"}),
-            response_metadata=about,
-        )
-        seconds = time.perf_counter() - self.started
-        text = reward_text(message)
-        usage = completed_usage(usage_of(message), prompt_tokens, text)
-        return Sample(text, whole, usage, providers.finish_reason(whole), latency_s=seconds)
+def _from_string(name: str, told: dict[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise ImportError(f"the model string {name!r} needs langchain: pip install langchain") from error
+    member: BaseChatModel = init_chat_model(name, **told)
+    return member

@@ -10,11 +10,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import PrivateAttr
 
-from bestroute.protocols import Sample
-from bestroute.query import Query
-from bestroute.result import Result
+from bestroute.engine.result import Result
 from bestroute.selection import Call, render_calls
-from bestroute.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
+from bestroute.types.protocols import Sample
+from bestroute.types.query import Query
+from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
 from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED
 

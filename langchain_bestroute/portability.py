@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from bestroute.text import utf8
+from bestroute._utils.text import utf8
 
 METADATA_KEY = "bestroute"
 

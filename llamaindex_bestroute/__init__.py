@@ -1,6 +1,6 @@
 """BestRoute for LlamaIndex: an LLM made of LLMs."""
 
-from bestroute.extras import to_install
+from bestroute._utils.extras import to_install
 
 try:
     import llama_index.core  # noqa: F401

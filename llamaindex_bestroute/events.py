@@ -30,7 +30,7 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR, active_instrument_tags
 
-from bestroute.usage import Usage
+from bestroute.types.usage import Usage
 from llamaindex_bestroute.raw import part, raw_of
 from llamaindex_bestroute.responses import tokens, usage_of
 

@@ -26,17 +26,18 @@ from llama_index.core.types import Model
 from llama_index_instrumentation import get_dispatcher
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
-from bestroute.calls import CALL_OPTIONS
-from bestroute.credentials import without_secrets
-from bestroute.parts import change_part
-from bestroute.pool import dearest
-from llamaindex_bestroute import events, stored
-from llamaindex_bestroute.asked import AskedMessages, filled_in, mark_messages, mark_prompt
+from bestroute.adapters.engine_fields import change_part
+from bestroute.engine.call_context import CALL_OPTIONS
+from bestroute.errors.credentials import without_secrets
+from bestroute.types.pool import dearest
+from llamaindex_bestroute import events
+from llamaindex_bestroute import pickling as stored
 from llamaindex_bestroute.events import CHAT, COMPLETION, own_span
-from llamaindex_bestroute.membership import as_generator, complete_prices
+from llamaindex_bestroute.members import as_generator, complete_prices
 from llamaindex_bestroute.messages import to_query, turn_owner
+from llamaindex_bestroute.rag_query import AskedMessages, filled_in, mark_messages, mark_prompt
 from llamaindex_bestroute.responses import chat_response, completion_response
-from llamaindex_bestroute.streams import Pieces, abegun, acompletions, begun, completions
+from llamaindex_bestroute.streaming import Pieces, abegun, acompletions, begun, completions
 from llamaindex_bestroute.structured import Structure, object_of, objects_in
 from llamaindex_bestroute.tools import as_spec, first_call_only, selections
 
@@ -84,7 +85,7 @@ class BestRouteLLM(FunctionCallingLLM):
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
         ledger: Where bills are kept; default: in memory.
-        settings: Retries, pace and what is done at a budget's end, ``bestroute.settings.Settings``.
+        settings: Retries, pace and what is done at a budget's end, ``bestroute.types.settings.Settings``.
         budget: What all calls together may spend, USD.
         max_retries: How often a draw is tried again; members' own retries are off.
         timeout: Seconds for one request; wins over the members' own.

@@ -1,370 +1,56 @@
-"""A LlamaIndex LLM as a member of the pool.
-
-Members are called by their public methods, which is where integrations do their work; a copy of each is called, with
-its callback events muted, so that the router's one event is the only one, and with its own retries off, so that they
-do not multiply with the engine's. The caller's object is never changed.
-"""
+"""From what the user names as members to what the engine draws from, with prices."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata, MessageRole
-from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms import LLM
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from bestroute.capabilities import Abilities, Needs, shortfall
-from bestroute.faults import mark_foreign_turn
-from bestroute.flaws import carries_something
-from bestroute.protocols import Cancel, Delta, Sample
-from bestroute.query import Query
-from bestroute.selection import judge
-from bestroute.usage import completed_usage, divide_usage
-from llamaindex_bestroute import responses
-from llamaindex_bestroute.calling import Call, quiet
-from llamaindex_bestroute.dialects import is_broken_off, is_openai
-from llamaindex_bestroute.messages import author, calls_of, whole_text
-from llamaindex_bestroute.raw import part
-from llamaindex_bestroute.responses import Chunk, StructuredResponse
-from llamaindex_bestroute.structured import Outcome
-from llamaindex_bestroute.tools import calls_in_blocks, with_noted_calls
+from bestroute import ConfigError, Price
+from bestroute.adapters.known_prices import known_price
+from bestroute.adapters.plain_member import PlainMember, is_generator
+from bestroute.types.protocols import Generator
+from llamaindex_bestroute.generator import LLMGenerator
+from llamaindex_bestroute.messages import for_member, plain_dicts
+from llamaindex_bestroute.structured import Structure
 
-_CLEARLY = 1.25
-"""How far beyond a member's window an estimated prompt must be: LlamaIndex fills prompts up to the window."""
+_PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
+"""Integrations of providers' own models, by class name: the provider, and the field of its address."""
 
 
-class LLMGenerator:
-    """Draws samples of one LLM.
+def as_generator(
+    name: str, member: Any, *, native_n: bool, timeout: float | None, settings: Mapping[str, Any]
+) -> Generator:
+    """Return what the engine draws samples from.
 
-    Args:
-        name: Pool name; the member's own earlier turns are known by it.
-        member: The LLM.
-        native_n: Ask for ``n`` choices in one call, where the member can.
-        timeout: Seconds for one request, where the caller wants another one than the member's own.
-        settings: The router's own settings (``temperature``, ``max_tokens``), which win over the member's.
+    Raises:
+        ConfigError: If it is nothing that can be a member.
     """
-
-    def __init__(
-        self,
-        name: str,
-        member: LLM,
-        *,
-        native_n: bool,
-        timeout: float | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Keep the member; nothing is sent."""
-        self.name = name
-        self._original, self._timeout = member, timeout
-        self._settings = {k: v for k, v in (settings or {}).items() if k in type(member).model_fields}
-        self._refused: set[str] = set()
-        self._copies: WeakKeyDictionary[Any, LLM] = WeakKeyDictionary()
-        self._seen: dict[str, Any] = {}
-        self.native_n = native_n and is_openai(member)
-
-    @property
-    def member(self) -> LLM:
-        """The copy that is called; made anew where the caller has changed the member since."""
-        return self._copy_for(self)
-
-    @property
-    def async_member(self) -> LLM:
-        """The copy that is called in the running event loop, whose connections no other loop can use."""
-        return self._copy_for(asyncio.get_running_loop())
-
-    def _copy_for(self, owner: Any) -> LLM:
-        now = dict(vars(self._original))
-        if self._seen.keys() != now.keys() or any(self._seen[name] is not value for name, value in now.items()):
-            self._copies, self._seen = WeakKeyDictionary(), now
-        copies = self._copies
-        if (copied := copies.get(owner)) is None:
-            copied = copies[owner] = quiet(self._original, self._timeout, self._settings)
-        return copied
-
-    @property
-    def model_name(self) -> str:
-        """The provider's name of the model, as far as the member tells."""
-        for name in ("model", "model_name", "model_id"):
-            if isinstance(value := getattr(self.member, name, None), str) and value:
-                return value
-        return type(self.member).__name__
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        """The most tokens of one sample, if the member's settings say."""
-        limit = getattr(self.member, "max_tokens", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
-
-    @property
-    def metadata(self) -> LLMMetadata:
-        """The member's metadata; an integration that asks its server for it notes the answer in our copy."""
-        return self.member.metadata
-
-    def lacks(self, query: Query) -> str | None:
-        """Say what the member cannot do that the query needs; where a field tells, no server is asked."""
-        member = self.member
-        calls, window = (getattr(member, name, None) for name in ("is_function_calling_model", "context_window"))
-        try:
-            calls = self.metadata.is_function_calling_model if calls is None else calls
-            window = self.metadata.context_window if window is None else window
-        except ValueError as error:  # OpenAI(model="unknown") has no metadata
-            return f"it does not tell what it can do: {error}"
-        is_told = "context_window" in member.model_fields_set or window != DEFAULT_CONTEXT_WINDOW
-        is_known = is_told and window > 0
-        tokens = query.prompt_tokens
-        abilities = Abilities(
-            tools=calls and isinstance(member, FunctionCallingLLM), context_window=window if is_known else None
-        )
-        needs = Needs(tools=bool(query.tools), tokens=tokens if is_known and tokens > window * _CLEARLY else 0)
-        return shortfall(needs, abilities)
-
-    @cached_property
-    def _calls_in_blocks(self) -> bool:
-        return calls_in_blocks(self.member)
-
-    def _call(self, member: LLM, query: Query, params: Mapping[str, Any], n: int) -> Call:
-        return Call(
-            self.name,
-            member,
-            query,
-            params,
-            n,
-            settings=self._settings,
-            refused=self._refused,
-            calls_in_blocks=self._calls_in_blocks,
-        )
-
-    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples; see ``bestroute.Generator``."""
-        if n > 1 and not self.native_n:
-            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        call = self._call(self.member, query, params, n)
-        with self._foreign_turns(query):
-            return self._draw(call)
-
-    def _draw(self, call: Call) -> Sequence[Sample]:
-        started = time.perf_counter()
-        if call.structure is not None:
-            try:
-                outcome = Outcome(call.structured_member().structured_predict(**call.structure_arguments()))
-            except Exception as error:
-                if not call.methods.is_answered:
-                    raise
-                outcome = Outcome(error=error)
-            return self._read_objects(call, outcome, time.perf_counter() - started)
-        if call.prompt is not None:
-            call.methods.complete(call.prompt, formatted=call.is_formatted, **call.arguments)
-        else:
-            call.methods.chat(call.messages, **call.arguments)
-        return self._read(call, call.methods.replies, time.perf_counter() - started)
-
-    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples without blocking the loop."""
-        if n > 1 and not self.native_n:
-            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
-            return [s for samples in await asyncio.gather(*draws) for s in samples]
-        call = self._call(self.async_member, query, params, n)
-        with self._foreign_turns(query):
-            return await self._adraw(call)
-
-    async def _adraw(self, call: Call) -> Sequence[Sample]:
-        started = time.perf_counter()
-        if call.structure is not None:
-            try:
-                outcome = Outcome(await call.structured_member().astructured_predict(**call.structure_arguments()))
-            except Exception as error:
-                if not call.methods.is_answered:
-                    raise
-                outcome = Outcome(error=error)
-            return self._read_objects(call, outcome, time.perf_counter() - started)
-        if call.prompt is not None:
-            await call.methods.acomplete(call.prompt, formatted=call.is_formatted, **call.arguments)
-        else:
-            await call.methods.achat(call.messages, **call.arguments)
-        return self._read(call, call.methods.replies, time.perf_counter() - started)
-
-    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield the member's chunks, then the finished sample."""
-        with self._foreign_turns(query):
-            yield from self._stream(query, params, cancel)
-
-    def _stream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        call = self._call(self.member, query, params, 1)
-        collected = _Collected(self.name, call)
-        if call.structure is not None:
-            member = call.structured_member(collected)
-            try:
-                for parsed in member.stream_structured_predict(**call.structure_arguments()):
-                    yield collected.object(parsed)
-            except NotImplementedError:  # LlamaIndex streams no object that is asked for in words
-                yield from self.generate(query, 1, params=params, cancel=cancel)
-                return
-            except Exception as error:
-                collected.unreadable(error)
-        else:
-            for response in call.pieces():
-                yield from collected.add(response)
-        yield collected.sample()
-
-    async def astream(
-        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
-    ) -> AsyncIterator[Delta | Sample]:
-        """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        with self._foreign_turns(query):
-            async with aclosing(self._astream(query, params, cancel)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-    async def _astream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> AsyncGenerator[Delta | Sample]:
-        call = self._call(self.async_member, query, params, 1)
-        collected = _Collected(self.name, call)
-        if call.structure is not None:
-            member = call.structured_member(collected)
-            try:
-                objects = await member.astream_structured_predict(**call.structure_arguments())
-                async for parsed in objects:
-                    yield collected.object(parsed)
-            except NotImplementedError:  # LlamaIndex streams no object that is asked for in words
-                for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
-                    yield sample
-                return
-            except Exception as error:
-                collected.unreadable(error)
-        else:
-            async for response in call.apieces():
-                for delta in collected.add(response):
-                    yield delta
-        yield collected.sample()
-
-    @contextmanager
-    def _foreign_turns(self, query: Query) -> Iterator[None]:
-        """Note on an error that the conversation holds turns of other members, which may be what was refused."""
-        try:
-            yield
-        except Exception as error:
-            if any(author(message) not in (None, self.name) for message in query.messages or ()):
-                mark_foreign_turn(error)
-            raise
-
-    def _read(self, call: Call, replies: Sequence[ChatResponse], latency_s: float) -> list[Sample]:
-        """Read replies; choices of one call carry the bill of all of them, which is shared out."""
-        if not replies:
-            return []
-        texts = [whole_text(reply.message) for reply in replies]
-        bill = completed_usage(
-            responses.usage_of(replies[0]),
-            call.prompt_tokens,
-            " ".join(texts),
-            has_reply=any(carries_something(reply) for reply in replies),
-        )
-        reasons = [responses.finish_reason_of(reply) for reply in replies]
-        cut = [call.max_tokens if reason == "length" else None for reason in reasons]
-        usages = divide_usage(bill, texts, cut)
-        return [
-            _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s)
-            for reply, usage in zip(replies, usages, strict=True)
-        ]
-
-    def _read_objects(self, call: Call, first: Outcome, latency_s: float) -> list[Sample]:
-        """Read the replies of a structured call, of which the member has read the first.
-
-        A member may ask several times for one object, and may hide what its provider replied.
-        """
-        assert call.structure is not None
-        replies = call.methods.replies
-        if call.n > 1:
-            outcomes = [first, *(call.read_object(reply) for reply in replies[1:])]
-            samples = self._read(call, replies, latency_s)
-        else:
-            outcomes = [first]
-            samples = self._read(call, replies[-1:], latency_s) or [Sample("", latency_s=latency_s)]
-            others = [sample.usage for reply in replies[:-1] for sample in self._read(call, [reply], latency_s)]
-            usages = [usage for usage in (samples[0].usage, *others) if usage is not None]
-            samples = [replace(samples[0], usage=sum(usages[1:], usages[0]) if usages else None)]
-        return [call.structure.sample(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)]
-
-
-def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
-    message = responses.with_calls(with_noted_calls(call.member, response), [])
-    sample = Sample(
-        text=(message.content or "") if call.demand.is_json else whole_text(message),
-        payload=response.model_copy(update={"message": message}),
-        usage=usage,
-        finish_reason=finish_reason,
-        latency_s=latency_s,
+    if isinstance(member, LLM):
+        return LLMGenerator(name, member, native_n=native_n, timeout=timeout, settings=settings)
+    if is_generator(member):
+        return PlainMember(name, member, lambda messages: _plain(messages, name))
+    raise ConfigError(
+        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
     )
-    return judge(sample, calls_of(message), call.demand)
 
 
-class _Collected:
-    """What a stream has brought so far."""
+def _plain(messages: Sequence[ChatMessage], name: str) -> list[dict[str, Any]]:
+    """Return messages for a plain generator, which is asked for an object in words."""
+    structure: Structure | None = getattr(messages, "structure", None)
+    return plain_dicts(for_member(messages if structure is None else structure.in_words(messages), name))
 
-    def __init__(self, name: str, call: Call) -> None:
-        self.name, self.call, self.text, self.ids = name, call, "", list[str]()
-        self.last: ChatResponse | None = None
-        self.usage: Any = None
-        self.finish_reason: str | None = None
-        self.outcome = Outcome()
-        self.started = time.perf_counter()
-        self._is_ended = False
-        self._shown = 0
 
-    def add(self, response: ChatResponse) -> Iterator[Delta]:
-        """Note a chunk, and yield it; one that only tells the usage, because we asked for it, is not shown."""
-        delta = response.delta or ""
-        self.text += delta
-        self.usage = responses.usage_of(response) or self.usage
-        self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
-        if self.last is not None and not delta and part(response.raw, "choices") == []:
-            return
-        message = responses.with_calls(with_noted_calls(self.call.member, response), self.ids)
-        message = responses.with_text(message, self.text)
-        self.last = response.model_copy(update={"message": message, "delta": delta})
-        yield Delta(delta, Chunk(self.last, self.name))
-
-    def object(self, parsed: Any) -> Delta:
-        """Return what a structured stream shows: the object as far as it is there."""
-        delta, self._shown = self.text[self._shown :], len(self.text)
-        self.outcome = Outcome(parsed)
-        last = self.last or ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
-        told = {**dict(last), "delta": delta, "parsed": parsed}
-        return Delta(delta, Chunk(StructuredResponse(**told), self.name))
-
-    def unreadable(self, error: Exception) -> None:
-        """Note that the member could not read the object of a stream that has ended; else raise the error."""
-        if not self._is_ended:
-            raise error
-        self.outcome = Outcome(self.outcome.parsed, error)
-
-    def end(self) -> None:
-        """Look at a stream that brings no more.
-
-        Raises:
-            ConnectionError: If it broke off.
-        """
-        if self.last is None:
-            raise ConnectionError("the stream ended without a single chunk")
-        if is_broken_off(self.call.member, self.finish_reason, self.usage):
-            raise ConnectionError("the stream broke off: it ended without a finish reason")
-        self._is_ended = True
-
-    def sample(self) -> Sample:
-        """Return the finished sample."""
-        seconds = time.perf_counter() - self.started
-        structure = self.call.structure
-        if structure is not None and self.last is None and self.outcome.parsed is not None:
-            return structure.sample(Sample("", latency_s=seconds), self.outcome)
-        if not self._is_ended:
-            self.end()
-        assert self.last is not None
-        usage = completed_usage(self.usage, self.call.prompt_tokens, self.text, has_reply=carries_something(self.last))
-        sample = _sample(self.call, self.last, usage, self.finish_reason, seconds)
-        return sample if structure is None else structure.sample(sample, self.outcome)
+def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
+    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
+    complete = dict(prices)
+    for name, member in members.items():
+        if name in complete or not isinstance(member, LLM) or member.class_name() not in _PROVIDERS:
+            continue
+        provider, address = _PROVIDERS[member.class_name()]
+        price = known_price(str(getattr(member, "model", "")), provider, getattr(member, address, None))
+        if price is not None:
+            complete[name] = price
+    return complete

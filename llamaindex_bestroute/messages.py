@@ -18,11 +18,11 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from bestroute.call_ids import portable_id
-from bestroute.query import Query
+from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.selection import Call, render_calls
-from bestroute.usage import IMAGE_TOKENS, estimate_tokens
-from llamaindex_bestroute.asked import Asked, read_back
+from bestroute.types.query import Query
+from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
+from llamaindex_bestroute.rag_query import Asked, read_back
 
 METADATA_KEY = "bestroute"
 _SYSTEM = (MessageRole.SYSTEM, MessageRole.DEVELOPER)

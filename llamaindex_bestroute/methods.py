@@ -8,10 +8,10 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM, CustomLLM
 
-from bestroute.refusals import refused_option
-from bestroute.threads import in_own_thread
-from llamaindex_bestroute.dialects import stream_options
+from bestroute._utils.threads import in_own_thread
+from bestroute.faults.refusals import refused_option
 from llamaindex_bestroute.messages import for_member
+from llamaindex_bestroute.providers import stream_options
 from llamaindex_bestroute.responses import as_chat, choices_of
 
 METHODS = (

@@ -18,8 +18,8 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic import Field
 
-from bestroute.result import Result
-from bestroute.usage import Usage, read_usage
+from bestroute.engine.result import Result
+from bestroute.types.usage import Usage, read_usage
 from llamaindex_bestroute.messages import METADATA_KEY, call_dict, tool_calls
 from llamaindex_bestroute.raw import part, raw_of
 

@@ -18,11 +18,11 @@ from llama_index.core.output_parsers.pydantic import PydanticOutputParser
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
-from bestroute.protocols import Sample
 from bestroute.selection.agreement import CUT
-from bestroute.selection.calls import canonical
-from llamaindex_bestroute.dialects import variant
+from bestroute.selection.tool_calls import canonical
+from bestroute.types.protocols import Sample
 from llamaindex_bestroute.messages import METADATA_KEY
+from llamaindex_bestroute.providers import variant
 from llamaindex_bestroute.responses import StructuredResponse
 
 _OF_THE_ROUTER = ("system_prompt", "query_wrapper_prompt", "output_parser", "pydantic_program_mode")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bestroute import Pool
-from bestroute.records import read_records
+from bestroute.records.records import read_records
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@
 """
 
 from bestroute._version import __version__
-from bestroute.budget import Budget
-from bestroute.decision import Decision
-from bestroute.engine import BestRoute
+from bestroute.billing.budget import Budget
+from bestroute.billing.ledger import Ledger
+from bestroute.engine.decision import Decision
+from bestroute.engine.engine import BestRoute
+from bestroute.engine.plan_executor import DrawnSample
+from bestroute.engine.result import Result
 from bestroute.errors import (
     ArtifactError,
     BestRouteError,
@@ -24,22 +27,19 @@ from bestroute.errors import (
     PriceError,
     RecordError,
 )
-from bestroute.execution import DrawnSample
-from bestroute.ledger import Ledger
-from bestroute.openai_generator import OpenAIGenerator
-from bestroute.plans import Candidate, Plan, Step
-from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
-from bestroute.pool import Endpoint, Pool
-from bestroute.prediction import Prediction
-from bestroute.prices import Price
-from bestroute.protocols import Cancel, Delta, Generator, Policy, RewardModel, Router, Sample
-from bestroute.query import Query
-from bestroute.result import Result
+from bestroute.generators.openai import OpenAIGenerator
+from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
-from bestroute.settings import Limits, Settings
-from bestroute.usage import Usage
+from bestroute.types.plans import Candidate, Plan, Step
+from bestroute.types.pool import Endpoint, Pool
+from bestroute.types.prediction import Prediction
+from bestroute.types.prices import Price
+from bestroute.types.protocols import Cancel, Delta, Generator, Policy, RewardModel, Router, Sample
+from bestroute.types.query import Query
+from bestroute.types.settings import Limits, Settings
+from bestroute.types.usage import Usage
 
 __all__ = [
     "ArtifactError",

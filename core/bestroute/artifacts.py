@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from bestroute._utils.files import atomic_file
 from bestroute.errors import ArtifactError, BestRouteError, ConfigError
-from bestroute.files import atomic_file
 
 
 @dataclass(frozen=True)

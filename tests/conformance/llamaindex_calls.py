@@ -14,7 +14,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from bestroute.usage import Usage
+from bestroute.types.usage import Usage
 from llamaindex_bestroute.responses import usage_of
 
 from .stub import Stub

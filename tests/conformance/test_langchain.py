@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("langchain_core")
 
 from bestroute import Price
-from bestroute.settings import Settings
+from bestroute.types.settings import Settings
 from langchain_bestroute import BestRouteChat
 
 from . import langchain_calls as calls

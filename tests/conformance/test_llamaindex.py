@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("llama_index.core")
 
 from bestroute import Price
-from bestroute.settings import Settings
+from bestroute.types.settings import Settings
 from llamaindex_bestroute import BestRouteLLM
 
 from . import llamaindex_calls as calls

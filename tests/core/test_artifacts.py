@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from bestroute import ConfigError, ProxyRewardModel
 from bestroute.artifacts import check_folder, write_folder
 from bestroute.cli import main
-from bestroute.pool_file import pool_to_dict
-from bestroute.records import write_records
+from bestroute.records.records import write_records
 from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import ANSWER_WIDTH, QUERY_WIDTH, WIDTH, LightScorer
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.pool_file import pool_to_dict
 
 OLD = {"weights": b"old", "router.json": b"{}"}
 

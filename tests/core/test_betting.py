@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bestroute.tuning.betting import best_log_wealth, needed_log_wealth
-from bestroute.tuning.floor import draws_needed, fewest_for_budget, fewest_for_drop
-from bestroute.tuning.parts import deal_parts, group_means
-from bestroute.tuning.procedure import Outcomes, certify_drop
-from bestroute.tuning.sequence import MOST_POINTS, order_settings, passed_in_sequence
+from bestroute.tuning.certify import Outcomes, certify_drop
+from bestroute.tuning.fixed_sequence import MOST_POINTS, order_settings, passed_in_sequence
+from bestroute.tuning.sample_size import draws_needed, fewest_for_budget, fewest_for_drop
+from bestroute.tuning.splits import deal_parts, group_means
 
 RUNS = 3000
 LAWS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bestroute import BestRoute, Delta, GenerationError, Plan, Pool, Price, Query, Sample, Step, Usage, Verifier
-from bestroute.settings import Settings
-from bestroute.usage import sum_usage
+from bestroute.types.settings import Settings
+from bestroute.types.usage import sum_usage
 
 FOLDER = Path(__file__).parent / "bills"
 PRICES = {

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from bestroute import Cancel
-from bestroute.breaker import Breakers
-from bestroute.budget import Budget, Purse
+from bestroute.billing.budget import Budget, Purse
+from bestroute.engine.circuit_breaker import Breakers
+from bestroute.engine.concurrency import Gate
 from bestroute.errors import ConfigError
-from bestroute.gate import Gate
 
 
 class Clock:
@@ -138,7 +138,7 @@ def test_whoever_is_interrupted_at_a_gate_takes_no_place(monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("bestroute.gate.threading.Event", Interrupted)
+        patched.setattr("bestroute.engine.concurrency.threading.Event", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             gate.enter(Cancel())
     gate.leave()

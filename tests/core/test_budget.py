@@ -15,7 +15,7 @@ import pytest
 
 from bestroute import BestRoute, Budget, BudgetError, ConfigError, Pool, Price, Sample, Usage
 from bestroute.testing import FakeGenerator
-from bestroute.usage import estimate_tokens
+from bestroute.types.usage import estimate_tokens
 
 IS_FULL = os.environ.get("BESTROUTE_FULL") == "1"
 
@@ -78,7 +78,7 @@ def test_a_new_period_has_the_whole_sum_again(store, monkeypatch):
     now = type(budget)._period_of
     if store is None:
         later = time.time() + day_s
-        monkeypatch.setattr("bestroute.budget.time.time", lambda: later)
+        monkeypatch.setattr("bestroute.billing.budget.time.time", lambda: later)
     else:
         budget._account.period_of = lambda moment: now(budget, moment + day_s)
     assert budget.reserve(1.0)
@@ -122,7 +122,7 @@ def test_a_process_that_dies_frees_what_it_reserved_after_the_stated_time(databa
 
 
 def test_a_store_that_cannot_be_asked_spends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("bestroute.budget._PATIENCE_S", 0.05)
+    monkeypatch.setattr("bestroute.billing.budget._PATIENCE_S", 0.05)
     budget = Budget(1.0, store=f"sqlite:///{tmp_path}/budget.db")
     holder = sqlite3.connect(tmp_path / "budget.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

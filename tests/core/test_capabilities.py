@@ -1,6 +1,6 @@
 import pytest
 
-from bestroute.capabilities import Abilities, Needs, shortfall
+from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 
 NAMES = ["tools", "tool_choice", "structured_output", "images", "audio", "files"]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.plans import Candidate, Plan
-from bestroute.router.calibration import held_out_calibration
-from bestroute.router.choosing import TARGET_DROPS, choose
 from bestroute.router.heads import HeadLayout
+from bestroute.router.held_out_calibration import held_out_calibration
+from bestroute.router.shrinkage import TARGET_DROPS, choose
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.plans import Candidate, Plan
 
 
 @pytest.fixture(scope="module")

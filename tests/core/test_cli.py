@@ -12,8 +12,8 @@ from bestroute import Cancel, Plan, QualityPolicy, Query, Step
 from bestroute.cli import _decide, live_generators, main
 from bestroute.cli.summary import five_lines
 from bestroute.demo.dataset import ROUTER, demo_pool
-from bestroute.jsonl import write_jsonl
-from bestroute.records import read_records
+from bestroute.records.jsonl import write_jsonl
+from bestroute.records.records import read_records
 from bestroute.router import MultiHeadRouter
 
 POOL_FILE = """

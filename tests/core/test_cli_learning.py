@@ -9,12 +9,12 @@ import yaml
 from click.testing import CliRunner
 
 from bestroute.cli import main
-from bestroute.jsonl import read_jsonl
-from bestroute.policies import ReferencePolicy
-from bestroute.pool_file import pool_to_dict
-from bestroute.records import Record, write_records
+from bestroute.policies.policies import ReferencePolicy
+from bestroute.records.jsonl import read_jsonl
+from bestroute.records.records import Record, write_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.pool_file import pool_to_dict
 
 
 def run(*arguments):

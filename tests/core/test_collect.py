@@ -10,9 +10,9 @@ from collections import Counter
 import pytest
 
 from bestroute import Cancel, ConfigError, GenerationError, RecordError
-from bestroute.collect import Prompt, collect, load_checker, read_prompts
-from bestroute.jsonl import write_jsonl
-from bestroute.records import read_records
+from bestroute.records.collect import Prompt, collect, load_checker, read_prompts
+from bestroute.records.jsonl import write_jsonl
+from bestroute.records.records import read_records
 from bestroute.testing import FakeGenerator, LoopbackServer
 
 PROMPTS = [Prompt(f"q{i}", f"question {i}", f"g{i // 2}", "t", {"id": f"q{i}", "level": i}) for i in range(5)]

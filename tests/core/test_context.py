@@ -1,6 +1,6 @@
 import pytest
 
-from bestroute.context import split_context
+from bestroute.adapters.retrieval_context import split_context
 
 RULED = "Below:\n-----\nMars is red.\n-----\nWhich is red?"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bestroute import Candidate, Plan, Pool, Price, Step
-from bestroute.cost import plan_costs
+from bestroute.billing.expected_cost import plan_costs
 
 
 def cost(plans, draws, pool, *, tokens=(100.0, 200.0), prompt=1000.0):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
+from bestroute.stats.hull import hull_quality, interval, resample_groups, upper_hull
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8)
 

@@ -21,14 +21,14 @@ from bestroute.encoders.encoder import Remembering, encode_all
 from bestroute.encoders.export import from_transformer
 from bestroute.evaluation import cross_fit
 from bestroute.labels import SampleArrays
-from bestroute.pool_file import pool_to_dict
-from bestroute.records import write_records
+from bestroute.records.records import write_records
 from bestroute.router import MultiHeadRouter
-from bestroute.router.groups import deal_folds
 from bestroute.router.multi_head import settings_of
-from bestroute.router.settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
+from bestroute.stats.folds import deal_folds
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.pool_file import pool_to_dict
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")

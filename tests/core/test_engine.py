@@ -24,7 +24,7 @@ from bestroute import (
     Usage,
     Verifier,
 )
-from bestroute.deciding import NO_ROUTER
+from bestroute.engine.decider import NO_ROUTER
 from bestroute.testing import FakeGenerator, FakeReward, FakeRouter
 
 

@@ -23,8 +23,8 @@ from bestroute import (
     Usage,
     Verifier,
 )
-from bestroute.settings import Settings
 from bestroute.testing import FakeGenerator, FakeReward, FakeRouter
+from bestroute.types.settings import Settings
 
 openai = pytest.importorskip("openai")
 

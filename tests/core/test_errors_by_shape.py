@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from bestroute.errors import Failure
-from bestroute.facts import Facts, retry_after_s
-from bestroute.faults import UNKNOWN, Action, rule_for
-from bestroute.redaction import describe
+from bestroute.errors.facts import Facts, retry_after_s
+from bestroute.errors.redaction import describe
+from bestroute.faults.error_rules import UNKNOWN, Action, rule_for
 
 NOW = 1_700_000_000.0
 

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from bestroute import Plan, QualityPolicy, RecordError, Step, ThresholdPolicy
-from bestroute.curves import hull_quality
 from bestroute.errors import ConfigError
 from bestroute.evaluation import baselines, cross_fit, evaluate
-from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.evaluate import parse_policy
 from bestroute.evaluation.mixtures import best_quality, least_cost
 from bestroute.evaluation.oracle import chosen_on_half
-from bestroute.evaluation.render import plot, table
+from bestroute.evaluation.tables import plot, table
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.plans import Candidate
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
+from bestroute.stats.bootstrap import interval95, resampled_means
+from bestroute.stats.hull import hull_quality
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.plans import Candidate
 
 POINT = {"quality", "cost_usd", "saving", "saving_ci95", "drop", "drop_ci95", "gain_over_hull_plans", "gain_ci95"}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bestroute.labels import SampleArrays
-from bestroute.policies import QualityPolicy, ReferencePolicy
-from bestroute.router.choosing import Choice
+from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 from bestroute.router.evidence import MOST_DROP, Outcomes, evidence_for
-from bestroute.router.settings import TrainSettings
+from bestroute.router.shrinkage import Choice
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import synthetic_pool, synthetic_records
 

@@ -7,7 +7,7 @@ import pytest
 
 from bestroute import BudgetError, ConfigError, GenerationError, PriceError
 from bestroute.errors import EmptyReplyError
-from bestroute.faults import RULES, UNKNOWN, Action, rule_for
+from bestroute.faults.error_rules import RULES, UNKNOWN, Action, rule_for
 
 openai = pytest.importorskip("openai")
 anthropic = pytest.importorskip("anthropic")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bestroute import Sample
-from bestroute.flaws import EMPTY, carries_something, flaw_of
+from bestroute.selection.empty_reply import EMPTY, carries_something, flaw_of
 
 
 def message(**fields):

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from bestroute.credentials import secrets_of
+from bestroute.errors.credentials import secrets_of
 
 
 def test_a_class_that_stands_under_the_name_of_a_secret_holds_none():

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from bestroute import Price
-from bestroute.known_prices import known_price
+from bestroute.adapters.known_prices import known_price
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_a_killed_process_loses_and_doubles_nothing_after_commit(tmp_path):
 @pytest.fixture
 def locked(tmp_path, monkeypatch):
     """A ledger whose file another connection holds, and a function that lets go of it."""
-    monkeypatch.setattr("bestroute.ledger._PATIENCE_S", 0.01)
+    monkeypatch.setattr("bestroute.billing.ledger._PATIENCE_S", 0.01)
     ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
     ledger.add([ROW])
     holder = sqlite3.connect(tmp_path / "bills.db", isolation_level=None)

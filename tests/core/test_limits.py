@@ -27,9 +27,9 @@ from bestroute import (
     Usage,
     Verifier,
 )
-from bestroute.budget import Budget
-from bestroute.settings import Limits, Settings
+from bestroute.billing.budget import Budget
 from bestroute.testing import FakeGenerator, FakeReward, FakeRouter
+from bestroute.types.settings import Limits, Settings
 
 PRICES = {"small": Price(1.0, 2.0), "mid": Price(3.0, 6.0), "large": Price(10.0, 30.0)}
 POOL = Pool(["small", "mid", "large"], PRICES, "large")
@@ -525,7 +525,7 @@ def _threads_before():
 
 def test_draws_that_wait_to_be_repeated_never_start_after_the_end(monkeypatch):
     small, large = FakeGenerator([TimeoutError("late")]), FakeGenerator([TimeoutError("late")])
-    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
+    monkeypatch.setattr("bestroute.engine.attempts.backoff_s", lambda made, settings: 30.0)
     it = engine(small=small, large=large, settings=Settings(attempts=9))
     with pytest.raises(GenerationError):
         it.run(QUERY, deadline_s=20)  # at once: there is time for another member, and none for another attempt
@@ -597,7 +597,7 @@ class Broken(FakeGenerator):
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_stream_that_would_be_repeated_after_its_deadline_is_not(is_async, monkeypatch):
-    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
+    monkeypatch.setattr("bestroute.engine.attempts.backoff_s", lambda made, settings: 30.0)
     small = Broken()
     it = engine(small=small, large=FakeGenerator(["large"], usage=USAGE))
 
@@ -609,7 +609,7 @@ def test_a_stream_that_would_be_repeated_after_its_deadline_is_not(is_async, mon
 
 
 async def test_a_stream_cancelled_before_it_is_repeated_is_billed_and_gives_its_reserve_back(monkeypatch):
-    monkeypatch.setattr("bestroute.attempts.backoff_s", lambda made, settings: 30.0)
+    monkeypatch.setattr("bestroute.engine.attempts.backoff_s", lambda made, settings: 30.0)
     small = Broken()
     it = engine(small=small, budget=1.0)
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bestroute import ProxyRewardModel, Query
-from bestroute.records import write_records
+from bestroute.records.records import write_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_records
 

@@ -7,7 +7,7 @@ import pytest
 openai = pytest.importorskip("openai")
 
 from bestroute import BestRoute, Cancel, OpenAIGenerator, Pool, Price, Query, Settings, Usage  # noqa: E402
-from bestroute.faults import Action, rule_for  # noqa: E402
+from bestroute.faults.error_rules import Action, rule_for  # noqa: E402
 
 
 def member(server, model="small", **options):

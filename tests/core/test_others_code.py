@@ -14,11 +14,11 @@ import pydantic
 import pytest
 
 from bestroute import BestRoute, ConfigError, Delta, GenerationError, Plan, Pool, Price, Query, Sample, Step, Usage
-from bestroute.collect import collect, read_prompts
-from bestroute.credentials import keep_hidden
 from bestroute.errors import RecordError
-from bestroute.jsonl import read_jsonl
-from bestroute.redaction import describe, hide_quotations
+from bestroute.errors.credentials import keep_hidden
+from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.records.collect import collect, read_prompts
+from bestroute.records.jsonl import read_jsonl
 from bestroute.testing import FakeGenerator
 
 POOL = Pool(["small", "large"], {"small": Price(1, 2), "large": Price(10, 20)}, "large")
@@ -207,7 +207,7 @@ def test_no_half_of_a_key_is_left_where_a_long_error_is_cut():
 
 
 def test_a_long_query_is_read_once_however_many_texts_may_quote_it(monkeypatch):
-    from bestroute import quotations
+    from bestroute.errors import quotations
 
     read = []
     monkeypatch.setattr(quotations, "_letters", lambda text, of=quotations._letters: read.append(len(text)) or of(text))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bestroute import BestRoute, GenerationError, Pool, Price, Usage
-from bestroute.paid_errors import CUT_OFF, sample_of_error, usage_of_error
+from bestroute.faults.paid_errors import CUT_OFF, sample_of_error, usage_of_error
 
 TOLD = {"prompt_tokens": 9, "completion_tokens": 4}
 

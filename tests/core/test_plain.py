@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from bestroute import Cancel, Query, Sample
-from bestroute.plain import PlainMember, is_generator
+from bestroute.adapters.plain_member import PlainMember, is_generator
 from bestroute.testing import FakeGenerator
 
 QUERY = Query("hi", messages=["hi"])

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import Pool, Price
+from bestroute.engine.plan_executor import Draw, DrawnSample, Score, execute
 from bestroute.errors import RecordError
-from bestroute.execution import Draw, DrawnSample, Score, execute
 from bestroute.labels import SampleArrays, label_plans, vote_weights, winner_weights
+from bestroute.labels.enumeration import matched_shares, vote_shares
 from bestroute.labels.matches import odds_of, sample_matches
-from bestroute.labels.plays import Plays, shuffled
-from bestroute.labels.subsets import matched_shares, vote_shares
+from bestroute.labels.simulation import Plays, shuffled
 from bestroute.labels.votes import vote_matches, vote_odds
-from bestroute.plans import Candidate, Plan, Step
-from bestroute.protocols import Sample
-from bestroute.query import Query
-from bestroute.records import ModelSamples, Record
+from bestroute.records.records import ModelSamples, Record
 from bestroute.reward_models.majority_vote import MajorityVote
+from bestroute.types.plans import Candidate, Plan, Step
+from bestroute.types.protocols import Sample
+from bestroute.types.query import Query
 
 POOL = Pool(("a", "b"), {"a": Price(1.0, 2.0), "b": Price(10.0, 20.0)}, "b", max_n=3)
 LEVELS = (0.0, 0.4, 0.5, 0.9, 1.0)

@@ -1,7 +1,7 @@
 import pytest
 
 from bestroute import Candidate, ConfigError, Plan, Step
-from bestroute.plans import as_plan
+from bestroute.types.plans import as_plan
 
 
 def test_a_candidate_is_the_plan_of_one_step_without_acceptance():

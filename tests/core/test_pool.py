@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import BestRouteError, ConfigError, Plan, Pool, Price, PriceError, Step
-from bestroute.pool import dearest
-from bestroute.pool_file import pool_from_dict, pool_to_dict
+from bestroute.types.pool import dearest
+from bestroute.types.pool_file import pool_from_dict, pool_to_dict
 
 GOOD = """
 reference: large

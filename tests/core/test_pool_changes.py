@@ -12,18 +12,18 @@ from bestroute import BestRoute, ConfigError, Plan, Pool, Price, QualityPolicy, 
 from bestroute.cli import main
 from bestroute.evaluation.evaluate import evaluate
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.plans import Candidate
-from bestroute.pool_file import pool_to_dict
-from bestroute.records import ModelSamples, write_records
+from bestroute.records.records import ModelSamples, write_records
 from bestroute.reward_models.verifier import Verifier
 from bestroute.router import MultiHeadRouter
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.pool_changes import add_model, remove_model, without_member
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import PoolChange, TrainSettings
+from bestroute.router.train_settings import PoolChange, TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, synthetic_records
 from bestroute.tuning import tune_max_drop
+from bestroute.types.plans import Candidate
+from bestroute.types.pool_file import pool_to_dict
 
 PRICES = {"small": Price(0.5, 2.0), "prover": Price(0.5, 2.0), "mid": Price(1.0, 4.0), "large": Price(2.0, 8.0)}
 NEW = Pool(tuple(PRICES), PRICES, "large", max_n=2)

@@ -1,8 +1,8 @@
 import pytest
 
 from bestroute import BestRouteError, ConfigError, Price, PriceError, Usage
-from bestroute.prices import price_of
-from bestroute.usage import divide_usage, estimate_tokens, sum_usage
+from bestroute.types.prices import price_of
+from bestroute.types.usage import divide_usage, estimate_tokens, sum_usage
 
 
 def test_a_million_tokens_cost_the_price():

@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
-from bestroute.facts import retry_after_s
-from bestroute.faults import Action, rule_for
+from bestroute.errors.facts import retry_after_s
+from bestroute.faults.error_rules import Action, rule_for
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
 

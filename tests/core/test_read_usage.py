@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute.usage import Usage, completed_usage, read_usage
+from bestroute.types.usage import Usage, completed_usage, read_usage
 
 OPENAI = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
 RESPONSES = {"input_tokens": 9, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import RecordError
-from bestroute.collect import read_prompts
-from bestroute.jsonl import write_jsonl
-from bestroute.records import judged_only, read_records, write_records
+from bestroute.records.collect import read_prompts
+from bestroute.records.jsonl import write_jsonl
+from bestroute.records.records import judged_only, read_records, write_records
 
 GOOD = {
     "id": "q1",

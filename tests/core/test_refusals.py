@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute.refusals import Refusals, refused_option
+from bestroute.faults.refusals import Refusals, refused_option
 
 
 def refusal(message, status=400, **body):

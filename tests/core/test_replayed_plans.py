@@ -9,7 +9,7 @@ from bestroute import BestRoute, MajorityVote, Plan, Pool, Query, Sample, Step, 
 from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import normalise
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.records import read_records
+from bestroute.records.records import read_records
 
 
 class Urns:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bestroute.labels import vote_weights
-from bestroute.records import ModelSamples, Record
+from bestroute.records.records import ModelSamples, Record
 from bestroute.reward_models.best_of_n import pair_accuracy, quality_by_n, vote_quality
 from bestroute.reward_models.samples import SampleTable
 

@@ -8,12 +8,12 @@ from click.testing import CliRunner
 
 from bestroute import ConfigError, ProxyRewardModel
 from bestroute.cli import main
-from bestroute.cli.rewards import settings_from, train_reward
-from bestroute.pool_file import pool_to_dict
-from bestroute.records import write_records
-from bestroute.reward_models.settings import Layout, RewardSettings, TransformerSettings
+from bestroute.cli.reward_commands import settings_from, train_reward
+from bestroute.records.records import write_records
+from bestroute.reward_models.reward_settings import Layout, RewardSettings, TransformerSettings
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.pool_file import pool_to_dict
 
 
 def run(*arguments):

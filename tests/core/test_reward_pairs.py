@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bestroute import ConfigError, RecordError
-from bestroute.records import ModelSamples, Record
+from bestroute.records.records import ModelSamples, Record
 from bestroute.reward_models.pairs import make_pairs, urns
 from bestroute.reward_models.samples import SampleTable
 

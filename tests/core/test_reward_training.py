@@ -21,12 +21,12 @@ from bestroute import (
     RewardModel,
     Step,
 )
-from bestroute.records import ModelSamples, Record
+from bestroute.records.records import ModelSamples, Record
 from bestroute.reward_models.conversion import as_reward_model
-from bestroute.reward_models.scoring import score_records
-from bestroute.reward_models.settings import RewardSettings
+from bestroute.reward_models.record_rewards import score_records
+from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.training import train_reward
-from bestroute.rewards import is_calibrated
+from bestroute.reward_models.untrained import is_calibrated
 from bestroute.testing import FakeGenerator, synthetic_pool, synthetic_records
 
 RIGHT = ("the total is", "we get", "so the answer is")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bestroute import ArtifactError, ConfigError, ProxyRewardModel, Query, RecordError
-from bestroute.reward_models.scoring import score_records
-from bestroute.reward_models.settings import Layout, RewardSettings, TransformerSettings
+from bestroute.reward_models.record_rewards import score_records
+from bestroute.reward_models.reward_settings import Layout, RewardSettings, TransformerSettings
 from bestroute.reward_models.training import train_reward
 from bestroute.testing import synthetic_records
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from bestroute import ConfigError, MajorityVote, Query, Verifier
 from bestroute.reward_models.conversion import as_reward_model
-from bestroute.rewards import calibrated, is_calibrated
-from bestroute.vote_posterior import beta_exceeds_half
+from bestroute.reward_models.untrained import calibrated, is_calibrated
+from bestroute.stats.vote_posterior import beta_exceeds_half
 
 Q = Query("?")
 

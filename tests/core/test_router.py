@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from bestroute import ArtifactError, BestRoute, MajorityVote, Plan, Pool, Price, QualityPolicy, Query, Step
 from bestroute.demo.dataset import ROUTER
-from bestroute.pool_file import pool_to_dict
+from bestroute.features.hashing import BUCKETS, WIDTH, featurise
+from bestroute.features.query_statistics import STATISTICS, statistics
+from bestroute.records.seen import SeenRecords
 from bestroute.router import MultiHeadRouter
-from bestroute.router.features import BUCKETS, WIDTH, featurise
+from bestroute.router.feature_maps import FeatureMaps
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
-from bestroute.router.maps import FeatureMaps
-from bestroute.router.settings import TrainSettings
-from bestroute.router.statistics import STATISTICS, statistics
-from bestroute.seen import SeenRecords
+from bestroute.router.train_settings import TrainSettings
 from bestroute.testing import FakeGenerator
+from bestroute.types.pool_file import pool_to_dict
 
 QUERIES = [Query("What is 12 * 7?"), Query("def f(x): return x"), Query("", messages=["image"])]
 RANK, TEXT, LANDMARKS = 3, 4, 5
@@ -234,7 +234,7 @@ def test_word_order_counts_and_numbers_count_by_their_length():
 
 
 def test_features_are_the_same_in_every_process():
-    code = "from bestroute.router.features import *; print(featurise([Query('a b')]).sum())"
+    code = "from bestroute.features.hashing import *; print(featurise([Query('a b')]).sum())"
     told = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

@@ -22,7 +22,7 @@ from bestroute import (
     Step,
     Usage,
 )
-from bestroute.deciding import NO_ROUTER
+from bestroute.engine.decider import NO_ROUTER
 from bestroute.errors import DeadlineError
 from bestroute.testing import FakeGenerator, FakeReward, FakeRouter
 

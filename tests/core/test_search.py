@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bestroute import Pool, Price
-from bestroute.curves import hull_quality
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.labels.table import fixed_candidates
-from bestroute.plans import Plan, Step
-from bestroute.records import ModelSamples, Record
-from bestroute.search import VOTE_LEVELS, _strata, search_plans
+from bestroute.labels.plan_labels import fixed_candidates
+from bestroute.records.records import ModelSamples, Record
+from bestroute.router.plan_search import VOTE_LEVELS, _strata, search_plans
+from bestroute.stats.hull import hull_quality
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.plans import Plan, Step
 
 
 def arrays_of(reward, *, queries=60, max_n=2, seed=0):

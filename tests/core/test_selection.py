@@ -135,7 +135,7 @@ def test_a_reply_that_cannot_be_checked_has_a_flaw_and_its_bill(monkeypatch):
     def fail(*_):
         raise ValueError("a check of ours that fails")
 
-    monkeypatch.setattr("bestroute.selection.judging.flaw_of", fail)
+    monkeypatch.setattr("bestroute.selection.checks.flaw_of", fail)
     came = judge(Sample("{}", usage=Usage(3, 4)), [], read_demand(is_json=True))
     assert (came.flaw, came.usage) == ("could not be checked: ValueError", Usage(3, 4))
 

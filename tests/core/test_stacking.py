@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestroute.calibration_error import debiased_calibration_error
+from bestroute.router.feature_maps import LearnerInputs
 from bestroute.router.forest import Forest
-from bestroute.router.groups import standard_errors
-from bestroute.router.maps import LearnerInputs
 from bestroute.router.stacking import DECAYS, fit_stack, nonnegative
+from bestroute.stats.calibration_error import debiased_calibration_error
+from bestroute.stats.folds import standard_errors
 
 FOLDS = np.arange(200) % 5
 

@@ -13,19 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bestroute import BestRoute, Pool, Price, Query
-from bestroute.call_ids import portable_id
-from bestroute.collect import Prompt, collect
-from bestroute.context import split_context
+from bestroute._utils.text import brief, encodable, utf8
+from bestroute.adapters.retrieval_context import split_context
+from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.errors import ConfigError, GenerationError, RecordError
-from bestroute.jsonl import dump_line, read_jsonl, write_jsonl
-from bestroute.openai_generator import OpenAIGenerator
-from bestroute.records import read_records
-from bestroute.redaction import describe, hide_quotations
-from bestroute.router.features import featurise
-from bestroute.router.groups import deal_folds
-from bestroute.seen import SeenRecords
+from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.features.hashing import featurise
+from bestroute.generators.openai import OpenAIGenerator
+from bestroute.records.collect import Prompt, collect
+from bestroute.records.jsonl import dump_line, read_jsonl, write_jsonl
+from bestroute.records.records import read_records
+from bestroute.records.seen import SeenRecords
+from bestroute.stats.folds import deal_folds
 from bestroute.testing import FakeGenerator
-from bestroute.text import brief, encodable, utf8
 
 ANY = st.text(st.characters(codec=None, exclude_categories=()))
 """All code points, surrogates and NUL among them."""

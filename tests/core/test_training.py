@@ -8,14 +8,14 @@ import pytest
 from bestroute import ConfigError, Plan, Pool, Price, QualityPolicy, RecordError, Step
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.labels.votes import vote_odds
-from bestroute.plans import Candidate
-from bestroute.records import ModelSamples
-from bestroute.router.choosing import cheapest_that_meets
-from bestroute.router.groups import deal_folds, standard_errors
+from bestroute.records.records import ModelSamples
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import TrainSettings
+from bestroute.router.shrinkage import cheapest_that_meets
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import cap_n, train_router
+from bestroute.stats.folds import deal_folds, standard_errors
 from bestroute.testing import synthetic_pool, synthetic_records
+from bestroute.types.plans import Candidate
 
 QUALITY = TrainSettings(reward="quality")
 

@@ -34,12 +34,12 @@ from bestroute import (
     Usage,
 )
 from bestroute.demo.dataset import ROUTER
-from bestroute.plans import as_plan
-from bestroute.pool_file import read_pool
-from bestroute.records import parse_record, read_records
-from bestroute.redaction import LONGEST, describe, redact
+from bestroute.errors.redaction import LONGEST, describe, redact
+from bestroute.records.records import parse_record, read_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import FakeGenerator
+from bestroute.types.plans import as_plan
+from bestroute.types.pool_file import read_pool
 
 openai = pytest.importorskip("openai")
 

@@ -25,12 +25,12 @@ from bestroute import (
 from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
-from bestroute.promises import Promise
-from bestroute.records import write_records
-from bestroute.reward_models.settings import RewardSettings
+from bestroute.policies.promises import Promise
+from bestroute.records.records import write_records
+from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.training import train_reward
 from bestroute.router import MultiHeadRouter
-from bestroute.router.settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, FakeReward, synthetic_pool, synthetic_records
 from bestroute.tuning import RefusedError, tune_budget, tune_max_drop

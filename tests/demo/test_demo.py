@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from bestroute import Cancel, GenerationError, MajorityVote, Query
-from bestroute.curves import resample_groups
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, demo_records, held_out, training
 from bestroute.demo.tasks import check, normalise
+from bestroute.generators.replay import ReplayGenerator
 from bestroute.labels import label_plans
-from bestroute.labels.table import fixed_candidates
-from bestroute.replay import ReplayGenerator
+from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.router import MultiHeadRouter
+from bestroute.stats.hull import resample_groups
 
 
 def draw(generator, text, n=1):

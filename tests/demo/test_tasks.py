@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bestroute.demo.dataset import PROMPTS
 from bestroute.demo.tasks import FAMILIES, check, generate, normalise
 from bestroute.demo.tasks.numbers import roman
-from bestroute.jsonl import read_jsonl
+from bestroute.records.jsonl import read_jsonl
 
 ALL = generate()
 

@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
-from langchain_bestroute.identity import fingerprint
+from langchain_bestroute.fingerprint import fingerprint
 
 
 def always_small(query):
@@ -293,7 +293,7 @@ def test_a_dump_is_plain_json_that_names_the_parts(make):
         "small": {"class": "ChatOpenAI", "model": "small-mini"},
         "large": {"class": "ChatOpenAI", "model": "large-max"},
     }
-    assert told["ledger"] == "bestroute.ledger.Ledger"
+    assert told["ledger"] == "bestroute.billing.ledger.Ledger"
     assert (told["budget"], told["temperature"], told["prices"]["small"]["output"]) == (2.0, 0.5, 2.0)
 
 

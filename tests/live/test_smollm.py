@@ -7,7 +7,7 @@ import pytest
 
 from bestroute import BestRoute, MajorityVote, OpenAIGenerator, Pool, Price
 from bestroute.demo.tasks import normalise
-from bestroute.local import LocalServer
+from bestroute.generators.local_server import LocalServer
 
 pytestmark = pytest.mark.live
 

@@ -5,8 +5,8 @@ import time
 import pytest
 
 import bestroute
-from bestroute.settings import Settings
 from bestroute.testing import LoopbackServer
+from bestroute.types.settings import Settings
 
 
 @pytest.fixture

@@ -28,10 +28,10 @@ from bestroute import (
     Query,
     Verifier,
 )
-from bestroute.credentials import is_secret
+from bestroute.errors.credentials import is_secret
 from bestroute.testing import FakeGenerator, FakeRouter
 from llamaindex_bestroute import BestRouteLLM
-from llamaindex_bestroute.members import LLMGenerator
+from llamaindex_bestroute.generator import LLMGenerator
 
 PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
 

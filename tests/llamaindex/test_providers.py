@@ -12,9 +12,9 @@ from llama_index.llms.openai import OpenAIResponses
 from pydantic import BaseModel
 
 from bestroute import Cancel, Price, Query
-from llamaindex_bestroute.calling import quiet
-from llamaindex_bestroute.dialects import for_provider
-from llamaindex_bestroute.members import LLMGenerator
+from llamaindex_bestroute.generator import LLMGenerator
+from llamaindex_bestroute.member_request import quiet
+from llamaindex_bestroute.providers import for_provider
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from bestroute import QualityPolicy
 from bestroute.testing import FakeRouter
-from llamaindex_bestroute.asked import Asked, filled_in, read_back
+from llamaindex_bestroute.rag_query import Asked, filled_in, read_back
 
 MODES = ["compact", "refine", "tree_summarize", "simple_summarize", "accumulate"]
 DOCS = ["Mars is the red planet.", "Venus is bright."]

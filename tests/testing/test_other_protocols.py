@@ -2,7 +2,7 @@
 
 import pytest
 
-from bestroute.faults import rule_for
+from bestroute.faults.error_rules import rule_for
 from bestroute.testing import Bill
 
 ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bestroute._version import __version__
-from bestroute.cli.learning import evaluate, train
-from bestroute.cli.pool_changes import add_model, remove_model
-from bestroute.cli.rewards import train_reward
-from bestroute.cli.tuning import tune
+from bestroute.cli.learning_commands import evaluate, train
+from bestroute.cli.pool_commands import add_model, remove_model
+from bestroute.cli.reward_commands import train_reward
+from bestroute.cli.tuning_commands import tune
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, named
-from bestroute.redaction import describe
+from bestroute.errors.redaction import describe
 
 if TYPE_CHECKING:
-    from bestroute.decision import Decision
     from bestroute.demo.run import Framework
-    from bestroute.pool import Pool
-    from bestroute.protocols import Cancel, Generator
+    from bestroute.engine.decision import Decision
     from bestroute.router import MultiHeadRouter
+    from bestroute.types.pool import Pool
+    from bestroute.types.protocols import Cancel, Generator
 
 BAD_INPUT = 2
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -113,9 +113,9 @@ def collect(
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from tqdm import tqdm
 
-    from bestroute.collect import collect as collect_records
-    from bestroute.collect import load_checker, read_prompts
-    from bestroute.pool import Pool
+    from bestroute.records.collect import collect as collect_records
+    from bestroute.records.collect import load_checker, read_prompts
+    from bestroute.types.pool import Pool
 
     if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
@@ -164,8 +164,8 @@ def live_generators(
     Raises:
         ConfigError: If nothing says where a member is reached.
     """
-    from bestroute.local import LocalServer
-    from bestroute.openai_generator import generators_from
+    from bestroute.generators.local_server import LocalServer
+    from bestroute.generators.openai import generators_from
 
     with contextlib.ExitStack() as stack:
         urls = {} if base_url is None else dict.fromkeys(pool.models, base_url)
@@ -195,7 +195,7 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
     Raises:
         GenerationError: If the models could not be asked.
     """
-    from bestroute.faults import UNKNOWN, rule_for
+    from bestroute.faults.error_rules import UNKNOWN, rule_for
 
     try:
         yield
@@ -212,7 +212,7 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _stop_on_interrupt() -> Iterator[Cancel]:
     """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
-    from bestroute.protocols import Cancel
+    from bestroute.types.protocols import Cancel
 
     stop = Cancel()
 
@@ -252,10 +252,10 @@ def route(folder: Path, text: str, threshold: float | None, whole: bool, as_json
 
 
 def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) -> Decision:
-    from bestroute.engine import BestRoute
-    from bestroute.openai_generator import OpenAIGenerator
-    from bestroute.query import Query
+    from bestroute.engine.engine import BestRoute
+    from bestroute.generators.openai import OpenAIGenerator
     from bestroute.reward_models.majority_vote import MajorityVote
+    from bestroute.types.query import Query
 
     pool = router.pool
     members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}  # never called
@@ -295,8 +295,8 @@ def demo(
     from bestroute.cli.summary import five_lines
     from bestroute.demo.dataset import ROUTER, demo_pool, held_out, operating_points
     from bestroute.demo.run import plot, report_on, run_routed, table
-    from bestroute.policies import QualityPolicy
-    from bestroute.replay import ReplayGenerator
+    from bestroute.generators.replay import ReplayGenerator
+    from bestroute.policies.policies import QualityPolicy
     from bestroute.router import MultiHeadRouter
 
     pool = demo_pool()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
-from bestroute.decision import Decision
-from bestroute.policies import QualityPolicy, ThresholdPolicy
-from bestroute.prediction import Prediction
+from bestroute.engine.decision import Decision
+from bestroute.policies.policies import QualityPolicy, ThresholdPolicy
+from bestroute.types.arrays import FloatArray
+from bestroute.types.prediction import Prediction
 
 
 def five_lines(decision: Decision) -> str:

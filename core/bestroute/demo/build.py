@@ -14,11 +14,11 @@ import numpy as np
 
 from bestroute.demo.dataset import POLICIES, RECORDS, ROUTER, demo_arrays, demo_pool, demo_records, training
 from bestroute.demo.tasks import check
-from bestroute.pool import Pool
-from bestroute.records import Record, read_records, write_records
+from bestroute.records.records import Record, read_records, write_records
 from bestroute.router import MultiHeadRouter
-from bestroute.router.settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
+from bestroute.types.pool import Pool
 
 SAVINGS = (0.1, 0.3, 0.5)
 """Operating points: for each, the price at which the policy comes closest to that saving on the folds. Nothing is

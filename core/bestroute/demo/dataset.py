@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bestroute.demo.tasks import normalise
 from bestroute.labels import SampleArrays
-from bestroute.pool import Pool
-from bestroute.records import Record, read_records
+from bestroute.records.records import Record, read_records
+from bestroute.types.pool import Pool
 
 FOLDER = Path(__file__).parent / "data"
 POOL = FOLDER / "pool.yaml"

@@ -9,19 +9,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
-from bestroute.curves import hull_quality, interval, resample_groups, upper_hull
+from bestroute._utils.extras import to_install
+from bestroute.billing.ledger import Ledger
 from bestroute.demo.dataset import ROUTER, demo_arrays
 from bestroute.demo.tasks import check, normalise
-from bestroute.extras import to_install
 from bestroute.labels import PlanLabels, label_plans
-from bestroute.labels.table import fixed_candidates
-from bestroute.ledger import Ledger
-from bestroute.policies import QualityPolicy
-from bestroute.pool import Pool
-from bestroute.protocols import Generator
-from bestroute.records import Record
+from bestroute.labels.plan_labels import fixed_candidates
+from bestroute.policies.policies import QualityPolicy
+from bestroute.records.records import Record
 from bestroute.reward_models.majority_vote import MajorityVote
+from bestroute.stats.hull import hull_quality, interval, resample_groups, upper_hull
+from bestroute.types.arrays import FloatArray
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Generator
 
 RESAMPLES = 10_000
 Framework = Literal["langchain", "llamaindex"]

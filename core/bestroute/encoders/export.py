@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bestroute.encoders.frozen import MAX_TOKENS, FrozenEncoder
-from bestroute.encoders.hub import check_tokens, described, quietly, unreadable
+from bestroute._utils.extras import need
+from bestroute.encoders.onnx_encoder import MAX_TOKENS, FrozenEncoder
+from bestroute.encoders.transformers_hub import check_tokens, described, quietly, unreadable
 from bestroute.errors import ConfigError
-from bestroute.extras import need
 
 OPSET = 17
 _EXAMPLE_TOKENS = 7

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
+from bestroute._utils.extras import need
 from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.export import as_encoder, load_transformer
-from bestroute.encoders.frozen import FrozenEncoder
-from bestroute.encoders.loop import fit_model
+from bestroute.encoders.onnx_encoder import FrozenEncoder
+from bestroute.encoders.training_loop import fit_model
 from bestroute.errors import RecordError
-from bestroute.extras import need
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 TEACHING, CHOOSING = 0.5, 0.125
 """Shares of the groups that the encoder learns from, and that choose its state."""

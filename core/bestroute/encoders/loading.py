@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bestroute.artifacts import ENCODER
-from bestroute.encoders.frozen import MAX_TOKENS, FrozenEncoder
+from bestroute.encoders.onnx_encoder import MAX_TOKENS, FrozenEncoder
 
 
 def open_encoder(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:

@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import FloatArray, IntArray
 from bestroute.evaluation.series import Series
+from bestroute.features.hashing import BUCKETS, featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import fixed_candidates
-from bestroute.plans import Candidate, Plan
-from bestroute.policies import QualityPolicy, ThresholdPolicy
-from bestroute.prediction import Prediction
+from bestroute.labels.plan_labels import fixed_candidates
+from bestroute.policies.policies import QualityPolicy, ThresholdPolicy
 from bestroute.router import MultiHeadRouter
-from bestroute.router.features import BUCKETS, featurise
-from bestroute.router.groups import FOLDS, deal_folds
-from bestroute.router.maps import FeatureMaps, learner_inputs
+from bestroute.router.feature_maps import FeatureMaps, learner_inputs
+from bestroute.router.plan_search import PlanSearch
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import BLOCKS
 from bestroute.router.stacking import Stack, fit_stack
+from bestroute.router.train_settings import BLOCKS
 from bestroute.router.training import train_router
-from bestroute.search import PlanSearch
+from bestroute.stats.folds import FOLDS, deal_folds
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import Candidate, Plan
+from bestroute.types.prediction import Prediction
 
 THRESHOLDS = tuple(np.linspace(0, 1, 41).round(3).tolist())
 CLUSTERS = 50

@@ -8,28 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
-from bestroute.blas import on_one_core
 from bestroute.encoders.encoder import Encoder, Remembering
 from bestroute.encoders.loading import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
-from bestroute.evaluation.bootstrap import RESAMPLES
 from bestroute.evaluation.oracle import chosen_on_half, oracle
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import check_scale, fixed_candidates
-from bestroute.plans import Plan
-from bestroute.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
-from bestroute.prediction import Prediction
-from bestroute.protocols import Policy
+from bestroute.labels.plan_labels import check_scale, fixed_candidates
+from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
+from bestroute.records.seen import SeenRecords
 from bestroute.router import MultiHeadRouter
-from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import TrainSettings, policy_for
+from bestroute.router.train_settings import TrainSettings, policy_for
 from bestroute.router.training import train_router
-from bestroute.seen import SeenRecords
+from bestroute.stats.bootstrap import RESAMPLES
+from bestroute.stats.folds import deal_folds
+from bestroute.stats.single_thread import on_one_core
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Plan
+from bestroute.types.prediction import Prediction
+from bestroute.types.protocols import Policy
 
 NEEDS_TRAIN = "needs TRAIN to be fitted on"
 

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.curves import upper_hull
+from bestroute.stats.hull import upper_hull
+from bestroute.types.arrays import FloatArray, IntArray
 
 
 def vertices(cost: FloatArray, quality: FloatArray) -> IntArray:

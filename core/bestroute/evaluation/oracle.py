@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.evaluation.series import Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.plans import Plan
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+from bestroute.types.plans import Plan
 
 
 def oracle(tables: Sequence[PlanLabels], path: Sequence[float]) -> Series:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.calibration_error import debiased_calibration_error
-from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.evaluation.mixtures import best_quality, least_cost, vertices
 from bestroute.evaluation.series import Scored, Series
+from bestroute.stats.bootstrap import interval95, resampled_means
+from bestroute.stats.calibration_error import debiased_calibration_error
+from bestroute.types.arrays import FloatArray, IntArray
 
 DROPS = ("0", "0.01", "0.03", "0.05")
 SAVINGS = ("0.1", "0.2", "0.4", "0.6")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
 from bestroute.labels import PlanLabels
-from bestroute.plans import Plan
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import Plan
 
 
 @dataclass(frozen=True, eq=False)

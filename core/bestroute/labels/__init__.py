@@ -1,7 +1,7 @@
 """Labels: what candidates and plans give in expectation, from the samples of records."""
 
-from bestroute.labels.arrays import SampleArrays
 from bestroute.labels.candidates import match_probability, vote_weights, winner_weights
-from bestroute.labels.table import PlanLabels, label_plans
+from bestroute.labels.plan_labels import PlanLabels, label_plans
+from bestroute.labels.sample_arrays import SampleArrays
 
 __all__ = ["PlanLabels", "SampleArrays", "label_plans", "match_probability", "vote_weights", "winner_weights"]

@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
+from bestroute.types.arrays import FloatArray
 
 
 def winner_weights(rewards: FloatArray, n: int) -> FloatArray:

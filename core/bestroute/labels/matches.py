@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import FloatArray
-from bestroute.labels.arrays import SampleArrays
-from bestroute.labels.plays import Plays
-from bestroute.labels.urns import PlanOdds, plan_odds
+from bestroute.labels.fixed_rewards import PlanOdds, plan_odds
+from bestroute.labels.sample_arrays import SampleArrays
+from bestroute.labels.simulation import Plays
 from bestroute.labels.votes import part_matches, part_odds, vote_odds
-from bestroute.plans import Plan, Step
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Plan, Step
 
 Number = TypeVar("Number", bound=np.number[Any])
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.errors import RecordError
-from bestroute.pool import Pool
-from bestroute.prices import PER_MILLION
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+from bestroute.types.pool import Pool
+from bestroute.types.prices import PER_MILLION
 
 TokenMeans = Mapping[str, Mapping[str, float | None]]
 """For each model its mean ``"input"`` and ``"output"`` tokens on the training records; ``None``: never told."""

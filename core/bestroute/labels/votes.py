@@ -7,12 +7,12 @@ from math import comb
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.labels.arrays import SampleArrays
-from bestroute.labels.plays import Plays
-from bestroute.labels.subsets import matched_shares, vote_shares
-from bestroute.labels.urns import PlanOdds
-from bestroute.plans import Plan
+from bestroute.labels.enumeration import matched_shares, vote_shares
+from bestroute.labels.fixed_rewards import PlanOdds
+from bestroute.labels.sample_arrays import SampleArrays
+from bestroute.labels.simulation import Plays
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import Plan
 
 MOST_SUBSETS = 1000
 """Candidates with more subsets than this are estimated from seeded draws."""
@@ -34,7 +34,7 @@ def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, see
         seed: Of the orders.
 
     Source:
-        ``bestroute.reward_models.majority_vote.MajorityVote`` and the executor's rules (``bestroute.execution``).
+        ``bestroute.MajorityVote`` and the executor's rules (``bestroute.engine.plan_executor``).
     """
     parts = [part_odds(plays, plan) for _, plays in dealt(arrays, draws=draws, seed=seed)]
     return PlanOdds(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("answer", "drawn", "draws")))

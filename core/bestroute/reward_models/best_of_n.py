@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.evaluation.bootstrap import interval95, resampled_means
 from bestroute.labels import winner_weights
 from bestroute.reward_models.pairs import urns
 from bestroute.reward_models.samples import SampleTable
+from bestroute.stats.bootstrap import interval95, resampled_means
+from bestroute.types.arrays import FloatArray, IntArray
 
 MOST_N = 10
 MOST_SUBSETS = 300

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
 from bestroute.errors import ArtifactError, ConfigError, named
+from bestroute.types.arrays import FloatArray
 
 CalibrationMethod = Literal["auto", "isotonic", "platt"]
 """``auto`` is isotonic with ``ENOUGH`` held-out samples, Platt with fewer."""

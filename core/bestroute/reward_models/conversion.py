@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError
-from bestroute.protocols import RewardModel
-from bestroute.query import Query
+from bestroute.types.protocols import RewardModel
+from bestroute.types.query import Query
 
 
 class FunctionReward:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.errors import ArtifactError
-from bestroute.query import Query
-from bestroute.reward_models.statistics import ANSWER_STATISTICS, ASKS, answer_statistics, asks
-from bestroute.router.features import BUCKETS, featurise
-from bestroute.router.statistics import STATISTICS
+from bestroute.features.answer_statistics import ANSWER_STATISTICS, ASKS, answer_statistics, asks
+from bestroute.features.hashing import BUCKETS, featurise
+from bestroute.features.query_statistics import STATISTICS
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+from bestroute.types.query import Query
 
 Float32Array = NDArray[np.float32]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from bestroute.query import Query
-from bestroute.vote_posterior import beta_exceeds_half
+from bestroute.stats.vote_posterior import beta_exceeds_half
+from bestroute.types.query import Query
 
 
 class MajorityVote:

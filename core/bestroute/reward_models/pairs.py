@@ -6,9 +6,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.reward_models.samples import SampleTable
+from bestroute.types.arrays import FloatArray, IntArray
 
 PairScheme = Literal["auto", "ends", "all", "across"]
 """Whose samples are paired.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import FloatArray
+from bestroute._utils.text import utf8
 from bestroute.artifacts import (
     REWARD_MODEL,
     damaged,
@@ -25,12 +25,12 @@ from bestroute.artifacts import (
     write_folder,
 )
 from bestroute.errors import ArtifactError
-from bestroute.query import Query
+from bestroute.records.seen import SeenRecords
 from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import LightScorer
-from bestroute.reward_models.settings import Layout
-from bestroute.seen import SeenRecords
-from bestroute.text import utf8
+from bestroute.reward_models.reward_settings import Layout
+from bestroute.types.arrays import FloatArray
+from bestroute.types.query import Query
 
 _WEIGHTS = "reward.safetensors"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
 from bestroute.errors import ConfigError, RecordError, did_you_mean, named
-from bestroute.records import ModelSamples, Record, judged_only
+from bestroute.records.records import ModelSamples, Record, judged_only
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
-from bestroute.blas import on_one_core
-from bestroute.calibration_error import debiased_calibration_error
 from bestroute.errors import RecordError
-from bestroute.records import Record
+from bestroute.records.records import Record
+from bestroute.records.seen import SeenRecords
 from bestroute.reward_models.best_of_n import pair_accuracy, quality_by_n
 from bestroute.reward_models.calibration import Calibration, fit_calibration
 from bestroute.reward_models.light import PENALTIES, LightScorer, fit_light, read_samples
 from bestroute.reward_models.pairs import make_pairs, pairs_or_none, urns
 from bestroute.reward_models.proxy import HeldOutRewards, ProxyRewardModel, Scorer
+from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.samples import SampleTable
-from bestroute.reward_models.settings import RewardSettings
-from bestroute.router.groups import deal_folds
-from bestroute.seen import SeenRecords
+from bestroute.stats.calibration_error import debiased_calibration_error
+from bestroute.stats.folds import deal_folds
+from bestroute.stats.single_thread import on_one_core
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 LIGHT_FOLDS = 5
 """Also of the curve's own check."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.encoders.hub import check_tokens, described, quietly, unreadable
-from bestroute.encoders.loop import fit_model
+from bestroute._utils.extras import need
+from bestroute.encoders.training_loop import fit_model
+from bestroute.encoders.transformers_hub import check_tokens, described, quietly, unreadable
 from bestroute.errors import ArtifactError, ConfigError
-from bestroute.extras import need
+from bestroute.reward_models.reward_settings import Layout, TransformerSettings
 from bestroute.reward_models.samples import SampleTable
-from bestroute.reward_models.settings import Layout, TransformerSettings
+from bestroute.types.arrays import FloatArray, IntArray
 
 _ENCODER, _TOKENIZER_CONFIG = "encoder", "tokenizer_config.json"
 _WHAT = "a transformer reward model"

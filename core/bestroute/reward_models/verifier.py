@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bestroute.errors import ConfigError
-from bestroute.query import Query
+from bestroute.types.query import Query
 
 
 class Verifier:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
-from bestroute.cost import plan_costs
+from bestroute.billing.expected_cost import plan_costs
 from bestroute.labels import PlanLabels, SampleArrays
-from bestroute.policies import QualityPolicy
-from bestroute.router.choosing import Choice, cheapest_that_meets, match_slopes, scaled_heads
+from bestroute.policies.policies import QualityPolicy
 from bestroute.router.heads import HeadLayout
+from bestroute.router.shrinkage import Choice, cheapest_that_meets, match_slopes, scaled_heads
+from bestroute.types.arrays import FloatArray
 
 MOST_DROP = 0.05
 """The default policy has to be clear of a larger drop, with 95 % confidence, or the reference is the default."""

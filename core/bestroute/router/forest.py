@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import FloatArray
+from bestroute.types.arrays import FloatArray
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.plans import Plan, find_plan
-from bestroute.pool import Pool
-from bestroute.prediction import Prediction
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import Plan, find_plan
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
 
 
 @dataclass(frozen=True)

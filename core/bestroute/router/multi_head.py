@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
+from bestroute._utils.text import utf8
 from bestroute.artifacts import (
     ENCODER,
     ROUTER,
@@ -25,22 +25,22 @@ from bestroute.artifacts import (
     write_folder,
 )
 from bestroute.encoders.encoder import Encoder
-from bestroute.encoders.frozen import GRAPH, TOKENIZER, FrozenEncoder
+from bestroute.encoders.onnx_encoder import GRAPH, TOKENIZER, FrozenEncoder
 from bestroute.errors import ArtifactError, named
-from bestroute.plans import Plan, Step
-from bestroute.policies import QualityPolicy, ReferencePolicy
-from bestroute.pool import Pool
-from bestroute.prediction import Prediction
-from bestroute.promises import Promise, read_promises, write_promises
-from bestroute.query import Query
-from bestroute.router.features import BUCKETS, featurise
+from bestroute.features.hashing import BUCKETS, featurise
+from bestroute.features.query_statistics import STATISTICS
+from bestroute.policies.policies import QualityPolicy, ReferencePolicy
+from bestroute.policies.promises import Promise, read_promises, write_promises
+from bestroute.records.seen import SeenRecords
+from bestroute.router.feature_maps import FeatureMaps
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout, combine
-from bestroute.router.maps import FeatureMaps
-from bestroute.router.settings import PoolChange, TrainSettings, policy_for
-from bestroute.router.statistics import STATISTICS
-from bestroute.seen import SeenRecords
-from bestroute.text import utf8
+from bestroute.router.train_settings import PoolChange, TrainSettings, policy_for
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Plan, Step
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
+from bestroute.types.query import Query
 
 if TYPE_CHECKING:
     from bestroute.labels.tokens import TokenMeans
@@ -222,7 +222,7 @@ class MultiHeadRouter:
         Raises:
             ArtifactError: If it is missing, damaged, or of another version; names the file.
         """
-        from bestroute.pool_file import pool_from_dict
+        from bestroute.types.pool_file import pool_from_dict
 
         folder = Path(folder)
         with damaged(folder, ROUTER):
@@ -265,7 +265,7 @@ class MultiHeadRouter:
 
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
     """Return the parts of a router that are not arrays, as its configuration."""
-    from bestroute.pool_file import pool_to_dict
+    from bestroute.types.pool_file import pool_to_dict
 
     policy = router.default_policy
     return {

@@ -18,23 +18,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
-from bestroute.blas import on_one_core
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import check_scale
-from bestroute.plans import Candidate, Plan
-from bestroute.policies import QualityPolicy
-from bestroute.pool import Pool
-from bestroute.router.choosing import DEFAULT_TARGET, cheapest_that_meets
-from bestroute.router.groups import deal_folds, standard_errors
+from bestroute.labels.plan_labels import check_scale
+from bestroute.policies.policies import QualityPolicy
+from bestroute.records.seen import SeenRecords
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter
+from bestroute.router.plan_search import search_plans
 from bestroute.router.predicting import predicted
-from bestroute.router.settings import PoolChange, policy_for
+from bestroute.router.shrinkage import DEFAULT_TARGET, cheapest_that_meets
+from bestroute.router.train_settings import PoolChange, policy_for
 from bestroute.router.training import as_saved, cap_n
-from bestroute.search import search_plans
-from bestroute.seen import SeenRecords
+from bestroute.stats.folds import deal_folds, standard_errors
+from bestroute.stats.single_thread import on_one_core
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import Candidate, Plan
+from bestroute.types.pool import Pool
 
 FEWEST_QUERIES = 50
 """A new member needs at least so many labelled queries."""

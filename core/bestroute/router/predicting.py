@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import FloatArray
-from bestroute.cost import plan_costs
+from bestroute.billing.expected_cost import plan_costs
 from bestroute.labels import SampleArrays
-from bestroute.pool import Pool
-from bestroute.prediction import Prediction
 from bestroute.router.multi_head import MultiHeadRouter
+from bestroute.types.arrays import FloatArray
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
 
 
 def predicted(

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import BoolArray, FloatArray, IntArray
-from bestroute.label_directions import LabelSpace
+from bestroute.router.feature_maps import LearnerInputs
 from bestroute.router.forest import Forest
-from bestroute.router.maps import LearnerInputs
+from bestroute.stats.label_directions import LabelSpace
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 DECAYS = (0.5, 1.0)

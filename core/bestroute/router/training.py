@@ -8,26 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.arrays import BoolArray, FloatArray
-from bestroute.blas import on_one_core
 from bestroute.encoders.encoder import Encoder, encode_all
 from bestroute.encoders.loading import open_encoder
 from bestroute.errors import RecordError
+from bestroute.features.hashing import featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
-from bestroute.labels.table import check_scale, largest_n
-from bestroute.plans import Candidate, Plan
-from bestroute.router.calibration import held_out_calibration
-from bestroute.router.choosing import DEFAULT_TARGET, choose
+from bestroute.labels.plan_labels import check_scale, largest_n
+from bestroute.records.seen import SeenRecords
 from bestroute.router.evidence import Evidence, evidence_for, group_resamples, outcomes_of
-from bestroute.router.features import featurise
-from bestroute.router.groups import FOLDS, deal_folds, standard_errors
+from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
-from bestroute.router.maps import FeatureMaps, learner_inputs
+from bestroute.router.held_out_calibration import held_out_calibration
 from bestroute.router.multi_head import MultiHeadRouter
-from bestroute.router.settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
+from bestroute.router.plan_search import PlanSearch, search_plans
+from bestroute.router.shrinkage import DEFAULT_TARGET, choose
 from bestroute.router.stacking import fit_stack
-from bestroute.search import PlanSearch, search_plans
-from bestroute.seen import SeenRecords
+from bestroute.router.train_settings import EMBEDDING_BLOCKS, TrainSettings, policy_for
+from bestroute.stats.folds import FOLDS, deal_folds, standard_errors
+from bestroute.stats.single_thread import on_one_core
+from bestroute.types.arrays import BoolArray, FloatArray
+from bestroute.types.plans import Candidate, Plan
 
 EXPLAINED = "quality explained on held-out folds"
 CALIBRATION = "calibration error of match probability, worst head"

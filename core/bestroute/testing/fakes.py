@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.plans import Candidate, Plan, as_plan
-from bestroute.prediction import Prediction
-from bestroute.protocols import Cancel, Delta, Sample
-from bestroute.query import Query
-from bestroute.usage import Usage
+from bestroute.types.plans import Candidate, Plan, as_plan
+from bestroute.types.prediction import Prediction
+from bestroute.types.protocols import Cancel, Delta, Sample
+from bestroute.types.query import Query
+from bestroute.types.usage import Usage
 
 
 class FakeGenerator:

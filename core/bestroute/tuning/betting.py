@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from bestroute.arrays import FloatArray
+from bestroute.types.arrays import FloatArray
 
 BOLDEST = 0.9
 """Largest share of the wealth that one loss may take."""

@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.arrays import FloatArray, IntArray
+from bestroute._utils.text import utf8
 from bestroute.errors import ConfigError, NotTunedError, RecordError
 from bestroute.evaluation.evaluate import made_once, refuse_seen
 from bestroute.labels import SampleArrays, label_plans
-from bestroute.policies import QualityPolicy
-from bestroute.promises import Kind, Promise, prices_of
+from bestroute.policies.policies import QualityPolicy
+from bestroute.policies.promises import Kind, Promise, prices_of
+from bestroute.records.seen import SeenRecords
 from bestroute.router import MultiHeadRouter
-from bestroute.router.groups import deal_folds
 from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
-from bestroute.seen import SeenRecords
-from bestroute.text import utf8
-from bestroute.tuning.parts import ORDER_SHARE, deal_parts
-from bestroute.tuning.procedure import Outcomes, Verdict, certify_budget, certify_drop
+from bestroute.stats.folds import deal_folds
+from bestroute.tuning.certify import Outcomes, Verdict, certify_budget, certify_drop
+from bestroute.tuning.splits import ORDER_SHARE, deal_parts
+from bestroute.types.arrays import FloatArray, IntArray
 
 PRICES = 401
 """Prices of quality looked at; at most ``sequence.MOST_POINTS`` of them are tested."""

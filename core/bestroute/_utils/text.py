@@ -1,0 +1,76 @@
+r"""Any text is data: how a text that is no proper Unicode is written, and how a value is shown in a few words.
+
+A Python string may hold lone surrogates: half an emoji that a length limit cut, or a byte of an argument or a file
+that was no UTF-8. Inside they are left as they are. Wherever a text leaves as bytes, they leave as their escape,
+``\ud83d``: JSON reads the same string back from that, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from bestroute._utils.interruptions import is_interruption
+
+_BRIEF = 60
+"""Characters in which a value is shown."""
+
+
+def utf8(text: str) -> bytes:
+    r"""Return a text as UTF-8, lone surrogates as their escapes; what is written or hashed goes through here.
+
+    Example:
+        >>> utf8("caf\u00e9"), utf8("\ud83d")
+        (b'caf\xc3\xa9', b'\\ud83d')
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
+def encodable(text: str) -> str:
+    r"""Return a text that any encoder takes: the text itself, lone surrogates as their escapes.
+
+    Example:
+        >>> encodable("half \ud83d")
+        'half \\ud83d'
+    """
+    return text if text.isascii() else utf8(text).decode()
+
+
+def encodable_within(value: Any) -> Any:
+    """Return plain JSON whose texts, names among them, any encoder takes; other objects stay as they are."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, Mapping):
+        return {encodable_within(key): encodable_within(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable_within(part) for part in value]
+    return value
+
+
+def brief(value: Any) -> str:
+    """Show a value in at most 60 characters, without ever writing it out in full, however large or deep it is.
+
+    Example:
+        >>> brief([1, "a"]), brief("x" * 100)
+        ("[1, 'a']", "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'")
+    """
+    try:
+        text = _SHOWN.repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _BRIEF else text[: _BRIEF - 3] + "..."
+
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, _BRIEF, _BRIEF, _BRIEF
+
+
+def text_of(error: object) -> str:
+    """Return what an error, or the body of a reply, says; what cannot even say it says nothing."""
+    try:
+        return str(error)
+    except BaseException as failure:
+        if is_interruption(failure):
+            raise
+        return ""

@@ -1,0 +1,95 @@
+"""A ``bestroute.Generator`` among a framework's models: it is handed messages as plain OpenAI-style dicts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from bestroute._utils.threads import in_own_thread
+from bestroute.types.protocols import Cancel, Delta, Generator, Sample
+from bestroute.types.query import Query
+
+
+class PlainMember:
+    """Draws samples of a generator that knows no framework.
+
+    Args:
+        name: Pool name, the model's name where the generator tells none.
+        generator: The generator.
+        to_plain: From the framework's messages to plain dicts, ``{"role", "content"}``.
+        needs: Returns what a query needs beyond text, ``None`` if nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generator: Generator,
+        to_plain: Callable[[Sequence[Any]], Sequence[Mapping[str, Any]]],
+        needs: Callable[[Query], str | None] = lambda query: "tools" if query.tools else None,
+    ) -> None:
+        """Keep the generator; nothing is called."""
+        self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
+        self.generator, self.native_n = generator, generator.native_n
+        self._to_plain, self._needs = to_plain, needs
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if the generator tells."""
+        limit = getattr(self.generator, "max_output_tokens", None)
+        return limit if isinstance(limit, int) else None
+
+    def without_retries(self) -> PlainMember:
+        """Return the same member without retries of its own, where the generator has any."""
+        without = getattr(self.generator, "without_retries", None)
+        if without is None:
+            return self
+        twin = copy(self)
+        twin.generator = without()
+        return twin
+
+    def lacks(self, query: Query) -> str | None:
+        """Say what it cannot do: it answers in text alone."""
+        needs = self._needs(query)
+        return f"it is a plain generator, which answers in text alone, and the query needs {needs}" if needs else None
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples."""
+        return self.generator.generate(self._plain(query), n, params=params, cancel=cancel)
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples; in a thread where the generator cannot wait."""
+        native = getattr(self.generator, "agenerate", None)
+        if native is None:
+            return await in_own_thread(self.generate, query, n, params=params, cancel=cancel)
+        samples: Sequence[Sample] = await native(self._plain(query), n, params=params, cancel=cancel)
+        return samples
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the generator's pieces, or the whole sample where it has none."""
+        native = getattr(self.generator, "stream", None)
+        if native is None:
+            yield from self.generate(query, 1, params=params, cancel=cancel)
+        else:
+            yield from native(self._plain(query), params=params, cancel=cancel)
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the generator's pieces, or the whole sample where it has none, without blocking the loop."""
+        native = getattr(self.generator, "astream", None)
+        if native is None:
+            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
+                yield sample
+            return
+        async for piece in native(self._plain(query), params=params, cancel=cancel):
+            yield piece
+
+    def _plain(self, query: Query) -> Query:
+        return replace(query, messages=list(self._to_plain(query.messages or ())))
+
+
+def is_generator(member: object) -> bool:
+    """Whether an object is a ``bestroute.Generator``."""
+    return callable(getattr(member, "generate", None)) and hasattr(member, "native_n")

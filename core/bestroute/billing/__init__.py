@@ -1,0 +1,1 @@
+"""Money: what a plan is expected to cost, what a sample cost, the ledger of both, and shared budgets."""

@@ -1,0 +1,382 @@
+"""A budget in a database: what each process has reserved and spent of it, checked and noted by one statement."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from bestroute.billing.database.address import Address
+from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.database.writer import close_at_exit
+from bestroute.errors import BudgetError
+
+logger = logging.getLogger(__name__)
+
+_metadata = sa.MetaData()
+_budgets = sa.Table("bestroute_budgets", _metadata, sa.Column("name", sa.Text, primary_key=True))
+_shares = sa.Table(
+    "bestroute_budget_shares",
+    _metadata,
+    sa.Column("budget", sa.Text, primary_key=True),
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("reserved_usd", sa.Double, nullable=False),
+    sa.Column("spent_usd", sa.Double, nullable=False),
+    sa.Column("alive_until", sa.Double, nullable=False),
+)
+_PAST = ""
+"""The worker under which what those of long ago have spent is added up."""
+_LONG_AGO_S = 86_400.0
+_IDLE_S = 2.0
+_RETRY_S = 1.0
+_GATHER_S = 0.005
+"""How long what was settled waits for company."""
+_SLACK = 1 + 1e-12
+"""Sums of floats must not refuse what fits exactly."""
+_MOST_SETTLED = 10_000
+
+
+@dataclass(eq=False)
+class _Wish:
+    """A sum that a caller waits to have reserved; of 0, a look at what is left."""
+
+    usd: float
+    attempt_id: str | None
+    granted: Future[bool] = field(default_factory=Future)
+    is_withdrawn: bool = False
+
+
+class Account:
+    """This process's share of a budget.
+
+    The process says how much it has reserved and spent in all, not what is added, so that a statement repeated after
+    a broken connection counts once. A share whose process has not been heard of for ``release_s`` of the database's
+    own clock counts only by what it has spent.
+
+    Args:
+        address: Where the budget is kept.
+        name: Of the budget.
+        usd: What may be spent in a period.
+        period_of: Names the period of a moment.
+        release_s: After which a process that is silent counts as dead.
+        patience_s: How long to wait for the database.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        usd: float,
+        period_of: Callable[[float], str],
+        release_s: float,
+        patience_s: float,
+    ) -> None:
+        """Make the tables where they are missing, and look at what is left."""
+        self.database = Database(address, patience_s, synchronous="NORMAL")
+        self.name, self.usd, self.period_of, self.release_s = name, usd, period_of, release_s
+        self.worker = uuid.uuid4().hex
+        self._statements = _Statements(self.database.is_file)
+        self.process = os.getpid()
+        self._condition = threading.Condition()
+        self._writing = threading.Lock()
+        self._wishes: list[_Wish] = []
+        self._open: dict[str, float] = {}
+        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._period: str | None = None
+        self._reserved_usd = self._spent_usd = self._others_usd = self._others_spent_usd = 0.0
+        self._is_changed = self._is_closing = self._is_silent = self._is_away = False
+        self._thread: threading.Thread | None = None
+        try:
+            self._write([])
+        except BaseException:
+            self.database.close()
+            raise
+        close_at_exit(self)
+
+    def wish(self, usd: float, attempt_id: str | None = None) -> _Wish:
+        """Ask for a sum to be reserved; its future tells whether it was."""
+        wish = _Wish(usd, attempt_id)
+        with self._condition:
+            if attempt_id is not None and (attempt_id in self._open or attempt_id in self._settled):
+                wish.granted.set_result(True)
+                return wish
+            self._wishes.append(wish)
+            self._wake()
+        return wish
+
+    def withdraw(self, wish: _Wish) -> None:
+        """Want a sum no more; what was reserved meanwhile is given back."""
+        with self._condition:
+            wish.is_withdrawn = True
+
+    def settle(self, reserved_usd: float, cost_usd: float, attempt_id: str | None = None) -> None:
+        """Give back what was reserved and note what was spent, once for an attempt; it is written soon."""
+        with self._condition:
+            if attempt_id is not None:
+                if attempt_id in self._settled:
+                    return
+                self._settled[attempt_id] = None
+                if len(self._settled) > _MOST_SETTLED:
+                    self._settled.popitem(last=False)
+                reserved_usd = self._open.pop(attempt_id, 0.0)
+            self._reserved_usd = max(0.0, self._reserved_usd - reserved_usd)
+            self._spent_usd += cost_usd
+            self._is_changed = True
+            self._wake()
+
+    @property
+    def left_usd(self) -> float:
+        """What is neither spent nor reserved, as of the last statement."""
+        with self._condition:
+            return self.usd - self._others_usd - self._spent_usd - self._reserved_usd
+
+    @property
+    def spent_usd(self) -> float:
+        """What all processes have spent in the period, as of the last statement."""
+        with self._condition:
+            return self._others_spent_usd + self._spent_usd
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Write what was settled; returns whether it is written."""
+        if not self._writing.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            return False
+        self._writing.release()
+        if self._is_changed:
+            try:
+                self._write([])
+            except Exception as error:
+                self._fail(error, [])
+        return not self._is_changed
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Write what was settled and end the thread; it starts again when it is needed."""
+        is_written = self.flush(timeout_s)
+        with self._condition:
+            thread = self._thread
+            self._is_closing = True
+            self._condition.notify_all()
+        if thread is not None:
+            thread.join(timeout_s)
+        with self._condition:
+            self._is_closing = False
+        with self._writing:
+            self.database.close()
+        return is_written
+
+    def abandon(self) -> None:
+        """Say no more that the process is alive: nobody holds the budget."""
+        with self._condition:
+            self._is_silent = True
+            self._condition.notify_all()
+
+    def of_a_fork(self) -> None:
+        """Keep the parent's connection unused."""
+        self.database.of_a_fork()
+
+    # The thread.
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="bestroute-budget", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads, or the interpreter ends
+                self._thread = None
+                for wish in self._wishes:
+                    wish.granted.set_exception(BudgetError("the system gives no thread to ask the budget's store"))
+                self._wishes.clear()
+        self._condition.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                is_due = self._condition.wait_for(
+                    lambda: self._wishes or self._is_closing or (self._is_changed and not self._is_away),
+                    timeout=_RETRY_S if self._is_away else self.release_s / 3 if self._reserved_usd else _IDLE_S,
+                )
+                if self._is_changed and not self._wishes:  # what is settled is written with the next wish, if one comes
+                    self._condition.wait_for(lambda: self._wishes or self._is_closing, timeout=_GATHER_S)
+                wishes, self._wishes = self._wishes, []
+                is_needed = self._reserved_usd > 0 and not self._is_silent
+                if not wishes and not self._is_changed and (self._is_closing or not (is_due or is_needed)):
+                    self._thread = None
+                    break
+                if self._is_closing and not wishes and self._is_away:
+                    self._thread = None
+                    break
+            try:
+                self._write(wishes)
+                self._is_away = False
+            except Exception as error:
+                self._is_away = True
+                self._fail(error, wishes)
+        with self._writing:
+            if self._thread is None:
+                self.database.close()
+
+    def _fail(self, error: Exception, wishes: list[_Wish]) -> None:
+        said = (
+            f"the budget's store {self.database.address.shown!r} cannot be asked: {self.database.address.hide(error)}"
+        )
+        logger.error("%s", said)
+        for wish in wishes:
+            wish.granted.set_exception(BudgetError(f"{said}; nothing was drawn"))
+
+    def _write(self, wishes: list[_Wish]) -> None:
+        """Reserve what fits, note what was settled, and say that this process is alive, in one transaction."""
+        with self._writing:
+            for is_last in (False, True):
+                connection, is_new = self.database.connection()
+                try:
+                    if is_new:
+                        self._prepare(connection)
+                    granted = self._exchange(connection, wishes)
+                    break
+                except sa.exc.DBAPIError as error:
+                    self.database.close()
+                    if is_last or not error.connection_invalidated:
+                        raise
+        for wish in wishes:
+            wish.granted.set_result(wish in granted)
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        is_postgres = connection.dialect.name == "postgresql"
+        if is_postgres:  # a server that crashes may forget the last second; nobody waits for its disk
+            connection.exec_driver_sql("SET synchronous_commit = off")
+        if not sa.inspect(connection).has_table(_shares.name):
+            with transaction(connection):
+                lock_for_tables(connection)
+                _metadata.create_all(connection)
+        insert = postgres_insert if is_postgres else sqlite_insert
+        connection.execute(insert(_budgets).values(name=self.name).on_conflict_do_nothing())
+        with transaction(connection):
+            self._add_up_past(connection, self._now(connection))
+
+    def _now(self, connection: sa.Connection) -> float:
+        """Lock the budget and return the database's time, seconds since 1970."""
+        return float(connection.scalar(self._statements.clock, {"of": self.name}) or 0.0)
+
+    def _exchange(self, connection: sa.Connection, wishes: list[_Wish]) -> set[_Wish]:
+        granted = [wish for wish in wishes if not wish.is_withdrawn]
+        wanted = sum(wish.usd for wish in granted)
+        before: tuple[str, float] | None = None
+        try:
+            with transaction(connection):
+                now = self._now(connection)
+                period = self.period_of(now)
+                with self._condition:
+                    if self._period is not None and self._period != period:
+                        before = self._period, self._spent_usd
+                        self._spent_usd = 0.0
+                    self._period, self._is_changed = period, False
+                    reserved, spent = self._reserved_usd, self._spent_usd
+                if before is not None:
+                    self._note(connection, now, before[0], 0.0, before[1])
+                if not self._note(connection, now, period, reserved + wanted, spent, grows=wanted > 0):
+                    left = self.usd * _SLACK - reserved - spent - self._of_others(connection, now, period)[0]
+                    granted, wanted = _fitting(granted, left)
+                    self._note(connection, now, period, reserved + wanted, spent)
+                others, others_spent = self._of_others(connection, now, period)
+        except BaseException:
+            with self._condition:
+                self._is_changed = True
+                if before is not None:
+                    self._period, self._spent_usd = before[0], before[1] + self._spent_usd
+            raise
+        with self._condition:
+            self._others_usd, self._others_spent_usd = others, others_spent
+            for wish in granted:
+                if wish.is_withdrawn:
+                    self._is_changed = True
+                    continue
+                self._reserved_usd += wish.usd
+                if wish.attempt_id is not None:
+                    self._open[wish.attempt_id] = wish.usd
+        return set(granted)
+
+    def _note(
+        self, connection: sa.Connection, now: float, period: str, reserved: float, spent: float, grows: bool = False
+    ) -> bool:
+        """Write this process's share; where it grows, only if all shares together stay within the budget."""
+        values = {"reserved": reserved, "spent": spent, "until": now + self.release_s, "limit": self.usd * _SLACK}
+        statement = self._statements.growing if grows else self._statements.noting
+        return connection.execute(statement, {**self._key(now, period), **values}).rowcount > 0
+
+    def _of_others(self, connection: sa.Connection, now: float, period: str) -> tuple[float, float]:
+        """Return what others have reserved or spent, and what they have spent."""
+        counted, spent = connection.execute(self._statements.others, self._key(now, period)).one()
+        return float(counted), float(spent)
+
+    def _key(self, now: float, period: str) -> dict[str, object]:
+        return {"now": now, "of": self.name, "in": period, "by": self.worker}
+
+    def _add_up_past(self, connection: sa.Connection, now: float) -> None:
+        """Keep one share for all processes of long ago, and none of periods of long ago."""
+        period, c = self.period_of(now), _shares.c
+        past = (c.budget == self.name, c.worker != _PAST, c.alive_until < now - _LONG_AGO_S)
+        spent = connection.scalar(sa.select(sa.func.sum(c.spent_usd)).where(*past, c.period == period))
+        if spent is not None:
+            earlier = connection.scalar(
+                sa.select(c.spent_usd).where(c.budget == self.name, c.period == period, c.worker == _PAST)
+            )
+            values = {"reserved_usd": 0.0, "spent_usd": spent + (earlier or 0.0), "alive_until": now}
+            key = {"budget": self.name, "period": period, "worker": _PAST}
+            if earlier is None:
+                connection.execute(sa.insert(_shares).values(**key, **values))
+            else:
+                connection.execute(sa.update(_shares).filter_by(**key).values(**values))
+        connection.execute(sa.delete(_shares).where(*past))
+
+
+class _Statements:
+    """What is asked of a database again and again, put together once."""
+
+    def __init__(self, is_sqlite: bool) -> None:
+        """Put it together."""
+        c = _shares.c
+        limit, until = sa.bindparam("limit", type_=sa.Double), sa.bindparam("until", type_=sa.Double)
+        now, reserved, spent = (sa.bindparam(name, type_=sa.Double) for name in ("now", "reserved", "spent"))
+        key = [sa.bindparam(name, type_=sa.Text) for name in ("of", "in", "by")]
+        are_of_others = (c.budget == key[0], c.period == key[1], c.worker != key[2])
+        alive = sa.case((c.alive_until > now, c.reserved_usd), else_=0.0)
+        counted = sa.func.coalesce(sa.func.sum(c.spent_usd + alive), 0.0)
+        all_spent = sa.func.coalesce(sa.func.sum(c.spent_usd), 0.0)
+        self.others = sa.select(counted, all_spent).where(*are_of_others)
+        others = sa.select(counted).where(*are_of_others).scalar_subquery()
+        share = sa.select(*key, reserved, spent, until)
+        insert = sqlite_insert(_shares) if is_sqlite else postgres_insert(_shares)
+        changed = {name: insert.excluded[name] for name in ("reserved_usd", "spent_usd", "alive_until")}
+
+        def noted(values: Any) -> Any:
+            statement = insert.from_select([column.name for column in _shares.columns], values)
+            return statement.on_conflict_do_update(index_elements=["budget", "period", "worker"], set_=changed)
+
+        self.growing = noted(share.where(others + reserved + spent <= limit))
+        self.noting = noted(share.where(sa.true()))  # SQLite would take ON for a join's
+        if is_sqlite:
+            self.clock: Any = sa.select((sa.func.julianday("now") - 2440587.5) * 86400.0)
+        else:
+            clock = sa.extract("epoch", sa.func.clock_timestamp())
+            self.clock = sa.select(clock).select_from(_budgets).where(_budgets.c.name == key[0]).with_for_update()
+
+
+def _fitting(wishes: list[_Wish], left: float) -> tuple[list[_Wish], float]:
+    """Return the wishes that fit one after another, and their sum."""
+    granted, total = [], 0.0
+    for wish in wishes:
+        if total + wish.usd <= left or math.isclose(wish.usd, 0.0):
+            granted.append(wish)
+            total += wish.usd
+    return granted, total

@@ -1,0 +1,160 @@
+"""Connections to a database: a lasting one of a writer, short ones of readers, and whole transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from bestroute.billing.database.address import Address
+from bestroute.errors import ConfigError
+
+try:
+    import sqlalchemy as sa
+except ImportError as error:
+    raise ConfigError('a ledger or budget in a database needs SQLAlchemy: pip install "sqlalchemy>=2"') from error
+
+PATIENCE_S = 10.0
+"""How long a statement waits for another process's, or a connection for its server."""
+_LOCK = 7_305_421_181
+"""PostgreSQL's advisory lock under which tables are made."""
+logger = logging.getLogger(__name__)
+
+
+class Database:
+    """A database, opened anew whenever it is needed and is not open.
+
+    Statements commit one by one; ``transaction`` takes several together. SQLite's file is watched: where it was
+    deleted or another was put in its place, ``connection`` opens what is there now.
+
+    Args:
+        address: Where it is.
+        patience_s: How long to wait for locks and servers.
+        synchronous: SQLite's: ``"FULL"`` outlasts a power cut, ``"NORMAL"`` the end of a process.
+    """
+
+    def __init__(self, address: Address, patience_s: float = PATIENCE_S, synchronous: str = "FULL") -> None:
+        """Connect to nothing yet."""
+        self.address, self.synchronous = address, synchronous
+        self.is_file = address.path is not None
+        self._engine = self._make_engine(patience_s)
+        self._connection: sa.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def _make_engine(self, patience_s: float) -> sa.Engine:
+        address = self.address
+        if address.path is not None:
+            url = sa.URL.create("sqlite", database=address.path)
+            # one thread at a time uses the lasting connection, but not always the same
+            arguments: dict[str, Any] = {"timeout": patience_s, "check_same_thread": False}
+        else:
+            url = sa.URL.create(
+                "postgresql+psycopg",
+                username=address.user,
+                password=address.password,
+                host=address.host,
+                port=address.port,
+                database=address.name,
+                query=address.options,
+            )
+            milliseconds = max(1, int(1000 * patience_s))
+            arguments = {
+                "connect_timeout": max(2, int(patience_s)),
+                "client_encoding": "utf8",
+                "options": f"-c lock_timeout={milliseconds} -c TimeZone=UTC",
+            }
+            if "options" in address.options:
+                del arguments["options"]
+        try:
+            engine = sa.create_engine(
+                url,
+                connect_args=arguments,
+                poolclass=sa.pool.NullPool,
+                hide_parameters=True,
+                isolation_level="AUTOCOMMIT",
+            )
+        except ImportError as error:
+            raise ConfigError(f'{address.shown!r} needs psycopg: pip install "bestroute[postgres]"') from error
+        return engine
+
+    def connection(self) -> tuple[sa.Connection, bool]:
+        """Return the lasting connection, and whether it was made anew."""
+        if self._connection is not None and self.is_replaced():
+            logger.warning("the file of %r was deleted or replaced; what is there now is opened", self.address.shown)
+            self.close()
+            for rest in ("-wal", "-shm"):  # of the file that is gone: SQLite would take them for the new one's
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self.address.path}{rest}")
+        if self._connection is not None:
+            return self._connection, False
+        connection = self._engine.connect()
+        try:
+            if self.is_file:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                connection.exec_driver_sql(f"PRAGMA synchronous={self.synchronous}")
+                self._file = self._file_now()
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection, True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Open a connection of the caller's own for a while."""
+        if self.is_file and self._file_now() is None:
+            raise sa.exc.OperationalError("", None, FileNotFoundError("the file is gone"))
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    def is_replaced(self) -> bool:
+        """Whether the file that was opened is not the one at its path any more."""
+        return self.is_file and self._file != self._file_now()
+
+    def _file_now(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(str(self.address.path))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def close(self) -> None:
+        """Close the lasting connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def of_a_fork(self) -> Database:
+        """Return the same for a forked process. The parent's connection is kept, unused: closing it would end it."""
+        other = copy.copy(self)
+        _of_parents.append(self._connection)
+        self._connection = other._connection = None
+        return other
+
+
+_of_parents: list[sa.Connection | None] = []
+
+
+@contextlib.contextmanager
+def transaction(connection: sa.Connection) -> Iterator[None]:
+    """Take statements together; SQLite's lock for writing is taken at the start."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+def lock_for_tables(connection: sa.Connection) -> None:
+    """Keep other processes from making tables until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

@@ -1,0 +1,317 @@
+"""The ledger in a database: its table, its version, rows in and out, and totals by SQL."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from bestroute.billing.database.address import Address
+from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.ledger_rows import COLUMNS, LedgerRow, Selection, Totals, day_text, hour_of, hour_text
+from bestroute.errors import ConfigError
+
+VERSION = 2
+_MOST_INTEGER = 2**63 - 1
+
+
+class _Count(sa.TypeDecorator[int]):
+    """A whole number of any size; SQLite keeps one beyond 64 bits to 15 digits."""
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        is_sqlite = dialect.name == "sqlite"
+        return dialect.type_descriptor(sa.Numeric(asdecimal=False) if is_sqlite else sa.Numeric())
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return _as_sqlite if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        return lambda value: None if value is None else int(value)
+
+
+def _as_sqlite(value: int) -> int | float:
+    return value if -_MOST_INTEGER <= value <= _MOST_INTEGER else float(min(value, 10**300))
+
+
+_metadata = sa.MetaData()
+_versions = sa.Table(
+    "bestroute_versions",
+    _metadata,
+    sa.Column("part", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+_samples = sa.Table(
+    "bestroute_samples",
+    _metadata,
+    sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("hour", sa.BigInteger, nullable=False),  # since 1970: what totals are told apart by stands in front
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("requests", sa.SmallInteger, nullable=False),
+    sa.Column("input_tokens", _Count, nullable=False),
+    sa.Column("output_tokens", _Count, nullable=False),
+    sa.Column("cost_usd", sa.Double, nullable=False),
+    sa.Column("reference_cost_usd", sa.Double, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("cached_input_tokens", _Count, nullable=False),
+    sa.Column("cache_write_tokens", _Count, nullable=False),
+    sa.Column("reasoning_tokens", _Count, nullable=False),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False, index=True),
+    sa.Column("run_id", sa.Text),  # NULL where it is the call's
+    sa.Column("attempt_id", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("row_id", sa.Text, unique=True),  # a row that is written twice is kept once
+    sa.Index("bestroute_samples_time", "time"),
+)
+_FIRST_COLUMNS = (
+    "run_id, time, model, step, status, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
+    "reasoning_tokens, cost_usd, estimated, error, reference_cost_usd"
+)
+"""Of version 1, whose table of that name on SQLite was called ``samples``."""
+_COUNTS = ("step", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def _first_values(prefix: str) -> str:
+    """Return SQL's values of a row, for the columns that version 1 knew and those that it did not."""
+    columns = ", ".join(f"{prefix}{name}" for name in _FIRST_COLUMNS.split(", "))
+    return (
+        f"{columns}, {prefix}run_id, lower(hex(randomblob(16))), 1, 1, 'draw', '', '', '{{}}', "
+        f"CAST({prefix}time / 3600 AS INTEGER)"
+    )
+
+
+_FIRST_INTO = (
+    f"INSERT INTO bestroute_samples ({_FIRST_COLUMNS}, call_id, attempt_id, attempt, requests, kind, plan, reason, "
+    "tags, hour)"
+)
+_COMPATIBLE = (
+    "CREATE VIEW IF NOT EXISTS samples AS SELECT coalesce(run_id, call_id) AS run_id, "
+    f"{_FIRST_COLUMNS.removeprefix('run_id, ')} FROM bestroute_samples ORDER BY position",
+    "CREATE TRIGGER IF NOT EXISTS samples_insert INSTEAD OF INSERT ON samples BEGIN "
+    f"{_FIRST_INTO} VALUES ({_first_values('NEW.')}); END",
+)
+"""What an earlier release, and anybody's own SQL, finds on SQLite in the place of version 1's table."""
+
+
+class LedgerTables:
+    """Rows in a database. One thread at a time writes; readers have connections of their own."""
+
+    def __init__(self, address: Address, patience_s: float) -> None:
+        """Open the database, bring its tables to this version, and check that they can be written."""
+        self.database = Database(address, patience_s)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def of_a_fork(self) -> LedgerTables:
+        """Return the same for a forked process, with connections of its own."""
+        other = copy.copy(self)
+        other.database = self.database.of_a_fork()
+        return other
+
+    def _open(self) -> sa.Connection:
+        connection, is_new = self.database.connection()
+        if is_new:
+            try:
+                _prepare(connection)
+            except BaseException:
+                self.close()
+                raise
+        return connection
+
+    def write(self, rows: Sequence[tuple[str, LedgerRow]]) -> None:
+        """Write rows, each with an id, all or none; one that is there already is left as it is."""
+        values = [_as_values(name, row) for name, row in rows]
+        if not values:
+            return
+        for is_last in (False, True):
+            connection = self._open()
+            try:
+                with transaction(connection):
+                    insert = sqlite_insert if self.database.is_file else postgres_insert
+                    connection.execute(insert(_samples).on_conflict_do_nothing(), values)
+                if not self.database.is_replaced():
+                    return
+            except sa.exc.DBAPIError as error:
+                is_gone = error.connection_invalidated or _is_table_missing(error)
+                self.close()
+                if is_last or not is_gone:
+                    raise
+        raise sa.exc.OperationalError("", None, FileNotFoundError("the file is replaced again and again"))
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when it is needed."""
+        self.database.close()
+
+    def rows(self) -> list[LedgerRow]:
+        """Return all rows in writing order."""
+        columns = [_samples.c[name] for name in COLUMNS]
+        with self.database.reading() as connection:
+            found = connection.execution_options(yield_per=1000).execute(
+                sa.select(*columns).order_by(_samples.c.position)
+            )
+            return [_as_row(values) for values in found]
+
+    def totals(self, selection: Selection) -> dict[tuple[str, ...], Totals]:
+        """Add rows up in the database."""
+        c = _samples.c
+        total = sa.func.total if self.database.is_file else sa.func.sum  # SQLite's sum fails beyond 64 bits
+        sums = (
+            sa.func.count(),
+            sa.func.count(sa.case((c.status != "ok", 1))),
+            sa.func.sum(c.requests),
+            total(c.input_tokens),
+            total(c.output_tokens),
+            sa.func.sum(c.cost_usd),
+            sa.func.sum(c.reference_cost_usd),
+        )
+        source, keys = self._keys(selection.by)
+        query = sa.select(*keys, *sums).select_from(source).group_by(*(key.name for key in keys))
+        if selection.since > -math.inf:
+            query = query.where(c.time >= selection.since)
+        if selection.until < math.inf:
+            query = query.where(c.time < selection.until)
+        for name, value in (selection.tags or {}).items():
+            query = query.where(self._tag(name) == value)
+        with self.database.reading() as connection:
+            found = connection.execute(query).all()
+        first = len(keys)
+        return {_key(row[:first], selection.by): _totals(row[first:]) for row in found if row[first]}
+
+    def _keys(self, by: Sequence[str]) -> tuple[Any, list[Any]]:
+        """Return what to select from, and the columns that tell totals apart."""
+        source: Any = _samples
+        keys: list[Any] = []
+        for name in by:
+            if name == "tag":
+                tags = self._tags("each_tag")
+                source = source.outerjoin(tags, sa.true())
+                keys.append(sa.func.coalesce(tags.c.key + "=" + tags.c.value, ""))
+            elif name.startswith("tag:"):
+                keys.append(sa.func.coalesce(self._tag(name.removeprefix("tag:")), ""))
+            elif name == "day":
+                keys.append(_samples.c.hour // 24)
+            else:
+                keys.append(_samples.c[name])
+        return source, [key.label(f"key_{i}") for i, key in enumerate(keys)]
+
+    def _tags(self, name: str) -> Any:
+        """Return a row's tags as a table of keys and values."""
+        if self.database.is_file:
+            return sa.func.json_each(_samples.c.tags).table_valued("key", "value", name=name)
+        return sa.func.jsonb_each_text(_samples.c.tags).table_valued("key", "value", name=name).lateral()
+
+    def _tag(self, name: str) -> Any:
+        """Return the value of one tag, NULL where there is none."""
+        if not self.database.is_file:
+            return _samples.c.tags.op("->>", return_type=sa.Text())(name)
+        tags = self._tags("one_tag")
+        return sa.select(tags.c.value).where(tags.c.key == name).scalar_subquery()
+
+
+def _prepare(connection: sa.Connection) -> None:
+    """Make what is missing of the tables, and bring those of an earlier release to this version.
+
+    Raises:
+        ConfigError: If a later release made them.
+    """
+    if _version(connection) == VERSION and sa.inspect(connection).has_table(_samples.name):
+        return
+    is_sqlite = connection.dialect.name == "sqlite"
+    with transaction(connection):
+        lock_for_tables(connection)
+        if (version := _version(connection)) > VERSION:
+            raise ConfigError(
+                f"the ledger is of version {version}, made by a later release; this one reads up to {VERSION}: "
+                "upgrade bestroute"
+            )
+        has_first = is_sqlite and "samples" in sa.inspect(connection).get_table_names()
+        _metadata.create_all(connection)
+        if has_first:
+            _take_first_rows(connection)
+        if is_sqlite:
+            for statement in _COMPATIBLE:
+                connection.exec_driver_sql(statement)
+        connection.execute(sa.delete(_versions).where(_versions.c.part == "ledger"))
+        connection.execute(sa.insert(_versions).values(part="ledger", version=VERSION))
+
+
+def _version(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(_versions.name):
+        return 0
+    return connection.scalar(sa.select(_versions.c.version).where(_versions.c.part == "ledger")) or 0
+
+
+def _take_first_rows(connection: sa.Connection) -> None:
+    """Move version 1's rows; numbers of numpy, which it kept as their bytes, become numbers."""
+    assert isinstance(connection.connection.driver_connection, sqlite3.Connection)
+    connection.connection.driver_connection.create_function(
+        "bestroute_count", 1, lambda value: int.from_bytes(value, "little") if isinstance(value, bytes) else value
+    )
+    for name in _COUNTS:
+        connection.exec_driver_sql(f"UPDATE samples SET {name} = bestroute_count({name}) WHERE typeof({name}) = 'blob'")
+    connection.exec_driver_sql(f"{_FIRST_INTO} SELECT {_first_values('samples.')} FROM samples ORDER BY rowid")
+    connection.exec_driver_sql("DROP TABLE samples")
+
+
+def _is_table_missing(error: sa.exc.DBAPIError) -> bool:
+    return "no such table" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+def _as_values(name: str, row: LedgerRow) -> dict[str, Any]:
+    return {
+        **row,
+        "row_id": name,
+        "hour": hour_of(row["time"]),
+        "run_id": None if row["run_id"] == row["call_id"] else row["run_id"],
+        "step": _small(row["step"]),
+        "attempt": _small(row["attempt"]),
+    }
+
+
+def _small(value: int) -> int:
+    """Return what fits into 32 bits."""
+    return max(-(2**31), min(value, 2**31 - 1))
+
+
+def _as_row(values: sa.Row[Any]) -> LedgerRow:
+    row: Any = dict(zip(COLUMNS, values, strict=True))
+    row["run_id"] = row["run_id"] or row["call_id"]
+    return row  # type: ignore[no-any-return]
+
+
+def _key(values: Sequence[Any], by: Sequence[str]) -> tuple[str, ...]:
+    texts = {"hour": hour_text, "day": day_text}
+    return tuple(texts.get(name, str)(value) for name, value in zip(by, values, strict=True))
+
+
+def _totals(values: Sequence[Any]) -> Totals:
+    samples, failed, requests, input_tokens, output_tokens, cost_usd, reference_cost_usd = values
+    return Totals(
+        samples=samples,
+        failed=failed,
+        requests=int(requests),
+        input_tokens=int(input_tokens),
+        output_tokens=int(output_tokens),
+        cost_usd=cost_usd,
+        reference_cost_usd=reference_cost_usd,
+    )

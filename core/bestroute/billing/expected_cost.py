@@ -1,0 +1,74 @@
+"""Expected cost of plans: draws, tokens, prompt length and billing in; USD out. Pure functions on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Plan
+from bestroute.types.pool import Pool
+from bestroute.types.prices import PER_MILLION
+
+
+def billed_calls(plans: Sequence[Plan], expected_draws: FloatArray, once: Sequence[str]) -> FloatArray:
+    """Count how often each step bills the prompt.
+
+    A sample drawn on its own bills the whole prompt. A step without acceptance draws its ``n`` together; where
+    the provider samples them in one call the prompt is billed once, with the probability that the step is
+    reached at all, which is ``draws / n``.
+
+    Args:
+        plans: ``P`` plans.
+        expected_draws: Shape ``(Q, P, S)``.
+        once: Models that bill the prompt once for n samples of one call.
+
+    Returns:
+        Expected number of billed prompts, shape ``(Q, P, S)``.
+    """
+    divisor = np.ones(expected_draws.shape[1:])
+    for p, plan in enumerate(plans):
+        for s, step in enumerate(plan.steps):
+            if step.accept is None and step.model in once:
+                divisor[p, s] = step.n
+    return np.asarray(expected_draws / divisor)
+
+
+def plan_costs(
+    plans: Sequence[Plan],
+    expected_draws: FloatArray,
+    output_tokens: FloatArray,
+    input_tokens: FloatArray,
+    pool: Pool,
+    *,
+    once: Sequence[str] | None = None,
+) -> FloatArray:
+    """Compute the expected cost of every plan for every query.
+
+    Args:
+        plans: ``P`` plans over the pool.
+        expected_draws: Samples drawn per step, shape ``(Q, P, S)``.
+        output_tokens: Tokens of one sample of each model, shape ``(Q, K)``, pool order.
+        input_tokens: Tokens of the whole prompt, shape ``(Q,)``.
+        pool: Prices.
+        once: Models that bill the prompt once for n samples; default: as the pool says.
+
+    Returns:
+        USD, shape ``(Q, P)``.
+
+    Source:
+        BEST-Route (arXiv:2506.22716), section on cost, with the prompt billed as the provider bills it.
+    """
+    if once is None:
+        once = [model for model in pool.models if pool.bills(model) == "once"]
+    position = {model: k for k, model in enumerate(pool.models)}
+    model_of = np.zeros(expected_draws.shape[1:], dtype=np.intp)
+    for p, plan in enumerate(plans):
+        for s, step in enumerate(plan.steps):
+            model_of[p, s] = position[step.model]
+    input_price = np.array([pool.prices[m].input for m in pool.models])[model_of]
+    output_price = np.array([pool.prices[m].output for m in pool.models])[model_of]
+    prompts = billed_calls(plans, expected_draws, once) * input_price * input_tokens[:, None, None]
+    answers = expected_draws * output_price * output_tokens[:, model_of]
+    return np.asarray((prompts + answers).sum(axis=2) / PER_MILLION)

@@ -1,0 +1,313 @@
+"""The ledger: a row for every sample drawn, failed and cancelled ones too."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bestroute._utils.fork_safe import ProcessState
+from bestroute.billing.ledger_rows import (
+    Kind,
+    LedgerRow,
+    Moment,
+    Selection,
+    Status,
+    Sums,
+    Totals,
+    add_up,
+    as_keys,
+    completed,
+    no_totals,
+    totals_of,
+)
+from bestroute.errors import ConfigError
+from bestroute.types.settings import check_count
+
+if TYPE_CHECKING:
+    from bestroute.billing.database.ledger_tables import LedgerTables
+    from bestroute.billing.database.writer import Writer
+
+__all__ = ["Kind", "Ledger", "LedgerRow", "Status", "Totals"]
+
+T = TypeVar("T")
+
+_MEMORY = "sqlite:///:memory:"
+_PATIENCE_S = 10.0
+"""How long a write waits for another process's, or for a server."""
+_PATIENCE_AWAY_S = 1.0
+"""How long a caller waits for a database whose last write failed."""
+_MOST_SUMS = 10_000
+logger = logging.getLogger(__name__)
+
+
+class Ledger(ProcessState):
+    """Keeps every bill: in memory, in an SQLite file, or in PostgreSQL.
+
+    Safe to share between threads, and with forked processes; one in a database also between any processes, and in
+    PostgreSQL between machines. Rows of one call of ``add`` are written together or not at all, and never twice. A
+    thread of the ledger's own writes, what came meanwhile in one transaction; it ends when there is nothing to write.
+    No query is ever stored, and errors are stored without secrets. A database that takes nothing (disk full, locked
+    for long, server gone) costs no answer: its rows wait in memory, count in every total, are logged as an error, and
+    are written when it takes rows again. What waits is written at ``close()``, at the end of a ``with``, at the
+    interpreter's exit and at SIGTERM, unless the program handles that signal itself.
+
+    Args:
+        url: ``"sqlite:///path"``, ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``), or ``None``
+            for memory. A relative path is fixed here; ``"sqlite:///:memory:"`` is memory too.
+        keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too: by the hour, and
+            beyond 10,000 combinations of reason, plan and tags without these.
+
+    Raises:
+        ConfigError: If the URL is of another kind, or the database cannot be opened; never with a password.
+
+    Example:
+        >>> ledger = Ledger()
+        >>> ledger.totals(by=("model", "day"), since="2026-01-01", tags={"team": "search"})
+        {}
+    """
+
+    def __init__(self, url: str | None = None, *, keep_rows: int = 100_000) -> None:
+        """Open the ledger, making or migrating the database's tables."""
+        super().__init__()
+        check_count(keep_rows, "Ledger: keep_rows")
+        self.keep_rows = keep_rows
+        self._address = url
+        self._rows: deque[LedgerRow] = deque()
+        """In memory; of a database, those that its writer has no room for are in ``_sums`` alone."""
+        self._sums = Sums(_MOST_SUMS)
+        self._open()
+
+    def _open(self) -> None:
+        self.url: str | None = None
+        """Where it is kept, without a password."""
+        self._tables: LedgerTables | None = None
+        self._writer: Writer[list[tuple[str, LedgerRow]]] | None = None
+        if self._address is None or self._address == _MEMORY:
+            self.url = self._address
+            return
+        from bestroute.billing.database.address import read_address
+
+        address = read_address(self._address, "a ledger")
+        self._address, self.url = address.url, address.shown
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from bestroute.billing.database.ledger_tables import LedgerTables
+
+        try:
+            self._tables = LedgerTables(address, _PATIENCE_S)
+        except (SQLAlchemyError, OSError) as error:
+            raise ConfigError(f"cannot open the ledger {self.url!r}: {address.hide(error)}") from None
+        self._start_writer()
+
+    def _start_writer(self) -> None:
+        from bestroute.billing.database.writer import Writer
+
+        assert self._tables is not None
+        self._writer = Writer(self._write, self._tables.close, self._failed)
+
+    def __repr__(self) -> str:
+        """Show where it is kept."""
+        return f"Ledger({self.url!r})" if self.url else "Ledger()"
+
+    def __enter__(self) -> Ledger:
+        """Write what waits at the end of a ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle where it is kept; rows in memory go along, those that wait for a database do not."""
+        with self._guard():
+            kept = {"keep_rows": self.keep_rows, "_address": self._address}
+            if self.is_persistent:
+                return {**kept, "_rows": deque(), "_sums": Sums(_MOST_SUMS)}
+            return {**kept, "_rows": self._rows.copy(), "_sums": self._sums.copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open it again."""
+        vars(self).update(state, _tables=None)
+        ProcessState.__init__(self)
+        self._open()
+
+    def _forget_parent(self) -> None:
+        if self._tables is not None:  # rows that wait are written by the process that drew them
+            self._rows, self._sums = deque(), Sums(_MOST_SUMS)
+            self._tables = self._tables.of_a_fork()
+            self._start_writer()
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether writing touches a disk, or a server."""
+        return self._address is not None and self._address != _MEMORY
+
+    def add(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
+        """Keep rows, all or none; of a database, wait until they are written, or have to wait.
+
+        Args:
+            rows: Of one call, or of any.
+            timeout_s: How long to wait at most. What is not written by then is written later.
+        """
+        with self._guard():
+            is_memory = self._writer is None
+            if is_memory:
+                self._keep(completed(rows))
+        if is_memory:
+            return
+        written = self.submit(rows)
+        with contextlib.suppress(TimeoutError):
+            written.result(self._patience_s(timeout_s))
+
+    async def aadd(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
+        """Keep rows as ``add`` does, without blocking the event loop; a caller that is cancelled leaves them to it."""
+        import asyncio
+
+        written = self.submit(rows)
+        if not written.done():
+            await asyncio.wait([asyncio.wrap_future(written)], timeout=self._patience_s(timeout_s))
+
+    def submit(self, rows: Sequence[LedgerRow]) -> Future[None]:
+        """Hand rows over to be written, at once; the future is done when they are written, or have to wait."""
+        kept = completed(rows)
+        with self._guard():
+            writer = self._writer
+            if writer is None:
+                self._keep(kept)
+        if writer is None or not (kept or writer.is_away):
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        batch = uuid.uuid4().hex
+        return writer.submit([(f"{batch}:{i}", row) for i, row in enumerate(kept)])
+
+    def _patience_s(self, timeout_s: float | None) -> float:
+        is_away = self._writer is not None and self._writer.is_away
+        patience = _PATIENCE_AWAY_S if is_away else _PATIENCE_S + _PATIENCE_AWAY_S
+        return patience if timeout_s is None else min(patience, timeout_s)
+
+    def _keep(self, rows: Sequence[LedgerRow]) -> None:
+        self._rows.extend(rows)
+        while len(self._rows) > self.keep_rows:
+            self._sums.add(self._rows.popleft())
+
+    def flush(self, timeout_s: float = _PATIENCE_S) -> bool:
+        """Write what waits; returns whether all rows are written now."""
+        with self._guard():
+            writer = self._writer
+        return writer is None or writer.flush(timeout_s)
+
+    def close(self, timeout_s: float = _PATIENCE_S) -> bool:
+        """Write what waits and close the database; returns whether all rows are written.
+
+        A closed ledger can be read, and opens again when rows come.
+        """
+        with self._guard():
+            writer = self._writer
+        return writer is None or writer.close(timeout_s)
+
+    def _write(self, batches: list[list[tuple[str, LedgerRow]]]) -> None:
+        assert self._tables is not None
+        self._tables.write([row for batch in batches for row in batch])
+
+    def _failed(self, error: Exception) -> None:
+        """Log what the database said, and let the oldest rows go where too many wait."""
+        assert self._tables is not None
+        assert self._writer is not None
+        waiting = sum(len(batch) for batch in self._writer.waiting())
+        logger.error(
+            "the ledger %r cannot be written (%s): %d rows wait in memory; make room or mend it",
+            self.url,
+            self._tables.database.address.hide(error),
+            waiting,
+        )
+        while waiting > self.keep_rows and (batch := self._writer.drop_oldest()) is not None:
+            waiting -= len(batch)
+            with self._guard():
+                for _, row in batch:
+                    self._sums.add(row)
+
+    def rows(self) -> list[LedgerRow]:
+        """Return every row that is kept, in writing order, those that wait for a database last.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        with self._settled() as waiting:
+            return [*(self._read(lambda tables: tables.rows()) or ()), *waiting]
+
+    def totals(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dict[Any, Totals]:
+        """Add rows up, in the database where there is one; those that memory has let go are among them.
+
+        Args:
+            by: ``"model"`` (pool name), ``"day"`` (``2026-01-31``, UTC), ``"hour"`` (``2026-01-31 17:00``),
+                ``"reason"``, ``"plan"``, ``"kind"``, ``"tag"`` (``team=search``; a row counts under each of its tags,
+                under ``""`` without any) or ``"tag:team"`` (that tag's values); several of them for keys that are
+                tuples; ``None`` puts all under ``"all"``.
+            since: First moment that counts: a date, a datetime, an ISO text (UTC without a zone) or seconds since 1970.
+            until: First moment that counts no more.
+            tags: Rows with all of these tags alone.
+
+        Raises:
+            ConfigError: If an argument is something else, or the database cannot be read.
+        """
+        selection = Selection.of(by, since, until, tags)
+        with self._settled() as waiting:
+            sums = self._read(lambda tables: tables.totals(selection)) or {}
+            with self._guard():
+                let_go = self._sums.parts()
+            add_up(sums, [*let_go, *((row, totals_of(row)) for row in waiting)], selection)
+        return as_keys(sums, by)
+
+    @contextlib.contextmanager
+    def _settled(self) -> Iterator[list[LedgerRow]]:
+        """Yield the rows that are in memory, while nothing of them can go to the database."""
+        with self._guard():
+            writer = self._writer
+            rows = list(self._rows)
+        if writer is None:
+            yield rows
+            return
+        writer.flush(_PATIENCE_S)
+        if not writer.waiting():
+            yield []
+            return
+        with writer.held():
+            yield [row for batch in writer.waiting() for _, row in batch]
+
+    def _read(self, read: Callable[[LedgerTables], T]) -> T | None:
+        if self._tables is None:
+            return None
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return read(self._tables)
+        except (SQLAlchemyError, OSError) as error:
+            said = self._tables.database.address.hide(error)
+            raise ConfigError(f"cannot read the ledger {self.url!r}: {said}") from None
+
+    @property
+    def cost_usd(self) -> float:
+        """What all samples cost."""
+        return self._total["cost_usd"]
+
+    @property
+    def reference_cost_usd(self) -> float:
+        """What the reference alone would have cost."""
+        return self._total["reference_cost_usd"]
+
+    @property
+    def _total(self) -> Totals:
+        return self.totals().get("all", no_totals())

@@ -1,0 +1,309 @@
+"""The ledger's rows: one for every sample drawn, completed to plain values, and added up by what a caller names."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal, NotRequired, TypedDict
+
+from bestroute._utils.text import encodable
+from bestroute.errors import ConfigError, named
+
+Status = Literal["ok", "failed", "cancelled"]
+Kind = Literal["draw", "audit", "judge"]
+Moment = float | str | date | datetime
+"""Seconds since 1970, an ISO text, a date or a datetime; without a zone it is UTC."""
+
+DIMENSIONS = ("model", "day", "hour", "reason", "plan", "kind", "tag")
+"""What totals can be told apart by; beside these ``tag:NAME``, the value of one tag."""
+_HOUR_S = 3600
+
+
+class LedgerRow(TypedDict):
+    """One sample's bill. What need not be given is filled in by the ledger."""
+
+    run_id: NotRequired[str]
+    """The framework's own id of the run; without one it is the call's."""
+    time: float
+    """Seconds since 1970, UTC."""
+    model: str
+    """Pool name."""
+    step: int
+    """Step of the plan, from 0."""
+    status: Status
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_usd: float
+    estimated: bool
+    """Whether the provider told no usable usage, so that we counted ourselves."""
+    error: str | None
+    reference_cost_usd: float
+    """What the reference would have cost for the whole call; on the call's first row, 0 on the others."""
+    call_id: NotRequired[str]
+    """The same for all samples of one call of the engine."""
+    attempt_id: NotRequired[str]
+    """The same for all samples of one request to a member."""
+    attempt: NotRequired[int]
+    """The how-many-th request for this draw it was: 1, and more where it was repeated."""
+    requests: NotRequired[int]
+    """1 on a request's first row, 0 on its others, so that their sum counts requests; filled in by the ledger."""
+    kind: NotRequired[Kind]
+    """What the sample was drawn for: an answer, an audit of the router, or a judge's verdict."""
+    plan: NotRequired[str | None]
+    """The plan it is a part of, in words."""
+    reason: NotRequired[str | None]
+    """Why that plan was taken."""
+    tags: NotRequired[dict[str, str]]
+    """What the caller named the call by."""
+
+
+class Totals(TypedDict):
+    """Sums over rows."""
+
+    samples: int
+    """Rows, those of failed and cancelled draws among them."""
+    failed: int
+    """Rows that brought no sample: failed or cancelled."""
+    requests: int
+    """Requests to members; one may bring several samples, or none."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    reference_cost_usd: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows are added up, and by what they are told apart."""
+
+    by: tuple[str, ...] = ()
+    since: float = -math.inf
+    until: float = math.inf
+    tags: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        by: str | Sequence[str] | None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Selection:
+        """Check what a caller asks for.
+
+        Raises:
+            ConfigError: If ``by`` names something else, or a moment is none.
+        """
+        names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+        for name in names:
+            if name not in DIMENSIONS and not (isinstance(name, str) and name.startswith("tag:")):
+                raise ConfigError(
+                    f"totals: by must be one of {named(DIMENSIONS)}, 'tag:NAME', several of them, or None, got {by!r}"
+                )
+        return cls(
+            names,
+            -math.inf if since is None else _seconds(since, "since"),
+            math.inf if until is None else _seconds(until, "until"),
+            None if tags is None else {as_text(name): as_text(value) for name, value in tags.items()},
+        )
+
+
+def as_text(value: Any) -> str:
+    r"""Return a text as any database takes it: half a character and NUL become backslash escapes.
+
+    Example:
+        >>> as_text("a\x00\ud83d")
+        'a\\x00\\ud83d'
+    """
+    return encodable(str(value)).replace("\0", "\\x00")
+
+
+def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
+    """Return rows with every column filled, of plain values; numbers of numpy become Python's."""
+    requests: set[str] = set()
+    found = []
+    for row in rows:
+        call_id = as_text(row.get("call_id") or row.get("run_id") or uuid.uuid4().hex)
+        attempt_id = as_text(row.get("attempt_id") or uuid.uuid4().hex)
+        found.append(
+            LedgerRow(
+                run_id=as_text(row.get("run_id") or call_id),
+                time=float(row["time"]),
+                model=as_text(row["model"]),
+                step=int(row["step"]),
+                status=as_text(row["status"]),  # type: ignore[typeddict-item]
+                input_tokens=int(row["input_tokens"]),
+                output_tokens=int(row["output_tokens"]),
+                cached_input_tokens=int(row["cached_input_tokens"]),
+                cache_write_tokens=int(row["cache_write_tokens"]),
+                reasoning_tokens=int(row["reasoning_tokens"]),
+                cost_usd=float(row["cost_usd"]),
+                estimated=bool(row["estimated"]),
+                error=None if row["error"] is None else as_text(row["error"]),
+                reference_cost_usd=float(row["reference_cost_usd"]),
+                call_id=call_id,
+                attempt_id=attempt_id,
+                attempt=int(row.get("attempt") or 1),
+                requests=int(attempt_id not in requests),
+                kind=as_text(row.get("kind") or "draw"),  # type: ignore[typeddict-item]
+                plan=as_text(row.get("plan") or ""),
+                reason=as_text(row.get("reason") or ""),
+                tags={as_text(name): as_text(value) for name, value in (row.get("tags") or {}).items()},
+            )
+        )
+        requests.add(attempt_id)
+    return found
+
+
+COLUMNS = tuple(LedgerRow.__annotations__)
+
+
+def no_totals() -> Totals:
+    """Return the sums over no rows."""
+    return {
+        "samples": 0,
+        "failed": 0,
+        "requests": 0,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cost_usd": 0.0,
+        "reference_cost_usd": 0.0,
+    }
+
+
+def add_totals(total: Totals, more: Totals) -> None:
+    """Add sums to others."""
+    for name, value in more.items():
+        total[name] += value  # type: ignore[literal-required]
+
+
+def totals_of(row: LedgerRow) -> Totals:
+    """Return the sums over one row."""
+    return {
+        "samples": 1,
+        "failed": int(row["status"] != "ok"),
+        "requests": row["requests"],
+        "input_tokens": row["input_tokens"],
+        "output_tokens": row["output_tokens"],
+        "cost_usd": row["cost_usd"],
+        "reference_cost_usd": row["reference_cost_usd"],
+    }
+
+
+class Sums:
+    """Sums over rows that are kept no more, as finely as totals can ask for, and no finer than ``most`` of them.
+
+    Beyond that number, rows of a new reason or tag are added up without either.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Start with nothing."""
+        self.most = most
+        self._sums: dict[tuple[str, int, str, str, str, str], Totals] = {}
+
+    def add(self, row: LedgerRow) -> None:
+        """Add a row."""
+        tags = json.dumps(row["tags"], sort_keys=True)
+        key = (row["model"], hour_of(row["time"]), row["kind"], row["plan"] or "", row["reason"] or "", tags)
+        if key not in self._sums and len(self._sums) >= self.most:
+            key = (*key[:3], "", "", "{}")
+        add_totals(self._sums.setdefault(key, no_totals()), totals_of(row))
+
+    def copy(self) -> Sums:
+        """Return the same sums."""
+        other = Sums(self.most)
+        other._sums = {key: total.copy() for key, total in self._sums.items()}
+        return other
+
+    def parts(self) -> list[tuple[Mapping[str, Any], Totals]]:
+        """Return what the rows of each sum have in common, and the sum; a moment is known to the hour."""
+        return [
+            (
+                {
+                    "model": model,
+                    "time": float(hour * _HOUR_S),
+                    "kind": kind,
+                    "plan": plan,
+                    "reason": reason,
+                    "tags": json.loads(tags),
+                },
+                total.copy(),
+            )
+            for (model, hour, kind, plan, reason, tags), total in self._sums.items()
+        ]
+
+
+def add_up(
+    sums: dict[tuple[str, ...], Totals], parts: Iterable[tuple[Mapping[str, Any], Totals]], selection: Selection
+) -> None:
+    """Add rows, or sums of alike rows, to the totals of their keys."""
+    for row, total in parts:
+        if not selection.since <= row["time"] < selection.until:
+            continue
+        if selection.tags and any(row["tags"].get(name) != value for name, value in selection.tags.items()):
+            continue
+        for key in itertools.product(*(_values(row, name) for name in selection.by)):
+            add_totals(sums.setdefault(key, no_totals()), total)
+
+
+def as_keys(sums: Mapping[tuple[str, ...], Totals], by: str | Sequence[str] | None) -> dict[Any, Totals]:
+    """Return totals under ``"all"``, under a text for one name, under tuples for several."""
+    if by is None:
+        return {"all": sums[()]} if sums else {}
+    return {key[0]: total for key, total in sums.items()} if isinstance(by, str) else dict(sums)
+
+
+def hour_of(time: float) -> int:
+    """Return the hours since 1970."""
+    return math.floor(time / _HOUR_S)
+
+
+def hour_text(hour: int) -> str:
+    """Render an hour as ``2026-01-31 17:00``, UTC."""
+    return datetime.fromtimestamp(hour * _HOUR_S, UTC).strftime("%Y-%m-%d %H:00")
+
+
+def day_text(day: int) -> str:
+    """Render a day since 1970 as ``2026-01-31``."""
+    return hour_text(day * 24)[:10]
+
+
+def tag_text(name: str, value: str) -> str:
+    """Render a tag as ``team=search``."""
+    return f"{name}={value}"
+
+
+def _values(row: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Yield under which values of a dimension a row is counted: one, but under each of its tags."""
+    if name == "tag":
+        yield from [tag_text(tag, value) for tag, value in row["tags"].items()] or [""]
+    elif name.startswith("tag:"):
+        yield row["tags"].get(name.removeprefix("tag:"), "")
+    elif name in ("day", "hour"):
+        hour = hour_of(row["time"])
+        yield hour_text(hour) if name == "hour" else day_text(hour // 24)
+    else:
+        yield row[name]
+
+
+def _seconds(moment: Any, name: str) -> float:
+    try:
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
+        if isinstance(moment, date) and not isinstance(moment, datetime):
+            moment = datetime(moment.year, moment.month, moment.day)
+        if isinstance(moment, datetime):
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return float(moment)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(
+            f"totals: {name} must be a date, a datetime, an ISO text or seconds since 1970, got {moment!r}"
+        ) from None

@@ -1,0 +1,344 @@
+"""``bestroute train`` and ``bestroute evaluate``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bestroute.errors import ConfigError, RecordError, named
+
+if TYPE_CHECKING:
+    from bestroute.encoders import FrozenEncoder
+    from bestroute.labels import SampleArrays
+    from bestroute.labels.tokens import TokenMeans
+    from bestroute.records.records import Record
+    from bestroute.router import MultiHeadRouter
+    from bestroute.router.train_settings import TrainSettings
+    from bestroute.router.training import Training
+    from bestroute.types.pool import Pool
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+DEALS, FEW = 3, 2000
+"""How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
+KINDS = ("recorded", "quality", "majority")
+
+
+def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is neither a kind of reward nor a folder; a callback of the option."""
+    if value is not None and value not in KINDS and not Path(value).is_dir():
+        raise ConfigError(f"--reward must be one of {named(KINDS)}, or the folder of a reward model, got {value!r}")
+    return value
+
+
+def tell(message: str) -> None:
+    """Print progress."""
+    click.echo(message, err=True)
+
+
+def load_arrays(
+    paths: tuple[Path, ...],
+    pool: Pool,
+    reward: str,
+    *,
+    allow_missing: bool,
+    verifier_error: float = 0.0,
+    for_training: bool = False,
+    token_means: TokenMeans | None = None,
+) -> SampleArrays:
+    """Read records files into arrays, and tell what was left out.
+
+    Args:
+        paths: The files.
+        pool: Whose models are kept.
+        reward: Where rewards come from: a ``RewardKind``, or the folder of a reward model, which scores the texts.
+        allow_missing: Leave out records that lack a model.
+        verifier_error: Share of wrong samples that a verifier takes for right.
+        for_training: Records that the reward model was trained on get the rewards that were held out then; else
+            they are refused.
+        token_means: Of the training records; default: of these.
+    """
+    from bestroute.labels import SampleArrays
+    from bestroute.records.records import read_records
+
+    left_out: list[str] = []
+    records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
+    if left_out:
+        tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
+    records = with_labels(records)
+    if reward not in KINDS:
+        records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
+    return SampleArrays.of(
+        records,
+        pool,
+        reward=reward,  # type: ignore[arg-type]
+        token_means=token_means,
+        verifier_error=verifier_error,
+    )
+
+
+def with_labels(records: Sequence[Record]) -> list[Record]:
+    """Return the records with the samples that have a quality, and tell how many have none.
+
+    Raises:
+        RecordError: If no record is left.
+    """
+    from bestroute.records.records import judged_only
+
+    judged = judged_only(records)
+    if not judged.records:
+        raise RecordError(
+            f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null), and no record has "
+            "a label of every model; give them one: bestroute collect PROMPTS ... --checker MODULE:FUNCTION judges "
+            "the samples that are there"
+        )
+    if judged.unjudged:
+        tell(f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null) and are not used")
+    if judged.left_out:
+        tell(
+            f"{len(judged.left_out)} records left out: no sample of some model has a label (the first is "
+            f"{judged.left_out[0]!r})"
+        )
+    return list(judged.records)
+
+
+def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[Record]:
+    """Let a trained reward model score records."""
+    from tqdm import tqdm
+
+    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.reward_models.record_rewards import score_records
+
+    model = ProxyRewardModel.from_pretrained(folder)
+    with tqdm(total=len(records), unit="record", desc="scoring", disable=None) as bar:
+        return score_records(model, records, for_training=for_training, on_progress=lambda *_: bar.update())
+
+
+@click.command()
+@click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
+@click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the router; an old router there is replaced.")
+@click.option(
+    "--reward",
+    default="recorded",
+    show_default=True,
+    callback=check_reward,
+    help="What chooses among samples: recorded rewards, quality (a verifier known at run time), majority (a vote), "
+    "or the folder of a reward model (train-reward).",
+)
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
+@click.option("--plans", "offered", type=int, default=24, show_default=True, help="Most plans beside the candidates.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of folds, landmarks and sampling.")
+@click.option(
+    "--encoder",
+    metavar="PATH|HUB_ID",
+    help="Use a transformer's sentence embeddings beside the light features; a decision then takes some 10 ms.",
+)
+@click.option("--max-tokens", type=int, help="Tokens that the encoder reads of a query. [default: 128]")
+@click.option("--fine-tune", is_flag=True, help="Fine-tune the encoder first; accelerate launch uses every GPU.")
+def train(
+    train: tuple[Path, ...],
+    pool_path: Path,
+    out: Path,
+    reward: str,
+    margin: float,
+    offered: int,
+    allow_missing: bool,
+    seed: int,
+    encoder: str | None,
+    max_tokens: int | None,
+    fine_tune: bool,
+) -> None:
+    """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say.
+
+    \b
+    A line of TRAIN, JSON Lines, as collect writes it; quality is in [0, 1], or null where nobody judged:
+      {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "samples": {"small":
+       {"text": ["84", "82"], "quality": [1, 0], "output_tokens": [2, 2], "input_tokens": 19}, "large": ...}}
+    A pool, YAML; prices in USD per million tokens:
+      {reference: large, max_n: 5, models: {small: {input_price: 0.15, output_price: 0.6}, large: ...}}
+
+    Samples without a label are not used.
+    """  # noqa: D301  # the backspace keeps click from filling the lines
+    from bestroute.artifacts import check_folder
+    from bestroute.encoders.training_loop import is_main_process
+    from bestroute.router.train_settings import TrainSettings
+    from bestroute.router.training import train_router
+    from bestroute.types.pool import Pool
+
+    check_folder(out, "router.json")
+    pool = Pool.from_file(pool_path)
+    if encoder is None and (fine_tune or max_tokens is not None):
+        raise ConfigError(
+            f"{'--fine-tune' if fine_tune else '--max-tokens'} is for transformers; name one by --encoder"
+        )
+    settings = TrainSettings(
+        reward=reward, margin=margin, offered=offered, seed=seed, encoder=encoder, fine_tune=fine_tune
+    )
+    if max_tokens is not None:
+        settings = replace(settings, max_tokens=max_tokens)
+    made = _open_encoder(settings)
+    arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
+    training = train_router(
+        arrays,
+        settings,
+        encoder=made,
+        deals=DEALS if len(arrays) <= FEW else 1,
+        on_progress=tell if is_main_process() else None,
+    )
+    if not is_main_process():
+        return
+    training.router.save_pretrained(out)
+    click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
+    for line in training_lines(training, len(arrays)):
+        click.echo(f"  {line}")
+
+
+def training_lines(training: Training, records: int) -> Iterator[str]:
+    """Yield what held-out folds say, every estimate with its 95 % interval, and what the folder will do by default."""
+    from bestroute.router.evidence import MOST_DROP
+    from bestroute.router.shrinkage import DEFAULT_TARGET
+
+    for name, value in training.summary.items():
+        interval = training.intervals.get(name)
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        yield f"{name}: {shown}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")
+    yield "frozen on held-out folds for a drop of, 95 % intervals, the luck of choosing a price taken off:"
+    for target, evidence in training.evidence.items():
+        shown = "the reference only, nothing cheaper met it" if evidence is None else str(evidence)
+        yield f"  {float(target):.1%}: {shown}"
+    default = training.evidence[DEFAULT_TARGET]
+    if default is None or default.is_enough:
+        yield f"default policy: {training.router.default_policy}"
+        return
+    needed = default.records_needed(records, float(DEFAULT_TARGET))
+    yield (
+        f"default policy: {training.router.default_policy}, since {records} records of {default.groups} groups are too "
+        f"few to rule out that what was frozen for a drop of {float(DEFAULT_TARGET):.0%} loses more than "
+        f"{MOST_DROP:.0%}; about {needed} records like these would do"
+    )
+
+
+def _tell_changed(router: MultiHeadRouter) -> None:
+    """Say that a router whose pool was changed is not what is trained anew for each fold."""
+    if router.changes:
+        changed = ", ".join(map(str, router.changes))
+        tell(f"the pool was changed since training ({changed}): routers trained anew are scored, not this one")
+
+
+def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
+    """Make the encoder before anything takes long; one that will be fine-tuned is only looked at."""
+    if settings.encoder is None:
+        return None
+    if settings.fine_tune:
+        from bestroute.encoders.export import load_transformer
+
+        load_transformer(settings.encoder, max_tokens=settings.max_tokens)
+        return None
+    from bestroute.encoders.loading import open_encoder
+
+    return open_encoder(settings.encoder, max_tokens=settings.max_tokens)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("test", metavar="TEST...", type=_FILE, nargs=-1, required=True)
+@click.option("--train", "train", type=_FILE, multiple=True, help="Records that learned baselines are fitted on.")
+@click.option(
+    "--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of the decisions."
+)
+@click.option(
+    "--reward",
+    callback=check_reward,
+    help="recorded, quality, majority or a folder; default: as it was trained.",
+)
+@click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
+@click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap over groups.")
+@click.option("--json", "json_path", type=_FILE, help="Write the whole report here.")
+@click.option("--plot", "plot_path", type=_FILE, help="Draw the curve here, a PNG.")
+@click.option("--decisions", "decisions_path", type=_FILE, help="Write one line per query here, JSON Lines.")
+def evaluate(
+    folder: Path,
+    test: tuple[Path, ...],
+    train: tuple[Path, ...],
+    policy_text: str | None,
+    reward: str | None,
+    verifier_error: float,
+    folds: int | None,
+    allow_missing: bool,
+    resamples: int,
+    json_path: Path | None,
+    plot_path: Path | None,
+    decisions_path: Path | None,
+) -> None:
+    """Score the router in DIR on the records of TEST, beside every baseline.
+
+    Prints a table; every figure has its 95 % interval, by bootstrap over groups.
+    """
+    from bestroute._utils.files import atomic_file
+    from bestroute.evaluation import cross_fit as run_cross_fit
+    from bestroute.evaluation import evaluate as run
+    from bestroute.evaluation.evaluate import parse_policy
+    from bestroute.evaluation.tables import plot, table
+    from bestroute.records.jsonl import write_jsonl
+    from bestroute.router import MultiHeadRouter
+
+    if not 0 <= verifier_error < 1:
+        raise ConfigError(f"--verifier-error must be in [0, 1), got {verifier_error}")
+    if resamples < 100:
+        raise ConfigError(f"--resamples must be at least 100 for an interval, got {resamples}")
+    router = MultiHeadRouter.from_pretrained(folder)
+    policy = parse_policy(policy_text) if policy_text else None
+    kind = reward or router.settings.reward
+    if folds is not None:
+        if train:
+            raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
+        _tell_changed(router)
+
+        def load(error: float) -> SampleArrays:
+            return load_arrays(
+                test, router.pool, kind, allow_missing=allow_missing, verifier_error=error, for_training=True
+            )
+
+        settings = replace(router.settings, reward=kind)
+        done = run_cross_fit(
+            load(0.0),
+            settings,
+            folds=folds,
+            seed=settings.seed,
+            scored_as=load(verifier_error) if verifier_error else None,
+            policy=policy,
+            encoder=router.encoder,
+            resamples=resamples,
+            on_progress=tell,
+        )
+    else:
+        arrays = load_arrays(
+            test,
+            router.pool,
+            kind,
+            allow_missing=allow_missing,
+            verifier_error=verifier_error,
+            token_means=router.token_means,
+        )
+        fitted = None
+        if train:
+            fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing, for_training=True)
+        done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=tell)
+    click.echo(table(done.report))
+    if json_path is not None:
+        with atomic_file(json_path) as stream:
+            stream.write((json.dumps(done.report, indent=1, allow_nan=False) + "\n").encode())
+    if decisions_path is not None:
+        write_jsonl(decisions_path, done.decisions)
+    if plot_path is not None:
+        plot(done.report, plot_path)
+        click.echo(f"plot: {plot_path}")

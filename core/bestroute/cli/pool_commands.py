@@ -1,0 +1,86 @@
+"""``bestroute add-model`` and ``bestroute remove-model``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bestroute.cli.learning_commands import load_arrays, tell
+
+if TYPE_CHECKING:
+    from bestroute.router import MultiHeadRouter
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("records", metavar="RECORDS...", type=_FILE, nargs=-1, required=True)
+@click.option("--pool", "pool_path", type=_FILE, required=True, help="The new pool: the router's and one model more.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Path, allow_missing: bool) -> None:
+    """Let one more model into the router in DIR, from as few as 50 labelled queries.
+
+    RECORDS hold samples of every model of the new pool, the new one too; collect them for some queries of the old
+    records, or for new ones. Predictions about the other models stay as they are, to the last bit. What the new one is
+    worth for a query is told from how the others fare on it: what it alone can or cannot do is learnt only by training
+    anew. Samples are chosen by the reward the router was trained with. New plans are judged half a standard error
+    below what they gave on RECORDS, so that luck is not taken for skill.
+
+    A frozen price of quality is raised where the wider choice would miss its target by the router's own predictions,
+    and the default policy with it. Promises go; tune again to have them.
+    """
+    from bestroute.artifacts import check_folder
+    from bestroute.router import MultiHeadRouter
+    from bestroute.router.pool_changes import add_model as add
+    from bestroute.router.pool_changes import new_member
+    from bestroute.types.pool import Pool
+
+    check_folder(out, "router.json")
+    router, pool = MultiHeadRouter.from_pretrained(folder), Pool.from_file(pool_path)
+    new_member(router.pool, pool)
+    arrays = load_arrays(records, pool, router.settings.reward, allow_missing=allow_missing, for_training=True)
+    _finish(router, add(router, arrays, on_progress=tell), out)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("model", metavar="MODEL")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
+def remove_model(folder: Path, model: str, out: Path) -> None:
+    """Let MODEL go from the router in DIR, with every plan that may ask it. It takes no records and no training.
+
+    Predictions about the other models stay as they are, to the last bit. Any model may go but the reference, against
+    which every label was made. Prices of quality and the default policy stay; promises go, tune again to have them.
+    """
+    from bestroute.router import MultiHeadRouter
+    from bestroute.router.pool_changes import remove_model as remove
+
+    router = MultiHeadRouter.from_pretrained(folder)
+    _finish(router, remove(router, model), out)
+
+
+def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path) -> None:
+    """Write the new router and say what is new, what went and what stayed."""
+    after.save_pretrained(out)
+    click.echo(f"{out}: {after.changes[-1]}")
+    new, gone = (
+        [plan for plan in these.plans if plan not in those.plans] for these, those in ((after, before), (before, after))
+    )
+    click.echo(f"  kept: {len(after.plans) - len(new)} plans, predicted as before to the last bit")
+    for what, plans in (("new", new), ("gone", gone)):
+        if plans:
+            click.echo(f"  {what}: {len(plans)} plans")
+            for plan in plans:
+                click.echo(f"    {plan}")
+    raised = [drop for drop, price in before.frozen.items() if after.frozen[drop] != price]
+    if raised:
+        told = ", ".join(raised)
+        click.echo(f"  raised: the price of quality for a drop of {told}, which the wider choice would miss")
+    click.echo(f"  default policy: {after.default_policy}")
+    for promise in before.promises:
+        click.echo(f"  dropped: the promise of a {promise}; it was shown about other choices, tune again")

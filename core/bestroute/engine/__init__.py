@@ -1,0 +1,1 @@
+"""A run: decide, sample, score, choose, bill."""

@@ -1,0 +1,289 @@
+"""The attempts at one call of a member: what came, what it cost, whether to ask again; billed in one place."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute.engine import bills as billing
+from bestroute.engine.call_context import RunContext
+from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.engine.spending import with_token_limit
+from bestroute.errors import GenerationError
+from bestroute.errors.facts import retry_after_s
+from bestroute.errors.redaction import describe
+from bestroute.faults.error_rules import Action, Rule, rule_for
+from bestroute.faults.paid_errors import sample_of_error
+from bestroute.selection.agreement import CUT
+from bestroute.selection.empty_reply import EMPTY, flaw_of
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Sample
+from bestroute.types.query import Query
+from bestroute.types.settings import Settings
+
+logger = logging.getLogger("bestroute.engine")
+
+_EMPTY = Rule("empty reply", Action.RETRY, lambda facts: True)
+_EMPTY_AT_LIMIT = Rule("empty reply, cut at its limit of length", Action.GO_ON, lambda facts: True)
+
+
+class Attempts:
+    """One call of a member and its repetitions.
+
+    All of it is bookkeeping; ``Sampler`` does the calling.
+
+    Args:
+        query: What is asked.
+        draw: Of which these are a part.
+        size: How many samples are owed; their money was reserved by whoever made the draw.
+        order: Place among the parts of the draw.
+        call: The run.
+        pool: Prices.
+        settings: How often to ask again.
+    """
+
+    def __init__(
+        self, query: Query, draw: Draw, size: int, order: int, call: RunContext, pool: Pool, settings: Settings
+    ) -> None:
+        """Owe all of it."""
+        self.query, self.draw, self.order, self.call = query, draw, order, call
+        self.pool, self.settings = pool, settings
+        self.missing = size
+        self.drawn: list[DrawnSample] = []
+        self.made = 0
+        """Attempts that were begun."""
+        self.rule: Rule | None = None
+        """Of the last attempt, if it failed."""
+        self.interruption: BaseException | None = None
+        self._params = with_token_limit(query.params, draw.max_tokens)
+        self._error: BaseException | None = None
+        self._reserved_usd = size * draw.reserved_usd
+        self._in_flight = False
+        self._unbilled: list[tuple[int, DrawnSample]] = []
+        self._handover = threading.Lock()
+        self._is_in_air = self._is_grounded = self._is_left = False
+
+    def own_params(self) -> dict[str, Any]:
+        """Return call parameters that the member may change as it likes."""
+        return _own(self._params) if self._params else {}
+
+    def begin(self) -> None:
+        """Note that the member is being asked."""
+        self.made += 1
+        self._in_flight = True
+
+    def came(self, samples: Iterable[Sample], seconds: float) -> None:
+        """Note what an attempt brought, also where handing it over breaks off."""
+        found: list[Sample] = []
+        interruption: BaseException | None = None
+        try:
+            for sample in samples:
+                found.append(self._checked(sample))  # one by one: what came before an error is kept
+        except BaseException as error:
+            found.append(Sample("", error=self.failure(error)))
+            interruption = error if is_interruption(error) else None
+        found = _complete(found, self.missing, self.draw.model, seconds)
+        is_split = len(found) > 1  # n choices of one call share its prompt
+        drawn = [self._bill(sample, bills_prompt=i == 0 or not is_split) for i, sample in enumerate(found)]
+        if len(drawn) > self.missing:
+            logger.warning(
+                "%r was asked for %d samples and returned %d; the others are paid and left aside",
+                self.draw.model,
+                self.missing,
+                len(drawn),
+            )
+            last = self.missing - 1
+            drawn = [*drawn[:last], billing.joined(drawn[last:])]
+        self._note(drawn)
+        failed = [s for s in drawn if s.error is not None or s.flaw == EMPTY]
+        self.missing = len(failed)
+        self._error = next((s.error for s in reversed(failed) if s.error is not None), None)
+        self.rule = None if not failed else _rule_for(failed, self._error)
+        if interruption is not None:
+            raise interruption
+
+    def failed(self, error: BaseException, seconds: float) -> None:
+        """Note that an attempt brought nothing but an error, which may tell what was paid."""
+        error = self.failure(error)
+        self.came([sample_of_error(error), *[Sample("", error=error)] * (self.missing - 1)], seconds)
+
+    def cut(self) -> None:
+        """Note that an attempt was called off; its prompt was sent."""
+        if self._in_flight:
+            self._note(
+                billing.cancelled(
+                    self.missing, model=self.draw.model, step=self.draw.step, query=self.query, pool=self.pool
+                )
+            )
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether its error is to be raised at once."""
+        return self.rule is not None and self.rule.action is Action.RAISE
+
+    def pause_s(self) -> float | None:
+        """Return how long to wait before asking again; ``None`` if that cannot help, or no time is left for it."""
+        if self.rule is None or self.rule.action is not Action.RETRY or self.made >= self.settings.attempts:
+            return None
+        wished = retry_after_s(self._error) or 0.0
+        if self.call.cancel.is_set or wished > self.settings.max_wait_s:
+            return None
+        pause, left = max(backoff_s(self.made, self.settings), wished), self.call.seconds_left()
+        if left is not None and pause >= left:
+            return None
+        logger.info("%r is asked again after attempt %d: %s", self.draw.model, self.made, self.rule.name)
+        return pause
+
+    def reserve_again(self) -> bool:
+        """Reserve the money for what is asked again; returns whether it was there."""
+        if self.call.purse is None or self._reserved_usd:
+            return True
+        wanted = self.missing * self.draw.reserved_usd
+        if not self.call.reserve(wanted):
+            return False
+        self._reserved_usd = wanted
+        return True
+
+    async def areserve_again(self) -> bool:
+        """Reserve the same without blocking the loop."""
+        if self.call.purse is None or self._reserved_usd:
+            return True
+        wanted = self.missing * self.draw.reserved_usd
+        if not await self.call.areserve(wanted):
+            return False
+        self._reserved_usd = wanted
+        return True
+
+    # Work in a thread cannot be stopped, so whoever waits for it may leave. Under the lock it is one or the other that
+    # has the result, never both and never none; the bill is entered either way.
+
+    def take_off(self) -> bool:
+        """Begin work in a thread; returns whether it is still wanted."""
+        with self._handover:
+            self._is_in_air = not self._is_grounded
+            return self._is_in_air
+
+    def land(self) -> bool:
+        """End work in a thread; returns whether somebody waits for it. If not, it has to close itself."""
+        with self._handover:
+            self._is_in_air = False
+            return not self._is_left
+
+    def leave(self) -> None:
+        """Stop waiting for a thread that is at work; one that has not begun never does."""
+        with self._handover:
+            self._is_left = self._is_in_air
+            self._is_grounded = True
+
+    def give_up(self) -> None:
+        """Leave a coroutine that will not stop to itself."""
+        with self._handover:
+            self._is_left = True
+
+    @property
+    def is_in_air(self) -> bool:
+        """Whether a thread is at work, which will close it."""
+        return self._is_in_air
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody waits for it."""
+        return self._is_left
+
+    def close(self) -> bool:
+        """End: enter the bills of all attempts, give back what was reserved; returns whether somebody waits for it.
+
+        Every way of sampling comes here, however it ended, and nothing else enters bills.
+        """
+        self.cut()
+        with self._handover:
+            self._is_in_air = False
+            is_left, unbilled, self._unbilled = self._is_left, self._unbilled, []
+        self.call.bills.enter(self.order, unbilled, is_late=is_left)
+        if self._reserved_usd and self.call.purse is not None:
+            self.call.purse.settle(self._reserved_usd, 0.0)
+            self._reserved_usd = 0.0
+        return not is_left
+
+    def _checked(self, sample: Any) -> Sample:
+        """Return a sample that the rest can rely on; one that cannot be looked at has a flaw, and keeps its usage."""
+        if not isinstance(sample, Sample):
+            raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(sample).__name__}")
+        try:
+            if not isinstance(sample.text, str):
+                sample = replace(sample, text="" if sample.text is None else str(sample.text))
+            if sample.error is not None:
+                return sample
+            flaw = sample.flaw if sample.flaw is not None else flaw_of(sample)
+        except Exception as error:
+            flaw = f"could not be checked: {describe(error, self.query)}"
+            if not isinstance(sample.text, str):
+                sample = replace(sample, text="")
+        return sample if flaw == sample.flaw else replace(sample, flaw=flaw)
+
+    def failure(self, error: BaseException) -> BaseException:
+        """Return an error that may be raised anywhere: what would end a program or an iterator is wrapped."""
+        if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
+            return error
+        wrapped = GenerationError(f"{self.draw.model!r} raised {describe(error, self.query)}")
+        wrapped.__cause__ = error
+        return wrapped
+
+    def _bill(self, sample: Sample, *, bills_prompt: bool) -> DrawnSample:
+        return billing.bill(
+            sample,
+            model=self.draw.model,
+            step=self.draw.step,
+            query=self.query,
+            pool=self.pool,
+            bills_prompt=bills_prompt,
+        )
+
+    def _note(self, drawn: Sequence[DrawnSample]) -> None:
+        with self._handover:
+            self.drawn += drawn
+            self._unbilled += [(max(1, self.made), sample) for sample in drawn]
+            self._in_flight = False
+        if self.call.purse is not None:
+            self.call.purse.settle(self._reserved_usd, sum(s.cost_usd for s in drawn))
+            self._reserved_usd = 0.0
+
+
+def backoff_s(made: int, settings: Settings) -> float:
+    """Return a random wait before the next attempt; the longest doubles with each attempt that was made."""
+    return random.uniform(0.0, min(settings.max_wait_s, settings.first_wait_s * 2.0 ** min(made - 1, 60)))
+
+
+def _rule_for(failed: Sequence[DrawnSample], error: BaseException | None) -> Rule:
+    """Return the rule for an attempt; where every reply is empty because of its limit, the same limit is of no use."""
+    if error is not None:
+        return rule_for(error)
+    return _EMPTY_AT_LIMIT if all(is_cut_empty(sample) for sample in failed) else _EMPTY
+
+
+def is_cut_empty(sample: DrawnSample) -> bool:
+    """Whether a reply is empty because its limit of length was used up before anything was said."""
+    return sample.error is None and sample.flaw == EMPTY and sample.sample.finish_reason in CUT
+
+
+def _own(value: Any) -> Any:
+    """Copy dicts and lists as deep as they go; what they hold stays itself. A dict of another class copies itself."""
+    if isinstance(value, Mapping):
+        if hasattr(type(value), "__deepcopy__"):
+            return deepcopy(value)
+        return {key: _own(part) for key, part in value.items()}
+    return [_own(part) for part in value] if type(value) is list else value
+
+
+def _complete(samples: list[Sample], n: int, model: str, seconds: float) -> list[Sample]:
+    """Put a failed sample for each one that is missing, and the time where none was taken."""
+    if len(samples) < n:
+        error = GenerationError(f"{model!r} was asked for {n} samples, got {len(samples)}")
+        samples = samples + [Sample("", error=error)] * (n - len(samples))
+    return [s if s.latency_s is not None else replace(s, latency_s=seconds) for s in samples]

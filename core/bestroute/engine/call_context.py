@@ -1,0 +1,142 @@
+"""What one call of the engine carries along: its options, what is left of its limits, and the flag that stops it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from bestroute._utils.text import brief
+from bestroute.billing.budget import Budget, Purse
+from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.engine.run_bills import RunBills
+from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.types.protocols import Cancel
+from bestroute.types.query import Query
+from bestroute.types.settings import LIMIT_NAMES, NO_LIMITS, Limits
+
+
+class CallOptions(TypedDict, total=False):
+    """What a call of ``run``, ``arun``, ``stream`` or ``astream`` may say beside its query."""
+
+    model: str | None
+    """Ask this pool member."""
+    n: int | None
+    """Draw this many samples."""
+    because: str | None
+    """Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order."""
+    max_samples: int | None
+    """Samples drawn in all; attempts that failed do not count."""
+    max_cost_usd: float | None
+    """No draw is begun that could pass it."""
+    deadline_s: float | None
+    """Seconds from the call's start. Then draws stop and the best seen answers."""
+    wave: int | None
+    """In place of ``Settings.wave``."""
+    allow: Sequence[str] | None
+    """Pool names of the members that may be asked."""
+    tags: Mapping[str, str] | None
+    """Words to find the call by in the ledger, by name."""
+
+
+CALL_OPTIONS = tuple(CallOptions.__annotations__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one call, checked."""
+
+    model: str | None = None
+    n: int | None = None
+    because: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
+
+    @classmethod
+    def of(cls, options: CallOptions | Mapping[str, Any]) -> Options:
+        """Check the options of a call.
+
+        Raises:
+            ConfigError: Names an option that there is not, or one that makes no sense.
+        """
+        if not options:
+            return _NO_OPTIONS
+        for name in options:
+            if name not in CALL_OPTIONS:
+                raise ConfigError(
+                    f"unknown argument {name!r}; a call may have {named(CALL_OPTIONS)}."
+                    f"{did_you_mean(name, CALL_OPTIONS)}"
+                )
+        limits: dict[str, Any] = {name: options[name] for name in LIMIT_NAMES if name in options}  # type: ignore[literal-required]
+        return cls(
+            options.get("model"),
+            options.get("n"),
+            options.get("because"),
+            _checked_tags(options.get("tags")),
+            Limits(**limits) if limits else NO_LIMITS,
+        )
+
+
+_NO_OPTIONS = Options()
+
+
+class RunContext:
+    """One call under way.
+
+    Args:
+        query: What is asked.
+        options: What the call says beside it.
+        budget: The engine's own, shared with its other calls.
+        writer: Of the engine's ledger.
+    """
+
+    __slots__ = ("bills", "call_id", "cancel", "deadline", "is_committed", "limits", "purse", "samples_left")
+
+    def __init__(self, query: Query, options: Options, budget: Budget | None, writer: LedgerWriter) -> None:
+        """Start the clock."""
+        limits = options.limits
+        self.limits = limits
+        self.call_id = uuid.uuid4().hex
+        self.cancel = Cancel()
+        self.is_committed = False
+        """Whether the caller has seen a piece of an answer, so that none other can take its place."""
+        self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
+        self.samples_left = limits.max_samples
+        own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
+        shared = () if budget is None else (budget,)
+        self.purse = Purse((*own, *shared)) if own or shared else None
+        self.bills = RunBills(self.call_id, query, options.tags, writer)
+
+    def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
+        """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) + grace_s
+
+    def reserve(self, usd: float) -> bool:
+        """Set a sum aside in the call's budgets, within its time; returns whether it was there."""
+        return self.purse is None or self.purse.reserve(usd, timeout_s=self.seconds_left())
+
+    async def areserve(self, usd: float) -> bool:
+        """Set a sum aside without blocking the loop."""
+        return self.purse is None or await self.purse.areserve(usd, timeout_s=self.seconds_left())
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+def _checked_tags(tags: Any) -> Mapping[str, str]:
+    """Return tags as they are now.
+
+    Raises:
+        ConfigError: If they are no mapping of strings to strings.
+    """
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
+        raise ConfigError(
+            f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {brief(tags)}"
+        )
+    return dict(tags)

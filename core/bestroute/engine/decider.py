@@ -1,0 +1,368 @@
+"""Deciding: which plan one query gets. No model is called."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute.billing.expected_cost import plan_costs
+from bestroute.engine.decision import Decision
+from bestroute.errors import BestRouteError, ConfigError, named
+from bestroute.errors.redaction import describe
+from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ReferencePolicy, ThresholdPolicy, reference_column
+from bestroute.reward_models.untrained import is_calibrated, not_calibrated
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Candidate, Plan, Step, as_plan
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
+from bestroute.types.protocols import Generator, Policy, RewardModel, Router
+from bestroute.types.query import Query
+
+DEFAULT_THRESHOLD = 0.8
+"""Of the policy of a router that was given none and brings none."""
+logger = logging.getLogger("bestroute.engine")
+_NOT_ALLOWED = "the call does not allow it"
+_POLICIES = (ThresholdPolicy, QualityPolicy, BudgetPolicy, ReferencePolicy)
+NO_ROUTER = (
+    "no router: the reference answers every query, which saves nothing; give router= (a folder of `bestroute train`, "
+    "or a function that returns a pool name), or a reward_model that needs no training (MajorityVote(), Verifier(fn))"
+)
+
+
+class Decider:
+    """Applies a router and its policy, or the rules where there is none; see ``BestRoute`` for the arguments.
+
+    Raises:
+        ConfigError: If parts do not fit together.
+        NotTunedError: If ``max_drop`` is asked of a router that was not tuned for it.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        generators: Mapping[str, Generator],
+        router: Router | str | Path | Callable[[Query], object] | None,
+        reward_model: RewardModel | None,
+        policy: Policy | None,
+        *,
+        threshold: float | None,
+        max_drop: float | None,
+    ) -> None:
+        """Check every plan that is known before any call."""
+        self.pool, self.generators, self.reward_model = pool, generators, reward_model
+        self.router = _as_router(router, pool)
+        self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
+        self.policy = _as_policy(self.router, pool, policy, threshold, max_drop, reward_model)
+        self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
+        if self._untrained[1] == NO_ROUTER and len(pool.models) > 1:
+            logger.warning("%s", NO_ROUTER)
+        for plan in self._known_plans():
+            self._check_plan(plan)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a decision is a matter of a millisecond: it asks no code of the user's, and no encoder."""
+        is_ours = self.policy is None or isinstance(self.policy, _POLICIES)
+        return self.router is None or (bool(getattr(self.router, "is_light", False)) and is_ours)
+
+    def route(
+        self,
+        query: Query,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        because: str | None = None,
+        allow: Sequence[str] | None = None,
+    ) -> Decision:
+        """Decide on one query; ``model`` and ``n`` set the choice.
+
+        With ``because`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
+        ``allow`` names the only members that may be asked.
+
+        Raises:
+            ConfigError: If a model is unknown or not allowed, or a router's answer cannot be run.
+        """
+        for name in (*(allow or ()), *([] if model is None else [model])):
+            self.pool.check_model(name)
+        left_out = self._left_out(query, allow)
+        if model is not None and allow is not None and model not in allow:
+            if because is None:
+                raise ConfigError(f"model={model!r} is not among the members this call allows, {named(allow)}")
+            model = None
+        decision = self._decide(query, left_out)
+        if model is None and n is None:
+            return decision
+        forced = self._force(decision, model, n, because)
+        return replace(forced, is_forced=model is not None and because is None)
+
+    def after(
+        self, decision: Decision, failed: Mapping[str, str], query: Query, *, wants_reference: bool, any_able: bool
+    ) -> Decision | None:
+        """Return what takes the place of a decision whose plan gave nothing.
+
+        The router's next plan by the policy, without the members that failed; then the reference; where that
+        failed too, the best plan that is left. Where no router predicts: the reference.
+
+        Args:
+            decision: What failed.
+            failed: Members that must not be asked again, each with the reason.
+            query: What is asked.
+            wants_reference: Whether another plan was tried already, so that it is the reference's turn.
+            any_able: Whether it is only this prompt that failed, so that any member that can take it may answer.
+        """
+        left_out = {**decision.left_out, **failed}
+        reference = self.pool.reference
+        if decision.prediction is not None and decision.costs_usd is not None:
+            able = _able(decision.prediction, left_out)
+            if not able:
+                return None
+            if wants_reference and self.pool.reference_plan in (decision.prediction.plans[i] for i in able):
+                picked = decision.prediction.plans.index(self.pool.reference_plan)
+            else:
+                picked, _ = self._pick(decision.prediction, decision.costs_usd, able, query)
+            return replace(
+                decision,
+                plan=decision.prediction.plans[picked],
+                prediction=decision.prediction.take(able),
+                costs_usd=decision.costs_usd[able],
+                column=able.index(picked),
+            )
+        if reference not in left_out:
+            return replace(decision, plan=self.pool.reference_plan)
+        able_models = [m for m in reversed(self.pool.cheaper_models) if m not in left_out]
+        if any_able and able_models:
+            return replace(decision, plan=Plan.of(Candidate(able_models[0])))
+        return None
+
+    def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
+        tokens = query.prompt_tokens
+        if self.router is None:
+            plan, reason = self._untrained
+            return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
+        try:
+            told = self.router.predict([query]) if self._predicts else self.router(query)
+        except BaseException as error:  # a router of somebody else's; its failure must not cost the answer
+            if isinstance(error, BestRouteError) or is_interruption(error):
+                raise
+            reason = f"the router failed ({describe(error, query)}), so the reference"
+            logger.warning(reason)
+            plan = self._usable(self.pool.reference_plan, left_out)
+            return Decision(plan, reason, self.pool, tokens, left_out=left_out)
+        if not self._predicts:
+            return self._by_function(as_plan(told), tokens, left_out)
+        if not isinstance(told, Prediction):
+            raise ConfigError(f"router.predict must return a Prediction, got {type(told).__name__}")
+        prediction = told
+        for plan in prediction.plans if not hasattr(self.router, "plans") else ():
+            self._check_plan(plan)
+        reference = reference_column(prediction, self.pool)
+        able = _able(prediction, left_out)
+        if not able and _NOT_ALLOWED in left_out.values():
+            raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
+        able = able or [reference]  # the fallback stays, and says itself why it cannot
+        costs = self._costs(prediction, np.array([float(tokens)]))[0]
+        picked, trouble = self._pick(prediction, costs, able, query)
+        if len(able) < len(prediction.plans):
+            prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
+        return Decision(
+            prediction.plans[picked],
+            f"{trouble or self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
+            self.pool,
+            tokens,
+            prediction,
+            costs,
+            picked,
+            self.policy,
+            left_out,
+        )
+
+    def _by_function(self, plan: Plan, tokens: int, left_out: dict[str, str]) -> Decision:
+        """Return the decision that a router function made."""
+        self._check_plan(plan)
+        if unable := [m for m in plan.models if m in left_out and left_out[m] != _NOT_ALLOWED]:
+            raise ConfigError(f"the router chose {unable[0]!r}, but {left_out[unable[0]]}")
+        usable = self._usable(plan, left_out)
+        reason = "chosen by the router function"
+        if usable != plan:
+            reason += f" ({plan}), without the members that the call does not allow"
+        return Decision(usable, reason, self.pool, tokens, left_out=left_out)
+
+    def _pick(
+        self, prediction: Prediction, costs: FloatArray, able: Sequence[int], query: Query
+    ) -> tuple[int, str | None]:
+        """Return the column that the policy takes among those able, and what was the matter with the policy, if any.
+
+        If it wants a reference that is not able, or fails where the reference is not, it is the best.
+        """
+        quality = prediction.expected_quality[0]
+        best = min(able, key=lambda i: (-quality[i], costs[i], i))
+        if self.pool.reference_plan not in prediction.plans:  # it was left out before
+            return best, None
+        reference = prediction.plans.index(self.pool.reference_plan)
+        seen = [*able] if reference in able else [*able, reference]
+        offered, asked = (prediction, costs) if len(seen) == len(costs) else (prediction.take(seen), costs[seen])
+        try:
+            chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
+            place = operator.index(np.asarray(chosen)[0])
+            if not 0 <= place < len(offered.plans):
+                raise IndexError(f"{place} is the index of no plan; there are {len(offered.plans)}")
+        except BaseException as error:  # a policy of somebody else's; its failure must not cost the answer
+            if isinstance(error, BestRouteError) or is_interruption(error):
+                raise
+            trouble = f"the policy failed ({describe(error, query)}), so the reference"
+            logger.warning(trouble)
+            return (reference if reference in able else best), trouble
+        picked = seen[place] if offered is not prediction else place
+        return (picked if picked in able else best), None
+
+    def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
+        """Return the plan without the members left out; if none is left, the dearest that may be asked."""
+        steps = tuple(s for s in plan.steps if s.model not in left_out)
+        if steps:
+            return Plan(steps)
+        if _NOT_ALLOWED not in left_out.values():
+            return plan  # what cannot be done says so itself
+        dearest_first = (self.pool.reference, *reversed(self.pool.cheaper_models))
+        able = [m for m in dearest_first if m not in left_out]
+        if not able:
+            raise ConfigError(f"no member can be asked: {_in_a_row(left_out)}")
+        return Plan.of(Candidate(able[0]))
+
+    def _force(self, decision: Decision, model: str | None, n: int | None, because: str | None) -> Decision:
+        """Replace the decided model, or its n, by what the call says."""
+        decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
+        candidate = Candidate(model or decided.model, decided.n if n is None else n)
+        if self.reward_model is None and n is None:
+            candidate = Candidate(candidate.model, 1)
+        plan = self._check_plan(Plan.of(candidate))
+        said = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
+        column = None
+        if decision.prediction is not None and plan in decision.prediction.plans:
+            column = decision.prediction.plans.index(plan)
+        return replace(decision, plan=plan, reason=because or f"forced by the call: {said}", column=column, policy=None)
+
+    def _untrained_plan(self) -> tuple[Plan, str]:
+        """Return the plan where there is no router, and why; a step that nothing could end is not in it."""
+        reward = self.reward_model
+        accept = getattr(reward, "default_accept", None)
+        if reward is None or getattr(reward, "needs_training", True) or accept is None:
+            return self.pool.reference_plan, NO_ROUTER
+        least = getattr(reward, "least_samples", None)
+        n = least(accept) if callable(least) else 1
+        if n is None or n > self.pool.max_n:
+            said = f"no router, and {type(reward).__name__} accepts nothing before {n} samples of one model"
+            return self.pool.reference_plan, f"{said}, more than max_n, so the reference"
+        cheaper = [Step(model, n if i == 0 else 1, accept) for i, model in enumerate(self.pool.cheaper_models)]
+        draws = "one draw of each cheaper model"
+        if n > 1:
+            draws = f"the cheapest model until {n} samples agree, then one draw of each other cheaper model"
+        return (
+            Plan((*cheaper, Step(self.pool.reference))),
+            f"no router: {draws} until {type(reward).__name__} accepts, then the reference",
+        )
+
+    def _left_out(self, query: Query, allow: Sequence[str] | None) -> dict[str, str]:
+        """Ask each generator whether it can do what the query needs; leave out whom the call does not allow."""
+        reasons = {}
+        for model, generator in self.generators.items():
+            if allow is not None and model not in allow:
+                reasons[model] = _NOT_ALLOWED
+                continue
+            lacks = getattr(generator, "lacks", None)
+            if lacks is not None and (reason := lacks(query)):
+                reasons[model] = reason
+        return reasons
+
+    def _costs(self, prediction: Prediction, input_tokens: FloatArray) -> FloatArray:
+        once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
+        return plan_costs(
+            prediction.plans,
+            prediction.expected_draws,
+            prediction.output_tokens,
+            input_tokens,
+            self.pool,
+            once=once,
+        )
+
+    def _known_plans(self) -> Sequence[Plan]:
+        """Plans that may come up and are known before any call."""
+        if self.router is None:
+            return [self._untrained[0]]
+        return getattr(self.router, "plans", ()) if self._predicts else ()
+
+    def _check_plan(self, plan: Plan) -> Plan:
+        self.pool.check_plan(plan)
+        if plan.is_scored and self.reward_model is None:
+            raise ConfigError(
+                f"the plan '{plan}' has to choose among samples and there is no reward_model; "
+                "give one (MajorityVote(), Verifier(fn), a function), or use n=1 only"
+            )
+        if plan.has_accept and self.reward_model is not None and not is_calibrated(self.reward_model):
+            raise ConfigError(not_calibrated(self.reward_model))
+        return plan
+
+
+def _as_router(router: Any, pool: Pool) -> Any:
+    if isinstance(router, str | Path):
+        from bestroute.router import MultiHeadRouter
+
+        router = MultiHeadRouter.from_pretrained(router)
+    if router is None or isinstance(router, Router) or callable(router):
+        if isinstance(router, Router) and callable(check := getattr(router, "check_pool", None)):
+            check(pool)
+        return router
+    raise ConfigError(
+        f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
+    )
+
+
+def _as_policy(
+    router: Any,
+    pool: Pool,
+    policy: Policy | None,
+    threshold: float | None,
+    max_drop: float | None,
+    reward_model: RewardModel | None,
+) -> Policy | None:
+    given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(told)}")
+    if not isinstance(router, Router):
+        if told:
+            what = "there is no router" if router is None else "a router function decides alone"
+            raise ConfigError(f"{told[0]} chooses among a router's predictions, but {what}; leave it out")
+        return None
+    if threshold is not None:
+        return ThresholdPolicy(threshold)
+    if max_drop is not None:
+        policy = QualityPolicy(max_drop=max_drop)
+    if policy is None:
+        return getattr(router, "default_policy", None) or ThresholdPolicy(DEFAULT_THRESHOLD)
+    if not callable(getattr(policy, "choose", None)):
+        raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
+    resolve = getattr(policy, "resolve", None)
+    return resolve(router, pool, reward_model) if callable(resolve) else policy
+
+
+def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:
+    p, q = prediction.match_probability[0, column], prediction.expected_quality[0, column]
+    return f"match probability {p:.3f}, expected quality {q:.3f}, {costs[column]:.3g} USD"
+
+
+def _able(prediction: Prediction, left_out: Mapping[str, str]) -> list[int]:
+    """Return the columns of the plans whose members are all there."""
+    if not left_out:
+        return list(range(len(prediction.plans)))
+    return [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
+
+
+def _in_a_row(left_out: Mapping[str, str]) -> str:
+    return ", ".join(f"{model!r}: {why}" for model, why in left_out.items())

@@ -1,0 +1,130 @@
+"""A decision: the plan taken for one query, and why; nothing was drawn for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bestroute.types.arrays import FloatArray
+from bestroute.types.plans import Plan
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
+from bestroute.types.protocols import ExplainingPolicy, Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Which plan a query gets.
+
+    ``prediction`` (of this query alone), ``costs_usd`` (expected, one for each of its plans), ``column`` (the plan
+    taken) and ``policy`` are ``None`` where no router predicted anything.
+    """
+
+    plan: Plan
+    reason: str
+    pool: Pool
+    input_tokens: int
+    prediction: Prediction | None = None
+    costs_usd: FloatArray | None = None
+    column: int | None = None
+    policy: Policy | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Models that cannot do what the query needs, or may not be asked, each with the reason."""
+    is_forced: bool = False
+    """Whether the caller named the model: nothing else may answer in its place."""
+
+    @property
+    def model(self) -> str:
+        """The model of the plan's first step."""
+        return self.plan.steps[0].model
+
+    @property
+    def n(self) -> int:
+        """How many samples the plan draws at most."""
+        return sum(step.n for step in self.plan.steps)
+
+    @property
+    def match_probability(self) -> float | None:
+        """Predicted chance of the plan taken to be as good as the reference."""
+        if self.prediction is None or self.column is None:
+            return None
+        return float(self.prediction.match_probability[0, self.column])
+
+    @property
+    def expected_quality(self) -> float | None:
+        """Predicted quality of the plan taken."""
+        if self.prediction is None or self.column is None:
+            return None
+        return float(self.prediction.expected_quality[0, self.column])
+
+    @property
+    def estimated_cost_usd(self) -> float | None:
+        """Expected cost of the plan taken."""
+        return None if self.costs_usd is None or self.column is None else float(self.costs_usd[self.column])
+
+    def output_tokens(self, model: str) -> float | None:
+        """Predicted tokens of one sample of a model."""
+        if self.prediction is None:
+            return None
+        return float(self.prediction.output_tokens[0, self.pool.models.index(model)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON: the plan taken, why, and every plan with its numbers."""
+        return {
+            "plan": self.plan.to_json(),
+            "model": self.model,
+            "n": self.n,
+            "reason": self.reason,
+            "input_tokens": self.input_tokens,
+            "match_probability": self.match_probability,
+            "expected_quality": self.expected_quality,
+            "estimated_cost_usd": self.estimated_cost_usd,
+            "policy": None if self.policy is None else str(self.policy),
+            "left_out": dict(self.left_out),
+            "plans": [
+                {
+                    "plan": plan.to_json(),
+                    "match_probability": float(self.prediction.match_probability[0, i]),
+                    "expected_quality": float(self.prediction.expected_quality[0, i]),
+                    "estimated_cost_usd": float(self.costs_usd[i]),
+                }
+                for i, plan in enumerate(self.prediction.plans)
+            ]
+            if self.prediction is not None and self.costs_usd is not None
+            else [],
+        }
+
+    def explain(self) -> str:
+        """Return the decision in words: every plan's numbers, why it was taken or not, what would flip it."""
+        lines = [f"{self.plan}: {self.reason} (prompt of {self.input_tokens} tokens)"]
+        if self.prediction is not None and self.costs_usd is not None and self.column is not None:
+            names = [str(plan) for plan in self.prediction.plans]
+            width = max(map(len, names))
+            verdicts = self._verdicts(self.prediction, self.costs_usd, self.column)
+            lines.append(f"  {'plan':{width}}  match  quality  cost in USD")
+            for i in sorted(range(len(names)), key=lambda i: (self.costs_usd[i], i)):  # type: ignore[index]
+                p, q = self.prediction.match_probability[0, i], self.prediction.expected_quality[0, i]
+                mark = "*" if i == self.column else " "
+                lines.append(
+                    f"{mark} {names[i]:{width}}  {p:5.3f}  {q:7.3f}  {self.costs_usd[i]:11.3g}  {verdicts[i]}".rstrip()
+                )
+        lines += [f"  {model} was left out: {why}" for model, why in self.left_out.items()]
+        return "\n".join(lines)
+
+    def _verdicts(self, prediction: Prediction, costs_usd: FloatArray, column: int) -> Sequence[str]:
+        """Return what is to be said of each plan: by the policy where it can say why, else by the numbers."""
+        if self.policy is None:
+            return [""] * len(prediction.plans)
+        if isinstance(self.policy, ExplainingPolicy):
+            return self.policy.verdicts(prediction, costs_usd[None, :], column, self.pool)
+        better, dearer = (
+            prediction.expected_quality[0] - prediction.expected_quality[0, column],
+            costs_usd - costs_usd[column],
+        )
+        return [
+            f"taken by {type(self.policy).__name__}"
+            if i == column
+            else f"not taken: quality {better[i]:+.3f}, cost {dearer[i]:+.3g} USD"
+            for i in range(len(prediction.plans))
+        ]

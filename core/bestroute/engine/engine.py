@@ -1,0 +1,374 @@
+"""The engine: decide, draw, score, choose, bill. Sync and async differ only in how they obey commands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+
+from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, run_in_thread
+from bestroute.billing.budget import Budget
+from bestroute.billing.ledger import Ledger
+from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.engine.call_context import CallOptions, Options, RunContext
+from bestroute.engine.circuit_breaker import Breakers
+from bestroute.engine.decider import Decider
+from bestroute.engine.decision import Decision
+from bestroute.engine.plan_executor import Reserve, Score
+from bestroute.engine.result import Result
+from bestroute.engine.run import Bill, Parts, run
+from bestroute.engine.sampler import Sampler
+from bestroute.engine.scorer import ascore, score
+from bestroute.engine.streaming import StreamSampler
+from bestroute.errors import ConfigError, DeadlineError, named
+from bestroute.errors.credentials import keep_hidden
+from bestroute.reward_models.conversion import as_reward_model
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Delta, Policy, RewardModel, Router
+from bestroute.types.protocols import Generator as SampleGenerator
+from bestroute.types.query import Query, as_query
+from bestroute.types.settings import Settings
+
+_GRACE_S = 0.05
+"""What is written in that time after the deadline is waited for."""
+
+
+class BestRoute:
+    """Routes a query to a plan, runs it, keeps the best sample and the bill.
+
+    Args:
+        pool: Which models may answer, and their prices.
+        generators: A generator for each of them, by pool name.
+        router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
+            ``(model, n)`` or a pool name, or ``None``: then the reference answers, or, if the reward needs no
+            training, one draw of each cheaper model in price order is tried before it (a vote: so many of the
+            cheapest that they can agree).
+        reward_model: A ``RewardModel``, the folder of a trained one, or a function
+            ``fn(query, texts) -> list[float]``.
+        policy: Chooses among a router's plans; default: the router's own, else ``ThresholdPolicy(0.8)``.
+        ledger: Where bills go; default: a new one in memory.
+        threshold: Short for ``policy=ThresholdPolicy(threshold)``.
+        max_drop: Short for ``policy=QualityPolicy(max_drop=max_drop)``, for a tuned router.
+        settings: Retries, breakers, pace and what is done at a budget's end; see ``Settings``.
+        budget: What all calls together may spend, USD, or a ``Budget`` shared with other engines.
+        max_retries: Short for ``Settings(attempts=max_retries + 1)``.
+
+    Raises:
+        ConfigError: If parts do not fit together.
+        NotTunedError: If ``max_drop`` is asked of a router that was not tuned for it.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        generators: Mapping[str, SampleGenerator],
+        router: Router | str | Path | Callable[[Query], object] | None = None,
+        reward_model: RewardModel | str | Path | Callable[..., Sequence[float]] | None = None,
+        policy: Policy | None = None,
+        ledger: Ledger | None = None,
+        *,
+        threshold: float | None = None,
+        max_drop: float | None = None,
+        settings: Settings | None = None,
+        budget: Budget | float | None = None,
+        max_retries: int | None = None,
+    ) -> None:
+        """Check that the parts fit together; nothing is called."""
+        self.pool = pool
+        if missing := [model for model in pool.models if model not in generators]:
+            raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
+        self.generators = {model: _once_only(generators[model]) for model in pool.models}
+        keep_hidden(self.generators.values())
+        self.reward_model = as_reward_model(reward_model)
+        self.ledger = _as_ledger(ledger)
+        self._decider = Decider(
+            pool,
+            self.generators,
+            router,
+            self.reward_model,
+            policy,
+            threshold=threshold,
+            max_drop=max_drop,
+        )
+        self.settings = _with_retries(_as_settings(settings), max_retries)
+        if isinstance(self.settings.concurrency, Mapping):
+            for model in self.settings.concurrency:
+                pool.check_model(model, what="concurrency")
+        self.budget = budget if budget is None or isinstance(budget, Budget) else Budget(budget)
+        self.breakers = Breakers(
+            pool.models, failures=self.settings.breaker_failures, rest_s=self.settings.breaker_rest_s
+        )
+        self._writer = LedgerWriter(self.ledger)
+        self._sampler = Sampler(pool, self.generators, self.settings)
+        self._stream_sampler = StreamSampler(self._sampler)
+        self._parts = Parts(pool, self.generators, self._decider, self.reward_model, self.settings, self.breakers)
+
+    def share_members(self, other: BestRoute) -> None:
+        """Share breakers and limits of concurrency with another engine over the same members."""
+        self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
+        self._parts = replace(self._parts, breakers=other.breakers)
+
+    def route(
+        self,
+        query: Query | str,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        because: str | None = None,
+        allow: Sequence[str] | None = None,
+    ) -> Decision:
+        """Decide on one query; no model is called.
+
+        Args:
+            query: What is asked.
+            model: Ask this pool member.
+            n: Draw this many samples.
+            because: Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order,
+                and nothing else answers if it fails.
+            allow: Pool names of the only members that may be asked.
+
+        Raises:
+            ConfigError: If the query is empty, a model is unknown or not allowed, or a router's answer cannot be run.
+        """
+        return self._decider.route(as_query(query), model=model, n=n, because=because, allow=allow)
+
+    async def aroute(
+        self,
+        query: Query | str,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        because: str | None = None,
+        allow: Sequence[str] | None = None,
+    ) -> Decision:
+        """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
+        query = as_query(query)
+        work = partial(self._decider.route, query, model=model, n=n, because=because, allow=allow)
+        if self._decider.is_quick:
+            return work()
+        outcome = await arun_in_thread(work, name="bestroute-router")
+        assert outcome is not None  # there is no limit of time
+        return outcome.get()
+
+    @property
+    def router(self) -> Any:
+        """The router, loaded."""
+        return self._decider.router
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in use; ``None`` where no router predicts."""
+        return self._decider.policy
+
+    # Running: one generator of commands, two drivers, each of which may stream.
+
+    def run(self, query: Query | str, **options: Unpack[CallOptions]) -> Result:
+        """Answer one query.
+
+        Args:
+            query: What is asked.
+            options: ``model``, ``n``, ``because`` (see ``route``), ``max_samples``, ``max_cost_usd``, ``deadline_s``,
+                ``wave``, ``allow``, ``tags``; see ``CallOptions``.
+
+        Raises:
+            ConfigError: As ``route``; or an option is unknown or out of range.
+            BudgetError: If nothing fits the budget; nothing was spent.
+            GenerationError: If no sample came; ``failures`` holds each failure with its own error, the last one last.
+            DeadlineError: If none came before the deadline; a ``GenerationError`` and a ``TimeoutError``.
+        """
+        for item in self._drive(query, options, streams=False):
+            result = item
+        return result  # type: ignore[return-value]
+
+    async def arun(self, query: Query | str, **options: Unpack[CallOptions]) -> Result:
+        """Answer one query without blocking the loop; see ``run``."""
+        async with aclosing(self._adrive(query, options, streams=False)) as items:
+            async for item in items:
+                result = item
+        return result  # type: ignore[return-value]
+
+    def stream(self, query: Query | str, **options: Unpack[CallOptions]) -> Iterator[Delta | Result]:
+        """Answer one query piece by piece; the last item is the ``Result``. Arguments as for ``run``.
+
+        A single sample that nothing can replace streams as the model does. Where samples compete, or may be
+        rejected, only the answer is emitted, as one piece: text that may be rejected is never shown. A stream that
+        breaks before its first piece is tried again like any draw; after it, ``Settings.broken_stream`` decides.
+        """
+        return self._drive(query, options, streams=True)
+
+    def astream(self, query: Query | str, **options: Unpack[CallOptions]) -> AsyncIterator[Delta | Result]:
+        """Answer one query piece by piece without blocking the loop; see ``stream``."""
+        return self._adrive(query, options, streams=True)
+
+    def _drive(self, query: Query | str, options: CallOptions, *, streams: bool) -> Iterator[Delta | Result]:
+        """Obey a run's commands; yield what may be shown, then the result."""
+        query, checked = as_query(query), Options.of(options)
+        call = RunContext(query, checked, self.budget, self._writer)
+        steps = run(self._parts, query, self._decide(query, checked, call), call)
+        reply: Any = None
+        try:
+            while True:
+                try:
+                    command = steps.send(reply)
+                except StopIteration as stop:
+                    result: Result = stop.value
+                    break
+                if isinstance(command, Bill):
+                    call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Reserve):
+                    reply = call.reserve(command.usd)
+                elif isinstance(command, Score):
+                    reply = score(self._scorer(), query, command.texts, call)
+                elif not streams or (source := self._stream_sampler.method(command, "stream")) is None:
+                    reply = self._sampler.draw(query, command, call)
+                else:
+                    for piece in self._stream_sampler.draw(source, query, command, call):
+                        if isinstance(piece, list):
+                            reply = piece
+                        else:
+                            yield piece
+        finally:
+            steps.close()
+            call.bills.close(seconds=call.seconds_left(grace_s=_GRACE_S))
+        if streams and not call.is_committed:
+            yield Delta(result.text, result.payload)
+        yield result
+
+    async def _adrive(
+        self, query: Query | str, options: CallOptions, *, streams: bool
+    ) -> AsyncGenerator[Delta | Result]:
+        """Obey a run's commands without blocking the loop; see ``_drive``."""
+        query, checked = as_query(query), Options.of(options)
+        call = RunContext(query, checked, self.budget, self._writer)
+        steps = run(self._parts, query, await self._adecide(query, checked, call), call)
+        reply: Any = None
+        try:
+            while True:
+                try:
+                    command = steps.send(reply)
+                except StopIteration as stop:
+                    result: Result = stop.value
+                    break
+                if isinstance(command, Bill):
+                    await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
+                elif isinstance(command, Reserve):
+                    reply = await call.areserve(command.usd)
+                elif isinstance(command, Score):
+                    reply = await ascore(self._scorer(), query, command.texts, call)
+                elif not streams or (source := self._stream_sampler.method(command, "astream")) is None:
+                    reply = await self._sampler.adraw(query, command, call)
+                else:
+                    async with aclosing(self._stream_sampler.adraw(source, query, command, call)) as pieces:
+                        async for piece in pieces:
+                            if isinstance(piece, list):
+                                reply = piece
+                            else:
+                                yield piece
+        finally:
+            steps.close()
+            await call.bills.aclose(seconds=call.seconds_left(grace_s=_GRACE_S))
+        if streams and not call.is_committed:
+            yield Delta(result.text, result.payload)
+        yield result
+
+    def close(self) -> None:
+        """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
+        self._writer.flush()
+        for generator in self.generators.values():
+            if callable(close := getattr(generator, "close", None)):
+                close()
+
+    async def aclose(self) -> None:
+        """Do the same, with the connections of this event loop among them."""
+        await self._writer.aflush()
+        for generator in self.generators.values():
+            if callable(aclose := getattr(generator, "aclose", None)):
+                await aclose()
+            elif callable(close := getattr(generator, "close", None)):
+                close()
+
+    def __enter__(self) -> BestRoute:
+        """Close the connections at the end of a ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    async def __aenter__(self) -> BestRoute:
+        """Close the connections at the end of an ``async with``."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.aclose()
+
+    def _decide(self, query: Query, options: Options, call: RunContext) -> Decision:
+        """Decide for a run; where there is a deadline, whoever may take long does so in a thread.
+
+        Raises:
+            DeadlineError: If the deadline passes before.
+        """
+        if call.deadline is None or self._decider.is_quick:
+            return self._route(query, options)
+        work = partial(self._route, query, options)
+        try:
+            return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        except ThreadsExhausted:
+            return work()
+
+    async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
+        """Decide for a run without blocking the loop; see ``_decide``."""
+        if self._decider.is_quick:
+            return self._route(query, options)
+        work = partial(self._route, query, options)
+        try:
+            return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
+        except ThreadsExhausted:  # better late than never
+            return work()
+
+    def _route(self, query: Query, options: Options) -> Decision:
+        return self._decider.route(
+            query, model=options.model, n=options.n, because=options.because, allow=options.limits.allow
+        )
+
+    def _scorer(self) -> RewardModel:
+        assert self.reward_model is not None  # plans that score are refused without one
+        return self.reward_model
+
+
+def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:
+    if outcome is None:
+        late = DeadlineError(f"the router did not decide within {call.limits.deadline_s:g} s; nothing was drawn")
+        raise late
+    return outcome.get()
+
+
+def _as_ledger(ledger: Any) -> Ledger:
+    """Refuse what keeps no bills before anything is spent."""
+    if ledger is not None and not callable(getattr(ledger, "add", None)):
+        raise ConfigError(f"ledger must be a Ledger, for example Ledger('sqlite:///bills.db'), got {ledger!r}")
+    return Ledger() if ledger is None else ledger
+
+
+def _as_settings(settings: Any) -> Settings:
+    if settings is not None and not isinstance(settings, Settings):
+        raise ConfigError(f"settings must be a Settings, for example Settings(attempts=2), got {settings!r}")
+    return Settings() if settings is None else settings
+
+
+def _with_retries(settings: Settings, max_retries: int | None) -> Settings:
+    if max_retries is None:
+        return settings
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+        raise ConfigError(f"max_retries must be a whole number >= 0, got {max_retries!r}")
+    return replace(settings, attempts=max_retries + 1)
+
+
+def _once_only(generator: SampleGenerator) -> SampleGenerator:
+    """Return the generator without retries of its own, so that the engine's and its do not multiply."""
+    without = getattr(generator, "without_retries", None)
+    return without() if callable(without) else generator

@@ -1,0 +1,178 @@
+"""Running one plan, without doing anything: it says what to draw and what to score, and is told the outcome.
+
+``execute`` is a generator of commands. A driver, sync or async, obeys them and sends back what came; so there is
+one executor for both worlds, for candidates and for plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+
+from bestroute.selection.agreement import winner
+from bestroute.types.plans import Plan, Step
+from bestroute.types.protocols import Sample
+from bestroute.types.usage import Usage
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Command: draw ``n`` samples of a model, all at the same time. The answer is a list of samples."""
+
+    step: int
+    model: str
+    n: int
+    max_tokens: int | None = None
+    """Limit of each sample's length, where a budget asks for one."""
+    reserved_usd: float = 0.0
+    """What was set aside for each sample in the call's budgets."""
+    is_last_word: bool = False
+    """Whether nothing can replace this one sample, so that it may be shown as it comes."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Command: score texts. The answer is a list of rewards."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
+
+    usd: float
+
+
+@dataclass(frozen=True)
+class DrawnSample:
+    """A sample with its place in the plan."""
+
+    sample: Sample
+    model: str
+    """Pool name."""
+    step: int
+    cost_usd: float = 0.0
+    reward: float | None = None
+    """``None`` where it was not scored."""
+    accepted: bool = False
+    """Whether it ended the plan by reaching its step's ``accept``."""
+
+    @property
+    def text(self) -> str:
+        """The sample's text."""
+        return self.sample.text
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong, if anything."""
+        return self.sample.error
+
+    @property
+    def flaw(self) -> str | None:
+        """Why it cannot be used though it came."""
+        return self.sample.flaw
+
+    @property
+    def usage(self) -> Usage | None:
+        """What it was billed for."""
+        return self.sample.usage
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it came and can be used."""
+        return self.sample.error is None and self.sample.flaw is None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
+
+    A sample with a flaw is the answer only where no other came.
+    """
+
+    samples: tuple[DrawnSample, ...]
+    chosen: int | None
+
+
+@dataclass
+class _State:
+    samples: list[DrawnSample]
+
+    def usable(self, step: int | None = None) -> list[int]:
+        """Samples that may compete: they came, and without a flaw."""
+        return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
+
+    def best(self, among: Sequence[int]) -> int | None:
+        """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
+        return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
+
+    def last_resort(self) -> int | None:
+        """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
+        came = [i for i, s in enumerate(self.samples) if s.error is None]
+        last = [i for i in came if self.samples[i].step == self.samples[came[-1]].step]
+        return next((i for i in (self.best(came), *last) if i is not None), None)
+
+
+def execute(
+    plan: Plan,
+    *,
+    calibrated: Callable[[Sequence[float]], Sequence[float]],
+    is_joint: bool = False,
+    wave: int = 1,
+) -> Generator[Draw | Score, list[DrawnSample] | Sequence[float], Outcome]:
+    """Run a plan.
+
+    Args:
+        plan: What to draw in what order.
+        calibrated: From rewards to probabilities, for ``accept``.
+        is_joint: Samples judge each other (votes): all drawn so far are scored again after each draw.
+        wave: How many samples a step with ``accept`` draws at a time.
+
+    Yields:
+        ``Draw`` (answered by drawn samples) and ``Score`` (answered by rewards).
+
+    Returns:
+        The outcome. A step in which every draw failed or has a flaw gives way to the next; if the last step did,
+        the best seen before it answers; if every sample has a flaw, the first of the last step that came, which is
+        what that model alone would have answered.
+    """
+    state = _State([])
+    for number, step in enumerate(plan.steps):
+        left = step.n
+        while left:
+            size = left if step.accept is None else min(wave, left)
+            left -= size
+            drawn = yield Draw(number, step.model, size)
+            state.samples += drawn  # type: ignore[arg-type]
+            if not step.is_scored:
+                continue
+            if (accepted := (yield from _score(state, step, len(drawn), is_joint, calibrated))) is not None:
+                return Outcome(tuple(state.samples), accepted)
+        if step.accept is None and (answer := state.best(state.usable(number))) is not None:
+            return Outcome(tuple(state.samples), answer)
+    return Outcome(tuple(state.samples), state.last_resort())
+
+
+def _score(
+    state: _State,
+    step: Step,
+    fresh: int,
+    is_joint: bool,
+    calibrated: Callable[[Sequence[float]], Sequence[float]],
+) -> Generator[Draw | Score, list[DrawnSample] | Sequence[float], int | None]:
+    """Score what is new (or everything, if samples judge each other); return the first accepted sample."""
+    first_new = 0 if is_joint else len(state.samples) - fresh
+    wanted = [i for i in state.usable() if i >= first_new]
+    if not wanted:
+        return None
+    rewards: Sequence[float] = yield Score(tuple(state.samples[i].text for i in wanted))  # type: ignore[assignment]
+    for i, reward in zip(wanted, rewards, strict=True):
+        state.samples[i] = replace(state.samples[i], reward=float(reward))
+    if step.accept is None:
+        return None
+    for i, probability in zip(wanted, calibrated(rewards), strict=True):
+        if probability >= step.accept:
+            state.samples[i] = replace(state.samples[i], accepted=True)
+            return i
+    return None

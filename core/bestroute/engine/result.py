@@ -1,0 +1,74 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from bestroute.engine.decision import Decision
+from bestroute.engine.plan_executor import DrawnSample
+from bestroute.errors.redaction import describe
+from bestroute.types.query import Query
+from bestroute.types.usage import Usage
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer of one run, all samples behind it, and the bill."""
+
+    text: str
+    payload: Any
+    """The framework's own object of the chosen sample."""
+    samples: tuple[DrawnSample, ...]
+    """All samples in drawing order."""
+    chosen: int
+    """Index of the answer in ``samples``."""
+    decision: Decision
+    usage: Usage
+    """Tokens of all samples together, as billed."""
+    cost_usd: float
+    reference_cost_usd: float
+    """What one sample of the reference costs for this prompt."""
+    reference_cost_is_estimated: bool
+    query: Query | None = field(default=None, repr=False)
+    """What was asked; ``to_dict`` leaves it out, also where an error quotes it."""
+    call_id: str = ""
+    """By which the ledger knows it."""
+
+    @property
+    def model(self) -> str:
+        """Pool name of the model that gave the answer."""
+        return self.samples[self.chosen].model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON: what adapters attach to the message."""
+        return {
+            "call_id": self.call_id,
+            "model": self.model,
+            "n": len(self.samples),
+            "chosen": self.chosen,
+            "samples": [
+                {
+                    "model": s.model,
+                    "step": s.step,
+                    "reward": _plain(s.reward),
+                    "accepted": s.accepted,
+                    "cost_usd": s.cost_usd,
+                    "error": None if s.error is None else describe(s.error, self.query),
+                }
+                for s in self.samples
+            ],
+            "rewards": [_plain(s.reward) for s in self.samples],
+            "flaws": [s.sample.flaw or s.sample.unchecked for s in self.samples],
+            "reason": self.decision.reason,
+            "cost_usd": self.cost_usd,
+            "reference_cost_usd": self.reference_cost_usd,
+            "reference_cost_is_estimated": self.reference_cost_is_estimated,
+            "plan": self.decision.plan.to_json(),
+        }
+
+
+def _plain(reward: float | None) -> float | None:
+    """Return a reward as JSON can hold it: NaN and infinity are none."""
+    return reward if reward is not None and math.isfinite(reward) else None

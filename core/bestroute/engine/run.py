@@ -1,0 +1,425 @@
+"""What a run does, step by step, without doing it: plans, fallbacks, limits and bills, as commands to a driver."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute.engine import bills as billing
+from bestroute.engine.attempts import is_cut_empty
+from bestroute.engine.call_context import RunContext
+from bestroute.engine.circuit_breaker import Breakers
+from bestroute.engine.decider import Decider
+from bestroute.engine.decision import Decision
+from bestroute.engine.fallbacks import Fallbacks
+from bestroute.engine.plan_executor import Draw, DrawnSample, Outcome, Reserve, Score, execute
+from bestroute.engine.result import Result
+from bestroute.engine.spending import USEFUL_TOKENS, Allowance
+from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
+from bestroute.errors.redaction import describe, hide_quotations, is_clean
+from bestroute.faults.error_rules import Action, Rule, rule_for
+from bestroute.reward_models.untrained import calibrated
+from bestroute.selection.empty_reply import EMPTY
+from bestroute.types.plans import Candidate, Plan
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Generator as SampleGenerator
+from bestroute.types.protocols import RewardModel, Sample
+from bestroute.types.query import Query
+from bestroute.types.settings import Settings
+from bestroute.types.usage import Usage, sum_usage
+
+logger = logging.getLogger("bestroute.engine")
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Command: write the run's bills so far. The answer is nothing."""
+
+
+Command = Draw | Score | Bill | Reserve
+Run = Generator[Command, Any, Result]
+
+_RUNNING = (Action.RETRY, Action.GO_ON)
+"""Faults that tell of a member that is not well."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every run of an engine shares."""
+
+    pool: Pool
+    generators: Mapping[str, SampleGenerator]
+    decider: Decider
+    reward_model: RewardModel | None
+    settings: Settings
+    breakers: Breakers
+
+
+def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run:
+    """Run a decision, and what takes its place where it fails.
+
+    Yields:
+        ``Draw`` (answered by drawn samples), ``Score`` (by rewards, or the error that the reward model raised) and
+        ``Bill`` and ``Reserve`` (by whether the money was there).
+
+    Raises:
+        BudgetError: If nothing fits the budget; nothing was spent.
+        GenerationError: If no sample came, or one failed with an error that is to be raised at once.
+    """
+    if parts.settings.dry_run:
+        return (yield from _dry(query, decision, parts, call))
+    state = _Run(parts, query, decision, call)
+    if call.purse is not None and call.purse.is_stored:
+        yield Reserve(0.0)
+    following: Decision | None = state.affordable(decision)
+    while following is not None:
+        decision = following
+        outcome = yield from state.plan(decision)
+        if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
+            return state.result(decision, state.before + outcome.chosen)
+        state.keep(outcome)
+        following = state.fallback(decision)
+    return state.end(decision)
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, parts: Parts, query: Query, decision: Decision, call: RunContext) -> None:
+        self.parts, self.query, self.call = parts, query, call
+        self.allowance = Allowance(parts.pool, parts.generators, parts.settings, query, decision)
+        self.samples: list[DrawnSample] = []
+        """Of all plans so far, in drawing order."""
+        self.before = 0
+        """How many of them belong to earlier plans."""
+        self.first_step = 0
+        """Steps count on over plans."""
+        self.kept: int | None = None
+        """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
+        self.fallbacks = Fallbacks(parts.decider, query)
+        self.cut_empty: set[str] = set()
+        """Members whose reply was empty at its limit of length; the same limit is not tried again."""
+        self.notes: list[str] = []
+        self.is_short = False
+        """Whether a budget kept something from being drawn."""
+        self.reference_cost: tuple[float, bool] | None = None
+
+    # Plans.
+
+    def affordable(self, decision: Decision) -> Decision:
+        """Return the decision, or a cheaper one if its first sample would pass a budget.
+
+        Raises:
+            BudgetError: If nothing fits, or the policy is to refuse.
+        """
+        call, allowance = self.call, self.allowance
+        if call.purse is None:
+            return decision
+        if self.parts.settings.over_budget == "refuse":
+            allowance.check_whole_plan(decision.plan.steps, call)
+        dearest_first = (self.parts.pool.reference, *reversed(self.parts.pool.cheaper_models))
+        others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
+        for fewest in (USEFUL_TOKENS, 1):
+            if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
+                return decision
+            able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
+            if able:
+                said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                self._note(f"{said}, so {able[0]} x 1")
+                return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
+        raise BudgetError(
+            f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
+            f"{call.purse.left_usd:.3g} USD is left in the budget; nothing was drawn. "
+            "Raise max_cost_usd or the engine's budget"
+        )
+
+    def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
+        """Run one plan."""
+        self.call.bills.decision = decision
+        steps = execute(
+            decision.plan,
+            calibrated=self._calibrated,
+            is_joint=getattr(self.parts.reward_model, "is_joint", False),
+            wave=self.call.limits.wave or self.parts.settings.wave,
+        )
+        reply: Any = None
+        while True:
+            try:
+                command = steps.send(reply)
+            except StopIteration as stop:
+                outcome: Outcome = stop.value
+                self.samples[self.before :] = outcome.samples
+                return outcome
+            if isinstance(command, Draw):
+                reply = yield from self._draw(command, decision)
+            else:
+                reply = yield from self._score(command)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Put a plan that gave nothing sound behind us."""
+        if outcome.chosen is not None:
+            is_empty = outcome.samples[outcome.chosen].flaw == EMPTY
+            if self.kept is None or not is_empty or self.samples[self.kept].flaw == EMPTY:
+                self.kept = self.before + outcome.chosen
+        self.before = len(self.samples)
+
+    def fallback(self, decision: Decision) -> Decision | None:
+        """Return what takes the place of a plan that gave nothing sound; ``None`` if nothing may."""
+        call = self.call
+        if decision.is_forced or call.is_committed or call.is_late or call.samples_left == 0:
+            return None
+        found = self.fallbacks.next(decision)
+        if found is None:
+            return None
+        self.first_step += len(decision.plan.steps)
+        following, why = found
+        self._note(why)
+        return following
+
+    def _note(self, said: str) -> None:
+        self.notes.append(said)
+        logger.warning("fallback: %s", said)
+
+    # Commands.
+
+    def _draw(self, draw: Draw, decision: Decision) -> Generator[Command, Any, list[DrawnSample]]:
+        breakers, model = self.parts.breakers, draw.model
+        if model in self.cut_empty or self._passes_over(model, decision):
+            return []
+        is_told, is_probe = False, breakers.is_probe(model, by=self)
+        came: list[DrawnSample] = []
+        draw = Draw(draw.step + self.first_step, model, draw.n, is_last_word=self._is_last_word(decision.plan))
+        try:
+            left = draw.n
+            while left:
+                rest = _of_size(draw, 1 if is_probe else left)
+                piece = yield from self.allowance.piece(rest, self.call, self.samples + came)
+                if piece is None:
+                    self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
+                    break
+                drawn = yield piece
+                came += drawn
+                left -= piece.n
+                self._refer(drawn, decision)
+                yield Bill()
+                if self.call.samples_left is not None:
+                    self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
+                self._raise_at_once(drawn, came)
+                if drawn and all(map(is_cut_empty, drawn)):
+                    self.cut_empty.add(model)
+                self._warn(piece, drawn)
+                if (
+                    self.call.is_late
+                    or model in self.cut_empty
+                    or (is_probe and not self._tell_breaker(model, drawn, only_good=True))
+                ):
+                    break
+                is_probe = False
+            is_told = self._tell_breaker(model, came)
+        finally:
+            if not is_told:
+                breakers.undecided(model, by=self)
+        self.samples += came
+        if came and not any(s.is_sound for s in came):
+            self._trouble(model, came, decision)
+        return came
+
+    def _passes_over(self, model: str, decision: Decision) -> bool:
+        """Whether a member rests, and is left to it."""
+        if decision.is_forced or self.fallbacks.asks_resting or self.parts.breakers.admits(model, by=self):
+            return False
+        if self.fallbacks.pass_over(model):
+            self._note(f"{model!r} rests after repeated failures and was passed over")
+        return True
+
+    def _is_last_word(self, plan: Plan) -> bool:
+        """Whether the first sample is the only one there will be, unless it fails."""
+        is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
+        return is_single or self.call.limits.max_samples == 1
+
+    def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
+        """Find what the reference would have cost, as soon as a first sample came; its row carries it."""
+        if self.reference_cost is None and any(sample.error is None for sample in drawn):
+            self.reference_cost = billing.reference_cost(self.query, decision, drawn, self.parts.pool)
+            self.call.bills.refer(self.reference_cost[0])
+
+    def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
+        """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
+        failed = [s.error for s in drawn if s.error is not None]
+        lost = draw.n - sum(s.error is None for s in drawn)
+        if failed and lost > 0:
+            logger.warning(
+                "%d of %d draws of %r failed: %s", lost, draw.n, draw.model, describe(failed[-1], self.query)
+            )
+
+    def _raise_at_once(self, drawn: Sequence[DrawnSample], came: Sequence[DrawnSample]) -> None:
+        fatal = next((s for s in drawn if s.error is not None and rule_for(s.error).action is Action.RAISE), None)
+        if fatal is None or fatal.error is None:
+            return
+        others = [s for s in (*self.samples, *came) if s is not fatal]
+        raise GenerationError(
+            f"{fatal.model!r} cannot be asked like this, and another model would only hide it",
+            _failures([*others, fatal], self.query),
+        ) from _cause(fatal.error, self.query)
+
+    def _tell_breaker(self, model: str, came: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
+        """Say what came of a draw; returns whether it told whether the member is well."""
+        if any(sample.error is None for sample in came):
+            self.parts.breakers.worked(model)
+            return True
+        if not only_good and any(_is_of_the_member(rule) for rule in _rules(came)):
+            if self.parts.breakers.failed(model, by=self):
+                logger.warning("%r rests for %g s after repeated failures", model, self.parts.settings.breaker_rest_s)
+            return True
+        return False
+
+    def _trouble(self, model: str, came: Sequence[DrawnSample], decision: Decision) -> None:
+        """Note a member that gave nothing usable."""
+        last = came[-1]
+        said = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
+        self.fallbacks.trouble(model, said, _rules(came))
+        if last.step - self.first_step < len(decision.plan.steps) - 1:
+            self._note(f"{model!r} {said}, so the next step")
+            self.fallbacks.name_all()
+
+    def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
+        reply = yield score
+        try:
+            if isinstance(reply, BaseException):
+                raise reply
+            values = [_number(reward) for reward in reply]
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            self._unscored(f"the reward model raised {describe(error, self.query)}; nothing was scored")
+            return [math.nan] * len(score.texts)
+        if len(values) != len(score.texts):
+            raise ConfigError(f"the reward model was given {len(score.texts)} texts and returned {len(values)} rewards")
+        if any(map(math.isnan, values)):
+            logger.warning("the reward model returned NaN, or no number; such samples stand behind all others")
+        return values
+
+    def _calibrated(self, rewards: Sequence[float]) -> Sequence[float]:
+        """Return the probabilities that rewards stand for; a calibration that fails accepts nothing."""
+        reward = self.parts.reward_model
+        assert reward is not None  # plans that score are refused without one
+        try:
+            found = calibrated(reward, rewards)
+        except ConfigError:
+            raise
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            self._unscored(f"the reward model's calibration raised {describe(error, self.query)}; nothing was accepted")
+            return [math.nan] * len(rewards)
+        if len(found) != len(rewards):
+            raise ConfigError(f"calibrated was given {len(rewards)} rewards and returned {len(found)} probabilities")
+        return found
+
+    def _unscored(self, said: str) -> None:
+        """Say, once in the reason, that the reward model was of no help."""
+        logger.warning("%s", said)
+        if said not in self.notes:
+            self.notes.append(said)
+
+    # The end.
+
+    def end(self, decision: Decision) -> Result:
+        """Answer with the best that has a flaw, or say what failed."""
+        if self.kept is not None:
+            return self.result(decision, self.kept)
+        failures = _failures(self.samples, self.query)
+        if self.call.is_late:
+            if not failures or not isinstance(failures[-1].error, DeadlineError):
+                late = DeadlineError(f"no answer within {self.call.limits.deadline_s:g} s")
+                failures.append(Failure(decision.model, late))
+            raise DeadlineError("the deadline passed", failures) from _cause(failures[-1].error, self.query)
+        if not failures and self.is_short:
+            raise BudgetError(f"the budget is used up, nothing could be drawn of the plan '{decision.plan}'")
+        raise GenerationError(f"every draw of the plan '{decision.plan}' failed", failures) from (
+            _cause(failures[-1].error, self.query) if failures else None
+        )
+
+    def result(self, decision: Decision, chosen: int) -> Result:
+        """Return the answer with everything behind it."""
+        answer = self.samples[chosen]
+        if answer.flaw is not None:
+            self.notes.append(f"nothing better came: {answer.flaw}")
+        if self.is_short:
+            self.notes.append("the budget let nothing more be drawn")
+        if self.call.is_late:
+            self.notes.append("the deadline passed, the best seen so far answers")
+        if self.notes:
+            decision = replace(decision, reason="; ".join([decision.reason, *self.notes]))
+        assert self.reference_cost is not None  # an answer has come
+        return Result(
+            text=answer.text,
+            payload=answer.sample.payload,
+            samples=tuple(self.samples),
+            chosen=chosen,
+            decision=decision,
+            usage=sum_usage([s.usage for s in self.samples if s.usage is not None or s.error is None]),
+            cost_usd=sum(s.cost_usd for s in self.samples),
+            reference_cost_usd=self.reference_cost[0],
+            reference_cost_is_estimated=self.reference_cost[1],
+            query=self.query,
+            call_id=self.call.call_id,
+        )
+
+
+def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Run:
+    """Answer with the decision in words."""
+    text = f"dry run: {decision.explain()}"
+    sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
+    reference = billing.reference_cost(query, decision, [], parts.pool)[0]
+    yield Bill()
+    return Result(
+        text,
+        None,
+        (sample,),
+        0,
+        decision,
+        Usage(),
+        0.0,
+        reference,
+        reference_cost_is_estimated=True,
+        call_id=call.call_id,
+    )
+
+
+def _failures(samples: Sequence[DrawnSample], query: Query) -> list[Failure]:
+    """Return what failed; the errors, which go on to the caller now, quote nothing any more."""
+    return [
+        Failure(s.model, hide_quotations(s.error, query), describe(s.error, query))
+        for s in samples
+        if s.error is not None
+    ]
+
+
+def _cause(error: BaseException, query: Query) -> BaseException | None:
+    """Return an error that a traceback may print; ``None`` for one that quotes and cannot be changed."""
+    return error if is_clean(error, query) else None
+
+
+def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
+    return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
+
+
+def _of_size(draw: Draw, n: int) -> Draw:
+    return draw if n == draw.n else replace(draw, n=n)
+
+
+def _number(reward: Any) -> float:
+    """Return a reward; what is no number is NaN, and stands behind every number."""
+    try:
+        return float(reward)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _is_of_the_member(rule: Rule) -> bool:
+    return rule.action in _RUNNING

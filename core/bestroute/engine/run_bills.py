@@ -1,0 +1,97 @@
+"""The bills of one run: every attempt of a member is entered here once, where it ends, and written from here alone."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+
+from bestroute.billing.ledger import LedgerRow
+from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.engine import bills as billing
+from bestroute.engine.decision import Decision
+from bestroute.engine.plan_executor import DrawnSample
+from bestroute.types.query import Query
+
+
+class RunBills:
+    """Collects the rows of a run, and hands them to the ledger; after the run, those of late attempts as they come.
+
+    Args:
+        call_id: Of the run.
+        query: What was asked; errors are stored without what they quote of it.
+        tags: What the caller wants to find the run by.
+        writer: Of the ledger.
+    """
+
+    def __init__(self, call_id: str, query: Query, tags: Mapping[str, str], writer: LedgerWriter) -> None:
+        """Start without a row."""
+        self.call_id, self.query, self.tags, self.writer = call_id, query, tags, writer
+        self.decision: Decision | None = None
+        """What is run now."""
+        self._reference_cost_usd: float | None = None
+        self._entered: list[tuple[int, LedgerRow]] = []
+        self._requests = itertools.count(1)
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def enter(self, order: int, attempts: Sequence[tuple[int, DrawnSample]], *, is_late: bool) -> None:
+        """Note what an attempt brought, however it ended; nothing else makes rows.
+
+        Args:
+            order: Its place among those drawn at the same time.
+            attempts: For each sample the number of its attempt, from 1.
+            is_late: Whether nobody waited for it: what it brought is billed as it is, and was not used.
+        """
+        if not attempts:
+            return
+        ids = {number: f"{self.call_id}-{next(self._requests)}" for number in {number for number, _ in attempts}}
+        rows = [
+            billing.ledger_row(
+                sample,
+                self.query,
+                call_id=self.call_id,
+                decision=self.decision,
+                tags=self.tags,
+                attempt=number,
+                attempt_id=ids[number],
+                is_late=is_late,
+            )
+            for number, sample in attempts
+        ]
+        with self._lock:
+            if not self._is_closed:
+                self._entered += [(order, row) for row in rows]
+                return
+        self.writer.hand_over(rows)
+
+    def refer(self, reference_cost_usd: float) -> None:
+        """Note what the reference would have cost; the next row of a sample that came carries it."""
+        self._reference_cost_usd = reference_cost_usd
+
+    def write(self, *, seconds: float | None = None) -> None:
+        """Write what was entered."""
+        self.writer.write(self._take(), seconds=seconds)
+
+    async def awrite(self, *, seconds: float | None = None) -> None:
+        """Write what was entered without blocking the loop."""
+        await self.writer.awrite(self._take(), seconds=seconds)
+
+    def close(self, *, seconds: float | None = None) -> None:
+        """End the run; what is entered from now on is written at once."""
+        self.writer.write(self._take(closes=True), seconds=seconds)
+
+    async def aclose(self, *, seconds: float | None = None) -> None:
+        """End the run without blocking the loop; see ``close``."""
+        await self.writer.awrite(self._take(closes=True), seconds=seconds)
+
+    def _take(self, *, closes: bool = False) -> list[LedgerRow]:
+        with self._lock:
+            self._is_closed = self._is_closed or closes
+            if not self._entered:
+                return []
+            entered, self._entered = self._entered, []
+        rows = [row for _, row in sorted(entered, key=lambda entry: entry[0])]
+        if self._reference_cost_usd is not None and (first := next((r for r in rows if r["status"] == "ok"), None)):
+            first["reference_cost_usd"], self._reference_cost_usd = self._reference_cost_usd, None
+        return rows

@@ -1,0 +1,269 @@
+"""Sampling: limits of concurrency, threads and tasks around the attempts at each call of a member."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.threads import arun_in_thread, start
+from bestroute.engine.attempts import Attempts
+from bestroute.engine.call_context import RunContext
+from bestroute.engine.concurrency import Gate
+from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Generator
+from bestroute.types.query import Query
+from bestroute.types.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncio
+
+_GRACE_S = 0.05
+"""How long cancelled tasks may take to stop before they are left to themselves."""
+
+
+class Sampler:
+    """Obeys ``Draw``, with threads or with tasks.
+
+    Args:
+        pool: Prices.
+        generators: The members, by pool name.
+        settings: Attempts and limits.
+    """
+
+    def __init__(self, pool: Pool, generators: Mapping[str, Generator], settings: Settings) -> None:
+        """Make a gate for every member that has a limit."""
+        self.pool, self.generators, self.settings = pool, generators, settings
+        limits = {model: settings.concurrency_of(model) for model in pool.models}
+        self.gates = {model: Gate(limit) for model, limit in limits.items() if limit is not None}
+
+    def attempts(self, query: Query, draw: Draw, size: int, call: RunContext, *, order: int = 0) -> Attempts:
+        """Return the bookkeeping of one call of a member."""
+        return Attempts(query, draw, size, order, call, self.pool, self.settings)
+
+    def _calls(self, query: Query, draw: Draw, call: RunContext) -> list[Attempts]:
+        is_one_call = draw.n == 1 or self.generators[draw.model].native_n
+        sizes = [draw.n] if is_one_call else [1] * draw.n
+        return [self.attempts(query, draw, size, call, order=i) for i, size in enumerate(sizes)]
+
+    # Threads.
+
+    def draw(self, query: Query, draw: Draw, call: RunContext) -> list[DrawnSample]:
+        """Draw samples; those under way at the deadline are abandoned, and billed when they come."""
+        calls = self._calls(query, draw, call)
+        if len(calls) > 1 or call.deadline is not None:
+            self._in_threads(calls, call)
+        else:
+            try:
+                self._repeat(calls[0])
+            finally:
+                calls[0].close()
+        return _gathered(calls)
+
+    def _in_threads(self, calls: Sequence[Attempts], call: RunContext) -> None:
+        done: queue.SimpleQueue[Attempts] = queue.SimpleQueue()
+        waiting: set[Attempts] = set()
+        try:
+            for attempts in calls:
+                self._start(attempts, done, waiting)
+            while waiting:
+                attempts = done.get(timeout=call.seconds_left())
+                waiting.discard(attempts)
+                if attempts.interruption is not None:
+                    raise attempts.interruption
+                if attempts.is_fatal:
+                    break
+        except queue.Empty:  # the deadline
+            pass
+        finally:
+            if waiting:
+                call.cancel.set()
+                for attempts in waiting:
+                    attempts.leave()
+
+    def _start(self, attempts: Attempts, done: queue.SimpleQueue[Attempts], waiting: set[Attempts]) -> None:
+        waiting.add(attempts)
+        try:
+            start(lambda: self._work(attempts, done), name="bestroute", daemon=False)
+        except RuntimeError as error:  # the system gives no more threads
+            waiting.discard(attempts)
+            attempts.failed(error, 0.0)
+            attempts.close()
+
+    def _work(self, attempts: Attempts, done: queue.SimpleQueue[Attempts]) -> None:
+        if not attempts.take_off():
+            return
+        try:
+            self._repeat(attempts)
+        except BaseException as interruption:
+            attempts.interruption = interruption
+        if attempts.close():
+            done.put(attempts)
+
+    def _repeat(self, attempts: Attempts) -> None:
+        """Ask, and ask again where that can help."""
+        self._ask(attempts)
+        while (pause := attempts.pause_s()) is not None and attempts.reserve_again():
+            if attempts.call.cancel.wait(pause) or attempts.call.is_late:
+                return
+            self._ask(attempts)
+
+    def _ask(self, attempts: Attempts) -> None:
+        gate = self.gates.get(attempts.draw.model)
+        if gate is not None and not gate.enter(attempts.call.cancel):
+            return
+        try:
+            if not attempts.call.cancel.is_set:
+                self._generate(attempts)
+        finally:
+            if gate is not None:
+                gate.leave()
+
+    def _generate(self, attempts: Attempts) -> None:
+        generator = self.generators[attempts.draw.model]
+        started = time.perf_counter()
+        attempts.begin()
+        try:
+            samples = generator.generate(
+                attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
+            )
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            attempts.failed(error, time.perf_counter() - started)
+        else:
+            attempts.came(samples, time.perf_counter() - started)
+
+    # Tasks.
+
+    async def adraw(self, query: Query, draw: Draw, call: RunContext) -> list[DrawnSample]:
+        """Draw samples without blocking the loop; those under way at the deadline are cancelled."""
+        calls = self._calls(query, draw, call)
+        if len(calls) > 1 or call.deadline is not None:
+            await self._in_tasks(calls, call)
+        else:
+            try:
+                await self._arepeat(calls[0])
+            except BaseException:
+                call.cancel.set()
+                raise
+        return _gathered(calls)
+
+    async def _in_tasks(self, calls: Sequence[Attempts], call: RunContext) -> None:
+        import asyncio
+
+        running: dict[asyncio.Future[None], Attempts] = {}
+        for attempts in calls:
+            running[asyncio.ensure_future(self._arepeat(attempts))] = attempts
+        pending = set(running)
+        try:
+            while pending:
+                done, pending = await asyncio.wait(
+                    pending, timeout=call.seconds_left(), return_when=asyncio.FIRST_COMPLETED
+                )
+                for future in done:
+                    future.result()
+                if not done or any(running[future].is_fatal for future in done):
+                    break
+            if pending:
+                await self._stop(running, call)
+        except BaseException:  # finished even if the caller is cancelled twice
+            await asyncio.shield(asyncio.ensure_future(self._stop(running, call)))
+            raise
+
+    async def _stop(self, running: Mapping[asyncio.Future[None], Attempts], call: RunContext) -> None:
+        """Cancel what is under way. What does not stop is left to itself, and billed when it ends."""
+        import asyncio
+
+        call.cancel.set()
+        pending = [future for future in running if not future.done()]
+        for future in pending:
+            future.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=_GRACE_S)
+        for future, attempts in running.items():
+            if future.done():
+                _consume(future)
+            elif not attempts.is_left:
+                attempts.give_up()
+                future.add_done_callback(_consume)
+
+    async def _arepeat(self, attempts: Attempts) -> None:
+        import asyncio
+
+        try:
+            await self._aask(attempts)
+            while (pause := attempts.pause_s()) is not None and await attempts.areserve_again():
+                await asyncio.sleep(pause)
+                if attempts.call.cancel.is_set or attempts.call.is_late:
+                    return
+                await self._aask(attempts)
+        finally:
+            if not attempts.is_in_air:
+                attempts.close()
+
+    async def _aask(self, attempts: Attempts) -> None:
+        gate = self.gates.get(attempts.draw.model)
+        if gate is None:
+            await self._agenerate(attempts)
+            return
+        await gate.aenter()
+        try:
+            await self._agenerate(attempts)
+        finally:
+            gate.leave()
+
+    async def _agenerate(self, attempts: Attempts) -> None:
+        generator = self.generators[attempts.draw.model]
+        native: Callable[..., Awaitable[Any]] | None = getattr(generator, "agenerate", None)
+        if native is None:
+            await self._generate_elsewhere(attempts)
+            return
+        started = time.perf_counter()
+        attempts.begin()
+        try:
+            samples = await native(
+                attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
+            )
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            attempts.failed(error, time.perf_counter() - started)
+        else:
+            attempts.came(samples, time.perf_counter() - started)
+
+    async def _generate_elsewhere(self, attempts: Attempts) -> None:
+        """Run a generator that cannot wait in a thread of its own; if its caller goes, what comes is billed there."""
+
+        def work() -> None:
+            if not attempts.take_off():
+                return
+            try:
+                self._generate(attempts)
+            finally:
+                if not attempts.land():
+                    attempts.close()
+
+        try:
+            outcome = await arun_in_thread(work, name="bestroute", daemon=False)
+        except RuntimeError as error:  # the system gives no more threads
+            attempts.failed(error, 0.0)
+            return
+        except BaseException:  # the caller is cancelled
+            attempts.leave()
+            raise
+        assert outcome is not None  # there is no limit of time
+        outcome.get()
+
+
+def _consume(future: asyncio.Future[None]) -> None:
+    """Look at a future's exception, which has been billed or is the caller's own cancellation, so that none is lost."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _gathered(calls: Sequence[Attempts]) -> list[DrawnSample]:
+    return [sample for attempts in calls if not attempts.is_left for sample in attempts.drawn]

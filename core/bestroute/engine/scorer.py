@@ -1,0 +1,76 @@
+"""Asking the reward model, no longer than a call may take; whatever it raises is handed on as a value."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.threads import Outcome, arun_in_thread, run_in_thread
+from bestroute.engine.call_context import RunContext
+from bestroute.errors import ConfigError, DeadlineError
+from bestroute.types.protocols import RewardModel
+from bestroute.types.query import Query
+
+_GRACE_S = 0.05
+"""What came just before the deadline may still be scored, if that is quick."""
+
+
+def score(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+    """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
+
+    Raises:
+        ConfigError: If the reward model says that it is set up wrongly.
+    """
+    work = partial(_read, reward, query, texts)
+    if call.deadline is None:
+        return _rewards(Outcome.of(work), call)
+    try:
+        seconds = call.seconds_left(grace_s=_GRACE_S)
+        return _rewards(run_in_thread(work, name="bestroute-reward", seconds=seconds), call)
+    except RuntimeError as error:  # the system gives no more threads
+        return error
+
+
+async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+    """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
+    seconds = call.seconds_left(grace_s=_GRACE_S)
+    if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
+        return _rewards(await _asked(reward, query, texts, seconds), call)
+    try:
+        outcome = await arun_in_thread(partial(_read, reward, query, texts), name="bestroute-reward", seconds=seconds)
+    except RuntimeError as error:  # the system gives no more threads
+        return error
+    return _rewards(outcome, call)
+
+
+def _read(reward: RewardModel, query: Query, texts: Sequence[str]) -> list[Any]:
+    """Return the rewards, those of a generator read here; more than there are texts are as wrong as too few."""
+    return list(islice(reward.score(query, texts), len(texts) + 1))
+
+
+async def _asked(reward: Any, query: Query, texts: Sequence[str], seconds: float | None) -> Outcome[Any] | None:
+    """Return what a coroutine brings; ``None`` if it takes longer than that."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return Outcome(list(islice(await reward.ascore(query, texts), len(texts) + 1)))
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return None if limit.expired() else Outcome(error=error)
+
+
+def _rewards(outcome: Outcome[Any] | None, call: RunContext) -> Any:
+    if outcome is None:
+        return DeadlineError(f"no rewards within {call.limits.deadline_s:g} s")
+    error = outcome.error
+    if error is None:
+        return outcome.value
+    if isinstance(error, ConfigError) or is_interruption(error):
+        raise error
+    return error  # the run has a rule for it

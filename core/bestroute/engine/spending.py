@@ -1,0 +1,133 @@
+"""How much of a plan a call's limits let through: decided before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bestroute.engine.call_context import RunContext
+from bestroute.engine.decision import Decision
+from bestroute.engine.plan_executor import Draw, DrawnSample, Reserve
+from bestroute.errors import BudgetError
+from bestroute.types.plans import Step
+from bestroute.types.pool import Pool
+from bestroute.types.prices import PER_MILLION
+from bestroute.types.protocols import Generator as SampleGenerator
+from bestroute.types.query import TOKEN_LIMITS, Query
+from bestroute.types.settings import Settings
+
+_PLENTY = 4
+"""Samples so many times as long as ``Settings.untold_output_tokens`` are not to be expected."""
+USEFUL_TOKENS = 16
+"""What a member must be able to say for its money before a cheaper one is asked in its place, where nobody tells how
+long its samples are."""
+
+
+class Allowance:
+    """What samples may cost, for one query.
+
+    Args:
+        pool: Prices.
+        generators: Members, which may tell ``max_output_tokens``.
+        settings: What is assumed where nobody tells.
+        query: The prompt, and the call's own limit of length.
+        decision: Predicted tokens.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        generators: Mapping[str, SampleGenerator],
+        settings: Settings,
+        query: Query,
+        decision: Decision,
+    ) -> None:
+        """Keep the parts."""
+        self.pool, self.generators, self.settings = pool, generators, settings
+        self.query, self.decision = query, decision
+
+    def sample_usd(self, model: str, output_tokens: float, seen: Sequence[DrawnSample] = ()) -> float:
+        """Return what a sample of that length costs, drawn alone."""
+        price = self.pool.prices[model]
+        prompt = max([self.query.prompt_tokens, *(s.usage.input for s in seen if s.usage and s.model == model)])
+        dearest_input = max(price.input, price.cache_write or 0.0)
+        dearest_output = max(price.output, price.reasoning or 0.0)
+        return (prompt * dearest_input + output_tokens * dearest_output) / PER_MILLION
+
+    def limit(self, model: str) -> int | None:
+        """Return the most tokens a sample may have, as the call or the member says."""
+        told = [self.query.params.get(name) for name in TOKEN_LIMITS]
+        told.append(getattr(self.generators[model], "max_output_tokens", None))
+        return next((int(value) for value in told if isinstance(value, int) and value > 0), None)
+
+    def most_usd(self, model: str, seen: Sequence[DrawnSample] = ()) -> float:
+        """Return the most that a sample can cost; assumed where no limit of its length is told."""
+        return self.sample_usd(model, self.limit(model) or self.settings.untold_output_tokens, seen)
+
+    def least_usd(self, model: str, seen: Sequence[DrawnSample] = (), *, fewest: int = 1) -> float:
+        """Return what has to be left before a sample is begun: what such samples have cost, else are said to."""
+        costs = [s.cost_usd for s in seen if s.model == model and s.is_sound]
+        if costs:
+            return max(costs)
+        told = self.decision.output_tokens(model)
+        told = self.pool.endpoint(model).default_output_tokens if told is None else told
+        tokens = max(fewest, told or 0)
+        return self.sample_usd(model, min(tokens, self.limit(model) or tokens), seen)
+
+    def piece(self, draw: Draw, call: RunContext, seen: Sequence[DrawnSample]) -> Generator[Reserve, bool, Draw | None]:
+        """Return the part of a draw that may be made now, its money reserved; ``None`` if nothing may.
+
+        Where money is plenty it is the whole draw. Where it is short, one sample at a time, its length limited to
+        what is left: so no reply can pass the budget, and what the first one cost tells whether there is a second.
+        """
+        n = draw.n if call.samples_left is None else min(draw.n, call.samples_left)
+        if n < 1 or call.is_late:
+            return None
+        if call.purse is None:
+            return draw if n == draw.n else replace(draw, n=n)
+        told, untold = self.limit(draw.model), self.settings.untold_output_tokens
+        for tokens, limit in [(told, None)] if told else [(_PLENTY * untold, None), (untold, untold)]:
+            usd = self.sample_usd(draw.model, tokens, seen)
+            if (yield Reserve(n * usd)):
+                return replace(draw, n=n, max_tokens=limit, reserved_usd=usd)
+        left = call.purse.left_usd
+        tokens = min(self._affordable_tokens(draw.model, left, seen), told or untold)
+        usd = min(left, self.sample_usd(draw.model, tokens, seen))
+        if left < self.least_usd(draw.model, seen) or tokens < 1 or not (yield Reserve(usd)):
+            return None
+        return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd)
+
+    def _affordable_tokens(self, model: str, usd: float, seen: Sequence[DrawnSample]) -> int:
+        price = self.pool.prices[model]
+        per_token = max(price.output, price.reasoning or 0.0) / PER_MILLION
+        rest = usd - self.sample_usd(model, 0, seen)
+        if rest < 0:
+            return 0
+        return int(rest / per_token) if per_token else self.settings.untold_output_tokens
+
+    def check_whole_plan(self, steps: Sequence[Step], call: RunContext) -> None:
+        """Refuse a plan that could pass a budget if every draw were made.
+
+        Raises:
+            BudgetError: Names what it could cost and what is left.
+        """
+        assert call.purse is not None
+        most = sum(step.n * self.most_usd(step.model) for step in steps)
+        if most > call.purse.left_usd:
+            raise BudgetError(
+                f"the plan could cost {most:.6g} USD and {call.purse.left_usd:.6g} USD is left; raise the budget, "
+                'limit max_tokens, or let it draw less with Settings(over_budget="degrade")'
+            )
+
+    def fits(self, model: str, call: RunContext, *, fewest: int) -> bool:
+        """Whether a first sample of a model, of so many tokens at least, may be begun."""
+        return call.purse is None or self.least_usd(model, fewest=fewest) <= call.purse.left_usd
+
+
+def with_token_limit(params: Mapping[str, Any], max_tokens: int | None) -> Mapping[str, Any]:
+    """Return call parameters that hold a limit of length, under the name the call uses already if it does."""
+    if max_tokens is None:
+        return params
+    name = next((name for name in TOKEN_LIMITS if isinstance(params.get(name), int)), TOKEN_LIMITS[0])
+    return {**params, name: max_tokens}

@@ -1,0 +1,316 @@
+"""Streaming one sample: shown as it comes, asked again while nothing has been shown, billed however it ends."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.threads import start
+from bestroute.engine.attempts import Attempts
+from bestroute.engine.call_context import RunContext
+from bestroute.engine.concurrency import Gate
+from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.engine.sampler import Sampler
+from bestroute.errors import DeadlineError, DrawCancelledError, EmptyReplyError, GenerationError
+from bestroute.faults.paid_errors import sample_of_error
+from bestroute.selection.empty_reply import carries_something
+from bestroute.types.protocols import Delta, Sample
+from bestroute.types.query import Query
+from bestroute.types.usage import Usage, estimate_tokens
+
+_Pieces = queue.SimpleQueue[tuple[Any, BaseException | None]]
+
+logger = logging.getLogger("bestroute.engine")
+
+
+class StreamAccumulator:
+    """Follows one attempt at a stream. Nothing is shown before there is something to see: then it can be replaced.
+
+    Args:
+        attempts: Where the attempt is billed.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        """Start with nothing."""
+        self.attempts = attempts
+        self.text = ""
+        self.samples: list[Sample] = []
+        self.started = time.perf_counter()
+        self._held: list[Delta] = []
+        self._has_shown = False
+
+    def take(self, piece: Delta | Sample) -> list[Delta]:
+        """Note a piece; return what the caller is to see now. A sample that came whole is one piece."""
+        if isinstance(piece, Sample):
+            self.samples.append(piece)
+            if piece.error is not None or len(self.samples) > 1:
+                return []
+            if not self._has_shown and (piece.text.strip() or carries_something(piece.payload)):
+                held, self._held = self._held, []
+                return self._shown(held or [Delta(piece.text, piece.payload)])
+            return []
+        if not isinstance(piece, Delta):
+            raise GenerationError(
+                f"the stream of {self.attempts.draw.model!r} must yield Delta and Sample objects, "
+                f"got {type(piece).__name__}"
+            )
+        self.text += piece.text
+        self._held.append(piece)
+        if not (self._has_shown or piece.text or carries_something(piece.payload)):
+            return []
+        held, self._held = self._held, []
+        return self._shown(held)
+
+    def _shown(self, deltas: list[Delta]) -> list[Delta]:
+        self._has_shown = self.attempts.call.is_committed = True
+        return deltas
+
+    def end(self, error: BaseException | None) -> None:
+        """Note how the attempt ended: with its sample, or, where that is missing, an estimate of what was sent."""
+        seconds = time.perf_counter() - self.started
+        if self.samples and (error is None or self.samples[0].error is None):
+            if error is not None:
+                logger.warning(
+                    "the stream of %r came whole, then raised %s", self.attempts.draw.model, type(error).__name__
+                )
+            self.attempts.came(self.samples, seconds)
+            return
+        if error is None:
+            error = EmptyReplyError(f"the stream of {self.attempts.draw.model!r} ended without a sample")
+        self.attempts.came([self._broken(error)], seconds)
+
+    def abandon(self) -> None:
+        """Bill a stream that its caller no longer wants."""
+        self.attempts.came([self._broken(DrawCancelledError("the stream was abandoned"))], 0.0)
+
+    def _broken(self, error: BaseException) -> Sample:
+        paid = sample_of_error(error)
+        if paid.error is None:  # it was cut off at its limit of length, and the error holds it whole
+            return paid
+        usage = self.samples[0].usage if self.samples else paid.usage
+        if usage is None and (self.text or isinstance(error, DrawCancelledError)):
+            words = estimate_tokens(self.text) if self.text else 0
+            usage = Usage(self.attempts.query.prompt_tokens, words, estimated=True)
+        is_wanted = not isinstance(error, DrawCancelledError) or isinstance(error, DeadlineError)
+        if is_wanted and self._has_shown and self.attempts.settings.broken_stream == "keep" and self.text.strip():
+            logger.warning("the stream of %r broke and is kept: %s", self.attempts.draw.model, type(error).__name__)
+            return Sample(self.text, usage=usage, finish_reason="broken")
+        return Sample(self.text, usage=usage, error=self.attempts.failure(error))
+
+
+class StreamSampler:
+    """Obeys a ``Draw`` of one sample by streaming it.
+
+    Args:
+        sampler: Whose gates and settings it shares.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        """Share them."""
+        self.sampler = sampler
+
+    def method(self, draw: Draw, name: str) -> Any:
+        """Return the generator's stream method, if this draw may be shown as it comes."""
+        if draw.n != 1 or not draw.is_last_word:
+            return None
+        return getattr(self.sampler.generators[draw.model], name, None)
+
+    def draw(self, source: Any, query: Query, draw: Draw, call: RunContext) -> Iterator[Delta | list[DrawnSample]]:
+        """Yield pieces, then the drawn samples of all attempts."""
+        attempts = self.sampler.attempts(query, draw, 1, call)
+        try:
+            while True:
+                yield from self._attempt(source, attempts)
+                if call.is_committed or (pause := attempts.pause_s()) is None or not attempts.reserve_again():
+                    break
+                if call.cancel.wait(pause):
+                    break
+        except BaseException:  # the caller closed the stream, or was interrupted
+            call.cancel.set()
+            raise
+        finally:
+            attempts.close()
+        yield attempts.drawn
+
+    def _attempt(self, source: Any, attempts: Attempts) -> Iterator[Delta]:
+        gate = self.sampler.gates.get(attempts.draw.model)
+        if gate is not None and not gate.enter(attempts.call.cancel, deadline=attempts.call.deadline):
+            return
+        attempts.begin()
+        stream = StreamAccumulator(attempts)
+        error: BaseException | None = None
+        pieces: Any = None
+        try:
+            while True:
+                try:
+                    if pieces is None:
+                        opened = source(attempts.query, params=attempts.own_params(), cancel=attempts.call.cancel)
+                        pieces = _in_time(opened, attempts.call)
+                    deltas = stream.take(next(pieces))
+                except StopIteration:
+                    break
+                except BaseException as failure:
+                    if is_interruption(failure):
+                        raise
+                    error = failure
+                    break
+                yield from deltas
+        except BaseException:
+            stream.abandon()
+            raise
+        finally:
+            if gate is not None:
+                gate.leave()
+            _close(pieces)
+        stream.end(error)
+
+    async def adraw(
+        self, source: Any, query: Query, draw: Draw, call: RunContext
+    ) -> AsyncGenerator[Delta | list[DrawnSample]]:
+        """Yield pieces, then the drawn samples of all attempts, without blocking the loop."""
+        import asyncio
+
+        attempts = self.sampler.attempts(query, draw, 1, call)
+        try:
+            while True:
+                async with aclosing(self._aattempt(source, attempts)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                if call.is_committed or (pause := attempts.pause_s()) is None or not await attempts.areserve_again():
+                    break
+                await asyncio.sleep(pause)
+        except BaseException:  # the caller was cancelled, or closed the stream
+            call.cancel.set()
+            raise
+        finally:
+            attempts.close()
+        yield attempts.drawn
+
+    async def _aattempt(self, source: Any, attempts: Attempts) -> AsyncGenerator[Delta]:
+        gate, call = self.sampler.gates.get(attempts.draw.model), attempts.call
+        if gate is not None and not await _entered(gate, call):
+            return
+        attempts.begin()
+        stream = StreamAccumulator(attempts)
+        error: BaseException | None = None
+        opened: Any = None
+        try:
+            pieces: Any = None
+            while True:
+                try:
+                    if pieces is None:
+                        opened = source(attempts.query, params=attempts.own_params(), cancel=call.cancel)
+                        pieces = aiter(opened)
+                    deltas = stream.take(await _next_in_time(pieces, call))
+                except StopAsyncIteration:
+                    break
+                except BaseException as failure:
+                    if is_interruption(failure):
+                        raise
+                    error = failure
+                    break
+                for delta in deltas:
+                    yield delta
+        except BaseException:
+            stream.abandon()
+            raise
+        finally:
+            if gate is not None:
+                gate.leave()
+            await _aclose(opened)
+        stream.end(error)
+
+
+async def _entered(gate: Gate, call: RunContext) -> bool:
+    """Wait until there is room; returns whether there was before the deadline."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(call.seconds_left()):
+            await gate.aenter()
+            return True
+    except TimeoutError:
+        return False
+
+
+def _late(call: RunContext) -> DeadlineError:
+    return DeadlineError(f"the stream was not done within {call.limits.deadline_s:g} s")
+
+
+def _in_time(pieces: Any, call: RunContext) -> Iterator[Any]:
+    """Hand pieces on until the deadline; where there is one they are read in a thread, which can be left behind."""
+    if call.deadline is None:
+        try:
+            yield from pieces
+        finally:
+            _close(pieces)
+        return
+    queued: _Pieces = queue.SimpleQueue()
+    start(lambda: _read(pieces, queued, call), name="bestroute-stream", daemon=False)
+    while True:
+        try:
+            piece, end = queued.get(timeout=call.seconds_left())
+        except queue.Empty:
+            call.cancel.set()
+            raise _late(call) from None
+        if isinstance(end, StopIteration):
+            return
+        if end is not None:
+            raise end
+        yield piece
+
+
+def _read(pieces: Iterator[Any], queued: _Pieces, call: RunContext) -> None:
+    """Read a stream to its end, or until nobody wants it any more."""
+    end: BaseException = StopIteration()
+    try:
+        for piece in pieces:
+            if call.cancel.is_set:
+                break
+            queued.put((piece, None))
+    except BaseException as error:
+        end = error
+    _close(pieces)
+    queued.put((None, end))
+
+
+def _close(pieces: Any) -> None:
+    """Close a stream that can be closed, so that its connection is free at once; how that ends changes nothing."""
+    try:
+        if (close := getattr(pieces, "close", None)) is not None:
+            close()
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        logger.info("a stream could not be closed: %s", type(error).__name__)
+
+
+async def _aclose(pieces: Any) -> None:
+    """Close a stream that can be closed; see ``_close``."""
+    try:
+        if (close := getattr(pieces, "aclose", None)) is not None:
+            await close()
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        logger.info("a stream could not be closed: %s", type(error).__name__)
+
+
+async def _next_in_time(pieces: Any, call: RunContext) -> Any:
+    """Return the next piece, if it comes before the deadline."""
+    if call.deadline is None:
+        return await anext(pieces)
+    import asyncio
+
+    try:
+        async with asyncio.timeout(call.seconds_left()) as limit:
+            return await anext(pieces)
+    except TimeoutError:
+        if limit.expired():
+            raise _late(call) from None
+        raise

@@ -1,0 +1,175 @@
+"""Which settings are secrets: what is shown, stored or used as a key is told without them."""
+
+from __future__ import annotations
+
+import os
+import re
+import weakref
+from base64 import b64decode
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from bestroute.errors.facts import field
+
+_SECRET = re.compile(
+    r"(?:^|[_-])(?:api_?key|\w*access_key(?:_id)?|secret\w*|passwords?|credentials?|authorization|headers?|auth|"
+    r"(?:access|auth|session|bearer|api|refresh)_?token|token|x-api-key)$",
+    re.IGNORECASE,
+)
+_NAMES_KEY = re.compile(r"(?:key|token|secret|password|passwd|credentials?|authorization)$", re.IGNORECASE)
+"""Variables of the environment that hold a key."""
+_SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
+"""Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
+_DEEPEST, _MOST_PARTS = 5, 2_000
+"""How far a key is looked for in a member, its client and its client's connection."""
+
+_holders: dict[int, weakref.ref[Any]] = {}
+
+
+def is_secret(name: str, value: Any = None) -> bool:
+    """Whether a setting is a secret, by its name, or by its type: pydantic's, known by what they can do.
+
+    Example:
+        >>> [is_secret(name) for name in ("api_key", "aws_session_token", "default_headers", "max_tokens")]
+        [True, True, True, False]
+    """
+    return callable(getattr(value, "get_secret_value", None)) or _SECRET.search(name) is not None
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without the secrets among them, however deep.
+
+    Example:
+        >>> without_secrets({"user": "ann", "extra": {"api_key": "sk-1", "seed": 3}, "tools": [{"token": "t"}]})
+        {'user': 'ann', 'extra': {'seed': 3}, 'tools': [{}]}
+    """
+    kept = {name: value for name, value in settings.items() if not is_secret(str(name), value)}
+    return {name: _inside(value) for name, value in kept.items()}
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple):
+        items = [_inside(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return value
+
+
+def keep_hidden(holders: Iterable[Any]) -> None:
+    """Hide, from now on, the keys that these objects hold, as long as they live; nothing is read before an error is."""
+    for holder in holders:
+        key = id(holder)
+        try:
+            _holders[key] = weakref.ref(holder, lambda _, key=key: _holders.pop(key, None))  # type: ignore[misc]
+        except TypeError:  # its type allows no weak reference; keys are still told by how they look
+            continue
+
+
+def known_secrets() -> set[str]:
+    """Return the keys that members hold and that the environment names, by value."""
+    alive = [holder for ref in list(_holders.values()) if (holder := ref()) is not None]
+    named = [
+        key
+        for name, value in os.environ.items()
+        for key in (_texts(value) if _NAMES_KEY.search(name) else _in_url(value))
+    ]
+    return {text for text in (*secrets_of(alive), *named) if _is_key(text)}
+
+
+def secrets_of(parts: Iterable[Any]) -> Iterator[str]:
+    """Yield the texts that objects hold under the name of a secret, or as pydantic's type of one, however deep.
+
+    Example:
+        >>> list(secrets_of([{"name": "a", "extra": {"api_key": "sk-1"}}]))
+        ['sk-1']
+    """
+    seen: dict[int, Any] = {}
+    for part in parts:
+        yield from _secrets_of(part, seen)
+
+
+def _secrets_of(holder: Any, seen: dict[int, Any]) -> Iterator[str]:
+    """Yield the secrets of one holder, whose parts have a limit of their own: no holder hides behind many others."""
+    todo = deque([(holder, _DEEPEST)])
+    most = len(seen) + _MOST_PARTS
+    while todo and len(seen) < most:
+        part, depth = todo.popleft()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        for name, value in _settings(part):
+            if is_secret(name, value):
+                yield from _texts(value)
+            elif isinstance(value, str) or type(value).__name__ == "URL":  # httpx's, yarl's
+                yield from _in_url(str(value))
+            if depth and not (isinstance(value, _SCALARS) or hasattr(value, "get_secret_value")):
+                todo.append((value, depth - 1))
+
+
+_SCALARS = (str, bytes, int, float, bool, type(None), type, ModuleType)
+
+
+def _settings(part: Any) -> list[tuple[str, Any]]:
+    if isinstance(part, Mapping):
+        return [(str(name), value) for name, value in list(part.items())]
+    if isinstance(part, list | tuple):
+        return [("", value) for value in part]
+    own = getattr(part, "__dict__", None)
+    private = getattr(part, "__pydantic_private__", None)
+    held = [*(own.items() if isinstance(own, dict) else ()), *(private.items() if isinstance(private, dict) else ())]
+    slots = [name for kind in type(part).__mro__ for name in _names(getattr(kind, "__slots__", ())) if name[:2] != "__"]
+    return held + [(name, value) for name in slots if (value := field(part, name)) is not None]
+
+
+def _names(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else [str(name) for name in slots]
+
+
+def _in_url(text: str) -> Iterator[str]:
+    """Yield the password and the keys that a URL holds, as they are written and as they are meant."""
+    if "://" not in text or not ("@" in text or "?" in text):
+        return
+    try:
+        url = urlsplit(text)
+        keys = [url.password, *(value for name, value in parse_qsl(url.query) if is_secret(name) or name == "key")]
+    except ValueError:  # no URL after all
+        return
+    for key in filter(None, keys):
+        yield from {key, unquote(key), quote(key, safe="")}
+
+
+def _texts(value: Any, depth: int = 3) -> Iterator[str]:
+    if isinstance(value, type):  # of an annotation, which holds nothing
+        return
+    if callable(reveal := getattr(value, "get_secret_value", None)):
+        try:
+            value = reveal()
+        except Exception:  # what answers to any name (an old client's stand-ins) holds nothing
+            return
+    if isinstance(value, str):
+        yield value
+        yield from (word for word in value.split() if word != value)  # "Bearer abc": the key alone, too
+        yield from _in_url(value)
+        yield from _of_basic(value)
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif depth and isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part, depth - 1)
+
+
+def _of_basic(header: str) -> Iterator[str]:
+    """Yield the password of ``Basic dXNlcjpwYXNz``."""
+    scheme, _, coded = header.partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            yield b64decode(coded).decode().partition(":")[2]
+
+
+def _is_key(text: str) -> bool:
+    return len(text) >= (_SHORTEST_WITH_DIGIT if any(map(str.isdigit, text)) else _SHORTEST)

@@ -1,0 +1,206 @@
+"""What an error may say in a log, a ledger, a message or a traceback: no key, no password, and not the query."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Protocol
+
+from bestroute._utils.text import encodable, text_of
+from bestroute.errors.credentials import known_secrets
+from bestroute.errors.facts import field
+from bestroute.errors.quotations import Sources
+
+LONGEST = 500
+"""Characters of an error that are kept."""
+_READ = 4 * LONGEST
+"""Characters of an error that are looked at; what follows is cut off unread."""
+_READ_IN_PLACE = 20_000
+"""The same, of an error that goes on to the caller."""
+_MOST_CAUSES = 50
+_HIDDEN = "[hidden]"
+_DEEP = 12
+"""How far data that an error holds are looked through."""
+_WORDS = ("message", "msg", "reason", "strerror", "detail", "details", "filename", "filename2", "text")
+"""Attributes that errors of clients, of files and of syntax make their text of."""
+_SECRETS = (
+    re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
+    re.compile(r"\bAIza[\w-]{10,}"),
+    re.compile(r"\bAKIA[A-Z0-9]{8,}"),
+    re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?"),
+    re.compile(r"(?i)(?<=\bbearer\s)\s*[^\s\"',;]+"),
+    re.compile(r"(?i)(?<=\bbasic\s)\s*[A-Za-z0-9+/=]{8,}"),
+    re.compile(r"(?<=://)[^/\s@]+(?=@)"),
+    re.compile(r"(?<=\binput_value=).*?(?=, input_type=)", re.DOTALL),  # pydantic's errors quote what they refuse
+)
+_NAMED_SECRET = re.compile(
+    r"(?i)((?:api|access|secret|auth|subscription|refresh|id|session|client)[-_ ]?(?:key|token|secret)"
+    r"|authorization|password|passwd|\bpwd|\bsecret|\b(?:set-)?cookie|\btoken(?==)|[?&](?:key|sig|signature|code)(?==))"
+    r"(\"?'?\s*(?:[:=]|provided:|is)\s*\"?'?)(?!bearer\b|basic\b)([^\s\"',;&}]{4,})"
+)
+
+
+class Quotable(Protocol):
+    """What an error may quote: a query."""
+
+    def texts(self) -> Iterator[str]:
+        """Yield every text of it, earlier turns among them."""
+        ...
+
+
+def redact(text: str, query: Quotable | None = None) -> str:
+    """Hide what looks like a secret or is one, and pieces of the query, in a text.
+
+    Args:
+        text: Usually what an error says.
+        query: Whose text, system prompt, context and messages must not appear.
+
+    Returns:
+        At most 500 characters that any encoder takes.
+
+    Example:
+        >>> redact("Incorrect API key provided: sk-abc123def456")
+        'Incorrect API key provided: [hidden]'
+    """
+    text = encodable(_Hider(query).beginning(text, _READ))
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def describe(error: BaseException, query: Quotable | None = None) -> str:
+    """Return an error as ``Type: message``, redacted."""
+    return redact(f"{type(error).__name__}: {text_of(error)}", query)
+
+
+def hide_quotations(error: BaseException, query: Quotable | None = None) -> BaseException:
+    """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error itself.
+
+    Its type and its other facts (status, headers) stay, so that whoever catches it finds what he expects; what
+    ``traceback`` prints of it quotes nothing. An error that led to it and cannot be changed is no longer named.
+    """
+    hider = _Hider(query)
+    todo, seen = [error], {id(error): error}
+    while todo:
+        part = todo.pop()
+        _hide_in(part, hider)
+        for name in ("__cause__", "__context__"):
+            led = getattr(part, name)
+            if led is None or id(led) in seen:
+                continue
+            if len(seen) >= _MOST_CAUSES:
+                setattr(part, name, None)
+                continue
+            seen[id(led)] = led
+            _hide_in(led, hider)
+            if _is_clean(led, hider):
+                todo.append(led)
+            else:
+                setattr(part, name, None)
+        inner = getattr(part, "exceptions", ())
+        todo += [e for e in inner if isinstance(e, BaseException)] if isinstance(inner, tuple) else []
+    return error
+
+
+def is_clean(error: BaseException, query: Quotable | None = None) -> bool:
+    """Whether the text of an error holds nothing that is to be hidden."""
+    return _is_clean(error, _Hider(query))
+
+
+class _Hider:
+    """Hides in any number of texts what is looked up once: the keys that members hold, and a query's texts."""
+
+    def __init__(self, query: Quotable | None) -> None:
+        self.sources = None if query is None else _sources_of(query)
+        self.secrets = sorted(known_secrets(), key=len, reverse=True)
+
+    def beginning(self, text: str, most: int) -> str:
+        """Return the beginning of a text, what is hidden taken out; where it is cut no half of a key is left."""
+        head = text[:most]
+        if len(text) > most:
+            for secret in self.secrets:
+                half = next((n for n in range(min(len(secret), most) - 1, 3, -1) if head.endswith(secret[:n])), 0)
+                head = head[: len(head) - half]
+        if self.sources is not None:
+            head = _without(head, self.sources.spans(head))
+        for secret in self.secrets:
+            head = head.replace(secret, _HIDDEN)
+        for pattern in _SECRETS:
+            head = pattern.sub(_HIDDEN, head)
+        return _NAMED_SECRET.sub(rf"\1\2{_HIDDEN}", head)
+
+
+_read_queries: dict[int, tuple[weakref.ref[Quotable], Sources]] = {}
+
+
+def _sources_of(query: Quotable) -> Sources:
+    """Return the texts of a query, read once as long as it lives."""
+    key = id(query)
+    if (found := _read_queries.get(key)) is not None and found[0]() is query:
+        return found[1]
+    sources = Sources(query.texts())
+    _read_queries[key] = weakref.ref(query, lambda _: _read_queries.pop(key, None)), sources
+    return sources
+
+
+def _hide_in(error: BaseException, hider: _Hider) -> None:
+    """Change the words of one error in place, where they quote; what it does not let be changed stays."""
+    with suppress(Exception):
+        error.args = tuple(_hidden_argument(argument, hider) for argument in error.args)
+    for name in _WORDS:
+        _hide_attribute(error, name, field(error, name), hider)
+    if isinstance(notes := field(error, "__notes__"), list):
+        notes[:] = [hider.beginning(text_of(note), _READ_IN_PLACE) for note in notes]
+    if not _is_clean(error, hider):  # its text is made of something else that it holds
+        own = field(error, "__dict__")
+        for name, value in list(own.items()) if isinstance(own, dict) else ():
+            _hide_attribute(error, name, value, hider)
+
+
+def _hide_attribute(error: BaseException, name: str, value: Any, hider: _Hider) -> None:
+    hidden = _hidden_within(value, hider)
+    if hidden is not value:
+        with suppress(Exception):  # computed, or closed
+            setattr(error, name, hidden)
+
+
+def _hidden_within(value: Any, hider: _Hider, depth: int = _DEEP) -> Any:
+    """Return plain data without what it quotes: itself where it quotes nothing."""
+    if isinstance(value, str):
+        hidden = hider.beginning(value, _READ_IN_PLACE)
+        return value if hidden == value else hidden
+    if not depth or type(value) not in (dict, list, tuple):
+        return value
+    parts = list(value.values()) if isinstance(value, dict) else list(value)
+    told = [_hidden_within(part, hider, depth - 1) for part in parts]
+    if all(new is old for new, old in zip(told, parts, strict=True)):
+        return value
+    return dict(zip(value, told, strict=True)) if isinstance(value, dict) else type(value)(told)
+
+
+def _hidden_argument(argument: Any, hider: _Hider) -> Any:
+    if isinstance(argument, bool | int | float | None):
+        return argument
+    is_text = isinstance(argument, str)
+    try:
+        text = argument if is_text else repr(argument)
+    except Exception:  # what cannot be shown is not kept
+        return _HIDDEN
+    hidden = hider.beginning(text, _READ_IN_PLACE)
+    return argument if hidden == text[:_READ_IN_PLACE] and not (is_text and len(text) > _READ_IN_PLACE) else hidden
+
+
+def _is_clean(error: BaseException, hider: _Hider) -> bool:
+    text = text_of(error)
+    return hider.beginning(text, _READ_IN_PLACE) == text[:_READ_IN_PLACE]
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """Replace spans, in rising order, those that touch as one."""
+    pieces: list[str] = []
+    end = 0
+    for first, last in spans:
+        if first > end or not pieces:
+            pieces += [text[end:first], _HIDDEN]
+        end = max(end, last)
+    return "".join([*pieces, text[end:]])

@@ -1,0 +1,65 @@
+"""Errors that carry a reply which was paid for: its usage, and the sample it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bestroute.errors.facts import bodies, causes, field
+from bestroute.types.protocols import Sample
+from bestroute.types.usage import Usage, read_usage
+
+CUT_OFF = "the reply was cut off at its limit of length"
+_REPLIES = ("completion", "last_completion", "reply", "response")
+"""Where clients keep the reply that an error is about."""
+_USAGES = ("usage", "usage_metadata")
+_LENGTHS = ("length", "max_tokens", "max_output_tokens")
+
+
+def usage_of_error(error: BaseException) -> Usage | None:
+    """Return what a reply that ended in an error was billed for; ``None`` if the error tells no usage that makes sense.
+
+    OpenAI's ``LengthFinishReasonError`` and its kin carry the completion; others its usage, or a body with it.
+
+    Args:
+        error: What the member raised.
+    """
+    for holder in _holders(error):
+        for name in _USAGES:
+            try:
+                usage = read_usage(field(holder, name))
+            except Exception:  # an object of another library may do anything
+                continue
+            if usage is not None:
+                return usage
+    return None
+
+
+def sample_of_error(error: BaseException) -> Sample:
+    """Return the sample that an error stands for, with its bill.
+
+    A reply that was cut off at its limit of length is kept as it came, with a flaw; its payload is the client's own
+    message. Anything else is a failed sample, which is never the answer.
+
+    Args:
+        error: What the member raised.
+    """
+    usage = usage_of_error(error)
+    for e in causes(error):
+        for name in _REPLIES:
+            choices = field(field(e, name), "choices")
+            if not (isinstance(choices, list) and choices):
+                continue
+            reason, message = field(choices[0], "finish_reason"), field(choices[0], "message")
+            if isinstance(reason, str) and reason.lower() in _LENGTHS:
+                content = field(message, "content")
+                text = content if isinstance(content, str) else ""
+                return Sample(text, message, usage, reason, flaw=CUT_OFF)
+    return Sample("", usage=usage, error=error)
+
+
+def _holders(error: BaseException) -> Iterator[Any]:
+    for e in causes(error):
+        yield from (field(e, name) for name in _REPLIES)
+        yield e
+        yield from bodies(e)

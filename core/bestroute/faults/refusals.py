@@ -1,0 +1,137 @@
+"""Options that a server refuses by name: found in its error, left out or renamed, and remembered for the member."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from bestroute.errors.facts import Facts
+
+logger = logging.getLogger("bestroute")
+
+RENAMES: Mapping[str, str] = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Options that some servers know by another name."""
+_REFUSALS = (
+    *("unsupported", "not support", "n't support", "not permitted", "not allowed", "forbidden", "unknown"),
+    *("unrecognized", "unrecognised", "unexpected", "extra inputs", "extra fields", "extra_forbidden", "extraneous"),
+    *("additional propert", "not available", "not accepted", "not a valid", "no such", "instead", "deprecated"),
+)
+"""How a server says that it does not take an option, rather than that it dislikes the value."""
+_ONE_ONLY = ("at most 1", "equal to 1", "must be 1", "only 1", "only one", "only support 1")
+"""How a server says that it gives no second choice."""
+_REASONING_MODEL = re.compile(r"(?:ft:)?(?:o\d|gpt-5)")
+
+
+def refused_option(error: BaseException, names: Iterable[str]) -> str | None:
+    """Return which of these options a server, or its client, refuses by name; ``None`` if none.
+
+    Only an error that is about the request (400, 422, or a client's own unexpected argument) and says that the option
+    is not taken counts; one that dislikes its value does not.
+
+    Args:
+        error: What the member raised.
+        names: Options that were sent.
+
+    Example:
+        >>> refused_option(
+        ...     ValueError("status code 422: extra inputs are not permitted: stream_options"), ["n", "stream_options"]
+        ... )
+        'stream_options'
+    """
+    facts = Facts.of(error)
+    if facts.status not in (400, 422) and "unexpected keyword argument" not in facts.words:
+        return None
+    says_no = any(phrase in facts.words for phrase in _REFUSALS)
+    says_one = any(phrase in facts.words for phrase in _ONE_ONLY)
+    places = {
+        name: found.start()
+        for name in names
+        if (says_no or (says_one and name == "n")) and (found := _mention(name).search(facts.words))
+    }
+    return min(places, key=lambda name: places[name], default=None)
+
+
+def _mention(name: str) -> re.Pattern[str]:
+    """Return what finds an option in a message; one of a letter or two counts only where it stands as a name."""
+    word = re.escape(name.lower())
+    if len(name) < 3:
+        return re.compile(
+            rf"(?P<quote>['\"`]){word}(?P=quote)|\b{word} ?=|\b(?:parameter|option|argument|field):? {word}\b"
+        )
+    return re.compile(rf"(?<![\w-]){word}(?![\w-])")
+
+
+def wants_completion_tokens(model: str) -> bool:
+    """Whether a model is one of OpenAI's that take ``max_completion_tokens`` alone: o-series and gpt-5.
+
+    Example:
+        >>> [wants_completion_tokens(name) for name in ("o3-mini", "gpt-5-nano", "gpt-4o", "openai/gpt-5")]
+        [True, True, False, False]
+    """
+    return _REASONING_MODEL.match(model) is not None
+
+
+class Refusals:
+    """What a member's server has refused so far, and how requests are made to do without.
+
+    What is learned holds for the member from then on; threads may share it. An option that the caller chose (``keep``)
+    is never left out, but may get its other name.
+
+    Args:
+        optional: Options that may be left out.
+        model: The provider's name of the model, which may tell which name of an option it takes.
+
+    Example:
+        >>> refusals = Refusals(["stream_options"])
+        >>> request = {"stream_options": {}, "max_tokens": 9}
+        >>> refusals.learn(ValueError("status code 400: unknown field stream_options"), request)
+        True
+        >>> refusals.adapted(request)
+        {'max_tokens': 9}
+    """
+
+    def __init__(self, optional: Collection[str], model: str = "") -> None:
+        """Know nothing but the name rule."""
+        self.optional = optional
+        self.left_out: set[str] = set()
+        self.renamed: dict[str, str] = {}
+        self._is_presumed = wants_completion_tokens(model)
+        if self._is_presumed:
+            self.renamed["max_tokens"] = "max_completion_tokens"
+
+    def adapted(self, request: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+        """Return a request without what is refused, the rest under the names that are taken."""
+        left_out = self.left_out.difference(keep)
+        return {self.renamed.get(name, name): value for name, value in request.items() if name not in left_out}
+
+    def learn(self, error: BaseException, request: Mapping[str, Any], keep: Collection[str] = ()) -> bool:
+        """Learn from an error; returns whether the request is worth sending once more.
+
+        Args:
+            error: What the member raised.
+            request: As it was sent.
+            keep: Options that the caller chose.
+        """
+        droppable = [name for name in self.optional if name in request and name not in keep]
+        name = refused_option(error, [*(name for name in RENAMES if name in request), *droppable])
+        if name is None:
+            return False
+        if name in RENAMES:
+            return self._rename(name)
+        self.left_out.add(name)
+        logger.info("an option that the server refuses is left out from now on: %s", name)
+        return True
+
+    def _rename(self, name: str) -> bool:
+        other = RENAMES[name]
+        if self.renamed.get(other) == name:  # it came under the other name, so neither is taken
+            if not self._is_presumed:
+                return False
+            self._is_presumed = False  # only the name rule said so
+            del self.renamed[other]
+        else:
+            self.renamed[name] = other
+        logger.info("an option has another name for the server from now on: %s is %s", name, other)
+        return True

@@ -1,0 +1,1 @@
+"""What draws samples: OpenAI-compatible endpoints, a local server of them, and replayed records."""

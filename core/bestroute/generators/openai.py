@@ -1,0 +1,358 @@
+"""A pool member behind any OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any
+
+from bestroute._utils.extras import to_install
+from bestroute._utils.text import encodable_within
+from bestroute.errors import ConfigError, EmptyReplyError
+from bestroute.errors.facts import field
+from bestroute.faults.paid_errors import sample_of_error
+from bestroute.faults.refusals import Refusals
+from bestroute.selection.empty_reply import carries_something
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Cancel, Delta, Sample
+from bestroute.types.query import TOKEN_LIMITS, Query
+from bestroute.types.usage import completed_usage, divide_usage, read_usage
+
+_OURS = ("stream_options", "n", "temperature")
+"""Options that are ours or a default, and are left out where a server refuses them."""
+
+
+class OpenAIGenerator:
+    """Draws samples by the ``openai`` client's chat completions.
+
+    What a server refuses by name (400, 422) is asked once more without it, and left out from then on: our
+    ``stream_options`` and ``n``, and a ``temperature`` of ``params``. A limit of length goes under the name that is
+    taken, ``max_tokens`` or ``max_completion_tokens``: the second for the o-series and gpt-5, else what the server
+    says. What a call itself asks for is never left out: there the member's own error says that it is refused.
+
+    Args:
+        model: The provider's name of the model.
+        base_url: The endpoint; ``None`` is the client's default.
+        api_key: The key; ``None`` is the client's default (its environment variable).
+        native_n: Ask for ``n`` choices in one call. A server that returns fewer is asked again for the rest;
+            a usage that cannot be true of all choices is replaced by an estimate and marked so.
+        params: The member's defaults, such as ``temperature`` and ``max_tokens``; a call's own win. ``n`` is the
+            router's and has no place here.
+        timeout: Seconds for one request.
+        max_retries: How often the client repeats a failed request.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        native_n: bool = False,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+    ) -> None:
+        """Keep the settings; no client is built before the first draw."""
+        self.model = model
+        self.native_n = native_n
+        self.params = dict(params or {})
+        self._connection: dict[str, Any] = {"max_retries": max_retries}
+        for name, value in (("base_url", base_url), ("api_key", api_key), ("timeout", timeout)):
+            if value is not None:
+                self._connection[name] = value
+        self._refusals = Refusals(_OURS, model)
+        self._client: Any = None
+        self._async_client: Any = None
+
+    def __repr__(self) -> str:
+        """Show the model and the endpoint, never the key."""
+        return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of one sample, if its parameters say."""
+        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
+        return limit if isinstance(limit, int) else None
+
+    def without_retries(self) -> OpenAIGenerator:
+        """Return the same member without retries of its own: the engine has rules for them."""
+        twin = copy(self)
+        twin._connection = {**self._connection, "max_retries": 0}
+        twin._client = twin._async_client = None
+        return twin
+
+    def close(self) -> None:
+        """Close the connections of this process's synchronous client; the next draw opens new ones."""
+        client, process = self._client or (None, None)
+        self._client = None
+        if client is not None and process == os.getpid():
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop's client, and of the synchronous one."""
+        import asyncio
+
+        client, loop = self._async_client or (None, None)
+        self._async_client = None
+        if client is not None and loop is not None and loop() is asyncio.get_running_loop():
+            await client.close()
+        self.close()
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples, in one call if ``native_n``.
+
+        Raises:
+            openai.OpenAIError: The client's own error, if nothing was drawn.
+            EmptyReplyError: If the server answered with no choice at all.
+        """
+        samples: list[Sample] = []
+        while len(samples) < n and not cancel.is_set:
+            started = time.perf_counter()
+            request = self._request(query, self._ask(n, samples), params)
+            try:
+                reply = self._create(request, params)
+                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+            except Exception as error:
+                return _with_failure(samples, n, error)
+        return samples
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples without blocking the loop; see ``generate``."""
+        samples: list[Sample] = []
+        while len(samples) < n and not cancel.is_set:
+            started = time.perf_counter()
+            request = self._request(query, self._ask(n, samples), params)
+            try:
+                reply = await self._acreate(request, params)
+                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+            except Exception as error:
+                return _with_failure(samples, n, error)
+        return samples
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the pieces of one sample, then the sample; a reply to a query with tools comes whole.
+
+        Raises:
+            ConnectionError: If the stream ended before its end.
+        """
+        if query.tools:
+            yield from self.generate(query, 1, params=params, cancel=cancel)
+            return
+        collected = _Collected()
+        with self._create({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
+            for chunk in chunks:
+                if delta := collected.add(chunk):
+                    yield delta
+        yield collected.sample(query)
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the pieces of one sample, then the sample; see ``stream``."""
+        if query.tools:
+            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
+                yield sample
+            return
+        collected = _Collected()
+        async with await self._acreate({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
+            async for chunk in chunks:
+                if delta := collected.add(chunk):
+                    yield delta
+        yield collected.sample(query)
+
+    def _create(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
+        """Ask, and once more without what the server refuses by name."""
+        while True:
+            sent = self._refusals.adapted(request, keep)
+            try:
+                return self._sync().chat.completions.create(**sent)
+            except Exception as error:
+                if not self._refusals.learn(error, sent, keep):
+                    raise
+
+    async def _acreate(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
+        """Ask without blocking the loop; see ``_create``."""
+        while True:
+            sent = self._refusals.adapted(request, keep)
+            try:
+                return await self._async().chat.completions.create(**sent)
+            except Exception as error:
+                if not self._refusals.learn(error, sent, keep):
+                    raise
+
+    def _own(self, params: Mapping[str, Any]) -> Collection[str]:
+        """Return the options of a stream that its caller chose."""
+        return {*params, *({"stream_options"} & self.params.keys())}
+
+    def _sync(self) -> Any:
+        """Return this process's client: a forked one must not share its parent's connections."""
+        client, process = self._client or (None, None)
+        if client is None or process != os.getpid():
+            client = _openai().OpenAI(**self._connection)
+            self._client = (client, os.getpid())
+        return client
+
+    def _async(self) -> Any:
+        """Return this event loop's client: connections belong to the loop that opened them."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        client, owner = self._async_client or (None, None)
+        if client is None or owner is None or owner() is not loop:
+            client = _openai().AsyncOpenAI(**self._connection)
+            self._async_client = (client, weakref.ref(loop))
+        return client
+
+    def _ask(self, n: int, samples: Sequence[Sample]) -> int:
+        return n - len(samples) if self.native_n else 1
+
+    def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request; a call's own limit of length takes the place of the member's, whatever their names."""
+        limits = TOKEN_LIMITS if any(name in params for name in TOKEN_LIMITS) else ()
+        request = {name: value for name, value in self.params.items() if name not in limits}
+        request |= {**params, "model": self.model, "messages": chat_messages(query)}
+        request.pop("n", None)
+        if query.tools:
+            request["tools"] = list(query.tools)
+        if n > 1:
+            request["n"] = n
+        written: dict[str, Any] = encodable_within(request)
+        return written
+
+    def _read(
+        self, reply: Any, query: Query, request: Mapping[str, Any], wanted: int, latency_s: float
+    ) -> list[Sample]:
+        choices = (reply.choices or [])[:wanted]
+        if not choices:
+            self._refuse_empty(reply, wanted)
+        limit = request.get("max_completion_tokens") or request.get("max_tokens")
+        messages = [choice.message for choice in choices]
+        texts = [_text_of(field(message, "content")) for message in messages]
+        cut = [limit if choice.finish_reason == "length" else None for choice in choices]
+        usage = completed_usage(
+            read_usage(reply.usage),
+            query.prompt_tokens,
+            " ".join(texts),
+            has_reply=any(map(carries_something, messages)),
+        )
+        return [
+            Sample(text, message, share, choice.finish_reason, latency_s=latency_s)
+            for text, message, share, choice in zip(
+                texts, messages, divide_usage(usage, texts, cut), choices, strict=True
+            )
+        ]
+
+    def _refuse_empty(self, reply: Any, wanted: int) -> None:
+        """Raise what a reply without choices means; some servers tell their errors in one, with status 200.
+
+        Raises:
+            openai.APIError: As the client raises it for the same error in a stream.
+            EmptyReplyError: If the reply tells nothing.
+        """
+        told = field(reply, "error")
+        if isinstance(told, Mapping):
+            raise _openai().APIError(str(told.get("message") or "the server told an error"), request=None, body=told)
+        empty = EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
+        empty.usage = field(reply, "usage")
+        raise empty
+
+
+_STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def chat_messages(query: Query) -> list[Any]:
+    """Return the query as chat messages: its own if it has any, else system, context and text."""
+    if query.messages:
+        return list(query.messages)
+    parts = [("system", query.system)] if query.system else []
+    text = f"{query.context}\n\n{query.text}" if query.context else query.text
+    return [{"role": role, "content": content} for role, content in (*parts, ("user", text))]
+
+
+def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
+    """Make a generator for every member, as the pool file says it is reached.
+
+    Args:
+        pool: With ``endpoints``.
+        base_urls: Where members are reached instead of where the file says.
+
+    Raises:
+        ConfigError: If an ``api_key_env`` names a variable that is not set.
+    """
+    generators = {}
+    for model in pool.models:
+        endpoint = pool.endpoint(model)
+        key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+        if endpoint.api_key_env and not key:
+            raise ConfigError(
+                f"{model!r}: the environment variable {endpoint.api_key_env} that should hold its key is not set"
+            )
+        base_url = (base_urls or {}).get(model, endpoint.base_url)
+        if key is None and base_url:
+            key = "none"  # local servers ask for no key, the client insists on one
+        told = {"temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
+        params = {name: value for name, value in told.items() if value is not None}
+        generators[model] = OpenAIGenerator(
+            endpoint.api_model or model,
+            base_url=base_url,
+            api_key=key,
+            native_n=pool.bills(model) == "once",
+            params=params,
+        )
+    return generators
+
+
+def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:
+    """Keep what was drawn, and what the error was billed for; raise the error as it is if there is neither."""
+    failed = sample_of_error(error)
+    if not samples and failed.error is not None and failed.usage is None:
+        raise error
+    rest = n - len(samples) - 1
+    return [*samples, failed, *(Sample("", error=error) for _ in range(rest))]
+
+
+def _text_of(content: Any) -> str:
+    """Return the text of a reply's content: a string, or parts of which some have a text."""
+    if isinstance(content, list):
+        return "".join(text for part in content if isinstance(text := field(part, "text"), str))
+    return content if isinstance(content, str) else ""
+
+
+class _Collected:
+    """What a stream has brought so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reported: Any = None
+        self.finish_reason: str | None = None
+        self.started = time.perf_counter()
+
+    def add(self, chunk: Any) -> Delta | None:
+        if (reported := getattr(chunk, "usage", None)) is not None:
+            self.reported = reported
+        if not chunk.choices:
+            return None
+        choice = chunk.choices[0]
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        text = _text_of(field(choice.delta, "content"))
+        self.text += text
+        return Delta(text, chunk) if text else None
+
+    def sample(self, query: Query) -> Sample:
+        if self.finish_reason is None:
+            raise ConnectionError("the stream broke off: it ended without a finish reason")
+        seconds = time.perf_counter() - self.started
+        usage = completed_usage(read_usage(self.reported), query.prompt_tokens, self.text)
+        return Sample(self.text, None, usage, self.finish_reason, latency_s=seconds)
+
+
+def _openai() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise ImportError(f"OpenAIGenerator needs the openai client: {to_install('openai')}") from error
+    return openai

@@ -1,0 +1,75 @@
+"""Candidates whose samples vote, exactly: all subsets of a model's samples, once for each way the votes can fall."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+
+from bestroute.types.arrays import FloatArray, IntArray
+
+
+def vote_shares(answers: IntArray, n: int) -> FloatArray:
+    """Return how often each sample is the answer of a vote of ``n`` drawn without replacement, shape ``(Q, S)``.
+
+    Args:
+        answers: Of one model's samples; equal numbers are equal answers, 0 is none; shape ``(Q, S)``.
+        n: Samples drawn, ``1 <= n <= S``.
+    """
+    order, which, patterns = _patterns(answers)
+    shares = np.empty(answers.shape)
+    known = np.array([_shares(pattern, n)[0] for pattern in patterns])
+    np.put_along_axis(shares, order, known[which], axis=1)
+    return shares
+
+
+def matched_shares(answers: IntArray, quality: FloatArray, n: int, *, margin: float = 0.0) -> FloatArray:
+    """Return how often the answer of a vote of ``n`` is as good as one of the samples not drawn, shape ``(Q,)``.
+
+    Args:
+        answers: As in ``vote_shares``.
+        quality: Of the same samples, shape ``(Q, S)``.
+        n: Samples drawn, ``1 <= n < S``.
+        margin: Shortfall still counted as a match, in quality units.
+    """
+    order, which, patterns = _patterns(answers)
+    told = np.take_along_axis(quality, order, axis=1)
+    known = np.array([_shares(pattern, n)[1] for pattern in patterns])
+    is_match = told[:, :, None] >= told[:, None, :] - margin
+    return np.asarray((known[which] * is_match).sum(axis=(1, 2)))
+
+
+def _patterns(answers: IntArray) -> tuple[IntArray, IntArray, list[tuple[int, ...]]]:
+    """Sort every record's samples by how many give their answer, equal answers together: a vote sees no more.
+
+    Returns:
+        The order ``(Q, S)``, and which of the patterns each record has ``(Q,)``: a pattern holds the votes of each
+        sample for its answer, sorted.
+    """
+    votes = ((answers[:, :, None] == answers[:, None, :]) & (answers[:, :, None] > 0)).sum(axis=2)
+    order = np.lexsort((answers, votes))
+    rows, which = np.unique(np.take_along_axis(votes, order, axis=1), axis=0, return_inverse=True)
+    return order, which.reshape(-1), [tuple(row) for row in rows.tolist()]
+
+
+@lru_cache(maxsize=2000)
+def _shares(pattern: tuple[int, ...], n: int) -> tuple[FloatArray, FloatArray]:
+    """Go through all subsets of samples that vote in a pattern; those of all leading answers share a subset.
+
+    Returns:
+        The share of each sample in the answers ``(S,)``, and the part of it that goes with each sample as the
+        opponent, one of those not drawn ``(S, S)``.
+    """
+    size, votes = len(pattern), np.array(pattern)
+    run = np.arange(size) - np.searchsorted(votes, votes)  # place among the samples whose answers have as many votes
+    answers = np.where(votes > 0, votes * (size + 1) + run // np.maximum(votes, 1), 0)
+    subsets = np.array(list(combinations(range(size), n)), dtype=np.intp)
+    said = answers[subsets]
+    own = ((said[:, :, None] == said[:, None, :]) & (said[:, :, None] > 0)).sum(axis=2)
+    leads = own == own.max(axis=1, keepdims=True)
+    won = np.zeros((len(subsets), size))
+    np.put_along_axis(won, subsets, leads / leads.sum(axis=1, keepdims=True), axis=1)
+    is_left = np.ones((len(subsets), size))
+    np.put_along_axis(is_left, subsets, 0.0, axis=1)
+    return won.mean(axis=0), won.T @ is_left / len(subsets) / max(1, size - n)

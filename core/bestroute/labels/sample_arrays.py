@@ -1,0 +1,219 @@
+"""Records as arrays: quality, reward, cost and tokens of every sample of every model of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from bestroute.errors import RecordError
+from bestroute.labels.reward_kinds import RewardKind
+from bestroute.labels.tokens import TokenMeans, Told, costs, fill
+from bestroute.records.records import ModelSamples, Record, judged_only
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.pool import Pool
+from bestroute.types.query import Query
+
+
+@dataclass(frozen=True, eq=False)
+class SampleArrays:
+    """``Q`` records of ``K`` models with up to ``S`` samples; absent samples are NaN."""
+
+    pool: Pool
+    quality: FloatArray
+    """Shape ``(Q, K, S)``."""
+    reward: FloatArray | None
+    """Orders samples, shape ``(Q, K, S)``; ``None`` where samples vote or nothing chooses among them."""
+    acceptance: FloatArray | None
+    """Compared with ``accept``, shape ``(Q, K, S)``; does not fall where ``reward`` rises; ``None``: uncalibrated."""
+    answers: IntArray | None
+    """Equal numbers are equal answers of one record, 0 is no answer, -1 absent; shape ``(Q, K, S)``; votes only."""
+    output_tokens: FloatArray
+    """Shape ``(Q, K, S)``."""
+    input_tokens: FloatArray
+    """As recorded or by default, shape ``(Q, K)``."""
+    prompt_usd: FloatArray
+    """Cost of the prompt alone, shape ``(Q, K)``."""
+    sample_usd: FloatArray
+    """Cost of a sample drawn alone, prompt included, shape ``(Q, K, S)``."""
+    told: Told
+    """Tokens and costs as the records tell them."""
+    texts: tuple[str, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many records."""
+        return len(self.ids)
+
+    @property
+    def sizes(self) -> IntArray:
+        """Samples of each model, shape ``(Q, K)``."""
+        return np.asarray((~np.isnan(self.quality)).sum(axis=2), dtype=np.intp)
+
+    @property
+    def can_accept(self) -> bool:
+        """Whether a plan may stop at a sample: there is a calibrated reward, or samples vote."""
+        return self.acceptance is not None or self.answers is not None
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether the best of several samples can be told."""
+        return self.reward is not None or self.answers is not None
+
+    def take(self, rows: Sequence[int] | IntArray) -> SampleArrays:
+        """Return some of the records."""
+        keep = np.asarray(rows, dtype=np.intp)
+        parts: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                value = value[keep]
+            elif isinstance(value, Told):
+                value = value.take(keep)
+            elif isinstance(value, tuple):
+                value = tuple(value[i] for i in keep)
+            parts[f.name] = value
+        return SampleArrays(**parts)
+
+    def queries(self) -> list[Query]:
+        """Return the queries as the engine sees them: it does not know how long the provider's prompt will be."""
+        return [Query(text) for text in self.texts]
+
+    @property
+    def token_means(self) -> TokenMeans:
+        """Mean tokens of each model, of what the records tell."""
+        return self.told.means(self.pool)
+
+    def with_token_means(self, means: TokenMeans) -> SampleArrays:
+        """Return the same records, with these means for what they do not tell of tokens."""
+        outputs, inputs = fill(self.pool, self.told, ~np.isnan(self.quality), means)
+        prompt, single = costs(self.pool, outputs, inputs, self.told.usd)
+        return replace(self, output_tokens=outputs, input_tokens=inputs, prompt_usd=prompt, sample_usd=single)
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        pool: Pool,
+        *,
+        reward: RewardKind = "recorded",
+        normalise: Callable[[str], str] | None = None,
+        token_means: TokenMeans | None = None,
+        verifier_error: float = 0.0,
+        seed: int = 0,
+    ) -> SampleArrays:
+        """Read records into arrays; samples that nobody has judged are left out.
+
+        Args:
+            records: Every one with judged samples of all the pool's models.
+            pool: Prices, and tokens where a record tells none.
+            reward: Where rewards come from.
+            normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
+            token_means: Of the training records, for tokens that these do not tell; default: of these.
+            verifier_error: Share of wrong samples (quality below 0.5) that a verifier takes for right.
+            seed: Of the choice of those samples.
+
+        Raises:
+            RecordError: If samples, tokens, rewards or texts that are needed are missing; names record and field.
+        """
+        records = _judged(records, pool)
+        most = max((record.samples[model].size for record in records for model in pool.models), default=1)
+        shape = (len(records), len(pool.models), most)
+        quality, tokens, dollars = (np.full(shape, np.nan) for _ in range(3))
+        inputs = np.full(shape[:2], np.nan)
+        for q, record in enumerate(records):
+            for k, model in enumerate(pool.models):
+                samples = record.samples[model]
+                quality[q, k, : samples.size] = samples.quality
+                for array, row in ((tokens, samples.output_tokens), (dollars, samples.cost_usd)):
+                    array[q, k, : samples.size] = np.nan if row is None else row
+                inputs[q, k] = np.nan if samples.input_tokens is None else samples.input_tokens
+        present = ~np.isnan(quality)
+        told = Told(tokens, inputs, dollars)
+        outputs, filled = fill(pool, told, present, told.means(pool) if token_means is None else token_means)
+        prompt, single = costs(pool, outputs, filled, dollars)
+        rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or str.strip)
+        if verifier_error:
+            if reward != "quality" or rewards is None:
+                raise RecordError("verifier error needs a verifier: --reward quality")
+            fooled = np.random.default_rng(seed).random(shape) < verifier_error
+            rewards = acceptance = np.where(fooled & (quality < 0.5), 1.0, rewards)
+        return cls(
+            pool,
+            quality,
+            rewards,
+            acceptance,
+            answers,
+            outputs,
+            filled,
+            prompt,
+            single,
+            told,
+            tuple(r.query for r in records),
+            tuple(r.id for r in records),
+            tuple(r.group for r in records),
+        )
+
+
+def _judged(records: Sequence[Record], pool: Pool) -> Sequence[Record]:
+    """Return the records without the samples that have no quality.
+
+    Raises:
+        RecordError: If nothing is left of a model in a record.
+    """
+    kept = judged_only(
+        replace(record, samples={model: record.samples[model] for model in pool.models}) for record in records
+    )
+    if kept.left_out:
+        raise RecordError(
+            f"record {kept.left_out[0]!r} has a model of which no sample has a quality; judge it (bestroute collect "
+            "with --checker) or leave it out"
+        )
+    return kept.records
+
+
+def _rewards(
+    records: Sequence[Record],
+    pool: Pool,
+    kind: RewardKind,
+    quality: FloatArray,
+    normalise: Callable[[str], str],
+) -> tuple[FloatArray | None, FloatArray | None, IntArray | None]:
+    """Return rewards, acceptance and answers: what the kind of reward gives of the three."""
+    if kind == "quality":
+        is_probability = bool(((quality >= 0) & (quality <= 1) | np.isnan(quality)).all())
+        return quality, quality if is_probability else None, None
+    if kind == "majority":
+        return None, None, _answers(records, pool, quality.shape, normalise)
+    rewards = np.full(quality.shape, np.nan)
+    for q, record in enumerate(records):
+        for k, model in enumerate(pool.models):
+            samples = record.samples[model]
+            if samples.reward is None:
+                if pool.max_n == 1:
+                    return None, None, None
+                raise RecordError(
+                    f"record {record.id!r}: 'samples.{model}.reward' is missing, and n up to {pool.max_n} needs it; "
+                    "say --reward quality (a verifier), --reward majority (a vote), or set max_n to 1"
+                )
+            rewards[q, k, : samples.size] = samples.reward
+    is_probability = bool(((rewards >= 0) & (rewards <= 1) | np.isnan(rewards)).all())
+    return rewards, rewards if is_probability else None, None
+
+
+def _answers(
+    records: Sequence[Record], pool: Pool, shape: tuple[int, ...], normalise: Callable[[str], str]
+) -> IntArray:
+    answers = np.full(shape, -1, dtype=np.intp)
+    for q, record in enumerate(records):
+        number: dict[str, int] = {"": 0}
+        for k, model in enumerate(pool.models):
+            samples: ModelSamples = record.samples[model]
+            if samples.text is None:
+                raise RecordError(f"record {record.id!r}: 'samples.{model}.text' is missing, and a vote needs answers")
+            for s, text in enumerate(samples.text):
+                answers[q, k, s] = number.setdefault(normalise(text), len(number))
+    return answers

@@ -1,0 +1,184 @@
+"""Plans played where samples vote, in seeded orders of every model's samples; plans share what they begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bestroute.labels.fixed_rewards import PlanOdds
+from bestroute.labels.sample_arrays import SampleArrays
+from bestroute.stats.vote_posterior import beta_exceeds_half
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+from bestroute.types.plans import Plan
+
+Numbers = NDArray[np.int16]
+"""Answers and votes: there are few of either, and many plays."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """What a draw leaves. Of all ``N`` plays, ``M`` go on after it, and ``E`` have just ended."""
+
+    drawn: FloatArray
+    """Share of the orders in which each sample of its model was this draw, shape ``(Q, S)``."""
+    ended: IntArray
+    """Plays whose answer was accepted, shape ``(E,)``."""
+    answer: IntArray
+    """Which draw was the answer of each of them, from 0."""
+    going_on: IntArray
+    """The other plays, shape ``(M,)``."""
+    said: Numbers
+    """Answer of every draw so far in those, shape ``(draws, M)``."""
+    leading: Numbers
+    """Votes of the answer that leads, shape ``(M,)``."""
+    rival: Numbers
+    """Votes of its strongest rival; as many where several lead."""
+
+
+class Plays:
+    """Some records in ``R`` orders each, and the plan that was played last: the next one shares its beginning.
+
+    Args:
+        arrays: ``Q`` records with answers.
+        draws: Orders of each record.
+        seed: Of the orders.
+    """
+
+    def __init__(self, arrays: SampleArrays, *, draws: int, seed: int = 0) -> None:
+        """Play nothing yet."""
+        self.arrays, self.orders, self.seed = arrays, draws, seed
+        self._wanted: list[tuple[int, float | None]] = []
+        self._path: list[_Draw] = []
+
+    def odds(self, plan: Plan) -> PlanOdds:
+        """Return what a plan does with each sample."""
+        path, shape = self._play(plan), self.arrays.quality.shape
+        drawn, draws = np.zeros(shape), np.zeros((len(self.arrays), len(plan.steps)))
+        step_of = [s for s, step in enumerate(plan.steps) for _ in range(step.n)]
+        for (model, _), step, draw in zip(self._wanted, step_of, path, strict=True):
+            drawn[:, model] += draw.drawn
+            draws[:, step] += draw.drawn.sum(axis=1)
+        model_of, sample = self._answers(plan)
+        places = (self._records * shape[1] + model_of) * shape[2] + sample
+        answer = np.bincount(places, minlength=int(np.prod(shape))).reshape(shape) / self.orders
+        return PlanOdds(answer, drawn, draws)
+
+    def matches(self, plan: Plan, model: int, *, margin: float = 0.0) -> FloatArray:
+        """Return how often a plan's answer is as good as the next sample of a model, shape ``(Q,)``."""
+        self._play(plan)
+        model_of, sample = self._answers(plan)
+        theirs = self._dealt[model, sum(k == model for k, _ in self._wanted)]
+        quality, records = self.arrays.quality, self._records
+        is_match = quality[records, model_of, sample] >= quality[records, model, theirs] - margin
+        return np.asarray(is_match.reshape(-1, self.orders).mean(axis=1))
+
+    @cached_property
+    def _dealt(self) -> IntArray:
+        """Samples in drawing order, shape ``(K, S, N)``: the orders of a record stand side by side."""
+        order = shuffled(self.arrays, draws=self.orders, seed=self.seed)
+        return np.ascontiguousarray(order.transpose(2, 3, 0, 1).reshape(*order.shape[2:], -1))
+
+    @cached_property
+    def _records(self) -> IntArray:
+        """The record of each play, shape ``(N,)``."""
+        return np.repeat(np.arange(len(self.arrays)), self.orders)
+
+    @cached_property
+    def _said(self) -> Numbers:
+        """Answers in drawing order, shape ``(K, S, N)``."""
+        assert self.arrays.answers is not None
+        models = np.arange(len(self.arrays.pool.models))[:, None, None]
+        return self.arrays.answers.astype(np.int16)[self._records, models, self._dealt]
+
+    def _play(self, plan: Plan) -> list[_Draw]:
+        """Return what each draw of a plan leaves; only those are played that the last plan did not begin with."""
+        models = self.arrays.pool.models
+        wanted = [(models.index(step.model), step.accept) for step in plan.steps for _ in range(step.n)]
+        same = next((i for i, (a, b) in enumerate(zip(wanted, self._wanted, strict=False)) if a != b), len(wanted))
+        self._path = self._path[:same]
+        for i in range(len(self._path), len(wanted)):
+            model, accept = wanted[i]
+            self._path.append(self._drawn(model, sum(k == model for k, _ in wanted[:i]), accept))
+        self._wanted = wanted
+        return self._path
+
+    def _drawn(self, model: int, place: int, accept: float | None) -> _Draw:
+        """Draw a model's next sample wherever a play goes on; end those that accept an answer now."""
+        if self._path:
+            before = self._path[-1]
+            plays, said, leading, rival = before.going_on, before.said, before.leading, before.rival
+        else:
+            plays = np.arange(len(self._records))
+            said, leading = np.zeros((0, len(plays)), dtype=np.int16), np.zeros(len(plays), dtype=np.int16)
+            rival = leading
+        shape = (len(self.arrays), self.arrays.quality.shape[2])
+        samples, new = self._dealt[model, place, plays], self._said[model, place, plays]
+        hits = np.bincount(self._records[plays] * shape[1] + samples, minlength=shape[0] * shape[1])
+        said = np.concatenate([said, new[None]])
+        own = ((said == new).sum(axis=0, dtype=np.int16) * (new > 0)).astype(np.int16)
+        rival = np.where(own > leading, rival, np.maximum(rival, own))
+        leading = np.maximum(leading, own)
+        ended, answer = plays[:0], plays[:0]
+        if accept is not None:
+            fewest = votes_to_reach(accept, len(said))
+            accepts = leading >= fewest[rival]
+            enough = np.minimum(leading, fewest[leading])[accepts]
+            ended, answer = plays[accepts], _first(_votes(said[:, accepts]) >= enough)
+            plays, said, leading, rival = plays[~accepts], said[:, ~accepts], leading[~accepts], rival[~accepts]
+        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, said, leading, rival)
+
+    def _answers(self, plan: Plan) -> tuple[IntArray, IntArray]:
+        """Return model and sample of the answer of each play, of the plan that was played last; shape ``(N,)``."""
+        answer = np.zeros(len(self._records), dtype=np.intp)
+        for draw in self._path:
+            answer[draw.ended] = draw.answer
+        left, step = self._path[-1], plan.steps[-1]
+        first = 0 if step.accept is not None else len(self._path) - step.n  # without acceptance, the best of the step
+        votes = _votes(left.said)[first:]
+        answer[left.going_on] = first + _first(votes == votes.max(axis=0))
+        model_of = np.array([k for k, _ in self._wanted])
+        place_of = np.array([sum(k == model for k, _ in self._wanted[:i]) for i, (model, _) in enumerate(self._wanted)])
+        models = model_of[answer]
+        return models, self._dealt[models, place_of[answer], np.arange(len(answer))]
+
+
+def shuffled(arrays: SampleArrays, *, draws: int, seed: int = 0) -> IntArray:
+    """Return every model's samples in seeded orders, absent samples last; shape ``(Q, R, K, S)``."""
+    shape = arrays.quality.shape
+    keys = np.random.default_rng(seed).random((shape[0], draws, *shape[1:]), dtype=np.float32)
+    keys[np.broadcast_to(np.isnan(arrays.quality)[:, None], keys.shape)] = 2.0
+    return keys.argsort(axis=3)
+
+
+@cache
+def posterior_table(most: int) -> FloatArray:
+    """Return what ``MajorityVote`` gives an answer with ``a`` votes whose strongest rival has ``b``; ``[a, b]``."""
+    return np.array([[beta_exceeds_half(a, b) for b in range(most + 1)] for a in range(most + 1)])
+
+
+@cache
+def votes_to_reach(accept: float, most: int) -> Numbers:
+    """Return the fewest votes with which an answer is accepted, by the votes of its strongest rival.
+
+    An answer needs a vote, unless nothing is asked of it; ``most + 1``: out of reach.
+    """
+    if accept <= 0:
+        return np.zeros(most + 1, dtype=np.int16)
+    reached = posterior_table(most)[1:] >= accept
+    return np.where(reached.any(axis=0), 1 + reached.argmax(axis=0), most + 1).astype(np.int16)
+
+
+def _votes(said: Numbers) -> Numbers:
+    """Count, for each draw, the votes for its answer; an empty one has none. First axis: draws."""
+    votes = np.zeros_like(said)
+    for answer in said:
+        votes += said == answer
+    return np.where(said > 0, votes, 0).astype(np.int16)
+
+
+def _first(is_one: BoolArray) -> IntArray:
+    """Return where the first ``True`` of each column stands."""
+    return np.asarray(is_one.argmax(axis=0), dtype=np.intp)

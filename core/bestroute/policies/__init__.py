@@ -1,0 +1,1 @@
+"""From predictions and costs to one plan for each query, and what was promised of it."""

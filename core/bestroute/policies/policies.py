@@ -1,0 +1,278 @@
+"""Policies: from predictions and costs to one plan for each query."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bestroute.errors import ConfigError, NotTunedError
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.plans import find_plan
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
+
+if TYPE_CHECKING:
+    from bestroute.policies.promises import Kind, Promise
+
+logger = logging.getLogger(__name__)
+
+
+def check_threshold(threshold: float) -> float:
+    """Return a threshold that is a probability.
+
+    Raises:
+        ConfigError: If it is not a number in [0, 1].
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must be in [0, 1], a match probability, got {threshold!r}")
+    return float(threshold)
+
+
+def reference_column(prediction: Prediction, pool: Pool) -> int:
+    """Return the index of the plan "one sample of the reference".
+
+    Raises:
+        ConfigError: If the router does not offer it.
+    """
+    column = find_plan(prediction.plans, pool.reference_plan)
+    if column is None:
+        raise ConfigError(
+            f"the router must offer the plan '{pool.reference_plan}', the fallback of every decision; "
+            "add it to its plans"
+        )
+    return column
+
+
+@dataclass(frozen=True)
+class ThresholdPolicy:
+    """The cheapest candidate whose match probability reaches the threshold, else one sample of the reference.
+
+    Plans that are more than a candidate are not considered. Ties in cost go to the smaller n, then to pool order.
+
+    Source:
+        BEST-Route (arXiv:2506.22716), Algorithm 1.
+    """
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_threshold(self.threshold)
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Return the index of a plan for each query; see ``Policy.choose``."""
+        reference = reference_column(prediction, pool)
+        order = {model: k for k, model in enumerate(pool.models)}
+        candidates = [(plan.candidate, i) for i, plan in enumerate(prediction.plans)]
+        columns = [i for _, _, i in sorted((c.n, order[c.model], i) for c, i in candidates if c is not None)]
+        valid = prediction.match_probability[:, columns] >= self.threshold
+        cost = np.where(valid, cost_usd[:, columns], np.inf)
+        cheapest = np.asarray(columns, dtype=np.intp)[np.argmin(cost, axis=1)]
+        return np.where(valid.any(axis=1), cheapest, reference)
+
+    def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
+        """Say for each plan of a single query why it was taken or not, and what would flip it."""
+        p = prediction.match_probability[0]
+        says = []
+        for i, plan in enumerate(prediction.plans):
+            if plan.candidate is None:
+                says.append("not a candidate; Algorithm 1 considers only those")
+            elif i == chosen and p[i] >= self.threshold:
+                says.append(f"taken: the cheapest that reaches {self.threshold:g}; out at a threshold above {p[i]:.3f}")
+            elif i == chosen:
+                says.append(f"taken: nothing reaches {self.threshold:g}, so the reference answers")
+            elif p[i] < self.threshold:
+                says.append(f"below the threshold {self.threshold:g}; valid at {p[i]:.3f} or less")
+            else:
+                says.append(f"reaches {self.threshold:g}, but costs more; taken if it were the cheapest")
+        return says
+
+    def __str__(self) -> str:
+        """Render as ``threshold 0.8``."""
+        return f"threshold {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class QualityPolicy:
+    """The plan with the largest expected quality, worth ``price_usd`` a unit, minus cost.
+
+    Args:
+        price_usd: What one unit of quality is worth for one query, USD, >= 0. Ties go to the cheaper plan, then
+            to the earlier.
+        max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router.
+        because: Where the price comes from, for decisions.
+    """
+
+    price_usd: float | None = None
+    max_drop: float | None = None
+    because: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that one of the two is given, and its range."""
+        if (self.price_usd is None) == (self.max_drop is None):
+            raise ConfigError("QualityPolicy: give either price_usd or max_drop")
+        if self.price_usd is not None and not (math.isfinite(self.price_usd) and self.price_usd >= 0):
+            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {self.price_usd}")
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
+
+    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
+        """Return the policy with the price that a router was tuned to for the promise.
+
+        Args:
+            router: The router that is used.
+            pool: The pool it is used with; default: its own.
+            reward_model: What chooses among samples. At other prices, or by another reward, it chooses otherwise than
+                when the promise was shown: that is logged as a warning and told in every decision.
+
+        Raises:
+            NotTunedError: If it was never tuned for it; names the command.
+        """
+        if self.max_drop is None:
+            return self
+        promise = _promised(router, "max_drop", self.max_drop)
+        told = f"{promise}"
+        if changed := _changes(promise, pool, reward_model):
+            told = f"{promise}, but shown {changed}, so no promise"
+            logger.warning("max_drop %g: %s; train and tune the router as it is used", self.max_drop, told)
+        return QualityPolicy(promise.price_usd, because=told)
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Return the index of a plan for each query; see ``Policy.choose``."""
+        net = prediction.expected_quality * self._price() - cost_usd
+        best = net == net.max(axis=1, keepdims=True)
+        return np.asarray(np.argmin(np.where(best, cost_usd, np.inf), axis=1), dtype=np.intp)
+
+    def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
+        """Say for each plan of a single query why it was taken or not, and what would flip it."""
+        price = self._price()
+        quality, cost = prediction.expected_quality[0], cost_usd[0]
+        says = []
+        for i in range(len(prediction.plans)):
+            more_quality, more_cost = quality[i] - quality[chosen], cost[i] - cost[chosen]
+            if i == chosen:
+                says.append(f"taken: the best value at {price:g} USD a unit of quality")
+            elif more_quality > 0 and more_cost > 0:
+                says.append(f"better but dearer; taken at a price above {more_cost / more_quality:.3g} USD")
+            elif more_quality < 0 and more_cost < 0:
+                says.append(f"cheaper but worse; taken at a price below {more_cost / more_quality:.3g} USD")
+            else:
+                says.append("no better and no cheaper than the plan taken")
+        return says
+
+    def _price(self) -> float:
+        if self.price_usd is None:
+            raise NotTunedError(not_tuned(f"--max-drop {self.max_drop:g}"))
+        return self.price_usd
+
+    def __str__(self) -> str:
+        """Render as ``quality at 0.02 USD``."""
+        if self.price_usd is None:
+            return f"max drop {self.max_drop:g}"
+        return f"quality at {self.price_usd:g} USD" + (f" ({self.because})" if self.because else "")
+
+
+@dataclass(frozen=True)
+class BudgetPolicy:
+    """The best quality whose mean cost was promised to stay within a budget, looked up in a tuned router.
+
+    Args:
+        usd_per_1k: The budget, USD per 1,000 queries, > 0.
+    """
+
+    usd_per_1k: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not (math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
+            raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {self.usd_per_1k}")
+
+    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
+        """Return the policy with the price that a router was tuned to for the budget.
+
+        Args:
+            router: The router that is used.
+            pool: The pool it is used with; default: its own.
+            reward_model: What chooses among samples.
+
+        Raises:
+            NotTunedError: If it was never tuned for it, or at other prices than the pool's, or for another reward;
+                names the command.
+        """
+        promise = _promised(router, "budget", self.usd_per_1k)
+        if changed := _changes(promise, pool, reward_model):
+            raise NotTunedError(
+                f"the budget of {self.usd_per_1k:g} USD per 1,000 queries was shown {changed}, so it promises nothing "
+                f"now; train the router as it is used, then run: bestroute tune DIR TUNE --budget {self.usd_per_1k:g}"
+            )
+        return QualityPolicy(promise.price_usd, because=str(promise))
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Refuse: which price keeps the budget is looked up by ``resolve``.
+
+        Raises:
+            NotTunedError: Always.
+        """
+        raise NotTunedError(not_tuned(f"--budget {self.usd_per_1k:g}"))
+
+    def __str__(self) -> str:
+        """Render as ``budget 2 USD per 1,000 queries``."""
+        return f"budget {self.usd_per_1k:g} USD per 1,000 queries"
+
+
+@dataclass(frozen=True)
+class ReferencePolicy:
+    """Always one sample of the reference: what is left where nothing cheaper was as good on the training records."""
+
+    def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
+        """Return the index of a plan for each query; see ``Policy.choose``."""
+        return np.full(len(prediction), reference_column(prediction, pool), dtype=np.intp)
+
+    def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
+        """Say for each plan of a single query why it was taken or not."""
+        return ["taken: the reference" if i == chosen else "not considered" for i in range(len(prediction.plans))]
+
+    def __str__(self) -> str:
+        """Render as ``always the reference``."""
+        return "always the reference"
+
+
+def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
+    """Say in what a promise was shown otherwise; empty: in nothing."""
+    prices = promise.price_changes(pool) if pool is not None else []
+    told = [f"at other prices ({', '.join(prices)})"] if prices else []
+    if (reward := promise.reward_change(reward_model)) is not None:
+        told.append(f"for another reward ({reward})")
+    return " and ".join(told)
+
+
+def not_tuned(flag: str) -> str:
+    """Say that a promise needs tuning first."""
+    return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"
+
+
+def promise_of(policy: object, router: object) -> Promise | None:
+    """Return the promise that a policy looks up in a router; ``None`` if it rests on none.
+
+    Raises:
+        NotTunedError: If the router was never tuned for it; names the command.
+    """
+    if isinstance(policy, QualityPolicy) and policy.max_drop is not None:
+        return _promised(router, "max_drop", policy.max_drop)
+    return _promised(router, "budget", policy.usd_per_1k) if isinstance(policy, BudgetPolicy) else None
+
+
+def _promised(router: object, kind: Kind, value: float) -> Promise:
+    """Find a promise among those a router brings."""
+    from bestroute.policies.promises import FLAGS, find_promise
+
+    known: tuple[Promise, ...] = getattr(router, "promises", ())
+    promise = find_promise(known, kind, value)
+    if promise is None:
+        others = ", ".join(f"{p.value:g}" for p in known if p.kind == kind)
+        raise NotTunedError(not_tuned(f"{FLAGS[kind]} {value:g}") + (f" (it was tuned for {others})" if others else ""))
+    return promise

@@ -1,0 +1,1 @@
+"""Records of real answers: their files, how they are collected, and which of them something was made from."""

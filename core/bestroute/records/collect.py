@@ -1,0 +1,485 @@
+"""Collecting records: sample every model on every prompt, resumably, losing and repeating nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.text import brief
+from bestroute.engine.bills import bill
+from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
+from bestroute.errors.credentials import keep_hidden
+from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.faults.error_rules import rule_for
+from bestroute.records.jsonl import dump_line, read_jsonl
+from bestroute.records.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
+from bestroute.types.pool import Pool
+from bestroute.types.protocols import Cancel, Generator, Sample
+from bestroute.types.query import Query
+from bestroute.types.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+Checker = Callable[[Mapping[str, Any], str], float]
+"""``fn(prompt, text)`` -> quality in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of a prompts file."""
+
+    id: str
+    query: str
+    group: str
+    task: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The whole line, as the checker sees it."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a run of ``collect`` did."""
+
+    drawn: int
+    """Samples drawn in this run."""
+    kept: int
+    """Samples that were there before."""
+    missing: int
+    """Samples that are still to be drawn."""
+    failures: tuple[str, ...] = ()
+    """What went wrong, each kind once."""
+    unjudged: int = 0
+    """Samples, of those wanted, that have no quality; a later run with a checker gives them one."""
+
+
+def read_prompts(path: Path | str) -> list[Prompt]:
+    """Read a prompts file: ``{"id", "query", "group", "task", ...}`` a line.
+
+    Raises:
+        RecordError: At the first bad line or repeated id; names file, line and field.
+    """
+    prompts: dict[str, Prompt] = {}
+    for number, value in read_jsonl(Path(path)):
+        where = f"{path} line {number}"
+        head = parse_head(value, where)
+        prompt = Prompt(**head, fields={**value, "query": head["query"]})
+        if prompt.id in prompts:
+            raise RecordError(f"{where}: 'id' {brief(prompt.id)} was used before")
+        prompts[prompt.id] = prompt
+    if not prompts:
+        raise RecordError(f"{path}: holds no prompts")
+    return list(prompts.values())
+
+
+def load_checker(spec: str) -> Checker:
+    """Import ``module:function``.
+
+    Raises:
+        ConfigError: If it is not of that form or cannot be imported.
+    """
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ConfigError(f"a checker is written module:function, got {spec!r}")
+    try:
+        checker = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import the checker {spec!r}: {error}") from error
+    if not callable(checker):
+        raise ConfigError(f"the checker {spec!r} is not a function")
+    return checker  # type: ignore[no-any-return]
+
+
+def collect(
+    prompts: Sequence[Prompt],
+    pool: Pool,
+    generators: Mapping[str, Generator],
+    out: Path,
+    *,
+    n: int,
+    checker: Checker | None = None,
+    params: Mapping[str, Any] | None = None,
+    concurrency: int = 4,
+    on_sample: Callable[[int, int], None] | None = None,
+    stop: Cancel | None = None,
+) -> Collected:
+    """Draw until every model of the pool has ``n`` samples of every prompt.
+
+    Each sample is written to a journal beside ``out`` (``<out>.journal``) and flushed to disk as it comes; at
+    the end, after an interrupt too, the journal is folded into ``out`` in one atomic step. A later run goes on
+    where this one stopped, with a larger ``n`` or more prompts if wanted. Samples are drawn one a call, so that
+    each one's tokens are known. Failed draws are left for the next run and reported. A member that cannot be reached
+    as it is set up (no connection, a refused key, an unknown name) is not asked again in this run.
+
+    Samples that no checker has judged have the quality ``null``. A run with a checker judges those first.
+
+    Args:
+        prompts: What to ask.
+        pool: Whom to ask, at which prices.
+        generators: A generator for each model of the pool.
+        out: The records file, ``.jsonl`` or ``.jsonl.gz``; may hold earlier samples.
+        n: Samples wanted of each model.
+        checker: Gives each sample its quality; without one it stays unknown, to be told by a later run.
+        params: Call parameters for all members; they win over the pool's, and are kept in each record.
+        concurrency: Draws under way at once.
+        on_sample: Called with (samples there, samples wanted) at the start and after each draw.
+        stop: Once set, no further draw starts; those under way are finished and kept.
+
+    Raises:
+        ConfigError: If ``n < 1``, a generator is missing, ``out`` was drawn with other parameters, or another
+            process is collecting into it.
+    """
+    _check(n, concurrency, pool, generators)
+    keep_hidden(generators.values())
+    store = _Store(out, pool, dict(params or {}), prompts)
+    try:
+        kept = sum(min(n, len(store.rows[p.id, m])) for p in prompts for m in pool.models)
+        wanted = len(prompts) * len(pool.models) * n
+        todo = [
+            (prompt, model)
+            for prompt in prompts
+            for model in pool.models
+            for _ in range(n - min(n, len(store.rows[prompt.id, model])))
+        ]
+        failures, drawn = _Failures(), 0
+        judge = _Judge(checker)
+        outside = stop or Cancel()
+
+        def stops() -> bool:
+            return outside.is_set or judge.failure is not None or failures.no_client
+
+        if checker is not None:
+            _judge_waiting(store, judge, stops)
+        if on_sample:
+            on_sample(kept, wanted)
+        reachable = (job for job in todo if job[1] not in failures.unreachable)
+        for prompt, model, outcome in _draw_all(reachable, generators, params or {}, concurrency, stops):
+            if isinstance(outcome, Sample):
+                _keep(store, judge, prompt, model, outcome)
+                failures.answered(model)
+                drawn += 1
+            else:
+                failures.add(model, prompt, outcome)
+            if on_sample:
+                on_sample(kept + drawn, wanted)
+    finally:
+        store.fold()
+    if judge.failure is not None:
+        raise judge.failure
+    if failures.unreachable and not drawn:
+        raise failures.not_reached()
+    unjudged = sum(row["quality"] is None for p in prompts for m in pool.models for row in store.rows[p.id, m][:n])
+    return Collected(drawn, kept, wanted - kept - drawn, failures.listed(), unjudged)
+
+
+def _check(n: int, concurrency: int, pool: Pool, generators: Mapping[str, Generator]) -> None:
+    if n < 1 or concurrency < 1:
+        raise ConfigError(f"collect: n and concurrency must be >= 1, got n={n}, concurrency={concurrency}")
+    if missing := [model for model in pool.models if model not in generators]:
+        raise ConfigError(f"collect: no generator for {named(missing)}")
+
+
+_UNREACHABLE = ("no client", "not allowed, or not there", "no connection, or no answer in time", "ours to fix")
+"""Rules of errors that every other draw of a member which has never answered would meet, too."""
+
+
+class _Failures:
+    """Draws that failed, each kind counted and logged once, and members that cannot be reached as they are set up."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = defaultdict(int)
+        self.unreachable: dict[str, BaseException] = {}
+        self._answered: set[str] = set()
+
+    @property
+    def no_client(self) -> bool:
+        """Whether a library is missing: there is no sense in going on."""
+        return any(isinstance(error, ImportError) for error in self.unreachable.values())
+
+    def answered(self, model: str) -> None:
+        self._answered.add(model)
+        self.unreachable.pop(model, None)
+
+    def add(self, model: str, prompt: Prompt, error: BaseException) -> None:
+        described = describe(hide_quotations(error, _query(prompt)))
+        kind = f"{model!r}: {described}"
+        self.counts[kind] += 1
+        if model not in self._answered and rule_for(error).name in _UNREACHABLE:
+            self.unreachable.setdefault(model, error)
+        elif self.counts[kind] == 1:
+            logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, described)
+
+    def listed(self) -> tuple[str, ...]:
+        return tuple(f"{kind} ({times} times)" for kind, times in self.counts.items())
+
+    def not_reached(self) -> BaseException:
+        """Return the one sentence about a run that could not draw anything."""
+        model, error = next(iter(self.unreachable.items()))
+        if isinstance(error, ImportError | BestRouteError):
+            return error
+        described = " ".join(describe(error).split())
+        return GenerationError(
+            f"{named(self.unreachable)} cannot be reached, so nothing was drawn ({model!r}: {described}); mend "
+            "base_url, api_key_env or api_model in the pool file, or start the server"
+        )
+
+
+def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> None:
+    """Give a quality to the samples that are there without one."""
+    for place in store.unjudged():
+        if stops():
+            return
+        store.judge(place, judge(store.prompts[place.id], store.row(place)["text"]))
+
+
+def _keep(store: _Store, judge: _Judge, prompt: Prompt, model: str, sample: Sample) -> None:
+    """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
+    quality = None
+    try:
+        quality = judge(prompt, sample.text)
+    finally:
+        store.add(_row(prompt, model, sample, store.pool, quality))
+
+
+def _draw_all(
+    todo: Iterable[tuple[Prompt, str]],
+    generators: Mapping[str, Generator],
+    params: Mapping[str, Any],
+    concurrency: int,
+    stops: Callable[[], bool],
+) -> Iterator[tuple[Prompt, str, Sample | BaseException]]:
+    """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
+
+    def draw(prompt: Prompt, model: str) -> Sample:
+        sample = generators[model].generate(_query(prompt), 1, params=params, cancel=Cancel())[0]
+        if sample.error is not None:
+            raise sample.error
+        return sample
+
+    queue = iter(todo)
+    running: dict[Future[Sample], tuple[Prompt, str]] = {}
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-collect") as threads:
+        while True:
+            while not stops() and len(running) < concurrency and (job := next(queue, None)):
+                running[threads.submit(draw, *job)] = job
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                prompt, model = running.pop(future)
+                error = future.exception()
+                yield prompt, model, future.result() if error is None else error
+
+
+def _query(prompt: Prompt) -> Query:
+    return Query(prompt.query, system=str(prompt.fields.get("system") or ""))
+
+
+def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
+    priced = bill(sample, model=model, step=0, query=_query(prompt), pool=pool)
+    usage = priced.usage or Usage(estimated=True)
+    return {
+        "id": prompt.id,
+        "model": model,
+        "text": sample.text,
+        "quality": quality,
+        "input_tokens": int(usage.input),
+        "output_tokens": int(usage.output),
+        "cost_usd": float(priced.cost_usd),
+    }
+
+
+class _Judge:
+    """Gives samples their quality: none without a checker, or after its failure; what was paid for waits for it."""
+
+    def __init__(self, checker: Checker | None) -> None:
+        self.checker = checker
+        self.failure: ConfigError | None = None
+
+    def __call__(self, prompt: Prompt, text: str) -> float | None:
+        if self.failure is None:
+            try:
+                return None if self.checker is None else _checked(self.checker, prompt, text)
+            except ConfigError as error:
+                self.failure = error
+        return None
+
+
+def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
+    """Return what a checker of the user's says, if it is a quality.
+
+    Raises:
+        ConfigError: If it fails, or says anything else; names the prompt.
+    """
+    try:
+        quality = float(checker(prompt.fields, text))
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        told = " ".join(describe(hide_quotations(error, _query(prompt))).split())
+        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({told}); mend it and resume") from error
+    if not (math.isfinite(quality) and 0 <= quality <= 1):
+        raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {brief(prompt.id)}")
+    return quality
+
+
+class _Place(NamedTuple):
+    """Where a sample is kept."""
+
+    id: str
+    model: str
+    at: int
+
+
+class _Store:
+    """Samples by prompt and model; what it holds is always what ``out`` and its journal hold together.
+
+    A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
+    already (the process died between folding and dropping the journal) are known again and not doubled. A row that
+    was judged later comes once more, with its quality, and takes the place of the one that has none.
+    """
+
+    def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
+        self.out, self.journal_path = out, out.with_name(out.name + ".journal")
+        self.pool, self.prompts = pool, {p.id: p for p in prompts}
+        asked = {m: pool.endpoint(m) for m in pool.models}
+        self.sampling = {
+            m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in asked.items()
+        }
+        self.journal = open(self.journal_path, "a+b")
+        try:
+            fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.journal.close()
+            raise ConfigError(f"{out}: another process is collecting into it") from error
+        try:
+            self._read()
+        except BaseException:
+            self.journal.close()
+            raise
+        if not self.journal.tell():
+            self._append({"sampling": self.sampling})
+
+    def add(self, row: dict[str, Any]) -> None:
+        rows = self.rows[row["id"], row["model"]]
+        self._append({**row, "at": len(rows)})
+        rows.append(row)
+
+    def unjudged(self) -> list[_Place]:
+        """Return the places of samples that have a text but no quality, and whose prompts are known."""
+        return [
+            _Place(id_, model, at)
+            for (id_, model), rows in self.rows.items()
+            for at, row in enumerate(rows)
+            if row["quality"] is None and row["text"] is not None and id_ in self.prompts
+        ]
+
+    def row(self, place: _Place) -> dict[str, Any]:
+        return self.rows[place.id, place.model][place.at]
+
+    def judge(self, place: _Place, quality: float | None) -> None:
+        if quality is not None:
+            self.row(place)["quality"] = quality
+            self._append({**self.row(place), **place._asdict()})
+
+    def fold(self) -> None:
+        """Put everything that is on disk into ``out``, then drop the journal."""
+        self._read()
+        ids = dict.fromkeys([*self.before, *self.prompts])
+        records = [record for id_ in ids if (record := self._record(id_)) is not None]
+        if records:
+            write_records(self.out, records)
+        self.journal_path.unlink(missing_ok=True)
+        self.journal.close()
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        self.journal.write(dump_line(value))
+        self.journal.flush()
+        os.fsync(self.journal.fileno())
+
+    def _read(self) -> None:
+        self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self.before: dict[str, Record] = {r.id: r for r in read_records(self.out)} if self.out.exists() else {}
+        for record in self.before.values():
+            self._check(record.extra.get("sampling"), record.id)
+            if record.id in self.prompts and record.query != self.prompts[record.id].query:
+                raise ConfigError(
+                    f"{self.out}: {record.id!r} asks another question than the prompts; give another --out"
+                )
+            for model, samples in record.samples.items():
+                self.rows[record.id, model] = _as_rows(samples)
+        self._truncate_torn_line()
+        for number, row in read_jsonl(self.journal_path):
+            if number == 1:
+                self._check(row.get("sampling"), "the journal")
+                continue
+            rows = self.rows[row["id"], row["model"]]
+            if len(rows) == row["at"]:
+                rows.append(row)
+            elif row["at"] < len(rows) and rows[row["at"]]["quality"] is None:
+                rows[row["at"]] = row
+
+    def _truncate_torn_line(self) -> None:
+        """Drop a last line that was not finished: its process was killed before the sample was safe."""
+        self.journal.seek(0)
+        whole = self.journal.read()
+        self.journal.truncate(whole.rfind(b"\n") + 1)
+        self.journal.seek(0, os.SEEK_END)
+
+    def _check(self, sampling: Any, what: str) -> None:
+        for model, told in (sampling or {}).items():
+            if told != self.sampling.get(model, told):
+                raise ConfigError(
+                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(told)}, now asked with "
+                    f"{json.dumps(self.sampling[model])}; give the same parameters, or another --out"
+                )
+
+    def _record(self, id_: str) -> Record | None:
+        models = dict.fromkeys([*self.pool.models, *(self.before[id_].samples if id_ in self.before else ())])
+        samples = {m: _columns(rows) for m in models if (rows := self.rows.get((id_, m)))}
+        if not samples:
+            return None
+        if (before := self.before.get(id_)) is not None:
+            head, extra = before, before.extra
+        else:
+            prompt = self.prompts[id_]
+            extra = {
+                name: v for name, v in extra_fields(prompt.fields).items() if name != "prompt" or v != prompt.query
+            }
+            head = Record(prompt.id, prompt.query, {}, prompt.group, prompt.task)
+        sampling = {**extra.get("sampling", {}), **self.sampling}
+        return Record(head.id, head.query, samples, head.group, head.task, {**extra, "sampling": sampling})
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> ModelSamples:
+    def column(name: str) -> tuple[Any, ...] | None:
+        values = tuple(row.get(name) for row in rows)
+        return None if any(v is None for v in values) else values
+
+    return ModelSamples(
+        quality=tuple(row["quality"] for row in rows),
+        text=column("text"),
+        reward=column("reward"),
+        input_tokens=rows[0]["input_tokens"],
+        output_tokens=column("output_tokens"),
+        cost_usd=column("cost_usd"),
+    )
+
+
+def _as_rows(samples: ModelSamples) -> list[dict[str, Any]]:
+    columns = ("text", "quality", "reward", "output_tokens", "cost_usd")
+    lists = {name: getattr(samples, name) or (None,) * samples.size for name in columns}
+    return [
+        {"input_tokens": samples.input_tokens, **{name: lists[name][i] for name in columns}}
+        for i in range(samples.size)
+    ]

@@ -1,0 +1,151 @@
+"""JSON Lines files, plain or gzipped: every bad line is named, nothing is left half-written, any text is kept."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from bestroute._utils.files import atomic_file
+from bestroute._utils.text import utf8
+from bestroute.errors import RecordError
+from bestroute.records.exports import file_kind
+
+LONGEST_LINE = 32 * 2**20
+"""Bytes of a line; a small gzipped file may hold a line that no memory does."""
+_MOST_BLANK = 100_000
+"""Lines in a row that hold nothing; a small gzipped file may hold as many as no patience bears."""
+_MOST_VALUES = 1_000_000
+"""Values of a line; each takes many times the memory of what is written of it."""
+_MOST_DIGITS = 300
+"""Digits of a whole number: what has more is no float either."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
+_EXPECTED = 'expected JSON Lines, one object a line, such as {"id": "q1", "query": "What is 12 * 7?"}'
+
+
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield ``(line number, object)`` for every line that is not blank, reading one line at a time.
+
+    A byte order mark, as Windows programs write it, is read over, in front of every line (files that were joined have
+    several); a file that says by its mark that it is UTF-16 is read as that. A byte that is no UTF-8 is read as a lone
+    surrogate, as Python reads a command's arguments.
+
+    Args:
+        path: A ``.jsonl`` or ``.jsonl.gz`` file.
+        torn_tail: Ignore a last line without a line end: the process that wrote it died in the middle.
+
+    Raises:
+        RecordError: If the file cannot be read, or a line is not a JSON object of finite numbers.
+    """
+    is_first = True
+    for number, line in enumerate(_lines(path), start=1):
+        if torn_tail and not line.endswith(b"\n"):
+            return
+        while line.startswith(_BOM):
+            line = line[len(_BOM) :]
+        if not line.strip():
+            continue
+        if len(line) > _MOST_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+            raise RecordError(f"{path} line {number}: holds more than {_MOST_VALUES} values")
+        try:
+            text = line.decode("utf-8", "surrogateescape")
+            value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        except (ValueError, RecursionError) as error:
+            kind = file_kind(_head(path)) if is_first else None
+            raise _refused(path, number, f"not valid JSON: {error}", kind) from error
+        if not isinstance(value, dict):
+            kind = file_kind(_head(path)) if is_first and isinstance(value, list) else None
+            raise _refused(path, number, f"expected a JSON object, got {type(value).__name__}", kind)
+        is_first = False
+        yield number, value
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with _opened(path) as stream:
+        number = blank = 0
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            blank = blank + 1 if len(line) < 3 else 0
+            if blank > _MOST_BLANK:
+                raise RecordError(f"{path} line {number}: more than {_MOST_BLANK} empty lines in a row")
+            if len(line) > LONGEST_LINE:
+                raise RecordError(f"{path} line {number}: longer than {LONGEST_LINE >> 20} MB")
+            yield line if isinstance(line, bytes) else utf8(line)
+
+
+def _head(path: Path) -> bytes:
+    """Return the beginning of a file: as much as one line may hold."""
+    with _opened(path) as stream:
+        head = stream.read(LONGEST_LINE)
+    return head.removeprefix(_BOM) if isinstance(head, bytes) else utf8(head)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes] | IO[str]]:
+    """Open a file, unpacked; one that says by a mark that it is UTF-16 as text.
+
+    Raises:
+        RecordError: If it cannot be read, here or inside of the ``with``.
+    """
+    try:
+        with path.open("rb") as raw:
+            is_packed = path.suffix == ".gz" and bool(raw.peek(1))
+            stream: Any = gzip.GzipFile(fileobj=raw) if is_packed else raw
+            if stream.peek(2)[:2] in _UTF16:
+                stream = io.TextIOWrapper(stream, "utf-16", newline="\n")
+            yield stream
+    except UnicodeError as error:
+        raise RecordError(f"{path}: its mark says UTF-16, but it is not: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _refused(path: Path, number: int, why: str, kind: str | None) -> RecordError:
+    return RecordError(f"{path} is {kind}; {_EXPECTED}" if kind else f"{path} line {number}: {why}")
+
+
+def dump_line(value: Mapping[str, Any]) -> bytes:
+    r"""Return one line of JSON, without NaN, ending in a line end; lone surrogates as JSON's own escapes.
+
+    Example:
+        >>> dump_line({"text": "caf\u00e9 \ud83d"})
+        b'{"text": "caf\xc3\xa9 \\ud83d"}\n'
+    """
+    return utf8(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Write all lines or nothing (gzipped, reproducibly, if the name ends in ``.gz``)."""
+    lines = b"".join(map(dump_line, values))
+    if path.suffix == ".gz":
+        buffer = io.BytesIO()
+        with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
+            stream.write(lines)
+        lines = buffer.getvalue()
+    with atomic_file(path) as stream:
+        stream.write(lines)
+
+
+def _refuse_constant(name: str) -> Callable[[], None]:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(digits: str) -> float:
+    """Read a number; ``1e999`` would be infinity, which no line can hold again."""
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number is too large")
+    return int(digits)

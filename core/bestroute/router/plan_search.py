@@ -1,0 +1,414 @@
+"""Plan search: from samples to the few plans that are worth offering.
+
+Plans are grown step by step from prefixes that may still accept. A prefix keeps what it has given each record so
+far; ending it in every possible way is cheap. Plans are compared by mean quality and cost on all records and on
+strata of difficulty, because a router sends each query to the plan that suits its difficulty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bestroute.labels.fixed_rewards import plan_odds
+from bestroute.labels.plan_labels import fixed_candidates, label_plans, largest_n
+from bestroute.labels.sample_arrays import SampleArrays
+from bestroute.labels.simulation import Numbers, posterior_table, shuffled
+from bestroute.stats.hull import hull_quality, upper_hull
+from bestroute.types.arrays import BoolArray, FloatArray
+from bestroute.types.plans import Candidate, Plan, Step
+
+MOST_STEPS = 4
+MOST_RECORDS = 500
+"""Records looked at; more are sampled, seeded."""
+BEAM = 40
+"""Prefixes kept at each depth."""
+STRATA = 5
+"""Strata of difficulty that plans have to suit."""
+OFFERED = 24
+"""Plans offered beside the candidates."""
+VOTE_LEVELS = (0.75, 0.85, 0.93, 0.96)
+"""One, two, three or four votes for one answer and none against it reach these; two to one (0.69) reaches none."""
+RELABELLED = 60
+"""Plans nearest to the hull that are labelled exactly, to find the hull itself."""
+VOTE_DRAWS = 16
+"""Seeded orders that a vote is played in while searching."""
+_PRICES = 40
+_NEVER = 1.0
+"""A level that no vote reaches."""
+_SAME = 1e-9
+"""Means that differ by less, as a share of the largest, differ by rounding."""
+
+
+class Prefix(Protocol):
+    """Steps that may still accept, and what they have given each record so far."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps."""
+        ...
+
+    def extended(self, model: str, level: float, most: int) -> Iterator[Prefix]:
+        """Add a step with acceptance, of 1 to ``most`` draws."""
+        ...
+
+    def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
+        """Return quality and cost of each record if one sample of a model answers, or (``None``) the best seen."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanSearch:
+    """What a search found."""
+
+    offered: tuple[Plan, ...]
+    """Plans with acceptance worth offering to a router, cheapest first."""
+    hull: tuple[Plan, ...]
+    """Plans and candidates that are best at some price without a router, cheapest first."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A complete plan and its means: over all records first, then over each stratum."""
+
+    plan: Plan
+    quality: FloatArray
+    cost: FloatArray
+
+
+def search_plans(
+    arrays: SampleArrays,
+    *,
+    offered: int = OFFERED,
+    most_steps: int = MOST_STEPS,
+    on_step: Callable[[int], object] | None = None,
+) -> PlanSearch:
+    """Find the plans worth offering: the Pareto set by expected quality and cost, thinned to the most useful.
+
+    Args:
+        arrays: Training records.
+        offered: The most plans returned; candidates are not counted and not returned.
+        most_steps: The most steps of a plan.
+        on_step: Told 1 after each depth, for a progress bar.
+
+    Returns:
+        No plan with acceptance if the records have no calibrated reward and no votes.
+    """
+    if not arrays.can_accept:
+        return PlanSearch((), _hull_of(arrays, fixed_candidates(arrays)))
+    arrays = _sampled(arrays)
+    weights = _strata(arrays)
+    root: Prefix = _VotePrefix.root(arrays) if arrays.answers is not None else _UrnPrefix.root(arrays)
+    tops = largest_n(arrays.pool, arrays)
+    candidates = [_Found(plan, weights @ quality, weights @ cost) for plan, quality, cost in _candidates(arrays, root)]
+    found, prices = candidates, _price_grid(candidates)
+    beam = [root]
+    for depth in range(1, most_steps + 1):
+        endings = [
+            [_Found(plan, weights @ q, weights @ c) for plan, q, c in _endings(prefix, arrays, depth < most_steps)]
+            for prefix in _grown(beam, arrays, tops)
+        ]
+        if not endings:  # every model has been asked
+            break
+        found = _near_hulls([*found, *_without_twins([f for plans in endings for f in plans], candidates)])
+        if depth < most_steps:
+            worths = [np.max([_worth(f, prices) for f in plans], axis=0) for plans in endings]
+            chosen = _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)
+            kept = {i: prefix for i, prefix in enumerate(_grown(beam, arrays, tops)) if i in chosen}
+            beam = [kept[i] for i in chosen]
+        if on_step is not None:
+            on_step(1)
+    by_candidates = np.max([_worth(f, prices) for f in found if f.plan.candidate is not None], axis=0)
+    plans = [f for f in found if f.plan.candidate is None]
+    best = [plans[i] for i in _cover(np.array([_worth(f, prices) for f in plans]), by_candidates, offered)]
+    by_cost = tuple(f.plan for f in sorted(best, key=lambda f: f.cost[0]))
+    cost, quality = np.array([f.cost[0] for f in found]), np.array([f.quality[0] for f in found])
+    behind = hull_quality(cost, quality, cost) - quality
+    nearest = [found[i].plan for i in np.argsort(behind, kind="stable")[:RELABELLED]]
+    return PlanSearch(by_cost, _hull_of(arrays, tuple(dict.fromkeys([*fixed_candidates(arrays), *by_cost, *nearest]))))
+
+
+def _hull_of(arrays: SampleArrays, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """Return the plans on the upper hull of mean quality and cost, cheapest first."""
+    labels = label_plans(arrays, plans, matches=False)
+    hull = upper_hull(labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0))
+    return tuple(plans[i] for i in hull)
+
+
+def _sampled(arrays: SampleArrays) -> SampleArrays:
+    if len(arrays) <= MOST_RECORDS:
+        return arrays
+    return arrays.take(np.sort(np.random.default_rng(0).choice(len(arrays), MOST_RECORDS, replace=False)))
+
+
+def _strata(arrays: SampleArrays) -> FloatArray:
+    """Return weights of the records: all of them, then strata by the mean quality over models; ``(1 + strata, Q)``."""
+    ease = np.nanmean(arrays.quality, axis=2).mean(axis=1)
+    parts = np.array_split(np.argsort(ease, kind="stable"), min(STRATA, len(arrays)))
+    weights = np.zeros((1 + len(parts), len(arrays)))
+    weights[0] = 1 / len(arrays)
+    for row, part in zip(weights[1:], parts, strict=True):
+        row[part] = 1 / len(part)
+    return weights
+
+
+def _candidates(arrays: SampleArrays, root: Prefix) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
+    """Return every candidate with what it gives each record; one that votes is played in the orders of the plans."""
+    if arrays.answers is not None:
+        for model, top in largest_n(arrays.pool, arrays).items():
+            for prefix in root.extended(model, _NEVER, top):
+                yield Plan.of(Candidate(model, prefix.steps[0].n)), *prefix.end(None)
+        return
+    plans = fixed_candidates(arrays)
+    labels = label_plans(arrays, plans, matches=False)
+    for p, plan in enumerate(plans):
+        yield plan, labels.quality[:, p], labels.cost_usd[:, p]
+
+
+def _without_twins(found: Sequence[_Found], candidates: Sequence[_Found]) -> list[_Found]:
+    """Leave out plans that give the same as a candidate on all records and on every stratum.
+
+    Such a plan is that candidate under another name: one sample that answers whether it is accepted or not, a level
+    that the first vote reaches, or one that no vote does. Its labels would differ from the candidate's by chance
+    alone, and so would which of the two a query gets.
+    """
+    means = [np.concatenate([f.quality, f.cost]) for f in (*candidates, *found)]
+    scale = np.abs(means).max(axis=0) + 1e-300
+    known, asked = np.split(np.array(means) / scale, [len(candidates)])
+    return [f for f, own in zip(found, asked, strict=True) if (np.abs(known - own).max(axis=1) > _SAME).all()]
+
+
+def _levels(arrays: SampleArrays) -> tuple[float, ...]:
+    if arrays.answers is not None:
+        return VOTE_LEVELS
+    assert arrays.acceptance is not None
+    values = np.unique(arrays.acceptance[~np.isnan(arrays.acceptance)])
+    if len(values) <= 2:
+        return (float(values[-1]),)
+    return tuple(np.unique(np.quantile(values[1:], (0.2, 0.5, 0.7, 0.85, 0.95)).round(4)).tolist())
+
+
+def _grown(beam: Sequence[Prefix], arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
+    """Add a step to every prefix, in every way: they are thousands, and growing them again is cheaper than memory."""
+    for prefix in beam:
+        yield from _extensions(prefix, arrays, tops)
+
+
+def _extensions(prefix: Prefix, arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
+    """Add every step of a model not asked yet; a level out of reach yet may be reached with a later step's votes."""
+    asked = {step.model for step in prefix.steps}
+    for model in arrays.pool.models:
+        if model not in asked:
+            for level in _levels(arrays):
+                yield from prefix.extended(model, level, tops[model])
+
+
+def _endings(prefix: Prefix, arrays: SampleArrays, has_room: bool) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
+    """End a prefix with the best seen, or with one sample of a model that it has not asked."""
+    yield Plan(prefix.steps), *prefix.end(None)
+    asked = {step.model for step in prefix.steps}
+    for model in arrays.pool.models if has_room else ():
+        if model not in asked:
+            yield Plan((*prefix.steps, Step(model))), *prefix.end(model)
+
+
+def _near_hulls(found: Sequence[_Found], slack: float = 0.001) -> list[_Found]:
+    """Keep the candidates, and the plans that come near the hull of all plans, on all records or on a stratum."""
+    quality = np.array([f.quality for f in found])
+    cost = np.array([f.cost for f in found])
+    keep = np.array([f.plan.candidate is not None for f in found])
+    for stratum in range(quality.shape[1]):
+        keep |= quality[:, stratum] >= hull_quality(cost[:, stratum], quality[:, stratum], cost[:, stratum]) - slack
+    return [f for f, is_near in zip(found, keep, strict=True) if is_near]
+
+
+def _price_grid(found: Sequence[_Found]) -> FloatArray:
+    """Prices of a unit of quality, from where the cheapest wins to where the best does."""
+    span = max(np.ptp([f.quality[0] for f in found]), 1e-9)
+    return np.asarray(np.geomspace(1e-3, 30, _PRICES) * max(np.ptp([f.cost[0] for f in found]), 1e-12) / span)
+
+
+def _worth(found: _Found, prices: FloatArray) -> FloatArray:
+    """Return what a plan is worth at each price on each stratum, shape ``(prices, 1 + strata)``.
+
+    In units between those of quality and those of cost, so that neither the cheap end of the range, where plans
+    differ in quality, nor the careful end, where they differ in cost, drowns the other.
+    """
+    root = np.sqrt(prices)[:, None]
+    return np.asarray(found.quality * root - found.cost / root)
+
+
+def _cover(worths: FloatArray, best: FloatArray, most: int) -> list[int]:
+    """Choose greedily what raises the most the best choice's worth, summed over prices and strata.
+
+    Args:
+        worths: Of each choice, shape ``(F, prices, 1 + strata)``.
+        best: Worth of the best choice so far, shape ``(prices, 1 + strata)``.
+        most: The most choices.
+    """
+    if not len(worths):
+        return []
+    scale = np.ones(worths.shape[2])
+    scale[0] = len(scale) - 1  # all records weigh as much as the strata together
+    best = np.maximum(best, worths.min(axis=0))
+    chosen: list[int] = []
+    while len(chosen) < most:
+        gains = (np.maximum(worths - best, 0) * scale).sum(axis=(1, 2))
+        top = int(gains.argmax())
+        if gains[top] <= 0:
+            break
+        best = np.maximum(best, worths[top])
+        chosen.append(top)
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class _UrnPrefix:
+    """Rewards fixed per sample, every step another model: survival multiplies."""
+
+    arrays: SampleArrays
+    steps: tuple[Step, ...]
+    is_open: FloatArray
+    """Chance that nothing was accepted so far, shape ``(Q,)``."""
+    quality: FloatArray
+    cost: FloatArray
+    seen: FloatArray
+    """Mean quality of what the first step rejected: what a verifier leaves as the best seen."""
+    cache: dict[Step, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]
+
+    @classmethod
+    def root(cls, arrays: SampleArrays) -> _UrnPrefix:
+        zero = np.zeros(len(arrays))
+        return cls(arrays, (), zero + 1, zero, zero, zero, {})
+
+    def _given(self, step: Step) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Survival, accepted quality, cost and quality of the rejected of a step on its own."""
+        if step not in self.cache:
+            arrays, k = self.arrays, self.arrays.pool.models.index(step.model)
+            odds = plan_odds(arrays, Plan((step,)))
+            truth = np.nan_to_num(arrays.quality[:, k])
+            if step.accept is None:
+                is_accepted = np.ones_like(truth)
+            else:
+                assert arrays.acceptance is not None
+                is_accepted = (np.nan_to_num(arrays.acceptance[:, k], nan=-np.inf) >= step.accept).astype(np.float64)
+            accepted = odds.answer[:, k] * is_accepted
+            rejected = odds.answer[:, k] * (1 - is_accepted)
+            mass = rejected.sum(axis=1)
+            seen = np.divide((rejected * truth).sum(axis=1), mass, out=np.zeros_like(mass), where=mass > 1e-12)
+            spent = (odds.drawn * np.nan_to_num(arrays.sample_usd)).sum(axis=(1, 2))
+            self.cache[step] = (1 - accepted.sum(axis=1), (accepted * truth).sum(axis=1), spent, seen)
+        return self.cache[step]
+
+    def extended(self, model: str, level: float, most: int) -> Iterator[_UrnPrefix]:
+        for n in range(1, most + 1):
+            step = Step(model, n, level)
+            survives, quality, cost, seen = self._given(step)
+            yield replace(
+                self,
+                steps=(*self.steps, step),
+                is_open=self.is_open * survives,
+                quality=self.quality + self.is_open * quality,
+                cost=self.cost + self.is_open * cost,
+                seen=np.maximum(self.seen, seen),
+            )
+
+    def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
+        if model is None:
+            return self.quality + self.is_open * self.seen, self.cost
+        _, quality, cost, _ = self._given(Step(model))
+        return self.quality + self.is_open * quality, self.cost + self.is_open * cost
+
+
+@dataclass(frozen=True, eq=False)
+class _Deck:
+    """Every model's samples in seeded orders, each of shape ``(S, Q, R)`` by model."""
+
+    answers: tuple[Numbers, ...]
+    quality: tuple[FloatArray, ...]
+    cost: tuple[FloatArray, ...]
+    models: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arrays: SampleArrays) -> _Deck:
+        assert arrays.answers is not None
+        order = shuffled(arrays, draws=VOTE_DRAWS)  # (Q, R, K, S)
+        told: tuple[NDArray[Any], ...] = (arrays.answers.astype(np.int16), arrays.quality, arrays.sample_usd)
+        dealt: list[list[Any]] = [[], [], []]
+        for k in range(len(arrays.pool.models)):
+            index = order[:, :, k].transpose(2, 0, 1)
+            rows = np.arange(len(arrays))[:, None]
+            for pile, values in zip(dealt, told, strict=True):
+                pile.append(values[:, k][rows, index])
+        return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models)
+
+
+@dataclass(frozen=True, eq=False)
+class _VotePrefix:
+    """Samples vote: the prefix is played in seeded orders, all of shape ``(Q, R)``."""
+
+    deck: _Deck
+    steps: tuple[Step, ...]
+    drawn: tuple[Numbers, ...]
+    """Answers so far."""
+    is_open: BoolArray
+    quality: FloatArray
+    """Of what was accepted; 0 where nothing was."""
+    cost: FloatArray
+    leader: Numbers
+    """The answer that leads; the earliest of equals."""
+    leading: FloatArray
+    """Quality of the first sample that gave it."""
+    votes: Numbers
+    rival: Numbers
+    """Votes of its strongest rival."""
+
+    @classmethod
+    def root(cls, arrays: SampleArrays) -> _VotePrefix:
+        deck = _Deck.of(arrays)
+        shape = deck.answers[0].shape[1:]
+        none, zero = np.zeros(shape, dtype=np.int16), np.zeros(shape)
+        return cls(deck, (), (), np.ones(shape, dtype=bool), zero, zero, none, zero, none, none)
+
+    def extended(self, model: str, level: float, most: int) -> Iterator[_VotePrefix]:
+        prefix, k = self, self.deck.models.index(model)
+        table = posterior_table(len(self.drawn) + most)
+        for i in range(most):
+            prefix = prefix._with(self.deck.answers[k][i], self.deck.quality[k][i], self.deck.cost[k][i])
+            accepts = prefix.is_open & (table[prefix.votes, prefix.rival] >= level) & (prefix.leader > 0)
+            prefix = replace(
+                prefix,
+                steps=(*self.steps, Step(model, i + 1, level)),
+                is_open=prefix.is_open & ~accepts,
+                quality=prefix.quality + accepts * prefix.leading,
+            )
+            yield prefix
+
+    def _with(self, answer: Numbers, quality: FloatArray, cost: FloatArray) -> _VotePrefix:
+        own = np.ones(answer.shape, dtype=np.int16)
+        for earlier in self.drawn:
+            own += earlier == answer
+        own *= answer > 0
+        is_leader = (answer == self.leader) & (answer > 0)
+        takes_over = (own > self.votes) & ~is_leader
+        first = not self.drawn
+        return replace(
+            self,
+            drawn=(*self.drawn, answer),
+            cost=self.cost + self.is_open * cost,
+            leader=np.where(takes_over, answer, self.leader),
+            leading=quality if first else np.where(takes_over, quality, self.leading),
+            votes=np.where(is_leader | takes_over, own, self.votes),
+            rival=np.where(takes_over, self.votes, np.where(is_leader, self.rival, np.maximum(self.rival, own))),
+        )
+
+    def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
+        answer, cost = self.leading, self.cost
+        if model is not None:
+            k = self.deck.models.index(model)
+            answer, cost = self.deck.quality[k][0], cost + self.is_open * self.deck.cost[k][0]
+        return (self.quality + self.is_open * answer).mean(axis=1), cost.mean(axis=1)

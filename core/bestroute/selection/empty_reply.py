@@ -1,0 +1,86 @@
+"""What makes a sample unusable though it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from bestroute.types.protocols import Sample
+
+EMPTY = "the reply is empty"
+
+
+_LABELS = frozenset(
+    (
+        *("usage", "stop_reason", "finish_reason", "done_reason", "status", "id", "role", "name", "object", "type"),
+        *("model", "model_name", "model_provider", "service_tier", "system_fingerprint", "created_at", "bestroute"),
+    )
+)
+"""What is noted about a message rather than in it."""
+_THOUGHTS = frozenset(
+    (
+        *("thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_details", "thinking_delta"),
+        *("thinking_blocks", "thought_signatures", "signature"),
+    )
+)
+"""Names of what a model thought before it answered."""
+
+
+def flaw_of(sample: Sample) -> str | None:
+    """Return why a sample cannot be used, ``None`` if it can; thoughts without an answer are none."""
+    if sample.text.strip() or carries_something(sample.payload, besides=_THOUGHTS):
+        return None
+    return EMPTY
+
+
+def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
+    """Whether a framework's object holds something besides text: tool calls, an image, a refusal.
+
+    Args:
+        payload: A message, or what has one.
+        besides: Kinds of blocks, and names of what is noted, that do not count.
+    """
+    message = getattr(payload, "message", payload)
+    if isinstance(refusal := getattr(message, "refusal", None), str) and refusal:
+        return True
+    for name in ("tool_calls", "tool_call_chunks", "function_call", "audio"):
+        told = getattr(message, name, None)
+        if any(not _is_scalar(part) for part in (told if isinstance(told, list | tuple) else [told])):
+            return True
+    noted = getattr(message, "additional_kwargs", None)
+    if isinstance(noted, Mapping) and holds_something([noted[n] for n in noted if n not in _LABELS | besides]):
+        return True
+    for name in ("content", "blocks"):
+        parts = getattr(message, name, None)
+        if isinstance(parts, list) and any(not _is_blank(part, besides) for part in parts):
+            return True
+    return False
+
+
+def holds_something(value: Any) -> bool:
+    """Whether there is anything in what a framework notes; ``None``, blanks, numbers and empty holders are nothing.
+
+    Example:
+        >>> [holds_something(noted) for noted in ({"refusal": None}, {"a": [{}, ""]}, {"refusal": "I cannot."})]
+        [False, False, True]
+    """
+    if isinstance(value, Mapping):
+        return any(map(holds_something, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(holds_something, value))
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is not None and not isinstance(value, bool | int | float)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is no object: what a broken server may say in a call's place carries nothing."""
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _is_blank(part: Any, besides: Set[str]) -> bool:
+    if isinstance(part, str):
+        return not part.strip()
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "block_type", None)
+    text = part.get("text") if isinstance(part, dict) else getattr(part, "text", None)
+    return kind in besides or (kind in (None, "text") and not (text or "").strip())

@@ -1,0 +1,181 @@
+"""Whether a JSON value fits a JSON schema, and if not, the first thing that is wrong, in a few words.
+
+A schema is somebody else's, and so are its patterns: checking may take any time. So ``uniqueItems`` is told by
+canonical forms, patterns are matched by an engine that can be stopped, and a check that has used up its time ends as
+``Unchecked``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
+from threading import local
+from typing import Any
+
+from bestroute.selection.tool_calls import canonical
+
+LIMIT_S = 0.05
+"""Processor time of one check: it runs where the call waits, on an event loop too."""
+
+
+class Unchecked(Exception):
+    """A check that did not come to its end; says why."""
+
+
+def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> str | None:
+    """Say what is wrong with a value, without quoting it; ``None`` if it fits.
+
+    A schema that is broken itself, refers to something outside of it, or mixes ``patternProperties`` with
+    ``unevaluatedProperties`` cannot be checked: then nothing is wrong.
+
+    Raises:
+        Unchecked: If the time is used up, or the value is nested too deeply.
+
+    Example:
+        >>> schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+        >>> misfit({}, schema), misfit({"a": "1"}, schema), misfit({"a": 1}, schema)
+        ("'a' is missing", "'a' must be of type integer", None)
+    """
+    import regex
+    from referencing.exceptions import Unresolvable
+
+    try:
+        validator = _validator(json.dumps(schema, sort_keys=True, default=str))
+        if validator is None:
+            return None
+        _clock.end = time.thread_time() + limit_s
+        error = next(validator.iter_errors(value), None)
+    except RecursionError:
+        raise Unchecked("it is nested too deeply") from None
+    except (Unresolvable, re.error, regex.error):
+        return None
+    return None if error is None else _in_words(error)
+
+
+_clock = local()
+
+
+def _left_s() -> float:
+    """Return how much time the check of this thread has left.
+
+    Raises:
+        Unchecked: If none is.
+    """
+    left: float = _clock.end - time.thread_time()
+    if left <= 0:
+        raise Unchecked("its schema takes too long to check")
+    return left
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Any:
+    """Return a validator that fetches nothing; schemas come again and again."""
+    from jsonschema import SchemaError, validators
+    from referencing import Registry
+
+    read = json.loads(schema)
+    if '"patternProperties": ' in schema and '"unevaluatedProperties": ' in schema:
+        return None  # the library matches their patterns in its own way, without end
+    kind = validators.validator_for(read, default=validators.validator_for({"$schema": _DRAFT}))
+    try:
+        kind.check_schema(read)
+    except SchemaError:
+        return None
+    return _bounded(kind)(read, registry=Registry())
+
+
+@cache
+def _bounded(kind: Any) -> Any:
+    """Return a class of validators whose every rule looks at the clock."""
+    from jsonschema import validators
+
+    rules = {**kind.VALIDATORS, **{name: rule for name, rule in _OWN.items() if name in kind.VALIDATORS}}
+    return validators.extend(kind, {name: _timed(rule) for name, rule in rules.items()})  # type: ignore[no-untyped-call]
+
+
+def _timed(rule: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    def timed(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        _left_s()
+        yield from rule(validator, wanted, instance, schema) or ()
+
+    return timed
+
+
+def _found(pattern: str, text: str) -> bool:
+    """Whether a pattern is found in a text."""
+    import regex
+
+    try:
+        return regex.search(pattern, text, timeout=_left_s()) is not None
+    except TimeoutError:
+        raise Unchecked("a pattern of its schema takes too long to match") from None
+
+
+def _pattern(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "string") and not _found(wanted, instance):
+        yield ValidationError("does not match")
+
+
+def _pattern_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "object"):
+        for pattern, inner in wanted.items():
+            for name, value in instance.items():
+                if _found(pattern, name):
+                    yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "object"):
+        return
+    patterns = schema.get("patternProperties", {})
+    for name, value in instance.items():
+        if name in schema.get("properties", {}) or any(_found(pattern, name) for pattern in patterns):
+            continue
+        if validator.is_type(wanted, "object"):
+            yield from validator.descend(value, wanted, path=name)
+        elif not wanted:
+            yield ValidationError("not allowed")
+
+
+def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if not wanted or not validator.is_type(instance, "array"):
+        return
+    seen: set[str] = set()
+    for item in instance:
+        _left_s()
+        seen.add(canonical(item))
+    if len(seen) < len(instance):
+        yield ValidationError("has equal items")
+
+
+_OWN: Mapping[str, Callable[..., Iterator[Any]]] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "uniqueItems": _unique_items,
+}
+
+_LONGEST_PATH = 200
+"""Characters shown of where something is wrong: names of properties may be anything."""
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _in_words(error: Any) -> str:
+    where = ".".join(map(str, error.absolute_path))[:_LONGEST_PATH]
+    rule, wanted = error.validator, error.validator_value
+    if rule == "required":
+        missing = next(name for name in wanted if name not in error.instance)
+        return f"'{where + '.' if where else ''}{missing}' is missing"
+    subject = f"'{where}'" if where else "the whole"
+    if rule == "type":
+        return f"{subject} must be of type {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
+    return f"{subject} breaks the schema's {rule}"

@@ -1,0 +1,1 @@
+"""Statistics on arrays that know no model: folds, intervals, hulls, calibration."""

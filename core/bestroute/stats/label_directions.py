@@ -1,0 +1,37 @@
+"""Leading directions of labels: many columns, few of which are independent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bestroute.types.arrays import FloatArray
+
+MOST_DIRECTIONS = 12
+_VARIANCE_KEPT = 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """Principal directions of scaled labels: what heads have in common."""
+
+    means: FloatArray
+    """Shape ``(H,)``."""
+    axes: FloatArray
+    """From labels to directions, shape ``(H, R)``."""
+    loadings: FloatArray
+    """From directions to labels, shape ``(R, H)``."""
+
+    @classmethod
+    def of(cls, labels: FloatArray, scales: FloatArray) -> LabelSpace:
+        """Find the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
+        means = labels.mean(axis=0)
+        _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
+        share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
+        rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
+        return cls(means, (axes[:rank] * scales).T, axes[:rank] / np.where(scales > 0, scales, 1.0))
+
+    def directions(self, labels: FloatArray) -> FloatArray:
+        """Return labels ``(Q, H)`` as directions ``(Q, R)``."""
+        return np.asarray((labels - self.means) @ self.axes)

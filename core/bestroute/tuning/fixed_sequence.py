@@ -1,0 +1,51 @@
+"""Fixed-sequence testing: which settings are tested in what order, and where the tests stop. Pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bestroute.types.arrays import BoolArray, FloatArray, IntArray
+
+MOST_POINTS = 60
+_LEAST_SPREAD = 0.02
+"""Of the largest spread: a few losses that happen to be equal are no proof of safety."""
+
+
+def order_settings(losses: FloatArray, progress: FloatArray, offered: BoolArray) -> IntArray:
+    """Choose settings to be tested, the safest first, then onwards in equal steps of what is wanted.
+
+    The safest has the largest margin in units of its spread. Settings that are plainly too bold (mean loss two
+    standard errors above zero) are not tested: the steps between the others are finer for it.
+
+    Args:
+        losses: Of each setting on the ordering part, shape ``(V, G)``; a mean below zero is a margin.
+        progress: What is wanted more of (saving, or quality), shape ``(V,)``.
+        offered: Settings that are worth promising, shape ``(V,)``.
+
+    Returns:
+        Indices, at most ``MOST_POINTS``, none twice; empty where nothing is offered.
+
+    Source:
+        Learn then Test (arXiv:2110.01052), fixed-sequence testing.
+    """
+    able = np.flatnonzero(offered)
+    if not len(able):
+        return able
+    mean, deviation = losses.mean(axis=1), losses.std(axis=1)
+    safest = able[np.argmax(-mean[able] / np.maximum(deviation[able], _LEAST_SPREAD * deviation[able].max() + 1e-12))]
+    hopeful = able[mean[able] <= 2 * deviation[able] / np.sqrt(losses.shape[1])]
+    able = np.union1d(hopeful[progress[hopeful] >= progress[safest]], [safest])
+    by_progress = able[np.argsort(progress[able], kind="stable")]
+    steps = np.linspace(progress[safest], progress[by_progress[-1]], MOST_POINTS)[1:]
+    found = by_progress[np.searchsorted(progress[by_progress], steps, side="left").clip(max=len(able) - 1)]
+    _, first = np.unique(np.concatenate([[safest], found]), return_index=True)
+    return np.concatenate([[safest], found])[np.sort(first)]
+
+
+def passed_in_sequence(passes: BoolArray) -> int:
+    """Count the tests passed before the first failure; what passes behind it does not count.
+
+    The chance that any true claim is rejected is then at most the level of one test, however many there are.
+    """
+    failures = np.flatnonzero(~passes)
+    return int(failures[0]) if len(failures) else len(passes)

@@ -1,0 +1,187 @@
+"""Pools as YAML files: the edge where they are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bestroute._utils.text import brief, encodable
+from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
+from bestroute.types.pool import MOST_N, BillsInput, Endpoint, Pool
+from bestroute.types.prices import Price
+
+_MOST_BYTES = 2**20
+_MOST_NODES = 100_000
+_LONGEST_NAME, _LONGEST_PROBLEM = 60, 200
+"""Characters shown of a field's name, and of what the parser says."""
+_MOST_USD = 1e9
+_MOST_TOKENS = 10**9
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _Member(_Strict):
+    input_price: float = Field(ge=0, le=_MOST_USD)
+    output_price: float = Field(ge=0, le=_MOST_USD)
+    cached_input_price: float | None = Field(None, ge=0, le=_MOST_USD)
+    cache_write_price: float | None = Field(None, ge=0, le=_MOST_USD)
+    reasoning_price: float | None = Field(None, ge=0, le=_MOST_USD)
+    bills_input: BillsInput = "per_sample"
+    default_input_tokens: float | None = Field(None, ge=0, le=_MOST_TOKENS)
+    default_output_tokens: float | None = Field(None, ge=0, le=_MOST_TOKENS)
+    base_url: str | None = None
+    api_key_env: str | None = None
+    api_model: str | None = None
+    temperature: float | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1, le=_MOST_TOKENS)
+
+
+class _PoolFile(_Strict):
+    reference: str
+    max_n: int = Field(5, ge=1, le=MOST_N)
+    models: dict[str, _Member]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:  # what it brings gives way to what is written
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{brief(key)} is written twice", problem_mark=key_node.start_mark)
+            seen.add(key) if isinstance(key, str) else None
+        return super().construct_mapping(node, deep)
+
+
+def _load(path: Path) -> Any:
+    """Read a file of YAML whose size, aliases written out, is bounded."""
+    with path.open("rb") as stream:
+        raw = stream.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ValueError(f"longer than {_MOST_BYTES >> 10} KB, which no pool is")
+    loader = _UniqueKeys(raw.decode("utf-8"))
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > _MOST_NODES:
+            raise ValueError(f"its aliases stand for more than {_MOST_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many values a node stands for; what an alias stands for is counted each time, but only once looked at.
+
+    A node inside of itself has no end.
+    """
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST_NODES  # while it is looked at
+        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = inner if isinstance(node, yaml.CollectionNode) else ()
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(node)]
+
+
+def read_pool(path: Path) -> Pool:
+    """Read a pool file; see ``Pool.from_file``."""
+    try:
+        data = _load(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the pool file: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: a pool file must be UTF-8 text: {error.reason} at byte {error.start}") from error
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:  # a tag's text of no sense
+        raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path}: a pool file must hold 'reference' and 'models', got {type(data).__name__} at the top"
+        )
+    try:
+        parsed = _PoolFile.model_validate(data)
+        return _to_pool(parsed)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from error
+    except BestRouteError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def pool_to_dict(pool: Pool) -> dict[str, Any]:
+    """Return the pool as its file would hold it: plain JSON that ``pool_from_dict`` reads back."""
+    models = {}
+    for name in pool.models:
+        price, endpoint = pool.prices[name], pool.endpoint(name)
+        member = _Member(
+            input_price=price.input,
+            output_price=price.output,
+            cached_input_price=price.cached_input,
+            cache_write_price=price.cache_write,
+            reasoning_price=price.reasoning,
+            bills_input=pool.bills(name),
+            **vars(endpoint),
+        )
+        models[name] = member.model_dump(exclude_none=True)
+    return {"reference": pool.reference, "max_n": pool.max_n, "models": models}
+
+
+def pool_from_dict(data: object, *, where: str) -> Pool:
+    """Read what ``pool_to_dict`` wrote.
+
+    Raises:
+        ConfigError: If it is malformed; ``where`` begins the sentence.
+    """
+    try:
+        return _to_pool(_PoolFile.model_validate(data))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(error)}") from error
+
+
+def _to_pool(parsed: _PoolFile) -> Pool:
+    return Pool(
+        models=tuple(parsed.models),
+        prices={
+            name: Price(m.input_price, m.output_price, m.cached_input_price, m.cache_write_price, m.reasoning_price)
+            for name, m in parsed.models.items()
+        },
+        reference=parsed.reference,
+        max_n=parsed.max_n,
+        bills_input={name: m.bills_input for name, m in parsed.models.items()},
+        endpoints={
+            name: Endpoint(**{field: getattr(m, field) for field in Endpoint.__dataclass_fields__})
+            for name, m in parsed.models.items()
+        },
+    )
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = f"line {mark.line + 1}: " if mark else ""
+    return line + (getattr(error, "problem", None) or str(error).splitlines()[0])[:_LONGEST_PROBLEM]
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Say the first thing wrong with a pool file in one sentence."""
+    problem = error.errors()[0]
+    path = [encodable(str(p))[:_LONGEST_NAME] for p in problem["loc"]]
+    where = ".".join(path)
+    if problem["type"] == "missing":
+        return f"'{where}' is missing"
+    if problem["type"] == "extra_forbidden":
+        known = list((_PoolFile if len(path) == 1 else _Member).model_fields)
+        return f"unknown field '{where}'; known fields are {named(known)}.{did_you_mean(path[-1], known)}"
+    return f"'{where}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {brief(problem['input'])}"

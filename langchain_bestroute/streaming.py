@@ -1,0 +1,90 @@
+"""From what the engine streams to LangChain's chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+
+from bestroute.engine.result import Result
+from bestroute.types.protocols import Delta
+from langchain_bestroute.portability import METADATA_KEY
+
+
+class Chunks:
+    """Turns deltas and the result into chunks of one message.
+
+    All chunks have one id. Our metadata is on exactly one of them, the last, because joining chunks joins strings
+    too; so is the usage, which is that of all samples together.
+
+    Args:
+        winner: From a result to the whole message.
+    """
+
+    def __init__(self, winner: Callable[[Result], AIMessage]) -> None:
+        """Start with no chunk."""
+        self.winner = winner
+        self.last: ChatGenerationChunk | None = None
+        self.is_streamed = self.has_blocks = False
+        self.id: str | None = None
+        self.told: set[str] = set()
+
+    def of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
+        """Yield what becomes of one piece; the last chunk waits for the result."""
+        if isinstance(piece, Result):
+            yield self._end(piece)
+        elif isinstance(piece.payload, ChatGenerationChunk):
+            chunk = self._as_ours(piece.payload)
+            if getattr(chunk.message, "chunk_position", None) == "last":
+                self.last = chunk
+            else:
+                yield chunk
+        elif piece.text and not isinstance(piece.payload, BaseMessage):  # of a generator that knows no LangChain
+            self.is_streamed = True
+            yield ChatGenerationChunk(message=AIMessageChunk(content=piece.text))
+
+    def _as_ours(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+        """Note what a member's chunk tells; take from it the id and the usage that are not the message's."""
+        message = chunk.message
+        if not self.is_streamed:
+            self.is_streamed, self.id = True, message.id
+        self.has_blocks = isinstance(message.content, list)
+        self.told |= {*message.response_metadata, *(chunk.generation_info or {})}
+        changed: dict[str, Any] = {}
+        if message.id != self.id:
+            changed["id"] = self.id
+        if getattr(message, "usage_metadata", None) is not None:
+            changed["usage_metadata"] = None
+        if not changed:
+            return chunk
+        return ChatGenerationChunk(
+            message=message.model_copy(update=changed), generation_info=chunk.generation_info, text=chunk.text
+        )
+
+    def _end(self, result: Result) -> ChatGenerationChunk:
+        message = self.winner(result)
+        if not self.is_streamed:
+            return ChatGenerationChunk(message=as_chunk(message))
+        last = self.last or ChatGenerationChunk(
+            message=AIMessageChunk(content=[] if self.has_blocks else "", id=self.id, chunk_position="last")
+        )
+        about = {METADATA_KEY: message.response_metadata[METADATA_KEY]}
+        if "model_name" not in self.told:
+            about["model_name"] = message.response_metadata["model_name"]
+        told = {
+            "response_metadata": {**last.message.response_metadata, **about},
+            "usage_metadata": message.usage_metadata,
+        }
+        return ChatGenerationChunk(message=last.message.model_copy(update=told), generation_info=last.generation_info)
+
+
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """Return a whole message as the one chunk of a stream."""
+    return AIMessageChunk(
+        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls"}),
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        chunk_position="last",
+    )
