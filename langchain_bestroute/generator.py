@@ -24,8 +24,9 @@ from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
 from bestroute.selection import Demand, judge
-from bestroute.types.protocols import Cancel, Delta, Generator, Sample
+from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
 from langchain_bestroute.constructor import constructed_in, translated

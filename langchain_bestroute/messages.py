@@ -12,8 +12,8 @@ from pydantic import PrivateAttr
 
 from bestroute.engine.result import Result
 from bestroute.selection import Call, render_calls
-from bestroute.types.protocols import Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import Sample
 from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
 from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED

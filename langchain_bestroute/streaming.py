@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from bestroute.engine.result import Result
-from bestroute.types.protocols import Delta
+from bestroute.types.sample import Delta
 from langchain_bestroute.portability import METADATA_KEY
 
 

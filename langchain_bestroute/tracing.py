@@ -15,7 +15,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 
 Piece = TypeVar("Piece")
 _MANAGER: ContextVar[CallbackManager | None] = ContextVar("bestroute_samples", default=None)

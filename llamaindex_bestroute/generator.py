@@ -25,8 +25,8 @@ from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.selection import judge
 from bestroute.selection.empty_reply import carries_something
-from bestroute.types.protocols import Cancel, Delta, Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call, quiet

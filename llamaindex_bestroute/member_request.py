@@ -12,8 +12,8 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute.selection import Demand, read_demand
-from bestroute.types.protocols import Delta
 from bestroute.types.query import Query
+from bestroute.types.sample import Delta
 from llamaindex_bestroute import tools
 from llamaindex_bestroute.events import Muted
 from llamaindex_bestroute.methods import METHODS, methods_for

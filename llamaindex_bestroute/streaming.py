@@ -8,7 +8,7 @@ from contextlib import aclosing, closing
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 
 from bestroute.engine.result import Result
-from bestroute.types.protocols import Delta
+from bestroute.types.sample import Delta
 from llamaindex_bestroute.responses import Chunk, completion_response
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from bestroute.selection.agreement import CUT
 from bestroute.selection.tool_calls import canonical
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 from llamaindex_bestroute.messages import METADATA_KEY
 from llamaindex_bestroute.providers import variant
 from llamaindex_bestroute.responses import StructuredResponse

@@ -14,7 +14,6 @@ from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.engine.decision import Decision
 from bestroute.engine.engine import BestRoute
-from bestroute.engine.plan_executor import DrawnSample
 from bestroute.engine.result import Result
 from bestroute.errors import (
     ArtifactError,
@@ -32,12 +31,14 @@ from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPo
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
+from bestroute.types.endpoint import Endpoint
 from bestroute.types.plans import Candidate, Plan, Step
-from bestroute.types.pool import Endpoint, Pool
+from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
 from bestroute.types.prices import Price
-from bestroute.types.protocols import Cancel, Delta, Generator, Policy, RewardModel, Router, Sample
+from bestroute.types.protocols import Generator, Policy, RewardModel, Router
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, DrawnSample, Sample
 from bestroute.types.settings import Limits, Settings
 from bestroute.types.usage import Usage
 

@@ -14,7 +14,6 @@ from bestroute.records.records import write_records
 from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import ANSWER_WIDTH, QUERY_WIDTH, WIDTH, LightScorer
 from bestroute.testing import synthetic_pool, synthetic_records
-from bestroute.types.pool_file import pool_to_dict
 
 OLD = {"weights": b"old", "router.json": b"{}"}
 
@@ -90,7 +89,7 @@ def test_commands_ask_before_they_train(tmp_path, command):
     import yaml
 
     write_records(tmp_path / "records.jsonl", synthetic_records(60))
-    (tmp_path / "pool.yaml").write_text(yaml.safe_dump(pool_to_dict(synthetic_pool())))
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump(synthetic_pool().to_dict()))
     out = tmp_path / "out"
     out.mkdir()
     (out / ("router.json" if command == "train-reward" else "reward.json")).write_text("{}")

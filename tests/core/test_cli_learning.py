@@ -14,7 +14,6 @@ from bestroute.records.jsonl import read_jsonl
 from bestroute.records.records import Record, write_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_pool, synthetic_records
-from bestroute.types.pool_file import pool_to_dict
 
 
 def run(*arguments):
@@ -25,7 +24,7 @@ def run(*arguments):
 def folder(tmp_path_factory):
     """A folder with a pool, records to train and to test on, and a trained router."""
     where = tmp_path_factory.mktemp("learning")
-    (where / "pool.yaml").write_text(yaml.safe_dump(pool_to_dict(synthetic_pool(max_n=2))))
+    (where / "pool.yaml").write_text(yaml.safe_dump(synthetic_pool(max_n=2).to_dict()))
     write_records(where / "train.jsonl", synthetic_records(96, samples=4, prefix="train"))
     write_records(where / "test.jsonl.gz", synthetic_records(64, samples=4, seed=1, prefix="test"))
     told = run(

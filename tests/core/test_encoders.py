@@ -28,7 +28,6 @@ from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.stats.folds import deal_folds
 from bestroute.testing import synthetic_pool, synthetic_records
-from bestroute.types.pool_file import pool_to_dict
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")
@@ -355,7 +354,7 @@ def command(*arguments):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     where = tmp_path_factory.mktemp("files")
-    (where / "pool.yaml").write_text(yaml.safe_dump(pool_to_dict(synthetic_pool(max_n=2))))
+    (where / "pool.yaml").write_text(yaml.safe_dump(synthetic_pool(max_n=2).to_dict()))
     write_records(where / "records.jsonl", synthetic_records(80, samples=3))
     return where
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import BestRoute, GenerationError, MajorityVote, Plan, Pool, Price, Query, Sample, Step
-from bestroute.engine.plan_executor import Draw, DrawnSample, execute
+from bestroute.engine.plan_executor import Draw, execute
 from bestroute.testing import FakeGenerator, FakeReward
+from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
 
 REWARDS = st.sampled_from([0.0, 0.2, 0.5, 0.5, 0.9, 1.0, None])  # None: the draw fails

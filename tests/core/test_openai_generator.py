@@ -6,7 +6,7 @@ openai = pytest.importorskip("openai")
 
 from bestroute import Cancel, ConfigError, Delta, GenerationError, OpenAIGenerator, Pool, Price, Query, Usage  # noqa: E402
 from bestroute.generators.openai import chat_messages, generators_from, read_usage  # noqa: E402
-from bestroute.types.pool import Endpoint  # noqa: E402
+from bestroute.types.endpoint import Endpoint  # noqa: E402
 from bestroute.types.usage import sum_usage  # noqa: E402
 
 

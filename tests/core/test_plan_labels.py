@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import Pool, Price
-from bestroute.engine.plan_executor import Draw, DrawnSample, Score, execute
+from bestroute.engine.plan_executor import Draw, Score, execute
 from bestroute.errors import RecordError
 from bestroute.labels import SampleArrays, label_plans, vote_weights, winner_weights
 from bestroute.labels.enumeration import matched_shares, vote_shares
@@ -19,8 +19,8 @@ from bestroute.labels.votes import vote_matches, vote_odds
 from bestroute.records.records import ModelSamples, Record
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.types.plans import Candidate, Plan, Step
-from bestroute.types.protocols import Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
 
 POOL = Pool(("a", "b"), {"a": Price(1.0, 2.0), "b": Price(10.0, 20.0)}, "b", max_n=3)
 LEVELS = (0.0, 0.4, 0.5, 0.9, 1.0)

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from bestroute import BestRouteError, ConfigError, Plan, Pool, Price, PriceError, Step
 from bestroute.types.pool import dearest
-from bestroute.types.pool_file import pool_from_dict, pool_to_dict
 
 GOOD = """
 reference: large
@@ -34,8 +33,8 @@ def test_a_pool_file_is_read(tmp_path):
 
 def test_a_pool_survives_its_own_file_format(tmp_path):
     pool = Pool.from_file(write(tmp_path, GOOD))
-    again = pool_from_dict(json.loads(json.dumps(pool_to_dict(pool))), where="x")
-    assert pool_to_dict(again) == pool_to_dict(pool)
+    again = Pool.from_dict(json.loads(json.dumps(pool.to_dict())), where="x")
+    assert again.to_dict() == pool.to_dict()
     assert again == pool
 
 

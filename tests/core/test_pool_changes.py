@@ -23,7 +23,6 @@ from bestroute.router.training import train_router
 from bestroute.testing import FakeGenerator, synthetic_records
 from bestroute.tuning import tune_max_drop
 from bestroute.types.plans import Candidate
-from bestroute.types.pool_file import pool_to_dict
 
 PRICES = {"small": Price(0.5, 2.0), "prover": Price(0.5, 2.0), "mid": Price(1.0, 4.0), "large": Price(2.0, 8.0)}
 NEW = Pool(tuple(PRICES), PRICES, "large", max_n=2)
@@ -186,7 +185,7 @@ def test_candidates_stand_in_the_order_of_the_pool_before_all_other_plans(extend
 def test_removal_is_free_and_gives_back_what_was_there(base, extended, fresh):
     back = remove_model(extended, "prover")
     assert (back.plans, back.fixed_plans) == (base.plans, base.fixed_plans)
-    assert pool_to_dict(back.pool) == pool_to_dict(base.pool)
+    assert back.pool.to_dict() == base.pool.to_dict()
     for name, array in base.tensors().items():
         assert np.array_equal(back.tensors()[name], array), name
     assert [change.kind for change in back.changes] == ["added", "removed"]
@@ -302,7 +301,7 @@ def run(*arguments):
 def test_the_commands_add_and_remove_and_say_what_changed(base, fresh, tmp_path):
     promised = tmp_path / "router"
     base.save_pretrained(promised)
-    (tmp_path / "new.yaml").write_text(yaml.safe_dump(pool_to_dict(NEW), sort_keys=False))
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(NEW.to_dict(), sort_keys=False))
     records = with_prover(synthetic_records(56, seed=3, prefix="new"))
     write_records(tmp_path / "labelled.jsonl", records)
     added = run(
@@ -343,7 +342,7 @@ def test_the_commands_drop_promises_and_say_so(base, fresh, tmp_path):
 
 def test_records_that_lack_the_new_model_are_refused_in_one_sentence(base, tmp_path):
     base.save_pretrained(tmp_path / "router")
-    (tmp_path / "new.yaml").write_text(yaml.safe_dump(pool_to_dict(NEW), sort_keys=False))
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(NEW.to_dict(), sort_keys=False))
     write_records(tmp_path / "old.jsonl", synthetic_records(56, prefix="other"))
     told = run(
         "add-model", tmp_path / "router", tmp_path / "old.jsonl", "--pool", tmp_path / "new.yaml", "--out", tmp_path

@@ -13,7 +13,6 @@ from bestroute.records.records import write_records
 from bestroute.reward_models.reward_settings import Layout, RewardSettings, TransformerSettings
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import synthetic_pool, synthetic_records
-from bestroute.types.pool_file import pool_to_dict
 
 
 def run(*arguments):
@@ -27,7 +26,7 @@ def work(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
     write_records(path / "train.jsonl", synthetic_records(120))
     write_records(path / "test.jsonl", synthetic_records(60, seed=5, prefix="fresh"))
-    (path / "pool.yaml").write_text(yaml.safe_dump(pool_to_dict(synthetic_pool())))
+    (path / "pool.yaml").write_text(yaml.safe_dump(synthetic_pool().to_dict()))
     done = run("train-reward", path / "train.jsonl", "--pool", path / "pool.yaml", "--out", path / "reward")
     assert done.exit_code == 0, done.output
     (path / "told.txt").write_text(done.stdout)

@@ -19,7 +19,6 @@ from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout
 from bestroute.router.train_settings import TrainSettings
 from bestroute.testing import FakeGenerator
-from bestroute.types.pool_file import pool_to_dict
 
 QUERIES = [Query("What is 12 * 7?"), Query("def f(x): return x"), Query("", messages=["image"])]
 RANK, TEXT, LANDMARKS = 3, 4, 5
@@ -119,7 +118,7 @@ def test_saved_equals_loaded(pool, tmp_path, trees):
     assert (again.plans, again.default_policy) == (router.plans, QualityPolicy(0.01))
     assert (again.path, again.frozen, again.fixed_plans) == (router.path, router.frozen, router.fixed_plans)
     assert again.settings == router.settings
-    assert pool_to_dict(again.pool) == pool_to_dict(router.pool)
+    assert again.pool.to_dict() == router.pool.to_dict()
     assert again.fingerprint == router.fingerprint
     assert again.seen.has_group("group-1")
     assert not again.seen.has_group("group-2")

@@ -39,7 +39,6 @@ from bestroute.records.records import parse_record, read_records
 from bestroute.router import MultiHeadRouter
 from bestroute.testing import FakeGenerator
 from bestroute.types.plans import as_plan
-from bestroute.types.pool_file import read_pool
 
 openai = pytest.importorskip("openai")
 
@@ -259,7 +258,7 @@ def test_any_pool_file_is_read_or_refused_with_a_sentence(tmp_path_factory, data
     path = tmp_path_factory.mktemp("pool") / "pool.yaml"
     path.write_bytes(data)
     try:
-        pool = read_pool(path)
+        pool = Pool.from_file(path)
     except ConfigError as error:
         assert str(error).startswith(f"{path}: ")
     else:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.threads import in_own_thread
-from bestroute.types.protocols import Cancel, Delta, Generator, Sample
+from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
 
 
 class PlainMember:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from bestroute.engine.decision import Decision
     from bestroute.router import MultiHeadRouter
     from bestroute.types.pool import Pool
-    from bestroute.types.protocols import Cancel, Generator
+    from bestroute.types.protocols import Generator
+    from bestroute.types.sample import Cancel
 
 BAD_INPUT = 2
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -212,7 +213,7 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _stop_on_interrupt() -> Iterator[Cancel]:
     """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
-    from bestroute.types.protocols import Cancel
+    from bestroute.types.sample import Cancel
 
     stop = Cancel()
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.interruptions import is_interruption
-from bestroute.engine import bills as billing
+from bestroute.billing import sample_bills
 from bestroute.engine.call_context import RunContext
-from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.engine.plan_executor import Draw
 from bestroute.engine.spending import with_token_limit
 from bestroute.errors import GenerationError
 from bestroute.errors.facts import retry_after_s
@@ -23,8 +23,8 @@ from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.agreement import CUT
 from bestroute.selection.empty_reply import EMPTY, flaw_of
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
 from bestroute.types.settings import Settings
 
 logger = logging.getLogger("bestroute.engine")
@@ -99,7 +99,7 @@ class Attempts:
                 len(drawn),
             )
             last = self.missing - 1
-            drawn = [*drawn[:last], billing.joined(drawn[last:])]
+            drawn = [*drawn[:last], sample_bills.joined(drawn[last:])]
         self._note(drawn)
         failed = [s for s in drawn if s.error is not None or s.flaw == EMPTY]
         self.missing = len(failed)
@@ -117,7 +117,7 @@ class Attempts:
         """Note that an attempt was called off; its prompt was sent."""
         if self._in_flight:
             self._note(
-                billing.cancelled(
+                sample_bills.cancelled(
                     self.missing, model=self.draw.model, step=self.draw.step, query=self.query, pool=self.pool
                 )
             )
@@ -236,7 +236,7 @@ class Attempts:
         return wrapped
 
     def _bill(self, sample: Sample, *, bills_prompt: bool) -> DrawnSample:
-        return billing.bill(
+        return sample_bills.bill(
             sample,
             model=self.draw.model,
             step=self.draw.step,

@@ -13,8 +13,8 @@ from bestroute.billing.budget import Budget, Purse
 from bestroute.billing.ledger_writer import LedgerWriter
 from bestroute.engine.run_bills import RunBills
 from bestroute.errors import ConfigError, did_you_mean, named
-from bestroute.types.protocols import Cancel
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel
 from bestroute.types.settings import LIMIT_NAMES, NO_LIMITS, Limits
 
 

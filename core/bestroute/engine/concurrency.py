@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bestroute._utils.fork_safe import ProcessState
-from bestroute.types.protocols import Cancel
+from bestroute.types.sample import Cancel
 
 if TYPE_CHECKING:
     import asyncio

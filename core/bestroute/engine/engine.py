@@ -27,9 +27,10 @@ from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.credentials import keep_hidden
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Delta, Policy, RewardModel, Router
 from bestroute.types.protocols import Generator as SampleGenerator
+from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query, as_query
+from bestroute.types.sample import Delta
 from bestroute.types.settings import Settings
 
 _GRACE_S = 0.05

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from bestroute.selection.agreement import winner
 from bestroute.types.plans import Plan, Step
-from bestroute.types.protocols import Sample
-from bestroute.types.usage import Usage
+from bestroute.types.sample import DrawnSample
 
 
 @dataclass(frozen=True)
@@ -42,46 +41,6 @@ class Reserve:
     """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
 
     usd: float
-
-
-@dataclass(frozen=True)
-class DrawnSample:
-    """A sample with its place in the plan."""
-
-    sample: Sample
-    model: str
-    """Pool name."""
-    step: int
-    cost_usd: float = 0.0
-    reward: float | None = None
-    """``None`` where it was not scored."""
-    accepted: bool = False
-    """Whether it ended the plan by reaching its step's ``accept``."""
-
-    @property
-    def text(self) -> str:
-        """The sample's text."""
-        return self.sample.text
-
-    @property
-    def error(self) -> BaseException | None:
-        """What went wrong, if anything."""
-        return self.sample.error
-
-    @property
-    def flaw(self) -> str | None:
-        """Why it cannot be used though it came."""
-        return self.sample.flaw
-
-    @property
-    def usage(self) -> Usage | None:
-        """What it was billed for."""
-        return self.sample.usage
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether it came and can be used."""
-        return self.sample.error is None and self.sample.flaw is None
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.engine.decision import Decision
-from bestroute.engine.plan_executor import DrawnSample
 from bestroute.errors.redaction import describe
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample
 from bestroute.types.usage import Usage
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bestroute._utils.interruptions import is_interruption
-from bestroute.engine import bills as billing
+from bestroute.engine import bills
 from bestroute.engine.attempts import is_cut_empty
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.decider import Decider
 from bestroute.engine.decision import Decision
 from bestroute.engine.fallbacks import Fallbacks
-from bestroute.engine.plan_executor import Draw, DrawnSample, Outcome, Reserve, Score, execute
+from bestroute.engine.plan_executor import Draw, Outcome, Reserve, Score, execute
 from bestroute.engine.result import Result
 from bestroute.engine.spending import USEFUL_TOKENS, Allowance
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
@@ -27,8 +27,9 @@ from bestroute.selection.empty_reply import EMPTY
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator as SampleGenerator
-from bestroute.types.protocols import RewardModel, Sample
+from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
 from bestroute.types.settings import Settings
 from bestroute.types.usage import Usage, sum_usage
 
@@ -244,7 +245,7 @@ class _Run:
     def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
         """Find what the reference would have cost, as soon as a first sample came; its row carries it."""
         if self.reference_cost is None and any(sample.error is None for sample in drawn):
-            self.reference_cost = billing.reference_cost(self.query, decision, drawn, self.parts.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.parts.pool)
             self.call.bills.refer(self.reference_cost[0])
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
@@ -375,7 +376,7 @@ def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Ru
     """Answer with the decision in words."""
     text = f"dry run: {decision.explain()}"
     sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
-    reference = billing.reference_cost(query, decision, [], parts.pool)[0]
+    reference = bills.reference_cost(query, decision, [], parts.pool)[0]
     yield Bill()
     return Result(
         text,

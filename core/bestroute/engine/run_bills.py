@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from bestroute.billing.ledger import LedgerRow
 from bestroute.billing.ledger_writer import LedgerWriter
-from bestroute.engine import bills as billing
+from bestroute.engine import bills
 from bestroute.engine.decision import Decision
-from bestroute.engine.plan_executor import DrawnSample
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample
 
 
 class RunBills:
@@ -47,7 +47,7 @@ class RunBills:
             return
         ids = {number: f"{self.call_id}-{next(self._requests)}" for number in {number for number, _ in attempts}}
         rows = [
-            billing.ledger_row(
+            bills.ledger_row(
                 sample,
                 self.query,
                 call_id=self.call_id,

@@ -12,10 +12,11 @@ from bestroute._utils.threads import arun_in_thread, start
 from bestroute.engine.attempts import Attempts
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
-from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.engine.plan_executor import Draw
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import Any
 
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.decision import Decision
-from bestroute.engine.plan_executor import Draw, DrawnSample, Reserve
+from bestroute.engine.plan_executor import Draw, Reserve
 from bestroute.errors import BudgetError
 from bestroute.types.plans import Step
 from bestroute.types.pool import Pool
 from bestroute.types.prices import PER_MILLION
 from bestroute.types.protocols import Generator as SampleGenerator
 from bestroute.types.query import TOKEN_LIMITS, Query
+from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
 
 _PLENTY = 4

@@ -14,13 +14,13 @@ from bestroute._utils.threads import start
 from bestroute.engine.attempts import Attempts
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
-from bestroute.engine.plan_executor import Draw, DrawnSample
+from bestroute.engine.plan_executor import Draw
 from bestroute.engine.sampler import Sampler
 from bestroute.errors import DeadlineError, DrawCancelledError, EmptyReplyError, GenerationError
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.empty_reply import carries_something
-from bestroute.types.protocols import Delta, Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import Delta, DrawnSample, Sample
 from bestroute.types.usage import Usage, estimate_tokens
 
 _Pieces = queue.SimpleQueue[tuple[Any, BaseException | None]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bestroute.errors.facts import bodies, causes, field
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 from bestroute.types.usage import Usage, read_usage
 
 CUT_OFF = "the reply was cut off at its limit of length"

@@ -17,8 +17,8 @@ from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Cancel, Delta, Sample
 from bestroute.types.query import TOKEN_LIMITS, Query
+from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.usage import completed_usage, divide_usage, read_usage
 
 _OURS = ("stream_options", "n", "temperature")

@@ -9,8 +9,8 @@ from typing import Any
 
 from bestroute.errors import GenerationError
 from bestroute.records.records import ModelSamples, Record
-from bestroute.types.protocols import Cancel, Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Sample
 from bestroute.types.usage import Usage, estimate_tokens
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
-from bestroute.engine.bills import bill
+from bestroute.billing.sample_bills import bill
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
 from bestroute.errors.credentials import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
@@ -25,8 +25,9 @@ from bestroute.faults.error_rules import rule_for
 from bestroute.records.jsonl import dump_line, read_jsonl
 from bestroute.records.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Cancel, Generator, Sample
+from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Sample
 from bestroute.types.usage import Usage
 
 logger = logging.getLogger(__name__)

@@ -222,8 +222,6 @@ class MultiHeadRouter:
         Raises:
             ArtifactError: If it is missing, damaged, or of another version; names the file.
         """
-        from bestroute.types.pool_file import pool_from_dict
-
         folder = Path(folder)
         with damaged(folder, ROUTER):
             config, data = read_config(folder, ROUTER)
@@ -241,7 +239,7 @@ class MultiHeadRouter:
             policy = config["default_policy"]
             settings = {**config["settings"], "blocks": tuple(config["settings"]["blocks"])}
             return cls(
-                pool=pool_from_dict(config["pool"], where=str(folder / ROUTER.config)),
+                pool=Pool.from_dict(config["pool"], where=str(folder / ROUTER.config)),
                 plans=tuple(map(_plan, config["plans"])),
                 maps=maps,
                 forest=forest,
@@ -265,13 +263,11 @@ class MultiHeadRouter:
 
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
     """Return the parts of a router that are not arrays, as its configuration."""
-    from bestroute.types.pool_file import pool_to_dict
-
     policy = router.default_policy
     return {
         "kind": "multi-head",
         "features": _FEATURES,
-        "pool": pool_to_dict(router.pool),
+        "pool": router.pool.to_dict(),
         "plans": [plan.to_json() for plan in router.plans],
         "fixed_plans": [plan.to_json() for plan in router.fixed_plans],
         "shrinkage": router.shrinkage,

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
 """Finish reasons of a reply that was cut short, in the words of the providers."""

@@ -10,7 +10,7 @@ from bestroute.selection.agreement import CUT
 from bestroute.selection.json_schema import Unchecked, misfit
 from bestroute.selection.output_spec import Demand
 from bestroute.selection.tool_calls import Call, NotJson, canonical, canonical_calls, read_json
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:

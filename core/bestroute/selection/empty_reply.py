@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from bestroute.types.protocols import Sample
+from bestroute.types.sample import Sample
 
 EMPTY = "the reply is empty"
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bestroute.types.plans import Candidate, Plan, as_plan
 from bestroute.types.prediction import Prediction
-from bestroute.types.protocols import Cancel, Delta, Sample
 from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.usage import Usage
 
 

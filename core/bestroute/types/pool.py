@@ -5,37 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, get_args
 
 from bestroute._utils.text import brief
-from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
+from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.prices import Price, price_of
-
-BillsInput = Literal["per_sample", "once"]
-"""``per_sample``: n calls, the prompt is billed n times; ``once``: n choices of one call, billed once."""
-
-
-MOST_N = 1000
-"""The largest ``max_n``: every n up to it is a candidate."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a member is reached and how it is asked, as a pool file says it."""
-
-    base_url: str | None = None
-    """An OpenAI-compatible endpoint; ``None`` is the client's own default."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key; the key itself is never in a file."""
-    api_model: str | None = None
-    """The provider's name of the model; ``None`` is the pool name."""
-    temperature: float | None = None
-    max_tokens: int | None = None
-    default_input_tokens: float | None = None
-    """Tokens of a prompt where a record tells none."""
-    default_output_tokens: float | None = None
-    """Tokens of a sample where a record tells none."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +83,33 @@ class Pool:
         Raises:
             ConfigError: If the file is missing or malformed; names the file and the field.
         """
-        from bestroute.types.pool_file import read_pool
+        from bestroute.types.pool_file import read_pool_file
 
-        return read_pool(Path(path))
+        return cls.from_dict(read_pool_file(Path(path)), where=str(path))
+
+    @classmethod
+    def from_dict(cls, data: object, *, where: str) -> Pool:
+        """Read what a pool file holds, or ``to_dict`` returned.
+
+        Raises:
+            ConfigError: If it is malformed; ``where`` begins the sentence.
+        """
+        from bestroute.types.pool_file import pool_arguments
+
+        arguments = pool_arguments(data, where=where)
+        try:
+            return cls(**arguments)
+        except BestRouteError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pool as its file would hold it: plain JSON that ``from_dict`` reads back."""
+        from bestroute.types.pool_file import member_to_dict
+
+        models = {
+            name: member_to_dict(self.prices[name], self.bills(name), self.endpoint(name)) for name in self.models
+        }
+        return {"reference": self.reference, "max_n": self.max_n, "models": models}
 
     def check_model(self, model: str, *, what: str = "model") -> str:
         """Return ``model`` if the pool has it.

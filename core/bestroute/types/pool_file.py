@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bestroute._utils.text import brief, encodable
-from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
-from bestroute.types.pool import MOST_N, BillsInput, Endpoint, Pool
+from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
 from bestroute.types.prices import Price
 
 _MOST_BYTES = 2**20
@@ -96,8 +96,12 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
     return sizes[id(node)]
 
 
-def read_pool(path: Path) -> Pool:
-    """Read a pool file; see ``Pool.from_file``."""
+def read_pool_file(path: Path) -> dict[str, Any]:
+    """Return what a pool file holds, unchecked but for its form.
+
+    Raises:
+        ConfigError: If it cannot be read, or is no YAML of a mapping; names the file.
+    """
     try:
         data = _load(path)
     except OSError as error:
@@ -112,60 +116,48 @@ def read_pool(path: Path) -> Pool:
         raise ConfigError(
             f"{path}: a pool file must hold 'reference' and 'models', got {type(data).__name__} at the top"
         )
-    try:
-        parsed = _PoolFile.model_validate(data)
-        return _to_pool(parsed)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error)}") from error
-    except BestRouteError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    return data
 
 
-def pool_to_dict(pool: Pool) -> dict[str, Any]:
-    """Return the pool as its file would hold it: plain JSON that ``pool_from_dict`` reads back."""
-    models = {}
-    for name in pool.models:
-        price, endpoint = pool.prices[name], pool.endpoint(name)
-        member = _Member(
-            input_price=price.input,
-            output_price=price.output,
-            cached_input_price=price.cached_input,
-            cache_write_price=price.cache_write,
-            reasoning_price=price.reasoning,
-            bills_input=pool.bills(name),
-            **vars(endpoint),
-        )
-        models[name] = member.model_dump(exclude_none=True)
-    return {"reference": pool.reference, "max_n": pool.max_n, "models": models}
+def member_to_dict(price: Price, bills_input: BillsInput, endpoint: Endpoint) -> dict[str, Any]:
+    """Return a member as a pool file would hold it: plain JSON."""
+    member = _Member(
+        input_price=price.input,
+        output_price=price.output,
+        cached_input_price=price.cached_input,
+        cache_write_price=price.cache_write,
+        reasoning_price=price.reasoning,
+        bills_input=bills_input,
+        **vars(endpoint),
+    )
+    return member.model_dump(exclude_none=True)
 
 
-def pool_from_dict(data: object, *, where: str) -> Pool:
-    """Read what ``pool_to_dict`` wrote.
+def pool_arguments(data: object, *, where: str) -> dict[str, Any]:
+    """Return the arguments of ``Pool`` that the fields of a pool file stand for.
 
     Raises:
-        ConfigError: If it is malformed; ``where`` begins the sentence.
+        ConfigError: If a field is missing, unknown or out of range; ``where`` begins the sentence.
     """
     try:
-        return _to_pool(_PoolFile.model_validate(data))
+        parsed = _PoolFile.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_problem(error)}") from error
-
-
-def _to_pool(parsed: _PoolFile) -> Pool:
-    return Pool(
-        models=tuple(parsed.models),
-        prices={
+    members = parsed.models
+    return {
+        "models": tuple(members),
+        "prices": {
             name: Price(m.input_price, m.output_price, m.cached_input_price, m.cache_write_price, m.reasoning_price)
-            for name, m in parsed.models.items()
+            for name, m in members.items()
         },
-        reference=parsed.reference,
-        max_n=parsed.max_n,
-        bills_input={name: m.bills_input for name, m in parsed.models.items()},
-        endpoints={
+        "reference": parsed.reference,
+        "max_n": parsed.max_n,
+        "bills_input": {name: m.bills_input for name, m in members.items()},
+        "endpoints": {
             name: Endpoint(**{field: getattr(m, field) for field in Endpoint.__dataclass_fields__})
-            for name, m in parsed.models.items()
+            for name, m in members.items()
         },
-    )
+    }
 
 
 def _yaml_problem(error: Exception) -> str:

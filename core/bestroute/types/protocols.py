@@ -2,71 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bestroute.types.arrays import FloatArray, IntArray
-from bestroute.types.usage import Usage
+from bestroute.types.sample import Cancel, Delta, Sample
 
 if TYPE_CHECKING:
     from bestroute.types.pool import Pool
     from bestroute.types.prediction import Prediction
     from bestroute.types.query import Query
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One draw of one model."""
-
-    text: str
-    """What the reward model reads."""
-    payload: Any = None
-    """The framework's own object (a message, a completion); handed to the caller if the sample is chosen."""
-    usage: Usage | None = None
-    """What it was billed for; ``None`` where nothing was told."""
-    finish_reason: str | None = None
-    error: BaseException | None = None
-    """What went wrong; such a sample is never the answer, but it stays in the bill."""
-    latency_s: float | None = None
-    flaw: str | None = None
-    """What is wrong with a sample that came but must not compete: it is empty, a tool call does not parse, JSON breaks
-    its schema. It is billed and never scored, and is the answer only if nothing better came
-    (``bestroute.selection``)."""
-    form: str | None = None
-    """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
-    unchecked: str | None = None
-    """Why its form could not be checked in time; it competes behind all that were."""
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of a streamed sample."""
-
-    text: str
-    payload: Any = None
-
-
-class Cancel:
-    """A flag that asks running draws to stop. A generator looks at it where it can."""
-
-    def __init__(self) -> None:
-        """Start open."""
-        self._event = threading.Event()
-
-    @property
-    def is_set(self) -> bool:
-        """Whether draws are asked to stop."""
-        return self._event.is_set()
-
-    def set(self) -> None:
-        """Ask every draw that shares this flag to stop."""
-        self._event.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep, but wake up when draws are asked to stop; returns whether they are."""
-        return self._event.wait(seconds)
 
 
 @runtime_checkable

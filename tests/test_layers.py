@@ -1,0 +1,166 @@
+"""The house: which room of the core may take from which. A wrong arrow fails here, and so does a circle."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import bestroute
+
+CORE = Path(bestroute.__file__).parent
+ROOT = Path(__file__).parents[1]
+
+MAY_TAKE_FROM = {
+    "_utils": set(),
+    "_version": set(),
+    "errors": {"_utils"},
+    "artifacts": {"_utils", "errors"},
+    "types": {"_utils", "errors"},
+    "adapters": {"_utils", "types"},
+    "billing": {"_utils", "errors", "types"},
+    "encoders": {"_utils", "artifacts", "errors", "types"},
+    "faults": {"errors", "types"},
+    "features": {"_utils", "types"},
+    "selection": {"types"},
+    "stats": {"_utils", "types"},
+    "records": {"_utils", "billing", "errors", "faults", "types"},
+    "generators": {"_utils", "errors", "faults", "records", "selection", "types"},
+    "labels": {"errors", "records", "stats", "types"},
+    "policies": {"_utils", "artifacts", "errors", "records", "types"},
+    "testing": {"records", "types"},
+    "reward_models": {"_utils", "artifacts", "encoders", "errors", "features", "labels", "records", "stats", "types"},
+    "router": {
+        "_utils",
+        "artifacts",
+        "billing",
+        "encoders",
+        "errors",
+        "features",
+        "labels",
+        "policies",
+        "records",
+        "stats",
+        "types",
+    },
+    "demo": {"_utils", "billing", "labels", "policies", "records", "reward_models", "router", "stats", "types"},
+    "engine": {"_utils", "billing", "errors", "faults", "policies", "reward_models", "router", "selection", "types"},
+    "evaluation": {
+        "_utils",
+        "encoders",
+        "errors",
+        "features",
+        "labels",
+        "policies",
+        "records",
+        "router",
+        "stats",
+        "types",
+    },
+    "__init__": {"_version", "billing", "engine", "errors", "generators", "policies", "reward_models", "types"},
+    "tuning": {"_utils", "errors", "evaluation", "labels", "policies", "records", "router", "stats", "types"},
+    "cli": {
+        "_utils",
+        "_version",
+        "artifacts",
+        "demo",
+        "encoders",
+        "engine",
+        "errors",
+        "evaluation",
+        "faults",
+        "generators",
+        "labels",
+        "policies",
+        "records",
+        "reward_models",
+        "router",
+        "tuning",
+        "types",
+    },
+    "__main__": {"cli"},
+}
+"""By room, from the lowest floor up."""
+
+MOST_ENTRIES = 28
+MOST_FLOORS = 11
+
+
+def arrows() -> dict[str, set[str]]:
+    """Return, for each room of the core, the rooms whose names it imports; imports inside functions count too."""
+    found = defaultdict(set)
+    for path in CORE.rglob("*.py"):
+        room = path.relative_to(CORE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bestroute":
+                rooms = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name.split(".") for alias in node.names]
+                rooms = [name[1] for name in names if name[0] == "bestroute" and len(name) > 1]
+            else:
+                continue
+            found[room] |= {other for other in rooms if other != room}
+    return dict(found)
+
+
+def floor(room: str, table: dict[str, set[str]], below: tuple[str, ...] = ()) -> int:
+    """Return how many rooms stand on each other, down from this one."""
+    assert room not in below, f"a circle: {' -> '.join((*below[below.index(room) :], room))}"
+    return 1 + max((floor(other, table, (*below, room)) for other in table.get(room, ())), default=0)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_TAKE_FROM))
+def test_a_room_takes_only_from_rooms_below_it(room):
+    assert arrows().get(room, set()) <= MAY_TAKE_FROM[room]
+
+
+def test_every_room_has_its_line():
+    rooms = {path.name.removesuffix(".py") for path in CORE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"__pycache__"} == set(MAY_TAKE_FROM)
+
+
+def test_the_table_has_no_circle_and_few_floors():
+    assert max(floor(room, MAY_TAKE_FROM) for room in MAY_TAKE_FROM) <= MOST_FLOORS
+
+
+def test_the_core_is_a_table_of_contents():
+    entries = [path.name for path in CORE.iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert len(entries) <= MOST_ENTRIES
+
+
+def test_no_file_imports_in_a_circle():
+    found = defaultdict(set)
+    for path in CORE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bestroute."):
+                for alias in node.names:
+                    base = CORE.joinpath(*node.module.split(".")[1:])
+                    inner = base / f"{alias.name}.py"
+                    target = inner if inner.exists() else base.with_suffix(".py")
+                    target = target if target.exists() else base / "__init__.py"
+                    if target != path:
+                        found[str(path)].add(str(target))
+    done: set[str] = set()
+
+    def visit(name, below):
+        assert name not in below, f"a circle: {[Path(p).relative_to(CORE) for p in below[below.index(name) :]]}"
+        if name not in done:
+            for other in found.get(name, ()):
+                visit(other, (*below, name))
+            done.add(name)
+
+    for name in list(found):
+        visit(name, ())
+
+
+def test_the_core_takes_nothing_of_the_adapters_and_they_nothing_of_each_other():
+    for package, foreign in (
+        (CORE, {"langchain_bestroute", "llamaindex_bestroute", "langchain_core", "llama_index", "torch"}),
+        (ROOT / "langchain_bestroute", {"llamaindex_bestroute", "llama_index"}),
+        (ROOT / "llamaindex_bestroute", {"langchain_bestroute", "langchain_core"}),
+    ):
+        for path in package.rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                names = [node.module] if isinstance(node, ast.ImportFrom) else []
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else names
+                assert {str(name).split(".")[0] for name in names}.isdisjoint(foreign), path
