@@ -46,14 +46,17 @@ check: lint test
 full: export BESTROUTE_FULL = 1
 full: check test-newest test-lowest peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
-# The tests once more, against the built wheel: the same dependencies, but nothing of this folder on the path.
+# Against the built wheel: the same dependencies, but nothing of this folder on the path. What a wheel could lack is tested
+# each time, and with BESTROUTE_FULL=1 everything once more.
+WHEEL_TESTS = $(if $(BESTROUTE_FULL),.,test_packaging.py test_docs.py demo testing core/test_cli.py core/test_cli_learning.py \
+	core/test_artifacts.py langchain/test_standard.py langchain/test_chat.py llamaindex/test_alias.py llamaindex/test_llm.py)
 wheel-test: .venv-test/ready
 	rm -rf dist .venv-wheel
 	$(TEST) -m build --quiet --wheel --no-isolation
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
 	$(TEST) -c "import site; print(site.getsitepackages()[0])" > "$$(.venv-wheel/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth"
-	cd tests && BESTROUTE_TEST_WHEEL=1 ../.venv-wheel/bin/python -m pytest -c ../pyproject.toml --rootdir=.. .
+	cd tests && BESTROUTE_TEST_WHEEL=1 ../.venv-wheel/bin/python -m pytest -c ../pyproject.toml --rootdir=.. $(WHEEL_TESTS)
 
 bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
