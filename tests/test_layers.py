@@ -1,7 +1,9 @@
 """The house: which room of the core may take from which. A wrong arrow fails here, and so does a circle."""
 
 import ast
+import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,7 @@ MOST_ENTRIES = 28
 MOST_FLOORS = 11
 
 
+@cache
 def arrows() -> dict[str, set[str]]:
     """Return, for each room of the core, the rooms whose names it imports; imports inside functions count too."""
     found = defaultdict(set)
@@ -164,3 +167,31 @@ def test_the_core_takes_nothing_of_the_adapters_and_they_nothing_of_each_other()
                 names = [node.module] if isinstance(node, ast.ImportFrom) else []
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else names
                 assert {str(name).split(".")[0] for name in names}.isdisjoint(foreign), path
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_every_room_on_its_floor():
+    shown, level = {}, ""
+    for number, rooms in re.findall(r"^ *(\d*) │ ([\w ]+?) *│", PAGE, re.M):
+        level = number or level
+        shown |= dict.fromkeys(rooms.split(), int(level))
+    assert shown == {room: floor(room, MAY_TAKE_FROM) for room in MAY_TAKE_FROM}
+
+
+def test_what_the_page_says_where_to_find_is_there():
+    rows = re.findall(r"^\| (?!where|-)(.+?) \| `(.+?)` \| (.+) \|$", PAGE, re.M)
+    assert len(rows) == 10
+    for _, place, by in rows:
+        file = next(base / place for base in (CORE, ROOT) if (base / place).is_file())
+        name = re.match(r"[^`]*`([\w.]+)`", by)
+        if name is not None:
+            for word in name[1].split("."):
+                assert re.search(rf"\b{word}\b", file.read_text(encoding="utf-8")), (place, word)
+
+
+def test_every_path_the_page_names_exists():
+    for path in re.findall(r"`((?:\w+/)+[\w.]*)`", PAGE):
+        places = [base / f"{path.rstrip('/')}{end}" for base in (CORE, ROOT) for end in ("", ".py")]
+        assert any(place.exists() for place in places), path
