@@ -1,5 +1,6 @@
 """Every example and every code block of the README runs, against the loopback server."""
 
+import importlib.util
 import re
 import runpy
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -40,6 +42,41 @@ def test_the_code_blocks_of_the_readme_run(openai_env, tmp_path, monkeypatch):
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+BLOCKS = re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", EXTENDING, re.S | re.M)
+
+
+@pytest.mark.parametrize(("title", "block"), BLOCKS, ids=[title for title, _ in BLOCKS])
+def test_what_the_page_tells_to_write_works(title, block):
+    assert "assert" in block
+    exec(compile(block, f"extending.md, {title}", "exec"), {"__name__": "extending"})
+
+
+def test_every_part_of_the_page_has_its_block():
+    assert len(BLOCKS) == EXTENDING.count("```python") == len(re.findall("^## ", EXTENDING, re.M)) == 5
+
+
+def test_every_module_the_pages_name_exists():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for name in set(
+            re.findall(r"`((?:bestroute|langchain_bestroute|llamaindex_bestroute)(?:\.\w+)+)", page.read_text())
+        ):
+            module, rest = name, []
+            while importlib.util.find_spec(module.partition(".")[0]) and not _is_module(module):
+                module, _, last = module.rpartition(".")
+                rest.insert(0, last)
+            found = importlib.import_module(module)
+            for part in rest:
+                found = getattr(found, part)
+
+
+def _is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def test_exactly_two_commands_of_the_readme_do_all_set_up():
