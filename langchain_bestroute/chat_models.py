@@ -48,7 +48,7 @@ from langchain_bestroute.messages import CutOff, summed_counts, to_query, token_
 from langchain_bestroute.portability import METADATA_KEY
 from langchain_bestroute.profiles import intersection
 from langchain_bestroute.schemas import unwrapped
-from langchain_bestroute.streaming import Chunks
+from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
 from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
 
@@ -733,7 +733,8 @@ class BestRouteChat(BaseChatModel):
         if not isinstance(usage, Mapping):  # LiteLLM's is an object
             usage = token_usage(message.usage_metadata)
         told = {"token_usage": usage, "model_name": about["model_name"]}
-        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
+        generation = ChatGeneration(message=message, generation_info=notes_of(result))
+        return ChatResult(generations=[generation], llm_output=told)
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
         told = [output for output in _llm_outputs if output]  # from the cache comes none

@@ -217,7 +217,7 @@ class ChatModelGenerator:
             model, bound = bound_tools(model, tools, asked, beside_schema=beside_schema)
             kwargs.update(bound)
         if wanted is not None:
-            model, bound = member_call(model, wanted)
+            model, bound = member_call(model, wanted, stream=stream)
             by_tool = "tools" in bound and not tools
             kwargs.update(bound)
         if n > 1:
@@ -289,10 +289,11 @@ class ChatModelGenerator:
     def _read(self, result: ChatResult, call: _Call, latency_s: float) -> list[Sample]:
         """Read the generations; each of several carries the bill of the whole call, which is shared out."""
         about_call = dict(result.llm_output or {})
+        notes = [generation.generation_info for generation in result.generations]
         messages: list[BaseMessage] = []
         for generation in result.generations:
             message, own = generation.message, generation.message.response_metadata
-            if info := {**about_call, **(generation.generation_info or {})}:
+            if info := {**about_call, **_shown(generation.generation_info)}:
                 message = message.model_copy(update={"response_metadata": {**info, **own}})
             messages.append(message)
         texts = [reward_text(message) for message in messages]
@@ -312,8 +313,8 @@ class ChatModelGenerator:
             messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
             usages = list(shares)
         return [
-            self._judged(Sample(text, m, usage, reason, latency_s=latency_s), call)
-            for text, m, usage, reason in zip(texts, messages, usages, reasons, strict=True)
+            self._judged(Sample(text, m, usage, reason, latency_s=latency_s, notes=noted), call)
+            for text, m, usage, reason, noted in zip(texts, messages, usages, reasons, notes, strict=True)
         ]
 
     def _finished(self, collected: _Collected, call: _Call) -> Sample:
@@ -396,12 +397,20 @@ class _Collected:
         joined = self.chunks[0] + self.chunks[1:] if self.chunks[1:] else self.chunks[0]
         message = joined.message
         assert isinstance(message, AIMessageChunk)
-        about = {**(joined.generation_info or {}), **message.response_metadata}
+        about = {**_shown(joined.generation_info), **message.response_metadata}
+        own = {"type", "tool_call_chunks", "chunk_position", "response_metadata", "additional_kwargs"}
         whole = AIMessage(
-            **message.model_dump(exclude={"type", "tool_call_chunks", "chunk_position", "response_metadata"}),
+            **message.model_dump(exclude=own),
+            additional_kwargs=dict(message.additional_kwargs),  # objects in them (``parsed``) stay objects
             response_metadata=about,
         )
         seconds = time.perf_counter() - self.started
         text = reward_text(message)
         usage = completed_usage(usage_of(message), prompt_tokens, text)
-        return Sample(text, whole, usage, providers.finish_reason(whole), latency_s=seconds)
+        reason = providers.finish_reason(whole)
+        return Sample(text, whole, usage, reason, latency_s=seconds, notes=joined.generation_info)
+
+
+def _shown(info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is told of a generation in its message, too."""
+    return {name: value for name, value in (info or {}).items() if name not in providers.FOR_TRACES}

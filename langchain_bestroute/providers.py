@@ -14,9 +14,12 @@ _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _TELLING_THEIR_END = frozenset(
     {"langchain_openai", "langchain_anthropic", "langchain_google_genai", "langchain_aws", "langchain_mistralai"}
     | {"langchain_groq", "langchain_fireworks", "langchain_openrouter", "langchain_ollama", "langchain_cohere"}
-    | {"langchain_perplexity", "langchain_huggingface", "langchain_litellm"}
+    | {"langchain_perplexity", "langchain_huggingface", "langchain_litellm", "langchain_deepseek", "langchain_xai"}
+    | {"langchain_together"}
 )
-"""Packages whose chat models say why a stream ended; OpenAI's stands for all that are made of it."""
+"""Packages whose streams say why they ended."""
+FOR_TRACES = frozenset({"lc_gateway_metadata"})
+"""What LangChain notes of a generation for traces, and keeps out of its message."""
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 _OLLAMA_CALL = frozenset(
     {"tools", "format", "response_format", "reasoning", "logprobs", "top_logprobs", "keep_alive", "options", "strict"}
@@ -38,8 +41,13 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
 
 
 def tells_its_end(member: BaseChatModel) -> bool:
-    """Whether a stream without a finish reason is one that was cut off: such classes tell one in every whole stream."""
-    return any(kind.__module__.partition(".")[0] in _TELLING_THEIR_END for kind in type(member).__mro__)
+    """Whether a stream without a finish reason is one that was cut off: such classes tell one in every whole stream.
+
+    A class that is made of one of them, and streams in a way of its own, need not.
+    """
+    methods = (getattr(type(member), name) for name in ("_stream", "_astream"))
+    packages = {method.__module__.partition(".")[0] for method in methods} - {"langchain_core"}
+    return bool(packages) and packages <= _TELLING_THEIR_END
 
 
 def model_name(member: BaseChatModel) -> str:

@@ -159,4 +159,5 @@ def _with_options(value: Any, options: dict[str, Any]) -> Any:
 
 
 def _is_client(value: Any) -> bool:
-    return callable(getattr(value, "with_options", None)) and hasattr(value, "max_retries")
+    """Whether its class makes sisters of it; a mock, which has every attribute, is the one that is to be called."""
+    return callable(getattr(type(value), "with_options", None)) and hasattr(value, "max_retries")

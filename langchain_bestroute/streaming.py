@@ -16,8 +16,9 @@ from langchain_bestroute.portability import METADATA_KEY
 class Chunks:
     """Turns deltas and the result into chunks of one message.
 
-    All chunks have one id. Our metadata is on exactly one of them, the last, because joining chunks joins strings
-    too; so is the usage, which is that of all samples together.
+    All chunks have one id, from where the member tells one (the Responses API's ``msg_...`` comes after the thoughts).
+    Our metadata is on exactly one of them, the last, because joining chunks joins strings too; so is the usage, which
+    is that of all samples together.
 
     Args:
         winner: From a result to the whole message.
@@ -48,8 +49,8 @@ class Chunks:
     def _as_ours(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
         """Note what a member's chunk tells; take from it the id and the usage that are not the message's."""
         message = chunk.message
-        if not self.is_streamed:
-            self.is_streamed, self.id = True, message.id
+        self.is_streamed = True
+        self.id = self.id or message.id
         self.has_blocks = isinstance(message.content, list)
         self.told |= {*message.response_metadata, *(chunk.generation_info or {})}
         changed: dict[str, Any] = {}
@@ -66,7 +67,7 @@ class Chunks:
     def _end(self, result: Result) -> ChatGenerationChunk:
         message = self.winner(result)
         if not self.is_streamed:
-            return ChatGenerationChunk(message=as_chunk(message))
+            return ChatGenerationChunk(message=as_chunk(message), generation_info=notes_of(result))
         last = self.last or ChatGenerationChunk(
             message=AIMessageChunk(content=[] if self.has_blocks else "", id=self.id, chunk_position="last")
         )
@@ -80,10 +81,17 @@ class Chunks:
         return ChatGenerationChunk(message=last.message.model_copy(update=told), generation_info=last.generation_info)
 
 
+def notes_of(result: Result) -> dict[str, Any] | None:
+    """Return the ``generation_info`` of the chosen sample."""
+    notes: dict[str, Any] | None = result.samples[result.chosen].sample.notes
+    return notes
+
+
 def as_chunk(message: AIMessage) -> AIMessageChunk:
     """Return a whole message as the one chunk of a stream."""
     return AIMessageChunk(
-        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls"}),
+        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls", "additional_kwargs"}),
+        additional_kwargs=dict(message.additional_kwargs),  # objects in them (``parsed``) stay objects
         tool_calls=message.tool_calls,
         invalid_tool_calls=message.invalid_tool_calls,
         chunk_position="last",

@@ -66,8 +66,15 @@ def is_model(schema: Any) -> bool:
     return isinstance(schema, type) and is_basemodel_subclass(schema)
 
 
-def member_call(member: BaseChatModel, asked: Mapping[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
+def member_call(
+    member: BaseChatModel, asked: Mapping[str, Any], *, stream: bool = False
+) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the model to call and the arguments by which it is made to answer in the wanted form.
+
+    Args:
+        member: The chat model.
+        asked: As ``wanted`` returns it.
+        stream: Whether the call is a stream.
 
     Raises:
         ConfigError: If the member's ``with_structured_output`` returns what cannot be called.
@@ -83,7 +90,8 @@ def member_call(member: BaseChatModel, asked: Mapping[str, Any]) -> tuple[BaseCh
     kwargs.pop("ls_structured_output_format", None)
     if by_format and "response_format" in kwargs:
         if kwargs["response_format"] is schema and is_model(schema):
-            kwargs["response_format"] = _response_format(schema)
+            by_langchain = stream and providers.uses_responses_api(model, kwargs)
+            kwargs["response_format"] = _response_format(schema, by_langchain=by_langchain)
         elif schema is not given:  # in a response format already
             told = given.get("json_schema", given)
             if "schema" in told:
@@ -97,11 +105,16 @@ def _as_enforced(schema: dict[str, Any]) -> tuple[dict[str, Any], bool | None]:
     return (schema, None) if enforced is None else (enforced, True)
 
 
-def _response_format(schema: type) -> dict[str, Any]:
-    """Return what OpenAI's client sends for a class; one that OpenAI would refuse is asked for loosely.
+def _response_format(schema: Any, *, by_langchain: bool) -> dict[str, Any]:
+    """Return what is sent for a class; one that OpenAI would refuse is asked for loosely.
 
     Handed the class, the client would parse the reply itself, and a reply that does not fit would be an error without
     its bill.
+
+    Args:
+        schema: The class.
+        by_langchain: Whether ``langchain-openai`` writes the schema (in streams of the Responses API), and not OpenAI's
+            client.
     """
     import openai
 
@@ -110,6 +123,9 @@ def _response_format(schema: type) -> dict[str, Any]:
         function = convert_to_openai_function(schema, strict=False)
         told = {"name": function["name"], "description": function.get("description", ""), "strict": False}
         return {"type": "json_schema", "json_schema": {**told, "schema": function["parameters"]}}
+    if by_langchain:
+        told = convert_to_openai_function(schema.model_json_schema(), strict=True)
+        return {"type": "json_schema", "json_schema": {"schema": told.pop("parameters"), **told}}
     return {"type": "json_schema", "json_schema": {"schema": parameters, "name": schema.__name__, "strict": True}}
 
 

@@ -172,6 +172,21 @@ def test_no_secret_in_the_error_that_the_caller_sees(leaky):
     assert caught.value.failures[0].error.args  # the member's own error is handed on as it is
 
 
+class Jar(dict):
+    def items(self):
+        raise KeyError("*")
+
+
+def test_what_a_member_holds_and_cannot_be_read_hides_neither_its_error_nor_its_key():
+    member = FakeGenerator([RuntimeError("refused: abcd1234efgh")])
+    member.cookies, member.api_key = Jar(), "abcd1234efgh"
+    engine = BestRoute(POOL, {"small": member, "large": FakeGenerator(["the answer"])}, settings=FAST)
+    with pytest.raises(GenerationError) as caught:
+        engine.run("hi", model="small")
+    assert isinstance(caught.value.failures[0].error, RuntimeError)
+    assert engine.ledger.rows()[0]["error"] == "RuntimeError: refused: [hidden]"
+
+
 def test_no_secret_in_a_repr_or_a_pickle_of_a_pool(server):
     member = OpenAIGenerator("small", base_url=server.base_url, api_key=SECRETS[0])
     engine = BestRoute(POOL, {"small": member, "large": member})

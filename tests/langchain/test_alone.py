@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -206,6 +207,66 @@ def test_a_stream_that_becomes_a_message_keeps_what_the_provider_says(server, op
     assert pooled["finish_reason"] == "stop"
 
 
+class Thinker(Member):
+    """Tells an id only after its thoughts, as the Responses API does, and notes something for traces alone."""
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        yield ChatGenerationChunk(
+            message=AIMessageChunk("", additional_kwargs={"reasoning": {"id": "rs_1"}}),
+            generation_info={"lc_gateway_metadata": {"provider": "openai"}},
+        )
+        yield ChatGenerationChunk(message=AIMessageChunk("hel", id="msg_1"))
+        yield ChatGenerationChunk(message=AIMessageChunk("lo"))
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        noted = {"lc_gateway_metadata": {"provider": "openai"}, "finish_reason": "stop"}
+        return ChatResult(generations=[ChatGeneration(message=self.reply.model_copy(), generation_info=noted)])
+
+
+def test_an_id_that_comes_late_in_a_stream_is_the_messages():
+    chunks = list(pool_of(Thinker()).stream("hi"))
+    assert sum(chunks[1:], chunks[0]).id == "msg_1"
+    assert len({chunk.id for chunk in chunks[1:]}) == 1
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("disable_streaming", [False, True])
+def test_what_a_member_notes_for_traces_reaches_them_and_not_the_message(n, disable_streaming):
+    member = Thinker(disable_streaming=disable_streaming)
+    chat = pool_of(member, router=lambda query: ("small", n), reward_model=MajorityVote())
+    (((alone,),),), (((pooled,),),) = (
+        (chosen.generate([[HumanMessage("hi")]]).generations,) for chosen in (member, chat)
+    )
+    assert pooled.generation_info == alone.generation_info
+    assert "lc_gateway_metadata" not in pooled.message.response_metadata
+    chunks = list(chat.stream("hi"))
+    assert not any("lc_gateway_metadata" in chunk.response_metadata for chunk in chunks)
+
+
+class Own(ChatOpenAI):
+    """Made of OpenAI's class, with streams of its own, which tell no reason."""
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        yield ChatGenerationChunk(message=AIMessageChunk("hello"))
+
+
+def test_a_stream_whose_class_tells_no_reason_is_not_taken_for_one_that_was_cut_off():
+    member = Own(model="small-mini", api_key="k")
+    assert "".join(chunk.text for chunk in pool_of(member).stream("hi")) == "hello"
+
+
+def test_a_mock_in_the_place_of_a_client_is_called_itself(openai_model):
+    member = openai_model("small-mini")
+    member.client = MagicMock()
+    reply = {"role": "assistant", "content": "mocked"}
+    member.client.with_raw_response.create.return_value.parse.return_value = {
+        "id": "1",
+        "model": "small-mini",
+        "choices": [{"index": 0, "message": reply, "finish_reason": "stop"}],
+    }
+    assert pool_of(member).invoke("hi").text == "mocked"
+
+
 # 8. Tools and schemas on the wire.
 
 
@@ -252,6 +313,40 @@ def test_an_object_of_a_class_is_in_the_message_too(server, openai_model):
 def test_the_schema_of_what_comes_is_known(openai_model):
     plain = openai_model("small-mini").with_structured_output(Answer).get_output_jsonschema()
     assert pool_of(openai_model("small-mini")).with_structured_output(Answer).get_output_jsonschema() == plain
+
+
+class Titled(BaseModel):
+    """A person."""
+
+    name: str
+    age: int | None = None
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # of langchain-openai's own
+@pytest.mark.parametrize("responses", [False, True])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_schema_of_a_class_is_sent_as_the_member_sends_it(server, openai_model, responses, streaming):
+    server.script("small-mini", ['{"name": "Ann", "age": 3}'] * 2)
+    member = openai_model("small-mini", use_responses_api=responses, streaming=streaming)
+    for chat in (member, pool_of(member)):
+        chat.with_structured_output(Titled, include_raw=True).invoke("hi")
+    alone, pooled = server.sent("/responses") if responses else server.sent()
+    assert pooled == {**alone, **{name: pooled[name] for name in ("stream_options",) if name in pooled}}
+
+
+class Parsing(Member):
+    streaming: bool = False
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        yield ChatGenerationChunk(message=AIMessageChunk("3", additional_kwargs={"parsed": Answer(value=3)}))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_object_in_a_stream_stays_an_object_where_the_stream_becomes_a_message(n):
+    chat = pool_of(Parsing(streaming=True), router=lambda query: ("small", n), reward_model=MajorityVote())
+    assert chat.invoke("hi").additional_kwargs["parsed"] == Answer(value=3)
+    (chunk,) = [chunk for chunk in chat.stream("hi") if chunk.additional_kwargs]
+    assert chunk.additional_kwargs["parsed"] == Answer(value=3)
 
 
 class Itself(Member):

@@ -115,15 +115,18 @@ _SCALARS = (str, bytes, int, float, bool, type(None), type, ModuleType)
 
 
 def _settings(part: Any) -> list[tuple[str, Any]]:
-    if isinstance(part, Mapping):
-        return [(str(name), value) for name, value in list(part.items())]
-    if isinstance(part, list | tuple):
-        return [("", value) for value in part]
-    own = getattr(part, "__dict__", None)
-    private = getattr(part, "__pydantic_private__", None)
-    held = [*(own.items() if isinstance(own, dict) else ()), *(private.items() if isinstance(private, dict) else ())]
+    """Return what an object holds; nothing where it raises, as a jar of cookies does that holds one without a value."""
+    try:
+        if isinstance(part, Mapping):
+            return [(str(name), value) for name, value in list(part.items())]
+        if isinstance(part, list | tuple):
+            return [("", value) for value in part]
+        held = (getattr(part, name, None) for name in ("__dict__", "__pydantic_private__"))
+        settings = [item for own in held if isinstance(own, dict) for item in list(own.items())]
+    except Exception:  # an object of another library may do anything, and what is told is an error already
+        return []
     slots = [name for kind in type(part).__mro__ for name in _names(getattr(kind, "__slots__", ())) if name[:2] != "__"]
-    return held + [(name, value) for name in slots if (value := field(part, name)) is not None]
+    return settings + [(name, value) for name in slots if (value := field(part, name)) is not None]
 
 
 def _names(slots: Any) -> list[str]:
@@ -159,7 +162,7 @@ def _texts(value: Any, depth: int = 3) -> Iterator[str]:
     elif isinstance(value, bytes):
         yield value.decode("utf-8", "replace")
     elif depth and isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
+        for _, part in _settings(value):
             yield from _texts(part, depth - 1)
 
 
