@@ -34,8 +34,8 @@ def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -
     told = {**message.response_metadata, **(info or {})}
     if not told:
         return None
-    if isinstance(details := told.get("incomplete_details"), Mapping):
-        return details.get("reason")  # the Responses API
+    if isinstance(details := told.get("incomplete_details"), Mapping):  # the Responses API
+        told = {"finish_reason": details.get("reason")}
     reason = next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
     return "completed" if reason is None and told.get("status") == "completed" else reason
 

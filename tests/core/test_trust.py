@@ -187,6 +187,14 @@ def test_what_a_member_holds_and_cannot_be_read_hides_neither_its_error_nor_its_
     assert engine.ledger.rows()[0]["error"] == "RuntimeError: refused: [hidden]"
 
 
+def test_a_reason_that_is_no_text_ends_a_reply_like_any_other(server):
+    server.script("small", [{"text": "fine", "finish_reason": ["stop"]}])
+    engine = BestRoute(POOL, {m: OpenAIGenerator(m, base_url=server.base_url, api_key="k") for m in POOL.models})
+    result = engine.run("hi", model="small")
+    assert (result.text, result.samples[0].sample.finish_reason) == ("fine", "['stop']")
+    engine.close()
+
+
 def test_no_secret_in_a_repr_or_a_pickle_of_a_pool(server):
     member = OpenAIGenerator("small", base_url=server.base_url, api_key=SECRETS[0])
     engine = BestRoute(POOL, {"small": member, "large": member})

@@ -240,7 +240,7 @@ class OpenAIGenerator:
             has_reply=any(map(carries_something, messages)),
         )
         return [
-            Sample(text, message, share, choice.finish_reason, latency_s=latency_s)
+            Sample(text, message, share, _reason_of(choice), latency_s=latency_s)
             for text, message, share, choice in zip(
                 texts, messages, divide_usage(usage, texts, cut), choices, strict=True
             )
@@ -315,6 +315,12 @@ def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sampl
     return [*samples, failed, *(Sample("", error=error) for _ in range(rest))]
 
 
+def _reason_of(choice: Any) -> str | None:
+    """Return why a reply ended; what is no text, of a server with a protocol of its own, as it is written."""
+    reason = choice.finish_reason
+    return reason if reason is None or isinstance(reason, str) else str(reason)
+
+
 def _text_of(content: Any) -> str:
     """Return the text of a reply's content: a string, or parts of which some have a text."""
     if isinstance(content, list):
@@ -337,7 +343,7 @@ class _Collected:
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        self.finish_reason = choice.finish_reason or self.finish_reason
+        self.finish_reason = _reason_of(choice) or self.finish_reason
         text = _text_of(field(choice.delta, "content"))
         self.text += text
         return Delta(text, chunk) if text else None
