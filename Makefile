@@ -44,7 +44,7 @@ lint: .venv-test/ready
 check: lint test
 
 full: export BESTROUTE_FULL = 1
-full: check test-newest test-lowest peer-tests wheel-test  ## everything, the long tests too; what a release runs
+full: check test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
 # Against the built wheel: the same dependencies, but nothing of this folder on the path. What a wheel could lack is tested
 # each time, and with BESTROUTE_FULL=1 everything once more.

@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,33 @@ def test_every_part_of_the_page_has_its_block():
     assert len(BLOCKS) == EXTENDING.count("```python") == len(re.findall("^## ", EXTENDING, re.M)) == 5
 
 
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def test_every_make_target_that_is_named_is_there():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in [*PAGES, *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").rglob("*.py"), ROOT / ".ci" / "run"]:
+        named = re.findall(r"(?:`|^)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.M)
+        assert set(named) <= targets, page
+
+
+def test_every_link_and_test_that_a_page_names_is_there():
+    tests = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+        assert set(re.findall(r"\b(test_\w+\.py)`", text)) <= tests, page
+
+
+def test_the_readme_names_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = "".join(re.findall(r"^\| `[^|]+\|", README, re.M))
+    assert [extra for extra in project["optional-dependencies"] if f"`{extra}`" not in table] == []
+
+
 def test_every_module_the_pages_name_exists():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-    for page in pages:
+    for page in PAGES:
         for name in set(
             re.findall(r"`((?:bestroute|langchain_bestroute|llamaindex_bestroute)(?:\.\w+)+)", page.read_text())
         ):
