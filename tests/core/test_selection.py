@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from bestroute import BestRoute, Plan, Pool, Price, Sample, Step, Usage
 from bestroute.selection import Call, canonical_calls, judge, read_demand, render_calls, winner
+from bestroute.selection.checks import MOST_VALUES
+from bestroute.selection.tool_calls import canonical
 from bestroute.testing import FakeGenerator, FakeReward
 
 ADD = {
@@ -318,3 +321,23 @@ def test_patterns_mean_what_json_schema_says(schema, value, fits):
 @pytest.mark.parametrize("text", ["[" * 400 + "]" * 400, "[" * 5000 + "]" * 5000, "1e400", "9" * 5000, '"\\ud83d"'])
 def test_any_json_is_judged_without_an_error(text):
     judge(Sample(text, finish_reason="stop"), [], read_demand(is_json=True, schema={"type": ["array", "number"]}))
+
+
+def test_json_of_more_values_than_are_read_is_not_checked_and_never_parsed(monkeypatch):
+    monkeypatch.setattr("bestroute.selection.checks.read_json", lambda text: pytest.fail("it was read"))
+    judged = judge(Sample("[" + "[]," * MOST_VALUES + "1]"), [], read_demand(is_json=True))
+    assert (judged.flaw, judged.unchecked) == (None, "not checked: it holds more than 100,000 values")
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (1.0, "1"),
+        (1e16, "10000000000000000"),
+        ("1.0", '"1.0"'),
+        ({"b": 1.5, "a": (1, 2.0)}, '{"a": [1, 2], "b": 1.5}'),
+        (MappingProxyType({2: 1, "1": 0}), '{"1": 0, "2": 1}'),
+    ],
+)
+def test_equal_values_are_written_in_one_form(value, form):
+    assert canonical(value) == form

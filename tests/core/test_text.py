@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import traceback
+from html import unescape
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bestroute import BestRoute, Pool, Price, Query
 from bestroute._utils.text import brief, encodable, utf8
 from bestroute.adapters.retrieval_context import split_context
 from bestroute.adapters.tool_call_ids import portable_id
-from bestroute.errors import ConfigError, GenerationError, RecordError
+from bestroute.errors import ConfigError, GenerationError, RecordError, quotations
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.features.hashing import featurise
 from bestroute.generators.openai import OpenAIGenerator
@@ -292,3 +293,17 @@ def test_an_error_that_quotes_nothing_stays_as_it_is():
         "[Errno 2] no such file: 'x.txt'",
         ("bad", 3, ("a", 1)),
     )
+
+
+def test_what_html_and_urls_write_for_a_character_is_looked_up_once_and_hides_all_the_same(monkeypatch):
+    looked_up = []
+    monkeypatch.setattr(quotations, "unescape", lambda piece: looked_up.append(piece) or unescape(piece))
+    quotations._meant.cache_clear()
+    asked = "Le caf&eacute; &amp; l&#233;t&#xe9; " * 2000 + "O%C3%B9 est donc la gare de Lyon?"
+    words = "Le caf\u00e9 l\u00e9t\u00e9 le caf\u00e9 l\u00e9t\u00e9 le, and o\u00f9 est donc la gare de Lyon"
+    assert describe(RuntimeError(words), Query(asked)) == "RuntimeError: [hidden], and [hidden]"
+    assert sorted(looked_up) == ["&#233;", "&#xe9;", "&eacute;"]
+
+
+def test_an_entity_that_writes_an_entity_stands_for_what_is_written():
+    assert quotations._letters("a&amp;lt;b&&lt;amp;c&amp;#65;") == "altbampc65"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"^[ \t]*([-=*_~#])\1{4,}[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*+([-=*_~#])\1{4,}+[ \t]*+$", re.MULTILINE)
 _TAG = re.compile(r"<(context|documents?|sources?|passages?|search_results?)(?=[\s>])")
 
 

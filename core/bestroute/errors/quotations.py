@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from html import unescape
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,10 @@ _PERCENT = r"(?:%[0-9a-fA-F]{2})+"
 _ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});"
 _WEB = re.compile(f"{_PERCENT}|{_ENTITY}")
 """What URLs and HTML write in place of a character, or of several."""
+_NO_LETTER = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#34|#38|#39|#60|#62|#x27);")
+"""The usual ones of them stand for no letter: they need no look at what they stand for."""
+_LONGEST_KEPT = 12
+"""Characters of such a piece whose meaning is kept; they come again and again."""
 _ESCAPE = r"(?<!\\)\\+"
 """All backslashes of a run; looked for only where a run begins, so that no run is read twice."""
 _CODED = re.compile(_ESCAPE + r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
@@ -86,14 +89,30 @@ class Sources:
 def _read(match: re.Match[str]) -> Iterator[str]:
     """Yield the letters and digits that a match stands for."""
     coded = match[1] or match[2]
-    for plain in (chr(int(coded, 16)),) if coded else _decoded(match) if match[3] else (match[4] or "",):
+    for plain in (_character(coded),) if coded else _decoded(match) if match[3] else (match[4] or "",):
         if letter := _letter(plain):
             yield letter
 
 
 def _decoded(match: re.Match[str]) -> str:
     """Return what URLs and HTML mean by a piece."""
-    return unquote(match[0]) if match[0].startswith("%") else unescape(match[0])
+    piece = match[0]
+    return _meant(piece) if len(piece) <= _LONGEST_KEPT else _unquoted(piece)  # no entity is as long
+
+
+@lru_cache(maxsize=4096)
+def _meant(piece: str) -> str:
+    return _unquoted(piece) if piece.startswith("%") else unescape(piece)
+
+
+def _unquoted(run: str) -> str:
+    """Return what a run of ``%41`` and nothing else stands for."""
+    return bytes.fromhex(run.replace("%", "")).decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=4096)
+def _character(digits: str) -> str:
+    return chr(int(digits, 16))
 
 
 def _letter(character: str) -> str:
@@ -104,9 +123,9 @@ def _letter(character: str) -> str:
 def _letters(text: str) -> str:
     """Return the letters and digits of a text in lower case, its escapes read; what is beyond 16 bits is none."""
     if "%" in text or "&" in text:
-        text = _WEB.sub(_decoded, text)
+        text = _WEB.sub(_decoded, _NO_LETTER.sub(" ", text))
     if "\\" in text:
-        text = _BLANK.sub("", _CODED.sub(lambda m: chr(int(m[1] or m[2], 16)), text))
+        text = _BLANK.sub("", _CODED.sub(lambda m: _character(m[1] or m[2]), text))
     codes = np.array([text.lower()]).view(np.uint32)  # as they are, halves too
     kept = codes[_kept()[np.minimum(codes, _BEYOND)]]
     return kept.tobytes().decode("utf-32-le")

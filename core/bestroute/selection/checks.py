@@ -12,6 +12,9 @@ from bestroute.selection.output_spec import Demand
 from bestroute.selection.tool_calls import Call, NotJson, canonical, canonical_calls, read_json
 from bestroute.types.sample import Sample
 
+MOST_VALUES = 100_000
+"""Values of JSON that are read; each takes many times the time and the memory of what is written of it."""
+
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     """Return the sample with its ``flaw`` or its ``form``; where a check did not end in time, ``unchecked`` says so.
@@ -32,6 +35,8 @@ def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
 
 
 def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
+    if demand.is_json and not calls and sum(map(sample.text.count, ",[{")) > MOST_VALUES:
+        raise Unchecked(f"it holds more than {MOST_VALUES:,} values")
     value = read_json(sample.text) if demand.is_json and not calls else None
     if (flaw := flaw_of(sample, calls, demand, value)) is not None:
         return replace(sample, flaw=flaw)

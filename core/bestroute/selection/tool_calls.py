@@ -53,7 +53,17 @@ def canonical(value: Any) -> str:
         >>> canonical({"b": 1.0, "a": [True, None]})
         '{"a": [true, null], "b": 1}'
     """
+    try:
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_refused)
+        if ".0" not in text and "e+" not in text:  # no whole number is written as a float
+            return text
+    except TypeError:  # it holds what JSON does not
+        pass
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _refused(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is not of JSON")
 
 
 def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]] | None = None) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bestroute.errors import ConfigError
 
 _CHARS_PER_TOKEN = 4.0
@@ -152,11 +154,10 @@ def estimate_tokens(text: str) -> int:
     words = max(1, len(text.split()))
     if text.isascii():
         return max(words, math.ceil(len(text) / _CHARS_PER_TOKEN))
-    of_1 = len(text.encode("ascii", "ignore"))
-    of_4 = len(text.encode("utf-16-le", "surrogatepass")) // 2 - len(text)
-    rest = len(text) - of_1 - of_4
-    of_3 = len(text.encode("utf-8", "surrogatepass")) - of_1 - 4 * of_4 - 2 * rest
-    return max(words, math.ceil(of_1 / _CHARS_PER_TOKEN + (rest - of_3) / 2 + of_3 + 2 * of_4))
+    codes = np.array([text]).view(np.uint32)  # encoding counts as well, but lone surrogates cost it a second a text
+    beyond_1, beyond_2, of_4 = (int(np.count_nonzero(codes >= first)) for first in (0x80, 0x800, 0x10000))
+    of_1, of_2, of_3 = len(text) - beyond_1, beyond_1 - beyond_2, beyond_2 - of_4
+    return max(words, math.ceil(of_1 / _CHARS_PER_TOKEN + of_2 / 2 + of_3 + 2 * of_4))
 
 
 def divide_usage(
