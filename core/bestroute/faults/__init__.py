@@ -1,1 +1,1 @@
-"""What an error means for a call: facts told of any client's error, and a table of rules."""
+"""What an error means for a call: a table of rules, replies that it was paid for, options that a server refuses."""
