@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import difflib
 import logging
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Self
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -34,13 +35,14 @@ from pydantic import (
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.adapters.engine_fields import change_part
+from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.pool import dearest
 from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import members as membership
-from langchain_bestroute import sharing, structured
+from langchain_bestroute import structured
 from langchain_bestroute.constructor import CallParams
 from langchain_bestroute.description import described, traced_tool, without_keys
 from langchain_bestroute.fingerprint import fingerprint
@@ -54,7 +56,7 @@ from langchain_bestroute.tracing import anone_streamed, children_of, none_stream
 
 logger = logging.getLogger(__name__)
 
-FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
+FORCED = tuple(name for name in CALL_OPTIONS if name not in ("because", "run_id"))
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
@@ -62,7 +64,9 @@ _OF_THE_ENGINE = frozenset(
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
-_TAGS = "ledger_tags"
+_TAGS, _RUN_ID = "ledger_tags", "ledger_run_id"
+"""Arguments that LangChain passes on as they are, where it has other uses for the names, or keeps the value."""
+_LEDGER = {_TAGS: "tags", _RUN_ID: "run_id"}
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
 _PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
@@ -309,7 +313,7 @@ class BestRouteChat(BaseChatModel):
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
-    _shared: sharing.SharedMembers = PrivateAttr()
+    _shared: tuple[Shared[Any], ...] = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
@@ -374,30 +378,29 @@ class BestRouteChat(BaseChatModel):
             keep("ledger", Ledger())
         for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
         secret = None if self.api_key is None else self.api_key.get_secret_value()
-        told = (repr(self.timeout), repr(secret), repr(self.base_url), repr(self.bills_input), repr(self.max_retries))
+        told = tuple(map(repr, (self.timeout, secret, self.base_url, self.bills_input)))
         held = (self.ledger, self.settings)
-        key = sharing.key_of(self.models, held, told)
-        known = sharing.shared(key)
-        members = (
-            known.members
-            if known is not None
-            else {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
-        )
+
+        def make_members() -> builtins.dict[str, Any]:
+            return {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
+
+        shared_members = shared(self.models, held, ("members", *told), make_members)
+        members = shared_members.value
         keep("prices", membership.complete_prices(self.prices, members))
         if not self.reference:
             keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
-        generators = (
-            known.engine.generators
-            if known is not None
-            else {
+
+        def make_generators() -> builtins.dict[str, Any]:
+            return {
                 name: membership.as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
                 for name, member in members.items()
             }
-        )
+
+        generators = shared(self.models, held, ("generators", *told), make_generators)
         self._engine = BestRoute(
             pool,
-            generators,
+            generators.value,
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
@@ -408,11 +411,9 @@ class BestRouteChat(BaseChatModel):
             budget=self.budget,
             max_retries=self.max_retries,
         )
-        if known is None:
-            known = sharing.share(key, sharing.SharedMembers(members, (*held, *self.models.values()), self._engine))
-        else:
-            self._engine.share_members(known.engine)
-        self._shared = known
+        origin = shared(self.models, held, ("engine",), lambda: self._engine)
+        self._engine.share_members(origin.value)
+        self._shared = (shared_members, generators, origin)
         keep("budget", self._engine.budget)  # one for all copies, also where fields are configured call by call
         if isinstance(self.router, str | Path):
             keep("router", self._engine.router)  # read once
@@ -504,9 +505,15 @@ class BestRouteChat(BaseChatModel):
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> builtins.dict[str, Any]:
         """Return what traces show of a call."""
         params = super()._get_invocation_params(stop=stop, **kwargs)
+        params.pop(_RUN_ID, None)
         if isinstance(tools := params.get("tools"), list):
             params["tools"] = [traced_tool(tool) for tool in tools]
         return params
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return what a cache knows a call by; it answers alike whoever is to find it in the ledger."""
+        known = {name: value for name, value in kwargs.items() if name not in (_TAGS, _RUN_ID)}
+        return super()._get_llm_string(stop=stop, **known)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
@@ -619,6 +626,53 @@ class BestRouteChat(BaseChatModel):
         """Answer without blocking the loop; see ``invoke``."""
         return await super().ainvoke(input, config, stop=stop, **_apart(kwargs))
 
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer piece by piece; see ``invoke``."""
+        config, own = _with_run_id(config)
+        yield from super().stream(input, config, stop=stop, **_apart(kwargs), **own)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer piece by piece without blocking the loop; see ``invoke``."""
+        config, own = _with_run_id(config)
+        async with aclosing(super().astream(input, config, stop=stop, **_apart(kwargs), **own)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Answer; a stream that a handler wishes for is not told its run by LangChain."""
+        return super()._generate_with_cache(messages, stop, run_manager, **{**kwargs, **_run_id_of(run_manager)})
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Answer without blocking the loop; see ``_generate_with_cache``."""
+        known = {**kwargs, **_run_id_of(run_manager)}
+        return await super()._agenerate_with_cache(messages, stop, run_manager, **known)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -626,10 +680,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        query, forced = self._query(messages, stop, kwargs)
+        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(self._engine.run(query, **forced), query, run_manager)
+                return self._as_chat_result(self._engine.run(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -640,10 +694,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        query, forced = self._query(messages, stop, kwargs)
+        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(await self._engine.arun(query, **forced), query, run_manager)
+                return self._as_chat_result(await self._engine.arun(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -654,8 +708,8 @@ class BestRouteChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(lambda result: self._winner(result, query))
+        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
         try:
             for piece in none_streamed(self._engine.stream(query, **forced)):
                 yield from chunks.of(piece)
@@ -669,8 +723,8 @@ class BestRouteChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        query, forced = self._query(messages, stop, kwargs)
-        chunks = Chunks(lambda result: self._winner(result, query))
+        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
         try:
             async with aclosing(anone_streamed(self._engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
@@ -690,8 +744,7 @@ class BestRouteChat(BaseChatModel):
             constructed.discard("stop")
         params = CallParams(own, constructed)
         forced = {name: params.pop(name) for name in FORCED if name in params}
-        if _TAGS in params:
-            forced["tags"] = params.pop(_TAGS)
+        forced |= {name: params.pop(own) for own, name in _LEDGER.items() if own in params}
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
@@ -703,13 +756,16 @@ class BestRouteChat(BaseChatModel):
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
         return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
 
-    def _winner(self, result: Result, query: Query) -> AIMessage:
+    def _winner(self, result: Result, query: Query, run_id: str | None) -> AIMessage:
         if isinstance(result.payload, CutOff) and structured.WANTED in query.params:
             raise result.payload.error  # as the member does: a part of an object is none
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
         told = getattr(self._engine.generators[result.model], "model_name", result.model)
-        return winner(result, str(told))
+        message = winner(result, str(told))
+        if run_id is not None:
+            message.response_metadata[METADATA_KEY]["run_id"] = run_id
+        return message
 
     def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
         """Say once of a member that its samples cannot differ; the best of them is any of them."""
@@ -723,10 +779,8 @@ class BestRouteChat(BaseChatModel):
                     name,
                 )
 
-    def _as_chat_result(self, result: Result, query: Query, run: BaseRunManager | None) -> ChatResult:
-        message = self._winner(result, query)
-        if run is not None:
-            message.response_metadata[METADATA_KEY]["run_id"] = str(run.run_id)
+    def _as_chat_result(self, result: Result, query: Query, run_id: str | None) -> ChatResult:
+        message = self._winner(result, query, run_id)
         about = message.response_metadata
         assert message.usage_metadata is not None
         usage = about.get("token_usage")
@@ -745,6 +799,17 @@ class BestRouteChat(BaseChatModel):
 def _apart(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments of a call with the ledger's tags under a name that LangChain has no other use for."""
     return {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
+
+
+def _run_id_of(run: BaseRunManager | None) -> dict[str, Any]:
+    return {} if run is None else {_RUN_ID: str(run.run_id)}
+
+
+def _with_run_id(config: RunnableConfig | None) -> tuple[RunnableConfig, dict[str, Any]]:
+    """Return a configuration that says its run's id, which LangChain's streams do not hand on, and the same for us."""
+    run_id = (config or {}).get("run_id") or uuid.uuid4()
+    known: RunnableConfig = {**(config or {}), "run_id": run_id}
+    return known, {_RUN_ID: str(run_id)}
 
 
 def _own_error(error: GenerationError) -> BaseException:

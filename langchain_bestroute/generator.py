@@ -27,6 +27,7 @@ from bestroute.selection import Demand, judge
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.stream_usage import StreamUsage
 from bestroute.types.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
 from langchain_bestroute.constructor import constructed_in, translated
@@ -95,8 +96,7 @@ class ChatModelGenerator:
         run = SampleRun(self.name, query.text)
         try:
             if self._always_streams(call.kwargs):
-                pieces = self.stream(query, params=params, cancel=cancel)
-                samples = [piece for piece in pieces if isinstance(piece, Sample)]
+                samples = self._streamed(query, params, cancel)
             else:
                 samples = self._generated(call)
         except _NotTaken:
@@ -116,8 +116,7 @@ class ChatModelGenerator:
         run = SampleRun(self.name, query.text)
         try:
             if self._always_streams(call.kwargs, is_async=True):
-                async with aclosing(self.astream(query, params=params, cancel=cancel)) as pieces:  # type: ignore[type-var]
-                    samples = [piece async for piece in pieces if isinstance(piece, Sample)]
+                samples = await self._astreamed(query, params, cancel)
             else:
                 samples = await self._agenerated(call)
         except _NotTaken:
@@ -148,6 +147,27 @@ class ChatModelGenerator:
         except Exception as error:
             return self._paid(error, call)
         return self._read(result, call, time.perf_counter() - started)
+
+    def _streamed(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
+        """Return what a stream ends with; one that breaks off has the bill it has told."""
+        usage, samples = StreamUsage(), list[Sample]()
+        try:
+            for piece in self.stream(query, params=params, cancel=cancel):
+                _keep(piece, usage, samples)
+        except Exception as error:
+            return [_broken(error, usage, query)]
+        return samples
+
+    async def _astreamed(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
+        """Return what a stream ends with, without blocking the loop; see ``_streamed``."""
+        usage, samples = StreamUsage(), list[Sample]()
+        try:
+            async with aclosing(self.astream(query, params=params, cancel=cancel)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    _keep(piece, usage, samples)
+        except Exception as error:
+            return [_broken(error, usage, query)]
+        return samples
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
@@ -358,6 +378,20 @@ class _Call:
         return any(own is not given for own, given in zip(self.messages, sent, strict=False))
 
 
+def _keep(piece: Delta | Sample, usage: StreamUsage, samples: list[Sample]) -> None:
+    if isinstance(piece, Sample):
+        samples.append(piece)
+    else:
+        usage.add(piece)
+
+
+def _broken(error: Exception, usage: StreamUsage, query: Query) -> Sample:
+    """Return the failed sample of a stream that nobody saw; raise the error if the stream had told no bill."""
+    if (paid := usage.of_broken(query.prompt_tokens)) is None:
+        raise error
+    return Sample(usage.text, usage=paid, error=error)
+
+
 class _NotTaken(Exception):
     """The server took an option for an error; the next request does without it."""
 
@@ -385,11 +419,15 @@ class _Collected:
 
     def __init__(self) -> None:
         self.chunks: list[ChatGenerationChunk] = []
+        self.usage: Usage | None = None
         self.started = time.perf_counter()
 
     def add(self, chunk: ChatGenerationChunk) -> Delta:
         self.chunks.append(chunk)
-        return Delta(chunk.text, chunk)
+        if (usage := usage_of(chunk.message)) is None:
+            return Delta(chunk.text, chunk)
+        self.usage = usage if self.usage is None else self.usage + usage  # each chunk tells what it adds
+        return Delta(chunk.text, chunk, self.usage)
 
     def sample(self, prompt_tokens: int) -> Sample:
         if not self.chunks:

@@ -14,13 +14,15 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from bestroute._utils.text import utf8
+from bestroute._utils.text import encodable_within, is_encodable, utf8
 
 METADATA_KEY = "bestroute"
 
 _SAFE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 """Call ids that every provider takes: Mistral's models take these alone, OpenAI at most 40 characters."""
 _DIGITS = string.ascii_letters + string.digits
+_SENT = ("content", "name", "tool_calls", "invalid_tool_calls", "tool_call_id", "additional_kwargs")
+"""Fields of messages that clients send."""
 _SHARED_BLOCKS = ("text", "image", "audio", "video", "file")
 
 
@@ -38,12 +40,13 @@ def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
         model: Pool name of the member.
 
     Returns:
-        Its own messages, and those of which no router tells the writer, untouched. Messages of other members without
-        private state: text and media stay, reasoning, provider's ids and ``additional_kwargs`` go. Ids of their tool
-        calls that the member could refuse are replaced, in the calls and in the results alike.
+        Its own messages, and those of which no router tells the writer, untouched, if they can be sent. Messages of
+        other members without private state: text and media stay, reasoning, provider's ids and ``additional_kwargs``
+        go. Ids of their tool calls that the member could refuse are replaced, in the calls and in the results alike.
     """
+    messages = [_encodable(message) for message in messages]
     if all(_is_own(message, model) for message in messages):
-        return list(messages)
+        return messages
     ready: list[BaseMessage] = []
     taken: set[str] = set()
     new_ids: dict[str, str] = {}
@@ -59,6 +62,12 @@ def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
         else:
             ready.append(message)
     return ready
+
+
+def _encodable(message: BaseMessage) -> BaseMessage:
+    """Return a message that can be sent: lone surrogates, which no client encodes, as their escapes."""
+    said = {name: value for name in _SENT if (value := getattr(message, name, None)) and not is_encodable(value)}
+    return message.model_copy(update=encodable_within(said)) if said else message
 
 
 def _is_own(message: BaseMessage, model: str) -> bool:

@@ -321,14 +321,17 @@ class _Collected:
         """Note a chunk, and yield it; one that only tells the usage, because we asked for it, is not shown."""
         delta = response.delta or ""
         self.text += delta
-        self.usage = responses.usage_of(response) or self.usage
+        usage = responses.usage_of(response)
+        self.usage = usage or self.usage
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
         if self.last is not None and not delta and part(response.raw, "choices") == []:
+            if usage is not None:
+                yield Delta("", usage=usage)
             return
         message = responses.with_calls(with_noted_calls(self.call.member, response), self.ids)
         message = responses.with_text(message, self.text)
         self.last = response.model_copy(update={"message": message, "delta": delta})
-        yield Delta(delta, Chunk(self.last, self.name))
+        yield Delta(delta, Chunk(self.last, self.name), usage)
 
     def object(self, parsed: Any) -> Delta:
         """Return what a structured stream shows: the object as far as it is there."""
@@ -336,7 +339,7 @@ class _Collected:
         self.outcome = Outcome(parsed)
         last = self.last or ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
         told = {**dict(last), "delta": delta, "parsed": parsed}
-        return Delta(delta, Chunk(StructuredResponse(**told), self.name))
+        return Delta(delta, Chunk(StructuredResponse(**told), self.name), self.usage)
 
     def unreadable(self, error: Exception) -> None:
         """Note that the member could not read the object of a stream that has ended; else raise the error."""

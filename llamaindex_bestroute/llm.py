@@ -27,6 +27,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.adapters.engine_fields import change_part
+from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.pool import dearest
@@ -200,6 +201,7 @@ class BestRouteLLM(FunctionCallingLLM):
     additional_kwargs: dict[str, Any] = Field(default_factory=dict, description="Call arguments for every member.")
 
     _engine: BestRoute = PrivateAttr()
+    _shared: tuple[Shared[Any], ...] = PrivateAttr()
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
@@ -233,9 +235,11 @@ class BestRouteLLM(FunctionCallingLLM):
         if not self.reference:
             keep("reference", dearest(self.prices, self.models))
         pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
-        self._engine = BestRoute(
-            pool,
-            {
+        held = (self.ledger, self.settings)
+        settled = tuple(map(repr, (self.timeout, self.bills_input, self.temperature, self.max_tokens)))
+
+        def make_generators() -> dict[str, Any]:
+            return {
                 name: as_generator(
                     name,
                     member,
@@ -244,7 +248,12 @@ class BestRouteLLM(FunctionCallingLLM):
                     settings=self._own_settings(),
                 )
                 for name, member in self.models.items()
-            },
+            }
+
+        generators = shared(self.models, held, ("generators", *settled), make_generators)
+        self._engine = BestRoute(
+            pool,
+            generators.value,
             router=self.router,
             reward_model=self.reward_model,
             policy=self.policy,
@@ -255,6 +264,9 @@ class BestRouteLLM(FunctionCallingLLM):
             budget=self.budget,
             max_retries=self.max_retries,
         )
+        origin = shared(self.models, held, ("engine",), lambda: self._engine)
+        self._engine.share_members(origin.value)
+        self._shared = (generators, origin)
         if self.budget is not None:
             keep("budget", self._engine.budget)  # one for all copies
 

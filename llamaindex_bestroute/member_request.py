@@ -11,6 +11,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from bestroute._utils.text import encodable
 from bestroute.selection import Demand, read_demand
 from bestroute.types.query import Query
 from bestroute.types.sample import Delta
@@ -113,7 +114,7 @@ class Call:
         self.prompt: str | None = None
         self.is_formatted = bool(formatted)
         if formatted is not None and not query.tools:
-            self.prompt = self.messages[-1].content or ""
+            self.prompt = encodable(self.messages[-1].content or "")
         if query.tools and isinstance(member, FunctionCallingLLM):
             history = list(self.messages)
             arguments = {**tools.offered_to(member, history, query.tools, about_tools), **arguments}
@@ -187,10 +188,12 @@ def _as_read(piece: ChatResponse | CompletionResponse, collected: Collected) -> 
     """Note a piece; yield it as the member is to read it."""
     if isinstance(piece, ChatResponse):
         for delta in collected.add(piece):
-            yield delta.payload.response
+            if delta.payload is not None:
+                yield delta.payload.response
     else:
-        for _ in collected.add(as_chat(piece)):
-            yield piece
+        for delta in collected.add(as_chat(piece)):
+            if delta.payload is not None:
+                yield piece
 
 
 def _demand(query: Query, about_tools: Mapping[str, Any], asked: Mapping[str, Any]) -> Demand:

@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from bestroute._utils.text import encodable_within, is_encodable
 from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
@@ -120,7 +121,8 @@ def for_member(messages: Sequence[ChatMessage], name: str, *, calls_in_blocks: b
 
     Our own notes are taken off. Turns of other members lose what only their provider understands (thoughts with
     their signatures, raw tool calls), their tool calls' arguments become objects, and the calls' ids, with the
-    results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is.
+    results that answer them, take a form that every provider accepts. What nobody of the pool wrote stays as it is, if
+    it can be sent.
 
     Args:
         messages: The conversation.
@@ -142,7 +144,21 @@ def for_member(messages: Sequence[ChatMessage], name: str, *, calls_in_blocks: b
             if (answered := kept.get("tool_call_id")) in ids:
                 kept["tool_call_id"] = ids[answered]
             ready.append(message.model_copy(update={"additional_kwargs": kept}))
-    return ready
+    return [_encodable(message) for message in ready]
+
+
+def _encodable(message: ChatMessage) -> ChatMessage:
+    """Return a message that can be sent: lone surrogates, which no client encodes, as their escapes."""
+    notes = message.additional_kwargs
+    blocks = [block if is_encodable(vars(block)) else _encodable_block(block) for block in message.blocks]
+    if is_encodable(notes) and all(new is old for new, old in zip(blocks, message.blocks, strict=True)):
+        return message
+    return message.model_copy(update={"blocks": blocks, "additional_kwargs": encodable_within(notes)})
+
+
+def _encodable_block(block: ContentBlock) -> ContentBlock:
+    said = {name: value for name, value in vars(block).items() if not is_encodable(value)}
+    return block.model_copy(update=encodable_within(said))
 
 
 def _own(message: ChatMessage, *, calls_in_blocks: bool) -> ChatMessage:

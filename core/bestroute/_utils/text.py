@@ -48,6 +48,20 @@ def encodable_within(value: Any) -> Any:
     return value
 
 
+def is_encodable(value: Any) -> bool:
+    r"""Whether any encoder takes all texts of plain JSON as they are.
+
+    Example:
+        >>> is_encodable([{"caf\u00e9": 1}]), is_encodable([{"half \ud83d": 1}])
+        (True, False)
+    """
+    if isinstance(value, str):
+        return value.isascii() or encodable(value) == value
+    if isinstance(value, Mapping):
+        return all(is_encodable(key) and is_encodable(part) for key, part in value.items())
+    return not isinstance(value, list | tuple) or all(map(is_encodable, value))
+
+
 def brief(value: Any) -> str:
     """Show a value in at most 60 characters, without ever writing it out in full, however large or deep it is.
 

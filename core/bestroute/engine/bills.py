@@ -22,6 +22,7 @@ def ledger_row(
     query: Query,
     *,
     call_id: str,
+    run_id: str,
     decision: Decision | None,
     tags: Mapping[str, str],
     attempt: int,
@@ -34,6 +35,7 @@ def ledger_row(
         drawn: What an attempt brought.
         query: What was asked.
         call_id: Of the run.
+        run_id: What the caller calls the run.
         decision: What was run.
         tags: Of the run, from its caller.
         attempt: Number of the attempt that brought it, from 1.
@@ -46,6 +48,7 @@ def ledger_row(
         status = "cancelled"
     return {
         "call_id": call_id,
+        "run_id": run_id,
         "time": time.time(),
         "model": drawn.model,
         "step": drawn.step,

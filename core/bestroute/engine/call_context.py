@@ -39,6 +39,8 @@ class CallOptions(TypedDict, total=False):
     """Pool names of the members that may be asked."""
     tags: Mapping[str, str] | None
     """Words to find the call by in the ledger, by name."""
+    run_id: str | None
+    """The caller's own id of what the call is a part of, for the ledger; default: the call's id."""
 
 
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
@@ -52,6 +54,7 @@ class Options:
     n: int | None = None
     because: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
     limits: Limits = NO_LIMITS
 
     @classmethod
@@ -75,6 +78,7 @@ class Options:
             options.get("n"),
             options.get("because"),
             _checked_tags(options.get("tags")),
+            _checked_run_id(options.get("run_id")),
             Limits(**limits) if limits else NO_LIMITS,
         )
 
@@ -107,7 +111,7 @@ class RunContext:
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
         shared = () if budget is None else (budget,)
         self.purse = Purse((*own, *shared)) if own or shared else None
-        self.bills = RunBills(self.call_id, query, options.tags, writer)
+        self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id)
 
     def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
         """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
@@ -140,3 +144,9 @@ def _checked_tags(tags: Any) -> Mapping[str, str]:
             f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {brief(tags)}"
         )
     return dict(tags)
+
+
+def _checked_run_id(run_id: Any) -> str | None:
+    if run_id is None or (isinstance(run_id, str) and run_id):
+        return run_id
+    raise ConfigError(f"run_id must be a text that is not empty, got {brief(run_id)}")

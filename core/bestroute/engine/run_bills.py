@@ -22,10 +22,20 @@ class RunBills:
         query: What was asked; errors are stored without what they quote of it.
         tags: What the caller wants to find the run by.
         writer: Of the ledger.
+        run_id: The caller's own id of the run; default: the call's.
     """
 
-    def __init__(self, call_id: str, query: Query, tags: Mapping[str, str], writer: LedgerWriter) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        query: Query,
+        tags: Mapping[str, str],
+        writer: LedgerWriter,
+        *,
+        run_id: str | None = None,
+    ) -> None:
         """Start without a row."""
+        self.run_id = run_id or call_id
         self.call_id, self.query, self.tags, self.writer = call_id, query, tags, writer
         self.decision: Decision | None = None
         """What is run now."""
@@ -51,6 +61,7 @@ class RunBills:
                 sample,
                 self.query,
                 call_id=self.call_id,
+                run_id=self.run_id,
                 decision=self.decision,
                 tags=self.tags,
                 attempt=number,

@@ -21,6 +21,7 @@ from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.query import Query
 from bestroute.types.sample import Delta, DrawnSample, Sample
+from bestroute.types.stream_usage import StreamUsage
 from bestroute.types.usage import Usage, estimate_tokens
 
 _Pieces = queue.SimpleQueue[tuple[Any, BaseException | None]]
@@ -38,7 +39,7 @@ class StreamAccumulator:
     def __init__(self, attempts: Attempts) -> None:
         """Start with nothing."""
         self.attempts = attempts
-        self.text = ""
+        self.usage = StreamUsage()
         self.samples: list[Sample] = []
         self.started = time.perf_counter()
         self._held: list[Delta] = []
@@ -59,7 +60,9 @@ class StreamAccumulator:
                 f"the stream of {self.attempts.draw.model!r} must yield Delta and Sample objects, "
                 f"got {type(piece).__name__}"
             )
-        self.text += piece.text
+        self.usage.add(piece)
+        if not piece.text and piece.payload is None:
+            return []
         self._held.append(piece)
         if not (self._has_shown or piece.text or carries_something(piece.payload)):
             return []
@@ -93,14 +96,17 @@ class StreamAccumulator:
         if paid.error is None:  # it was cut off at its limit of length, and the error holds it whole
             return paid
         usage = self.samples[0].usage if self.samples else paid.usage
-        if usage is None and (self.text or isinstance(error, DrawCancelledError)):
-            words = estimate_tokens(self.text) if self.text else 0
-            usage = Usage(self.attempts.query.prompt_tokens, words, estimated=True)
+        prompt, text = self.attempts.query.prompt_tokens, self.usage.text
+        if usage is None:
+            usage = self.usage.of_broken(prompt)
+        if usage is None and (self._has_shown or text or isinstance(error, DrawCancelledError)):
+            words = estimate_tokens(text) if text else 0
+            usage = Usage(prompt, words, estimated=True)
         is_wanted = not isinstance(error, DrawCancelledError) or isinstance(error, DeadlineError)
-        if is_wanted and self._has_shown and self.attempts.settings.broken_stream == "keep" and self.text.strip():
+        if is_wanted and self._has_shown and self.attempts.settings.broken_stream == "keep" and text.strip():
             logger.warning("the stream of %r broke and is kept: %s", self.attempts.draw.model, type(error).__name__)
-            return Sample(self.text, usage=usage, finish_reason="broken")
-        return Sample(self.text, usage=usage, error=self.attempts.failure(error))
+            return Sample(text, usage=usage, finish_reason="broken")
+        return Sample(text, usage=usage, error=self.attempts.failure(error))
 
 
 class StreamSampler:

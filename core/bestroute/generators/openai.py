@@ -338,15 +338,16 @@ class _Collected:
         self.started = time.perf_counter()
 
     def add(self, chunk: Any) -> Delta | None:
+        usage = None
         if (reported := getattr(chunk, "usage", None)) is not None:
-            self.reported = reported
+            self.reported, usage = reported, read_usage(reported)
         if not chunk.choices:
-            return None
+            return Delta("", usage=usage) if usage else None
         choice = chunk.choices[0]
         self.finish_reason = _reason_of(choice) or self.finish_reason
         text = _text_of(field(choice.delta, "content"))
         self.text += text
-        return Delta(text, chunk) if text else None
+        return Delta(text, chunk if text else None, usage) if text or usage else None
 
     def sample(self, query: Query) -> Sample:
         if self.finish_reason is None:

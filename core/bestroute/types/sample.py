@@ -41,6 +41,9 @@ class Delta:
 
     text: str
     payload: Any = None
+    usage: Usage | None = None
+    """What the stream has been billed so far, this piece included, where it tells; with neither text nor payload a
+    piece tells that alone."""
 
 
 class Cancel:

@@ -1,0 +1,223 @@
+"""What a call leaves in the ledger, whatever becomes of it; and what copies share with their origin."""
+
+import asyncio
+import copy
+import logging
+import random
+import threading
+import traceback
+from contextlib import aclosing, suppress
+
+import httpx
+import openai
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
+from llama_index.llms.openai_like import OpenAILike
+
+from bestroute import BestRouteError, Ledger, Price, Settings
+
+# Sharing.
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "max_n": lambda llm: llm.model_copy(update={"max_n": 3}),
+    "temperature": lambda llm: llm.model_copy(update={"temperature": 0.5}),
+    "max_retries": lambda llm: llm.model_copy(update={"max_retries": 0}),
+    "timeout": lambda llm: llm.model_copy(update={"timeout": 9.0}),
+}
+
+
+def small_of(make, like, model, **options):
+    return make(("small", 1), models={"small": like(model), "large": like("large-max")}, **options)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_breaker_that_opens_in_a_copy_is_open_in_the_origin(make, like, user, server, how):
+    settings = Settings(attempts=1, breaker_failures=2, breaker_rest_s=60)
+    llm = small_of(make, like, "fail-500-x", settings=settings, ledger=Ledger(), budget=5.0)
+    other = COPIES[how](llm)
+    for _ in range(2):
+        other.chat(user("hi"))
+    asked = len(server.requests)
+    llm.chat(user("hi"))
+    assert [body["model"] for body in server.sent()[asked:]] == ["large-max"]
+    assert len(llm.ledger.rows()) == len(server.bills)
+    assert llm.engine.budget.spent_usd == pytest.approx(llm.ledger.cost_usd)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_limit_of_concurrency_holds_over_copies(make, like, user, server, how):
+    llm = small_of(make, like, "slow-60-small", settings=Settings(concurrency=2))
+    other = COPIES[how](llm)
+    threads = [threading.Thread(target=model.chat, args=(user("hi"),)) for model in (llm, other) * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(server.requests), server.max_inflight) == (8, 2)
+
+
+@pytest.mark.parametrize("how", ["copy", "deepcopy", "max_n", "max_retries"])
+def test_copies_have_the_same_connections(make, user, how):
+    llm = make()
+    other = COPIES[how](llm)
+    llm.chat(user("hi"))
+    other.chat(user("hi"))
+    assert other.engine.generators["small"] is llm.engine.generators["small"]
+
+
+# Ids and tags.
+
+WAYS = (
+    *("chat", "stream_chat", "achat", "astream_chat"),
+    *("complete", "stream_complete", "acomplete", "astream_complete"),
+)
+
+
+async def asked(llm, how, messages, **options):
+    """Ask, by the last message's text where the way takes a prompt; return the last response."""
+    prompt = messages[-1].content if "complete" in how else messages
+    answer = getattr(llm, how)(prompt, **options)
+    if how.startswith("a"):
+        answer = await answer
+    if how.startswith("astream"):
+        return [piece async for piece in answer][-1]
+    return list(answer)[-1] if how.startswith("stream") else answer
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_rows_have_the_calls_id_the_tags_and_the_run_id_that_a_call_names(make, user, told, how):
+    llm = make(("small", 2), ledger=Ledger())
+    response = await asked(llm, how, user("hi"), tags={"team": "search"}, run_id="run 7")
+    rows = llm.ledger.rows()
+    assert [(row["tags"], row["run_id"]) for row in rows] == [({"team": "search"}, "run 7")] * 2
+    assert {row["call_id"] for row in rows} == {told(response)["call_id"]}
+
+
+@pytest.mark.parametrize("options", [{"tags": ["a"]}, {"tags": {"a": 1}}, {"run_id": ""}, {"run_id": 7}])
+def test_tags_and_ids_that_are_none_are_refused(make, user, server, options):
+    with pytest.raises(BestRouteError, match="must be"):
+        make().chat(user("hi"), **options)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(("bills_input", "requests"), [("once", 1), ("per_sample", 3)])
+def test_requests_are_those_that_the_server_saw(make, user, server, bills_input, requests):
+    llm = make(("small", 3), bills_input=bills_input, ledger=Ledger())
+    llm.chat(user("hi"))
+    assert len(server.requests) == llm.ledger.totals()["all"]["requests"] == requests
+
+
+# Any text.
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("text", ["half an emoji \ud83d here", "a \x00 in it", "\udcff\udc80", "\ufffe\u202e\x1b[31m"])
+async def test_any_text_is_answered_and_billed(make, server, tmp_path, how, text):
+    llm = make(("small", 2), ledger=Ledger(f"sqlite:///{tmp_path}/bills.db"))
+    call = ToolCallBlock(tool_call_id="call_1", tool_name=f"f{text}", tool_kwargs={text: [text]})
+    messages = [
+        ChatMessage(role="system", content=text),
+        ChatMessage(role="user", content=text),
+        ChatMessage(role="assistant", blocks=[TextBlock(text=text), call]),
+        ChatMessage(role="tool", content=text, additional_kwargs={"tool_call_id": "call_1"}),
+        ChatMessage(role="user", blocks=[TextBlock(text=text), TextBlock(text=text)]),
+    ]
+    response = await asked(llm, how, messages, tags={text: text})
+    assert "small-mini" in str(response)
+    rows = llm.ledger.rows()
+    assert len(rows) == len(server.bills) == 2
+    assert sum(row["input_tokens"] for row in rows) == server.usage["input"]
+    llm.ledger.close()
+
+
+# Errors quote nothing.
+
+QUERY = "Please summarise: the patient of room twelve is called Ottilie Brandvold."
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_an_error_that_quotes_the_query_is_quoted_nowhere(make, user, server, tmp_path, caplog, how):
+    def quoting(model, messages):
+        raise RuntimeError(f"cannot parse {messages[-1]['content']!r}")
+
+    server.answers = quoting
+    caplog.set_level(logging.DEBUG, logger="bestroute")
+    caplog.set_level(logging.DEBUG, logger="llamaindex_bestroute")
+    llm = make(("small", 2), ledger=Ledger(f"sqlite:///{tmp_path}/bills.db"), settings=Settings(attempts=1))
+    with pytest.raises(openai.APIError) as caught:
+        await asked(llm, how, user(QUERY))
+    shown = "".join(traceback.format_exception(caught.value)) + str(llm.ledger.rows())
+    shown += "".join(record.getMessage() for record in caplog.records if "bestroute" in record.name)
+    assert "Ottilie" not in shown
+    assert llm.ledger.rows()
+    llm.ledger.close()
+
+
+# Cancellations.
+
+
+@pytest.mark.parametrize("how", ["achat", "astream_chat"])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, server, how, n):
+    chance = random.Random(f"{how} {n}")
+    llm = small_of(make, like, "slow-8-small", ledger=Ledger())
+
+    async def call():
+        if how == "achat":
+            await llm.achat(user("hi there"), model="small", n=n)
+        else:
+            async with aclosing(await llm.astream_chat(user("hi there"), model="small", n=n)) as pieces:
+                async for _ in pieces:
+                    pass
+
+    for _ in range(25):
+        task = asyncio.ensure_future(call())
+        await asyncio.sleep(chance.uniform(0.0, 0.03))
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    for _ in range(200):
+        if not server.inflight and len(llm.ledger.rows()) >= len(server.bills):
+            break
+        await asyncio.sleep(0.02)
+    rows = llm.ledger.rows()
+    assert len(rows) >= len(server.requests)
+    assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
+
+
+# Streams that break after their usage.
+
+
+class Breaking(OpenAILike):
+    """Loses its connection after the usage of a stream."""
+
+    def stream_chat(self, *args, **kwargs):
+        for piece in super().stream_chat(*args, **kwargs):
+            yield piece
+            if piece.raw.usage:
+                raise httpx.ReadError("the line is cut")
+
+    async def astream_chat(self, *args, **kwargs):
+        async def pieces(source):
+            async for piece in source:
+                yield piece
+                if piece.raw.usage:
+                    raise httpx.ReadError("the line is cut")
+
+        return pieces(await super().astream_chat(*args, **kwargs))
+
+
+@pytest.mark.parametrize("how", ["stream_chat", "astream_chat"])
+async def test_a_stream_that_breaks_after_its_usage_is_billed_by_it(make, user, server, how):
+    server.answers = lambda model, messages: "w " * 50
+    member = Breaking(
+        model="small-mini", api_base=server.base_url, api_key="k", is_chat_model=True, context_window=9000
+    )
+    llm = make(None, models={"small": member}, prices={"small": Price(1, 2)}, ledger=Ledger(), max_retries=0)
+    with suppress(httpx.ReadError):
+        await asked(llm, how, user("hi there"))
+    (row,) = llm.ledger.rows()
+    assert (row["input_tokens"], row["output_tokens"]) == (server.usage["input"], server.usage["output"])
+    assert not row["estimated"]
