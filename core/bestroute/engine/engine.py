@@ -172,7 +172,7 @@ class BestRoute:
         Args:
             query: What is asked.
             options: ``model``, ``n``, ``because`` (see ``route``), ``max_samples``, ``max_cost_usd``, ``deadline_s``,
-                ``wave``, ``allow``, ``tags``; see ``CallOptions``.
+                ``wave``, ``allow``, ``tags``, ``run_id``; see ``CallOptions``.
 
         Raises:
             ConfigError: As ``route``; or an option is unknown or out of range.
