@@ -42,8 +42,13 @@ def test_the_shipped_router_is_what_the_command_makes():
     router, prices = build(training(), demo_pool())
     shipped = MultiHeadRouter.from_pretrained(ROUTER)
     queries = [Query(r.query) for r in held_out()]
-    ours, theirs = router.predict(queries), shipped.predict(queries)
-    assert ours.expected_quality == pytest.approx(theirs.expected_quality, abs=1e-4)
+    assert router.plans == shipped.plans
+    assert router.shrinkage == shipped.shrinkage
+    assert router.frozen == pytest.approx(shipped.frozen)
+    # another processor or library rounds otherwise, and trees cut at other places where two cuts are nearly as good
+    apart = np.abs(router.predict(queries).expected_quality - shipped.predict(queries).expected_quality)
+    assert apart.mean() < 0.002
+    assert apart.max() < 0.01
     assert prices == pytest.approx(operating_points())
 
 
