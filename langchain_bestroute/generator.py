@@ -92,7 +92,7 @@ class ChatModelGenerator:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         call = self._call(query, params, n)
         if n > 1 and not self._can_choose(call):
-            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
+            return [s for i in range(n) for s in self._one(i, query, params, cancel)]
         run = SampleRun(self.name, query.text)
         try:
             if self._always_streams(call.kwargs):
@@ -111,7 +111,7 @@ class ChatModelGenerator:
         """Draw ``n`` samples without blocking the loop."""
         call = self._call(query, params, n, is_async=True)
         if n > 1 and not self._can_choose(call):
-            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
+            draws = (self._aone(i, query, params, cancel) for i in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
         run = SampleRun(self.name, query.text)
         try:
@@ -126,6 +126,22 @@ class ChatModelGenerator:
             raise
         run.end(samples)
         return samples
+
+    def _one(self, request: int, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
+        """Draw one of several samples by a request of its own; if it fails, the others are kept and paid."""
+        try:
+            samples = self.generate(query, 1, params=params, cancel=cancel)
+        except Exception as error:
+            return [Sample("", error=error, request=request)]
+        return [replace(sample, request=request) for sample in samples]
+
+    async def _aone(self, request: int, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
+        """Draw one of several samples without blocking the loop; see ``_one``."""
+        try:
+            samples = await self.agenerate(query, 1, params=params, cancel=cancel)
+        except Exception as error:
+            return [Sample("", error=error, request=request)]
+        return [replace(sample, request=request) for sample in samples]
 
     def _generated(self, call: _Call) -> list[Sample]:
         self._acquire()

@@ -4,7 +4,7 @@ import pytest
 
 openai = pytest.importorskip("openai")
 
-from bestroute import Cancel, ConfigError, Delta, GenerationError, OpenAIGenerator, Pool, Price, Query, Usage  # noqa: E402
+from bestroute import BestRoute, Cancel, ConfigError, Delta, GenerationError, OpenAIGenerator, Pool, Price, Query, Usage  # noqa: E402
 from bestroute.generators.openai import chat_messages, generators_from, read_usage  # noqa: E402
 from bestroute.types.endpoint import Endpoint  # noqa: E402
 from bestroute.types.usage import sum_usage  # noqa: E402
@@ -133,3 +133,13 @@ def test_generators_are_made_as_the_pool_file_says(monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(ConfigError, match="environment variable NO_SUCH_KEY that should hold its key is not set"):
         generators_from(missing)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_server_that_answers_with_one_choice_is_billed_request_by_request(server, is_async):
+    pool = Pool(["small"], {"small": Price(1.0, 2.0)}, "small", bills_input="once")
+    generator = OpenAIGenerator("one-small", base_url=server.base_url, api_key="k", native_n=True)
+    engine = BestRoute(pool, {"small": generator}, reward_model=lambda query, texts: [0.0] * len(texts))
+    await engine.arun("hi", model="small", n=3) if is_async else engine.run("hi", model="small", n=3)
+    assert engine.ledger.totals()["all"]["requests"] == len(server.requests) == 3
+    await engine.aclose()

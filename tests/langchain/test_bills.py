@@ -169,6 +169,18 @@ def test_requests_are_those_that_the_server_saw(make, server, bills_input, reque
     assert len({row["attempt_id"] for row in chat.ledger.rows()}) == requests
 
 
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_of_single_requests_one_that_fails_costs_the_others_nothing(make, openai_model, server, how):
+    server.script("refuse-n-small", ["one", {"status": 400}, "three"])
+    chat = small_of(make, openai_model, "refuse-n-small", bills_input="once", ledger=Ledger(), max_retries=0)
+    with suppress(openai.APIError):
+        await asked(chat, how, "hi", model="small", n=3)
+    rows = chat.ledger.rows()
+    assert sorted(row["status"] for row in rows) == ["failed", "ok", "ok"]
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows) == sum(server.usage.values())
+    assert chat.ledger.totals()["all"]["requests"] == 3
+
+
 @pytest.mark.parametrize(("bills_input", "requests"), [("once", 2), ("per_sample", 4)])
 def test_an_attempt_that_is_made_again_is_another_request(make, openai_model, server, bills_input, requests):
     settings = Settings(first_wait_s=0.0)

@@ -39,7 +39,7 @@ def ledger_row(
         decision: What was run.
         tags: Of the run, from its caller.
         attempt: Number of the attempt that brought it, from 1.
-        attempt_id: The same for all samples of that attempt.
+        attempt_id: The same for all samples of one request.
         is_late: Whether nobody waited for it: a sample that came was not used.
     """
     usage = drawn.usage or Usage(estimated=True)

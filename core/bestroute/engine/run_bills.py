@@ -55,7 +55,8 @@ class RunBills:
         """
         if not attempts:
             return
-        ids = {number: f"{self.call_id}-{next(self._requests)}" for number in {number for number, _ in attempts}}
+        requests = dict.fromkeys((number, drawn.sample.request) for number, drawn in attempts)
+        ids = {request: f"{self.call_id}-{next(self._requests)}" for request in requests}
         rows = [
             bills.ledger_row(
                 sample,
@@ -65,7 +66,7 @@ class RunBills:
                 decision=self.decision,
                 tags=self.tags,
                 attempt=number,
-                attempt_id=ids[number],
+                attempt_id=ids[number, sample.sample.request],
                 is_late=is_late,
             )
             for number, sample in attempts

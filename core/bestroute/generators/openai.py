@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.extras import to_install
@@ -115,7 +116,8 @@ class OpenAIGenerator:
             request = self._request(query, self._ask(n, samples), params)
             try:
                 reply = self._create(request, params)
-                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                drawn = self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
         return samples
@@ -128,7 +130,8 @@ class OpenAIGenerator:
             request = self._request(query, self._ask(n, samples), params)
             try:
                 reply = await self._acreate(request, params)
-                samples += self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                drawn = self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
         return samples
@@ -311,8 +314,8 @@ def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sampl
     failed = sample_of_error(error)
     if not samples and failed.error is not None and failed.usage is None:
         raise error
-    rest = n - len(samples) - 1
-    return [*samples, failed, *(Sample("", error=error) for _ in range(rest))]
+    request, rest = len(samples), n - len(samples) - 1
+    return [*samples, replace(failed, request=request), *[Sample("", error=error, request=request)] * rest]
 
 
 def _reason_of(choice: Any) -> str | None:

@@ -31,6 +31,8 @@ class Sample:
     """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
     unchecked: str | None = None
     """Why its form could not be checked in time; it competes behind all that were."""
+    request: int = 0
+    """Which of a draw's requests brought it, where a member needed several for what was asked of it at once."""
     notes: Any = None
     """What the framework notes of the draw beside its object, for traces."""
 
