@@ -293,14 +293,13 @@ class Breaking(ChatOpenAI):
 @pytest.mark.parametrize("how", ["stream", "astream", "invoke", "ainvoke"])
 async def test_a_stream_that_breaks_after_its_usage_is_billed_by_it(make, server, openai_model, how):
     server.answers = lambda model, messages: "w " * 50
-    member = Breaking(
-        model="small-mini", base_url=server.base_url, api_key="k", max_retries=0, streaming="invoke" in how
-    )
+    options = {"streaming": True} if "invoke" in how else {}
+    member = Breaking(model="small-mini", base_url=server.base_url, api_key="k", max_retries=0, **options)
     chat = BestRouteChat(
         models={"small": member}, prices={"small": make().prices["small"]}, ledger=Ledger(), max_retries=0
     )
-    with suppress(httpx.ReadError):
-        await asked(chat, how, "hi there")
+    with pytest.raises(httpx.ReadError):
+        await asked(chat, how, "hi there", model="small", n=1)
     (row,) = chat.ledger.rows()
     assert (row["input_tokens"], row["output_tokens"]) == (server.usage["input"], server.usage["output"])
-    assert not row["estimated"]
+    assert (row["estimated"], row["status"]) == (False, "failed")
