@@ -23,7 +23,7 @@ from bestroute.adapters.plain_member import PlainMember
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
-from bestroute.selection import Demand, judge
+from bestroute.selection import Demand, judge, judge_off_loop
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -118,7 +118,7 @@ class ChatModelGenerator:
             if self._always_streams(call.kwargs, is_async=True):
                 samples = await self._astreamed(query, params, cancel)
             else:
-                samples = await self._agenerated(call)
+                samples = await self._agenerated(call, cancel)
         except _NotTaken:
             return await self.agenerate(query, n, params=params, cancel=cancel)
         except BaseException as error:
@@ -150,9 +150,9 @@ class ChatModelGenerator:
             result = call.model._generate(call.messages, stop=call.stop, **call.kwargs)
         except Exception as error:
             return self._paid(error, call)
-        return self._read(result, call, time.perf_counter() - started)
+        return [self._judged(sample, call) for sample in self._read(result, call, time.perf_counter() - started)]
 
-    async def _agenerated(self, call: _Call) -> list[Sample]:
+    async def _agenerated(self, call: _Call, cancel: Cancel) -> list[Sample]:
         await self._aacquire()
         started = time.perf_counter()
         try:
@@ -162,7 +162,8 @@ class ChatModelGenerator:
                 result = await call.model._agenerate(call.messages, stop=call.stop, **call.kwargs)
         except Exception as error:
             return self._paid(error, call)
-        return self._read(result, call, time.perf_counter() - started)
+        samples = self._read(result, call, time.perf_counter() - started)
+        return await self._ajudged(samples, call, cancel)
 
     def _streamed(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
         """Return what a stream ends with; one that breaks off has the bill it has told."""
@@ -196,7 +197,7 @@ class ChatModelGenerator:
         try:
             for chunk in call.model._stream(call.messages, stop=call.stop, **call.kwargs):
                 yield collected.add(chunk)
-            samples = [self._finished(collected, call)]
+            samples = [self._judged(self._finished(collected, call), call)]
         except Exception as error:
             try:
                 samples = self._paid(error, call, is_begun=bool(collected.chunks))
@@ -221,7 +222,7 @@ class ChatModelGenerator:
             async with aclosing(source) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     yield collected.add(chunk)
-            samples = [self._finished(collected, call)]
+            samples = await self._ajudged([self._finished(collected, call)], call, cancel)
         except Exception as error:
             try:
                 samples = self._paid(error, call, is_begun=bool(collected.chunks))
@@ -349,7 +350,7 @@ class ChatModelGenerator:
             messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
             usages = list(shares)
         return [
-            self._judged(Sample(text, m, usage, reason, latency_s=latency_s, notes=noted), call)
+            Sample(text, m, usage, reason, latency_s=latency_s, notes=noted)
             for text, m, usage, reason, noted in zip(texts, messages, usages, reasons, notes, strict=True)
         ]
 
@@ -363,7 +364,12 @@ class ChatModelGenerator:
         if sample.finish_reason is None and (self._tells_its_end or providers.tells_its_end(self.member)):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         self._tells_its_end = self._tells_its_end or sample.finish_reason is not None
-        return self._judged(sample, call)
+        return sample
+
+    async def _ajudged(self, samples: Sequence[Sample], call: _Call, cancel: Cancel) -> list[Sample]:
+        """Say it of each without blocking the loop, until the call's deadline."""
+        size = sum(len(sample.text) for sample in samples) if call.demand or call.wanted is not None else 0
+        return await judge_off_loop(lambda sample: self._judged(sample, call), samples, size=size, cancel=cancel)
 
     def _judged(self, sample: Sample, call: _Call) -> Sample:
         """Say of a sample that came what is wrong with its form, or in which form it competes."""

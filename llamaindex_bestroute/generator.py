@@ -23,7 +23,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 from bestroute.faults.error_rules import mark_foreign_turn
-from bestroute.selection import judge
+from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -164,7 +164,8 @@ class LLMGenerator:
             call.methods.complete(call.prompt, formatted=call.is_formatted, **call.arguments)
         else:
             call.methods.chat(call.messages, **call.arguments)
-        return self._read(call, call.methods.replies, time.perf_counter() - started)
+        samples = self._read(call, call.methods.replies, time.perf_counter() - started)
+        return [_judged(sample, call) for sample in samples]
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
@@ -173,9 +174,9 @@ class LLMGenerator:
             return [s for samples in await asyncio.gather(*draws) for s in samples]
         call = self._call(self.async_member, query, params, n)
         with self._foreign_turns(query):
-            return await self._adraw(call)
+            return await self._adraw(call, cancel)
 
-    async def _adraw(self, call: Call) -> Sequence[Sample]:
+    async def _adraw(self, call: Call, cancel: Cancel) -> Sequence[Sample]:
         started = time.perf_counter()
         if call.structure is not None:
             try:
@@ -189,7 +190,8 @@ class LLMGenerator:
             await call.methods.acomplete(call.prompt, formatted=call.is_formatted, **call.arguments)
         else:
             await call.methods.achat(call.messages, **call.arguments)
-        return self._read(call, call.methods.replies, time.perf_counter() - started)
+        samples = self._read(call, call.methods.replies, time.perf_counter() - started)
+        return await _ajudged(samples, call, cancel)
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
@@ -212,7 +214,8 @@ class LLMGenerator:
         else:
             for response in call.pieces():
                 yield from collected.add(response)
-        yield collected.sample()
+        sample = collected.sample()
+        yield sample if call.structure is not None else _judged(sample, call)
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
@@ -242,7 +245,8 @@ class LLMGenerator:
             async for response in call.apieces():
                 for delta in collected.add(response):
                     yield delta
-        yield collected.sample()
+        sample = collected.sample()
+        yield sample if call.structure is not None else (await _ajudged([sample], call, cancel))[0]
 
     @contextmanager
     def _foreign_turns(self, query: Query) -> Iterator[None]:
@@ -294,14 +298,24 @@ class LLMGenerator:
 
 def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
     message = responses.with_calls(with_noted_calls(call.member, response), [])
-    sample = Sample(
+    return Sample(
         text=(message.content or "") if call.demand.is_json else whole_text(message),
         payload=response.model_copy(update={"message": message}),
         usage=usage,
         finish_reason=finish_reason,
         latency_s=latency_s,
     )
-    return judge(sample, calls_of(message), call.demand)
+
+
+def _judged(sample: Sample, call: Call) -> Sample:
+    """Say of a sample that came what is wrong with its form, or in which form it competes."""
+    return judge(sample, calls_of(sample.payload.message), call.demand) if call.demand else sample
+
+
+async def _ajudged(samples: Sequence[Sample], call: Call, cancel: Cancel) -> list[Sample]:
+    """Say it of each without blocking the loop, until the call's deadline."""
+    size = sum(len(whole_text(sample.payload.message)) for sample in samples) if call.demand else 0
+    return await judge_off_loop(lambda sample: _judged(sample, call), samples, size=size, cancel=cancel)
 
 
 class _Collected:

@@ -24,7 +24,7 @@ MAY_TAKE_FROM = {
     "encoders": {"_utils", "artifacts", "errors", "types"},
     "faults": {"errors", "types"},
     "features": {"_utils", "types"},
-    "selection": {"types"},
+    "selection": {"_utils", "types"},
     "stats": {"_utils", "types"},
     "records": {"_utils", "billing", "errors", "faults", "types"},
     "generators": {"_utils", "errors", "faults", "records", "selection", "types"},

@@ -114,10 +114,17 @@ def test_json_without_a_schema_only_has_to_parse():
 
 @pytest.mark.parametrize(
     "schema",
-    [{"type": "nonsense"}, {"$ref": "https://nowhere.example/schema"}, {"properties": {"age": {"pattern": "("}}}],
+    [
+        {"type": "nonsense"},
+        {"$ref": "https://nowhere.example/schema"},
+        {"properties": {"age": {"pattern": "("}}},
+        {"patternProperties": {"^a": {"type": "integer"}}, "unevaluatedProperties": False},
+    ],
 )
-def test_a_schema_that_cannot_be_checked_refuses_nothing(schema):
-    assert flaw([], read_demand(schema=schema), '{"age": "x"}', "stop") is None
+def test_a_schema_that_cannot_be_checked_refuses_nothing_and_says_so(schema):
+    judged = judge(Sample('{"age": "x"}', finish_reason="stop"), [], read_demand(schema=schema))
+    assert (judged.flaw, judged.form) == (None, '{"age": "x"}')
+    assert judged.unchecked.startswith("not checked: ")
 
 
 def test_references_inside_a_schema_are_followed():

@@ -1,6 +1,7 @@
 """Best-of-n for tool calls and schemas through the adapter; the rules themselves are tested in the core."""
 
 import random
+import threading
 
 import pytest
 from langchain_core.language_models import BaseChatModel
@@ -11,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
 from bestroute import Price
+from langchain_bestroute import generator
 
 
 @tool
@@ -138,3 +140,19 @@ def test_over_5000_calls_best_of_3_is_valid_exactly_where_a_valid_sample_came(ma
         valid, hits = valid + is_valid, hits + (None in flaws)
     assert valid == hits
     assert valid / 5000 == pytest.approx(0.973, abs=0.007)
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_large_reply_is_judged_off_the_loop_in_async_calls(make, server, monkeypatch, how):
+    judges = []
+    monkeypatch.setattr("bestroute.selection.checks.IN_PLACE", 0)
+    judge = generator.judge
+    monkeypatch.setattr(generator, "judge", lambda *of: judges.append(threading.current_thread().name) or judge(*of))
+    server.script("small-mini", [GOOD])
+    chat = make(("small", 1)).bind_tools([add], tool_choice="any")
+    if how in ("invoke", "stream"):
+        reply = chat.invoke("x") if how == "invoke" else list(chat.stream("x"))
+    else:
+        reply = await chat.ainvoke("x") if how == "ainvoke" else [chunk async for chunk in chat.astream("x")]
+    assert reply
+    assert [name == "bestroute-judge" for name in judges] == [how.startswith("a")]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 
 import pytest
 from llama_index.core.base.llms.types import (
@@ -16,6 +17,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from bestroute import ConfigError, OpenAIGenerator
 from bestroute.testing import FakeGenerator
+from llamaindex_bestroute import generator
 from llamaindex_bestroute.messages import for_member, turn_owner
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
@@ -328,3 +330,13 @@ def test_members_that_cannot_call_tools_are_left_out(make, like, told):
     llm = make(models={"small": FakeGenerator(["x"]), "large": like("large-max")})
     with pytest.raises(ConfigError, match="answers in text alone, and the query needs tools"):
         llm.chat_with_tools(TOOLS, user_msg=CALLS)
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_large_reply_is_judged_off_the_loop_in_async_calls(make, server, monkeypatch, how):
+    judges = []
+    monkeypatch.setattr("bestroute.selection.checks.IN_PLACE", 0)
+    judge = generator.judge
+    monkeypatch.setattr(generator, "judge", lambda *of: judges.append(threading.current_thread().name) or judge(*of))
+    await by(make(("small", 1)), how, user_msg=CALLS)
+    assert [name == "bestroute-judge" for name in judges] == [how.startswith("a")]

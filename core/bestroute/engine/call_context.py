@@ -103,10 +103,10 @@ class RunContext:
         limits = options.limits
         self.limits = limits
         self.call_id = uuid.uuid4().hex
-        self.cancel = Cancel()
+        self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
+        self.cancel = Cancel(self.deadline)
         self.is_committed = False
         """Whether the caller has seen a piece of an answer, so that none other can take its place."""
-        self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
         self.samples_left = limits.max_samples
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
         shared = () if budget is None else (budget,)

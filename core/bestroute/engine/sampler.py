@@ -13,6 +13,7 @@ from bestroute.engine.attempts import Attempts
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
 from bestroute.engine.plan_executor import Draw
+from bestroute.selection.checks import samples_of
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
@@ -231,6 +232,8 @@ class Sampler:
             )
         except BaseException as error:
             if is_interruption(error):
+                if samples := samples_of(error):
+                    attempts.came(samples, time.perf_counter() - started)
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:

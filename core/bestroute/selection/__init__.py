@@ -6,8 +6,8 @@ does the rest (``winner``). Samples are never merged.
 """
 
 from bestroute.selection.agreement import winner
-from bestroute.selection.checks import judge
+from bestroute.selection.checks import judge, judge_off_loop
 from bestroute.selection.output_spec import Demand, read_demand
 from bestroute.selection.tool_calls import Call, canonical_calls, render_calls
 
-__all__ = ["Call", "Demand", "canonical_calls", "judge", "read_demand", "render_calls", "winner"]
+__all__ = ["Call", "Demand", "canonical_calls", "judge", "judge_off_loop", "read_demand", "render_calls", "winner"]

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bestroute._utils.threads import ThreadsExhausted, arun_in_thread
 from bestroute.selection.agreement import CUT
-from bestroute.selection.json_schema import Unchecked, misfit
+from bestroute.selection.json_schema import Uncheckable, Unchecked, misfit
 from bestroute.selection.output_spec import Demand
 from bestroute.selection.tool_calls import Call, NotJson, canonical, canonical_calls, read_json
-from bestroute.types.sample import Sample
+from bestroute.types.sample import Cancel, Sample
 
 MOST_VALUES = 100_000
 """Values of JSON that are read; each takes many times the time and the memory of what is written of it."""
+
+IN_PLACE = 20_000
+"""Characters of a sample that is judged on an event loop; a longer one would be felt there."""
+_BEFORE_DEADLINE_S = 0.05
+"""What came before the deadline must be handed on before it, judged or not."""
+
+
+async def judge_off_loop(
+    judge: Callable[[Sample], Sample], samples: Sequence[Sample], *, size: int, cancel: Cancel
+) -> list[Sample]:
+    """Return samples as they are judged: large ones in a thread, which is waited for until the call's deadline.
+
+    Args:
+        judge: Judges one.
+        samples: They are returned as "not checked" if that takes too long.
+        size: Characters that are read in all.
+        cancel: Of the call.
+
+    Raises:
+        CancelledError: If the call is cancelled meanwhile; ``samples_of`` returns what came, which is to be billed.
+    """
+    if size <= IN_PLACE:
+        return [judge(sample) for sample in samples]
+    left = cancel.seconds_left
+    seconds = None if left is None else max(0.0, left - _BEFORE_DEADLINE_S)
+    try:
+        outcome = await arun_in_thread(
+            lambda: [judge(sample) for sample in samples], name="bestroute-judge", seconds=seconds
+        )
+    except ThreadsExhausted:
+        return [replace(sample, unchecked="not checked: the system gives no more threads") for sample in samples]
+    except BaseException as cancellation:
+        setattr(cancellation, _SAMPLES, tuple(samples))
+        raise
+    if outcome is None:
+        return [replace(sample, unchecked="not checked: the deadline came first") for sample in samples]
+    return outcome.get()
+
+
+_SAMPLES = "_bestroute_samples"
+
+
+def samples_of(cancellation: BaseException) -> tuple[Sample, ...]:
+    """Return the samples that had come when a call was cancelled while they were judged."""
+    samples: tuple[Sample, ...] = getattr(cancellation, _SAMPLES, ())
+    return samples
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
@@ -38,7 +85,11 @@ def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     if demand.is_json and not calls and sum(map(sample.text.count, ",[{")) > MOST_VALUES:
         raise Unchecked(f"it holds more than {MOST_VALUES:,} values")
     value = read_json(sample.text) if demand.is_json and not calls else None
-    if (flaw := flaw_of(sample, calls, demand, value)) is not None:
+    try:
+        flaw = flaw_of(sample, calls, demand, value)
+    except Uncheckable as reason:  # no sample can be, so they still compete by what they say
+        flaw, sample = None, replace(sample, unchecked=f"not checked: {reason}")
+    if flaw is not None:
         return replace(sample, flaw=flaw)
     try:
         if demand.is_json and not calls:

@@ -25,13 +25,16 @@ class Unchecked(Exception):
     """A check that did not come to its end; says why."""
 
 
+class Uncheckable(Unchecked):
+    """A schema that no value can be checked against; says why."""
+
+
 def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> str | None:
     """Say what is wrong with a value, without quoting it; ``None`` if it fits.
 
-    A schema that is broken itself, refers to something outside of it, or mixes ``patternProperties`` with
-    ``unevaluatedProperties`` cannot be checked: then nothing is wrong.
-
     Raises:
+        Uncheckable: If the schema is broken itself, refers to something outside of it, or mixes ``patternProperties``
+            with ``unevaluatedProperties``.
         Unchecked: If the time is used up, or the value is nested too deeply.
 
     Example:
@@ -44,14 +47,16 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -
 
     try:
         validator = _validator(json.dumps(schema, sort_keys=True, default=str))
-        if validator is None:
-            return None
+        if isinstance(validator, str):
+            raise Uncheckable(validator)
         _clock.end = time.thread_time() + limit_s
         error = next(validator.iter_errors(value), None)
     except RecursionError:
         raise Unchecked("it is nested too deeply") from None
-    except (Unresolvable, re.error, regex.error):
-        return None
+    except Unresolvable:
+        raise Uncheckable("its schema refers to something outside of it") from None
+    except (re.error, regex.error):
+        raise Uncheckable("a pattern of its schema is none") from None
     return None if error is None else _in_words(error)
 
 
@@ -72,18 +77,19 @@ def _left_s() -> float:
 
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Any:
-    """Return a validator that fetches nothing; schemas come again and again."""
+    """Return a validator that fetches nothing, or say why there is none; schemas come again and again."""
     from jsonschema import SchemaError, validators
     from referencing import Registry
 
     read = json.loads(schema)
     if '"patternProperties": ' in schema and '"unevaluatedProperties": ' in schema:
-        return None  # the library matches their patterns in its own way, without end
+        # the library matches their patterns in its own way, without end
+        return "its schema has both patternProperties and unevaluatedProperties"
     kind = validators.validator_for(read, default=validators.validator_for({"$schema": _DRAFT}))
     try:
         kind.check_schema(read)
     except SchemaError:
-        return None
+        return "its schema is no JSON schema"
     return _bounded(kind)(read, registry=Registry())
 
 

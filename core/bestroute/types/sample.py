@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +50,21 @@ class Delta:
 
 
 class Cancel:
-    """A flag that asks running draws to stop. A generator looks at it where it can."""
+    """A flag that asks running draws to stop. A generator looks at it where it can.
 
-    def __init__(self) -> None:
+    Args:
+        deadline: Of the call, by ``time.monotonic``; ``None`` if it has none.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
         """Start open."""
         self._event = threading.Event()
+        self.deadline = deadline
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the call's deadline, never below 0; ``None`` without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     @property
     def is_set(self) -> bool:

@@ -1,0 +1,92 @@
+"""A large sample is judged off the event loop, until the call's deadline, and is paid whatever becomes of that."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+
+from bestroute import BestRoute, Pool, Price, Sample, Usage
+from bestroute.selection import judge, judge_off_loop, read_demand
+from bestroute.selection.checks import IN_PLACE
+from bestroute.testing import FakeGenerator
+
+POOL = Pool(["s", "l"], {"s": Price(1, 1), "l": Price(2, 2)}, "l")
+DEMAND = read_demand(schema={"type": "array", "items": {"type": "object"}})
+LARGE = json.dumps([{"name": "abc", "value": 1}] * 180_000)
+
+
+class Judged(FakeGenerator):
+    """A member whose reply is judged by a function, off the loop if it is large."""
+
+    def __init__(self, text, judging):
+        super().__init__(["unused"])
+        self.sample, self.judging = Sample(text, usage=Usage(3, 4), finish_reason="stop"), judging
+
+    async def agenerate(self, query, n, *, params, cancel):
+        return await judge_off_loop(self.judging, [self.sample], size=len(self.sample.text), cancel=cancel)
+
+
+def engine(text, judging):
+    return BestRoute(POOL, {"s": Judged(text, judging), "l": FakeGenerator(["ok"])}, lambda query: ("s", 1))
+
+
+async def test_other_coroutines_go_on_while_5_mb_of_json_are_judged():
+    ticked = threading.Event()
+
+    def judging(sample):
+        assert ticked.wait(30), "the loop stood still"
+        return judge(sample, [], DEMAND)
+
+    async def tick():
+        for _ in range(3):
+            await asyncio.sleep(0)
+        ticked.set()
+
+    run = asyncio.create_task(engine(LARGE, judging).arun("x"))
+    await asyncio.sleep(0.01)
+    await tick()
+    result = await run
+    assert len(LARGE) > 5_000_000
+    assert result.text == LARGE
+
+
+async def test_a_small_sample_is_judged_where_it_came():
+    threads = []
+    judging = lambda sample: threads.append(threading.current_thread()) or sample  # noqa: E731
+    await engine("x" * IN_PLACE, judging).arun("x")
+    await engine("x" * (IN_PLACE + 1), judging).arun("x")
+    assert threads[0] is threading.current_thread() is not threads[1]
+
+
+async def test_what_is_still_judged_at_the_deadline_answers_as_not_checked():
+    is_over = threading.Event()
+
+    def judging(sample):
+        is_over.wait(60)
+        return sample
+
+    result = await engine(LARGE, judging).arun("x", deadline_s=0.5)
+    is_over.set()
+    assert (result.model, result.text) == ("s", LARGE)
+    assert result.to_dict()["flaws"] == ["not checked: the deadline came first"]
+
+
+async def test_what_came_is_paid_as_told_though_the_call_is_cancelled_while_it_is_judged():
+    is_judging, is_over = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def judging(sample):
+        loop.call_soon_threadsafe(is_judging.set)
+        is_over.wait(60)
+        return sample
+
+    routed = engine(LARGE, judging)
+    run = asyncio.create_task(routed.arun("x"))
+    await is_judging.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    is_over.set()
+    [row] = routed.ledger.rows()
+    assert (row["input_tokens"], row["output_tokens"], row["estimated"]) == (3, 4, False)
