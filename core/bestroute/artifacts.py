@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bestroute._utils.files import atomic_file
+from bestroute._utils.text import brief
 from bestroute.errors import ArtifactError, BestRouteError, ConfigError
 
 
@@ -40,6 +41,11 @@ ENCODER = ArtifactKind("encoder.json", "an encoder", 1, "make the encoder again"
 PROMISES = ArtifactKind("promises.json", "a router's promises", 1, "tune again")
 """A file beside a router's; not what a folder is of."""
 KINDS = (ROUTER, REWARD_MODEL, ENCODER)
+_MOST_BYTES = 16 * 2**20
+"""Of a configuration: hashes of a million records, which a router keeps to tell what it has seen, take so many."""
+_MOST_VALUES = 500_000
+_LONGEST_PROBLEM = 200
+"""Characters shown of what is wrong with one."""
 
 
 def sha256(data: bytes) -> str:
@@ -50,6 +56,20 @@ def sha256(data: bytes) -> str:
 def to_json(config: Mapping[str, Any]) -> bytes:
     """Return a configuration as it is written."""
     return (json.dumps(config, indent=1, allow_nan=False) + "\n").encode()
+
+
+def from_json(data: bytes) -> Any:
+    """Read a configuration, whose size in memory is bounded by what it may hold.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise ValueError(f"it holds more than {_MOST_VALUES} values")
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
@@ -87,12 +107,12 @@ def read_config(folder: Path, kind: ArtifactKind) -> tuple[dict[str, Any], bytes
         ArtifactError: If it is missing, or of another version.
         ValueError: If it is no JSON; see ``damaged``.
     """
-    data = read_part(folder / kind.config, kind.noun)
-    config = json.loads(data)
+    data = read_part(folder / kind.config, kind.noun, most=_MOST_BYTES)
+    config = from_json(data)
     version = config.get("format") if isinstance(config, dict) else None
     if version != kind.format:
         raise ArtifactError(
-            f"{folder / kind.config}: format {version!r}, this version reads {kind.format}; {kind.remedy}"
+            f"{folder / kind.config}: format {brief(version)}, this version reads {kind.format}; {kind.remedy}"
         )
     return config, data
 
@@ -114,7 +134,7 @@ def read_files(folder: Path, kind: ArtifactKind, config: Mapping[str, Any]) -> d
 def files_in(folder: Path, kind: ArtifactKind) -> list[str]:
     """Return the files that a folder names as its own; none if it holds nothing of that kind, or a damaged one."""
     try:
-        names = list(json.loads((folder / kind.config).read_bytes())["sha256"])
+        names = list(from_json(read_part(folder / kind.config, kind.noun, most=_MOST_BYTES))["sha256"])
         return [name for name in names if inside(folder, name, kind)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ArtifactError):
         return []
@@ -128,7 +148,7 @@ def damaged(folder: Path, kind: ArtifactKind) -> Iterator[None]:
     except ArtifactError:
         raise
     except (BestRouteError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        what = f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {str(error)[:_LONGEST_PROBLEM]}"
         raise ArtifactError(
             f"{folder / kind.config}: damaged, it is no file of {kind.noun} ({what}); {kind.remedy}"
         ) from error
@@ -146,22 +166,27 @@ def inside(folder: Path, name: str, kind: ArtifactKind) -> Path:
     return path
 
 
-def read_part(path: Path, whose: str) -> bytes:
+def read_part(path: Path, whose: str, *, most: int | None = None) -> bytes:
     """Return what a file of a folder holds.
 
     Args:
         path: The file.
         whose: What the folder should hold, with its article: ``"a router"``.
+        most: Bytes that such a file may have; ``None``: as many as there are.
 
     Raises:
-        ArtifactError: If it cannot be read; names it.
+        ArtifactError: If it cannot be read, or is longer; names it.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read() if most is None else stream.read(most + 1)
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot read it: {error.strerror or error}; is {path.parent} {whose}'s folder?"
         ) from error
+    if most is not None and len(data) > most:
+        raise ArtifactError(f"{path}: longer than {most >> 20} MB, which no file of {whose} is; the folder is damaged")
+    return data
 
 
 def check_folder(folder: Path, config: str) -> None:

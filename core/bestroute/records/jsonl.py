@@ -17,14 +17,16 @@ from bestroute._utils.text import utf8
 from bestroute.errors import RecordError
 from bestroute.records.exports import file_kind
 
-LONGEST_LINE = 32 * 2**20
+LONGEST_LINE = 8 * 2**20
 """Bytes of a line; a small gzipped file may hold a line that no memory does."""
 _MOST_BLANK = 100_000
 """Lines in a row that hold nothing; a small gzipped file may hold as many as no patience bears."""
-_MOST_VALUES = 1_000_000
+_MOST_VALUES = 250_000
 """Values of a line; each takes many times the memory of what is written of it."""
 _MOST_DIGITS = 300
 """Digits of a whole number: what has more is no float either."""
+_LONGEST_HEAD = 2**20
+"""Bytes of a file's beginning, where it is no JSON Lines and is to be named."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _EXPECTED = 'expected JSON Lines, one object a line, such as {"id": "q1", "query": "What is 12 * 7?"}'
@@ -81,9 +83,9 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _head(path: Path) -> bytes:
-    """Return the beginning of a file: as much as one line may hold."""
+    """Return the beginning of a file: enough to tell what it is."""
     with _opened(path) as stream:
-        head = stream.read(LONGEST_LINE)
+        head = stream.read(_LONGEST_HEAD)
     return head.removeprefix(_BOM) if isinstance(head, bytes) else utf8(head)
 
 

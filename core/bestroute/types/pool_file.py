@@ -14,7 +14,7 @@ from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
 from bestroute.types.prices import Price
 
 _MOST_BYTES = 2**20
-_MOST_NODES = 100_000
+_MOST_NODES = 30_000
 _LONGEST_NAME, _LONGEST_PROBLEM = 60, 200
 """Characters shown of a field's name, and of what the parser says."""
 _MOST_USD = 1e9
@@ -51,7 +51,21 @@ class _PoolFile(_Strict):
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice: YAML would silently keep the last."""
+    """A safe loader that refuses a key written twice, of which YAML would keep the last, and more values than pools have.
+
+    Args:
+        raw: The file's text.
+    """
+
+    def __init__(self, raw: str) -> None:
+        super().__init__(raw)
+        self.nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            raise ValueError(f"holds more than {_MOST_NODES} values")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
