@@ -24,7 +24,7 @@ from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
-from bestroute.errors.credentials import keep_hidden
+from bestroute.errors.held_secrets import keep_hidden
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator as SampleGenerator

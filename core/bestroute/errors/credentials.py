@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import weakref
 from base64 import b64decode
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,8 +24,6 @@ _SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
 """Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
 _DEEPEST, _MOST_PARTS = 5, 2_000
 """How far a key is looked for in a member, its client and its client's connection."""
-
-_holders: dict[int, weakref.ref[Any]] = {}
 
 
 def is_secret(name: str, value: Any = None) -> bool:
@@ -60,27 +56,6 @@ def _inside(value: Any) -> Any:
     return value
 
 
-def keep_hidden(holders: Iterable[Any]) -> None:
-    """Hide, from now on, the keys that these objects hold, as long as they live; nothing is read before an error is."""
-    for holder in holders:
-        key = id(holder)
-        try:
-            _holders[key] = weakref.ref(holder, lambda _, key=key: _holders.pop(key, None))  # type: ignore[misc]
-        except TypeError:  # its type allows no weak reference; keys are still told by how they look
-            continue
-
-
-def known_secrets() -> set[str]:
-    """Return the keys that members hold and that the environment names, by value."""
-    alive = [holder for ref in list(_holders.values()) if (holder := ref()) is not None]
-    named = [
-        key
-        for name, value in os.environ.items()
-        for key in (_texts(value) if _NAMES_KEY.search(name) else _in_url(value))
-    ]
-    return {text for text in (*secrets_of(alive), *named) if _is_key(text)}
-
-
 def secrets_of(parts: Iterable[Any]) -> Iterator[str]:
     """Yield the texts that objects hold under the name of a secret, or as pydantic's type of one, however deep.
 
@@ -94,7 +69,15 @@ def secrets_of(parts: Iterable[Any]) -> Iterator[str]:
 
 
 def _secrets_of(holder: Any, seen: dict[int, Any]) -> Iterator[str]:
-    """Yield the secrets of one holder, whose parts have a limit of their own: no holder hides behind many others."""
+    for _, name, value in places_of(holder, seen):
+        yield from texts_at(name, value)
+
+
+def places_of(holder: Any, seen: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """Yield ``(part, name, value)`` where a holder holds a secret or a URL.
+
+    Its parts have a limit of their own: no holder hides behind many others.
+    """
     todo = deque([(holder, _DEEPEST)])
     most = len(seen) + _MOST_PARTS
     while todo and len(seen) < most:
@@ -103,12 +86,22 @@ def _secrets_of(holder: Any, seen: dict[int, Any]) -> Iterator[str]:
             continue
         seen[id(part)] = part
         for name, value in _settings(part):
-            if is_secret(name, value):
-                yield from _texts(value)
-            elif isinstance(value, str) or type(value).__name__ == "URL":  # httpx's, yarl's
-                yield from _in_url(str(value))
+            if is_secret(name, value) or isinstance(value, str) or _is_url(value):
+                yield part, name, value
             if depth and not (isinstance(value, _SCALARS) or hasattr(value, "get_secret_value")):
                 todo.append((value, depth - 1))
+
+
+def texts_at(name: str, value: Any) -> Iterator[str]:
+    """Yield the secrets that a value of that name is or holds."""
+    if is_secret(name, value):
+        yield from texts_of(value)
+    elif isinstance(value, str) or _is_url(value):
+        yield from in_url(str(value))
+
+
+def _is_url(value: Any) -> bool:
+    return type(value).__name__ == "URL"  # httpx's, yarl's
 
 
 _SCALARS = (str, bytes, int, float, bool, type(None), type, ModuleType)
@@ -133,7 +126,7 @@ def _names(slots: Any) -> list[str]:
     return [slots] if isinstance(slots, str) else [str(name) for name in slots]
 
 
-def _in_url(text: str) -> Iterator[str]:
+def in_url(text: str) -> Iterator[str]:
     """Yield the password and the keys that a URL holds, as they are written and as they are meant."""
     if "://" not in text or not ("@" in text or "?" in text):
         return
@@ -146,7 +139,8 @@ def _in_url(text: str) -> Iterator[str]:
         yield from {key, unquote(key), quote(key, safe="")}
 
 
-def _texts(value: Any, depth: int = 3) -> Iterator[str]:
+def texts_of(value: Any, depth: int = 3) -> Iterator[str]:
+    """Yield the texts that a secret is or holds, as they may be quoted."""
     if isinstance(value, type):  # of an annotation, which holds nothing
         return
     if callable(reveal := getattr(value, "get_secret_value", None)):
@@ -157,13 +151,13 @@ def _texts(value: Any, depth: int = 3) -> Iterator[str]:
     if isinstance(value, str):
         yield value
         yield from (word for word in value.split() if word != value)  # "Bearer abc": the key alone, too
-        yield from _in_url(value)
+        yield from in_url(value)
         yield from _of_basic(value)
     elif isinstance(value, bytes):
         yield value.decode("utf-8", "replace")
     elif depth and isinstance(value, Mapping | list | tuple):
         for _, part in _settings(value):
-            yield from _texts(part, depth - 1)
+            yield from texts_of(part, depth - 1)
 
 
 def _of_basic(header: str) -> Iterator[str]:
@@ -174,5 +168,11 @@ def _of_basic(header: str) -> Iterator[str]:
             yield b64decode(coded).decode().partition(":")[2]
 
 
-def _is_key(text: str) -> bool:
+def names_key(variable: str) -> bool:
+    """Whether a variable of the environment holds a key, by its name."""
+    return _NAMES_KEY.search(variable) is not None
+
+
+def is_key(text: str) -> bool:
+    """Whether a secret is long enough to be one, and no placeholder."""
     return len(text) >= (_SHORTEST_WITH_DIGIT if any(map(str.isdigit, text)) else _SHORTEST)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from bestroute._utils.text import encodable, text_of
-from bestroute.errors.credentials import known_secrets
 from bestroute.errors.facts import field
+from bestroute.errors.held_secrets import known_secrets
 from bestroute.errors.quotations import Sources
 
 LONGEST = 500

@@ -19,7 +19,7 @@ from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
 from bestroute.billing.sample_bills import bill
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
-from bestroute.errors.credentials import keep_hidden
+from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
 from bestroute.records.jsonl import dump_line, read_jsonl

@@ -51,7 +51,7 @@ class _PoolFile(_Strict):
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, of which YAML would keep the last, and more values than pools have.
+    """A safe loader that refuses a key written twice, of which YAML keeps the last, and more values than pools have.
 
     Args:
         raw: The file's text.
