@@ -88,18 +88,18 @@ rewards: .venv-test/ready
 pool-changes: .venv-test/ready
 	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
 
-# Every provider's own package, alone and in a pool; writes docs/providers.md.
+# Every provider's own package, alone and in a pool. With BESTROUTE_FULL=1 all calls of all; that writes docs/providers.md.
 conformance: .venv-conformance/ready
-	$(CONFORMANCE) -m pytest tests/conformance --junitxml=.venv-conformance/report.xml
-	$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml
+	$(CONFORMANCE) -m pytest tests/conformance tests/core/test_provider_errors.py -rs --junitxml=.venv-conformance/report.xml
+	$(if $(BESTROUTE_FULL),$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml)
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel dist demo-out
 
 .venv-conformance/ready: pyproject.toml constraints-conformance.txt
 	$(PYTHON) -m venv .venv-conformance
-	$(CONFORMANCE) -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(CONFORMANCE) -m pip install --quiet --disable-pip-version-check --constraint constraints-conformance.txt \
+	$(CONFORMANCE) -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(CONFORMANCE) -m uv pip install --quiet --python $(CONFORMANCE) --constraint constraints-conformance.txt \
 		--editable '.[langchain,llamaindex]' --group conformance
 	touch $@
 

@@ -106,8 +106,11 @@ def adapt_call(
     Ollama's client knows no ``temperature`` or ``max_tokens``: they are fields of the model, so that a copy of it is
     asked. ``stream_usage`` is an argument of streams of chat completions alone, and only where the class takes it. A
     class that leaves it to the server (OpenAI's, at an address that is not OpenAI's) is told to ask for the usage.
+    Cohere's client is told in the call to send it once; no field of its class says so.
     """
     known = type(member).model_fields
+    if member._llm_type == "cohere-chat":
+        kwargs["request_options"] = {**(kwargs.get("request_options") or {}), "max_retries": 0}
     if member._llm_type == "chat-ollama":
         fields = {_OLLAMA_FIELDS.get(name, name): v for name, v in kwargs.items() if name not in _OLLAMA_CALL}
         if stop is not None:

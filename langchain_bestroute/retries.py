@@ -17,9 +17,16 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
+from bestroute.adapters import client_retries
+
 _homes: weakref.WeakKeyDictionary[Any, Callable[[], asyncio.AbstractEventLoop | None]] = weakref.WeakKeyDictionary()
 """The loop where async connections were first used; none where that was before we saw them."""
 _TIMEOUTS = ("request_timeout", "default_request_timeout", "timeout")
+_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "langchain_litellm": {"num_retries": 0},
+    "langchain_openrouter": {"retries": None},
+}
+"""Arguments that turn retries off where clients take them in a call, by the package of the chat model."""
 
 
 class Quiet:
@@ -76,7 +83,9 @@ def _are_open(connections: Any) -> bool:
 def _connections(member: BaseChatModel) -> Any:
     """Return the async connections that a member's client holds, ``None`` if it shows none."""
     getattr(member, "_async_client", None)  # ChatAnthropic makes its client when it is first looked at
-    held = (getattr(value, "_client", None) for value in member.__dict__.values() if _is_client(value))
+    held = (
+        getattr(value, "_client", None) for value in member.__dict__.values() if client_retries.takes_options(value)
+    )
     return next((connections for connections in held if hasattr(connections, "aclose")), None)
 
 
@@ -92,9 +101,9 @@ def with_own_connections(member: BaseChatModel) -> BaseChatModel:
 
 
 def _reconnected(value: Any) -> Any:
-    if not _is_client(value):
+    if not client_retries.takes_options(value):
         client: Any = getattr(value, "_client", None)
-        return type(value)(_reconnected(client)) if _is_client(client) else value
+        return type(value)(_reconnected(client)) if client_retries.takes_options(client) else value
     package = type(value).__module__.partition(".")[0]
     connections = getattr(importlib.import_module(package), "DefaultAsyncHttpxClient", None)
     if connections is None or not hasattr(getattr(value, "_client", None), "aclose"):
@@ -103,7 +112,7 @@ def _reconnected(value: Any) -> Any:
 
 
 def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel:
-    """Return a copy of a chat model whose clients send every request once.
+    """Return a copy of a chat model whose clients send every request once; itself where there is nothing to change.
 
     A client of OpenAI's or Anthropic's kind is replaced by a sister on the same connections (``with_options``);
     what the copy can build anew from its fields (cached properties) it builds anew, when it is first used. Whatever
@@ -113,14 +122,21 @@ def without_retries(member: BaseChatModel, timeout: Any = None) -> BaseChatModel
     changed: dict[str, Any] = {"max_retries": 0} if "max_retries" in known else {}
     if timeout is not None:
         changed |= {name: timeout for name in _TIMEOUTS if name in known}
-    if not changed:
-        return member
-    options = {"max_retries": 0, **({} if timeout is None else {"timeout": timeout})}
-    copied = copy_of(member)
+    if arguments := _call_arguments(type(member)):
+        changed["model_kwargs"] = {**(getattr(member, "model_kwargs", None) or {}), **arguments}
+    options = {} if timeout is None else {"timeout": timeout}
+    copied, is_other = copy_of(member), bool(changed)
     for kept in (copied.__dict__, copied.__pydantic_private__ or {}):
         for name, value in kept.items():
             kept[name] = changed[name] if name in changed else _with_options(value, options)
-    return copied
+            is_other |= kept[name] is not value
+    return copied if is_other else member
+
+
+def _call_arguments(kind: type[BaseChatModel]) -> Mapping[str, Any]:
+    """Return the arguments that turn the retries of a class off in a call."""
+    packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    return next((_ARGUMENTS[package] for package in packages if package in _ARGUMENTS), {})
 
 
 def copy_of(member: BaseChatModel) -> BaseChatModel:
@@ -150,14 +166,9 @@ def with_one_choice(member: BaseChatModel) -> BaseChatModel:
     return with_fields(member, {"n": field.default if isinstance(field.default, int) else None})
 
 
-def _with_options(value: Any, options: dict[str, Any]) -> Any:
-    """Return a client, or a resource of one, with other options; anything else as it is."""
-    if _is_client(value):
-        return value.with_options(**options)
+def _with_options(value: Any, options: Mapping[str, Any]) -> Any:
+    """Return a client, or a resource of one, that does not retry; anything else as it is."""
     client: Any = getattr(value, "_client", None)
-    return type(value)(client.with_options(**options)) if _is_client(client) else value
-
-
-def _is_client(value: Any) -> bool:
-    """Whether its class makes sisters of it; a mock, which has every attribute, is the one that is to be called."""
-    return callable(getattr(type(value), "with_options", None)) and hasattr(value, "max_retries")
+    if not client_retries.takes_options(value) and client_retries.takes_options(client):
+        return type(value)(client_retries.without_retries(client, options))
+    return client_retries.without_retries(value, options)

@@ -12,13 +12,14 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute._utils.text import encodable
+from bestroute.adapters import client_retries
 from bestroute.selection import Demand, read_demand
 from bestroute.types.query import Query
 from bestroute.types.sample import Delta
 from llamaindex_bestroute import tools
 from llamaindex_bestroute.events import Muted
 from llamaindex_bestroute.methods import METHODS, methods_for
-from llamaindex_bestroute.providers import constructed, for_provider, variant
+from llamaindex_bestroute.providers import arguments_without_retries, constructed, for_provider, variant
 from llamaindex_bestroute.responses import as_chat, completion_response
 from llamaindex_bestroute.structured import Outcome, Structure
 
@@ -40,14 +41,17 @@ def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any]
     """
     known = type(member).model_fields
     update: dict[str, Any] = {"callback_manager": Muted()}
-    options: dict[str, Any] = {"max_retries": 0}
+    options: dict[str, Any] = {}
     if "max_retries" in known:
         update["max_retries"] = 0
     if timeout is not None:
         update |= {name: timeout for name in _TIMEOUTS if name in known}
         options["timeout"] = timeout
-    if "n" in (own := getattr(member, "additional_kwargs", None) or {}):  # how many samples is the router's to say
-        update["additional_kwargs"] = {name: value for name, value in own.items() if name != "n"}
+    own = getattr(member, "additional_kwargs", None) or {}
+    arguments = {**own, **arguments_without_retries(member)}
+    arguments.pop("n", None)  # how many samples is the router's to say
+    if arguments != own:
+        update["additional_kwargs"] = arguments
     if "n" in known:
         update["n"] = 1
     wanted = {name: value for name, value in (settings or {}).items() if name in known}
@@ -57,8 +61,7 @@ def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any]
             del copied.__dict__[name]
     for kept in (copied.__dict__, copied.__pydantic_private__ or {}):
         for name, value in kept.items():
-            if hasattr(value, "max_retries") and callable(getattr(value, "with_options", None)):
-                kept[name] = value.with_options(**options)
+            kept[name] = client_retries.without_retries(value, options)
     return copied
 
 

@@ -16,12 +16,17 @@ _OPTIONS = {"Ollama_llm": {"max_tokens": "num_predict"}}
 """Integrations that take no call arguments but model options, and how these are called."""
 _ARGUMENTS = ("format", "think", "tools")
 """Call arguments that they do take."""
-
-
+_ONCE: Mapping[str, Mapping[str, Any]] = {"litellm_llm": {"num_retries": 0}}
+"""Arguments that turn retries off in a call, where the client has more of them than the integration's own."""
 _TELLING_THE_END = ("Anthropic_LLM", "Ollama_llm", "MistralAI_LLM", "GenAI")
 """Integrations whose streams end with a reason, beside OpenAI's."""
 _TELLING_USAGE_LAST = ("Bedrock_Converse_LLM",)
 """Integrations that keep the reason to themselves, and whose streams end with the usage."""
+
+
+def arguments_without_retries(member: LLM) -> Mapping[str, Any]:
+    """Return the arguments of a call that turn off retries which no field of the member's turns off."""
+    return _ONCE.get(member.class_name(), {})
 
 
 def is_openai(member: LLM) -> bool:

@@ -82,15 +82,19 @@ def assert_same(alone, pooled):
     """All of it is the same. A class that leaves it to the server whether a stream tells its usage is told to ask."""
     for part in ("error", "content", "tool_calls", "additional", "value", "id"):
         assert getattr(pooled, part) == getattr(alone, part), part
-    assert len(pooled.bodies) == len(alone.bodies)
-    for (path, sent), (own_path, own) in zip(pooled.bodies, alone.bodies, strict=True):
-        asks = {} if "stream_options" in own else {"stream_options"}
-        assert (path, {k: v for k, v in sent.items() if k not in asks}) == (own_path, own)
+    assert_same_requests(pooled.bodies, alone.bodies)
     if alone.metadata is not None:
         assert pooled.metadata == {**pooled.metadata, **alone.metadata}
         assert pooled.metadata.keys() - alone.metadata.keys() <= {"model_name", "token_usage"}
     if alone.usage is not None:
         assert pooled.usage == alone.usage
+
+
+def assert_same_requests(pooled, alone):
+    assert len(pooled) == len(alone)
+    for (path, sent), (own_path, own) in zip(pooled, alone, strict=True):
+        asks = {} if "stream_options" in own else {"stream_options"}
+        assert (path, {k: v for k, v in sent.items() if k not in asks}) == (own_path, own)
 
 
 @pytest.mark.parametrize("call", [calls.tool_call, calls.streamed_tool_call], ids=lambda call: call.__name__)
@@ -119,10 +123,11 @@ def test_structured_output_is_asked_for_in_the_members_way(provider, call, stub,
 @pytest.mark.parametrize("scene", [REFUSED, BUSY], ids=["400", "429"])
 @pytest.mark.parametrize("way", WAYS)
 @with_feature("stream")
-def test_a_refusal_is_the_providers_own_error(provider, way, scene, stub):
+def test_a_refusal_is_the_providers_own_error_and_is_asked_for_once(provider, way, scene, stub):
     alone, pooled = both(provider, stub, None, WAYS[way], scene)
     assert alone.error is not None
     assert pooled.error == alone.error
+    assert_same_requests(pooled.bodies, alone.bodies[:1])
 
 
 @pytest.mark.parametrize("way", WAYS)

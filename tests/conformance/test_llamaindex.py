@@ -132,7 +132,7 @@ def test_a_streamed_object_comes_whole(provider, stub, other):
 @pytest.mark.parametrize("scene", [REFUSED, BUSY], ids=["400", "429"])
 @pytest.mark.parametrize("way", WAYS)
 @with_feature("stream")
-def test_a_refusal_is_the_providers_own_error(provider, way, scene, stub):
+def test_a_refusal_is_the_providers_own_error_and_is_asked_for_once(provider, way, scene, stub):
     stub.play(scene)
     alone = Outcome.of(WAYS[way], once(provider, stub.root), stub)
     llm = BestRouteLLM(
@@ -142,6 +142,7 @@ def test_a_refusal_is_the_providers_own_error(provider, way, scene, stub):
     pooled = Outcome.of(WAYS[way], llm, stub)
     assert alone.error is not None
     assert pooled.error.__qualname__ == alone.error.__qualname__  # boto3 makes its classes anew for each client
+    assert pooled.bodies == alone.bodies[:1]
 
 
 @pytest.mark.parametrize("way", WAYS)
