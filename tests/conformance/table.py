@@ -1,6 +1,6 @@
 """Writes ``docs/providers.md``: which providers' classes were called, alone and in a pool, and with what result.
 
-python -m pytest tests/conformance --junitxml=conformance.xml
+BESTROUTE_FULL=1 python -m pytest tests/conformance --junitxml=conformance.xml
 python -m tests.conformance.table conformance.xml
 """
 
@@ -27,9 +27,10 @@ COLUMNS = {
 _HEAD = """# Providers
 
 What a provider's own class does alone, it does in a pool. Each class below was called alone and in a pool, on a server
-on loopback that speaks the provider's protocol, and compared in content, tool calls, metadata, usage, type of error and
-body of the request. A cell says how many comparisons held; \"-\" is what the class does not do or does not tell.
-Written by `make conformance`.
+on loopback that speaks the provider's protocol, and compared in content, tool calls, metadata, usage, type of error,
+number and bodies of the requests. A cell says how many comparisons held; \"-\" is what the class does not do or does
+not tell. Written by `BESTROUTE_FULL=1 make conformance`; `make conformance` alone runs a reply, a stream, a round of
+tools, a 400 and a 429 of every class.
 """
 
 Results = dict[tuple[str, str], list[bool]]
