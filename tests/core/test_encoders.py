@@ -361,6 +361,8 @@ def files(tmp_path_factory):
 
 @pytest.mark.parametrize("more", [[], ["--fine-tune"]])
 def test_a_wrong_encoder_is_told_before_anything_is_read(files, tmp_path, more):
+    for module in ("torch", "transformers", "onnx", "accelerate"):
+        pytest.importorskip(module)
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_text("{}")
