@@ -55,3 +55,8 @@ def test_a_refusal_a_call_or_an_image_is_a_reply(payload):
 def test_a_thought_is_worth_showing_while_it_streams():
     assert carries_something(message(additional_kwargs={"reasoning_content": "Let me see."}))
     assert carries_something(message(content=[{"type": "thinking", "thinking": "Let me see."}]))
+
+
+def test_an_empty_object_in_a_calls_place_carries_nothing():
+    assert not carries_something(message(tool_calls={}))
+    assert not carries_something(message(tool_calls=[{}]))

@@ -74,8 +74,8 @@ def holds_something(value: Any) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    """Whether it is no object: what a broken server may say in a call's place carries nothing."""
-    return value is None or isinstance(value, bool | int | float | str)
+    """Whether it is no object, or an empty one: what a broken server may say in a call's place carries nothing."""
+    return value is None or isinstance(value, bool | int | float | str) or value in ({}, [])
 
 
 def _is_blank(part: Any, besides: Set[str]) -> bool:
