@@ -6,21 +6,19 @@ parts of others. What counts as a model's own is told by the message itself (``r
 
 from __future__ import annotations
 
-import hashlib
 import re
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from bestroute._utils.text import encodable_within, is_encodable, utf8
+from bestroute._utils.text import encodable_within, is_encodable
+from bestroute.adapters.tool_call_ids import portable_id
 
 METADATA_KEY = "bestroute"
 
 _SAFE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 """Call ids that every provider takes: Mistral's models take these alone, OpenAI at most 40 characters."""
-_DIGITS = string.ascii_letters + string.digits
 _SENT = ("content", "name", "tool_calls", "invalid_tool_calls", "tool_call_id", "additional_kwargs")
 """Fields of messages that clients send."""
 _SHARED_BLOCKS = ("text", "image", "audio", "video", "file")
@@ -54,7 +52,7 @@ def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
         if isinstance(message, AIMessage):
             is_own = _is_own(message, model)
             calls = [call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls) if call["id"]]
-            new_ids = {} if is_own else {id_: _new_id(id_, place) for id_ in calls if _must_change(id_, taken)}
+            new_ids = {} if is_own else {id_: portable_id(id_, place) for id_ in calls if _must_change(id_, taken)}
             taken |= {new_ids.get(id_, id_) for id_ in calls}
             ready.append(message if is_own else _stripped(message, new_ids))
         elif isinstance(message, ToolMessage) and message.tool_call_id in new_ids:
@@ -76,12 +74,6 @@ def _is_own(message: BaseMessage, model: str) -> bool:
 
 def _must_change(id_: str, taken: set[str]) -> bool:
     return id_ in taken or not _SAFE_ID.fullmatch(id_)
-
-
-def _new_id(id_: str, place: int) -> str:
-    """Return an id that every provider takes, always the same for the same call."""
-    number = int.from_bytes(hashlib.sha256(utf8(f"{place}:{id_}")).digest())
-    return "".join(_DIGITS[number // len(_DIGITS) ** i % len(_DIGITS)] for i in range(9))
 
 
 def _stripped(message: AIMessage, new_ids: Mapping[str, str]) -> AIMessage:
