@@ -43,7 +43,7 @@ PROMISES = ArtifactKind("promises.json", "a router's promises", 1, "tune again")
 KINDS = (ROUTER, REWARD_MODEL, ENCODER)
 _MOST_BYTES = 16 * 2**20
 """Of a configuration: hashes of a million records, which a router keeps to tell what it has seen, take so many."""
-_MOST_VALUES = 500_000
+_MOST_VALUES = 350_000
 _LONGEST_PROBLEM = 200
 """Characters shown of what is wrong with one."""
 

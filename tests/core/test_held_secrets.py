@@ -81,3 +81,21 @@ def test_what_is_remembered_of_a_member_keeps_it_not_alive():
     gc.collect()
     assert ref() is None
     assert "house-key-gone" not in held_secrets.known_secrets()
+
+
+def test_members_that_are_collected_while_keys_are_looked_up_are_no_error():
+    limits = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3000):
+            holder = Client(None)
+            holder.itself = holder  # only a collection frees it, and tells the table meanwhile
+            held_secrets.keep_hidden([holder])
+        del holder
+        gc.set_threshold(1)
+        gc.enable()
+        held_secrets.known_secrets()
+    finally:
+        gc.set_threshold(*limits)
+        gc.enable()

@@ -111,11 +111,12 @@ def _settings(part: Any) -> list[tuple[str, Any]]:
     """Return what an object holds; nothing where it raises, as a jar of cookies does that holds one without a value."""
     try:
         if isinstance(part, Mapping):
-            return [(str(name), value) for name, value in list(part.items())]
+            items = dict.copy(part) if isinstance(part, dict) else part
+            return [(str(name), value) for name, value in items.items()]
         if isinstance(part, list | tuple):
             return [("", value) for value in part]
         held = (getattr(part, name, None) for name in ("__dict__", "__pydantic_private__"))
-        settings = [item for own in held if isinstance(own, dict) for item in list(own.items())]
+        settings = [item for own in held if isinstance(own, dict) for item in own.copy().items()]
     except Exception:  # an object of another library may do anything, and what is told is an error already
         return []
     slots = [name for kind in type(part).__mro__ for name in _names(getattr(kind, "__slots__", ())) if name[:2] != "__"]

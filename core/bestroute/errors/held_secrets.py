@@ -16,6 +16,7 @@ _LOOKED_FOR_EVERY_S = 1.0
 
 _holders: dict[int, weakref.ref[Any]] = {}
 _findings: dict[int, _Findings] = {}
+# Both are read as copies: a list of the items is not made in one go, and a collection or a thread may remove some meanwhile.
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _forget(key: int) -> None:
 
 def known_secrets() -> set[str]:
     """Return the keys that members hold and that the environment names, by value."""
-    alive = [(key, holder) for key, ref in list(_holders.items()) if (holder := ref()) is not None]
+    alive = [(key, holder) for key, ref in _holders.copy().items() if (holder := ref()) is not None]
     held = {text for key, holder in alive for text in _held(key, holder)}
     named = (
         text
@@ -88,4 +89,4 @@ def _find(holder: Any, now: float, shape: tuple[tuple[str, int], ...]) -> _Findi
 
 def _shape(holder: Any) -> tuple[tuple[str, int], ...]:
     own = getattr(holder, "__dict__", None)
-    return tuple((name, id(value)) for name, value in list(own.items())) if isinstance(own, dict) else ()
+    return tuple((name, id(value)) for name, value in own.copy().items()) if isinstance(own, dict) else ()

@@ -153,7 +153,7 @@ def _hide_in(error: BaseException, hider: _Hider) -> None:
         notes[:] = [hider.beginning(text_of(note), _READ_IN_PLACE) for note in notes]
     if not _is_clean(error, hider):  # its text is made of something else that it holds
         own = field(error, "__dict__")
-        for name, value in list(own.items()) if isinstance(own, dict) else ():
+        for name, value in own.copy().items() if isinstance(own, dict) else ():
             _hide_attribute(error, name, value, hider)
 
 
