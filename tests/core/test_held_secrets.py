@@ -88,12 +88,13 @@ def test_members_that_are_collected_while_keys_are_looked_up_are_no_error():
     gc.collect()
     gc.disable()
     try:
-        for _ in range(3000):
-            holder = Client(None)
-            holder.itself = holder  # only a collection frees it, and tells the table meanwhile
-            held_secrets.keep_hidden([holder])
-        del holder
-        gc.set_threshold(1)
+        holders = [Client(None) for _ in range(3000)]
+        for holder in holders:
+            holder.itself = holder  # only a collection frees it, and removes it from the table
+        held_secrets.keep_hidden(holders)
+        gc.collect(0)
+        del holder, holders
+        gc.set_threshold(500, 0, 1000)  # so the next collection comes some hundred objects later
         gc.enable()
         held_secrets.known_secrets()
     finally:

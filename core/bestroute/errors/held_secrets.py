@@ -16,7 +16,7 @@ _LOOKED_FOR_EVERY_S = 1.0
 
 _holders: dict[int, weakref.ref[Any]] = {}
 _findings: dict[int, _Findings] = {}
-# Both are read as copies: a list of the items is not made in one go, and a collection or a thread may remove some meanwhile.
+# Both are read as copies: while a list of items is made, a collection or a thread may remove some of them.
 
 
 @dataclass(frozen=True)
