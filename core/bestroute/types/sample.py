@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 
@@ -36,6 +37,8 @@ class Sample:
     """Which of a draw's requests brought it, where a member needed several for what was asked of it at once."""
     notes: Any = None
     """What the framework notes of the draw beside its object, for traces."""
+    signals: Signals | None = None
+    """What the draw tells of how sure the model was; ``None`` where it was not looked for."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""Signals: what a draw itself tells of how sure its model was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a draw itself tells of how sure its model was; ``None`` where that is unknown, which is never sure."""
+
+    sum_logprob: float | None = None
+    """Sum of the natural logarithms of the probabilities of the answer's tokens; ``None`` unless all of them have one."""
+    mean_logprob: float | None = None
+    """Over the tokens that have one."""
+    min_logprob: float | None = None
+    """Of the least likely token that has one."""
+    logprob_share: float | None = None
+    """Tokens that have one, as a share of ``tokens``, in [0, 1]."""
+    tokens: int | None = None
+    """Of the answer, as the member counts them."""
+    mode: str | None = None
+    """How it was drawn: ``"sampled"`` or ``"greedy"``."""
+    tools: str | None = None
+    """How tools were offered: ``"native"`` or ``"prompt"``; ``None`` without tools."""
+
+    @classmethod
+    def from_logprobs(cls, logprobs: Sequence[float | None], *, tokens: int | None = None) -> Signals:
+        """Return the signals of an answer from what its tokens have.
+
+        Args:
+            logprobs: By token; ``None``, and what is no number of at most 0, where one has none.
+            tokens: Of the answer, where the member counts more than it lists; at least ``len(logprobs)`` is taken.
+
+        Example:
+            >>> Signals.from_logprobs([-0.5, -0.25]).sum_logprob
+            -0.75
+            >>> Signals.from_logprobs([-0.5, None]).sum_logprob is None
+            True
+        """
+        known = [float(value) for value in logprobs if _is_logprob(value)]
+        total = max(len(logprobs), tokens or 0)
+        if not known:
+            return cls(tokens=total or None, logprob_share=0.0 if total else None)
+        return cls(
+            sum_logprob=math.fsum(known) if len(known) == total else None,
+            mean_logprob=math.fsum(known) / len(known),
+            min_logprob=min(known),
+            logprob_share=len(known) / total,
+            tokens=total,
+        )
+
+
+def _is_logprob(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= 1e-6
