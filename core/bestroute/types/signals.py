@@ -12,7 +12,7 @@ class Signals:
     """What a draw itself tells of how sure its model was; ``None`` where that is unknown, which is never sure."""
 
     sum_logprob: float | None = None
-    """Sum of the natural logarithms of the probabilities of the answer's tokens; ``None`` unless all of them have one."""
+    """Sum of the natural logarithms of the tokens' probabilities; ``None`` unless all of them have one."""
     mean_logprob: float | None = None
     """Over the tokens that have one."""
     min_logprob: float | None = None
