@@ -35,6 +35,7 @@ from pydantic import (
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
 from bestroute.adapters.engine_fields import change_part
+from bestroute.adapters.response_schemas import unwrapped
 from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
 from bestroute.errors import named
@@ -43,13 +44,10 @@ from bestroute.types.pool import dearest
 from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import members as membership
 from langchain_bestroute import structured
-from langchain_bestroute.constructor import CallParams
-from langchain_bestroute.description import described, traced_tool, without_keys
-from langchain_bestroute.fingerprint import fingerprint
-from langchain_bestroute.messages import CutOff, summed_counts, to_query, token_usage, turn_owner, winner
-from langchain_bestroute.portability import METADATA_KEY
-from langchain_bestroute.profiles import intersection
-from langchain_bestroute.schemas import unwrapped
+from langchain_bestroute.description import described, intersection, traced_tool, without_keys
+from langchain_bestroute.generator import as_generator
+from langchain_bestroute.members import CallParams, fingerprint
+from langchain_bestroute.messages import METADATA_KEY, CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
 from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
@@ -393,7 +391,7 @@ class BestRouteChat(BaseChatModel):
 
         def make_generators() -> builtins.dict[str, Any]:
             return {
-                name: membership.as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
+                name: as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
                 for name, member in members.items()
             }
 

@@ -1,17 +1,19 @@
-"""What is told of a router to whoever prints, dumps or traces it: its parts in a few words, never a secret."""
+"""What is told of a router to whoever prints, dumps or traces it: its parts in a few words, never a secret.
+
+Its profile is what all of its members can do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, ModelProfile
 
 from bestroute.billing.budget import Budget
 from bestroute.errors.credentials import is_secret, without_secrets
 from langchain_bestroute import providers
-from langchain_bestroute.fingerprint import fingerprint
-from langchain_bestroute.members import chat_model_in
+from langchain_bestroute.members import chat_model_in, fingerprint
 
 
 def described(part: Any) -> Any:
@@ -51,3 +53,36 @@ def traced_tool(tool: Any) -> Any:
     if not isinstance(tool, Mapping) or "function" in tool:  # whose schema may name an argument "token"
         return tool
     return {name: "**REDACTED**" if is_secret(str(name), value) else value for name, value in tool.items()}
+
+
+def intersection(profiles: Sequence[Mapping[str, Any] | None]) -> ModelProfile | None:
+    """Return the profile of a pool.
+
+    Args:
+        profiles: Of each member.
+
+    Returns:
+        Of limits the smallest, of abilities those that all have, of what the members do not all tell nothing;
+        ``None`` if a member has no profile at all.
+
+    Example:
+        >>> intersection(
+        ...     [{"max_input_tokens": 9, "tool_calling": True}, {"max_input_tokens": 5, "tool_calling": False}]
+        ... )
+        {'max_input_tokens': 5, 'tool_calling': False}
+    """
+    told = [profile for profile in profiles if profile]
+    if not told or len(told) < len(profiles):
+        return None
+    shared: dict[str, Any] = {}
+    for key in told[0]:
+        values = [profile[key] for profile in told if profile.get(key) is not None]
+        if len(values) < len(told):
+            continue
+        if all(isinstance(value, bool) for value in values):
+            shared[key] = all(values)
+        elif key.startswith("max_"):
+            shared[key] = min(values)
+        elif all(isinstance(value, list) for value in values):
+            shared[key] = [item for item in values[0] if all(item in value for value in values)]
+    return cast("ModelProfile", shared)

@@ -16,10 +16,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableBinding
 
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
 from bestroute.adapters.plain_member import PlainMember
+from bestroute.errors import ConfigError
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
@@ -30,12 +32,10 @@ from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.stream_usage import StreamUsage
 from bestroute.types.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
-from langchain_bestroute.constructor import constructed_in, translated
-from langchain_bestroute.messages import CutOff, as_usage_metadata, reward_text, usage_of
-from langchain_bestroute.portability import prepared
-from langchain_bestroute.retries import Quiet, with_fields
-from langchain_bestroute.structured import WANTED, member_call, with_parsed
-from langchain_bestroute.tools import abilities_of, bound_tools, calls_of, demand_of, needs_of
+from langchain_bestroute.members import Quiet, abilities_of, chat_model_in, constructed_in, translated, with_fields
+from langchain_bestroute.messages import CutOff, as_usage_metadata, needs_of, prepared, reward_text, usage_of
+from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
+from langchain_bestroute.tools import bound_tools, calls_of
 from langchain_bestroute.tracing import SampleRun
 
 _MOST_CONFIGURATIONS = 32
@@ -474,3 +474,14 @@ class _Collected:
 def _shown(info: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what is told of a generation in its message, too."""
     return {name: value for name, value in (info or {}).items() if name not in providers.FOR_TRACES}
+
+
+def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
+    """Return what the engine draws samples from."""
+    model = chat_model_in(member)
+    if not isinstance(model, BaseChatModel):
+        return plain_member(name, member)
+    bound = member.kwargs if isinstance(member, RunnableBinding) else {}
+    if "tools" in bound:
+        raise ConfigError(f"models: {name!r} has tools bound; bind them to the BestRouteChat, for all members")
+    return ChatModelGenerator(model, name=name, native_n=native_n, defaults=bound, timeout=timeout)

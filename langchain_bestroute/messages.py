@@ -1,8 +1,14 @@
-"""Between LangChain's messages and the core: what a query is, what the reward reads, what a bill says."""
+"""Between LangChain's messages and the core: what a query is and needs, what the reward reads, what a bill says.
+
+A conversation may move between models. Providers sign, encrypt or number parts of what they say (reasoning blocks,
+response and item ids) and refuse the parts of others, so these are left out, and ids made to fit. What counts as a
+model's own is told by the message itself (``response_metadata["bestroute"]``).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,12 +16,14 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import PrivateAttr
 
+from bestroute._utils.text import encodable_within, is_encodable
+from bestroute.adapters.capabilities import Needs
+from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.engine.result import Result
 from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
-from langchain_bestroute.portability import METADATA_KEY, writer_of
 from langchain_bestroute.structured import WANTED
 
 IMAGES = ("image", "image_url", "input_image")
@@ -24,6 +32,14 @@ _OF_OPENAI = {"cache_read": "cached_tokens", "audio": "audio_tokens", "reasoning
 """What OpenAI calls LangChain's details of a usage."""
 _CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 """Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
+_AUDIO = ("audio", "input_audio")
+_FILES = ("file", "document", "input_file")
+METADATA_KEY = "bestroute"
+_SAFE_ID = re.compile(r"[a-zA-Z0-9]{9}")
+"""Call ids that every provider takes: Mistral's models take these alone, OpenAI at most 40 characters."""
+_SENT = ("content", "name", "tool_calls", "invalid_tool_calls", "tool_call_id", "additional_kwargs")
+"""Fields of messages that clients send."""
+_SHARED_BLOCKS = ("text", "image", "audio", "video", "file")
 
 
 def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Query:
@@ -179,3 +195,107 @@ def turn_owner(messages: Sequence[BaseMessage]) -> str | None:
         if not isinstance(message, ToolMessage):
             return None
     return None
+
+
+def needs_of(query: Query) -> Needs:
+    """Return what a query needs of the model that answers it."""
+    asked, choice = query.params.get(WANTED), query.params.get("tool_choice")
+    kinds = _kinds_in(query.messages or ())
+    by_call = asked is not None and asked["method"] == "function_calling"
+    return Needs(
+        tools=bool(query.tools) or by_call,
+        tool_choice=by_call or (bool(query.tools) and choice not in (None, "auto", "none")),
+        structured_output=asked is not None and asked["method"] in (None, "json_schema"),
+        images=not kinds.isdisjoint(IMAGES),
+        audio=not kinds.isdisjoint(_AUDIO),
+        files=not kinds.isdisjoint(_FILES),
+        tokens=query.prompt_tokens,
+    )
+
+
+def _kinds_in(messages: Sequence[BaseMessage]) -> set[str]:
+    """Return the types of all content blocks that the user or a tool sent."""
+    return {
+        str(block.get("type"))
+        for message in messages
+        if not isinstance(message, AIMessage) and isinstance(message.content, list)
+        for block in message.content
+        if isinstance(block, dict)
+    }
+
+
+def writer_of(message: BaseMessage) -> str | None:
+    """Return the pool name of the model that wrote a message; ``None`` if no router says so."""
+    told = message.response_metadata.get(METADATA_KEY)
+    return told.get("model") if isinstance(told, dict) else None
+
+
+def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
+    """Return a conversation as one member may be sent it.
+
+    Args:
+        messages: The conversation; it is not changed.
+        model: Pool name of the member.
+
+    Returns:
+        Its own messages, and those of which no router tells the writer, untouched, if they can be sent. Messages of
+        other members without private state: text and media stay, reasoning, provider's ids and ``additional_kwargs``
+        go. Ids of their tool calls that the member could refuse are replaced, in the calls and in the results alike.
+    """
+    messages = [_encodable(message) for message in messages]
+    if all(_is_own(message, model) for message in messages):
+        return messages
+    ready: list[BaseMessage] = []
+    taken: set[str] = set()
+    new_ids: dict[str, str] = {}
+    for place, message in enumerate(messages):
+        if isinstance(message, AIMessage):
+            is_own = _is_own(message, model)
+            calls = [call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls) if call["id"]]
+            new_ids = {} if is_own else {id_: portable_id(id_, place) for id_ in calls if _must_change(id_, taken)}
+            taken |= {new_ids.get(id_, id_) for id_ in calls}
+            ready.append(message if is_own else _stripped(message, new_ids))
+        elif isinstance(message, ToolMessage) and message.tool_call_id in new_ids:
+            ready.append(message.model_copy(update={"tool_call_id": new_ids[message.tool_call_id]}))
+        else:
+            ready.append(message)
+    return ready
+
+
+def _encodable(message: BaseMessage) -> BaseMessage:
+    """Return a message that can be sent: lone surrogates, which no client encodes, as their escapes."""
+    said = {name: value for name in _SENT if (value := getattr(message, name, None)) and not is_encodable(value)}
+    return message.model_copy(update=encodable_within(said)) if said else message
+
+
+def _is_own(message: BaseMessage, model: str) -> bool:
+    return not isinstance(message, AIMessage) or writer_of(message) in (None, model)
+
+
+def _must_change(id_: str, taken: set[str]) -> bool:
+    return id_ in taken or not _SAFE_ID.fullmatch(id_)
+
+
+def _stripped(message: AIMessage, new_ids: Mapping[str, str]) -> AIMessage:
+    """Return what any model may read of another's message."""
+    return AIMessage(
+        content=_shared_content(message),  # type: ignore[arg-type]
+        name=message.name,
+        tool_calls=[_renamed(call, new_ids) for call in message.tool_calls],
+        invalid_tool_calls=[_renamed(call, new_ids) for call in message.invalid_tool_calls],
+        response_metadata={METADATA_KEY: message.response_metadata[METADATA_KEY]},
+    )
+
+
+def _shared_content(message: AIMessage) -> str | list[dict[str, Any]]:
+    """Return text alone as a string, the form every provider takes; with media as LangChain's standard blocks."""
+    if isinstance(message.content, str):
+        return message.content
+    blocks = [dict(block) for block in message.content_blocks if block["type"] in _SHARED_BLOCKS]
+    if all(block["type"] == "text" for block in blocks):
+        return message.text
+    return [{"type": "text", "text": b["text"]} if b["type"] == "text" else b for b in blocks]
+
+
+def _renamed(call: Any, new_ids: Mapping[str, str]) -> Any:
+    return {**call, "id": new_ids.get(call["id"] or "", call["id"])}

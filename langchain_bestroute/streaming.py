@@ -10,7 +10,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from bestroute.engine.result import Result
 from bestroute.types.sample import Delta
-from langchain_bestroute.portability import METADATA_KEY
+from langchain_bestroute.messages import METADATA_KEY
 
 
 class Chunks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Mapping
 from operator import itemgetter
@@ -23,20 +25,28 @@ from langchain_core.output_parsers.openai_tools import (
 )
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
+from langchain_core.utils.function_calling import (
+    convert_to_json_schema,
+    convert_to_openai_function,
+    convert_to_openai_tool,
+)
 from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import BaseModel
 
-from bestroute import ConfigError
-from bestroute.errors import named
+from bestroute.adapters.response_schemas import enforceable, is_closed, unwrapped
+from bestroute.errors import ConfigError, named
+from bestroute.selection import Demand, read_demand
+from bestroute.types.query import Query
 from langchain_bestroute import providers
-from langchain_bestroute.binding import bound_call
-from langchain_bestroute.carried import Carried, source_of
-from langchain_bestroute.schemas import enforceable, is_closed, named_schema, unwrapped
+from langchain_bestroute.tools import Carried, bound_call, source_of
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
 WANTED = "structured_output"
 """Name of the call parameter that carries the request to the members, as plain JSON."""
+_REFERENCE = "#/$defs/"
+_REFERENCES = re.compile(r'"#/\$defs/([^"]+)"')
+NOTHING = Demand()
 
 
 def wanted(schema: Any, method: str | None, strict: bool | None) -> dict[str, Any]:
@@ -214,3 +224,51 @@ def with_raw(
     parse = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=chat) | parse.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def named_schema(schema: Any) -> dict[str, Any]:
+    """Return a JSON schema with a title and a description, from which every member makes its own format."""
+    function = convert_to_openai_tool(schema)["function"]
+    plain = dict(convert_to_json_schema(schema))
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        told = schema.model_json_schema()
+        if definitions := _recursive(told):  # LangChain writes references out, and leaves those that never end blank
+            root = definitions.get(str(told.get("$ref", "")).removeprefix(_REFERENCE), told)
+            plain = {**root, "$defs": definitions}
+    plain["title"] = function["name"]
+    plain["description"] = function.get("description") or plain.get("description") or ""
+    return plain
+
+
+def _recursive(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema's definitions if one of them contains itself, else none."""
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    seen_from = {name: set(_REFERENCES.findall(json.dumps(part))) for name, part in definitions.items()}
+    for _ in definitions:
+        seen_from = {n: seen.union(*(seen_from.get(s, set()) for s in seen)) for n, seen in seen_from.items()}
+    return definitions if any(name in seen for name, seen in seen_from.items()) else {}
+
+
+def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
+    """Return what a query's samples are checked against.
+
+    Args:
+        query: The query.
+        by_tool: The member was asked for its structured output by a tool.
+    """
+    asked, reply_format = query.params.get(WANTED), query.params.get("response_format")
+    if not query.tools and asked is None and reply_format is None:
+        return NOTHING
+    if asked is not None and (by_tool or asked["method"] == "function_calling"):
+        tool = {"type": "function", "name": asked["schema"]["title"], "parameters": asked["schema"]}
+        return read_demand([tool], tool["name"])
+    schema = asked["schema"] if asked is not None else _schema_in(reply_format)
+    is_json = asked is not None or reply_format is not None
+    return read_demand(query.tools, query.params.get("tool_choice"), is_json=is_json, schema=schema)
+
+
+def _schema_in(reply_format: Any) -> Mapping[str, Any] | None:
+    if isinstance(reply_format, Mapping):
+        told = reply_format.get("json_schema", reply_format)
+        return told.get("schema") if isinstance(told, Mapping) else None
+    return None if reply_format is None else convert_to_json_schema(reply_format)

@@ -1,32 +1,28 @@
-"""What a request asks for: of the form of the answer, and of the model that gives it."""
+"""Tools: plain JSON on the way through, each member's own format where it is called.
+
+The JSON still knows what it was made from: traces and caches see the JSON, a member the user's own object.
+"""
 
 from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from copy import deepcopy
+from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import (
-    convert_to_json_schema,
     convert_to_openai_function,
     convert_to_openai_tool,
 )
 
-from bestroute.adapters.capabilities import Abilities, Needs
-from bestroute.selection import Call, Demand, read_demand
-from bestroute.types.query import Query
-from langchain_bestroute.binding import bound_call
-from langchain_bestroute.carried import Carried
-from langchain_bestroute.messages import IMAGES
-from langchain_bestroute.structured import WANTED
+from bestroute.errors import ConfigError
+from bestroute.selection import Call
 
-_AUDIO = ("audio", "input_audio")
-_FILES = ("file", "document", "input_file")
-NOTHING = Demand()
 _OF_A_FUNCTION = ("name", "title", "properties", "function", "toolSpec")
 """One of them is in every dict that describes a function, whoever's format it is."""
 EXTRAS = "extras"
@@ -120,31 +116,6 @@ def _as_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": convert_to_openai_function(copy.deepcopy(tool["function"]), strict=True)}
 
 
-def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
-    """Return what a query's samples are checked against.
-
-    Args:
-        query: The query.
-        by_tool: The member was asked for its structured output by a tool.
-    """
-    asked, reply_format = query.params.get(WANTED), query.params.get("response_format")
-    if not query.tools and asked is None and reply_format is None:
-        return NOTHING
-    if asked is not None and (by_tool or asked["method"] == "function_calling"):
-        tool = {"type": "function", "name": asked["schema"]["title"], "parameters": asked["schema"]}
-        return read_demand([tool], tool["name"])
-    schema = asked["schema"] if asked is not None else _schema_in(reply_format)
-    is_json = asked is not None or reply_format is not None
-    return read_demand(query.tools, query.params.get("tool_choice"), is_json=is_json, schema=schema)
-
-
-def _schema_in(reply_format: Any) -> Mapping[str, Any] | None:
-    if isinstance(reply_format, Mapping):
-        told = reply_format.get("json_schema", reply_format)
-        return told.get("schema") if isinstance(told, Mapping) else None
-    return None if reply_format is None else convert_to_json_schema(reply_format)
-
-
 def calls_of(message: BaseMessage) -> list[Call]:
     """Return a message's tool calls, those that do not parse among them."""
     if not isinstance(message, AIMessage):
@@ -153,44 +124,59 @@ def calls_of(message: BaseMessage) -> list[Call]:
     return [Call(call["name"], call["args"]) for call in message.tool_calls] + broken
 
 
-def needs_of(query: Query) -> Needs:
-    """Return what a query needs of the model that answers it."""
-    asked, choice = query.params.get(WANTED), query.params.get("tool_choice")
-    kinds = _kinds_in(query.messages or ())
-    by_call = asked is not None and asked["method"] == "function_calling"
-    return Needs(
-        tools=bool(query.tools) or by_call,
-        tool_choice=by_call or (bool(query.tools) and choice not in (None, "auto", "none")),
-        structured_output=asked is not None and asked["method"] in (None, "json_schema"),
-        images=not kinds.isdisjoint(IMAGES),
-        audio=not kinds.isdisjoint(_AUDIO),
-        files=not kinds.isdisjoint(_FILES),
-        tokens=query.prompt_tokens,
-    )
+class Carried(dict[str, Any]):
+    """A plain dict with the tool, or the class of a schema, that it describes.
+
+    It is equal to the dict, and written and pickled as one. A member that is handed the object itself sends what it
+    sends alone; where the object was lost on the way (a checkpoint, another process) the dict has to do.
+
+    Args:
+        plain: The JSON.
+        source: What it was made from.
+    """
+
+    def __init__(self, plain: Mapping[str, Any], source: Any) -> None:
+        """Keep both."""
+        super().__init__(plain)
+        self.source = source
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy; the object is shared."""
+        return type(self)(deepcopy(dict(self), memo), self.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a dict."""
+        return dict, (dict(self),)
 
 
-def _kinds_in(messages: Sequence[BaseMessage]) -> set[str]:
-    """Return the types of all content blocks that the user or a tool sent."""
-    return {
-        str(block.get("type"))
-        for message in messages
-        if not isinstance(message, AIMessage) and isinstance(message.content, list)
-        for block in message.content
-        if isinstance(block, dict)
-    }
+def source_of(plain: Any) -> Any:
+    """Return what a dict was made from; the dict itself, as a plain one, where it does not know.
+
+    Example:
+        >>> source_of(Carried({"title": "int"}, int)), source_of({"title": "int"})
+        (<class 'int'>, {'title': 'int'})
+    """
+    return plain.source if isinstance(plain, Carried) else plain
 
 
-def abilities_of(member: BaseChatModel) -> Abilities:
-    """Return what a member can do, as its class and its profile tell."""
-    told = member.profile or {}
-    has_tools = type(member).bind_tools is not BaseChatModel.bind_tools
-    has_schemas = has_tools or type(member).with_structured_output is not BaseChatModel.with_structured_output
-    return Abilities(
-        tools=told.get("tool_calling") if has_tools else False,
-        tool_choice=told.get("tool_choice") if has_tools else False,
-        structured_output=told.get("structured_output") if has_schemas else False,
-        images=told.get("image_inputs"),
-        audio=told.get("audio_inputs"),
-        files=told.get("pdf_inputs"),
-        context_window=told.get("max_input_tokens"),
+def bound_call(bound: Runnable[Any, Any], member: BaseChatModel, method: str) -> tuple[BaseChatModel, dict[str, Any]]:
+    """Return the chat model that is to be called and the arguments that were bound to it.
+
+    Args:
+        bound: What the member returned: ``member.bind(...)``, a chat model (itself, or a copy that has the tools).
+        member: The member.
+        method: Its method, for the error.
+
+    Raises:
+        ConfigError: If it is anything else, of which the pool cannot call the model alone.
+    """
+    model: Any = bound
+    kwargs: dict[str, Any] = {}
+    while isinstance(model, RunnableBinding):
+        model, kwargs = model.bound, {**model.kwargs, **kwargs}
+    if isinstance(model, BaseChatModel):
+        return model, kwargs
+    raise ConfigError(
+        f"{type(member).__name__}.{method} returned a {type(model).__name__}; in a pool it has to return the chat "
+        "model, or the chat model with arguments bound (self.bind(...))"
     )

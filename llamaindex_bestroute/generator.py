@@ -21,20 +21,23 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from bestroute import ConfigError
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
+from bestroute.adapters.plain_member import PlainMember, is_generator
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
+from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
-from llamaindex_bestroute.member_request import Call, quiet
-from llamaindex_bestroute.messages import author, calls_of, whole_text
+from llamaindex_bestroute.member_request import Call
+from llamaindex_bestroute.members import quiet
+from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
 from llamaindex_bestroute.providers import is_broken_off, is_openai
-from llamaindex_bestroute.raw import part
-from llamaindex_bestroute.responses import Chunk, StructuredResponse
-from llamaindex_bestroute.structured import Outcome
+from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
+from llamaindex_bestroute.structured import Outcome, Structure
 from llamaindex_bestroute.tools import calls_in_blocks, with_noted_calls
 
 _CLEARLY = 1.25
@@ -385,3 +388,26 @@ class _Collected:
         usage = completed_usage(self.usage, self.call.prompt_tokens, self.text, has_reply=carries_something(self.last))
         sample = _sample(self.call, self.last, usage, self.finish_reason, seconds)
         return sample if structure is None else structure.sample(sample, self.outcome)
+
+
+def as_generator(
+    name: str, member: Any, *, native_n: bool, timeout: float | None, settings: Mapping[str, Any]
+) -> Generator:
+    """Return what the engine draws samples from.
+
+    Raises:
+        ConfigError: If it is nothing that can be a member.
+    """
+    if isinstance(member, LLM):
+        return LLMGenerator(name, member, native_n=native_n, timeout=timeout, settings=settings)
+    if is_generator(member):
+        return PlainMember(name, member, lambda messages: _plain(messages, name))
+    raise ConfigError(
+        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
+    )
+
+
+def _plain(messages: Sequence[ChatMessage], name: str) -> list[dict[str, Any]]:
+    """Return messages for a plain generator, which is asked for an object in words."""
+    structure: Structure | None = getattr(messages, "structure", None)
+    return plain_dicts(for_member(messages if structure is None else structure.in_words(messages), name))

@@ -31,16 +31,16 @@ from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.pool import dearest
-from llamaindex_bestroute import events
-from llamaindex_bestroute import pickling as stored
-from llamaindex_bestroute.events import CHAT, COMPLETION, own_span
-from llamaindex_bestroute.members import as_generator, complete_prices
+from llamaindex_bestroute import description, tracing
+from llamaindex_bestroute.generator import as_generator
+from llamaindex_bestroute.members import complete_prices
 from llamaindex_bestroute.messages import to_query, turn_owner
 from llamaindex_bestroute.rag_query import AskedMessages, filled_in, mark_messages, mark_prompt
 from llamaindex_bestroute.responses import chat_response, completion_response
 from llamaindex_bestroute.streaming import Pieces, abegun, acompletions, begun, completions
 from llamaindex_bestroute.structured import Structure, object_of, objects_in
 from llamaindex_bestroute.tools import as_spec, first_call_only, selections
+from llamaindex_bestroute.tracing import CHAT, COMPLETION, own_span
 
 dispatcher = get_dispatcher(__name__)
 
@@ -319,7 +319,7 @@ class BestRouteLLM(FunctionCallingLLM):
     def to_payload(self) -> dict[str, Any]:
         """Return what events tell of it, without a secret; no member's server is asked for it."""
         name = "bestroute:" + "+".join(self.models)
-        return {"class_name": self.class_name(), "model_name": name, "models": stored.described(self.models)}
+        return {"class_name": self.class_name(), "model_name": name, "models": description.described(self.models)}
 
     def _metadata_of(self, name: str) -> LLMMetadata:
         try:
@@ -340,7 +340,7 @@ class BestRouteLLM(FunctionCallingLLM):
             kwargs: Call parameters for the members; ``model="small"`` and ``n=3`` force the choice,
                 ``max_samples``, ``max_cost_usd``, ``deadline_s`` and ``allow`` limit it.
         """
-        return events.whole(self, CHAT, messages, kwargs, lambda: self._run(self._request(messages, kwargs)))
+        return tracing.whole(self, CHAT, messages, kwargs, lambda: self._run(self._request(messages, kwargs)))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt; see ``chat``."""
@@ -348,12 +348,14 @@ class BestRouteLLM(FunctionCallingLLM):
         def answer() -> CompletionResponse:
             return completion_response(self._run(self._completion(prompt, formatted, kwargs)))
 
-        return events.whole(self, COMPLETION, prompt, kwargs, answer)
+        return tracing.whole(self, COMPLETION, prompt, kwargs, answer)
 
     @own_span
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Chat, piece by piece: a single sample as it comes, of several only the winner."""
-        return events.stream(self, CHAT, messages, kwargs, lambda: begun(self._stream(self._request(messages, kwargs))))
+        return tracing.stream(
+            self, CHAT, messages, kwargs, lambda: begun(self._stream(self._request(messages, kwargs)))
+        )
 
     @own_span
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
@@ -362,7 +364,7 @@ class BestRouteLLM(FunctionCallingLLM):
         def begin() -> CompletionResponseGen:
             return completions(begun(self._stream(self._completion(prompt, formatted, kwargs))))
 
-        return events.stream(self, COMPLETION, prompt, kwargs, begin)
+        return tracing.stream(self, COMPLETION, prompt, kwargs, begin)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat without blocking the loop; see ``chat``."""
@@ -370,7 +372,7 @@ class BestRouteLLM(FunctionCallingLLM):
         async def answer() -> ChatResponse:
             return await self._arun(self._request(messages, kwargs))
 
-        return await events.awhole(self, CHAT, messages, kwargs, answer)
+        return await tracing.awhole(self, CHAT, messages, kwargs, answer)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt without blocking the loop; see ``chat``."""
@@ -378,7 +380,7 @@ class BestRouteLLM(FunctionCallingLLM):
         async def answer() -> CompletionResponse:
             return completion_response(await self._arun(self._completion(prompt, formatted, kwargs)))
 
-        return await events.awhole(self, COMPLETION, prompt, kwargs, answer)
+        return await tracing.awhole(self, COMPLETION, prompt, kwargs, answer)
 
     @own_span
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
@@ -387,7 +389,7 @@ class BestRouteLLM(FunctionCallingLLM):
         async def begin() -> AsyncGenerator[ChatResponse, None]:
             return await abegun(self._astream(self._request(messages, kwargs)))
 
-        return await events.astream(self, CHAT, messages, kwargs, begin)
+        return await tracing.astream(self, CHAT, messages, kwargs, begin)
 
     @own_span
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
@@ -396,7 +398,7 @@ class BestRouteLLM(FunctionCallingLLM):
         async def begin() -> AsyncGenerator[CompletionResponse, None]:
             return acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
 
-        return await events.astream(self, COMPLETION, prompt, kwargs, begin)
+        return await tracing.astream(self, COMPLETION, prompt, kwargs, begin)
 
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
@@ -587,11 +589,11 @@ class BestRouteLLM(FunctionCallingLLM):
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         return mark_prompt(super()._get_prompt(prompt, **prompt_args), filled_in(prompt, prompt_args))
 
-    # What is told, copied and stored.
+    # What is told, copied and description.
 
     @field_serializer("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
     def _describe(self, value: Any) -> Any:
-        return stored.described(value)
+        return description.described(value)
 
     @field_serializer("additional_kwargs")
     def _scrub(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -601,7 +603,7 @@ class BestRouteLLM(FunctionCallingLLM):
         """Show what it is made of, never a member's settings."""
         for name in ("models", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"):
             if (value := getattr(self, name)) is not None:
-                yield name, stored.described(value)
+                yield name, description.described(value)
 
     def _arguments(self) -> dict[str, Any]:
         """Return what it was constructed with."""
@@ -623,8 +625,8 @@ class BestRouteLLM(FunctionCallingLLM):
             ConfigError: If a part cannot be kept, a router that is a lambda for example.
         """
         arguments = {**self._arguments(), "additional_kwargs": without_secrets(self.additional_kwargs)}
-        return {name: stored.store(value, name) for name, value in arguments.items()}
+        return {name: description.store(value, name) for name, value in arguments.items()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Build it anew; members find their keys in the environment."""
-        self.__init__(**{name: stored.restored(value) for name, value in state.items()})  # type: ignore[misc]
+        self.__init__(**{name: description.restored(value) for name, value in state.items()})  # type: ignore[misc]

@@ -1,46 +1,28 @@
-"""From what the user names as members to what the engine draws from, with prices."""
+"""Members: what is known of them, and the copy of one that is called.
+
+The copy tells no callback, does not retry by itself (the engine retries by its rules, and retries of retries would
+multiply) and has the router's own settings as fields. The caller's object is never changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms import LLM
 
-from bestroute import ConfigError, Price
+from bestroute import Price
+from bestroute.adapters import clients
 from bestroute.adapters.known_prices import known_price
-from bestroute.adapters.plain_member import PlainMember, is_generator
-from bestroute.types.protocols import Generator
-from llamaindex_bestroute.generator import LLMGenerator
-from llamaindex_bestroute.messages import for_member, plain_dicts
-from llamaindex_bestroute.structured import Structure
+from llamaindex_bestroute.description import StoredLLM
+from llamaindex_bestroute.providers import arguments_without_retries
+from llamaindex_bestroute.tracing import Muted
 
 _PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
 """Integrations of providers' own models, by class name: the provider, and the field of its address."""
-
-
-def as_generator(
-    name: str, member: Any, *, native_n: bool, timeout: float | None, settings: Mapping[str, Any]
-) -> Generator:
-    """Return what the engine draws samples from.
-
-    Raises:
-        ConfigError: If it is nothing that can be a member.
-    """
-    if isinstance(member, LLM):
-        return LLMGenerator(name, member, native_n=native_n, timeout=timeout, settings=settings)
-    if is_generator(member):
-        return PlainMember(name, member, lambda messages: _plain(messages, name))
-    raise ConfigError(
-        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
-    )
-
-
-def _plain(messages: Sequence[ChatMessage], name: str) -> list[dict[str, Any]]:
-    """Return messages for a plain generator, which is asked for an object in words."""
-    structure: Structure | None = getattr(messages, "structure", None)
-    return plain_dicts(for_member(messages if structure is None else structure.in_words(messages), name))
+_TIMEOUTS = ("timeout", "request_timeout")
 
 
 def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
@@ -54,3 +36,75 @@ def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> 
         if price is not None:
             complete[name] = price
     return complete
+
+
+def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any] | None = None) -> LLM:
+    """Return a copy of a member that tells no callback and does not retry by itself.
+
+    What the member keeps beside its fields is the copy's too. Clients that it has made already are shared, with their
+    retries off; what its class caches is made anew.
+
+    Args:
+        member: The caller's object; it is not changed.
+        timeout: Seconds for one request; ``None`` leaves the member's own.
+        settings: The router's own settings, which win over the member's.
+    """
+    known = type(member).model_fields
+    update: dict[str, Any] = {"callback_manager": Muted()}
+    options: dict[str, Any] = {}
+    if "max_retries" in known:
+        update["max_retries"] = 0
+    if timeout is not None:
+        update |= {name: timeout for name in _TIMEOUTS if name in known}
+        options["timeout"] = timeout
+    own = getattr(member, "additional_kwargs", None) or {}
+    arguments = {**own, **arguments_without_retries(member)}
+    arguments.pop("n", None)  # how many samples is the router's to say
+    if arguments != own:
+        update["additional_kwargs"] = arguments
+    if "n" in known:
+        update["n"] = 1
+    wanted = {name: value for name, value in (settings or {}).items() if name in known}
+    copied = constructed(member, wanted).model_copy(update=update)
+    for name in [name for name in copied.__dict__ if name not in known]:
+        if isinstance(inspect.getattr_static(type(member), name, None), functools.cached_property):
+            del copied.__dict__[name]
+    for kept in (copied.__dict__, copied.__pydantic_private__ or {}):
+        for name, value in kept.items():
+            kept[name] = clients.without_retries(value, options)
+    return copied
+
+
+def variant(member: LLM, settings: Mapping[str, Any]) -> LLM:
+    """Return the member with other settings; clients it makes are the member's own, and outlive the variant."""
+    changed = {name: value for name, value in settings.items() if getattr(member, name) != value}
+    if not changed:
+        return member
+    copied = member.model_copy(update=changed)
+    object.__setattr__(copied, "__pydantic_private__", member.__pydantic_private__)
+    return copied
+
+
+def constructed(member: LLM, settings: Mapping[str, Any]) -> LLM:
+    """Return the member as its own constructor makes it of other settings; clients stay the member's own.
+
+    A constructor may translate a setting (a reasoning model takes no temperature), or keep it in a place of its own.
+    """
+    if not settings:
+        return member
+    try:
+        plain, twin = (StoredLLM(type(member), {**vars(member), **told}).restore() for told in ({}, settings))
+    except Exception:  # of a class whose constructor wants what its fields do not tell
+        return variant(member, settings)
+    copied = member.model_copy(update={name: getattr(twin, name) for name in settings})
+    for kept, before, after in (
+        (copied.__dict__, vars(plain), vars(twin)),
+        (copied.__pydantic_private__ or {}, plain.__pydantic_private__ or {}, twin.__pydantic_private__ or {}),
+    ):
+        changed = {name for name in kept if name in before and name in after and _is_plain(after[name])}
+        kept.update({name: after[name] for name in changed if before[name] != after[name]})
+    return copied
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)

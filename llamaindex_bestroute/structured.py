@@ -21,8 +21,8 @@ from pydantic import BaseModel
 from bestroute.selection.agreement import CUT
 from bestroute.selection.tool_calls import canonical
 from bestroute.types.sample import Sample
+from llamaindex_bestroute.members import variant
 from llamaindex_bestroute.messages import METADATA_KEY
-from llamaindex_bestroute.providers import variant
 from llamaindex_bestroute.responses import StructuredResponse
 
 _OF_THE_ROUTER = ("system_prompt", "query_wrapper_prompt", "output_parser", "pydantic_program_mode")

@@ -16,7 +16,7 @@ from llama_index.core.tools.types import BaseTool, ToolMetadata, ToolOutput
 
 from bestroute.errors import ConfigError
 from llamaindex_bestroute.messages import tool_calls
-from llamaindex_bestroute.raw import part
+from llamaindex_bestroute.responses import part
 
 TOOL_ARGUMENTS = ("tool_choice", "tool_required", "allow_parallel_tool_calls", "parallel_tool_calls", "strict")
 """Call arguments that are about tools."""

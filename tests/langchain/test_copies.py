@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
-from langchain_bestroute.fingerprint import fingerprint
+from langchain_bestroute.members import fingerprint
 
 
 def always_small(query):

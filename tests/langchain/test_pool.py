@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from bestroute import ConfigError, OpenAIGenerator, Price, PriceError
 from bestroute.testing import FakeRouter
-from langchain_bestroute.profiles import intersection
+from langchain_bestroute.description import intersection
 
 
 @tool

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from langchain_bestroute.portability import prepared
+from langchain_bestroute.messages import prepared
 
 LONG = "toolu." + "x" * 60
 

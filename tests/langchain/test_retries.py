@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from bestroute.testing import LoopbackServer
-from langchain_bestroute.retries import Quiet, with_own_connections, without_retries
+from langchain_bestroute.members import Quiet, with_own_connections, without_retries
 
 HELLO = [HumanMessage("hello")]
 

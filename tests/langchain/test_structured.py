@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from bestroute import ConfigError, Price
+from bestroute.adapters.response_schemas import enforceable
 from langchain_bestroute import BestRouteChat, structured
-from langchain_bestroute.schemas import enforceable
 
 
 class Person(BaseModel):

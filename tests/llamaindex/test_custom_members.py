@@ -13,7 +13,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from bestroute import Price
 from llamaindex_bestroute import BestRouteLLM
-from llamaindex_bestroute.member_request import quiet
+from llamaindex_bestroute.members import quiet
 
 HI = [ChatMessage(role="user", content="hi")]
 

@@ -5,7 +5,7 @@ from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.llms.openai_like import OpenAILike
 
 from bestroute import Ledger
-from llamaindex_bestroute.member_request import quiet
+from llamaindex_bestroute.members import quiet
 
 ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from bestroute import Cancel, Price, Query
 from llamaindex_bestroute.generator import LLMGenerator
-from llamaindex_bestroute.member_request import quiet
-from llamaindex_bestroute.providers import for_provider
+from llamaindex_bestroute.members import quiet, variant
+from llamaindex_bestroute.providers import adapt_call
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
 
@@ -196,7 +196,8 @@ def test_anthropics_client_does_not_retry_while_sampling_and_the_members_own_sti
 
 def test_ollamas_options_make_no_second_client(server):
     member = quiet(make_llama(server))
-    changed, rest = for_provider(member, {"stop": ["x"], "format": "json"})
+    settings, rest = adapt_call(member, {"stop": ["x"], "format": "json"})
+    changed = variant(member, settings)
     assert rest == {"format": "json"}
     assert changed.additional_kwargs == {"stop": ["x"]}
     assert changed.client is member.client

@@ -31,8 +31,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR, active_instrument_tags
 
 from bestroute.types.usage import Usage
-from llamaindex_bestroute.raw import part, raw_of
-from llamaindex_bestroute.responses import tokens, usage_of
+from llamaindex_bestroute.responses import part, raw_of, tokens, usage_of
 
 dispatcher = get_dispatcher(__name__)
 

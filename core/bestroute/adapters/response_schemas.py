@@ -1,18 +1,13 @@
-"""Schemas of structured output: plain JSON from whatever the caller has, and what OpenAI can enforce of it."""
+"""Schemas of structured output as OpenAI takes them: out of its wrapper, and as far as it can enforce them."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from pydantic import BaseModel
-
-_REFERENCE = "#/$defs/"
-_REFERENCES = re.compile(r'"#/\$defs/([^"]+)"')
 _TELLING = frozenset({"type", "anyOf", "enum", "const", "$ref"})
+
+
 _ENFORCEABLE = _TELLING | {
     *("$defs", "title", "description", "properties", "required", "items", "pattern", "format", "multipleOf"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
@@ -49,29 +44,6 @@ def is_closed(schema: Any) -> bool:
             return False
         return all(is_closed(part) for part in schema.values())
     return all(is_closed(part) for part in schema) if isinstance(schema, list) else True
-
-
-def named_schema(schema: Any) -> dict[str, Any]:
-    """Return a JSON schema with a title and a description, from which every member makes its own format."""
-    function = convert_to_openai_tool(schema)["function"]
-    plain = dict(convert_to_json_schema(schema))
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        told = schema.model_json_schema()
-        if definitions := _recursive(told):  # LangChain writes references out, and leaves those that never end blank
-            root = definitions.get(str(told.get("$ref", "")).removeprefix(_REFERENCE), told)
-            plain = {**root, "$defs": definitions}
-    plain["title"] = function["name"]
-    plain["description"] = function.get("description") or plain.get("description") or ""
-    return plain
-
-
-def _recursive(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema's definitions if one of them contains itself, else none."""
-    definitions: dict[str, Any] = schema.get("$defs", {})
-    seen_from = {name: set(_REFERENCES.findall(json.dumps(part))) for name, part in definitions.items()}
-    for _ in definitions:
-        seen_from = {n: seen.union(*(seen_from.get(s, set()) for s in seen)) for n, seen in seen_from.items()}
-    return definitions if any(name in seen for name, seen in seen_from.items()) else {}
 
 
 def enforceable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
