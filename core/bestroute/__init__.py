@@ -40,6 +40,7 @@ from bestroute.types.protocols import Generator, Policy, RewardModel, Router
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, DrawnSample, Sample
 from bestroute.types.settings import Limits, Settings
+from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "Router",
     "Sample",
     "Settings",
+    "Signals",
     "Step",
     "ThresholdPolicy",
     "Usage",

@@ -11,7 +11,7 @@ GOOD = """
 reference: large
 max_n: 3
 models:
-  small: {input_price: 0.15, output_price: 0.6, bills_input: once}
+  small: {input_price: 0.15, output_price: 0.6, bills_input: once, logprobs: true}
   large: {input_price: 2.5, output_price: 10.0, temperature: 0.7, base_url: "http://127.0.0.1:1/v1"}
 """
 
@@ -29,6 +29,7 @@ def test_a_pool_file_is_read(tmp_path):
     assert (pool.reference, pool.max_n) == ("large", 3)
     assert (pool.bills("small"), pool.bills("large")) == ("once", "per_sample")
     assert pool.endpoint("large").temperature == 0.7
+    assert [pool.endpoint(model).logprobs for model in pool.models] == [True, None]
 
 
 def test_a_pool_survives_its_own_file_format(tmp_path):
@@ -48,6 +49,7 @@ def test_a_pool_survives_its_own_file_format(tmp_path):
         (("0.15", "-1"), "'models.small.input_price'.*got -1"),
         (("0.15", ".nan"), "'models.small.input_price'"),
         (("once", "twice"), "bills_input"),
+        (("logprobs: true", "logprobs: 1"), "'models.small.logprobs'"),
         (("large: {", "small: {"), "line 6: 'small' is written twice"),
         (("models:", "models: ["), "not valid YAML"),
     ],

@@ -83,6 +83,7 @@ main.add_command(remove_model)
 @click.option("--temperature", type=float, help="Wins over the pool's.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
 @click.option("--limit", type=_AT_LEAST_1, help="Only the first so many prompts.")
+@click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
 def collect(
     prompts: Path,
@@ -93,6 +94,7 @@ def collect(
     temperature: float | None,
     concurrency: int,
     limit: int | None,
+    greedy: bool,
     gguf: tuple[str, ...],
 ) -> None:
     """Sample every model of the pool on every prompt of PROMPTS.
@@ -140,6 +142,7 @@ def collect(
             checker=fn,
             params=params,
             concurrency=concurrency,
+            greedy=greedy,
             on_sample=show,
             stop=stop,
         )

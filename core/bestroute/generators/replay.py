@@ -60,4 +60,5 @@ class ReplayGenerator:
         inp = query.prompt_tokens if samples.input_tokens is None else int(samples.input_tokens)
         out = estimate_tokens(text) if samples.output_tokens is None else int(samples.output_tokens[i])
         is_estimated = samples.input_tokens is None or samples.output_tokens is None
-        return Sample(text, usage=Usage(inp if is_first else 0, out, estimated=is_estimated))
+        signals = None if samples.signals is None else samples.signals[i]
+        return Sample(text, usage=Usage(inp if is_first else 0, out, estimated=is_estimated), signals=signals)

@@ -22,12 +22,23 @@ from bestroute.errors import BestRouteError, ConfigError, GenerationError, Recor
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
-from bestroute.records.jsonl import dump_line, read_jsonl
-from bestroute.records.records import ModelSamples, Record, extra_fields, parse_head, read_records, write_records
+from bestroute.faults.refusals import refused_option
+from bestroute.records.jsonl import dump_line, read_jsonl, write_jsonl
+from bestroute.records.recorded_signals import FIELDS, signals_fields
+from bestroute.records.records import (
+    GreedySample,
+    ModelSamples,
+    Record,
+    extra_fields,
+    parse_head,
+    read_records,
+    write_records,
+)
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Sample
+from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -53,7 +64,7 @@ class Collected:
     """What a run of ``collect`` did."""
 
     drawn: int
-    """Samples drawn in this run."""
+    """Samples drawn in this run, greedy answers among them."""
     kept: int
     """Samples that were there before."""
     missing: int
@@ -111,6 +122,7 @@ def collect(
     checker: Checker | None = None,
     params: Mapping[str, Any] | None = None,
     concurrency: int = 4,
+    greedy: bool = False,
     on_sample: Callable[[int, int], None] | None = None,
     stop: Cancel | None = None,
 ) -> Collected:
@@ -122,7 +134,8 @@ def collect(
     each one's tokens are known. Failed draws are left for the next run and reported. A member that cannot be reached
     as it is set up (no connection, a refused key, an unknown name) is not asked again in this run.
 
-    Samples that no checker has judged have the quality ``null``. A run with a checker judges those first.
+    Samples that no checker has judged have the quality ``null``. A run with a checker judges those first. What a draw
+    tells of its log-probabilities is kept with it; members are asked for them by ``logprobs: true`` in the pool.
 
     Args:
         prompts: What to ask.
@@ -133,6 +146,7 @@ def collect(
         checker: Gives each sample its quality; without one it stays unknown, to be told by a later run.
         params: Call parameters for all members; they win over the pool's, and are kept in each record.
         concurrency: Draws under way at once.
+        greedy: Draw one answer at temperature 0 beside the samples, of every model that takes a temperature.
         on_sample: Called with (samples there, samples wanted) at the start and after each draw.
         stop: Once set, no further draw starts; those under way are finished and kept.
 
@@ -144,14 +158,17 @@ def collect(
     keep_hidden(generators.values())
     store = _Store(out, pool, dict(params or {}), prompts)
     try:
-        kept = sum(min(n, len(store.rows[p.id, m])) for p in prompts for m in pool.models)
-        wanted = len(prompts) * len(pool.models) * n
         todo = [
-            (prompt, model)
+            job
             for prompt in prompts
             for model in pool.models
-            for _ in range(n - min(n, len(store.rows[prompt.id, model])))
+            for job in (
+                *[_Job(prompt, model)] * (n - min(n, len(store.rows[prompt.id, model]))),
+                *[_Job(prompt, model, is_greedy=True)] * (greedy and (prompt.id, model) not in store.greedy),
+            )
         ]
+        wanted = len(prompts) * len(pool.models) * (n + greedy)
+        kept = wanted - len(todo)
         failures, drawn = _Failures(), 0
         judge = _Judge(checker)
         outside = stop or Cancel()
@@ -163,24 +180,26 @@ def collect(
             _judge_waiting(store, judge, stops)
         if on_sample:
             on_sample(kept, wanted)
-        reachable = (job for job in todo if job[1] not in failures.unreachable)
-        for prompt, model, outcome in _draw_all(reachable, generators, params or {}, concurrency, stops):
+        for job, outcome in _draw_all(filter(failures.may_ask, todo), generators, params or {}, concurrency, stops):
             if isinstance(outcome, Sample):
-                _keep(store, judge, prompt, model, outcome)
-                failures.answered(model)
+                _keep(store, judge, job, outcome)
+                failures.answered(job.model)
                 drawn += 1
             else:
-                failures.add(model, prompt, outcome)
+                failures.add(job, outcome)
             if on_sample:
                 on_sample(kept + drawn, wanted)
+        without = sum(job.is_greedy and job.model in failures.not_greedy for job in todo)
     finally:
         store.fold()
     if judge.failure is not None:
         raise judge.failure
     if failures.unreachable and not drawn:
         raise failures.not_reached()
-    unjudged = sum(row["quality"] is None for p in prompts for m in pool.models for row in store.rows[p.id, m][:n])
-    return Collected(drawn, kept, wanted - kept - drawn, failures.listed(), unjudged)
+    unjudged = sum(
+        row["quality"] is None for p in prompts for m in pool.models for row in store.wanted(p.id, m, n, greedy)
+    )
+    return Collected(drawn, kept, wanted - without - kept - drawn, failures.listed(), unjudged)
 
 
 def _check(n: int, concurrency: int, pool: Pool, generators: Mapping[str, Generator]) -> None:
@@ -194,12 +213,22 @@ _UNREACHABLE = ("no client", "not allowed, or not there", "no connection, or no 
 """Rules of errors that every other draw of a member which has never answered would meet, too."""
 
 
+class _Job(NamedTuple):
+    """A draw that is to be made."""
+
+    prompt: Prompt
+    model: str
+    is_greedy: bool = False
+
+
 class _Failures:
     """Draws that failed, each kind counted and logged once, and members that cannot be reached as they are set up."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = defaultdict(int)
         self.unreachable: dict[str, BaseException] = {}
+        self.not_greedy: set[str] = set()
+        """Members that take no temperature, so that they have no greedy answer."""
         self._answered: set[str] = set()
 
     @property
@@ -211,7 +240,16 @@ class _Failures:
         self._answered.add(model)
         self.unreachable.pop(model, None)
 
-    def add(self, model: str, prompt: Prompt, error: BaseException) -> None:
+    def may_ask(self, job: _Job) -> bool:
+        return job.model not in self.unreachable and not (job.is_greedy and job.model in self.not_greedy)
+
+    def add(self, job: _Job, error: BaseException) -> None:
+        prompt, model = job.prompt, job.model
+        if job.is_greedy and refused_option(error, ["temperature"]):
+            if model not in self.not_greedy:
+                logger.warning("collect: %r takes no temperature of 0, so it has no greedy answer", model)
+            self.not_greedy.add(model)
+            return
         described = describe(hide_quotations(error, _query(prompt)))
         kind = f"{model!r}: {described}"
         self.counts[kind] += 1
@@ -243,61 +281,69 @@ def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> N
         store.judge(place, judge(store.prompts[place.id], store.row(place)["text"]))
 
 
-def _keep(store: _Store, judge: _Judge, prompt: Prompt, model: str, sample: Sample) -> None:
+def _keep(store: _Store, judge: _Judge, job: _Job, sample: Sample) -> None:
     """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
     quality = None
     try:
-        quality = judge(prompt, sample.text)
+        quality = judge(job.prompt, sample.text)
     finally:
-        store.add(_row(prompt, model, sample, store.pool, quality))
+        store.add(_row(job, sample, store.pool, quality), is_greedy=job.is_greedy)
 
 
 def _draw_all(
-    todo: Iterable[tuple[Prompt, str]],
+    todo: Iterable[_Job],
     generators: Mapping[str, Generator],
     params: Mapping[str, Any],
     concurrency: int,
     stops: Callable[[], bool],
-) -> Iterator[tuple[Prompt, str, Sample | BaseException]]:
+) -> Iterator[tuple[_Job, Sample | BaseException]]:
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
-    def draw(prompt: Prompt, model: str) -> Sample:
-        sample = generators[model].generate(_query(prompt), 1, params=params, cancel=Cancel())[0]
+    def draw(job: _Job) -> Sample:
+        asked = {**params, "temperature": 0.0} if job.is_greedy else params
+        sample = generators[job.model].generate(_query(job.prompt), 1, params=asked, cancel=Cancel())[0]
         if sample.error is not None:
             raise sample.error
         return sample
 
     queue = iter(todo)
-    running: dict[Future[Sample], tuple[Prompt, str]] = {}
+    running: dict[Future[Sample], _Job] = {}
     with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-collect") as threads:
         while True:
             while not stops() and len(running) < concurrency and (job := next(queue, None)):
-                running[threads.submit(draw, *job)] = job
+                running[threads.submit(draw, job)] = job
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                prompt, model = running.pop(future)
+                job = running.pop(future)
                 error = future.exception()
-                yield prompt, model, future.result() if error is None else error
+                yield job, future.result() if error is None else error
 
 
 def _query(prompt: Prompt) -> Query:
     return Query(prompt.query, system=str(prompt.fields.get("system") or ""))
 
 
-def _row(prompt: Prompt, model: str, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
-    priced = bill(sample, model=model, step=0, query=_query(prompt), pool=pool)
+def _row(job: _Job, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
+    priced = bill(sample, model=job.model, step=0, query=_query(job.prompt), pool=pool)
     usage = priced.usage or Usage(estimated=True)
     return {
-        "id": prompt.id,
-        "model": model,
+        "id": job.prompt.id,
+        "model": job.model,
         "text": sample.text,
         "quality": quality,
         "input_tokens": int(usage.input),
         "output_tokens": int(usage.output),
         "cost_usd": float(priced.cost_usd),
+        "signals": _signals_of(sample.signals),
     }
+
+
+def _signals_of(signals: Signals | None) -> dict[str, float | None] | None:
+    """Return what is recorded of the signals; ``None`` where nothing is known that is not recorded elsewhere."""
+    told = None if signals is None else signals_fields(signals)
+    return told if told is not None and any(value is not None for value in told.values()) else None
 
 
 class _Judge:
@@ -335,11 +381,14 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
 
 
 class _Place(NamedTuple):
-    """Where a sample is kept."""
+    """Where a sample is kept: at a place in the list of its prompt and model, or as their greedy answer (-1)."""
 
     id: str
     model: str
     at: int
+
+
+_GREEDY = -1
 
 
 class _Store:
@@ -347,7 +396,8 @@ class _Store:
 
     A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
     already (the process died between folding and dropping the journal) are known again and not doubled. A row that
-    was judged later comes once more, with its quality, and takes the place of the one that has none.
+    was judged later comes once more, with its quality, and takes the place of the one that has none. The greedy answer
+    of a prompt and model has a place of its own.
     """
 
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
@@ -371,36 +421,53 @@ class _Store:
         if not self.journal.tell():
             self._append({"sampling": self.sampling})
 
-    def add(self, row: dict[str, Any]) -> None:
-        rows = self.rows[row["id"], row["model"]]
-        self._append({**row, "at": len(rows)})
-        rows.append(row)
+    def add(self, row: dict[str, Any], *, is_greedy: bool) -> None:
+        key = row["id"], row["model"]
+        self._append({**row, "at": _GREEDY if is_greedy else len(self.rows[key])})
+        if is_greedy:
+            self.greedy[key] = row
+        else:
+            self.rows[key].append(row)
 
     def unjudged(self) -> list[_Place]:
         """Return the places of samples that have a text but no quality, and whose prompts are known."""
+        drawn = [(key, at, row) for key, rows in self.rows.items() for at, row in enumerate(rows)]
+        drawn += [(key, _GREEDY, row) for key, row in self.greedy.items()]
         return [
-            _Place(id_, model, at)
-            for (id_, model), rows in self.rows.items()
-            for at, row in enumerate(rows)
-            if row["quality"] is None and row["text"] is not None and id_ in self.prompts
+            _Place(*key, at)
+            for key, at, row in drawn
+            if row["quality"] is None and row["text"] is not None and key[0] in self.prompts
         ]
 
     def row(self, place: _Place) -> dict[str, Any]:
-        return self.rows[place.id, place.model][place.at]
+        key = place.id, place.model
+        return self.greedy[key] if place.at == _GREEDY else self.rows[key][place.at]
 
     def judge(self, place: _Place, quality: float | None) -> None:
         if quality is not None:
             self.row(place)["quality"] = quality
             self._append({**self.row(place), **place._asdict()})
 
+    def wanted(self, id_: str, model: str, n: int, greedy: bool) -> list[dict[str, Any]]:
+        """Return the rows there are of those wanted."""
+        one = self.greedy.get((id_, model)) if greedy else None
+        return [*self.rows[id_, model][:n], *([] if one is None else [one])]
+
     def fold(self) -> None:
-        """Put everything that is on disk into ``out``, then drop the journal."""
+        """Put everything that is on disk into ``out``, then drop the journal.
+
+        A greedy answer beside which every sample failed has no place in ``out`` yet, and waits in the journal.
+        """
         self._read()
         ids = dict.fromkeys([*self.before, *self.prompts])
         records = [record for id_ in ids if (record := self._record(id_)) is not None]
         if records:
             write_records(self.out, records)
-        self.journal_path.unlink(missing_ok=True)
+        waiting = [{**row, "at": _GREEDY} for key, row in self.greedy.items() if not self.rows.get(key)]
+        if waiting:
+            write_jsonl(self.journal_path, [{"sampling": self.sampling}, *waiting])
+        else:
+            self.journal_path.unlink(missing_ok=True)
         self.journal.close()
 
     def _append(self, value: Mapping[str, Any]) -> None:
@@ -410,6 +477,7 @@ class _Store:
 
     def _read(self) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self.greedy: dict[tuple[str, str], dict[str, Any]] = {}
         self.before: dict[str, Record] = {r.id: r for r in read_records(self.out)} if self.out.exists() else {}
         for record in self.before.values():
             self._check(record.extra.get("sampling"), record.id)
@@ -419,16 +487,26 @@ class _Store:
                 )
             for model, samples in record.samples.items():
                 self.rows[record.id, model] = _as_rows(samples)
+                if samples.greedy is not None:
+                    self.greedy[record.id, model] = _as_row(samples.greedy)
         self._truncate_torn_line()
         for number, row in read_jsonl(self.journal_path):
             if number == 1:
                 self._check(row.get("sampling"), "the journal")
                 continue
-            rows = self.rows[row["id"], row["model"]]
-            if len(rows) == row["at"]:
-                rows.append(row)
-            elif row["at"] < len(rows) and rows[row["at"]]["quality"] is None:
-                rows[row["at"]] = row
+            self._take(row)
+
+    def _take(self, row: dict[str, Any]) -> None:
+        """Put a row of the journal where it belongs, unless it is there."""
+        key = row["id"], row["model"]
+        rows = self.rows[key]
+        if row["at"] == _GREEDY:
+            if (self.greedy.get(key) or {}).get("quality") is None:
+                self.greedy[key] = row
+        elif len(rows) == row["at"]:
+            rows.append(row)
+        elif row["at"] < len(rows) and rows[row["at"]]["quality"] is None:
+            rows[row["at"]] = row
 
     def _truncate_torn_line(self) -> None:
         """Drop a last line that was not finished: its process was killed before the sample was safe."""
@@ -447,7 +525,7 @@ class _Store:
 
     def _record(self, id_: str) -> Record | None:
         models = dict.fromkeys([*self.pool.models, *(self.before[id_].samples if id_ in self.before else ())])
-        samples = {m: _columns(rows) for m in models if (rows := self.rows.get((id_, m)))}
+        samples = {m: _columns(rows, self.greedy.get((id_, m))) for m in models if (rows := self.rows.get((id_, m)))}
         if not samples:
             return None
         if (before := self.before.get(id_)) is not None:
@@ -462,7 +540,7 @@ class _Store:
         return Record(head.id, head.query, samples, head.group, head.task, {**extra, "sampling": sampling})
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> ModelSamples:
+def _columns(rows: Sequence[Mapping[str, Any]], greedy: Mapping[str, Any] | None) -> ModelSamples:
     def column(name: str) -> tuple[Any, ...] | None:
         values = tuple(row.get(name) for row in rows)
         return None if any(v is None for v in values) else values
@@ -474,13 +552,36 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> ModelSamples:
         input_tokens=rows[0]["input_tokens"],
         output_tokens=column("output_tokens"),
         cost_usd=column("cost_usd"),
+        signals=tuple(_signals(row) or Signals() for row in rows) if any(map(_signals, rows)) else None,
+        greedy=None if greedy is None else _greedy(greedy),
     )
+
+
+_GREEDY_COLUMNS = ("text", "quality", "reward", "input_tokens", "output_tokens", "cost_usd")
+
+
+def _greedy(row: Mapping[str, Any]) -> GreedySample:
+    return GreedySample(**{name: row.get(name) for name in _GREEDY_COLUMNS}, signals=_signals(row))
+
+
+def _as_row(greedy: GreedySample) -> dict[str, Any]:
+    return {**{name: getattr(greedy, name) for name in _GREEDY_COLUMNS}, "signals": _signals_of(greedy.signals)}
+
+
+def _signals(row: Mapping[str, Any]) -> Signals | None:
+    told = row.get("signals")
+    return None if told is None else Signals(**{name: told[name] for name in FIELDS})
 
 
 def _as_rows(samples: ModelSamples) -> list[dict[str, Any]]:
     columns = ("text", "quality", "reward", "output_tokens", "cost_usd")
     lists = {name: getattr(samples, name) or (None,) * samples.size for name in columns}
+    signals = samples.signals or (None,) * samples.size
     return [
-        {"input_tokens": samples.input_tokens, **{name: lists[name][i] for name in columns}}
+        {
+            "input_tokens": samples.input_tokens,
+            **{name: lists[name][i] for name in columns},
+            "signals": _signals_of(signals[i]),
+        }
         for i in range(samples.size)
     ]

@@ -12,14 +12,31 @@ from bestroute._utils.text import brief
 from bestroute.errors import RecordError, named
 from bestroute.records.exports import export_named
 from bestroute.records.jsonl import read_jsonl, write_jsonl
+from bestroute.records.recorded_signals import parse_greedy_signals, parse_signals, signals_columns, signals_fields
 from bestroute.types.pool import Pool
+from bestroute.types.signals import Signals
 
 _PER_SAMPLE_NUMBERS = ("reward", "output_tokens", "cost_usd")
-_COLUMNS = ("text", "quality", *_PER_SAMPLE_NUMBERS)
+_COLUMNS = ("text", "quality", *_PER_SAMPLE_NUMBERS, "signals")
 _PLAIN_NUMBERS = {int, float}
 _EXPECTED = 'a line of ours is {"id": "q1", "query": "What is 12 * 7?", ...}'
 _LARGEST = 1e15
 """Of any number of a record: sums and squares of what is larger are no numbers any more."""
+
+
+@dataclass(frozen=True)
+class GreedySample:
+    """The one answer that a model gives at temperature 0: not one of its samples, and always the same."""
+
+    text: str | None = None
+    quality: float | None = None
+    """Ground truth, in [0, 1]; ``None`` where nobody has judged it."""
+    reward: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cost_usd: float | None = None
+    """Input included."""
+    signals: Signals | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,10 @@ class ModelSamples:
     output_tokens: tuple[float, ...] | None = None
     cost_usd: tuple[float, ...] | None = None
     """Cost of each sample, input included."""
+    signals: tuple[Signals, ...] | None = None
+    """What each draw told of how sure the model was; ``None`` where nobody looked."""
+    greedy: GreedySample | None = None
+    """The answer at temperature 0, where it was drawn beside the samples."""
 
     @property
     def size(self) -> int:
@@ -232,7 +253,34 @@ def _parse_samples(model: str, value: Any, where: str) -> ModelSamples:
     tokens = value.get("input_tokens")
     if tokens is not None and not (_is_number(tokens) and tokens >= 0):
         raise RecordError(f"{field_of}.input_tokens' must be a number >= 0, at most {_LARGEST:g}, got {brief(tokens)}")
-    return ModelSamples(quality, None if text is None else tuple(text), input_tokens=tokens, **numbers)
+    return ModelSamples(
+        quality,
+        None if text is None else tuple(text),
+        input_tokens=tokens,
+        signals=parse_signals(
+            value.get("signals"), numbers["output_tokens"] or [None] * len(quality), f"{field_of}.signals"
+        ),
+        greedy=_parse_greedy(value.get("greedy"), f"{field_of}.greedy"),
+        **numbers,
+    )
+
+
+def _parse_greedy(value: Any, field_of: str) -> GreedySample | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise RecordError(f"{field_of}' must be an object, the one answer at temperature 0, got {brief(value)}")
+    text = value.get("text")
+    if text is not None and not isinstance(text, str):
+        raise RecordError(f"{field_of}.text' must be a text, got {brief(text)}")
+    numbers = {name: value.get(name) for name in (*_PER_SAMPLE_NUMBERS, "input_tokens")}
+    for name, number in numbers.items():
+        if number is not None and not (_is_number(number) and (number >= 0 or name == "reward")):
+            at_least = "" if name == "reward" else " >= 0"
+            raise RecordError(f"{field_of}.{name}' must be a number{at_least}, got {brief(number)}")
+    (quality,) = _qualities([value.get("quality")], f"{field_of}.quality'")
+    signals = parse_greedy_signals(value.get("signals"), numbers["output_tokens"], f"{field_of}.signals")
+    return GreedySample(text, quality, signals=signals, **numbers)
 
 
 def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
@@ -274,8 +322,20 @@ def _is_nan(value: float) -> bool:
 
 
 def _samples_to_json(samples: ModelSamples) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(samples).items()
         if value is not None
     }
+    if samples.signals is not None:
+        told["signals"] = signals_columns(samples.signals)
+    if samples.greedy is not None:
+        told["greedy"] = _greedy_to_json(samples.greedy)
+    return told
+
+
+def _greedy_to_json(greedy: GreedySample) -> dict[str, Any]:
+    told = {name: value for name, value in vars(greedy).items() if value is not None or name == "quality"}
+    if greedy.signals is not None:
+        told["signals"] = signals_fields(greedy.signals)
+    return told

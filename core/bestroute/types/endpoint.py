@@ -29,3 +29,6 @@ class Endpoint:
     """Tokens of a prompt where a record tells none."""
     default_output_tokens: float | None = None
     """Tokens of a sample where a record tells none."""
+    logprobs: bool | None = None
+    """Whether it is asked for the log-probabilities of its tokens: always, never, or (``None``) where a plan's reward
+    model reads them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from bestroute._utils.text import brief, encodable
 from bestroute.errors import ConfigError, did_you_mean, named
@@ -42,6 +42,7 @@ class _Member(_Strict):
     api_model: str | None = None
     temperature: float | None = Field(None, ge=0)
     max_tokens: int | None = Field(None, ge=1, le=_MOST_TOKENS)
+    logprobs: StrictBool | None = None
 
 
 class _PoolFile(_Strict):
