@@ -26,6 +26,7 @@ from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
 from bestroute.selection import Demand, judge, judge_off_loop
+from bestroute.types.bases import GeneratorBase
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -43,7 +44,7 @@ _MOST_CONFIGURATIONS = 32
 _TOOL_ARGUMENTS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
 
 
-class ChatModelGenerator:
+class ChatModelGenerator(GeneratorBase):
     """Draws samples of one chat model.
 
     Args:
@@ -75,12 +76,12 @@ class ChatModelGenerator:
         self._abilities = None if abilities == Abilities() else abilities
 
     @property
-    def model_name(self) -> str:
+    def model_name(self) -> str:  # type: ignore[override]
         """The provider's name of the model, as far as the member tells."""
         return providers.model_name(self.member)
 
     @property
-    def max_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if the member's settings say."""
         return providers.token_limit(self.member)
 

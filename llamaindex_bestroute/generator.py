@@ -27,6 +27,7 @@ from bestroute.adapters.plain_member import PlainMember, is_generator
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
+from bestroute.types.bases import GeneratorBase
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -44,7 +45,7 @@ _CLEARLY = 1.25
 """How far beyond a member's window an estimated prompt must be: LlamaIndex fills prompts up to the window."""
 
 
-class LLMGenerator:
+class LLMGenerator(GeneratorBase):
     """Draws samples of one LLM.
 
     Args:
@@ -93,7 +94,7 @@ class LLMGenerator:
         return copied
 
     @property
-    def model_name(self) -> str:
+    def model_name(self) -> str:  # type: ignore[override]
         """The provider's name of the model, as far as the member tells."""
         for name in ("model", "model_name", "model_id"):
             if isinstance(value := getattr(self.member, name, None), str) and value:
@@ -101,7 +102,7 @@ class LLMGenerator:
         return type(self.member).__name__
 
     @property
-    def max_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if the member's settings say."""
         limit = getattr(self.member, "max_tokens", None)
         return limit if isinstance(limit, int) and limit > 0 else None

@@ -31,6 +31,7 @@ from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPo
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
+from bestroute.types.bases import GeneratorBase, PolicyBase, RewardModelBase, RouterBase
 from bestroute.types.endpoint import Endpoint
 from bestroute.types.plans import Candidate, Plan, Step
 from bestroute.types.pool import Pool
@@ -60,6 +61,7 @@ __all__ = [
     "Failure",
     "GenerationError",
     "Generator",
+    "GeneratorBase",
     "Ledger",
     "Limits",
     "MajorityVote",
@@ -67,6 +69,7 @@ __all__ = [
     "OpenAIGenerator",
     "Plan",
     "Policy",
+    "PolicyBase",
     "Pool",
     "Prediction",
     "Price",
@@ -77,7 +80,9 @@ __all__ = [
     "RecordError",
     "Result",
     "RewardModel",
+    "RewardModelBase",
     "Router",
+    "RouterBase",
     "Sample",
     "Settings",
     "Signals",

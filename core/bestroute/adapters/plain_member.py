@@ -7,13 +7,13 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from bestroute._utils.threads import in_own_thread
+from bestroute.types.bases import GeneratorBase, completed, has_own
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
 
 
-class PlainMember:
+class PlainMember(GeneratorBase):
     """Draws samples of a generator that knows no framework.
 
     Args:
@@ -31,23 +31,23 @@ class PlainMember:
         needs: Callable[[Query], str | None] = lambda query: "tools" if query.tools else None,
     ) -> None:
         """Keep the generator; nothing is called."""
-        self.model_name = str(getattr(generator, "model_name", getattr(generator, "model", name)))
-        self.generator, self.native_n = generator, generator.native_n
+        self.generator = completed(generator, GeneratorBase)
+        self.model_name = str(self.generator.model_name or self.generator.model or name)
+        self.native_n = generator.native_n
         self._to_plain, self._needs = to_plain, needs
 
     @property
-    def max_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if the generator tells."""
-        limit = getattr(self.generator, "max_output_tokens", None)
+        limit = self.generator.max_output_tokens
         return limit if isinstance(limit, int) else None
 
     def without_retries(self) -> PlainMember:
         """Return the same member without retries of its own, where the generator has any."""
-        without = getattr(self.generator, "without_retries", None)
-        if without is None:
+        if not has_own(self.generator, GeneratorBase.without_retries):
             return self
         twin = copy(self)
-        twin.generator = without()
+        twin.generator = completed(self.generator.without_retries(), GeneratorBase)
         return twin
 
     def lacks(self, query: Query) -> str | None:
@@ -61,30 +61,17 @@ class PlainMember:
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; in a thread where the generator cannot wait."""
-        native = getattr(self.generator, "agenerate", None)
-        if native is None:
-            return await in_own_thread(self.generate, query, n, params=params, cancel=cancel)
-        samples: Sequence[Sample] = await native(self._plain(query), n, params=params, cancel=cancel)
-        return samples
+        return await self.generator.agenerate(self._plain(query), n, params=params, cancel=cancel)
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the generator's pieces, or the whole sample where it has none."""
-        native = getattr(self.generator, "stream", None)
-        if native is None:
-            yield from self.generate(query, 1, params=params, cancel=cancel)
-        else:
-            yield from native(self._plain(query), params=params, cancel=cancel)
+        yield from self.generator.stream(self._plain(query), params=params, cancel=cancel)
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the generator's pieces, or the whole sample where it has none, without blocking the loop."""
-        native = getattr(self.generator, "astream", None)
-        if native is None:
-            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
-                yield sample
-            return
-        async for piece in native(self._plain(query), params=params, cancel=cancel):
+        async for piece in self.generator.astream(self._plain(query), params=params, cancel=cancel):
             yield piece
 
     def _plain(self, query: Query) -> Query:

@@ -16,20 +16,28 @@ from bestroute.billing.expected_cost import plan_costs
 from bestroute.engine.decision import Decision
 from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.errors.redaction import describe
-from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ReferencePolicy, ThresholdPolicy, reference_column
-from bestroute.reward_models.untrained import is_calibrated, not_calibrated
+from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
+from bestroute.reward_models.untrained import is_calibrated
 from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import (
+    GeneratorBase,
+    PolicyBase,
+    RewardModelBase,
+    RouterBase,
+    completed,
+    has_own,
+    not_calibrated,
+)
 from bestroute.types.plans import Candidate, Plan, Step, as_plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
-from bestroute.types.protocols import Generator, Policy, RewardModel, Router
+from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query
 
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
 logger = logging.getLogger("bestroute.engine")
 _NOT_ALLOWED = "the call does not allow it"
-_POLICIES = (ThresholdPolicy, QualityPolicy, BudgetPolicy, ReferencePolicy)
 NO_ROUTER = (
     "no router: the reference answers every query, which saves nothing; give router= (a folder of `bestroute train`, "
     "or a function that returns a pool name), or a reward_model that needs no training (MajorityVote(), Verifier(fn))"
@@ -47,7 +55,7 @@ class Decider:
     def __init__(
         self,
         pool: Pool,
-        generators: Mapping[str, Generator],
+        generators: Mapping[str, GeneratorBase],
         router: Router | str | Path | Callable[[Query], object] | None,
         reward_model: RewardModel | None,
         policy: Policy | None,
@@ -56,10 +64,14 @@ class Decider:
         max_drop: float | None,
     ) -> None:
         """Check every plan that is known before any call."""
-        self.pool, self.generators, self.reward_model = pool, generators, reward_model
-        self.router = _as_router(router, pool)
-        self._predicts = isinstance(self.router, Router)  # asked once: a protocol is slow to check
-        self.policy = _as_policy(self.router, pool, policy, threshold, max_drop, reward_model)
+        self.pool, self.generators = pool, generators
+        self.reward_model = None if reward_model is None else completed(reward_model, RewardModelBase)
+        self.router = _as_router(router)
+        self._predictor = completed(self.router, RouterBase) if isinstance(self.router, Router) else None
+        if self._predictor is not None:
+            self._predictor.check_pool(pool)
+        self.policy = _as_policy(self._predictor, self.router, pool, policy, threshold, max_drop, reward_model)
+        self._is_policy_light = self.policy is None or completed(self.policy, PolicyBase).is_light
         self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
         if self._untrained[1] == NO_ROUTER and len(pool.models) > 1:
             logger.warning("%s", NO_ROUTER)
@@ -68,9 +80,10 @@ class Decider:
 
     @property
     def is_quick(self) -> bool:
-        """Whether a decision is a matter of a millisecond: it asks no code of the user's, and no encoder."""
-        is_ours = self.policy is None or isinstance(self.policy, _POLICIES)
-        return self.router is None or (bool(getattr(self.router, "is_light", False)) and is_ours)
+        """Whether a decision is a matter of a millisecond, as the router and the policy say."""
+        if self.router is None:
+            return True
+        return self._predictor is not None and bool(self._predictor.is_light) and self._is_policy_light
 
     def route(
         self,
@@ -147,7 +160,7 @@ class Decider:
             plan, reason = self._untrained
             return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
         try:
-            told = self.router.predict([query]) if self._predicts else self.router(query)
+            routed = self.router(query) if self._predictor is None else self._predictor.predict([query])
         except BaseException as error:  # a router of somebody else's; its failure must not cost the answer
             if isinstance(error, BestRouteError) or is_interruption(error):
                 raise
@@ -155,12 +168,12 @@ class Decider:
             logger.warning(reason)
             plan = self._usable(self.pool.reference_plan, left_out)
             return Decision(plan, reason, self.pool, tokens, left_out=left_out)
-        if not self._predicts:
-            return self._by_function(as_plan(told), tokens, left_out)
-        if not isinstance(told, Prediction):
-            raise ConfigError(f"router.predict must return a Prediction, got {type(told).__name__}")
-        prediction = told
-        for plan in prediction.plans if not hasattr(self.router, "plans") else ():
+        if self._predictor is None:
+            return self._by_function(as_plan(routed), tokens, left_out)
+        if not isinstance(routed, Prediction):
+            raise ConfigError(f"router.predict must return a Prediction, got {type(routed).__name__}")
+        prediction = routed
+        for plan in () if self._predictor.plans else prediction.plans:
             self._check_plan(plan)
         reference = reference_column(prediction, self.pool)
         able = _able(prediction, left_out)
@@ -251,11 +264,10 @@ class Decider:
     def _untrained_plan(self) -> tuple[Plan, str]:
         """Return the plan where there is no router, and why; a step that nothing could end is not in it."""
         reward = self.reward_model
-        accept = getattr(reward, "default_accept", None)
-        if reward is None or getattr(reward, "needs_training", True) or accept is None:
+        if reward is None or reward.needs_training or reward.default_accept is None:
             return self.pool.reference_plan, NO_ROUTER
-        least = getattr(reward, "least_samples", None)
-        n = least(accept) if callable(least) else 1
+        accept = reward.default_accept
+        n = reward.least_samples(accept)
         if n is None or n > self.pool.max_n:
             said = f"no router, and {type(reward).__name__} accepts nothing before {n} samples of one model"
             return self.pool.reference_plan, f"{said}, more than max_n, so the reference"
@@ -275,8 +287,7 @@ class Decider:
             if allow is not None and model not in allow:
                 reasons[model] = _NOT_ALLOWED
                 continue
-            lacks = getattr(generator, "lacks", None)
-            if lacks is not None and (reason := lacks(query)):
+            if reason := generator.lacks(query):
                 reasons[model] = reason
         return reasons
 
@@ -295,7 +306,7 @@ class Decider:
         """Plans that may come up and are known before any call."""
         if self.router is None:
             return [self._untrained[0]]
-        return getattr(self.router, "plans", ()) if self._predicts else ()
+        return () if self._predictor is None else self._predictor.plans
 
     def _check_plan(self, plan: Plan) -> Plan:
         self.pool.check_plan(plan)
@@ -309,14 +320,12 @@ class Decider:
         return plan
 
 
-def _as_router(router: Any, pool: Pool) -> Any:
+def _as_router(router: Any) -> Any:
     if isinstance(router, str | Path):
         from bestroute.router import MultiHeadRouter
 
         router = MultiHeadRouter.from_pretrained(router)
     if router is None or isinstance(router, Router) or callable(router):
-        if isinstance(router, Router) and callable(check := getattr(router, "check_pool", None)):
-            check(pool)
         return router
     raise ConfigError(
         f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
@@ -324,6 +333,7 @@ def _as_router(router: Any, pool: Pool) -> Any:
 
 
 def _as_policy(
+    predictor: RouterBase | None,
     router: Any,
     pool: Pool,
     policy: Policy | None,
@@ -335,7 +345,7 @@ def _as_policy(
     told = [name for name, value in given.items() if value is not None]
     if len(told) > 1:
         raise ConfigError(f"give one of policy, threshold and max_drop, got {named(told)}")
-    if not isinstance(router, Router):
+    if predictor is None:
         if told:
             what = "there is no router" if router is None else "a router function decides alone"
             raise ConfigError(f"{told[0]} chooses among a router's predictions, but {what}; leave it out")
@@ -345,11 +355,11 @@ def _as_policy(
     if max_drop is not None:
         policy = QualityPolicy(max_drop=max_drop)
     if policy is None:
-        return getattr(router, "default_policy", None) or ThresholdPolicy(DEFAULT_THRESHOLD)
+        return predictor.default_policy or ThresholdPolicy(DEFAULT_THRESHOLD)
     if not callable(getattr(policy, "choose", None)):
         raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
-    resolve = getattr(policy, "resolve", None)
-    return resolve(router, pool, reward_model) if callable(resolve) else policy
+    whole = completed(policy, PolicyBase)
+    return whole.resolve(router, pool, reward_model) if has_own(whole, PolicyBase.resolve) else policy
 
 
 def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import PolicyBase, completed
 from bestroute.types.plans import Plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
-from bestroute.types.protocols import ExplainingPolicy, Policy
+from bestroute.types.protocols import Policy
+
+logger = logging.getLogger("bestroute.engine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,18 +117,15 @@ class Decision:
         return "\n".join(lines)
 
     def _verdicts(self, prediction: Prediction, costs_usd: FloatArray, column: int) -> Sequence[str]:
-        """Return what is to be said of each plan: by the policy where it can say why, else by the numbers."""
+        """Return the policy's reason for each plan; numbers where it fails to give them."""
         if self.policy is None:
             return [""] * len(prediction.plans)
-        if isinstance(self.policy, ExplainingPolicy):
-            return self.policy.verdicts(prediction, costs_usd[None, :], column, self.pool)
-        better, dearer = (
-            prediction.expected_quality[0] - prediction.expected_quality[0, column],
-            costs_usd - costs_usd[column],
-        )
-        return [
-            f"taken by {type(self.policy).__name__}"
-            if i == column
-            else f"not taken: quality {better[i]:+.3f}, cost {dearer[i]:+.3g} USD"
-            for i in range(len(prediction.plans))
-        ]
+        policy, costs = completed(self.policy, PolicyBase), costs_usd[None, :]
+        try:
+            verdicts = [str(verdict) for verdict in policy.verdicts(prediction, costs, column, self.pool)]
+        except Exception:  # a policy of somebody else's; its failure must not cost the numbers
+            verdicts = []
+        if len(verdicts) != len(prediction.plans):
+            logger.warning("%s.verdicts gave no reason for each plan", type(self.policy).__name__, exc_info=True)
+            return PolicyBase.verdicts(policy, prediction, costs, column, self.pool)
+        return verdicts

@@ -26,6 +26,7 @@ from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.reward_models.conversion import as_reward_model
+from bestroute.types.bases import GeneratorBase, RewardModelBase, completed, has_own
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator as SampleGenerator
 from bestroute.types.protocols import Policy, RewardModel, Router
@@ -85,9 +86,10 @@ class BestRoute:
         keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
         self.ledger = _as_ledger(ledger)
+        members = {model: completed(generator, GeneratorBase) for model, generator in self.generators.items()}
         self._decider = Decider(
             pool,
-            self.generators,
+            members,
             router,
             self.reward_model,
             policy,
@@ -103,9 +105,9 @@ class BestRoute:
             pool.models, failures=self.settings.breaker_failures, rest_s=self.settings.breaker_rest_s
         )
         self._writer = LedgerWriter(self.ledger)
-        self._sampler = Sampler(pool, self.generators, self.settings)
+        self._sampler = Sampler(pool, members, self.settings)
         self._stream_sampler = StreamSampler(self._sampler)
-        self._parts = Parts(pool, self.generators, self._decider, self.reward_model, self.settings, self.breakers)
+        self._parts = Parts(pool, members, self._decider, self._decider.reward_model, self.settings, self.breakers)
 
     def share_members(self, other: BestRoute) -> None:
         """Share breakers and limits of concurrency with another engine over the same members."""
@@ -223,10 +225,10 @@ class BestRoute:
                     reply = call.reserve(command.usd)
                 elif isinstance(command, Score):
                     reply = score(self._scorer(), query, command.texts, call)
-                elif not streams or (source := self._stream_sampler.method(command, "stream")) is None:
+                elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.stream)):
                     reply = self._sampler.draw(query, command, call)
                 else:
-                    for piece in self._stream_sampler.draw(source, query, command, call):
+                    for piece in self._stream_sampler.draw(query, command, call):
                         if isinstance(piece, list):
                             reply = piece
                         else:
@@ -259,10 +261,10 @@ class BestRoute:
                     reply = await call.areserve(command.usd)
                 elif isinstance(command, Score):
                     reply = await ascore(self._scorer(), query, command.texts, call)
-                elif not streams or (source := self._stream_sampler.method(command, "astream")) is None:
+                elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.astream)):
                     reply = await self._sampler.adraw(query, command, call)
                 else:
-                    async with aclosing(self._stream_sampler.adraw(source, query, command, call)) as pieces:
+                    async with aclosing(self._stream_sampler.adraw(query, command, call)) as pieces:
                         async for piece in pieces:
                             if isinstance(piece, list):
                                 reply = piece
@@ -278,18 +280,14 @@ class BestRoute:
     def close(self) -> None:
         """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
         self._writer.flush()
-        for generator in self.generators.values():
-            if callable(close := getattr(generator, "close", None)):
-                close()
+        for generator in self._parts.generators.values():
+            generator.close()
 
     async def aclose(self) -> None:
         """Do the same, with the connections of this event loop among them."""
         await self._writer.aflush()
-        for generator in self.generators.values():
-            if callable(aclose := getattr(generator, "aclose", None)):
-                await aclose()
-            elif callable(close := getattr(generator, "close", None)):
-                close()
+        for generator in self._parts.generators.values():
+            await generator.aclose()
 
     def __enter__(self) -> BestRoute:
         """Close the connections at the end of a ``with``."""
@@ -336,9 +334,9 @@ class BestRoute:
             query, model=options.model, n=options.n, because=options.because, allow=options.limits.allow
         )
 
-    def _scorer(self) -> RewardModel:
-        assert self.reward_model is not None  # plans that score are refused without one
-        return self.reward_model
+    def _scorer(self) -> RewardModelBase:
+        assert self._parts.reward_model is not None  # plans that score are refused without one
+        return self._parts.reward_model
 
 
 def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:
@@ -371,5 +369,5 @@ def _with_retries(settings: Settings, max_retries: int | None) -> Settings:
 
 def _once_only(generator: SampleGenerator) -> SampleGenerator:
     """Return the generator without retries of its own, so that the engine's and its do not multiply."""
-    without = getattr(generator, "without_retries", None)
-    return without() if callable(without) else generator
+    whole = completed(generator, GeneratorBase)
+    return whole.without_retries() if has_own(whole, GeneratorBase.without_retries) else generator

@@ -24,10 +24,9 @@ from bestroute.errors.redaction import describe, hide_quotations, is_clean
 from bestroute.faults.error_rules import Action, Rule, rule_for
 from bestroute.reward_models.untrained import calibrated
 from bestroute.selection.empty_reply import EMPTY
+from bestroute.types.bases import GeneratorBase, RewardModelBase
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Generator as SampleGenerator
-from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 from bestroute.types.settings import Settings
@@ -53,9 +52,9 @@ class Parts:
     """What every run of an engine shares."""
 
     pool: Pool
-    generators: Mapping[str, SampleGenerator]
+    generators: Mapping[str, GeneratorBase]
     decider: Decider
-    reward_model: RewardModel | None
+    reward_model: RewardModelBase | None
     settings: Settings
     breakers: Breakers
 
@@ -144,7 +143,7 @@ class _Run:
         steps = execute(
             decision.plan,
             calibrated=self._calibrated,
-            is_joint=getattr(self.parts.reward_model, "is_joint", False),
+            is_joint=self.parts.reward_model is not None and self.parts.reward_model.is_joint,
             wave=self.call.limits.wave or self.parts.settings.wave,
         )
         reply: Any = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import arun_in_thread, start
@@ -14,8 +14,8 @@ from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
 from bestroute.engine.plan_executor import Draw
 from bestroute.selection.checks import samples_of
+from bestroute.types.bases import GeneratorBase, has_own
 from bestroute.types.pool import Pool
-from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
@@ -36,7 +36,7 @@ class Sampler:
         settings: Attempts and limits.
     """
 
-    def __init__(self, pool: Pool, generators: Mapping[str, Generator], settings: Settings) -> None:
+    def __init__(self, pool: Pool, generators: Mapping[str, GeneratorBase], settings: Settings) -> None:
         """Make a gate for every member that has a limit."""
         self.pool, self.generators, self.settings = pool, generators, settings
         limits = {model: settings.concurrency_of(model) for model in pool.models}
@@ -220,14 +220,13 @@ class Sampler:
 
     async def _agenerate(self, attempts: Attempts) -> None:
         generator = self.generators[attempts.draw.model]
-        native: Callable[..., Awaitable[Any]] | None = getattr(generator, "agenerate", None)
-        if native is None:
+        if not has_own(generator, GeneratorBase.agenerate):
             await self._generate_elsewhere(attempts)
             return
         started = time.perf_counter()
         attempts.begin()
         try:
-            samples = await native(
+            samples = await generator.agenerate(
                 attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
             )
         except BaseException as error:

@@ -12,14 +12,14 @@ from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import Outcome, arun_in_thread, run_in_thread
 from bestroute.engine.call_context import RunContext
 from bestroute.errors import ConfigError, DeadlineError
-from bestroute.types.protocols import RewardModel
+from bestroute.types.bases import RewardModelBase, has_own
 from bestroute.types.query import Query
 
 _GRACE_S = 0.05
 """What came just before the deadline may still be scored, if that is quick."""
 
 
-def score(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+def score(reward: RewardModelBase, query: Query, texts: Sequence[str], call: RunContext) -> Any:
     """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
 
     Raises:
@@ -35,10 +35,10 @@ def score(reward: RewardModel, query: Query, texts: Sequence[str], call: RunCont
         return error
 
 
-async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+async def ascore(reward: RewardModelBase, query: Query, texts: Sequence[str], call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
     seconds = call.seconds_left(grace_s=_GRACE_S)
-    if inspect.iscoroutinefunction(getattr(reward, "ascore", None)):
+    if has_own(reward, RewardModelBase.ascore) and inspect.iscoroutinefunction(reward.ascore):
         return _rewards(await _asked(reward, query, texts, seconds), call)
     try:
         outcome = await arun_in_thread(partial(_read, reward, query, texts), name="bestroute-reward", seconds=seconds)
@@ -47,12 +47,14 @@ async def ascore(reward: RewardModel, query: Query, texts: Sequence[str], call: 
     return _rewards(outcome, call)
 
 
-def _read(reward: RewardModel, query: Query, texts: Sequence[str]) -> list[Any]:
+def _read(reward: RewardModelBase, query: Query, texts: Sequence[str]) -> list[Any]:
     """Return the rewards, those of a generator read here; more than there are texts are as wrong as too few."""
     return list(islice(reward.score(query, texts), len(texts) + 1))
 
 
-async def _asked(reward: Any, query: Query, texts: Sequence[str], seconds: float | None) -> Outcome[Any] | None:
+async def _asked(
+    reward: RewardModelBase, query: Query, texts: Sequence[str], seconds: float | None
+) -> Outcome[Any] | None:
     """Return what a coroutine brings; ``None`` if it takes longer than that."""
     import asyncio
 

@@ -10,10 +10,10 @@ from bestroute.engine.call_context import RunContext
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Draw, Reserve
 from bestroute.errors import BudgetError
+from bestroute.types.bases import GeneratorBase
 from bestroute.types.plans import Step
 from bestroute.types.pool import Pool
 from bestroute.types.prices import PER_MILLION
-from bestroute.types.protocols import Generator as SampleGenerator
 from bestroute.types.query import TOKEN_LIMITS, Query
 from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
@@ -39,7 +39,7 @@ class Allowance:
     def __init__(
         self,
         pool: Pool,
-        generators: Mapping[str, SampleGenerator],
+        generators: Mapping[str, GeneratorBase],
         settings: Settings,
         query: Query,
         decision: Decision,
@@ -59,7 +59,7 @@ class Allowance:
     def limit(self, model: str) -> int | None:
         """Return the most tokens a sample may have, as the call or the member says."""
         told = [self.query.params.get(name) for name in TOKEN_LIMITS]
-        told.append(getattr(self.generators[model], "max_output_tokens", None))
+        told.append(self.generators[model].max_output_tokens)
         return next((int(value) for value in told if isinstance(value, int) and value > 0), None)
 
     def most_usd(self, model: str, seen: Sequence[DrawnSample] = ()) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,6 +19,7 @@ from bestroute.engine.sampler import Sampler
 from bestroute.errors import DeadlineError, DrawCancelledError, EmptyReplyError, GenerationError
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.empty_reply import carries_something
+from bestroute.types.bases import GeneratorBase, has_own
 from bestroute.types.query import Query
 from bestroute.types.sample import Delta, DrawnSample, Sample
 from bestroute.types.stream_usage import StreamUsage
@@ -120,18 +121,16 @@ class StreamSampler:
         """Share them."""
         self.sampler = sampler
 
-    def method(self, draw: Draw, name: str) -> Any:
-        """Return the generator's stream method, if this draw may be shown as it comes."""
-        if draw.n != 1 or not draw.is_last_word:
-            return None
-        return getattr(self.sampler.generators[draw.model], name, None)
+    def may_stream(self, draw: Draw, method: Callable[..., Any]) -> bool:
+        """Whether a draw may be shown as it comes, and its member has that method of ``GeneratorBase`` of its own."""
+        return draw.n == 1 and draw.is_last_word and has_own(self.sampler.generators[draw.model], method)
 
-    def draw(self, source: Any, query: Query, draw: Draw, call: RunContext) -> Iterator[Delta | list[DrawnSample]]:
+    def draw(self, query: Query, draw: Draw, call: RunContext) -> Iterator[Delta | list[DrawnSample]]:
         """Yield pieces, then the drawn samples of all attempts."""
         attempts = self.sampler.attempts(query, draw, 1, call)
         try:
             while True:
-                yield from self._attempt(source, attempts)
+                yield from self._attempt(attempts)
                 if call.is_committed or (pause := attempts.pause_s()) is None or not attempts.reserve_again():
                     break
                 if call.cancel.wait(pause):
@@ -143,8 +142,11 @@ class StreamSampler:
             attempts.close()
         yield attempts.drawn
 
-    def _attempt(self, source: Any, attempts: Attempts) -> Iterator[Delta]:
-        gate = self.sampler.gates.get(attempts.draw.model)
+    def _member(self, model: str) -> tuple[Gate | None, GeneratorBase]:
+        return self.sampler.gates.get(model), self.sampler.generators[model]
+
+    def _attempt(self, attempts: Attempts) -> Iterator[Delta]:
+        gate, generator = self._member(attempts.draw.model)
         if gate is not None and not gate.enter(attempts.call.cancel, deadline=attempts.call.deadline):
             return
         attempts.begin()
@@ -155,7 +157,9 @@ class StreamSampler:
             while True:
                 try:
                     if pieces is None:
-                        opened = source(attempts.query, params=attempts.own_params(), cancel=attempts.call.cancel)
+                        opened = generator.stream(
+                            attempts.query, params=attempts.own_params(), cancel=attempts.call.cancel
+                        )
                         pieces = _in_time(opened, attempts.call)
                     deltas = stream.take(next(pieces))
                 except StopIteration:
@@ -175,16 +179,14 @@ class StreamSampler:
             _close(pieces)
         stream.end(error)
 
-    async def adraw(
-        self, source: Any, query: Query, draw: Draw, call: RunContext
-    ) -> AsyncGenerator[Delta | list[DrawnSample]]:
+    async def adraw(self, query: Query, draw: Draw, call: RunContext) -> AsyncGenerator[Delta | list[DrawnSample]]:
         """Yield pieces, then the drawn samples of all attempts, without blocking the loop."""
         import asyncio
 
         attempts = self.sampler.attempts(query, draw, 1, call)
         try:
             while True:
-                async with aclosing(self._aattempt(source, attempts)) as deltas:
+                async with aclosing(self._aattempt(attempts)) as deltas:
                     async for delta in deltas:
                         yield delta
                 if call.is_committed or (pause := attempts.pause_s()) is None or not await attempts.areserve_again():
@@ -197,8 +199,8 @@ class StreamSampler:
             attempts.close()
         yield attempts.drawn
 
-    async def _aattempt(self, source: Any, attempts: Attempts) -> AsyncGenerator[Delta]:
-        gate, call = self.sampler.gates.get(attempts.draw.model), attempts.call
+    async def _aattempt(self, attempts: Attempts) -> AsyncGenerator[Delta]:
+        (gate, generator), call = self._member(attempts.draw.model), attempts.call
         if gate is not None and not await _entered(gate, call):
             return
         attempts.begin()
@@ -210,7 +212,7 @@ class StreamSampler:
             while True:
                 try:
                     if pieces is None:
-                        opened = source(attempts.query, params=attempts.own_params(), cancel=call.cancel)
+                        opened = generator.astream(attempts.query, params=attempts.own_params(), cancel=call.cancel)
                         pieces = aiter(opened)
                     deltas = stream.take(await _next_in_time(pieces, call))
                 except StopAsyncIteration:

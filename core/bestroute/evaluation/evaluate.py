@@ -27,6 +27,7 @@ from bestroute.stats.bootstrap import RESAMPLES
 from bestroute.stats.folds import deal_folds
 from bestroute.stats.single_thread import on_one_core
 from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import PolicyBase, completed
 from bestroute.types.plans import Plan
 from bestroute.types.prediction import Prediction
 from bestroute.types.protocols import Policy
@@ -238,8 +239,8 @@ def _score(
     if on_train is not None and train is not None:
         series["frozen_plans"] = _frozen_plans(router, labels, test, train, on_train)
     decides = policy or router.default_policy
-    if decides is not None and callable(resolve := getattr(decides, "resolve", None)):
-        decides = resolve(router, pool)
+    if decides is not None:
+        decides = completed(decides, PolicyBase).resolve(router, pool)
     decisions: tuple[Mapping[str, Any], ...] = ()
     if decides is not None:
         taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)

@@ -17,6 +17,7 @@ from bestroute.errors.facts import field
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
 from bestroute.selection.empty_reply import carries_something
+from bestroute.types.bases import GeneratorBase
 from bestroute.types.pool import Pool
 from bestroute.types.query import TOKEN_LIMITS, Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -26,7 +27,7 @@ _OURS = ("stream_options", "n", "temperature")
 """Options that are ours or a default, and are left out where a server refuses them."""
 
 
-class OpenAIGenerator:
+class OpenAIGenerator(GeneratorBase):
     """Draws samples by the ``openai`` client's chat completions.
 
     What a server refuses by name (400, 422) is asked once more without it, and left out from then on: our
@@ -74,7 +75,7 @@ class OpenAIGenerator:
         return f"OpenAIGenerator({self.model!r}, base_url={self._connection.get('base_url')!r})"
 
     @property
-    def max_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if its parameters say."""
         limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
         return limit if isinstance(limit, int) else None

@@ -9,12 +9,13 @@ from typing import Any
 
 from bestroute.errors import GenerationError
 from bestroute.records.records import ModelSamples, Record
+from bestroute.types.bases import GeneratorBase
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Sample
 from bestroute.types.usage import Usage, estimate_tokens
 
 
-class ReplayGenerator:
+class ReplayGenerator(GeneratorBase):
     """Draws one model's recorded samples, without replacement and in a seeded order.
 
     The prompt is billed once for the samples of one call, as a provider with native ``n`` does.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.bases import PolicyBase, RouterBase, completed
 from bestroute.types.plans import find_plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
@@ -48,7 +50,7 @@ def reference_column(prediction: Prediction, pool: Pool) -> int:
 
 
 @dataclass(frozen=True)
-class ThresholdPolicy:
+class ThresholdPolicy(PolicyBase):
     """The cheapest candidate whose match probability reaches the threshold, else one sample of the reference.
 
     Plans that are more than a candidate are not considered. Ties in cost go to the smaller n, then to pool order.
@@ -58,6 +60,8 @@ class ThresholdPolicy:
     """
 
     threshold: float
+
+    is_light = True
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -97,7 +101,7 @@ class ThresholdPolicy:
 
 
 @dataclass(frozen=True)
-class QualityPolicy:
+class QualityPolicy(PolicyBase):
     """The plan with the largest expected quality, worth ``price_usd`` a unit, minus cost.
 
     Args:
@@ -110,6 +114,8 @@ class QualityPolicy:
     price_usd: float | None = None
     max_drop: float | None = None
     because: str | None = None
+
+    is_light = True
 
     def __post_init__(self) -> None:
         """Check that one of the two is given, and its range."""
@@ -177,7 +183,7 @@ class QualityPolicy:
 
 
 @dataclass(frozen=True)
-class BudgetPolicy:
+class BudgetPolicy(PolicyBase):
     """The best quality whose mean cost was promised to stay within a budget, looked up in a tuned router.
 
     Args:
@@ -185,6 +191,8 @@ class BudgetPolicy:
     """
 
     usd_per_1k: float
+
+    is_light = True
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -225,8 +233,10 @@ class BudgetPolicy:
 
 
 @dataclass(frozen=True)
-class ReferencePolicy:
+class ReferencePolicy(PolicyBase):
     """Always one sample of the reference: what is left where nothing cheaper was as good on the training records."""
+
+    is_light = True
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
@@ -270,7 +280,7 @@ def _promised(router: object, kind: Kind, value: float) -> Promise:
     """Find a promise among those a router brings."""
     from bestroute.policies.promises import FLAGS, find_promise
 
-    known: tuple[Promise, ...] = getattr(router, "promises", ())
+    known: Sequence[Promise] = completed(router, RouterBase).promises
     promise = find_promise(known, kind, value)
     if promise is None:
         others = ", ".join(f"{p.value:g}" for p in known if p.kind == kind)

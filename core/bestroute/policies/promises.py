@@ -11,6 +11,7 @@ from bestroute._utils.files import atomic_file
 from bestroute.artifacts import PROMISES, ROUTER, damaged, read_config, sha256, to_json
 from bestroute.errors import ArtifactError
 from bestroute.records.seen import SeenRecords
+from bestroute.types.bases import RewardModelBase, completed
 from bestroute.types.pool import Pool
 
 Kind = Literal["max_drop", "budget"]
@@ -64,8 +65,8 @@ class Promise:
 
     def reward_change(self, reward_model: object) -> str | None:
         """Say that something else chooses among samples now, as far as that can be told; ``None``: it does not."""
-        is_vote = getattr(reward_model, "kind", None) == "majority"
-        trained = getattr(reward_model, "fingerprint", None)
+        chooses = completed(reward_model, RewardModelBase)
+        is_vote, trained = chooses.kind == "majority", chooses.fingerprint
         if reward_model is None or self.reward == "recorded":
             is_same = True  # nothing chooses, or what gave the recorded rewards is not known
         elif self.reward_fingerprint is not None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError
+from bestroute.types.bases import RewardModelBase
 from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
 
 
-class FunctionReward:
+class FunctionReward(RewardModelBase):
     """A plain function ``fn(query, texts) -> list[float]`` as a reward model; its scale is unknown."""
 
     def __init__(self, fn: Callable[[Query, Sequence[str]], Sequence[float]]) -> None:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bestroute.stats.vote_posterior import beta_exceeds_half
+from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
 
 
-class MajorityVote:
+class MajorityVote(RewardModelBase):
     """Rewards the answer that most samples agree on.
 
     The reward of a sample is the posterior probability that its answer is the more likely one of the two that

@@ -30,6 +30,7 @@ from bestroute.reward_models.calibration import Calibration
 from bestroute.reward_models.light import LightScorer
 from bestroute.reward_models.reward_settings import Layout
 from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
 
 _WEIGHTS = "reward.safetensors"
@@ -90,7 +91,7 @@ class HeldOutRewards:
 
 
 @dataclass(frozen=True, eq=False)
-class ProxyRewardModel:
+class ProxyRewardModel(RewardModelBase):
     """Scores samples as they come, with no reference and no ground truth; see ``bestroute train-reward``.
 
     Args:
@@ -106,8 +107,6 @@ class ProxyRewardModel:
     seen: SeenRecords = field(default_factory=SeenRecords)
     held_out: HeldOutRewards = field(default_factory=lambda: HeldOutRewards(np.zeros(0, dtype=np.uint64), np.zeros(0)))
     report: Mapping[str, Any] = field(default_factory=dict)
-
-    needs_training = True
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
         """Return a reward for each text; higher is better."""
@@ -129,7 +128,7 @@ class ProxyRewardModel:
         return int(self.report.get("best_of_n", {}).get("cap_n", 1))
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # type: ignore[override]
         """A name that two reward models share only if they score alike."""
         digest = hashlib.sha256()
         for name, data in sorted(self.files().items()):

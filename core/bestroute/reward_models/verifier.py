@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from bestroute.errors import ConfigError
+from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
 
 
-class Verifier:
+class Verifier(RewardModelBase):
     """Runs a check that knows whether an answer is right: tests pass, the sum adds up, the JSON parses.
 
     Args:

@@ -37,6 +37,7 @@ from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.train_settings import PoolChange, TrainSettings, policy_for
 from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import RouterBase
 from bestroute.types.plans import Plan, Step
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
@@ -51,7 +52,7 @@ _SAVED_AS = {"projection": np.float16}
 
 
 @dataclass(frozen=True, eq=False)
-class MultiHeadRouter:
+class MultiHeadRouter(RouterBase):
     """Predicts match probability, quality and draws of every plan, and tokens of every model.
 
     A head is a mean over the training queries and a deviation from it, linear in the mapped features. Deviations of
@@ -82,7 +83,7 @@ class MultiHeadRouter:
     """
 
     pool: Pool
-    plans: tuple[Plan, ...]
+    plans: tuple[Plan, ...] = field()
     maps: FeatureMaps
     weights: FloatArray
     offsets: FloatArray
@@ -180,12 +181,12 @@ class MultiHeadRouter:
             raise ArtifactError(f"this router offers up to {most} samples, the pool's max_n is {pool.max_n}")
 
     @property
-    def is_light(self) -> bool:
+    def is_light(self) -> bool:  # type: ignore[override]
         """Whether it reads a query without an encoder: in about a millisecond."""
         return self.encoder is None
 
     @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # type: ignore[override]
         """A name that two routers share only if they predict alike."""
         digest = hashlib.sha256(utf8(repr((self.plans, self.shrinkage, str(self.default_policy)))))
         for _, array in sorted(self.tensors().items()):
@@ -277,7 +278,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "token_means": router.token_means,
         "seen": router.seen.to_json(),
         "changes": [asdict(change) for change in router.changes],
-        "default_policy": None if policy is None else {"price_usd": getattr(policy, "price_usd", None)},
+        "default_policy": None if policy is None else {"price_usd": _price_of(policy)},
         **({} if router.encoder is None else {"encoder": router.encoder.fingerprint}),
     }
 
@@ -292,6 +293,10 @@ def _rounded(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarra
 
 def _plan(steps: Sequence[Mapping[str, Any]]) -> Plan:
     return Plan(tuple(Step(str(s["model"]), s["n"], s["accept"]) for s in steps))
+
+
+def _price_of(policy: QualityPolicy | ReferencePolicy) -> float | None:
+    return policy.price_usd if isinstance(policy, QualityPolicy) else None
 
 
 def _encoder(fingerprint: str | None, folder: Path) -> FrozenEncoder | None:
