@@ -211,8 +211,11 @@ def test_a_purse_reserves_in_all_budgets_or_in_none():
     purse = Purse((call, run))
     assert not purse.reserve(0.3)
     assert (call.left_usd, run.left_usd) == (0.5, 0.2)
-    assert purse.reserve(0.2)
-    purse.settle(0.2, 0.05)
+    assert not purse.reserve(0.3, attempt_ids=["a", "b"])
+    assert (call.left_usd, run.left_usd) == (0.5, 0.2)
+    assert purse.reserve(0.2, attempt_ids=["c", "d"])
+    for _ in range(2):  # again, after a lost connection, say
+        purse.settle(["c", "d"], 0.05)
     assert (call.spent_usd, run.spent_usd, purse.left_usd) == (0.05, 0.05, pytest.approx(0.15))
 
 

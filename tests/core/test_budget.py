@@ -15,6 +15,7 @@ import pytest
 
 from bestroute import BestRoute, Budget, BudgetError, ConfigError, Pool, Price, Sample, Usage
 from bestroute.testing import FakeGenerator
+from bestroute.types.settings import Settings
 from bestroute.types.usage import estimate_tokens
 
 IS_FULL = os.environ.get("BESTROUTE_FULL") == "1"
@@ -97,18 +98,66 @@ def test_the_clock_is_the_database_s(database_url, monkeypatch):
         each.close()
 
 
+def test_attempts_of_one_draw_are_settled_one_by_one(store):
+    budget = Budget(1.0, store=store)
+    assert budget.reserve(0.75, attempt_id=["a", "b", "c"])
+    budget.settle(0.0, 0.125, attempt_id="a")
+    budget.refresh()
+    assert (budget.left_usd, budget.spent_usd) == (0.375, 0.125)
+    for attempt_id in ("a", "b", "b", "c"):
+        budget.settle(0.0, 0.125, attempt_id=attempt_id)
+    budget.refresh()
+    assert (budget.left_usd, budget.spent_usd) == (0.625, 0.375)
+    budget.close()
+
+
+def test_a_caller_that_is_cancelled_as_the_sum_is_granted_gives_it_back(tmp_path):
+    budget = Budget(1.0, store=f"sqlite:///{tmp_path}/budget.db")
+
+    async def run():
+        reserving = asyncio.ensure_future(budget.areserve(0.75, attempt_id="a"))
+        await asyncio.sleep(0)
+        while not (granted := [wish.granted for wish in list(budget._account._in_flight)]) or not granted[0].done():
+            time.sleep(0.001)  # the loop cannot see yet that it was granted
+        reserving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reserving
+
+    asyncio.run(run())
+    assert budget.reserve(1.0)
+    budget.close()
+
+
 DEAD = """
 import os, signal
 from bestroute import Budget
 budget = Budget(1.0, store={url!r}, release_s=0.6)
-assert budget.reserve(0.75)
+assert all([budget.reserve(usd, attempt_id=str(usd)) for usd in {reserved}])
+budget.settle(0.0, 0.0, attempt_id="0.0625")  # if there is one
+budget.refresh()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def test_a_process_that_dies_frees_one_call_and_has_spent_the_others(database_url):
+    code = DEAD.format(url=database_url, reserved=[0.125, 0.5, 0.25, 0.0625])
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == -9
+    budget = Budget(1.0, store=database_url, release_s=0.6)
+    end = time.monotonic() + 30
+    while not budget.reserve(0.5):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not budget.reserve(0.25)
+    assert budget.spent_usd == 0.375
+    budget.close()
+
+
 def test_a_process_that_dies_frees_what_it_reserved_after_the_stated_time(database_url):
     assert (
-        subprocess.run([sys.executable, "-c", DEAD.format(url=database_url)], timeout=60, check=False).returncode == -9
+        subprocess.run(
+            [sys.executable, "-c", DEAD.format(url=database_url, reserved=[0.75])], timeout=60, check=False
+        ).returncode
+        == -9
     )
     budget = Budget(1.0, store=database_url, release_s=0.6)
     end = time.monotonic() + 30
@@ -238,6 +287,43 @@ def test_engines_share_a_stored_budget(database_url):
     assert second.budget.spent_usd == pytest.approx(0.4)
     for each in (first, second):
         each.budget.close()
+
+
+class Again(Budget):
+    """Says everything twice, as after an answer that was lost."""
+
+    def reserve(self, usd, **options):
+        return super().reserve(usd, **options) and super().reserve(usd, **options)
+
+    async def areserve(self, usd, **options):
+        return await super().areserve(usd, **options) and await super().areserve(usd, **options)
+
+    def settle(self, *arguments, **options):
+        super().settle(*arguments, **options)
+        super().settle(*arguments, **options)
+
+
+@pytest.mark.parametrize("native_n", [False, True])
+def test_an_engine_names_its_attempts_so_that_none_counts_twice(store, native_n):
+    sample = Sample("a", usage=Usage(100, 100), finish_reason="stop")
+    generator = FakeGenerator([ConnectionError("broken off"), *[sample] * 6], native_n=native_n)
+    pool = Pool(["one"], {"one": Price(1000, 1000)}, "one")
+    engine = BestRoute(
+        pool,
+        {"one": generator},
+        lambda query: ("one", 3),
+        lambda query, texts: [1.0] * len(texts),
+        budget=Again(100.0, store=store),
+        settings=Settings(first_wait_s=0.0),
+    )
+    cost_usd = engine.run("hello").cost_usd + asyncio.run(engine.arun("hello")).cost_usd
+    for piece in engine.stream("hello", model="one", n=1):
+        last = piece
+    engine.budget.refresh()
+    assert engine.ledger.cost_usd == pytest.approx(cost_usd + last.cost_usd)
+    assert engine.budget.spent_usd == pytest.approx(engine.ledger.cost_usd)
+    assert engine.budget.left_usd == pytest.approx(100.0 - engine.ledger.cost_usd)
+    engine.budget.close()
 
 
 def test_threads_share_a_process_s_account(database_url):

@@ -6,6 +6,7 @@ import contextlib
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -31,8 +32,9 @@ class Budget(ProcessState):
     """A sum that all calls sharing it may spend together: those of a process, or of any that share its store.
 
     In a store, reserving and settling are statements that check and note at once, by the database's own clock; a
-    process's calls that wait share one. A process that dies frees what it had reserved after ``release_s``: what its
-    calls in flight have really cost by then can be spent on top, and that is all that can.
+    process's calls that wait share one. What is spent never passes the sum, but for one call of each process that dies:
+    after ``release_s`` of silence its dearest call in flight is taken for one that was never made, and what that has
+    cost can be spent on top. Its other calls in flight count as spent in the period, whether they were or not.
 
     Args:
         usd: The sum, USD.
@@ -169,12 +171,15 @@ class Budget(ProcessState):
         """Ask the store what is left, without blocking the event loop."""
         await self.areserve(0.0, timeout_s=timeout_s)
 
-    def reserve(self, usd: float, *, attempt_id: str | None = None, timeout_s: float | None = None) -> bool:
+    def reserve(
+        self, usd: float, *, attempt_id: str | Sequence[str] | None = None, timeout_s: float | None = None
+    ) -> bool:
         """Set a sum aside if it is there; returns whether it was.
 
         Args:
             usd: The sum.
-            attempt_id: For what; a second time for the same reserves nothing more.
+            attempt_id: For what, or for which together, in equal parts; a second time for the same reserves nothing
+                more.
             timeout_s: How long to wait for a store; then nothing is set aside.
 
         Raises:
@@ -182,8 +187,8 @@ class Budget(ProcessState):
         """
         account = self._opened()
         if account is None:
-            return self._reserve_here(usd, attempt_id)
-        wish = account.wish(usd, attempt_id)
+            return self._reserve_here(usd, _ids(attempt_id))
+        wish = account.wish(usd, _ids(attempt_id))
         try:
             return wish.granted.result(timeout_s)
         except TimeoutError:
@@ -192,14 +197,16 @@ class Budget(ProcessState):
             if not wish.granted.done():
                 account.withdraw(wish)
 
-    async def areserve(self, usd: float, *, attempt_id: str | None = None, timeout_s: float | None = None) -> bool:
+    async def areserve(
+        self, usd: float, *, attempt_id: str | Sequence[str] | None = None, timeout_s: float | None = None
+    ) -> bool:
         """Set a sum aside as ``reserve`` does, without blocking the event loop."""
         account = self._opened()
         if account is None:
-            return self._reserve_here(usd, attempt_id)
+            return self._reserve_here(usd, _ids(attempt_id))
         import asyncio
 
-        wish = account.wish(usd, attempt_id)
+        wish = account.wish(usd, _ids(attempt_id))
         is_taken = False
         try:
             with contextlib.suppress(TimeoutError):
@@ -244,17 +251,17 @@ class Budget(ProcessState):
         with self._guard():
             return self._account
 
-    def _reserve_here(self, usd: float, attempt_id: str | None) -> bool:
+    def _reserve_here(self, usd: float, attempt_ids: tuple[str, ...]) -> bool:
         with self._guard():
             self._turn()
-            if attempt_id is not None and (attempt_id in self._reserved or attempt_id in self._settled):
+            if any(attempt_id in self._reserved or attempt_id in self._settled for attempt_id in attempt_ids):
                 return True
             # a millionth of a millionth of slack: sums of floats must not refuse what fits exactly
             if self._spent_usd + self._reserved_usd + usd > self.usd * (1 + 1e-12):
                 return False
             self._reserved_usd += usd
-            if attempt_id is not None:
-                self._reserved[attempt_id] = usd
+            for attempt_id in attempt_ids:
+                self._reserved[attempt_id] = usd / len(attempt_ids)
             return True
 
     def _turn(self) -> None:
@@ -264,6 +271,10 @@ class Budget(ProcessState):
 
     def _period_of(self, moment: float) -> str:
         return datetime.fromtimestamp(moment, UTC).isoformat()[: _LENGTHS[self.per]]
+
+
+def _ids(attempt_id: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if attempt_id is None else (attempt_id,) if isinstance(attempt_id, str) else tuple(attempt_id)
 
 
 def _mirror(granted: Future[bool]) -> Future[bool]:
@@ -305,31 +316,32 @@ class Purse:
             if budget.is_stored:
                 await budget.arefresh(timeout_s=timeout_s)
 
-    def reserve(self, usd: float, *, timeout_s: float | None = None) -> bool:
-        """Set a sum aside in every budget, or in none."""
+    def reserve(self, usd: float, *, attempt_ids: Sequence[str] = (), timeout_s: float | None = None) -> bool:
+        """Set a sum aside for attempts in every budget, or in none."""
         for i, budget in enumerate(self.budgets):
-            if not budget.reserve(usd, timeout_s=timeout_s):
-                self._give_back(usd, self.budgets[:i])
+            if not budget.reserve(usd, attempt_id=attempt_ids, timeout_s=timeout_s):
+                self._give_back(usd, attempt_ids, self.budgets[:i])
                 return False
         return True
 
-    async def areserve(self, usd: float, *, timeout_s: float | None = None) -> bool:
+    async def areserve(self, usd: float, *, attempt_ids: Sequence[str] = (), timeout_s: float | None = None) -> bool:
         """Set a sum aside in every budget, or in none, without blocking the event loop."""
         for i, budget in enumerate(self.budgets):
             is_granted = False
             try:
-                is_granted = await budget.areserve(usd, timeout_s=timeout_s)
+                is_granted = await budget.areserve(usd, attempt_id=attempt_ids, timeout_s=timeout_s)
             finally:
                 if not is_granted:
-                    self._give_back(usd, self.budgets[:i])
+                    self._give_back(usd, attempt_ids, self.budgets[:i])
             if not is_granted:
                 return False
         return True
 
-    def settle(self, reserved_usd: float, cost_usd: float) -> None:
-        """Give back what was reserved and note what was spent."""
+    def settle(self, attempt_ids: Sequence[str], cost_usd: float) -> None:
+        """Give back what was reserved for attempts and note what they have cost together, once."""
         for budget in self.budgets:
-            budget.settle(reserved_usd, cost_usd)
+            for i, attempt_id in enumerate(attempt_ids):
+                budget.settle(0.0, cost_usd if i == 0 else 0.0, attempt_id=attempt_id)
 
     @property
     def left_usd(self) -> float:
@@ -337,6 +349,9 @@ class Purse:
         return min(budget.left_usd for budget in self.budgets)
 
     @staticmethod
-    def _give_back(usd: float, budgets: tuple[Budget, ...]) -> None:
+    def _give_back(usd: float, attempt_ids: Sequence[str], budgets: tuple[Budget, ...]) -> None:
         for budget in budgets:
-            budget.settle(usd, 0.0)
+            for attempt_id in attempt_ids:
+                budget.settle(0.0, 0.0, attempt_id=attempt_id)
+            if not attempt_ids:
+                budget.settle(usd, 0.0)

@@ -42,7 +42,7 @@ class Attempts:
         query: What is asked.
         draw: Of which these are a part.
         size: How many samples are owed; their money was reserved by whoever made the draw.
-        order: Place among the parts of the draw.
+        order: Place among the parts of the draw, which are of one size.
         call: The run.
         pool: Prices.
         settings: How often to ask again.
@@ -63,7 +63,8 @@ class Attempts:
         self.interruption: BaseException | None = None
         self._params = with_token_limit(query.params, draw.max_tokens)
         self._error: BaseException | None = None
-        self._reserved_usd = size * draw.reserved_usd
+        first = order if size < draw.n else 0
+        self._reserved = draw.reservations[first : first + size]
         self._in_flight = False
         self._unbilled: list[tuple[int, DrawnSample]] = []
         self._handover = threading.Lock()
@@ -142,23 +143,19 @@ class Attempts:
 
     def reserve_again(self) -> bool:
         """Reserve the money for what is asked again; returns whether it was there."""
-        if self.call.purse is None or self._reserved_usd:
+        if self.call.purse is None or self._reserved:
             return True
-        wanted = self.missing * self.draw.reserved_usd
-        if not self.call.reserve(wanted):
-            return False
-        self._reserved_usd = wanted
-        return True
+        ids = self.call.attempt_ids(self.missing)
+        self._reserved = ids if self.call.reserve(self.missing * self.draw.reserved_usd, ids) else ()
+        return bool(self._reserved)
 
     async def areserve_again(self) -> bool:
         """Reserve the same without blocking the loop."""
-        if self.call.purse is None or self._reserved_usd:
+        if self.call.purse is None or self._reserved:
             return True
-        wanted = self.missing * self.draw.reserved_usd
-        if not await self.call.areserve(wanted):
-            return False
-        self._reserved_usd = wanted
-        return True
+        ids = self.call.attempt_ids(self.missing)
+        self._reserved = ids if await self.call.areserve(self.missing * self.draw.reserved_usd, ids) else ()
+        return bool(self._reserved)
 
     # Work in a thread cannot be stopped, so whoever waits for it may leave. Under the lock it is one or the other that
     # has the result, never both and never none; the bill is entered either way.
@@ -206,9 +203,9 @@ class Attempts:
             self._is_in_air = False
             is_left, unbilled, self._unbilled = self._is_left, self._unbilled, []
         self.call.bills.enter(self.order, unbilled, is_late=is_left)
-        if self._reserved_usd and self.call.purse is not None:
-            self.call.purse.settle(self._reserved_usd, 0.0)
-            self._reserved_usd = 0.0
+        if self._reserved and self.call.purse is not None:
+            self.call.purse.settle(self._reserved, 0.0)
+            self._reserved = ()
         return not is_left
 
     def _checked(self, sample: Any) -> Sample:
@@ -251,8 +248,9 @@ class Attempts:
             self._unbilled += [(max(1, self.made), sample) for sample in drawn]
             self._in_flight = False
         if self.call.purse is not None:
-            self.call.purse.settle(self._reserved_usd, sum(s.cost_usd for s in drawn))
-            self._reserved_usd = 0.0
+            ids = self._reserved or self.call.attempt_ids(1)
+            self.call.purse.settle(ids, sum(s.cost_usd for s in drawn))
+            self._reserved = ()
 
 
 def backoff_s(made: int, settings: Settings) -> float:

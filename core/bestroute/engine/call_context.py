@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,17 @@ class RunContext:
         writer: Of the engine's ledger.
     """
 
-    __slots__ = ("bills", "call_id", "cancel", "deadline", "is_committed", "limits", "purse", "samples_left")
+    __slots__ = (
+        "bills",
+        "call_id",
+        "cancel",
+        "deadline",
+        "is_committed",
+        "limits",
+        "purse",
+        "reservations",
+        "samples_left",
+    )
 
     def __init__(self, query: Query, options: Options, budget: Budget | None, writer: LedgerWriter) -> None:
         """Start the clock."""
@@ -111,19 +122,28 @@ class RunContext:
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
         shared = () if budget is None else (budget,)
         self.purse = Purse((*own, *shared)) if own or shared else None
+        self.reservations = itertools.count(1)
         self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id)
 
     def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
         """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) + grace_s
 
-    def reserve(self, usd: float) -> bool:
-        """Set a sum aside in the call's budgets, within its time; returns whether it was there."""
-        return self.purse is None or self.purse.reserve(usd, timeout_s=self.seconds_left())
+    def attempt_ids(self, n: int) -> tuple[str, ...]:
+        """Return ids under which budgets know so many attempts; none is given twice."""
+        return tuple(f"{self.call_id}-{next(self.reservations)}" for _ in range(n))
 
-    async def areserve(self, usd: float) -> bool:
+    def reserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
+        """Set a sum aside in the call's budgets, within its time; returns whether it was there."""
+        if self.purse is None:
+            return True
+        return self.purse.reserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
+
+    async def areserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
         """Set a sum aside without blocking the loop."""
-        return self.purse is None or await self.purse.areserve(usd, timeout_s=self.seconds_left())
+        if self.purse is None:
+            return True
+        return await self.purse.areserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
 
     @property
     def is_late(self) -> bool:

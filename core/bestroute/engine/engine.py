@@ -222,7 +222,7 @@ class BestRoute:
                 if isinstance(command, Bill):
                     call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
                 elif isinstance(command, Reserve):
-                    reply = call.reserve(command.usd)
+                    reply = call.reserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
                     reply = score(self._scorer(), query, command.texts, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.stream)):
@@ -258,7 +258,7 @@ class BestRoute:
                 if isinstance(command, Bill):
                     await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
                 elif isinstance(command, Reserve):
-                    reply = await call.areserve(command.usd)
+                    reply = await call.areserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
                     reply = await ascore(self._scorer(), query, command.texts, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.astream)):

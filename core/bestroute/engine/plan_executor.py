@@ -25,6 +25,8 @@ class Draw:
     """Limit of each sample's length, where a budget asks for one."""
     reserved_usd: float = 0.0
     """What was set aside for each sample in the call's budgets."""
+    reservations: tuple[str, ...] = ()
+    """Under which id, one for each sample, that was set aside."""
     is_last_word: bool = False
     """Whether nothing can replace this one sample, so that it may be shown as it comes."""
 
@@ -41,6 +43,8 @@ class Reserve:
     """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
 
     usd: float
+    reservations: tuple[str, ...] = ()
+    """Ids of the attempts that it is for, in equal parts."""
 
 
 @dataclass(frozen=True)

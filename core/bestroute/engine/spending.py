@@ -90,14 +90,16 @@ class Allowance:
         told, untold = self.limit(draw.model), self.settings.untold_output_tokens
         for tokens, limit in [(told, None)] if told else [(_PLENTY * untold, None), (untold, untold)]:
             usd = self.sample_usd(draw.model, tokens, seen)
-            if (yield Reserve(n * usd)):
-                return replace(draw, n=n, max_tokens=limit, reserved_usd=usd)
+            ids = call.attempt_ids(n)
+            if (yield Reserve(n * usd, ids)):
+                return replace(draw, n=n, max_tokens=limit, reserved_usd=usd, reservations=ids)
         left = call.purse.left_usd
         tokens = min(self._affordable_tokens(draw.model, left, seen), told or untold)
         usd = min(left, self.sample_usd(draw.model, tokens, seen))
-        if left < self.least_usd(draw.model, seen) or tokens < 1 or not (yield Reserve(usd)):
+        ids = call.attempt_ids(1)
+        if left < self.least_usd(draw.model, seen) or tokens < 1 or not (yield Reserve(usd, ids)):
             return None
-        return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd)
+        return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd, reservations=ids)
 
     def _affordable_tokens(self, model: str, usd: float, seen: Sequence[DrawnSample]) -> int:
         price = self.pool.prices[model]

@@ -33,9 +33,11 @@ _shares = sa.Table(
     sa.Column("period", sa.Text, primary_key=True),
     sa.Column("worker", sa.Text, primary_key=True),
     sa.Column("reserved_usd", sa.Double, nullable=False),
+    sa.Column("largest_usd", sa.Double, nullable=False),  # of what was reserved at once: a dead worker frees that
     sa.Column("spent_usd", sa.Double, nullable=False),
     sa.Column("alive_until", sa.Double, nullable=False),
 )
+_CHANGING = ("reserved_usd", "largest_usd", "spent_usd", "alive_until")
 _PAST = ""
 """The worker under which what those of long ago have spent is added up."""
 _LONG_AGO_S = 86_400.0
@@ -50,12 +52,18 @@ _MOST_SETTLED = 10_000
 
 @dataclass(eq=False)
 class _Wish:
-    """A sum that a caller waits to have reserved; of 0, a look at what is left."""
+    """A sum that a caller waits to have reserved, in equal parts for its attempts; of 0, a look at what is left."""
 
     usd: float
-    attempt_id: str | None
+    attempt_ids: tuple[str, ...] = ()
     granted: Future[bool] = field(default_factory=Future)
     is_withdrawn: bool = False
+    open_usd: float = 0.0
+    """What of it is not settled yet."""
+
+    def __post_init__(self) -> None:
+        """Owe all of it."""
+        self.open_usd = self.usd
 
 
 class Account:
@@ -63,7 +71,8 @@ class Account:
 
     The process says how much it has reserved and spent in all, not what is added, so that a statement repeated after
     a broken connection counts once. A share whose process has not been heard of for ``release_s`` of the database's
-    own clock counts only by what it has spent.
+    own clock frees the largest sum that it had reserved at once. The others count as spent: nobody knows whether they
+    were.
 
     Args:
         address: Where the budget is kept.
@@ -92,7 +101,10 @@ class Account:
         self._condition = threading.Condition()
         self._writing = threading.Lock()
         self._wishes: list[_Wish] = []
-        self._open: dict[str, float] = {}
+        self._in_flight: dict[_Wish, None] = {}
+        """What was granted and is reserved still, in order."""
+        self._open: dict[str, _Wish] = {}
+        """The same by attempt."""
         self._settled: OrderedDict[str, None] = OrderedDict()
         self._period: str | None = None
         self._reserved_usd = self._spent_usd = self._others_usd = self._others_spent_usd = 0.0
@@ -105,11 +117,11 @@ class Account:
             raise
         close_at_exit(self)
 
-    def wish(self, usd: float, attempt_id: str | None = None) -> _Wish:
-        """Ask for a sum to be reserved; its future tells whether it was."""
-        wish = _Wish(usd, attempt_id)
+    def wish(self, usd: float, attempt_ids: tuple[str, ...] = ()) -> _Wish:
+        """Ask for a sum to be reserved for attempts; its future tells whether it was."""
+        wish = _Wish(usd, attempt_ids)
         with self._condition:
-            if attempt_id is not None and (attempt_id in self._open or attempt_id in self._settled):
+            if any(attempt_id in self._open or attempt_id in self._settled for attempt_id in attempt_ids):
                 wish.granted.set_result(True)
                 return wish
             self._wishes.append(wish)
@@ -120,6 +132,12 @@ class Account:
         """Want a sum no more; what was reserved meanwhile is given back."""
         with self._condition:
             wish.is_withdrawn = True
+            if wish in self._in_flight:
+                self._close(wish, wish.open_usd)
+                for attempt_id in wish.attempt_ids:
+                    self._open.pop(attempt_id, None)
+                self._is_changed = True
+                self._wake()
 
     def settle(self, reserved_usd: float, cost_usd: float, attempt_id: str | None = None) -> None:
         """Give back what was reserved and note what was spent, once for an attempt; it is written soon."""
@@ -130,11 +148,23 @@ class Account:
                 self._settled[attempt_id] = None
                 if len(self._settled) > _MOST_SETTLED:
                     self._settled.popitem(last=False)
-                reserved_usd = self._open.pop(attempt_id, 0.0)
-            self._reserved_usd = max(0.0, self._reserved_usd - reserved_usd)
+                wish = self._open.pop(attempt_id, None)
+                reserved_usd = 0.0 if wish is None else wish.usd / len(wish.attempt_ids)
+            else:
+                unnamed = (each for each in self._in_flight if not each.attempt_ids)
+                wish = next((each for each in unnamed if each.open_usd == reserved_usd), None)
+            self._close(wish, reserved_usd)
             self._spent_usd += cost_usd
             self._is_changed = True
             self._wake()
+
+    def _close(self, wish: _Wish | None, usd: float) -> None:
+        """Give back a part of what was granted, or the last of it."""
+        if wish is not None:
+            wish.open_usd -= usd
+            if wish.open_usd <= 0 or not any(each in self._open for each in wish.attempt_ids):
+                self._in_flight.pop(wish, None)
+        self._reserved_usd = max(0.0, self._reserved_usd - usd) if self._in_flight else 0.0
 
     @property
     def left_usd(self) -> float:
@@ -282,12 +312,15 @@ class Account:
                         self._spent_usd = 0.0
                     self._period, self._is_changed = period, False
                     reserved, spent = self._reserved_usd, self._spent_usd
+                    largest = max([wish.open_usd for wish in self._in_flight], default=0.0)
                 if before is not None:
-                    self._note(connection, now, before[0], 0.0, before[1])
-                if not self._note(connection, now, period, reserved + wanted, spent, grows=wanted > 0):
+                    self._note(connection, now, before[0], 0.0, before[1], 0.0)
+                if not self._note(
+                    connection, now, period, reserved + wanted, spent, _largest(largest, granted), grows=wanted > 0
+                ):
                     left = self.usd * _SLACK - reserved - spent - self._of_others(connection, now, period)[0]
                     granted, wanted = _fitting(granted, left)
-                    self._note(connection, now, period, reserved + wanted, spent)
+                    self._note(connection, now, period, reserved + wanted, spent, _largest(largest, granted))
                 others, others_spent = self._of_others(connection, now, period)
         except BaseException:
             with self._condition:
@@ -302,20 +335,29 @@ class Account:
                     self._is_changed = True
                     continue
                 self._reserved_usd += wish.usd
-                if wish.attempt_id is not None:
-                    self._open[wish.attempt_id] = wish.usd
+                if wish.usd:
+                    self._in_flight[wish] = None
+                self._open.update(dict.fromkeys(wish.attempt_ids, wish))
         return set(granted)
 
     def _note(
-        self, connection: sa.Connection, now: float, period: str, reserved: float, spent: float, grows: bool = False
+        self,
+        connection: sa.Connection,
+        now: float,
+        period: str,
+        reserved: float,
+        spent: float,
+        largest: float,
+        grows: bool = False,
     ) -> bool:
         """Write this process's share; where it grows, only if all shares together stay within the budget."""
-        values = {"reserved": reserved, "spent": spent, "until": now + self.release_s, "limit": self.usd * _SLACK}
+        values = {"reserved": reserved, "largest": largest, "spent": spent, "until": now + self.release_s}
         statement = self._statements.growing if grows else self._statements.noting
-        return connection.execute(statement, {**self._key(now, period), **values}).rowcount > 0
+        key = self._key(now, period)
+        return connection.execute(statement, {**key, **values, "limit": self.usd * _SLACK}).rowcount > 0
 
     def _of_others(self, connection: sa.Connection, now: float, period: str) -> tuple[float, float]:
-        """Return what others have reserved or spent, and what they have spent."""
+        """Return what others have reserved or spent, and what they have spent, the dead as far as that is known."""
         counted, spent = connection.execute(self._statements.others, self._key(now, period)).one()
         return float(counted), float(spent)
 
@@ -326,12 +368,18 @@ class Account:
         """Keep one share for all processes of long ago, and none of periods of long ago."""
         period, c = self.period_of(now), _shares.c
         past = (c.budget == self.name, c.worker != _PAST, c.alive_until < now - _LONG_AGO_S)
-        spent = connection.scalar(sa.select(sa.func.sum(c.spent_usd)).where(*past, c.period == period))
+        lost = c.spent_usd + c.reserved_usd - c.largest_usd
+        spent = connection.scalar(sa.select(sa.func.sum(lost)).where(*past, c.period == period))
         if spent is not None:
             earlier = connection.scalar(
                 sa.select(c.spent_usd).where(c.budget == self.name, c.period == period, c.worker == _PAST)
             )
-            values = {"reserved_usd": 0.0, "spent_usd": spent + (earlier or 0.0), "alive_until": now}
+            values = {
+                "reserved_usd": 0.0,
+                "largest_usd": 0.0,
+                "spent_usd": spent + (earlier or 0.0),
+                "alive_until": now,
+            }
             key = {"budget": self.name, "period": period, "worker": _PAST}
             if earlier is None:
                 connection.execute(sa.insert(_shares).values(**key, **values))
@@ -347,17 +395,21 @@ class _Statements:
         """Put it together."""
         c = _shares.c
         limit, until = sa.bindparam("limit", type_=sa.Double), sa.bindparam("until", type_=sa.Double)
-        now, reserved, spent = (sa.bindparam(name, type_=sa.Double) for name in ("now", "reserved", "spent"))
+        now, reserved, largest, spent = (
+            sa.bindparam(name, type_=sa.Double) for name in ("now", "reserved", "largest", "spent")
+        )
         key = [sa.bindparam(name, type_=sa.Text) for name in ("of", "in", "by")]
         are_of_others = (c.budget == key[0], c.period == key[1], c.worker != key[2])
-        alive = sa.case((c.alive_until > now, c.reserved_usd), else_=0.0)
-        counted = sa.func.coalesce(sa.func.sum(c.spent_usd + alive), 0.0)
-        all_spent = sa.func.coalesce(sa.func.sum(c.spent_usd), 0.0)
+        is_alive = c.alive_until > now
+        freed = sa.case((is_alive, 0.0), else_=c.largest_usd)
+        lost = sa.case((is_alive, 0.0), else_=c.reserved_usd - c.largest_usd)
+        counted = sa.func.coalesce(sa.func.sum(c.spent_usd + c.reserved_usd - freed), 0.0)
+        all_spent = sa.func.coalesce(sa.func.sum(c.spent_usd + lost), 0.0)
         self.others = sa.select(counted, all_spent).where(*are_of_others)
         others = sa.select(counted).where(*are_of_others).scalar_subquery()
-        share = sa.select(*key, reserved, spent, until)
+        share = sa.select(*key, reserved, largest, spent, until)
         insert = sqlite_insert(_shares) if is_sqlite else postgres_insert(_shares)
-        changed = {name: insert.excluded[name] for name in ("reserved_usd", "spent_usd", "alive_until")}
+        changed = {name: insert.excluded[name] for name in _CHANGING}
 
         def noted(values: Any) -> Any:
             statement = insert.from_select([column.name for column in _shares.columns], values)
@@ -370,6 +422,10 @@ class _Statements:
         else:
             clock = sa.extract("epoch", sa.func.clock_timestamp())
             self.clock = sa.select(clock).select_from(_budgets).where(_budgets.c.name == key[0]).with_for_update()
+
+
+def _largest(of_others: float, wishes: list[_Wish]) -> float:
+    return max([of_others, *(wish.usd for wish in wishes)])
 
 
 def _fitting(wishes: list[_Wish], left: float) -> tuple[list[_Wish], float]:
