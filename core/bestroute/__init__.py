@@ -29,6 +29,8 @@ from bestroute.errors import (
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models import ProxyRewardModel
+from bestroute.reward_models.agreement import Agreement
+from bestroute.reward_models.logprob_confidence import LogprobConfidence
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
 from bestroute.types.bases import GeneratorBase, PolicyBase, RewardModelBase, RouterBase
@@ -45,6 +47,7 @@ from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 __all__ = [
+    "Agreement",
     "ArtifactError",
     "BestRoute",
     "BestRouteError",
@@ -64,6 +67,7 @@ __all__ = [
     "GeneratorBase",
     "Ledger",
     "Limits",
+    "LogprobConfidence",
     "MajorityVote",
     "NotTunedError",
     "OpenAIGenerator",

@@ -224,7 +224,7 @@ class BestRoute:
                 elif isinstance(command, Reserve):
                     reply = call.reserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
-                    reply = score(self._scorer(), query, command.texts, call)
+                    reply = score(self._scorer(), query, command, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.stream)):
                     reply = self._sampler.draw(query, command, call)
                 else:
@@ -260,7 +260,7 @@ class BestRoute:
                 elif isinstance(command, Reserve):
                     reply = await call.areserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
-                    reply = await ascore(self._scorer(), query, command.texts, call)
+                    reply = await ascore(self._scorer(), query, command, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.astream)):
                     reply = await self._sampler.adraw(query, command, call)
                 else:

@@ -33,9 +33,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class Score:
-    """Command: score texts. The answer is a list of rewards."""
+    """Command: score samples. The answer is a list of rewards."""
 
     texts: tuple[str, ...]
+    samples: tuple[DrawnSample, ...] = ()
+    """What the texts are of, for rewards that read more than texts."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _score(
     wanted = [i for i in state.usable() if i >= first_new]
     if not wanted:
         return None
-    rewards: Sequence[float] = yield Score(tuple(state.samples[i].text for i in wanted))  # type: ignore[assignment]
+    asked = tuple(state.samples[i] for i in wanted)
+    rewards: Sequence[float] = yield Score(tuple(s.text for s in asked), asked)  # type: ignore[assignment]
     for i, reward in zip(wanted, rewards, strict=True):
         state.samples[i] = replace(state.samples[i], reward=float(reward))
     if step.accept is None:

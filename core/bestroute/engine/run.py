@@ -22,7 +22,7 @@ from bestroute.engine.spending import USEFUL_TOKENS, Allowance
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
 from bestroute.errors.redaction import describe, hide_quotations, is_clean
 from bestroute.faults.error_rules import Action, Rule, rule_for
-from bestroute.reward_models.untrained import calibrated
+from bestroute.reward_models.untrained import calibrated, reads_samples
 from bestroute.selection.empty_reply import EMPTY
 from bestroute.types.bases import GeneratorBase, RewardModelBase
 from bestroute.types.plans import Candidate, Plan
@@ -299,7 +299,8 @@ class _Run:
             return [math.nan] * len(score.texts)
         if len(values) != len(score.texts):
             raise ConfigError(f"the reward model was given {len(score.texts)} texts and returned {len(values)} rewards")
-        if any(map(math.isnan, values)):
+        reward = self.parts.reward_model
+        if any(map(math.isnan, values)) and (reward is None or not reads_samples(reward)):
             logger.warning("the reward model returned NaN, or no number; such samples stand behind all others")
         return values
 

@@ -11,7 +11,9 @@ from typing import Any
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import Outcome, arun_in_thread, run_in_thread
 from bestroute.engine.call_context import RunContext
+from bestroute.engine.plan_executor import Score
 from bestroute.errors import ConfigError, DeadlineError
+from bestroute.reward_models.untrained import reads_samples
 from bestroute.types.bases import RewardModelBase, has_own
 from bestroute.types.query import Query
 
@@ -19,14 +21,14 @@ _GRACE_S = 0.05
 """What came just before the deadline may still be scored, if that is quick."""
 
 
-def score(reward: RewardModelBase, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+def score(reward: RewardModelBase, query: Query, asked: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
 
     Raises:
         ConfigError: If the reward model says that it is set up wrongly.
     """
-    work = partial(_read, reward, query, texts)
-    if call.deadline is None:
+    work = partial(_read, reward, query, asked)
+    if call.deadline is None or reward.is_light:
         return _rewards(Outcome.of(work), call)
     try:
         seconds = call.seconds_left(grace_s=_GRACE_S)
@@ -35,21 +37,27 @@ def score(reward: RewardModelBase, query: Query, texts: Sequence[str], call: Run
         return error
 
 
-async def ascore(reward: RewardModelBase, query: Query, texts: Sequence[str], call: RunContext) -> Any:
+async def ascore(reward: RewardModelBase, query: Query, asked: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
     seconds = call.seconds_left(grace_s=_GRACE_S)
+    if reward.is_light:
+        return _rewards(Outcome.of(partial(_read, reward, query, asked)), call)
     if has_own(reward, RewardModelBase.ascore) and inspect.iscoroutinefunction(reward.ascore):
-        return _rewards(await _asked(reward, query, texts, seconds), call)
+        return _rewards(await _asked(reward, query, asked.texts, seconds), call)
     try:
-        outcome = await arun_in_thread(partial(_read, reward, query, texts), name="bestroute-reward", seconds=seconds)
+        outcome = await arun_in_thread(partial(_read, reward, query, asked), name="bestroute-reward", seconds=seconds)
     except RuntimeError as error:  # the system gives no more threads
         return error
     return _rewards(outcome, call)
 
 
-def _read(reward: RewardModelBase, query: Query, texts: Sequence[str]) -> list[Any]:
+def _read(reward: RewardModelBase, query: Query, asked: Score) -> list[Any]:
     """Return the rewards, those of a generator read here; more than there are texts are as wrong as too few."""
-    return list(islice(reward.score(query, texts), len(texts) + 1))
+    if reads_samples(reward):
+        rewards = reward.score_samples(query, asked.samples)
+    else:
+        rewards = reward.score(query, asked.texts)
+    return list(islice(rewards, len(asked.texts) + 1))
 
 
 async def _asked(

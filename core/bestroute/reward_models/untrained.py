@@ -8,6 +8,11 @@ from bestroute.types.bases import RewardModelBase, completed, declares_probabili
 from bestroute.types.protocols import RewardModel
 
 
+def reads_samples(reward_model: RewardModelBase) -> bool:
+    """Whether a reward reads samples, their signals and forms, not their texts alone; NaN is its "not known"."""
+    return has_own(reward_model, RewardModelBase.score_samples)
+
+
 def is_calibrated(reward_model: RewardModel) -> bool:
     """Whether its rewards can be compared with ``accept``."""
     whole = completed(reward_model, RewardModelBase)

@@ -6,8 +6,9 @@ does the rest (``winner``). Samples are never merged.
 """
 
 from bestroute.selection.agreement import winner
+from bestroute.selection.call_forms import canonical_calls
 from bestroute.selection.checks import judge, judge_off_loop
 from bestroute.selection.output_spec import Demand, read_demand
-from bestroute.selection.tool_calls import Call, canonical_calls, render_calls
+from bestroute.selection.tool_calls import Call, render_calls
 
 __all__ = ["Call", "Demand", "canonical_calls", "judge", "judge_off_loop", "read_demand", "render_calls", "winner"]

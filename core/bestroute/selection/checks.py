@@ -8,9 +8,10 @@ from typing import Any
 
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread
 from bestroute.selection.agreement import CUT
+from bestroute.selection.call_forms import canonical_calls
 from bestroute.selection.json_schema import Uncheckable, Unchecked, misfit
 from bestroute.selection.output_spec import Demand
-from bestroute.selection.tool_calls import Call, NotJson, canonical, canonical_calls, read_json
+from bestroute.selection.tool_calls import Call, NotJson, canonical, read_json
 from bestroute.types.sample import Cancel, Sample
 
 MOST_VALUES = 100_000

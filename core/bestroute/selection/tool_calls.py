@@ -1,4 +1,4 @@
-"""A tool call, whoever made it, and its canonical form."""
+"""A tool call, whoever made it, and JSON in canonical form."""
 
 from __future__ import annotations
 
@@ -66,20 +66,6 @@ def _refused(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not of JSON")
 
 
-def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    r"""Write calls in one form: their order does not count, and an argument left out is its schema's default.
-
-    Args:
-        calls: Parallel calls of one sample.
-        tools: The JSON schema of each tool's arguments, by name.
-
-    Example:
-        >>> canonical_calls([Call("b", {}), Call("a", {"y": 2, "x": 1.0})])
-        '["a({\\"x\\": 1, \\"y\\": 2})", "b({})"]'
-    """
-    return json.dumps(sorted(_call_text(call, (tools or {}).get(call.name, {})) for call in calls), ensure_ascii=False)
-
-
 def render_calls(calls: Iterable[Call]) -> str:
     """Write calls as the text a reward model reads, one a line.
 
@@ -87,17 +73,7 @@ def render_calls(calls: Iterable[Call]) -> str:
         >>> render_calls([Call("add", {"b": 3, "a": 2})])
         'add({"a": 2, "b": 3})'
     """
-    return "\n".join(_call_text(call, {}) for call in calls)
-
-
-def _call_text(call: Call, schema: Mapping[str, Any]) -> str:
-    properties = schema.get("properties")
-    defaults = {
-        name: value["default"]
-        for name, value in (properties.items() if isinstance(properties, Mapping) else ())
-        if isinstance(value, Mapping) and "default" in value
-    }
-    return f"{call.name}({canonical({**defaults, **(call.arguments or {})})})"
+    return "\n".join(f"{call.name}({canonical(call.arguments or {})})" for call in calls)
 
 
 def _plain(value: Any) -> Any:

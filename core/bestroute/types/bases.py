@@ -13,7 +13,7 @@ from bestroute._utils.threads import in_own_thread
 from bestroute.errors import ConfigError
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.protocols import Policy, RewardModel, Router
-from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.sample import Cancel, Delta, DrawnSample, Sample
 
 if TYPE_CHECKING:
     from bestroute.types.pool import Pool
@@ -82,6 +82,10 @@ class RewardModelBase:
     """Whether it has to be made from records; one that does not is of use where there is no router."""
     default_accept: float | None = None
     """The ``accept`` of the plan that is run where there is no router; ``None``: it gives no such plan."""
+    needs_logprobs: bool = False
+    """Whether it reads the log-probabilities of samples, so that members are asked for them."""
+    is_light: bool = False
+    """Whether it takes less than a millisecond, so that async calls give it no thread."""
     kind: str | None = None
     """What it is called in ``--reward`` and in promises, if that is no folder."""
     fingerprint: str | None = None
@@ -90,6 +94,14 @@ class RewardModelBase:
     def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
         """Return a reward for each text; see ``RewardModel.score``."""
         raise NotImplementedError
+
+    def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> Sequence[float]:
+        """Return a reward for each sample; for rewards that read more of it than its text.
+
+        Its own replaces ``score``: NaN is then what it does not know, which is never accepted. By default ``score``
+        does.
+        """
+        return self.score(query, [sample.text for sample in samples])
 
     async def ascore(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
         """Return a reward for each text without blocking the loop. By default ``score`` does, in a thread."""

@@ -1,0 +1,70 @@
+"""A reward that needs no training: how probable a member found its own answer, where that is a short one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bestroute.errors import ConfigError
+from bestroute.selection.agreement import CUT
+from bestroute.types.bases import RewardModelBase
+from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
+
+LONGEST = 16
+"""Tokens of the answers that the probability was found to be calibrated on; it errs to the careful side there."""
+
+
+class LogprobConfidence(RewardModelBase):
+    """Rewards an answer with the probability of all its tokens, ``exp(sum_logprob)``.
+
+    It speaks of short answers alone, of at most 16 tokens, which is what it was calibrated on: of longer ones, of
+    answers that were cut short and of answers any of whose tokens has no log-probability it knows nothing (NaN), and
+    they are not accepted by it.
+
+    Args:
+        accept: The probability from which an answer is accepted where no plan says another.
+
+    Example:
+        >>> from bestroute.types.signals import Signals
+        >>> sure, unknown = Sample("84", signals=Signals.from_logprobs([-0.1, -0.1])), Sample("84")
+        >>> [round(p, 3) for p in LogprobConfidence().score_samples(Query("12 * 7?"), [sure, unknown])]
+        [0.819, nan]
+    """
+
+    range = (0.0, 1.0)
+    needs_training = False
+    needs_logprobs = True
+    is_light = True
+    kind = "logprobs"
+
+    def __init__(self, accept: float = 0.7) -> None:
+        """Check the level."""
+        self.default_accept = checked_level(accept, "LogprobConfidence")
+
+    def score(self, query: Query, texts: Sequence[str]) -> list[float]:
+        """Return NaN for each text: a text alone says nothing of its probability."""
+        return [math.nan] * len(texts)
+
+    def score_samples(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
+        """Return the probability of each answer; NaN where it is not known, or the answer is not a short one."""
+        return [_probability(s.sample if isinstance(s, DrawnSample) else s) for s in samples]
+
+
+def checked_level(accept: float, owner: str) -> float:
+    """Return a level of acceptance.
+
+    Raises:
+        ConfigError: If it is not in [0, 1].
+    """
+    if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 <= accept <= 1:
+        raise ConfigError(f"{owner}: accept must be in [0, 1], a probability, got {accept!r}")
+    return float(accept)
+
+
+def _probability(sample: Sample) -> float:
+    signals = sample.signals
+    if signals is None or signals.sum_logprob is None or sample.finish_reason in CUT:
+        return math.nan
+    is_known = signals.tokens is not None and 0 < signals.tokens <= LONGEST and signals.sum_logprob <= 1e-6
+    return min(1.0, math.exp(signals.sum_logprob)) if is_known else math.nan

@@ -1,0 +1,132 @@
+"""The one form that equal tool calls share: arguments by the type that their schema gives, defaults filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bestroute.selection.quantities import number_in, quantity_form
+from bestroute.selection.tool_calls import Call, NotJson, canonical, read_json
+
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_DESCRIBED = re.compile(
+    r"\bdefaults?\b(?:\s+(?:value|to|is|are|of|setting))*\s*[:=]?\s*"
+    r"('[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|-?\w(?:[\w.+/-]*\w)?)",
+    re.IGNORECASE,
+)
+"""How descriptions of parameters tell their default."""
+_UNSAID = frozenset({"none", "null", "empty", "unspecified", "not", "no"})
+_APART = re.compile(r"[\s.,;_]+")
+_RENDERED = re.compile(r"([\w.:-]+)\((\{.*\})\)")
+_DEEPEST = 40
+
+
+def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    r"""Write calls in one form, in which their order does not count.
+
+    An argument left out is its default, as the schema or a parameter's description tells it; numbers, truth values
+    and texts are what their type says, however they were written; in texts the case of letters, punctuation between
+    words and the way of writing a quantity do not count.
+
+    Args:
+        calls: Parallel calls of one sample.
+        tools: The JSON schema of each tool's arguments, by name.
+
+    Example:
+        >>> canonical_calls([Call("b", {}), Call("a", {"y": 2, "x": 1.0})])
+        '["a({\\"x\\": 1, \\"y\\": 2})", "b({})"]'
+        >>> schema = {"properties": {"n": {"type": "integer", "description": "How many. Default is 5."}}}
+        >>> canonical_calls([Call("a", {})], {"a": schema}) == canonical_calls([Call("a", {"n": "5"})], {"a": schema})
+        True
+    """
+    known = {_plain_name(name): schema for name, schema in (tools or {}).items()}
+    return json.dumps(sorted(_call_form(call, known) for call in calls), ensure_ascii=False)
+
+
+def calls_in(text: str) -> list[Call] | None:
+    """Return the calls that a text holds as JSON, a list of objects with a name and arguments, or as we render them.
+
+    Example:
+        >>> calls_in('[{"name": "add", "arguments": {"a": 2}}]') == calls_in('add({"a": 2})')
+        True
+        >>> calls_in("[]"), calls_in("I cannot.")
+        ([], None)
+    """
+    value = read_json(text)
+    if isinstance(value, Mapping):
+        value = [value]
+    if isinstance(value, list):
+        told = [item.get("function", item) if isinstance(item, Mapping) else {} for item in value]
+        if all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in told):
+            return [Call.parse(item["name"], item.get("arguments", item.get("parameters"))) for item in told]
+        return None
+    found = [_RENDERED.fullmatch(line.strip()) for line in text.strip().splitlines()]
+    if not found or None in found:
+        return None
+    return [Call.parse(match[1], match[2]) for match in found if match is not None]
+
+
+def _plain_name(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
+    name = _plain_name(call.name)
+    settled = _object(call.arguments or {}, tools.get(name, {}), _DEEPEST)
+    return f"{call.name}({canonical(settled)})"
+
+
+def _object(value: Mapping[str, Any], schema: Any, depth: int) -> dict[str, Any]:
+    """Return arguments, or an object among them, with defaults for what was left out."""
+    told = schema.get("properties") if isinstance(schema, Mapping) else None
+    properties: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    required = schema.get("required") if isinstance(schema, Mapping) else None
+    settled = {}
+    for name, part in value.items():
+        is_needed = isinstance(required, list) and name in required
+        if is_needed or name not in properties or part not in _NOTHING:
+            settled[str(name)] = _value(part, properties.get(name), depth)
+    for name, about in properties.items():
+        if name not in settled and isinstance(about, Mapping) and (default := _default(about)) not in _NOTHING:
+            settled[name] = _value(default, about, depth)
+    return settled
+
+
+def _default(about: Mapping[str, Any]) -> Any:
+    if "default" in about:
+        return about["default"]
+    described = about.get("description")
+    found = _DESCRIBED.search(described) if isinstance(described, str) else None
+    if found is None:
+        return None
+    text = found[1].strip("'\"`")
+    if text.casefold() in _UNSAID:
+        return None
+    return text if (value := read_json(text.casefold())) is NotJson else value
+
+
+def _value(value: Any, about: Any, depth: int) -> Any:
+    """Return a value as its type has it."""
+    kind = about.get("type") if isinstance(about, Mapping) else None
+    if not depth:
+        return value
+    if isinstance(value, Mapping):
+        return _object(value, about, depth - 1)
+    if isinstance(value, list | tuple):
+        items = about.get("items") if isinstance(about, Mapping) else None
+        return [_value(item, items, depth - 1) for item in value]
+    if isinstance(value, str):
+        return _text(value, kind)
+    if kind == "string" and isinstance(value, int | float):
+        return _text(json.dumps(value), kind)
+    return value
+
+
+def _text(value: str, kind: Any) -> Any:
+    if kind in ("integer", "number", "float") and (number := number_in(value)) is not None:
+        return int(number) if number.denominator == 1 else float(number)
+    if kind == "boolean" and value.strip().casefold() in ("true", "false"):
+        return value.strip().casefold() == "true"
+    return quantity_form(value) or _APART.sub(" ", value.casefold().replace("**", "^")).strip() or value
