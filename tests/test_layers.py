@@ -70,7 +70,17 @@ MAY_TAKE_FROM = {
         "stats",
         "types",
     },
-    "__init__": {"_version", "billing", "engine", "errors", "generators", "policies", "reward_models", "types"},
+    "__init__": {
+        "_utils",
+        "_version",
+        "billing",
+        "engine",
+        "errors",
+        "generators",
+        "policies",
+        "reward_models",
+        "types",
+    },
     "tuning": {"_utils", "errors", "evaluation", "labels", "policies", "records", "router", "stats", "types"},
     "cli": {
         "_utils",

@@ -1,17 +1,24 @@
 """What is installed, what is imported, and what the front windows show."""
 
+import dataclasses
+import doctest
 import importlib
 import importlib.metadata
 import os
+import pickle
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
+import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 
 import bestroute
+from bestroute.reward_models import majority_vote
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["bestroute", "langchain_bestroute", "llamaindex_bestroute"]
@@ -64,6 +71,34 @@ def test_the_public_names_are_pinned():
     api += "BestRoute Decision Result Ledger BestRouteError ConfigError RecordError PriceError GenerationError "
     api += "BudgetError BudgetPolicy NotTunedError ArtifactError Router Policy RewardModel Generator"
     assert set(api.split()) <= set(bestroute.__all__)
+
+
+EXPORTED = [value for value in map(vars(bestroute).get, bestroute.__all__) if isinstance(value, type)]
+
+
+@pytest.mark.parametrize("value", EXPORTED, ids=lambda value: value.__name__)
+def test_an_exported_class_names_the_package_as_its_home(value):
+    assert value.__module__ == "bestroute"
+    assert pickle.loads(pickle.dumps(value)) is value
+    assert not any(isinstance(hint, str) for hint in typing.get_type_hints(value).values())
+    if dataclasses.is_dataclass(value):
+        assert not [field.name for field in dataclasses.fields(value) if isinstance(field.type, str)]
+
+
+def test_an_exported_dataclass_is_a_field_of_a_pydantic_model():
+    class Offer(pydantic.BaseModel):
+        price: bestroute.Price
+        limits: bestroute.Limits
+
+    offer = Offer.model_validate({"price": {"input": 1, "output": 2}, "limits": {"max_samples": 3}})
+    assert (offer.price, offer.limits) == (bestroute.Price(1, 2), bestroute.Limits(max_samples=3))
+
+
+def test_examples_of_exported_classes_are_still_collected():
+    """By ``core/conftest.py``: doctest leaves out classes that name another module as theirs."""
+    stands_in = runpy.run_path(str(ROOT / "core" / "conftest.py"))["_stands_in"]
+    assert stands_in(doctest.DocTestFinder(), majority_vote, bestroute.MajorityVote)
+    assert not stands_in(doctest.DocTestFinder(), majority_vote, bestroute.Query)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

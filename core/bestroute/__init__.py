@@ -9,6 +9,7 @@
 '4'
 """
 
+from bestroute._utils.public import name_home as _name_home
 from bestroute._version import __version__
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
@@ -20,6 +21,7 @@ from bestroute.errors import (
     BestRouteError,
     BudgetError,
     ConfigError,
+    DeadlineError,
     Failure,
     GenerationError,
     NotTunedError,
@@ -57,6 +59,7 @@ __all__ = [
     "Cancel",
     "Candidate",
     "ConfigError",
+    "DeadlineError",
     "Decision",
     "Delta",
     "DrawnSample",
@@ -96,3 +99,5 @@ __all__ = [
     "Verifier",
     "__version__",
 ]
+
+_name_home(__name__, globals(), __all__)

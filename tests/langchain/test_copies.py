@@ -293,7 +293,7 @@ def test_a_dump_is_plain_json_that_names_the_parts(make):
         "small": {"class": "ChatOpenAI", "model": "small-mini"},
         "large": {"class": "ChatOpenAI", "model": "large-max"},
     }
-    assert told["ledger"] == "bestroute.billing.ledger.Ledger"
+    assert told["ledger"] == "bestroute.Ledger"
     assert (told["budget"], told["temperature"], told["prices"]["small"]["output"]) == (2.0, 0.5, 2.0)
 
 
