@@ -69,7 +69,7 @@ class ChatModelGenerator(GeneratorBase):
         self.native_n = native_n and providers.can_sample_natively(member) and not self._always_streams({})
         self._defaults = {name: value for name, value in (defaults or {}).items() if name != "n"}
         self._quiet = Quiet(member, timeout)
-        self._refusals = Refusals(("stream_options", "n"))
+        self._refusals = Refusals(("stream_options", "n", "temperature"))
         self._translated: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._tells_its_end = False
         abilities = abilities_of(member)
@@ -245,7 +245,7 @@ class ChatModelGenerator(GeneratorBase):
     ) -> _Call:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
         kwargs = {**self._defaults, **params}
-        constructed = constructed_in(params, query.params)
+        constructed = self._taken(constructed_in(params, query.params), kwargs)
         model = self._configured(self._quiet.aget() if is_async else self._quiet.get(), constructed, kwargs)
         stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
         by_tool = False
@@ -260,18 +260,30 @@ class ChatModelGenerator(GeneratorBase):
             kwargs.update(bound)
         if n > 1:
             kwargs["n"] = n
-        chosen = frozenset(kwargs) - {"n"}
+        chosen = frozenset(kwargs) - {"n", *constructed}
         model, stop, kwargs = providers.adapt_call(model, stop, kwargs, stream=stream)
+        kwargs = providers.with_limit_name(model, self._refusals.adapted(kwargs, keep=chosen), self._refusals.renamed)
         return _Call(
             query,
             model,
             prepared(query.messages or (), self.name),
             stop,
-            self._refusals.adapted(kwargs, keep=chosen),
+            kwargs,
+            constructed,
             chosen,
             wanted,
             demand_of(query, by_tool=by_tool),
         )
+
+    def _taken(self, constructed: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return what of the router's constructor the member's server takes; the rest goes out of ``kwargs`` too.
+
+        A limit that has another name for the server stays in the call, where it gets that name.
+        """
+        for name in constructed.keys() & self._refusals.left_out:
+            del kwargs[name]
+        untranslated = self._refusals.left_out | self._refusals.renamed.keys() | set(self._refusals.renamed.values())
+        return {name: value for name, value in constructed.items() if name not in untranslated}
 
     def _configured(
         self, model: BaseChatModel, constructed: Mapping[str, Any], kwargs: dict[str, Any]
@@ -301,7 +313,8 @@ class ChatModelGenerator(GeneratorBase):
             _NotTaken: If the server refuses an option that the member can do without, and now will.
             Exception: The error itself, if nothing of it is known to have been billed.
         """
-        if not is_begun and self._refusals.learn(error, call.kwargs, call.chosen):
+        sent = providers.option_names(call.model, {**call.constructed, **call.kwargs})
+        if not is_begun and self._refusals.learn(error, sent, call.chosen):
             raise _NotTaken from error
         sample = sample_of_error(error)
         if sample.error is None:
@@ -388,6 +401,8 @@ class _Call:
     messages: list[BaseMessage]
     stop: list[str] | None
     kwargs: dict[str, Any]
+    constructed: Mapping[str, Any]
+    """Values of the router's constructor, which the model has as fields."""
     chosen: frozenset[str]
     """Names of the arguments that the caller chose: they are never left out."""
     wanted: Mapping[str, Any] | None

@@ -134,6 +134,26 @@ def _is_silent_of_usage(member: BaseChatModel, kwargs: Mapping[str, Any]) -> boo
     return not (is_said or is_set)
 
 
+def option_names(member: BaseChatModel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options under every name that the member's class may send them by; some send a limit by the newer one."""
+    body = options.get("extra_body") or {}
+    names = {**options, **(body if isinstance(body, Mapping) else {})}
+    if is_of_openai(member) and "max_tokens" in options:
+        names["max_completion_tokens"] = options["max_tokens"]
+    return names
+
+
+def with_limit_name(member: BaseChatModel, kwargs: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Return a call's arguments with ``max_tokens`` where a server knows no newer name of it.
+
+    OpenAI's class sends the limit by the newer name whatever it is called; only ``extra_body`` goes as it is.
+    """
+    if renamed.get("max_completion_tokens") != "max_tokens" or not is_of_openai(member) or "max_tokens" not in kwargs:
+        return kwargs
+    body = {**(kwargs.get("extra_body") or {}), "max_tokens": kwargs["max_tokens"]}
+    return {**{name: value for name, value in kwargs.items() if name != "max_tokens"}, "extra_body": body}
+
+
 @lru_cache(maxsize=256)
 def takes_stream_usage(kind: type[BaseChatModel]) -> bool:
     """Whether the streams of a class take ``stream_usage``: its method, or one that it hands its arguments on to."""

@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, custom_tool
+from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import BaseModel, PrivateAttr, model_validator
 
 from bestroute import ConfigError, Ledger, MajorityVote, Price, Settings
@@ -109,6 +110,75 @@ def test_a_reasoning_model_gets_no_temperature_and_its_own_name_of_the_limit(ser
     first, second = server.sent()
     assert (first["max_completion_tokens"], "temperature" in first, "max_tokens" in first) == (9, False, False)
     assert second["temperature"] == 0.3  # a call's own value is the caller's to answer for
+
+
+def options_sent(server, *names):
+    return [{name: body[name] for name in names if name in body} for body in server.sent()]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_temperature_of_the_router_that_a_server_refuses_is_left_out_from_then_on(server, openai_model, way):
+    chat = pool_of(openai_model("reasoning-deployment-7"), temperature=0.2)
+    for _ in range(2):
+        match way:
+            case "invoke":
+                message = chat.invoke("one two")
+            case "ainvoke":
+                message = await chat.ainvoke("one two")
+            case "stream":
+                message = sum_of(list(chat.stream("one two")))
+            case _:
+                message = sum_of([chunk async for chunk in chat.astream("one two")])
+        assert message.text
+    assert options_sent(server, "temperature") == [{"temperature": 0.2}, {}, {}]
+
+
+def sum_of(chunks):
+    return sum(chunks[1:], chunks[0])
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_temperature_of_the_member_or_the_call_that_a_server_refuses_is_the_members_own_error(
+    server, openai_model, n
+):
+    model, vote = openai_model("reasoning-small"), {"reward_model": MajorityVote()}
+    own = openai_model("reasoning-small", temperature=0.3)
+    for chat, call in (
+        (pool_of(model, **vote), {"temperature": 0.3}),
+        (pool_of(own, **vote), {}),
+        (pool_of(own, temperature=0.2, **vote), {}),
+        (pool_of(model.bind(temperature=0.3), **vote), {}),
+    ):
+        with pytest.raises(openai.BadRequestError, match="temperature"):
+            chat.invoke("hi", n=n, **call)
+        assert server.sent()[-1]["temperature"] == 0.3
+
+
+@pytest.mark.parametrize("constructed", [True, False])
+def test_a_limit_goes_by_the_older_name_to_a_server_that_knows_no_other(server, openai_model, constructed):
+    limit = {"max_tokens": 9}
+    chat = pool_of(openai_model("refuse-max_completion_tokens-small"), **(limit if constructed else {}))
+    for _ in range(2):
+        assert chat.invoke("hi", **({} if constructed else limit)).text
+    assert options_sent(server, "max_tokens", "max_completion_tokens") == [{"max_completion_tokens": 9}, limit, limit]
+
+
+@pytest.mark.parametrize("constructed", [True, False])
+def test_a_limit_goes_by_the_newer_name_to_a_server_that_wants_it(server, constructed):
+    limit = {"max_tokens": 9}
+    member = BaseChatOpenAI(model="reasoning-small", base_url=server.base_url, api_key="k", max_retries=0)
+    chat = pool_of(member, **(limit if constructed else {}))
+    for _ in range(2):
+        assert chat.invoke("hi", **({} if constructed else limit)).text
+    newer = {"max_completion_tokens": 9}
+    assert options_sent(server, "max_tokens", "max_completion_tokens") == [limit, newer, newer]
+
+
+def test_a_server_that_takes_neither_name_of_a_limit_is_asked_twice(server, openai_model):
+    chat = pool_of(openai_model("refuse-max_completion_tokens-refuse-max_tokens-small"), max_tokens=9)
+    with pytest.raises(openai.BadRequestError, match="max_tokens"):
+        chat.invoke("hi")
+    assert len(server.sent()) == 2
 
 
 def test_values_of_the_constructor_win_over_the_members_and_lose_to_the_calls(server, openai_model):
