@@ -2,7 +2,7 @@
 
 The copy does not retry by itself: the engine retries by its rules, and retries of retries would multiply. Its async
 connections belong to one event loop: it shares the member's in the loop where they are first used; in another (a second
-``asyncio.run``) it gets its own, because those of a loop that is over fail. Members made one by one may share them too:
+``asyncio.run``) it gets its own, because those of a loop that is over fail, and they are closed when their loop ends. Members made one by one may share them too:
 ``langchain-openai`` has one set for each address.
 
 ``temperature=0.2`` in the router's constructor is not the same as in a call: the class of a reasoning model drops it,
@@ -22,8 +22,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from bestroute import Price
+from bestroute._utils.loops import forget_ended
 from bestroute.adapters import clients
 from bestroute.adapters.capabilities import Abilities
+from bestroute.adapters.connections import close_at_loop_end
 from bestroute.adapters.fingerprint import fingerprint as fingerprint_of
 from bestroute.adapters.known_prices import known_price
 from bestroute.adapters.plain_member import is_generator
@@ -162,9 +164,10 @@ class Quiet:
             return copied
         made_of, own = self._abroad.get(loop, (None, None))
         if own is None or made_of is not copied:
-            for closed in [other for other in self._abroad if other.is_closed()]:
-                del self._abroad[closed]  # its connections hold on to it
+            forget_ended(self._abroad)
             own = with_own_connections(copied)
+            if own is not copied:
+                close_at_loop_end(own, copied)
             self._abroad[loop] = (copied, own)
         return own
 

@@ -22,9 +22,12 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute import ConfigError
+from bestroute._utils.loops import forget_ended
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
+from bestroute.adapters.connections import close_at_loop_end
 from bestroute.adapters.plain_member import PlainMember, is_generator
 from bestroute.faults.error_rules import mark_foreign_turn
+from bestroute.faults.refusals import Refusals
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
@@ -36,7 +39,7 @@ from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
 from llamaindex_bestroute.members import quiet
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
-from llamaindex_bestroute.providers import is_broken_off, is_openai
+from llamaindex_bestroute.providers import is_broken_off, is_openai, stream_options
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
 from llamaindex_bestroute.structured import Outcome, Structure
 from llamaindex_bestroute.tools import calls_in_blocks, with_noted_calls
@@ -68,30 +71,40 @@ class LLMGenerator(GeneratorBase):
         """Keep the member; nothing is sent."""
         self.name = name
         self._original, self._timeout = member, timeout
-        self._settings = {k: v for k, v in (settings or {}).items() if k in type(member).model_fields}
-        self._refused: set[str] = set()
-        self._copies: WeakKeyDictionary[Any, LLM] = WeakKeyDictionary()
+        self._constructed = dict(settings or {})
+        self._refusals = Refusals(("stream_options", "n", "temperature"))
+        self._copy: LLM | None = None
+        self._copies: WeakKeyDictionary[asyncio.AbstractEventLoop, LLM] = WeakKeyDictionary()
         self._seen: dict[str, Any] = {}
         self.native_n = native_n and is_openai(member)
 
     @property
     def member(self) -> LLM:
         """The copy that is called; made anew where the caller has changed the member since."""
-        return self._copy_for(self)
+        self._look_for_changes()
+        if (copied := self._copy) is None:
+            copied = self._copy = quiet(self._original, self._timeout, self._settings)
+        return copied
 
     @property
     def async_member(self) -> LLM:
-        """The copy that is called in the running event loop, whose connections no other loop can use."""
-        return self._copy_for(asyncio.get_running_loop())
+        """The copy that is called in the running event loop: no other loop can use its connections."""
+        self._look_for_changes()
+        loop, copies = asyncio.get_running_loop(), self._copies
+        if (copied := copies.get(loop)) is None:
+            forget_ended(copies)
+            copied = copies[loop] = quiet(self._original, self._timeout, self._settings)
+            close_at_loop_end(copied, self._original)
+        return copied
 
-    def _copy_for(self, owner: Any) -> LLM:
+    def _look_for_changes(self) -> None:
         now = dict(vars(self._original))
         if self._seen.keys() != now.keys() or any(self._seen[name] is not value for name, value in now.items()):
-            self._copies, self._seen = WeakKeyDictionary(), now
-        copies = self._copies
-        if (copied := copies.get(owner)) is None:
-            copied = copies[owner] = quiet(self._original, self._timeout, self._settings)
-        return copied
+            self._forget_copies()
+            self._seen = now
+
+    def _forget_copies(self) -> None:
+        self._copy, self._copies = None, WeakKeyDictionary()
 
     @property
     def model_name(self) -> str:  # type: ignore[override]
@@ -134,25 +147,56 @@ class LLMGenerator(GeneratorBase):
     def _calls_in_blocks(self) -> bool:
         return calls_in_blocks(self.member)
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The router's own settings that the member has as fields, without what its server does not take so."""
+        known = type(self._original).model_fields
+        taken = self._refusals.adapted(self._constructed)
+        return {name: value for name, value in taken.items() if name in known and name in self._constructed}
+
+    def _chosen(self, params: Mapping[str, Any]) -> set[str]:
+        """Return the names of the parameters that the call itself sets."""
+        own = self._constructed
+        return {name for name, value in params.items() if name not in own or own[name] != value}
+
     def _call(self, member: LLM, query: Query, params: Mapping[str, Any], n: int) -> Call:
         return Call(
             self.name,
             member,
             query,
-            params,
+            self._refusals.adapted(params, keep=self._chosen(params)),
             n,
             settings=self._settings,
-            refused=self._refused,
+            stream_options=self._refusals.adapted(stream_options(member)),
             calls_in_blocks=self._calls_in_blocks,
         )
 
+    def _sent(self, params: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a call sends: the router's, what we add, and its own."""
+        return self._refusals.adapted({**self._constructed, **ours, **params}, keep=self._chosen(params))
+
+    def _is_refusal(self, error: Exception, sent: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+        """Whether the server refuses an option that the member can do without, or names otherwise, and now will."""
+        if not self._refusals.learn(error, sent, self._chosen(params)):
+            return False
+        self._forget_copies()  # they were made with it
+        return True
+
+    def _draws_at_once(self, n: int) -> bool:
+        return n == 1 or (self.native_n and "n" not in self._refusals.left_out)
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
-        if n > 1 and not self.native_n:
+        if not self._draws_at_once(n):
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
-        call = self._call(self.member, query, params, n)
-        with self._foreign_turns(query):
-            return self._draw(call)
+        call, sent = self._call(self.member, query, params, n), self._sent(params, {"n": n})
+        try:
+            with self._foreign_turns(query):
+                return self._draw(call)
+        except Exception as error:
+            if not self._is_refusal(error, sent, params):
+                raise
+        return self.generate(query, n, params=params, cancel=cancel)
 
     def _draw(self, call: Call) -> Sequence[Sample]:
         started = time.perf_counter()
@@ -173,12 +217,17 @@ class LLMGenerator(GeneratorBase):
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
-        if n > 1 and not self.native_n:
+        if not self._draws_at_once(n):
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
-        call = self._call(self.async_member, query, params, n)
-        with self._foreign_turns(query):
-            return await self._adraw(call, cancel)
+        call, sent = self._call(self.async_member, query, params, n), self._sent(params, {"n": n})
+        try:
+            with self._foreign_turns(query):
+                return await self._adraw(call, cancel)
+        except Exception as error:
+            if not self._is_refusal(error, sent, params):
+                raise
+        return await self.agenerate(query, n, params=params, cancel=cancel)
 
     async def _adraw(self, call: Call, cancel: Cancel) -> Sequence[Sample]:
         started = time.perf_counter()
@@ -199,8 +248,17 @@ class LLMGenerator(GeneratorBase):
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample."""
-        with self._foreign_turns(query):
-            yield from self._stream(query, params, cancel)
+        is_begun, sent = False, self._sent(params, stream_options(self._original))
+        try:
+            with self._foreign_turns(query):
+                for piece in self._stream(query, params, cancel):
+                    is_begun = True
+                    yield piece
+            return
+        except Exception as error:
+            if is_begun or not self._is_refusal(error, sent, params):
+                raise
+        yield from self.stream(query, params=params, cancel=cancel)
 
     def _stream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
         call = self._call(self.member, query, params, 1)
@@ -225,10 +283,19 @@ class LLMGenerator(GeneratorBase):
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
         """Yield the member's chunks, then the finished sample, without blocking the loop."""
-        with self._foreign_turns(query):
-            async with aclosing(self._astream(query, params, cancel)) as pieces:
-                async for piece in pieces:
-                    yield piece
+        is_begun, sent = False, self._sent(params, stream_options(self._original))
+        try:
+            with self._foreign_turns(query):
+                async with aclosing(self._astream(query, params, cancel)) as pieces:
+                    async for piece in pieces:
+                        is_begun = True
+                        yield piece
+            return
+        except Exception as error:
+            if is_begun or not self._is_refusal(error, sent, params):
+                raise
+        async for piece in self.astream(query, params=params, cancel=cancel):
+            yield piece
 
     async def _astream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> AsyncGenerator[Delta | Sample]:
         call = self._call(self.async_member, query, params, 1)

@@ -15,14 +15,13 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from bestroute._utils.text import encodable
 from bestroute._utils.threads import in_own_thread
-from bestroute.faults.refusals import refused_option
 from bestroute.selection import Demand, read_demand
-from bestroute.types.query import Query
+from bestroute.types.query import TOKEN_LIMITS, Query
 from bestroute.types.sample import Delta
 from llamaindex_bestroute import tools
 from llamaindex_bestroute.members import variant
 from llamaindex_bestroute.messages import for_member
-from llamaindex_bestroute.providers import adapt_call, stream_options
+from llamaindex_bestroute.providers import adapt_call
 from llamaindex_bestroute.responses import as_chat, choices_of, completion_response
 from llamaindex_bestroute.structured import Outcome, Structure
 
@@ -57,7 +56,7 @@ class Call:
         params: The call's parameters.
         n: Choices to ask for.
         settings: The router's own settings, which the copy has been made with.
-        refused: Options that the member's server is known to refuse; it is added to.
+        stream_options: What we add to the arguments of a stream.
         calls_in_blocks: Whether the member's integration keeps tool calls in blocks.
     """
 
@@ -70,7 +69,7 @@ class Call:
         n: int,
         *,
         settings: Mapping[str, Any],
-        refused: set[str],
+        stream_options: Mapping[str, Any],
         calls_in_blocks: bool,
     ) -> None:
         """Say a query to a member; nothing is sent."""
@@ -82,7 +81,8 @@ class Call:
         member_of_call = variant(member, fields)
         settings_of_call, arguments = adapt_call(member_of_call, given)
         self.member = variant(member_of_call, settings_of_call)
-        self.max_tokens: int | None = getattr(self.member, "max_tokens", None) or given.get("max_tokens")
+        told_limits = (getattr(self.member, "max_tokens", None), *(given.get(name) for name in TOKEN_LIMITS))
+        self.max_tokens: int | None = next((limit for limit in told_limits if limit), None)
         self.demand = _demand(query, about_tools, given)
         self.messages = list(query.messages or ())
         self.structure: Structure | None = getattr(query.messages, "structure", None)
@@ -94,7 +94,7 @@ class Call:
             history = list(self.messages)
             arguments = {**tools.offered_to(member, history, query.tools, about_tools), **arguments}
         self.arguments = arguments
-        self.methods = methods_for(self.member, name, n, refused, calls_in_blocks=calls_in_blocks)
+        self.methods = methods_for(self.member, name, n, stream_options, calls_in_blocks=calls_in_blocks)
 
     def pieces(self) -> Iterator[ChatResponse]:
         """Stream what is asked."""
@@ -187,7 +187,7 @@ class Methods:
         member: The quiet copy that is called.
         n: Choices to ask for in one call.
         portable: From the caller's messages to what this member may be sent.
-        refused: Options that we add and the member's server refuses by name; it is added to.
+        stream_options: What we add to the arguments of a stream; the caller's win.
     """
 
     def __init__(
@@ -195,10 +195,10 @@ class Methods:
         member: LLM,
         n: int,
         portable: Callable[[Sequence[ChatMessage]], list[ChatMessage]],
-        refused: set[str],
+        stream_options: Mapping[str, Any],
     ) -> None:
         """Keep them; nothing is called."""
-        self._member, self._n, self._portable, self._refused = member, n, portable, refused
+        self._member, self._n, self._portable, self._stream_options = member, n, portable, stream_options
         self.replies: list[ChatResponse] = []
         """What whole answers came; of a reply of several choices each is one."""
         self.is_answered = False
@@ -297,57 +297,35 @@ class Methods:
             return wanted
         return other if other and _defines(self._member, other) and not _defines(self._member, sync) else sync
 
-    def _options(self) -> dict[str, Any]:
-        return {name: value for name, value in stream_options(self._member).items() if name not in self._refused}
-
     def _pieces(self, begin: Callable[[Mapping[str, Any]], Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield a stream's pieces; where the server refuses an option of ours, ask once more without it."""
-        options = self._options()
-        try:
-            pieces = iter(begin({**options, **kwargs}))
-            first = next(pieces, _END)
-        except Exception as error:
-            if (refused := refused_option(error, options)) is None:
-                raise
-            self._refused.add(refused)
-            yield from self._pieces(begin, kwargs)
-            return
-        if first is not _END:
-            yield first
-            yield from pieces
+        """Yield a stream's pieces."""
+        yield from begin({**self._stream_options, **kwargs})
 
     async def _apieces(
         self, begin: Callable[[Mapping[str, Any]], Any], kwargs: Mapping[str, Any]
     ) -> AsyncIterator[Any]:
-        """Yield a stream's pieces without blocking the loop; see ``_pieces``."""
-        options = self._options()
-        try:
-            pieces = aiter(await begin({**options, **kwargs}))
-            first = await anext(pieces, _END)
-        except Exception as error:
-            if (refused := refused_option(error, options)) is None:
-                raise
-            self._refused.add(refused)
-            async for piece in self._apieces(begin, kwargs):
-                yield piece
-            return
-        if first is not _END:
-            yield first
-            async for piece in pieces:
-                yield piece
+        """Yield a stream's pieces without blocking the loop."""
+        async for piece in await begin({**self._stream_options, **kwargs}):
+            yield piece
 
 
-def methods_for(member: LLM, name: str, n: int, refused: set[str], *, calls_in_blocks: bool) -> Methods:
+def methods_for(
+    member: LLM, name: str, n: int, stream_options: Mapping[str, Any], *, calls_in_blocks: bool
+) -> Methods:
     """Return a member's methods.
 
     Args:
         member: The quiet copy that is called.
         name: Its pool name.
         n: Choices to ask for in one call.
-        refused: Options that its server is known to refuse.
+        stream_options: What we add to the arguments of a stream.
         calls_in_blocks: Whether its integration keeps tool calls in blocks.
     """
-    return Methods(member, n, lambda messages: for_member(messages, name, calls_in_blocks=calls_in_blocks), refused)
+
+    def portable(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        return for_member(messages, name, calls_in_blocks=calls_in_blocks)
+
+    return Methods(member, n, portable, stream_options)
 
 
 def _defines(member: LLM, method: str) -> bool:

@@ -1,15 +1,53 @@
+import asyncio
+import importlib.util
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 
 from bestroute import Pool, Price
+from bestroute._utils.loops import at_loop_end, forget_ended
 from bestroute.testing import LoopbackServer
 from bestroute.testing.postgres_server import PostgresServer
 
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _connections_are_closed():
+    """Close what providers' classes leave open: LangChain's keep a client for each address for good.
+
+    Asynchronous connections are closed when the loop ends that opened them, others when their client goes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for httpx in [importlib.import_module(name) for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]:
+            patch.setattr(httpx.AsyncClient, "send", _closing_at_loop_end(httpx.AsyncClient.send))
+            patch.setattr(httpx.Client, "__init__", _closing_with_its_client(httpx.Client.__init__))
+        yield
+
+
+def _closing_at_loop_end(send):
+    waiting = weakref.WeakKeyDictionary()
+
+    async def sent(client, *args, **kwargs):
+        loop, of_client = asyncio.get_running_loop(), waiting.setdefault(client, {})
+        if loop not in of_client:
+            forget_ended(of_client)
+            of_client[loop] = at_loop_end(client._transport.aclose)
+        return await send(client, *args, **kwargs)
+
+    return sent
+
+
+def _closing_with_its_client(init):
+    def made(client, *args, **kwargs):
+        init(client, *args, **kwargs)
+        weakref.finalize(client, client._transport.close)
+
+    return made
 
 
 @pytest.fixture

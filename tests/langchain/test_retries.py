@@ -131,6 +131,21 @@ def test_a_second_loop_works_for_another_member_of_the_same_address(make):
         assert [sample["error"] for model in ("a", "b") for sample in asked(model)] == [None] * 4
 
 
+def test_connections_of_a_later_loop_are_closed_when_it_ends():
+    with LoopbackServer() as own:
+        quiet, opened = Quiet(ChatOpenAI(model="small-mini", base_url=own.base_url, api_key="k")), []
+
+        async def ask():
+            member = quiet.aget()
+            opened.append(member.root_async_client._client)
+            assert (await member._agenerate(HELLO)).generations
+
+        for _ in range(3):
+            asyncio.run(ask())
+    assert [connections.is_closed for connections in opened] == [False, True, True]  # the first are the member's own
+    assert len(quiet._abroad) == 1
+
+
 async def test_the_first_loop_shares_the_members_connections_another_has_its_own(openai_model):
     quiet = Quiet(openai_model("x"))
     here = quiet.aget()

@@ -5,14 +5,14 @@ import openai as openai_client
 import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
-from llama_index.core.llms import CustomLLM
+from llama_index.core.llms import ChatMessage, CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel, ValidationError
 
-from bestroute import Price, Sample, Usage, Verifier
+from bestroute import MajorityVote, Price, Sample, Usage, Verifier
 from llamaindex_bestroute import BestRouteLLM
 
 PROMPT = PromptTemplate("make something of {what}")
@@ -190,6 +190,61 @@ class TestSettings:
         llm.temperature = 0.7
         llm.chat(user("hi"))
         assert server.sent()[0]["temperature"] == 0.7
+
+
+WAYS = ["chat", "achat", "stream_chat", "astream_chat", "complete"]
+
+
+async def asked(llm, way, prompt="hi", **options):
+    """The text of one answer, by one of the eight methods."""
+    messages = [ChatMessage(role="user", content=prompt)]
+    answer = getattr(llm, way)(prompt if way == "complete" else messages, **options)
+    answer = await answer if way.startswith("a") else answer
+    if way == "stream_chat":
+        answer = list(answer)[-1]
+    elif way == "astream_chat":
+        answer = [piece async for piece in answer][-1]
+    return answer.text if way == "complete" else answer.message.content
+
+
+def options_sent(server, *names):
+    return [{name: body[name] for name in names if name in body} for body in server.sent()]
+
+
+class TestRefusals:
+    """A deployment whose name tells nothing, on a server that refuses what reasoning models refuse."""
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_temperature_of_the_router_is_left_out_from_then_on(self, like, server, way):
+        llm = pool(like("reasoning-small", temperature=1.0), temperature=0.2)
+        for _ in range(2):
+            assert await asked(llm, way)
+        assert [body["temperature"] for body in server.sent()] == [0.2, 1.0, 1.0]
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_limit_of_the_router_gets_the_name_that_is_wanted(self, like, server, way):
+        llm = pool(like("reasoning-small", temperature=1.0), max_tokens=9)
+        for _ in range(2):
+            assert await asked(llm, way)
+        newer = {"max_completion_tokens": 9}
+        assert options_sent(server, "max_tokens", "max_completion_tokens") == [{"max_tokens": 9}, newer, newer]
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_what_the_member_or_the_call_says_is_the_members_own_error(self, like, server, way):
+        of_member = pool(like("reasoning-small", temperature=0.4))
+        of_both = pool(like("reasoning-small", temperature=0.4), temperature=0.3)
+        of_call = pool(like("reasoning-small", temperature=1.0))
+        for llm, options in ((of_member, {}), (of_both, {}), (of_call, {"temperature": 0.4})):
+            with pytest.raises(openai_client.BadRequestError, match="temperature"):
+                await asked(llm, way, **options)
+            assert server.sent()[-1]["temperature"] == 0.4
+
+    def test_a_server_that_refuses_n_is_asked_once_a_sample(self, like, server):
+        member = like("refuse-n-small")
+        llm = pool(member, router=lambda query: ("a", 3), bills_input="once", reward_model=MajorityVote())
+        for _ in range(2):
+            assert llm.complete("hi").text
+        assert [body.get("n") for body in server.sent()] == [3, *[None] * 6]
 
 
 class Picky(OpenAILike):

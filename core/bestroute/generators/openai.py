@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.extras import to_install
+from bestroute._utils.loops import PerLoop
 from bestroute._utils.text import encodable_within
 from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
@@ -68,7 +68,7 @@ class OpenAIGenerator(GeneratorBase):
                 self._connection[name] = value
         self._refusals = Refusals(_OURS, model)
         self._client: Any = None
-        self._async_client: Any = None
+        self._async_clients = PerLoop(_aclose)
 
     def __repr__(self) -> str:
         """Show the model and the endpoint, never the key."""
@@ -84,7 +84,7 @@ class OpenAIGenerator(GeneratorBase):
         """Return the same member without retries of its own: the engine has rules for them."""
         twin = copy(self)
         twin._connection = {**self._connection, "max_retries": 0}
-        twin._client = twin._async_client = None
+        twin._client, twin._async_clients = None, PerLoop(_aclose)
         return twin
 
     def close(self) -> None:
@@ -96,12 +96,7 @@ class OpenAIGenerator(GeneratorBase):
 
     async def aclose(self) -> None:
         """Close the connections of this event loop's client, and of the synchronous one."""
-        import asyncio
-
-        client, loop = self._async_client or (None, None)
-        self._async_client = None
-        if client is not None and loop is not None and loop() is asyncio.get_running_loop():
-            await client.close()
+        await self._async_clients.aclose()
         self.close()
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
@@ -201,15 +196,8 @@ class OpenAIGenerator(GeneratorBase):
         return client
 
     def _async(self) -> Any:
-        """Return this event loop's client: connections belong to the loop that opened them."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        client, owner = self._async_client or (None, None)
-        if client is None or owner is None or owner() is not loop:
-            client = _openai().AsyncOpenAI(**self._connection)
-            self._async_client = (client, weakref.ref(loop))
-        return client
+        """Return this event loop's client: connections belong to the loop that opened them, and end with it."""
+        return self._async_clients.get(lambda: _openai().AsyncOpenAI(**self._connection))
 
     def _ask(self, n: int, samples: Sequence[Sample]) -> int:
         return n - len(samples) if self.native_n else 1
@@ -263,6 +251,10 @@ class OpenAIGenerator(GeneratorBase):
         empty = EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
         empty.usage = field(reply, "usage")
         raise empty
+
+
+async def _aclose(client: Any) -> None:
+    await client.close()
 
 
 _STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
