@@ -309,9 +309,7 @@ class Methods:
             yield piece
 
 
-def methods_for(
-    member: LLM, name: str, n: int, stream_options: Mapping[str, Any], *, calls_in_blocks: bool
-) -> Methods:
+def methods_for(member: LLM, name: str, n: int, stream_options: Mapping[str, Any], *, calls_in_blocks: bool) -> Methods:
     """Return a member's methods.
 
     Args:
