@@ -293,6 +293,39 @@ class Thinker(Member):
         return ChatResult(generations=[ChatGeneration(message=self.reply.model_copy(), generation_info=noted)])
 
 
+def ids_of(message):
+    """The ids of a message and its blocks, without their numbers: each reply has its own."""
+    blocks = [block for block in message.content if isinstance(block, dict)]
+    return [str(found).rstrip("0123456789") for found in (message.id, *(block.get("id") for block in blocks))]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("version", [None, "v0", "responses/v1", "v1"])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_the_message_id_of_the_responses_api_survives_in_every_output_version(
+    openai_model, version, n, way, streaming
+):
+    told = {} if version is None else {"output_version": version}
+    alone = openai_model("small-mini", use_responses_api=True, streaming=streaming, **told)
+    by_member = pool_of(alone, router=lambda query: ("small", n), reward_model=lambda query, texts: [1.0] * len(texts))
+    by_both = by_member.model_copy(update=told)
+    found = []
+    for model in (alone, by_member, by_both):
+        match way:
+            case "invoke":
+                message = model.invoke("hi")
+            case "ainvoke":
+                message = await model.ainvoke("hi")
+            case "stream":
+                message = sum_of(list(model.stream("hi")))
+            case _:
+                message = sum_of([chunk async for chunk in model.astream("hi")])
+        found.append(ids_of(message))
+    assert "msg_" in found[0]
+    assert found == [found[0]] * 3
+
+
 def test_an_id_that_comes_late_in_a_stream_is_the_messages():
     chunks = list(pool_of(Thinker()).stream("hi"))
     assert sum(chunks[1:], chunks[0]).id == "msg_1"

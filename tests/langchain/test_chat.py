@@ -148,6 +148,7 @@ def test_one_chat_model_run_a_call_and_usage_counted_once(server):
 
 
 # Requirement 6.
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
 def test_the_metadata_survives_serialisation(server):
     message = make(server, lambda q: ("small", 3)).invoke("x")
     json.dumps(message.response_metadata)
@@ -252,6 +253,7 @@ def test_tools_are_bound_lazily_and_arrive_in_the_members_format(server):
 
 
 # Requirement 14.
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
 def test_a_tool_turn_stays_with_the_model_that_made_the_call(server):
     turns = iter(["small", "large", "large", "large"])
     chat = make(server, lambda q: (next(turns), 1)).bind_tools([add])

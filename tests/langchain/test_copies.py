@@ -255,6 +255,7 @@ def test_alternatives(make, openai_model):
 # Secrets.
 
 
+@pytest.mark.filterwarnings("ignore:The method `BaseChatModel.dict` was deprecated")
 def test_no_secret_anywhere_a_caller_may_print(make):
     chat = make(to("small", 1), api_key="sk-secret-of-the-router")
     shown = [
@@ -307,6 +308,7 @@ def test_it_is_not_serialised_as_code_that_could_be_loaded(make):
     assert json.loads(dumps(make()))["type"] == "not_implemented"
 
 
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
 def test_histories_survive_a_checkpoint(make):
     message = make(to("small", 2)).invoke("x")
     again = loads(dumps([HumanMessage("x"), message]), allowed_objects="messages")
