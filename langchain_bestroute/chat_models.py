@@ -487,7 +487,7 @@ class BestRouteChat(BaseChatModel):
     @property
     def engine(self) -> BestRoute:
         """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
-        return self._engine
+        return self.__pydantic_private__["_engine"]  # type: ignore[index, no-any-return]  # ``self._engine`` is slow
 
     @property
     def _llm_type(self) -> str:
@@ -514,14 +514,20 @@ class BestRouteChat(BaseChatModel):
         return super()._get_llm_string(stop=stop, **known)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
-        params["ls_provider"] = "bestroute"
-        params.setdefault("ls_model_name", "bestroute:" + "+".join(self.models))
+        model, limits = kwargs.get("model"), {"temperature": (int, float), "max_tokens": (int,)}
+        name = model if isinstance(model, str) else "bestroute:" + "+".join(self.models)
+        params = LangSmithParams(ls_provider="bestroute", ls_model_type="chat", ls_model_name=name)
+        if stop := stop or self.stop:
+            params["ls_stop"] = stop
+        for field, kind in limits.items():
+            told = next((v for v in (kwargs.get(field), getattr(self, field)) if isinstance(v, kind)), None)
+            if told is not None:
+                params[f"ls_{field}"] = told  # type: ignore[literal-required]
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what every member can do; an explicit ``profile`` wins over it."""
-        members = [getattr(generator, "member", None) for generator in self._engine.generators.values()]
+        members = [getattr(generator, "member", None) for generator in self.engine.generators.values()]
         return intersection([getattr(member, "profile", None) for member in members])
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
@@ -678,10 +684,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(self._engine.run(query, **forced), query, forced.get("run_id"))
+                return self._as_chat_result(self.engine.run(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -692,10 +698,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
             with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
-                return self._as_chat_result(await self._engine.arun(query, **forced), query, forced.get("run_id"))
+                return self._as_chat_result(await self.engine.arun(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
 
@@ -706,10 +712,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        query, forced = self._query(messages, stop, kwargs, run_manager)
         chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
         try:
-            for piece in none_streamed(self._engine.stream(query, **forced)):
+            for piece in none_streamed(self.engine.stream(query, **forced)):
                 yield from chunks.of(piece)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -721,10 +727,10 @@ class BestRouteChat(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        query, forced = self._query(messages, stop, {**kwargs, **_run_id_of(run_manager)})
+        query, forced = self._query(messages, stop, kwargs, run_manager)
         chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
         try:
-            async with aclosing(anone_streamed(self._engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
+            async with aclosing(anone_streamed(self.engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     for chunk in chunks.of(piece):
                         yield chunk
@@ -732,10 +738,16 @@ class BestRouteChat(BaseChatModel):
             raise _own_error(error) from error
 
     def _query(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+        run: BaseRunManager | None,
     ) -> tuple[Query, builtins.dict[str, Any]]:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         own = {**self._own_params(), **kwargs}
+        if _RUN_ID not in own:
+            own |= _run_id_of(run)
         constructed = {name for name in _CONSTRUCTED if name in own and name not in {*kwargs, *self.model_kwargs}}
         if stop:
             own["stop"] = stop
@@ -759,7 +771,7 @@ class BestRouteChat(BaseChatModel):
             raise result.payload.error  # as the member does: a part of an object is none
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
-        told = getattr(self._engine.generators[result.model], "model_name", result.model)
+        told = getattr(self.engine.generators[result.model], "model_name", result.model)
         message = winner(result, str(told))
         if run_id is not None:
             message.response_metadata[METADATA_KEY]["run_id"] = run_id
@@ -768,7 +780,7 @@ class BestRouteChat(BaseChatModel):
     def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
         """Say once of a member that its samples cannot differ; the best of them is any of them."""
         for name, count in Counter(sample.model for sample in result.samples).items():
-            own = getattr(getattr(self._engine.generators[name], "member", None), "temperature", None)
+            own = getattr(getattr(self.engine.generators[name], "member", None), "temperature", None)
             if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
                 self._warned.add(name)
                 logger.warning(

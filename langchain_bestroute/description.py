@@ -39,6 +39,8 @@ def described(part: Any) -> Any:
 
 def without_keys(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return call parameters without secrets; where there are some, a digest tells which."""
+    if not params:
+        return {}
     told = without_secrets(params)
     return told if told == params else {**told, "secrets": fingerprint(dict(params))}
 

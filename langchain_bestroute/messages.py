@@ -201,6 +201,8 @@ def needs_of(query: Query) -> Needs:
     """Return what a query needs of the model that answers it."""
     asked, choice = query.params.get(WANTED), query.params.get("tool_choice")
     kinds = _kinds_in(query.messages or ())
+    if asked is None and not query.tools and not kinds:
+        return Needs(tokens=query.prompt_tokens)
     by_call = asked is not None and asked["method"] == "function_calling"
     return Needs(
         tools=bool(query.tools) or by_call,
@@ -264,8 +266,9 @@ def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
 
 def _encodable(message: BaseMessage) -> BaseMessage:
     """Return a message that can be sent: lone surrogates, which no client encodes, as their escapes."""
-    said = {name: value for name in _SENT if (value := getattr(message, name, None)) and not is_encodable(value)}
-    return message.model_copy(update=encodable_within(said)) if said else message
+    held = message.__dict__
+    broken = {name: held[name] for name in _SENT if held.get(name) and not is_encodable(held[name])}
+    return message.model_copy(update=encodable_within(broken)) if broken else message
 
 
 def _is_own(message: BaseMessage, model: str) -> bool:

@@ -12,12 +12,13 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from bestroute.types.sample import Sample
 
 Piece = TypeVar("Piece")
+_AS_IT_IS = nullcontext()
 _MANAGER: ContextVar[CallbackManager | None] = ContextVar("bestroute_samples", default=None)
 
 
@@ -25,7 +26,7 @@ def children_of(
     run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None, *, wanted: bool
 ) -> AbstractContextManager[None]:
     """Make every sample drawn inside a child of a chat-model run, if wanted; handlers that only await are left out."""
-    return nullcontext() if run is None or not wanted else _children(run)
+    return _AS_IT_IS if run is None or not wanted else _children(run)
 
 
 @contextmanager
@@ -45,16 +46,20 @@ def _children(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> 
         _MANAGER.reset(token)
 
 
-@contextmanager
-def not_streamed() -> Iterator[None]:
+def not_streamed() -> AbstractContextManager[None]:
     """Hide from who streams the caller's run (LangGraph, ``astream_events``) what is invoked inside."""
     config = var_child_runnable_config.get()
-    told = (config or {}).get("callbacks")
-    handlers = told if isinstance(told, list) else told.handlers if told is not None else []
-    if config is None or not any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers):
-        yield
-        return
-    token = var_child_runnable_config.set({**config, "callbacks": _without_streams(told)})
+    told = None if config is None else config.get("callbacks")
+    if config is None or told is None:
+        return _AS_IT_IS
+    handlers = told if isinstance(told, list) else told.handlers
+    is_streamed = any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers)
+    return _with_callbacks(config, _without_streams(told)) if is_streamed else _AS_IT_IS
+
+
+@contextmanager
+def _with_callbacks(config: RunnableConfig, callbacks: Any) -> Iterator[None]:
+    token = var_child_runnable_config.set({**config, "callbacks": callbacks})
     try:
         yield
     finally:

@@ -123,7 +123,8 @@ def as_text(value: Any) -> str:
         >>> as_text("a\x00\ud83d")
         'a\\x00\\ud83d'
     """
-    return encodable(str(value)).replace("\0", "\\x00")
+    text = str(value)
+    return text if text.isascii() and "\0" not in text else encodable(text).replace("\0", "\\x00")
 
 
 def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:

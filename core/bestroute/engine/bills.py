@@ -9,7 +9,6 @@ from bestroute.billing.ledger import LedgerRow, Status
 from bestroute.engine.decision import Decision
 from bestroute.errors import DrawCancelledError
 from bestroute.errors.redaction import describe
-from bestroute.types.plans import Candidate
 from bestroute.types.pool import Pool
 from bestroute.types.prices import PER_MILLION
 from bestroute.types.query import Query
@@ -79,7 +78,7 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     """
     came = [s for s in samples if s.usage is not None and s.error is None]
     told = [s for s in came if s.is_sound] or came
-    if decision.plan.candidate == Candidate(pool.reference) and len(told) == 1 and told[0].model == pool.reference:
+    if decision.plan == pool.reference_plan and len(told) == 1 and told[0].model == pool.reference:
         usage = told[0].usage
         return told[0].cost_usd, usage is None or usage.estimated
     price = pool.prices[pool.reference]

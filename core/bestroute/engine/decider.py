@@ -112,8 +112,7 @@ class Decider:
         decision = self._decide(query, left_out)
         if model is None and n is None:
             return decision
-        forced = self._force(decision, model, n, because)
-        return replace(forced, is_forced=model is not None and because is None)
+        return self._force(decision, model, n, because)
 
     def after(
         self, decision: Decision, failed: Mapping[str, str], query: Query, *, wants_reference: bool, any_able: bool
@@ -259,7 +258,14 @@ class Decider:
         column = None
         if decision.prediction is not None and plan in decision.prediction.plans:
             column = decision.prediction.plans.index(plan)
-        return replace(decision, plan=plan, reason=because or f"forced by the call: {said}", column=column, policy=None)
+        return replace(
+            decision,
+            plan=plan,
+            reason=because or f"forced by the call: {said}",
+            column=column,
+            policy=None,
+            is_forced=model is not None and because is None,
+        )
 
     def _untrained_plan(self) -> tuple[Plan, str]:
         """Return the plan where there is no router, and why; a step that nothing could end is not in it."""

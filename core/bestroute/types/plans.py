@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from bestroute.errors import ConfigError
@@ -92,9 +92,9 @@ class Plan:
     @classmethod
     def of(cls, candidate: Candidate) -> Plan:
         """Return the plan of one step without acceptance that a candidate is."""
-        return cls((Step(candidate.model, candidate.n),))
+        return _plan_of(candidate.model, candidate.n) if cls is Plan else cls((Step(candidate.model, candidate.n),))
 
-    @property
+    @cached_property
     def candidate(self) -> Candidate | None:
         """The candidate this plan is, or ``None`` if it has acceptance or several steps."""
         step = self.steps[0]
@@ -105,12 +105,12 @@ class Plan:
         """Models it may ask, each once, in order."""
         return tuple(dict.fromkeys(step.model for step in self.steps))
 
-    @property
+    @cached_property
     def is_scored(self) -> bool:
         """Whether running it needs a reward model."""
         return any(step.is_scored for step in self.steps)
 
-    @property
+    @cached_property
     def has_accept(self) -> bool:
         """Whether it needs a *calibrated* reward."""
         return any(step.accept is not None for step in self.steps)
@@ -122,6 +122,11 @@ class Plan:
     def __str__(self) -> str:
         """Render as ``small x 3 until 0.9, then large x 1``."""
         return ", then ".join(map(str, self.steps))
+
+
+@lru_cache(maxsize=1024)
+def _plan_of(model: str, n: int) -> Plan:
+    return Plan((Step(model, n),))
 
 
 def as_plan(value: object) -> Plan:

@@ -13,6 +13,8 @@ from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.prices import Price, price_of
 
+_DEFAULTS = Endpoint()
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -143,7 +145,7 @@ class Pool:
 
     def endpoint(self, model: str) -> Endpoint:
         """Return how a member is reached; the defaults where nothing was said."""
-        return self.endpoints.get(model, Endpoint())
+        return self.endpoints.get(model, _DEFAULTS)
 
     @property
     def reference_plan(self) -> Plan:

@@ -61,8 +61,10 @@ class Cancel:
 
     def __init__(self, deadline: float | None = None) -> None:
         """Start open."""
-        self._event = threading.Event()
         self.deadline = deadline
+        self._is_set = False
+        self._events: list[threading.Event] = []
+        """What sleeping draws wait for, one each; most calls never wait."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -72,15 +74,22 @@ class Cancel:
     @property
     def is_set(self) -> bool:
         """Whether draws are asked to stop."""
-        return self._event.is_set()
+        return self._is_set
 
     def set(self) -> None:
         """Ask every draw that shares this flag to stop."""
-        self._event.set()
+        self._is_set = True
+        for event in tuple(self._events):
+            event.set()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake up when draws are asked to stop; returns whether they are."""
-        return self._event.wait(seconds)
+        event = threading.Event()
+        self._events.append(event)
+        try:
+            return self._is_set or event.wait(seconds)  # in this order: whoever sets it sees the event, or is seen
+        finally:
+            self._events.remove(event)
 
 
 @dataclass(frozen=True)

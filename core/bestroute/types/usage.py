@@ -15,6 +15,7 @@ _CHARS_PER_TOKEN = 4.0
 IMAGE_TOKENS = 1600
 """What an image in a prompt counts for: as much as the largest at the providers that count by size (Anthropic 1,568,
 OpenAI's high detail 1,445 and below)."""
+_COUNTS = ("input", "output", "cached_input", "cache_write", "reasoning")
 _MOST = 10**9
 """Tokens of one call; who tells more has told nothing."""
 
@@ -36,9 +37,10 @@ class Usage:
 
     def __post_init__(self) -> None:
         """Refuse what counts nothing: a bill of NaN would spoil every sum after it."""
-        for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
-            count = getattr(self, name)
-            if not hasattr(count, "__index__") or count < 0:
+        counts = (self.input, self.output, self.cached_input, self.cache_write, self.reasoning)
+        for count in counts:
+            if (type(count) is not int and not hasattr(count, "__index__")) or count < 0:
+                name = next(name for name, other in zip(_COUNTS, counts, strict=True) if other is count)
                 raise ConfigError(f"usage: {name} tokens must be a whole number >= 0, got {count!r}")
 
     @property
@@ -60,10 +62,9 @@ class Usage:
 
 def sum_usage(parts: Sequence[Usage | None]) -> Usage:
     """Add what was billed over samples; a missing part counts nothing and marks the sum as estimated."""
-    total = Usage()
-    for part in parts:
-        total += Usage(estimated=True) if part is None else part
-    return total
+    if len(parts) == 1 and type(parts[0]) is Usage:
+        return parts[0]
+    return sum((Usage(estimated=True) if part is None else part for part in parts), Usage())
 
 
 def read_usage(reported: Any) -> Usage | None:
