@@ -181,7 +181,7 @@ def test_a_reference_that_costs_nothing_is_refused(train):
 
 def test_an_id_is_not_taken_for_a_group(router, test):
     twins = replace(test, ids=(router_group := "train-group-0-hard", *test.ids[1:]))
-    assert router.seen.has_group(router_group)
+    assert router.seen_records.has_group(router_group)
     assert evaluate(router, twins, resamples=100).report["queries"] == len(test)
 
 
@@ -394,10 +394,10 @@ def test_one_group_has_no_interval(router):
 
 def test_n_label_takes_its_margin(train, test):
     """With a margin of 1 every model is capable, so the cheapest is taken; without one it is not for every query."""
-    seen = baselines.Sight.of(train)
-    here = baselines.Sight.of(test, seen.maps)
+    sight = baselines.Sight.of(train)
+    here = baselines.Sight.of(test, sight.maps)
     singles = label_plans(test, [Plan.of(Candidate(model)) for model in test.pool.models])
-    lenient, strict = (baselines.n_label(train, test, seen, margin=margin)(here) for margin in (1.0, 0.0))
+    lenient, strict = (baselines.n_label(train, test, sight, margin=margin)(here) for margin in (1.0, 0.0))
     at = baselines.THRESHOLDS.index(0.9)
     assert lenient.quality[:, at] == pytest.approx(singles.quality[:, 0])
     assert (strict.cost[:, at] > lenient.cost[:, at] + 1e-12).any()

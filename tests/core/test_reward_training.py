@@ -134,10 +134,10 @@ def test_saved_and_loaded_it_scores_and_remembers_alike(model, folder, records):
     assert loaded.score(query, texts) == model.score(query, texts)
     assert loaded.calibrated([0.0, 1.0]) == model.calibrated([0.0, 1.0])
     assert loaded.fingerprint == model.fingerprint
-    assert loaded.seen.has_id(records[0].id)
-    assert loaded.seen.has_group(records[0].group)
-    assert not loaded.seen.has_group(records[0].id)
-    assert not loaded.seen.has_id("q-new")
+    assert loaded.seen_records.has_id(records[0].id)
+    assert loaded.seen_records.has_group(records[0].group)
+    assert not loaded.seen_records.has_group(records[0].id)
+    assert not loaded.seen_records.has_id("q-new")
     assert loaded.report["best_of_n"] == model.report["best_of_n"]
 
 

@@ -120,9 +120,9 @@ def test_saved_equals_loaded(pool, tmp_path, trees):
     assert again.settings == router.settings
     assert again.pool.to_dict() == router.pool.to_dict()
     assert again.fingerprint == router.fingerprint
-    assert again.seen.has_group("group-1")
-    assert not again.seen.has_group("group-2")
-    assert not again.seen.has_id("group-1")
+    assert again.seen_records.has_group("group-1")
+    assert not again.seen_records.has_group("group-2")
+    assert not again.seen_records.has_id("group-1")
     assert "group-1" not in (tmp_path / "router" / "router.json").read_text()
 
 
@@ -280,4 +280,4 @@ def test_statistics_by_hand():
 def test_the_shipped_router_loads_and_knows_the_demo_pool():
     router = MultiHeadRouter.from_pretrained(ROUTER)
     assert router.pool.reference == "qwen2.5-coder-1.5b"
-    assert len(router.seen) > 100
+    assert len(router.seen_records) > 100

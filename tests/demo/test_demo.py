@@ -31,8 +31,8 @@ def test_held_out_groups_are_not_in_training_and_the_router_has_not_seen_them():
     assert not tested & trained
     assert len(tested | trained) == 120
     router = MultiHeadRouter.from_pretrained(ROUTER)
-    assert not any(router.seen.has_id(r.id) or router.seen.has_group(r.group) for r in held_out())
-    assert all(router.seen.has_group(r.group) for r in training())
+    assert not any(router.seen_records.has_id(r.id) or router.seen_records.has_group(r.group) for r in held_out())
+    assert all(router.seen_records.has_group(r.group) for r in training())
 
 
 def test_the_shipped_router_is_what_the_command_makes():
@@ -74,11 +74,11 @@ def test_an_unknown_query_and_an_empty_urn_fail_loudly():
 
 
 def test_no_reward_sees_the_expected_answer():
-    seen = []
+    queries = []
 
     class Spy(MajorityVote):
         def score(self, query, texts):
-            seen.append(query)
+            queries.append(query)
             return super().score(query, texts)
 
     pytest.importorskip("langchain_core")
@@ -94,8 +94,8 @@ def test_no_reward_sees_the_expected_answer():
     )
     for record in records:
         chat.invoke(record.query)
-    assert [query.text for query in seen] == [record.query for record in records]
-    for query, record in zip(seen, records, strict=True):
+    assert [query.text for query in queries] == [record.query for record in records]
+    for query, record in zip(queries, records, strict=True):
         assert len(query.messages) == 1
         assert query.messages[0].text == record.query
         assert query.params == {}

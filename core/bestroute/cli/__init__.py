@@ -123,7 +123,7 @@ def collect(
     if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
     sys.path.insert(0, "")  # a checker usually lies in the working folder
-    asked = read_prompts(prompts)[:limit]
+    prompt_list = read_prompts(prompts)[:limit]
     pool = Pool.from_file(pool_path)
     fn = load_checker(checker) if checker else None
     params = {} if temperature is None else {"temperature": temperature}
@@ -134,7 +134,7 @@ def collect(
             bar.update(there - bar.n)
 
         done = collect_records(
-            asked,
+            prompt_list,
             pool,
             generators,
             out,
@@ -179,8 +179,8 @@ def live_generators(
                 raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
             pool.check_model(model)
             urls[model] = stack.enter_context(LocalServer(path)).base_url
-        told = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
-        missing = [model for model in pool.models if model not in told]
+        served = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
+        missing = [model for model in pool.models if model not in served]
         if missing and not os.environ.get("OPENAI_API_KEY"):
             raise ConfigError(
                 f"nothing says where {named(missing)} can be reached; "
@@ -340,5 +340,5 @@ def _answer_live(pool: Pool, members: Mapping[str, Generator], text: str, framew
     from bestroute.demo.run import demo_model
 
     answer = demo_model(pool, members, framework=framework)(text)
-    told = answer.told
-    click.echo(f"{told['model']} answers (best of {told['n']}, {told['cost_usd']:.3g} USD): {answer.text}")
+    metadata = answer.metadata
+    click.echo(f"{metadata['model']} answers (best of {metadata['n']}, {metadata['cost_usd']:.3g} USD): {answer.text}")

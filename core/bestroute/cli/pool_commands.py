@@ -79,8 +79,8 @@ def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path) -> None:
                 click.echo(f"    {plan}")
     raised = [drop for drop, price in before.frozen.items() if after.frozen[drop] != price]
     if raised:
-        told = ", ".join(raised)
-        click.echo(f"  raised: the price of quality for a drop of {told}, which the wider choice would miss")
+        drops = ", ".join(raised)
+        click.echo(f"  raised: the price of quality for a drop of {drops}, which the wider choice would miss")
     click.echo(f"  default policy: {after.default_policy}")
     for promise in before.promises:
         click.echo(f"  dropped: the promise of a {promise}; it was shown about other choices, tune again")

@@ -77,10 +77,10 @@ def tune(
     click.echo(
         f"  settings: {shown['settings_passed']} of {shown['settings_tested']} passed in order, seed {shown['seed']}"
     )
-    told = promise.estimates
+    estimates = promise.estimates
     click.echo(
-        f"  on the calibration part: saving {told['saving']:.1%}, drop {told['drop']:.2%}, "
-        f"{told['usd_per_1k']:.4g} USD per 1,000 queries"
+        f"  on the calibration part: saving {estimates['saving']:.1%}, drop {estimates['drop']:.2%}, "
+        f"{estimates['usd_per_1k']:.4g} USD per 1,000 queries"
     )
     if kind != router.settings.reward:
         click.echo(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")

@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     """An answer, and what the model tells of how it came about."""
 
     text: str
-    told: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def demo_model(
     framework: Framework = "langchain",
 ) -> Callable[[str], Answer]:
     """Return what answers a question: the framework's model, the shipped router, the winner of a majority vote."""
-    parts: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "models": dict(members),
         "prices": dict(pool.prices),
         "reference": pool.reference,
@@ -109,13 +109,13 @@ def demo_model(
         "bills_input": {model: pool.bills(model) for model in pool.models},
         "ledger": ledger,
     }
-    return _ask_llamaindex(parts) if framework == "llamaindex" else _ask_langchain(parts)
+    return _ask_llamaindex(arguments) if framework == "llamaindex" else _ask_langchain(arguments)
 
 
-def _ask_langchain(parts: Mapping[str, Any]) -> Callable[[str], Answer]:
+def _ask_langchain(arguments: Mapping[str, Any]) -> Callable[[str], Answer]:
     from langchain_bestroute import BestRouteChat
 
-    chat = BestRouteChat(**parts)
+    chat = BestRouteChat(**arguments)
 
     def ask(text: str) -> Answer:
         message = chat.invoke(text)
@@ -124,10 +124,10 @@ def _ask_langchain(parts: Mapping[str, Any]) -> Callable[[str], Answer]:
     return ask
 
 
-def _ask_llamaindex(parts: Mapping[str, Any]) -> Callable[[str], Answer]:
+def _ask_llamaindex(arguments: Mapping[str, Any]) -> Callable[[str], Answer]:
     from llamaindex_bestroute import BestRouteLLM
 
-    llm = BestRouteLLM(**parts)
+    llm = BestRouteLLM(**arguments)
 
     def ask(text: str) -> Answer:
         response = llm.complete(text)
@@ -151,11 +151,11 @@ def run_routed(
     ask = demo_model(pool, members, policy=policy, ledger=ledger, framework=framework)
     quality, costs, samples, reference = [], [], 0, 0
     for record in records:
-        text, told = ask(record.query)
+        text, metadata = ask(record.query)
         quality.append(check(record.extra, text))
-        costs.append(told["cost_usd"])
-        samples += told["n"]
-        reference += told["model"] == pool.reference
+        costs.append(metadata["cost_usd"])
+        samples += metadata["n"]
+        reference += metadata["model"] == pool.reference
         on_answer()
     size = len(records)
     return Routed(name, np.array(quality), np.array(costs), reference / size, samples / size, ledger.cost_usd)

@@ -125,7 +125,7 @@ def _fit(
     tokenizer: Any,
     texts: Sequence[str],
     wanted: Float32Array,
-    parts: tuple[BoolArray, BoolArray],
+    split: tuple[BoolArray, BoolArray],
     max_tokens: int,
     settings: FineTuneSettings,
     seed: int,
@@ -154,18 +154,18 @@ def _fit(
             return self.layer(torch.nn.functional.normalize(mean, dim=1) * np.sqrt(mean.shape[1]))
 
     def batch_of(rows: Sequence[int]) -> Any:
-        asked = [texts[i] for i in rows]
-        read = tokenizer(asked, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
+        batch = [texts[i] for i in rows]
+        read = tokenizer(batch, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
         inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
         return {**inputs, "wanted": torch.from_numpy(wanted[list(rows)])}
 
     def squares(outputs: Any, batch: Any) -> Any:
-        told = outputs(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        return ((told.float() - batch["wanted"]) ** 2).sum(dim=1)
+        predicted = outputs(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return ((predicted.float() - batch["wanted"]) ** 2).sum(dim=1)
 
     set_seed(seed)
     whole = Outputs()
-    teaching, choosing = (np.flatnonzero(part).tolist() for part in parts)
+    teaching, choosing = (np.flatnonzero(part).tolist() for part in split)
     loader: Any = DataLoader  # it takes any sequence
     size = max(float((wanted[choosing] ** 2).sum(axis=1).mean()), 1e-12)
     trained, scores = fit_model(

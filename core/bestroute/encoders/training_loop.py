@@ -135,9 +135,9 @@ class _Kept:
 
         self.model.eval()
         with torch.inference_mode():
-            parts = [self.accelerator.gather_for_metrics(self.outputs(self.model, batch)) for batch in self.checking]
+            outputs = [self.accelerator.gather_for_metrics(self.outputs(self.model, batch)) for batch in self.checking]
         self.model.train()
-        score = self.score(torch.cat(parts))
+        score = self.score(torch.cat(outputs))
         self.since += 1
         if not self.scores or score > max(self.scores):
             self.since = 0

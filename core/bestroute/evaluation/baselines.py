@@ -78,15 +78,15 @@ Learned = Callable[[Sight], Series]
 """A baseline that was fitted on the training records: scores what it chooses for the test queries it sees."""
 
 
-def n_label(train: SampleArrays, test: SampleArrays, seen: Sight, *, margin: float = 0.0) -> Learned:
+def n_label(train: SampleArrays, test: SampleArrays, train_sight: Sight, *, margin: float = 0.0) -> Learned:
     """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
     plans, labels = _singles(train, margin)
-    heads = _fitted(train, seen, labels.match_probability)
+    heads = _fitted(train, train_sight, labels.match_probability)
     mean_cost = labels.cost_usd.mean(axis=0)
     reference = plans.index(train.pool.reference_plan)
 
     def scored(sight: Sight) -> Series:
-        capable = _said(heads, sight)
+        capable = _predicted(heads, sight)
         cost = np.tile(mean_cost, (len(test), 1))
         chosen = []
         for threshold in THRESHOLDS:
@@ -98,21 +98,21 @@ def n_label(train: SampleArrays, test: SampleArrays, seen: Sight, *, margin: flo
     return scored
 
 
-def n_class(train: SampleArrays, test: SampleArrays, seen: Sight) -> Learned:
+def n_class(train: SampleArrays, test: SampleArrays, train_sight: Sight) -> Learned:
     """Predict the model of the best quality (n = 1; the cheapest of equals): one point, no knob."""
     _, labels = _singles(train)
     quality, cost = labels.quality, labels.cost_usd.mean(axis=0)
     is_best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
     winner = np.where(is_best, cost, np.inf).argmin(axis=1)
-    heads = _fitted(train, seen, np.eye(quality.shape[1])[winner])
-    return lambda sight: Series.chosen(_singles(test)[1], _said(heads, sight).argmax(axis=1)[None], (None,))
+    heads = _fitted(train, train_sight, np.eye(quality.shape[1])[winner])
+    return lambda sight: Series.chosen(_singles(test)[1], _predicted(heads, sight).argmax(axis=1)[None], (None,))
 
 
-def kmeans_tfidf(train: SampleArrays, test: SampleArrays, seen: Sight, path: tuple[float, ...]) -> Learned:
+def kmeans_tfidf(train: SampleArrays, test: SampleArrays, train_sight: Sight, path: tuple[float, ...]) -> Learned:
     """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
     plans = fixed_candidates(train)
     labels = label_plans(train, plans, matches=False)
-    words = seen.features[:, :_WORDS]
+    words = train_sight.features[:, :_WORDS]
     idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
     centers = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
     cluster_of = _nearest(_unit(words * idf), centers)
@@ -176,7 +176,7 @@ def query_statistics(
     router: MultiHeadRouter,
     train: SampleArrays,
     test: SampleArrays,
-    seen: Sight,
+    train_sight: Sight,
     path: tuple[float, ...],
     *,
     on_train: PlanLabels,
@@ -188,7 +188,7 @@ def query_statistics(
     """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
     settings = replace(router.settings, blocks=(1,), forest=False, encoder=None, fine_tune=False)
-    other = train_router(train, settings, found=found, labels=on_train, features=seen.features).router
+    other = train_router(train, settings, found=found, labels=on_train, features=train_sight.features).router
 
     def scored(sight: Sight) -> Series:
         guess, cost = predicted(other, test, sight.features)
@@ -205,17 +205,17 @@ def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], Pla
     return plans, label_plans(arrays, plans, margin=margin)
 
 
-def _fitted(train: SampleArrays, seen: Sight, targets: FloatArray) -> Stack:
+def _fitted(train: SampleArrays, train_sight: Sight, targets: FloatArray) -> Stack:
     """Fit heads on the training records."""
     return fit_stack(
-        learner_inputs(seen.maps, seen.features, used=BLOCKS, forest=False),
+        learner_inputs(train_sight.maps, train_sight.features, used=BLOCKS, forest=False),
         targets,
         lambda labels: np.ones(labels.shape[1]),
         deal_folds(train.groups, FOLDS),
     )
 
 
-def _said(heads: Stack, sight: Sight) -> FloatArray:
+def _predicted(heads: Stack, sight: Sight) -> FloatArray:
     """Return what heads say of queries, shape ``(Q, H)``."""
     directions = sum(b @ w for b, w in zip(sight.blocks, heads.weights, strict=True))
     return np.asarray(heads.means + (directions - heads.offsets) @ heads.loadings)

@@ -121,7 +121,7 @@ def cross_fit(
     tell = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
     encoder = made_once(settings, encoder)
-    parts, frozen = [], {}
+    scores, frozen = [], {}
     for fold in range(folds):
         train = records.take(np.flatnonzero(fold_of != fold))
         train = train.with_token_means(train.token_means)
@@ -131,8 +131,8 @@ def cross_fit(
         fitted = training.router
         frozen = fitted.frozen
         tell(f"fold {fold + 1} of {folds}: scoring")
-        parts.append(_score(fitted, test, train, policy, lambda _: None, training.labels))
-    scored = Scored.joined(parts)
+        scores.append(_score(fitted, test, train, policy, lambda _: None, training.labels))
+    scored = Scored.joined(scores)
     tell(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
@@ -151,7 +151,7 @@ def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
     Raises:
         RecordError: Names the first.
     """
-    if (record := _first_seen(router.seen, arrays)) is not None:
+    if (record := _first_seen(router.seen_records, arrays)) is not None:
         raise RecordError(
             f"the router was trained on the {record}, so this would flatter it; give other records, "
             "or --cross-fit 5 to train anew for each fold"
@@ -168,17 +168,20 @@ def refuse_tuned(router: MultiHeadRouter, arrays: SampleArrays, policy: Policy |
     promise = promise_of(policy, router)
     if promise is None:
         return
-    if (record := _first_seen(promise.seen, arrays)) is not None:
+    if (record := _first_seen(promise.seen_records, arrays)) is not None:
         raise RecordError(
             f"the promise of a {promise} was shown on the {record}, so this would flatter it; give "
             "records that tuning has not seen"
         )
 
 
-def _first_seen(seen: SeenRecords, arrays: SampleArrays) -> str | None:
+def _first_seen(seen_records: SeenRecords, arrays: SampleArrays) -> str | None:
     """Name the first of these records that is among others, or whose group is; ``None`` if there is none."""
-    for what, names, is_seen in (("id", arrays.ids, seen.has_id), ("group", arrays.groups, seen.has_group)):
-        if (name := next(filter(is_seen, names), None)) is not None:
+    for what, names, is_known in (
+        ("id", arrays.ids, seen_records.has_id),
+        ("group", arrays.groups, seen_records.has_group),
+    ):
+        if (name := next(filter(is_known, names), None)) is not None:
             return f"{what} {name!r}"
     return None
 

@@ -51,15 +51,15 @@ def chosen_on_half(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[fl
     """
     if int(arrays.sizes.min()) < 2:
         raise ValueError("a record with a single sample of a model cannot be halved")
-    parts = []
+    series = []
     halves = _halves(arrays)
     able = [plan for plan in plans if _fits(plan, halves[0]) and _fits(plan, halves[1])]
     tables = [label_plans(half, able, matches=False) for half in halves]
     for chooses, scores in ((0, 1), (1, 0)):
         quality, cost = tables[chooses].quality, tables[chooses].cost_usd
         chosen = np.array([(quality * price - cost).argmax(axis=1) for price in path])
-        parts.append(Series.chosen(tables[scores], chosen, path))
-    return Series(path, (parts[0].quality + parts[1].quality) / 2, (parts[0].cost + parts[1].cost) / 2)
+        series.append(Series.chosen(tables[scores], chosen, path))
+    return Series(path, (series[0].quality + series[1].quality) / 2, (series[0].cost + series[1].cost) / 2)
 
 
 def _fits(plan: Plan, arrays: SampleArrays) -> bool:

@@ -121,8 +121,8 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
             for i, target in enumerate(scored.series["frozen_plans"].parameters)
         }
     if "policy" in scored.series:
-        told = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
-        result["policy"] = {"policy": scored.series["policy"].parameters[0] or "each fold's own policy", **told}
+        point = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
+        result["policy"] = {"policy": scored.series["policy"].parameters[0] or "each fold's own policy", **point}
     return result
 
 
@@ -147,8 +147,8 @@ def _with_reference(means: _Means, name: str) -> tuple[FloatArray, FloatArray]:
 def _plan_points(series: Series, quality: FloatArray, cost: FloatArray) -> list[dict[str, Any]]:
     points: dict[Any, dict[str, Any]] = {}
     for plan, q, c in zip(series.parameters, quality[0], cost[0], strict=True):
-        told = None if plan is None else plan.to_json()  # folds that chose different plans name none
-        points.setdefault((plan, q, c), {"plan": told, "quality": float(q), "cost_usd": float(c)})
+        plan_json = None if plan is None else plan.to_json()  # folds that chose different plans name none
+        points.setdefault((plan, q, c), {"plan": plan_json, "quality": float(q), "cost_usd": float(c)})
     return list(points.values())
 
 

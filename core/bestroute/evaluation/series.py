@@ -31,18 +31,18 @@ class Series:
         return cls(tuple(parameters), labels.quality[rows, chosen].T, labels.cost_usd[rows, chosen].T)
 
     @classmethod
-    def joined(cls, parts: Sequence[Series]) -> Series:
+    def joined(cls, folds: Sequence[Series]) -> Series:
         """Put the queries of several folds under each other; the columns correspond.
 
         A parameter is kept where all folds agree on it, else it is ``None``: each fold has its own.
         """
         return cls(
             tuple(
-                told[0] if all(t == told[0] for t in told) else None
-                for told in zip(*(p.parameters for p in parts), strict=True)
+                parameters[0] if all(t == parameters[0] for t in parameters) else None
+                for parameters in zip(*(p.parameters for p in folds), strict=True)
             ),
-            np.vstack([part.quality for part in parts]),
-            np.vstack([part.cost for part in parts]),
+            np.vstack([part.quality for part in folds]),
+            np.vstack([part.cost for part in folds]),
         )
 
 
@@ -57,10 +57,10 @@ class Matches:
     """Shape ``(Q, H)``."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Matches | None]) -> Matches | None:
+    def joined(cls, folds: Sequence[Matches | None]) -> Matches | None:
         """Put the queries of several folds under each other, for the plans that every fold has."""
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
+        known = [part for part in folds if part is not None]
+        if len(known) < len(folds):
             return None
         plans = tuple(plan for plan in known[0].plans if all(plan in part.plans for part in known))
         columns = [[part.plans.index(plan) for plan in plans] for part in known]
@@ -87,17 +87,17 @@ class Scored:
     matches: Matches | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[Scored]) -> Scored:
+    def joined(cls, folds: Sequence[Scored]) -> Scored:
         """Pool folds."""
         return cls(
-            tuple(name for part in parts for name in part.ids),
-            tuple(name for part in parts for name in part.groups),
+            tuple(name for part in folds for name in part.ids),
+            tuple(name for part in folds for name in part.groups),
             {
-                name: Series.joined([part.series[name] for part in parts])
-                for name in parts[0].series
-                if all(name in part.series for part in parts)
+                name: Series.joined([part.series[name] for part in folds])
+                for name in folds[0].series
+                if all(name in part.series for part in folds)
             },
-            {name: why for part in parts for name, why in part.missing.items()},
-            tuple(line for part in parts for line in part.decisions),
-            Matches.joined([part.matches for part in parts]),
+            {name: why for part in folds for name, why in part.missing.items()},
+            tuple(line for part in folds for line in part.decisions),
+            Matches.joined([part.matches for part in folds]),
         )

@@ -103,19 +103,19 @@ def asks(query: str) -> FloatArray:
     return np.array([float(pattern.search(head) is not None) for pattern in _ASKS])
 
 
-def answer_statistics(query: str, asked: FloatArray, text: str) -> FloatArray:
+def answer_statistics(query: str, wishes: FloatArray, text: str) -> FloatArray:
     """Return statistics of an answer, in the order of ``ANSWER_STATISTICS``; each of the order of 1.
 
     Args:
         query: What is answered.
-        asked: ``asks(query)``.
+        wishes: ``asks(query)``.
         text: The answer.
     """
     answer, read = text.strip()[:LONGEST], query[:LONGEST]
     bare = answer.strip(".!`*\"' ")
-    words, asked_words = _WORD.findall(answer.lower()), set(_WORD.findall(read.lower()))
+    words, query_words = _WORD.findall(answer.lower()), set(_WORD.findall(read.lower()))
     distinct = set(words)
-    numbers, asked_numbers = set(_NUMBER.findall(answer)), set(_NUMBER.findall(read))
+    numbers, query_numbers = set(_NUMBER.findall(answer)), set(_NUMBER.findall(read))
     is_number = float(_NUMBER.fullmatch(bare.lstrip("-+$").replace(",", "")) is not None)
     is_yes, is_word = float(_YES.match(bare) is not None), float(len(words) == 1)
     is_list = float(answer[:1] == "[" and answer[-1:] == "]")
@@ -128,7 +128,7 @@ def answer_statistics(query: str, asked: FloatArray, text: str) -> FloatArray:
     packed = len(zlib.compress(raw, 1)) / len(raw) if len(raw) > 50 else 1.0
     length = np.log1p(len(text.strip()))
     has_code = has_fence or float("def " in answer or "return " in answer)
-    numbers_asked, yes_asked, word_asked, list_asked, json_asked, code_asked = asked[:6]
+    wants_number, wants_yes, wants_word, wants_list, wants_json, wants_code = wishes[:6]
     return np.array(
         [
             float(not answer),
@@ -158,16 +158,16 @@ def answer_statistics(query: str, asked: FloatArray, text: str) -> FloatArray:
             float(answer[-1:] in tuple(".!?)]}`\"'$>*:") and answer != ""),
             packed,
             len(lines[-1]) / max(1, len(answer)),
-            sum(word in asked_words for word in words) / max(1, len(words)),
-            len(distinct & asked_words) / max(1, len(asked_words)),
-            len(numbers & asked_numbers) / max(1, len(numbers)),
+            sum(word in query_words for word in words) / max(1, len(words)),
+            len(distinct & query_words) / max(1, len(query_words)),
+            len(numbers & query_numbers) / max(1, len(numbers)),
             sum(c in set(read) for c in set(answer)) / max(1, len(set(answer))),
             float(bool(bare) and bare in read),
-            numbers_asked * (is_number or float(bool(numbers))),
-            yes_asked * is_yes,
-            word_asked * is_word,
-            list_asked * max(is_list, float(marks > 1)),
-            json_asked * max(is_mapping, is_list),
-            code_asked * has_code,
+            wants_number * (is_number or float(bool(numbers))),
+            wants_yes * is_yes,
+            wants_word * is_word,
+            wants_list * max(is_list, float(marks > 1)),
+            wants_json * max(is_mapping, is_list),
+            wants_code * has_code,
         ]
     )

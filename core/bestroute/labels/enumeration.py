@@ -34,9 +34,9 @@ def matched_shares(answers: IntArray, quality: FloatArray, n: int, *, margin: fl
         margin: Shortfall still counted as a match, in quality units.
     """
     order, which, patterns = _patterns(answers)
-    told = np.take_along_axis(quality, order, axis=1)
+    qualities = np.take_along_axis(quality, order, axis=1)
     known = np.array([_shares(pattern, n)[1] for pattern in patterns])
-    is_match = told[:, :, None] >= told[:, None, :] - margin
+    is_match = qualities[:, :, None] >= qualities[:, None, :] - margin
     return np.asarray((known[which] * is_match).sum(axis=(1, 2)))
 
 
@@ -65,8 +65,8 @@ def _shares(pattern: tuple[int, ...], n: int) -> tuple[FloatArray, FloatArray]:
     run = np.arange(size) - np.searchsorted(votes, votes)  # place among the samples whose answers have as many votes
     answers = np.where(votes > 0, votes * (size + 1) + run // np.maximum(votes, 1), 0)
     subsets = np.array(list(combinations(range(size), n)), dtype=np.intp)
-    said = answers[subsets]
-    own = ((said[:, :, None] == said[:, None, :]) & (said[:, :, None] > 0)).sum(axis=2)
+    dealt = answers[subsets]
+    own = ((dealt[:, :, None] == dealt[:, None, :]) & (dealt[:, :, None] > 0)).sum(axis=2)
     leads = own == own.max(axis=1, keepdims=True)
     won = np.zeros((len(subsets), size))
     np.put_along_axis(won, subsets, leads / leads.sum(axis=1, keepdims=True), axis=1)

@@ -33,14 +33,14 @@ class PlanLabels:
 
     def take(self, rows: Sequence[int] | IntArray) -> PlanLabels:
         """Return the labels of some of the records."""
-        parts = (self.quality, self.match_probability, self.cost_usd, self.draws)
-        return PlanLabels(self.plans, *(part[np.asarray(rows, dtype=np.intp)] for part in parts))
+        tables = (self.quality, self.match_probability, self.cost_usd, self.draws)
+        return PlanLabels(self.plans, *(part[np.asarray(rows, dtype=np.intp)] for part in tables))
 
     def columns(self, columns: Sequence[int] | IntArray) -> PlanLabels:
         """Return the labels of some of the plans."""
         keep = np.asarray(columns, dtype=np.intp)
-        parts = (self.quality, self.match_probability, self.cost_usd, self.draws)
-        return PlanLabels(tuple(self.plans[i] for i in keep), *(part[:, keep] for part in parts))
+        tables = (self.quality, self.match_probability, self.cost_usd, self.draws)
+        return PlanLabels(tuple(self.plans[i] for i in keep), *(part[:, keep] for part in tables))
 
     def beside(self, other: PlanLabels) -> PlanLabels:
         """Return these plans and others, on the same records."""

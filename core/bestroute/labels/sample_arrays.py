@@ -10,7 +10,7 @@ import numpy as np
 
 from bestroute.errors import RecordError
 from bestroute.labels.reward_kinds import RewardKind
-from bestroute.labels.tokens import TokenMeans, Told, costs, fill
+from bestroute.labels.tokens import RecordedUsage, TokenMeans, costs, fill
 from bestroute.records.records import ModelSamples, Record, judged_only
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.pool import Pool
@@ -38,7 +38,7 @@ class SampleArrays:
     """Cost of the prompt alone, shape ``(Q, K)``."""
     sample_usd: FloatArray
     """Cost of a sample drawn alone, prompt included, shape ``(Q, K, S)``."""
-    told: Told
+    recorded: RecordedUsage
     """Tokens and costs as the records tell them."""
     texts: tuple[str, ...]
     ids: tuple[str, ...]
@@ -66,17 +66,17 @@ class SampleArrays:
     def take(self, rows: Sequence[int] | IntArray) -> SampleArrays:
         """Return some of the records."""
         keep = np.asarray(rows, dtype=np.intp)
-        parts: dict[str, Any] = {}
+        rows_of: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
                 value = value[keep]
-            elif isinstance(value, Told):
+            elif isinstance(value, RecordedUsage):
                 value = value.take(keep)
             elif isinstance(value, tuple):
                 value = tuple(value[i] for i in keep)
-            parts[f.name] = value
-        return SampleArrays(**parts)
+            rows_of[f.name] = value
+        return SampleArrays(**rows_of)
 
     def queries(self) -> list[Query]:
         """Return the queries as the engine sees them: it does not know how long the provider's prompt will be."""
@@ -85,12 +85,12 @@ class SampleArrays:
     @property
     def token_means(self) -> TokenMeans:
         """Mean tokens of each model, of what the records tell."""
-        return self.told.means(self.pool)
+        return self.recorded.means(self.pool)
 
     def with_token_means(self, means: TokenMeans) -> SampleArrays:
         """Return the same records, with these means for what they do not tell of tokens."""
-        outputs, inputs = fill(self.pool, self.told, ~np.isnan(self.quality), means)
-        prompt, single = costs(self.pool, outputs, inputs, self.told.usd)
+        outputs, inputs = fill(self.pool, self.recorded, ~np.isnan(self.quality), means)
+        prompt, single = costs(self.pool, outputs, inputs, self.recorded.usd)
         return replace(self, output_tokens=outputs, input_tokens=inputs, prompt_usd=prompt, sample_usd=single)
 
     @classmethod
@@ -132,8 +132,8 @@ class SampleArrays:
                     array[q, k, : samples.size] = np.nan if row is None else row
                 inputs[q, k] = np.nan if samples.input_tokens is None else samples.input_tokens
         present = ~np.isnan(quality)
-        told = Told(tokens, inputs, dollars)
-        outputs, filled = fill(pool, told, present, told.means(pool) if token_means is None else token_means)
+        recorded = RecordedUsage(tokens, inputs, dollars)
+        outputs, filled = fill(pool, recorded, present, recorded.means(pool) if token_means is None else token_means)
         prompt, single = costs(pool, outputs, filled, dollars)
         rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or str.strip)
         if verifier_error:
@@ -151,7 +151,7 @@ class SampleArrays:
             filled,
             prompt,
             single,
-            told,
+            recorded,
             tuple(r.query for r in records),
             tuple(r.id for r in records),
             tuple(r.group for r in records),

@@ -30,7 +30,7 @@ class _Draw:
     """Which draw was the answer of each of them, from 0."""
     going_on: IntArray
     """The other plays, shape ``(M,)``."""
-    said: Numbers
+    given: Numbers
     """Answer of every draw so far in those, shape ``(draws, M)``."""
     leading: Numbers
     """Votes of the answer that leads, shape ``(M,)``."""
@@ -87,7 +87,7 @@ class Plays:
         return np.repeat(np.arange(len(self.arrays)), self.orders)
 
     @cached_property
-    def _said(self) -> Numbers:
+    def _answers_drawn(self) -> Numbers:
         """Answers in drawing order, shape ``(K, S, N)``."""
         assert self.arrays.answers is not None
         models = np.arange(len(self.arrays.pool.models))[:, None, None]
@@ -109,26 +109,26 @@ class Plays:
         """Draw a model's next sample wherever a play goes on; end those that accept an answer now."""
         if self._path:
             before = self._path[-1]
-            plays, said, leading, rival = before.going_on, before.said, before.leading, before.rival
+            plays, given, leading, rival = before.going_on, before.given, before.leading, before.rival
         else:
             plays = np.arange(len(self._records))
-            said, leading = np.zeros((0, len(plays)), dtype=np.int16), np.zeros(len(plays), dtype=np.int16)
+            given, leading = np.zeros((0, len(plays)), dtype=np.int16), np.zeros(len(plays), dtype=np.int16)
             rival = leading
         shape = (len(self.arrays), self.arrays.quality.shape[2])
-        samples, new = self._dealt[model, place, plays], self._said[model, place, plays]
+        samples, new = self._dealt[model, place, plays], self._answers_drawn[model, place, plays]
         hits = np.bincount(self._records[plays] * shape[1] + samples, minlength=shape[0] * shape[1])
-        said = np.concatenate([said, new[None]])
-        own = ((said == new).sum(axis=0, dtype=np.int16) * (new > 0)).astype(np.int16)
+        given = np.concatenate([given, new[None]])
+        own = ((given == new).sum(axis=0, dtype=np.int16) * (new > 0)).astype(np.int16)
         rival = np.where(own > leading, rival, np.maximum(rival, own))
         leading = np.maximum(leading, own)
         ended, answer = plays[:0], plays[:0]
         if accept is not None:
-            fewest = votes_to_reach(accept, len(said))
+            fewest = votes_to_reach(accept, len(given))
             accepts = leading >= fewest[rival]
             enough = np.minimum(leading, fewest[leading])[accepts]
-            ended, answer = plays[accepts], _first(_votes(said[:, accepts]) >= enough)
-            plays, said, leading, rival = plays[~accepts], said[:, ~accepts], leading[~accepts], rival[~accepts]
-        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, said, leading, rival)
+            ended, answer = plays[accepts], _first(_votes(given[:, accepts]) >= enough)
+            plays, given, leading, rival = plays[~accepts], given[:, ~accepts], leading[~accepts], rival[~accepts]
+        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, given, leading, rival)
 
     def _answers(self, plan: Plan) -> tuple[IntArray, IntArray]:
         """Return model and sample of the answer of each play, of the plan that was played last; shape ``(N,)``."""
@@ -137,7 +137,7 @@ class Plays:
             answer[draw.ended] = draw.answer
         left, step = self._path[-1], plan.steps[-1]
         first = 0 if step.accept is not None else len(self._path) - step.n  # without acceptance, the best of the step
-        votes = _votes(left.said)[first:]
+        votes = _votes(left.given)[first:]
         answer[left.going_on] = first + _first(votes == votes.max(axis=0))
         model_of = np.array([k for k, _ in self._wanted])
         place_of = np.array([sum(k == model for k, _ in self._wanted[:i]) for i, (model, _) in enumerate(self._wanted)])
@@ -171,12 +171,12 @@ def votes_to_reach(accept: float, most: int) -> Numbers:
     return np.where(reached.any(axis=0), 1 + reached.argmax(axis=0), most + 1).astype(np.int16)
 
 
-def _votes(said: Numbers) -> Numbers:
+def _votes(given: Numbers) -> Numbers:
     """Count, for each draw, the votes for its answer; an empty one has none. First axis: draws."""
-    votes = np.zeros_like(said)
-    for answer in said:
-        votes += said == answer
-    return np.where(said > 0, votes, 0).astype(np.int16)
+    votes = np.zeros_like(given)
+    for answer in given:
+        votes += given == answer
+    return np.where(given > 0, votes, 0).astype(np.int16)
 
 
 def _first(is_one: BoolArray) -> IntArray:

@@ -17,7 +17,7 @@ TokenMeans = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class RecordedUsage:
     """What the records tell; NaN where they do not."""
 
     output_tokens: FloatArray
@@ -27,9 +27,9 @@ class Told:
     usd: FloatArray
     """Cost of a sample, prompt included, shape ``(Q, K, S)``."""
 
-    def take(self, rows: IntArray) -> Told:
+    def take(self, rows: IntArray) -> RecordedUsage:
         """Return some of the records."""
-        return Told(self.output_tokens[rows], self.input_tokens[rows], self.usd[rows])
+        return RecordedUsage(self.output_tokens[rows], self.input_tokens[rows], self.usd[rows])
 
     def means(self, pool: Pool) -> dict[str, dict[str, float | None]]:
         """Return the means of what is told, as ``TokenMeans``."""
@@ -39,12 +39,12 @@ class Told:
         }
 
 
-def fill(pool: Pool, told: Told, present: BoolArray, means: TokenMeans) -> tuple[FloatArray, FloatArray]:
+def fill(pool: Pool, recorded: RecordedUsage, present: BoolArray, means: TokenMeans) -> tuple[FloatArray, FloatArray]:
     """Put in for missing tokens: the model's training mean, else the pool's default, else what the cost is worth.
 
     Args:
         pool: Prices and defaults.
-        told: By the records.
+        recorded: By the records.
         present: Whether there is such a sample, shape ``(Q, K, S)``.
         means: Of the training records.
 
@@ -54,11 +54,11 @@ def fill(pool: Pool, told: Told, present: BoolArray, means: TokenMeans) -> tuple
     Raises:
         RecordError: If nothing tells them; names the model.
     """
-    outputs, inputs = told.output_tokens.copy(), told.input_tokens.copy()
+    outputs, inputs = recorded.output_tokens.copy(), recorded.input_tokens.copy()
     everywhere = np.ones(len(inputs), dtype=bool)
     for k, model in enumerate(pool.models):
         endpoint, known = pool.endpoint(model), means.get(model, {})
-        are_costs_told = not np.isnan(told.usd[:, k][present[:, k]]).any()
+        are_costs_recorded = not np.isnan(recorded.usd[:, k][present[:, k]]).any()
         for array, name, default, where in (
             (outputs[:, k], "output", endpoint.default_output_tokens, present[:, k]),
             (inputs[:, k], "input", endpoint.default_input_tokens, everywhere),
@@ -70,9 +70,9 @@ def fill(pool: Pool, told: Told, present: BoolArray, means: TokenMeans) -> tuple
                 array[missing] = mean
             elif default is not None:
                 array[missing] = default
-            elif are_costs_told and name == "output" and pool.prices[model].output > 0:
-                array[missing] = (told.usd[:, k] * PER_MILLION / pool.prices[model].output)[missing]
-            elif are_costs_told and name == "input" and pool.bills(model) == "per_sample":
+            elif are_costs_recorded and name == "output" and pool.prices[model].output > 0:
+                array[missing] = (recorded.usd[:, k] * PER_MILLION / pool.prices[model].output)[missing]
+            elif are_costs_recorded and name == "input" and pool.bills(model) == "per_sample":
                 array[missing] = 0.0  # the tokens of the answers stand for the whole cost
             else:
                 raise RecordError(

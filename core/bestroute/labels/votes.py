@@ -36,8 +36,8 @@ def vote_odds(arrays: SampleArrays, plan: Plan, *, draws: int | None = None, see
     Source:
         ``bestroute.MajorityVote`` and the executor's rules (``bestroute.engine.plan_executor``).
     """
-    parts = [part_odds(plays, plan) for _, plays in dealt(arrays, draws=draws, seed=seed)]
-    return PlanOdds(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("answer", "drawn", "draws")))
+    odds = [part_odds(plays, plan) for _, plays in dealt(arrays, draws=draws, seed=seed)]
+    return PlanOdds(*(np.concatenate([getattr(part, name) for part in odds]) for name in ("answer", "drawn", "draws")))
 
 
 def vote_matches(
@@ -53,8 +53,8 @@ def vote_matches(
         draws: As in ``vote_odds``.
         seed: Of the orders.
     """
-    parts = [part_matches(plays, plan, model, margin=margin) for _, plays in dealt(arrays, draws=draws, seed=seed)]
-    return np.concatenate(parts)
+    matches = [part_matches(plays, plan, model, margin=margin) for _, plays in dealt(arrays, draws=draws, seed=seed)]
+    return np.concatenate(matches)
 
 
 def dealt(arrays: SampleArrays, *, draws: int | None = None, seed: int = 0) -> Iterator[tuple[IntArray, Plays]]:

@@ -43,7 +43,7 @@ class Promise:
     """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
     cross_fit: int | None = None
     """Shown on this many routers trained alike on other folds, not on this very router."""
-    seen: SeenRecords = field(default_factory=SeenRecords)
+    seen_records: SeenRecords = field(default_factory=SeenRecords)
     """The records it was shown on: they cannot test it."""
     reward_fingerprint: str | None = None
     """Of a trained reward model that chose among samples; ``None``: it was no trained one."""
@@ -102,8 +102,7 @@ def write_promises(folder: Path, promises: Sequence[Promise], *, router: str) ->
     if not promises:
         (folder / PROMISES.config).unlink(missing_ok=True)
         return
-    shown = [{**asdict(promise), "seen": promise.seen.to_json()} for promise in promises]
-    config = {"format": PROMISES.format, "router_sha256": router, "promises": shown}
+    config = {"format": PROMISES.format, "router_sha256": router, "promises": [_to_json(p) for p in promises]}
     with atomic_file(folder / PROMISES.config) as stream:
         stream.write(to_json(config))
 
@@ -126,8 +125,15 @@ def read_promises(folder: Path, *, router: str) -> tuple[Promise, ...]:
         return found if config["router_sha256"] == router else ()
 
 
+def _to_json(promise: Promise) -> dict[str, Any]:
+    own = asdict(promise)
+    del own["seen_records"]
+    return {**own, "seen": promise.seen_records.to_json()}
+
+
 def _checked(config: Mapping[str, Any]) -> Promise:
-    promise = Promise(**{**config, "seen": SeenRecords(frozenset(map(str, config.get("seen", ()))))})
+    own = {name: value for name, value in config.items() if name != "seen"}
+    promise = Promise(**own, seen_records=SeenRecords(frozenset(map(str, config.get("seen", ())))))
     if promise.kind not in FLAGS:
         raise ValueError(f"unknown promise {promise.kind!r}")
     numbers = (promise.value, promise.confidence, promise.price_usd)

@@ -300,8 +300,8 @@ def _draw_all(
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
     def draw(job: _Job) -> Sample:
-        asked = {**params, "temperature": 0.0} if job.is_greedy else params
-        sample = generators[job.model].generate(_query(job.prompt), 1, params=asked, cancel=Cancel())[0]
+        sampling = {**params, "temperature": 0.0} if job.is_greedy else params
+        sample = generators[job.model].generate(_query(job.prompt), 1, params=sampling, cancel=Cancel())[0]
         if sample.error is not None:
             raise sample.error
         return sample
@@ -342,8 +342,8 @@ def _row(job: _Job, sample: Sample, pool: Pool, quality: float | None) -> dict[s
 
 def _signals_of(signals: Signals | None) -> dict[str, float | None] | None:
     """Return what is recorded of the signals; ``None`` where nothing is known that is not recorded elsewhere."""
-    told = None if signals is None else signals_fields(signals)
-    return told if told is not None and any(value is not None for value in told.values()) else None
+    fields = None if signals is None else signals_fields(signals)
+    return fields if fields is not None and any(value is not None for value in fields.values()) else None
 
 
 class _Judge:
@@ -373,8 +373,8 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     except BaseException as error:
         if is_interruption(error):
             raise
-        told = " ".join(describe(hide_quotations(error, _query(prompt))).split())
-        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({told}); mend it and resume") from error
+        failure = " ".join(describe(hide_quotations(error, _query(prompt))).split())
+        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({failure}); mend it and resume") from error
     if not (math.isfinite(quality) and 0 <= quality <= 1):
         raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {brief(prompt.id)}")
     return quality
@@ -403,9 +403,9 @@ class _Store:
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
         self.out, self.journal_path = out, out.with_name(out.name + ".journal")
         self.pool, self.prompts = pool, {p.id: p for p in prompts}
-        asked = {m: pool.endpoint(m) for m in pool.models}
+        endpoints = {m: pool.endpoint(m) for m in pool.models}
         self.sampling = {
-            m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in asked.items()
+            m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in endpoints.items()
         }
         self.journal = open(self.journal_path, "a+b")
         try:
@@ -516,10 +516,10 @@ class _Store:
         self.journal.seek(0, os.SEEK_END)
 
     def _check(self, sampling: Any, what: str) -> None:
-        for model, told in (sampling or {}).items():
-            if told != self.sampling.get(model, told):
+        for model, settings in (sampling or {}).items():
+            if settings != self.sampling.get(model, settings):
                 raise ConfigError(
-                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(told)}, now asked with "
+                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(settings)}, now asked with "
                     f"{json.dumps(self.sampling[model])}; give the same parameters, or another --out"
                 )
 
@@ -569,8 +569,8 @@ def _as_row(greedy: GreedySample) -> dict[str, Any]:
 
 
 def _signals(row: Mapping[str, Any]) -> Signals | None:
-    told = row.get("signals")
-    return None if told is None else Signals(**{name: told[name] for name in FIELDS})
+    columns = row.get("signals")
+    return None if columns is None else Signals(**{name: columns[name] for name in FIELDS})
 
 
 def _as_rows(samples: ModelSamples) -> list[dict[str, Any]]:

@@ -152,14 +152,14 @@ def read_records(
         RecordError: At the first bad line; names file, line and field.
     """
     records: list[Record] = []
-    seen: dict[str, str] = {}
+    first_lines: dict[str, str] = {}
     for path in [paths] if isinstance(paths, Path | str) else paths:
         for number, value in read_jsonl(Path(path)):
             where = f"{path} line {number}"
             record = parse_record(value, where)
-            if record.id in seen:
-                raise RecordError(f"{where}: 'id' {brief(record.id)} was used before, in {seen[record.id]}")
-            seen[record.id] = where
+            if record.id in first_lines:
+                raise RecordError(f"{where}: 'id' {brief(record.id)} was used before, in {first_lines[record.id]}")
+            first_lines[record.id] = where
             if pool is not None:
                 missing = [m for m in pool.models if m not in record.samples]
                 if missing and allow_missing:
@@ -322,20 +322,20 @@ def _is_nan(value: float) -> bool:
 
 
 def _samples_to_json(samples: ModelSamples) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(samples).items()
         if value is not None
     }
     if samples.signals is not None:
-        told["signals"] = signals_columns(samples.signals)
+        columns["signals"] = signals_columns(samples.signals)
     if samples.greedy is not None:
-        told["greedy"] = _greedy_to_json(samples.greedy)
-    return told
+        columns["greedy"] = _greedy_to_json(samples.greedy)
+    return columns
 
 
 def _greedy_to_json(greedy: GreedySample) -> dict[str, Any]:
-    told = {name: value for name, value in vars(greedy).items() if value is not None or name == "quality"}
+    fields = {name: value for name, value in vars(greedy).items() if value is not None or name == "quality"}
     if greedy.signals is not None:
-        told["signals"] = signals_fields(greedy.signals)
-    return told
+        fields["signals"] = signals_fields(greedy.signals)
+    return fields

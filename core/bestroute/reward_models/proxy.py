@@ -97,14 +97,14 @@ class ProxyRewardModel(RewardModelBase):
     Args:
         scorer: Gives each text a score.
         calibration: From scores to the probability that a sample is as good as the reference's.
-        seen: The records it was trained on.
+        seen_records: The records it was trained on.
         held_out: Rewards of training samples by models that had not seen them.
         report: What held-out records said of it, plain JSON.
     """
 
     scorer: Scorer
     calibration: Calibration
-    seen: SeenRecords = field(default_factory=SeenRecords)
+    seen_records: SeenRecords = field(default_factory=SeenRecords)
     held_out: HeldOutRewards = field(default_factory=lambda: HeldOutRewards(np.zeros(0, dtype=np.uint64), np.zeros(0)))
     report: Mapping[str, Any] = field(default_factory=dict)
 
@@ -148,7 +148,7 @@ class ProxyRewardModel(RewardModelBase):
             **self.scorer.config(),
             "calibration": {"center": self.calibration.center, "scale": self.calibration.scale},
             "report": self.report,
-            "seen": self.seen.to_json(),
+            "seen": self.seen_records.to_json(),
         }
         weights = to_tensors({**tensors, **self.scorer.tensors()})
         return packed(REWARD_MODEL, config, {**self.scorer.files(), _WEIGHTS: weights})
@@ -178,7 +178,7 @@ class ProxyRewardModel(RewardModelBase):
                     tensors["calibration_knots"],
                     tensors["calibration_values"],
                 ),
-                seen=SeenRecords(frozenset(map(str, config["seen"]))),
+                seen_records=SeenRecords(frozenset(map(str, config["seen"]))),
                 held_out=HeldOutRewards(tensors["held_out_keys"], tensors["held_out_rewards"].astype(np.float64)),
                 report=dict(config["report"]),
             )

@@ -35,9 +35,9 @@ def score_records(
     """
     scored = []
     for done, record in enumerate(records, start=1):
-        is_seen = model.seen.has_id(record.id) or model.seen.has_group(record.group)
+        is_seen = model.seen_records.has_id(record.id) or model.seen_records.has_group(record.group)
         if is_seen and not for_training:
-            what, name = ("id", record.id) if model.seen.has_id(record.id) else ("group", record.group)
+            what, name = ("id", record.id) if model.seen_records.has_id(record.id) else ("group", record.group)
             raise RecordError(
                 f"the reward model was trained on the {what} {name!r}, so this would flatter it; give other records"
             )

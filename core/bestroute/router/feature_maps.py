@@ -204,8 +204,8 @@ def learner_inputs(
     def read(visible: BoolArray) -> LearnerInputs:
         if visible.all() or len(features) >= SHARED_FROM:
             return whole
-        seen = None if embeddings is None else embeddings[visible]
-        return through(FeatureMaps.fit(features[visible], embeddings=seen, seed=seed))
+        visible_embeddings = None if embeddings is None else embeddings[visible]
+        return through(FeatureMaps.fit(features[visible], embeddings=visible_embeddings, seed=seed))
 
     return read
 

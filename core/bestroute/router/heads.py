@@ -38,19 +38,19 @@ class HeadLayout:
         draws = [("draws", plan, step) for plan in self.plans for step in range(self.steps)]
         return (*of_plans, *draws, *(("tokens", model, 0) for model in self.models))
 
-    def arrange(self, parts: Sequence[tuple[HeadLayout, FloatArray]]) -> FloatArray:
+    def arrange(self, blocks: Sequence[tuple[HeadLayout, FloatArray]]) -> FloatArray:
         """Put heads of other layouts into the order of this one.
 
         Args:
-            parts: Layouts and their heads, each of shape ``(N, width)``; together they have every head of this one.
+            blocks: Layouts and their heads, each of shape ``(N, width)``; together they have every head of this one.
                 Where two have the same head, the first counts.
 
         Returns:
             Shape ``(N, width)``; 0 for the draws of steps that no plan of a part has.
         """
         place: dict[tuple[str, Plan | str, int], int] = {}
-        joined = np.hstack([*(heads for _, heads in parts), np.zeros((len(parts[0][1]), 1))])
-        for column, name in enumerate(name for layout, _ in parts for name in layout.names):
+        joined = np.hstack([*(heads for _, heads in blocks), np.zeros((len(blocks[0][1]), 1))])
+        for column, name in enumerate(name for layout, _ in blocks for name in layout.names):
             place.setdefault(name, column)
         columns = [place.get(name, -1) if name[0] == "draws" else place[name] for name in self.names]
         return np.asarray(joined[:, columns])
@@ -72,9 +72,9 @@ class HeadLayout:
             spread = float(np.sqrt(part.var(axis=0).sum()))
             return np.full(part[0].size, weight / spread if spread > 1e-9 else 0.0)
 
-        parts = self.split(heads)
+        blocks = self.split(heads)
         return np.concatenate(
-            [scale(part.reshape(len(heads), -1), w) for part, w in zip(parts, (1, 1, 1, 0.5), strict=True)]
+            [scale(part.reshape(len(heads), -1), w) for part, w in zip(blocks, (1, 1, 1, 0.5), strict=True)]
         )
 
     def prediction(self, heads: FloatArray, pool: Pool) -> Prediction:

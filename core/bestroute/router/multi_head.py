@@ -75,7 +75,7 @@ class MultiHeadRouter(RouterBase):
         fixed_plans: Plans that were best at some price without a router, on the training records.
         settings: How it was trained.
         token_means: Of the training records, for records of an evaluation that do not tell tokens.
-        seen: The records it was trained on.
+        seen_records: The records it was trained on.
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
         changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
@@ -97,7 +97,7 @@ class MultiHeadRouter(RouterBase):
     fixed_plans: tuple[Plan, ...]
     settings: TrainSettings
     token_means: TokenMeans = field(default_factory=dict)
-    seen: SeenRecords = field(default_factory=SeenRecords)
+    seen_records: SeenRecords = field(default_factory=SeenRecords)
     default_policy: QualityPolicy | ReferencePolicy | None = None
     promises: tuple[Promise, ...] = ()
     changes: tuple[PoolChange, ...] = ()
@@ -254,7 +254,7 @@ class MultiHeadRouter(RouterBase):
                     str(model): {name: None if mean is None else float(mean) for name, mean in means.items()}
                     for model, means in config["token_means"].items()
                 },
-                seen=SeenRecords(frozenset(map(str, config["seen"]))),
+                seen_records=SeenRecords(frozenset(map(str, config["seen"]))),
                 default_policy=None if policy is None else policy_for(policy["price_usd"]),
                 promises=read_promises(folder, router=sha256(data)),
                 changes=tuple(PoolChange(**change) for change in config.get("changes", ())),
@@ -276,7 +276,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "frozen": router.frozen,
         "settings": router.settings.to_json(),
         "token_means": router.token_means,
-        "seen": router.seen.to_json(),
+        "seen": router.seen_records.to_json(),
         "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": _price_of(policy)},
         **({} if router.encoder is None else {"encoder": router.encoder.fingerprint}),

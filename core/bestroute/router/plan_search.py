@@ -148,10 +148,10 @@ def _sampled(arrays: SampleArrays) -> SampleArrays:
 def _strata(arrays: SampleArrays) -> FloatArray:
     """Return weights of the records: all of them, then strata by the mean quality over models; ``(1 + strata, Q)``."""
     ease = np.nanmean(arrays.quality, axis=2).mean(axis=1)
-    parts = np.array_split(np.argsort(ease, kind="stable"), min(STRATA, len(arrays)))
-    weights = np.zeros((1 + len(parts), len(arrays)))
+    strata = np.array_split(np.argsort(ease, kind="stable"), min(STRATA, len(arrays)))
+    weights = np.zeros((1 + len(strata), len(arrays)))
     weights[0] = 1 / len(arrays)
-    for row, part in zip(weights[1:], parts, strict=True):
+    for row, part in zip(weights[1:], strata, strict=True):
         row[part] = 1 / len(part)
     return weights
 
@@ -178,8 +178,8 @@ def _without_twins(found: Sequence[_Found], candidates: Sequence[_Found]) -> lis
     """
     means = [np.concatenate([f.quality, f.cost]) for f in (*candidates, *found)]
     scale = np.abs(means).max(axis=0) + 1e-300
-    known, asked = np.split(np.array(means) / scale, [len(candidates)])
-    return [f for f, own in zip(found, asked, strict=True) if (np.abs(known - own).max(axis=1) > _SAME).all()]
+    known, new = np.split(np.array(means) / scale, [len(candidates)])
+    return [f for f, own in zip(found, new, strict=True) if (np.abs(known - own).max(axis=1) > _SAME).all()]
 
 
 def _levels(arrays: SampleArrays) -> tuple[float, ...]:
@@ -200,9 +200,9 @@ def _grown(beam: Sequence[Prefix], arrays: SampleArrays, tops: dict[str, int]) -
 
 def _extensions(prefix: Prefix, arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
     """Add every step of a model not asked yet; a level out of reach yet may be reached with a later step's votes."""
-    asked = {step.model for step in prefix.steps}
+    models = {step.model for step in prefix.steps}
     for model in arrays.pool.models:
-        if model not in asked:
+        if model not in models:
             for level in _levels(arrays):
                 yield from prefix.extended(model, level, tops[model])
 
@@ -210,9 +210,9 @@ def _extensions(prefix: Prefix, arrays: SampleArrays, tops: dict[str, int]) -> I
 def _endings(prefix: Prefix, arrays: SampleArrays, has_room: bool) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
     """End a prefix with the best seen, or with one sample of a model that it has not asked."""
     yield Plan(prefix.steps), *prefix.end(None)
-    asked = {step.model for step in prefix.steps}
+    models = {step.model for step in prefix.steps}
     for model in arrays.pool.models if has_room else ():
-        if model not in asked:
+        if model not in models:
             yield Plan((*prefix.steps, Step(model))), *prefix.end(model)
 
 
@@ -276,7 +276,7 @@ class _UrnPrefix:
     """Chance that nothing was accepted so far, shape ``(Q,)``."""
     quality: FloatArray
     cost: FloatArray
-    seen: FloatArray
+    best_rejected: FloatArray
     """Mean quality of what the first step rejected: what a verifier leaves as the best seen."""
     cache: dict[Step, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]
 
@@ -299,27 +299,27 @@ class _UrnPrefix:
             accepted = odds.answer[:, k] * is_accepted
             rejected = odds.answer[:, k] * (1 - is_accepted)
             mass = rejected.sum(axis=1)
-            seen = np.divide((rejected * truth).sum(axis=1), mass, out=np.zeros_like(mass), where=mass > 1e-12)
+            best_rejected = np.divide((rejected * truth).sum(axis=1), mass, out=np.zeros_like(mass), where=mass > 1e-12)
             spent = (odds.drawn * np.nan_to_num(arrays.sample_usd)).sum(axis=(1, 2))
-            self.cache[step] = (1 - accepted.sum(axis=1), (accepted * truth).sum(axis=1), spent, seen)
+            self.cache[step] = (1 - accepted.sum(axis=1), (accepted * truth).sum(axis=1), spent, best_rejected)
         return self.cache[step]
 
     def extended(self, model: str, level: float, most: int) -> Iterator[_UrnPrefix]:
         for n in range(1, most + 1):
             step = Step(model, n, level)
-            survives, quality, cost, seen = self._given(step)
+            survives, quality, cost, best_rejected = self._given(step)
             yield replace(
                 self,
                 steps=(*self.steps, step),
                 is_open=self.is_open * survives,
                 quality=self.quality + self.is_open * quality,
                 cost=self.cost + self.is_open * cost,
-                seen=np.maximum(self.seen, seen),
+                best_rejected=np.maximum(self.best_rejected, best_rejected),
             )
 
     def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
         if model is None:
-            return self.quality + self.is_open * self.seen, self.cost
+            return self.quality + self.is_open * self.best_rejected, self.cost
         _, quality, cost, _ = self._given(Step(model))
         return self.quality + self.is_open * quality, self.cost + self.is_open * cost
 
@@ -337,12 +337,12 @@ class _Deck:
     def of(cls, arrays: SampleArrays) -> _Deck:
         assert arrays.answers is not None
         order = shuffled(arrays, draws=VOTE_DRAWS)  # (Q, R, K, S)
-        told: tuple[NDArray[Any], ...] = (arrays.answers.astype(np.int16), arrays.quality, arrays.sample_usd)
+        recorded: tuple[NDArray[Any], ...] = (arrays.answers.astype(np.int16), arrays.quality, arrays.sample_usd)
         dealt: list[list[Any]] = [[], [], []]
         for k in range(len(arrays.pool.models)):
             index = order[:, :, k].transpose(2, 0, 1)
             rows = np.arange(len(arrays))[:, None]
-            for pile, values in zip(dealt, told, strict=True):
+            for pile, values in zip(dealt, recorded, strict=True):
                 pile.append(values[:, k][rows, index])
         return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models)
 

@@ -108,7 +108,7 @@ def add_model(
         match_slopes=np.array([slopes.get(plan, usual) for plan in plans]),
         fixed_plans=(*router.fixed_plans, *hull),
         token_means={**router.token_means, model: arrays.token_means[model]},
-        seen=router.seen | SeenRecords.of(arrays.ids, arrays.groups),
+        seen_records=router.seen_records | SeenRecords.of(arrays.ids, arrays.groups),
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
     )

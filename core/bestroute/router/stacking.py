@@ -174,9 +174,9 @@ class _Learners:
 
     def mixed(self, targets: FloatArray, mix: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray, Forest]:
         """Return each block's weights ``(width, R)``, the offsets ``(R,)`` and the forest of a mix ``(R, columns)``."""
-        parts = np.split(mix, np.cumsum([len(PENALTIES)] * len(self.ridges)), axis=1)
+        mixes = np.split(mix, np.cumsum([len(PENALTIES)] * len(self.ridges)), axis=1)
         weights = tuple(
-            (ridge.weights(targets) * part).sum(axis=2) for ridge, part in zip(self.ridges, parts[:-1], strict=True)
+            (ridge.weights(targets) * part).sum(axis=2) for ridge, part in zip(self.ridges, mixes[:-1], strict=True)
         )
         offsets = np.sum([ridge.mean @ w for ridge, w in zip(self.ridges, weights, strict=True)], axis=0)
         if self.forest_inputs is None:
@@ -221,8 +221,8 @@ class _RidgePath:
 
     def _solve(self, targets: FloatArray) -> FloatArray:
         """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
-        seen = targets[self.known] - targets[self.known].mean(axis=0)
-        projected = self.vectors.T @ (self._centered().T @ seen)
+        centered = targets[self.known] - targets[self.known].mean(axis=0)
+        projected = self.vectors.T @ (self._centered().T @ centered)
         damped = projected[:, :, None] / (self.values[:, None, None] + np.array(PENALTIES))
         return np.asarray(np.einsum("de,erp->drp", self.vectors, damped, optimize=True))
 

@@ -57,9 +57,9 @@ class TrainSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return what is kept in the router's folder; a light router's says nothing of encoders."""
-        told = asdict(self)
-        light = [name for name in told if name not in ("encoder", "max_tokens", "fine_tune")]
-        return told if self.encoder is not None else {name: told[name] for name in light}
+        fields = asdict(self)
+        light = [name for name in fields if name not in ("encoder", "max_tokens", "fine_tune")]
+        return fields if self.encoder is not None else {name: fields[name] for name in light}
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def train_router(
     if labels is None or labels.plans != plans:
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
-    every, seen = labels, SeenRecords.of(arrays.ids, arrays.groups)
+    every, seen_records = labels, SeenRecords.of(arrays.ids, arrays.groups)
     token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
     tell("reading queries")
@@ -147,7 +147,7 @@ def train_router(
         fixed_plans=found.hull,
         settings=settings,
         token_means=token_means,
-        seen=seen,
+        seen_records=seen_records,
         default_policy=default,
         encoder=encoder,
     )

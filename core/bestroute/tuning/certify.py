@@ -108,8 +108,8 @@ def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confi
     if verdict.setting is not None or allowed == max_drop:
         return verdict
     saves = 1 - calibrate.cost.sum(axis=1) / calibrate.reference_cost.sum() >= LEAST_SAVING
-    asked = (1 - max_drop) * calibrate.reference_quality - calibrate.quality[saves]
-    margins = group_means(asked, calibrate.groups)
+    shortfall = (1 - max_drop) * calibrate.reference_quality - calibrate.quality[saves]
+    margins = group_means(shortfall, calibrate.groups)
     needed = draws_needed(margins.mean(axis=1), margins.std(axis=1), confidence).min(initial=np.inf)
     return replace(verdict, needed=max(float(needed), fewest))
 

@@ -122,8 +122,8 @@ def _tune(
     if cross_fit is not None and order is not None:
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
     tell = on_progress or (lambda _: None)
-    parts = [arrays] if order is None else [arrays, order]
-    _check_parts(router, parts, may_be_seen=cross_fit is not None)
+    splits = [arrays] if order is None else [arrays, order]
+    _check_splits(router, splits, may_be_seen=cross_fit is not None)
     first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
     tell("what the router's choices give on the records")
@@ -161,7 +161,7 @@ def _tune(
         verdict.estimates,
         verdict.cap,
         cross_fit,
-        reduce(or_, (SeenRecords.of(part.ids, part.groups) for part in parts), SeenRecords()),
+        reduce(or_, (SeenRecords.of(part.ids, part.groups) for part in splits), SeenRecords()),
     )
 
 
@@ -206,34 +206,34 @@ def _cross_fitted(
         raise ConfigError(f"cross-fit must be in 2..{len(set(arrays.groups))}, the number of groups, got {folds}")
     fold_of = deal_folds(arrays.groups, folds, seed=seed)
     encoder = made_once(router.settings, router.encoder)
-    parts, rows = [], []
+    outcomes, rows = [], []
     for fold in range(folds):
         tell(f"fold {fold + 1} of {folds}: training")
         inside = np.flatnonzero(fold_of == fold)
         train = arrays.take(np.flatnonzero(fold_of != fold))
         train = train.with_token_means(train.token_means)
         alike = train_router(train, router.settings, encoder=encoder).router
-        parts.append(outcomes_of(alike, arrays.take(inside).with_token_means(train.token_means), prices))
+        outcomes.append(outcomes_of(alike, arrays.take(inside).with_token_means(train.token_means), prices))
         rows.append(inside)
     back = np.argsort(np.concatenate(rows))
     return Outcomes(
-        np.hstack([part.quality for part in parts])[:, back],
-        np.hstack([part.cost for part in parts])[:, back],
-        np.concatenate([part.reference_quality for part in parts])[back],
-        np.concatenate([part.reference_cost for part in parts])[back],
+        np.hstack([part.quality for part in outcomes])[:, back],
+        np.hstack([part.cost for part in outcomes])[:, back],
+        np.concatenate([part.reference_quality for part in outcomes])[back],
+        np.concatenate([part.reference_cost for part in outcomes])[back],
         _numbered(arrays),
     )
 
 
-def _check_parts(router: MultiHeadRouter, parts: Sequence[SampleArrays], *, may_be_seen: bool) -> None:
+def _check_splits(router: MultiHeadRouter, splits: Sequence[SampleArrays], *, may_be_seen: bool) -> None:
     """Refuse TUNE, and ORDER if there is one, where they are not of the router, not new to it, or share records."""
-    for part in parts:
+    for part in splits:
         router.check_pool(part.pool)
         _check_quality(part)
         if not may_be_seen:
             refuse_seen(router, part)
-    if len(parts) > 1:
-        tune, order = parts
+    if len(splits) > 1:
+        tune, order = splits
         for what, ours, theirs in (("id", order.ids, tune.ids), ("group", order.groups, tune.groups)):
             if shared := sorted(set(ours) & set(theirs)):
                 raise RecordError(f"ORDER and TUNE share the {what} {shared[0]!r}; split by group")
@@ -260,12 +260,12 @@ def _refusal(
         if kind == "max_drop" and value
         else "if every answer were " + ("free" if kind == "budget" else "right")
     )
-    told: dict[bool, Any] = {
+    advice: dict[bool, Any] = {
         True: f"even {kept} no bound could from fewer than {least} queries like these "
         f"({verdict.fewest} groups to calibrate on; here are {calibration.units})",
         False: f"of {verdict.tested} settings that save the safest did not pass on {calibration.units} groups",
     }
-    says = told[calibration.units < verdict.fewest]
+    says = advice[calibration.units < verdict.fewest]
     if enough is not None:
         would = f"with this router about {enough} queries would do at best"
     else:

@@ -97,9 +97,9 @@ def _is_number(truth: str, text: str) -> bool:
     begins = _NUMBER.match(claim)
     if begins is not None:
         rest = claim[begins.end() :]
-        told, others = begins.group(0), _NUMBER.findall(rest)
+        first, others = begins.group(0), _NUMBER.findall(rest)
         is_sentence = re.match(r"\s+(?:is|are|was|equals?)\b", rest) is not None
-        return (is_sentence or not others) and _canonical(told.rstrip(",")) == _canonical(truth)
+        return (is_sentence or not others) and _canonical(first.rstrip(",")) == _canonical(truth)
     claim = re.split(r"[,;]\s+(?:which|because|since|so|as)\b|\.\s", claim)[0]
     ending = rf"({_NUMBER.pattern})(?:\s+[a-z]+){{0,2}}$"
     ends = re.search(ending, claim.strip(_EDGES.replace("$", "")), re.IGNORECASE)

@@ -76,8 +76,8 @@ def _logic(random: Random) -> tuple[str, str]:
 
 def _taller(random: Random) -> tuple[str, str]:
     one, two, three = random.sample(("Anna", "Ben", "Clara", "David", "Emma", "Felix"), 3)
-    asked, answer = random.choice((("tallest", one), ("shortest", three)))
-    return f"{one} is taller than {two}. {two} is taller than {three}. Who is the {asked}?", answer
+    superlative, answer = random.choice((("tallest", one), ("shortest", three)))
+    return f"{one} is taller than {two}. {two} is taller than {three}. Who is the {superlative}?", answer
 
 
 FAMILIES: dict[str, list[Group]] = {

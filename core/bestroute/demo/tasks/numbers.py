@@ -10,8 +10,8 @@ from bestroute.demo.tasks.group import Group, Make
 
 def _add(low: int, high: int, template: str, terms: int = 2) -> Make:
     def make(random: Random) -> tuple[str, str]:
-        parts = [random.randint(low, high) for _ in range(terms)]
-        return template.format(*parts), str(sum(parts))
+        summands = [random.randint(low, high) for _ in range(terms)]
+        return template.format(*summands), str(sum(summands))
 
     return make
 
