@@ -9,7 +9,7 @@ LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes clean conformance
+.PHONY: demo test test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -87,6 +87,26 @@ rewards: .venv-test/ready
 # The figures of docs/pool_changes.md.
 pool-changes: .venv-test/ready
 	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
+
+# The figures of docs/evidence.md, from the demo's records and benchmarks/long_answers.jsonl.gz.
+evidence: .venv-test/ready
+	$(TEST) benchmarks/evidence.py
+
+# Draws those answers anew with three GGUF files of the folder GGUF; an hour of one core. What is there is kept: it can be
+# stopped and started again.
+DRAWS = .venv-draws
+evidence-draws: .venv-test/ready
+	mkdir -p $(DRAWS)
+	$(TEST) benchmarks/step_tasks.py --kind steps --per-group 5 > $(DRAWS)/steps.jsonl
+	$(TEST) benchmarks/step_tasks.py --kind sentences --per-group 8 > $(DRAWS)/sentences.jsonl
+	for model in qwen2.5-coder-1.5b qwen2.5-coder-0.5b; do \
+	  $(TEST) benchmarks/draws.py core/bestroute/demo/data/prompts.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/demo.jsonl && \
+	  $(TEST) benchmarks/draws.py $(DRAWS)/sentences.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-sentences.jsonl --long --n 2 --max-tokens 48 && \
+	  $(TEST) benchmarks/draws.py $(DRAWS)/steps.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-steps.jsonl --long --n 1 --max-tokens 320 || exit 1; \
+	done
+	$(TEST) benchmarks/demo_records.py $(DRAWS)/demo.jsonl
+	$(TEST) benchmarks/evidence_long.py $(DRAWS)/steps.jsonl:$(DRAWS)/long-steps.jsonl $(DRAWS)/sentences.jsonl:$(DRAWS)/long-sentences.jsonl
+	$(TEST) -m bestroute.demo.build
 
 # Every provider's own package, alone and in a pool. With BESTROUTE_FULL=1 all calls of all; that writes docs/providers.md.
 conformance: .venv-conformance/ready

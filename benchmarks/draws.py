@@ -3,7 +3,7 @@
 ``python benchmarks/draws.py PROMPTS --gguf NAME=FILE --out DRAWS.jsonl [--n 10] [--temperature 0.8] [--max-tokens 16]``
 serves each GGUF file in turn by llama.cpp (the ``xllamacpp`` wheel) and asks every prompt once greedily and ``n`` times
 at the temperature. Log-probabilities are those before temperature, the token's included that ends the answer. Short
-answers are walks in a tree (``answer_tree.py``); with ``--long`` the server draws them as it does for any client. Lines:
+answers are walks in a tree (``answer_tree.py``); with ``--long`` the server draws them as for any client. A line:
 ``{"id", "model", "mode", "at", "text", "finish", "input_tokens", "tokens", "logprobs"}``.
 """
 
@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from answer_tree import GREEDY, Answer, TreeServer, walk_tree
+
 from bestroute.generators.local_server import LocalServer
 from bestroute.records.collect import Prompt, read_prompts
 
@@ -39,14 +40,14 @@ def draw_in_tree(server: TreeServer, prompt: Prompt, model: str, options: argpar
         [GREEDY, *range(options.n)],
         temperature=options.temperature,
         max_tokens=options.max_tokens,
-        random=Random(f"{model}:{prompt.id}"),  # noqa: S311 - no secret
+        random=Random(f"{model}:{prompt.id}"),
     )
     return [_line(prompt, model, len(asked), answer) for answer in sorted(answers, key=lambda answer: answer.walk)]
 
 
 def draw_long(server: TreeServer, prompt: Prompt, model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the lines of one prompt, drawn by the server, seeded by the prompt."""
-    seed = Random(f"{model}:{prompt.id}").getrandbits(31)  # noqa: S311 - no secret
+    seed = Random(f"{model}:{prompt.id}").getrandbits(31)
     lines = []
     for mode, n, temperature in (("greedy", 1, 0.0), ("sampled", options.n, options.temperature)):
         reply = server.chat(prompt.query, n=n, temperature=temperature, max_tokens=options.max_tokens, seed=seed)

@@ -1,0 +1,192 @@
+# ruff: noqa: E501 - the page is prose
+"""The words and tables of ``docs/evidence.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evidence_demo import ALLOWED_DROP, BEST_OF, DEALS, DEARER, FOLDS, LARGE, SMALL, UNTRAINED
+
+Figures = Mapping[str, Any]
+
+OPENING = """\
+# Evidence after the draw
+
+What does a draw itself tell of how right it is? Measured on answers of small open models of this project's own
+questions, by `make evidence`. Intervals are 95 %, by bootstrap over groups (a group is one template of questions).
+AUROC is the chance that a right answer scores above a wrong one: .5 is a coin.
+"""
+
+
+def page(figures: Figures) -> str:
+    """Return the page."""
+    parts = [OPENING]
+    if "demo" in figures:
+        parts += [_targets(figures["demo"]), _short(figures["demo"]), _money(figures["demo"]), _pool(figures["demo"])]
+    if figures.get("long"):
+        parts.append(_long(figures["long"]))
+    parts.append(MADE)
+    return "\n".join(parts)
+
+
+def _of(figure: Figures, *, percent: bool = False, signed: bool = False) -> str:
+    scale, sign = (100, "+" if signed else "") if percent else (1, "+" if signed else "")
+    digits = 1 if percent else 3
+    value, (low, high) = figure["value"] * scale, (end * scale for end in figure["ci95"])
+    unit = " %" if percent else ""
+    return f"{value:{sign}.{digits}f}{unit} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _targets(demo: Figures) -> str:
+    better, pool = demo["stand_in"], demo["pool"]
+    frozen, untrained = better["greedy"]["frozen"], better["greedy"]["untrained"]
+    routed = pool["routed"]["gain_over_hull"]
+    greedy = pool["reference_greedy"]["gain_over_hull"]
+    saved_enough = frozen["saving"]["value"] >= 0.33 and frozen["drop"]["value"] <= 0.01
+    rows = [
+        (
+            "stand-in reference, frozen for 1 %: at least 33 % saved at a drop of at most 1 %",
+            f"{_of(frozen['saving'], percent=True)} saved, drop {_of(frozen['drop'], percent=True)}",
+            _met(saved_enough),
+        ),
+        (
+            f"the same, untrained, accepted from {UNTRAINED}: at least 30 % saved",
+            f"{_of(untrained['saving'], percent=True)} saved, drop {_of(untrained['drop'], percent=True)}",
+            _met(untrained["saving"]["value"] >= 0.30),
+        ),
+        (
+            "the demo's own pool, above the hull of fixed plans of sampled answers, clear of 0 and more than +0.019",
+            f"{_of(greedy, signed=True)} by drawing greedily first, at a cost that is not above the reference's",
+            _met(greedy["value"] > 0.019 and greedy["ci95"][0] > 0),
+        ),
+        (
+            "the same against the hull of fixed plans that draw greedily, too, frozen for 1 %",
+            f"{_of(routed, signed=True)} by the router on log-probabilities",
+            _met(routed["value"] > 0.019 and routed["ci95"][0] > 0),
+        ),
+    ]
+    return "## What was aimed at\n\n" + _table(("aim", "what came out", ""), rows)
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "missed"
+
+
+def _short(demo: Figures) -> str:
+    names = list(demo[SMALL]["auroc"])
+    told = [(name, *(_of(demo[model]["auroc"][name]) for model in (SMALL, LARGE))) for name in names]
+    bins = [
+        (
+            f"{small['from']:g} to {small['to']:g}",
+            *(f"{b['answers']} answers: {b['said']:.2f}, {_of(b['right'])}" for b in (small, large)),
+        )
+        for small, large in zip(*(demo[model]["calibration"]["bins"] for model in (SMALL, LARGE)), strict=True)
+    ]
+    errors = tuple(f"{demo[model]['calibration']['error']:.3f}" for model in (SMALL, LARGE))
+    greedy = [
+        (f"greedy {name}", *(_of(demo[model]["greedy"][name], percent=True, signed=True) for model in (SMALL, LARGE)))
+        for name in demo[SMALL]["greedy"]
+    ]
+    right = tuple(
+        f"{demo[model]['quality']:.3f} sampled, {demo[model]['greedy_quality']:.3f} greedy" for model in (SMALL, LARGE)
+    )
+    return (
+        f"## Short answers\n\nThe demo set: {demo['queries']} questions of {demo['groups']} groups, answers of at most 16 "
+        "tokens, ten samples at temperature 0.8 and a greedy one of each model. llama.cpp tells log-probabilities before "
+        "temperature; the token that ends an answer counts. *Is this sampled answer right?*, untrained, AUROC:\n\n"
+        + _table(("", SMALL, LARGE), [*told, ("right answers", *right)])
+        + "\n`exp(sum)` as a probability: what it says in the mean, and how many are right.\n\n"
+        + _table(("said", SMALL, LARGE), [*bins, ("calibration error (debiased)", *errors)])
+        + "\nGreedy first: how much more often the one greedy answer is right.\n\n"
+        + _table(("", SMALL, LARGE), greedy)
+    )
+
+
+def _bill(name: str, bill: Figures) -> tuple[str, str, str, str]:
+    accepted = f"{bill['accepted']:.0%}" if "accepted" in bill else ""
+    return name, _of(bill["saving"], percent=True), _of(bill["drop"], percent=True), accepted
+
+
+def _money(demo: Figures) -> str:
+    better = demo["stand_in"]
+    rows = []
+    for name, words in (("greedy", "greedy answer"), ("sampled", "one sample")):
+        rows.append(_bill(f"{words}, level frozen for {ALLOWED_DROP:.0%}", better[name]["frozen"]))
+        rows.append(_bill(f"{words}, untrained, from {UNTRAINED}", better[name]["untrained"]))
+    rows.append(_bill("greedy answer, trained router frozen for 1 %", better["routed"]))
+    low, high = better["greedy"]["drops_of_deals"]
+    return (
+        f"## Money: below a reference that is better and dearer\n\n{LARGE} answers first; what is not accepted goes to a "
+        f"reference at {DEARER} times its price. **The reference is a stand-in**: right where any of {BEST_OF} of the same "
+        f"model's samples is ({better['quality']:.3f}). A frozen level is the one that saves most on the other folds and loses "
+        f"there no more than {ALLOWED_DROP:.0%} by more than no standard error; {FOLDS} folds by group, the mean over {DEALS} "
+        f"deals (drops of single deals: {low:.1%} to {high:.1%}).\n\n"
+        + _table(("policy", "saved", "drop", "accepted"), rows)
+    )
+
+
+def _pool(demo: Figures) -> str:
+    pool, guard = demo["pool"], demo["pool"]["guard"]
+    rows = [
+        (*_bill(name, pool[key]), _of(pool[key]["gain_over_hull"], signed=True))
+        for name, key in (
+            (f"{LARGE}, greedy instead of sampled", "reference_greedy"),
+            (f"{SMALL} accepted from {UNTRAINED}, else {LARGE}, both greedy", "untrained"),
+            ("the same, level frozen for 1 %", "frozen"),
+            ("trained router on log-probabilities, frozen for 1 %, greedy", "routed"),
+        )
+    ]
+    return (
+        f"## Money: the demo's own pool\n\n{SMALL} costs {guard['price_share']:.0%} of what {LARGE} does, and "
+        f"{guard['accepted']:.0%} of its answers are accepted from {UNTRAINED}: a step that costs more than it saves, which "
+        "shows without any label. The first row is against one sampled answer of the reference and the hull of sampled plans; "
+        "the others are against the reference's greedy answer and the hull of plans that draw greedily, too.\n\n"
+        + _table(("policy", "saved", "drop", "accepted", "quality above the hull of fixed plans"), rows)
+        + f"\nA guard that skips a step once its accepted share lies surely below its price share, and tries every 20th query "
+        f"from then on, turns {guard['extra_unguarded']:+.1%} of cost into {guard['extra_guarded']:+.1%} over these "
+        f"{demo['queries']} queries (200 orders; 95 % of them below {guard['extra_guarded_p95']:+.1%}).\n"
+    )
+
+
+def _long(long: Figures) -> str:
+    names = list(dict.fromkeys(name for figures in long.values() for name in figures["auroc"]))
+    columns = list(long)
+    rows = [
+        (name, *(_of(long[c]["auroc"][name]) if name in long[c]["auroc"] else "" for c in columns)) for name in names
+    ]
+    facts = [
+        ("answers (groups)", *(f"{long[c]['answers']} ({long[c]['groups']})" for c in columns)),
+        ("cut at the limit of tokens, left out below", *(str(long[c]["cut"]) for c in columns)),
+        ("right of the cut", *(_share(long[c]["right_of_cut"]) for c in columns)),
+        ("right of the others", *(_of(long[c]["right"]) for c in columns)),
+        ("tokens in the mean", *(f"{long[c]['mean_tokens']:.0f}" for c in columns)),
+        ("mean of `exp(sum)`", *(f"{long[c]['said_by_sum']:.2g}" for c in columns)),
+    ]
+    return (
+        "## Longer answers\n\nSum problems of our own that take several steps, worked step by step to a last line with the "
+        "number; and facts told in a sentence. Greedy and sampled answers together.\n\n"
+        + _table(("", *columns), facts)
+        + "\nAUROC of what could tell right answers from wrong ones:\n\n"
+        + _table(("", *columns), rows)
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+MADE = """\
+## How the answers were drawn
+
+Three GGUF files in a folder (`smollm2-135m.gguf`, `qwen2.5-coder-0.5b.gguf`, `qwen2.5-coder-1.5b.gguf`, 4-bit) and the
+extra `local`; an hour of one core. `make evidence-draws GGUF=folder` draws the demo set and makes its records anew,
+then draws the longer answers; every draw is seeded by its model and question. Ten samples of a short answer cost
+hardly more than one, since beginnings that answers share are computed once (`benchmarks/answer_tree.py`).
+`smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them.
+"""
