@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.text import brief
@@ -68,8 +69,8 @@ def parse_greedy_signals(value: Any, tokens: float | None, field_of: str) -> Sig
     if value is None:
         return None
     _check_object(value, field_of, "numbers")
-    checked = [_checked(value.get(name), name, f"{field_of}.{name}'") for name in FIELDS]
-    return Signals(*checked, _whole(tokens), "greedy")  # type: ignore[arg-type]  # by place
+    told = {name: _checked(value.get(name), name, f"{field_of}.{name}'") for name in FIELDS}
+    return replace(Signals(**told), tokens=_whole(tokens), mode="greedy")  # type: ignore[arg-type]  # by name
 
 
 def _whole(tokens: float | None) -> int | None:
