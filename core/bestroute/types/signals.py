@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
+_ROUNDING = 1e-6
+"""A probability of 1 may come out as a logarithm this far above 0."""
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -41,7 +44,7 @@ class Signals:
             >>> Signals.from_logprobs([-0.5, None]).sum_logprob is None
             True
         """
-        known = [float(value) for value in logprobs if _is_logprob(value)]
+        known = _known(logprobs)
         total = max(len(logprobs), tokens or 0)
         if not known:
             return cls(tokens=total or None, logprob_share=0.0 if total else None)
@@ -54,5 +57,14 @@ class Signals:
         )
 
 
+def _known(logprobs: Sequence[float | None]) -> list[float]:
+    """Return those that are logarithms of probabilities; where all are, as nearly always, without a look at each."""
+    if set(map(type, logprobs)) == {float}:
+        every: list[float] = list(logprobs)  # type: ignore[arg-type]
+        if max(every) <= _ROUNDING and math.isfinite(math.fsum(every)):
+            return every
+    return [float(value) for value in logprobs if _is_logprob(value)]
+
+
 def _is_logprob(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= 1e-6
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= _ROUNDING

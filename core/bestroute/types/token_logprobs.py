@@ -1,0 +1,233 @@
+"""Log-probabilities of tokens as members tell them, in any of their shapes, read into the signals of a sample. Pure.
+
+Every token that a member lists counts, one that ends the answer or opens a thought among them: it is a part of what
+was drawn. OpenAI and llama.cpp leave the end out of the list, vLLM has it in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import starmap
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+from bestroute.errors.facts import field
+from bestroute.types.signals import Signals
+from bestroute.types.usage import Usage
+
+_PLACES = ("logprobs", "logprobs_result", "logprobsResult", "completion_probabilities", "token_likelihoods", "details")
+"""Where a reply, a choice of it or what a framework notes of it has them, the first that is filled: OpenAI and those
+who speak its protocol (vLLM, llama.cpp, Ollama, Fireworks, Together), Gemini, llama.cpp's own protocol, Cohere, TGI."""
+_MEANS = ("avg_logprobs", "avgLogprobs")
+"""Where Gemini tells the mean alone; 0 is what it writes where it has none."""
+_ALL_BUT_THE_END = 1
+"""So many tokens are billed and not listed where the end is not."""
+_SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
+"""How vocabularies write white space."""
+
+
+_OF_MAPPING = itemgetter("token", "logprob")
+_OF_OBJECT = attrgetter("token", "logprob")
+
+
+class _Token(NamedTuple):
+    text: str
+    logprob: Any
+
+
+def signals_of(
+    reply: Any,
+    *,
+    text: str,
+    usage: Usage | None = None,
+    has_calls: bool = False,
+    is_greedy: bool = False,
+    tools: str | None = None,
+) -> Signals:
+    """Return the signals of an answer from what its reply, or a framework's notes of it, tells.
+
+    A sum is known only where every token has a log-probability: those listed spell the text, or, where they cannot be
+    compared with it (a tool call has none), they are as many as were billed. What is missing is unknown, never sure.
+
+    Args:
+        reply: A choice of a reply, or metadata: a mapping or an object.
+        text: Of the answer.
+        usage: What it was billed for.
+        has_calls: Whether the answer calls tools, so that its text is not all of it.
+        is_greedy: Whether it was drawn at temperature 0.
+        tools: How tools were offered.
+
+    Example:
+        >>> told = {"logprobs": {"content": [{"token": "8", "logprob": -0.25}, {"token": "4", "logprob": -0.5}]}}
+        >>> signals_of(told, text="84").sum_logprob
+        -0.75
+        >>> signals_of(told, text="84 apples", usage=Usage(9, 4)).sum_logprob is None
+        True
+    """
+    billed = None if usage is None or usage.estimated else max(0, usage.output - usage.reasoning)
+    tokens = read_tokens(reply, text)
+    if tokens is None:
+        signals = _of_mean(reply, billed)
+    else:
+        signals = _of_tokens(tokens, text, billed, has_calls=has_calls)
+    return replace(signals, mode="greedy" if is_greedy else "sampled", tools=tools)
+
+
+def read_tokens(reply: Any, text: str = "") -> list[_Token] | None:
+    """Return the tokens that a reply lists; ``None`` if it lists none.
+
+    Args:
+        reply: What has them in one of the known places.
+        text: Of the answer: of alternatives without a sign which was drawn, it is what continues it.
+    """
+    for place in _PLACES:
+        if told := field(reply, place):
+            for shape in _SHAPES:
+                if (tokens := shape(told, text)) is not None:
+                    return tokens
+    return None
+
+
+def joined(pieces: Sequence[Any]) -> dict[str, Any]:
+    """Return what the pieces of a stream tell, as the whole reply would tell it.
+
+    Args:
+        pieces: What each of them has in the place of ``logprobs``.
+    """
+    entries = [entry for piece in pieces for entry in _entries(piece)]
+    return {"logprobs": {"content": entries}} if entries else {}
+
+
+def _entries(told: Any) -> Sequence[Any]:
+    content = told if isinstance(told, list) else field(told, "content")
+    return content if isinstance(content, list) else ()
+
+
+def _of_tokens(tokens: Sequence[_Token], text: str, billed: int | None, *, has_calls: bool) -> Signals:
+    logprobs = [token.logprob for token in tokens]
+    if has_calls:
+        is_whole = billed is not None and len(tokens) >= billed - _ALL_BUT_THE_END
+    else:
+        is_whole = _spells(tokens, text) or (billed is not None and len(tokens) >= billed)
+    if is_whole:
+        return Signals.from_logprobs(logprobs)
+    if billed is not None:
+        return Signals.from_logprobs(logprobs, tokens=max(billed, len(tokens) + 1))
+    return replace(Signals.from_logprobs(logprobs), sum_logprob=None, logprob_share=None, tokens=None)
+
+
+def _of_mean(reply: Any, billed: int | None) -> Signals:
+    mean = next((value for name in _MEANS if (value := field(reply, name)) is not None), None)
+    if isinstance(mean, bool) or not isinstance(mean, int | float) or not (math.isfinite(mean) and mean < 0):
+        return Signals(tokens=billed)
+    if not billed:
+        return Signals(mean_logprob=float(mean))
+    return Signals(sum_logprob=mean * billed, mean_logprob=float(mean), logprob_share=1.0, tokens=billed)
+
+
+def _spells(tokens: Sequence[_Token], text: str) -> bool:
+    """Whether the tokens are all of a text; there may be more of them, such as its end."""
+    if not tokens or not (wanted := text.strip()):
+        return False
+    written = "".join([token.text for token in tokens])
+    return wanted in written or wanted in written.translate(_SPACES)
+
+
+# Shapes. Each is read from a part of a reply, or is not that part's.
+
+
+def _chat(told: Any, text: str) -> list[_Token] | None:
+    """Chat completions: ``{"content": [{"token", "logprob", "bytes"}]}``."""
+    return _listed(field(told, "content"), text)
+
+
+def _listed(told: Any, text: str) -> list[_Token] | None:
+    """Ollama, Responses, Vertex, TGI, llama.cpp: ``[{"token", "logprob"}]``, in their words."""
+    if not isinstance(told, list | tuple) or not told or isinstance(told[0], list | tuple | str | int | float):
+        return None
+    read = _OF_MAPPING if isinstance(told[0], Mapping) else _OF_OBJECT
+    try:
+        pairs = [read(entry) for entry in told]
+        if not any("\ufffd" in text or text.startswith("\\x") for text, _ in pairs):  # parts of characters
+            return list(starmap(_Token, pairs))
+    except (KeyError, AttributeError, TypeError):
+        pass
+    return _in_words(told)
+
+
+def _gemini(told: Any, text: str) -> list[_Token] | None:
+    """Gemini: ``{"chosen_candidates": [{"token", "log_probability"}]}``."""
+    return _listed(field(told, "chosen_candidates") or field(told, "chosenCandidates"), text)
+
+
+def _generation(told: Any, text: str) -> list[_Token] | None:
+    """TGI: ``{"tokens": [{"text", "logprob"}]}``."""
+    return _listed(field(told, "tokens"), text)
+
+
+def _completion(told: Any, text: str) -> list[_Token] | None:
+    """Completions: ``{"tokens": ["8", "4"], "token_logprobs": [-0.1, -0.2]}``."""
+    texts, logprobs = field(told, "tokens"), field(told, "token_logprobs")
+    if not isinstance(logprobs, list | tuple) or not logprobs:
+        return None
+    texts = texts if isinstance(texts, list | tuple) and len(texts) == len(logprobs) else [""] * len(logprobs)
+    return [_Token(str(token), logprob) for token, logprob in zip(texts, logprobs, strict=True)]
+
+
+def _alternatives(told: Any, text: str) -> list[_Token] | None:
+    """LlamaIndex: a list of alternatives for each token; the drawn one is what continues the text."""
+    if not isinstance(told, list | tuple) or not told or not isinstance(told[0], list | tuple):
+        return None
+    return list(_drawn(told, text))
+
+
+_SHAPES: tuple[Callable[[Any, str], list[_Token] | None], ...] = (
+    *(_chat, _listed, _gemini, _generation, _completion, _alternatives),
+)
+
+
+def _drawn(alternatives: Sequence[Sequence[Any]], text: str) -> Iterator[_Token]:
+    """Yield the drawn token of each list; of several that go on with the text, the least likely."""
+    at = 0
+    for entries in alternatives:
+        tokens = _in_words(entries)
+        if len(tokens) > 1:
+            able = [token for token in tokens if token.text and text.startswith(token.text, at)]
+            tokens = sorted(able, key=_least_likely_first)[:1]
+        token = tokens[0] if tokens else _Token("", None)
+        at += len(token.text)
+        yield token
+
+
+def _least_likely_first(token: _Token) -> float:
+    return token.logprob if isinstance(token.logprob, int | float) else -math.inf
+
+
+_TEXTS = ("token", "text", "tok_str", "content")
+_LOGPROBS = ("logprob", "log_probability", "logProbability", "logprobs")
+
+
+def _in_words(entries: Sequence[Any]) -> list[_Token]:
+    """Read entries in whatever words; of characters that several tokens make, the bytes."""
+    texts, logprobs = [], []
+    for entry in entries:
+        logprob = next((value for name in _LOGPROBS if (value := field(entry, name)) is not None), None)
+        logprobs.append(logprob[0] if isinstance(logprob, list) and len(logprob) == 1 else logprob)
+        told = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
+        given = field(entry, "bytes")
+        texts.append(bytes(given) if _are_bytes(given) else told.encode("utf-8", "surrogatepass"))
+    return [_Token(text, logprob) for text, logprob in zip(_characters(texts), logprobs, strict=True)]
+
+
+def _are_bytes(given: Any) -> bool:
+    return isinstance(given, list | tuple) and bool(given) and all(isinstance(b, int) and 0 <= b < 256 for b in given)
+
+
+def _characters(pieces: Sequence[bytes]) -> Iterator[str]:
+    """Decode pieces of UTF-8; a character that ends in a later piece is that one's."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return (decoder.decode(piece) for piece in pieces)
