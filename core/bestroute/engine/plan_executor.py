@@ -29,6 +29,12 @@ class Draw:
     """Under which id, one for each sample, that was set aside."""
     is_last_word: bool = False
     """Whether nothing can replace this one sample, so that it may be shown as it comes."""
+    greedy: bool = False
+    """Whether the first of them is to be at temperature 0."""
+    logprobs: bool = False
+    """Whether the log-probabilities of the tokens are asked for."""
+    needs_logprobs: bool = False
+    """Whether what scores the samples reads them."""
 
 
 @dataclass(frozen=True)

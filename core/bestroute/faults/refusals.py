@@ -21,7 +21,10 @@ _REFUSALS = (
 """How a server says that it does not take an option, rather than that it dislikes the value."""
 _ONE_ONLY = ("at most 1", "equal to 1", "must be 1", "only 1", "only one", "only support 1")
 """How a server says that it gives no second choice."""
-_REASONING_MODEL = re.compile(r"(?:ft:)?(?:o\d|gpt-5)")
+_COMPLETION_TOKENS = re.compile(r"(?:ft:)?(?:o\d|gpt-5)")
+_REASONING_MODEL = re.compile(
+    r"(?:^|[/:.])(?:o\d(?:$|[-:])|gpt-[5-9]|gpt-oss|qwq|magistral|grok-[34]-mini|grok-4)|reason|thinking|[-_]r1(?:$|[-:])"
+)
 
 
 def refused_option(error: BaseException, names: Iterable[str]) -> str | None:
@@ -70,7 +73,30 @@ def wants_completion_tokens(model: str) -> bool:
         >>> [wants_completion_tokens(name) for name in ("o3-mini", "gpt-5-nano", "gpt-4o", "openai/gpt-5")]
         [True, True, False, False]
     """
-    return _REASONING_MODEL.match(model) is not None
+    return _COMPLETION_TOKENS.match(model) is not None
+
+
+def is_reasoning_model(model: str) -> bool:
+    """Whether a model reasons before it answers, by its name: it takes no temperature and gives no log-probabilities.
+
+    Example:
+        >>> [is_reasoning_model(name) for name in ("o3-mini", "openai/gpt-5", "deepseek-reasoner", "gpt-4o", "llama-3")]
+        [True, True, True, False, False]
+    """
+    return _REASONING_MODEL.search(model.lower()) is not None
+
+
+def disliked_option(error: BaseException, names: Iterable[str]) -> str | None:
+    """Return which of these options an error is about, be it the option or its value; ``None`` if it is about none.
+
+    Args:
+        error: What the member raised.
+        names: Options that nobody asked for, and that any word against is reason enough to do without.
+    """
+    facts = Facts.of(error)
+    if facts.status not in (400, 422) and "unexpected keyword argument" not in facts.words:
+        return None
+    return next((name for name in names if _mention(name).search(facts.words)), None)
 
 
 class Refusals:
@@ -96,6 +122,8 @@ class Refusals:
         """Know nothing but the name rule."""
         self.optional = optional
         self.left_out: set[str] = set()
+        self.not_granted: set[str] = set()
+        """Wishes of the engine's (``temperature``, ``logprobs``) that the server, or this model, cannot grant."""
         self.renamed: dict[str, str] = {}
         self._is_presumed = wants_completion_tokens(model)
         if self._is_presumed:
@@ -106,14 +134,29 @@ class Refusals:
         left_out = self.left_out.difference(keep)
         return {self.renamed.get(name, name): value for name, value in request.items() if name not in left_out}
 
-    def learn(self, error: BaseException, request: Mapping[str, Any], keep: Collection[str] = ()) -> bool:
+    def granted(self, wishes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the wishes that nothing is known against."""
+        return {name: value for name, value in wishes.items() if name not in self.not_granted}
+
+    def learn(
+        self,
+        error: BaseException,
+        request: Mapping[str, Any],
+        keep: Collection[str] = (),
+        wished: Collection[str] = (),
+    ) -> bool:
         """Learn from an error; returns whether the request is worth sending once more.
 
         Args:
             error: What the member raised.
             request: As it was sent.
             keep: Options that the caller chose.
+            wished: Options that were sent as a wish of the engine's: the first to go, and for any word against them.
         """
+        if (wish := disliked_option(error, wished)) is not None:
+            self.not_granted.add(wish)
+            logger.info("an option that is only wished for is not asked for any more: %s", wish)
+            return True
         droppable = [name for name in self.optional if name in request and name not in keep]
         name = refused_option(error, [*(name for name in RENAMES if name in request), *droppable])
         if name is None:

@@ -15,15 +15,18 @@ from bestroute._utils.text import encodable_within
 from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
 from bestroute.faults.paid_errors import sample_of_error
-from bestroute.faults.refusals import Refusals
+from bestroute.faults.refusals import Refusals, is_reasoning_model
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
+from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
 from bestroute.types.pool import Pool
 from bestroute.types.query import TOKEN_LIMITS, Query
 from bestroute.types.sample import Cancel, Delta, Sample
-from bestroute.types.usage import completed_usage, divide_usage, read_usage
+from bestroute.types.signals import Signals
+from bestroute.types.token_logprobs import joined, signals_of
+from bestroute.types.usage import Usage, completed_usage, divide_usage, read_usage
 
-_OURS = ("stream_options", "n", "temperature")
+_OURS = ("stream_options", "n", "temperature", "logprobs")
 """Options that are ours or a default, and are left out where a server refuses them."""
 
 
@@ -35,6 +38,9 @@ class OpenAIGenerator(GeneratorBase):
     taken, ``max_tokens`` or ``max_completion_tokens``: the second for the o-series and gpt-5, else what the server
     says. What a call itself asks for is never left out: there the member's own error says that it is refused.
 
+    What the engine wishes for beside (a first draw at temperature 0, log-probabilities where a reward model reads
+    them) is not asked of models that reason, nor again where it was refused.
+
     Args:
         model: The provider's name of the model.
         base_url: The endpoint; ``None`` is the client's default.
@@ -45,6 +51,8 @@ class OpenAIGenerator(GeneratorBase):
             router's and has no place here.
         timeout: Seconds for one request.
         max_retries: How often the client repeats a failed request.
+        logprobs: Whether the log-probabilities of tokens are asked for: always, never, or (``None``) where a reward
+            model reads them.
     """
 
     def __init__(
@@ -57,9 +65,11 @@ class OpenAIGenerator(GeneratorBase):
         params: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         max_retries: int = 2,
+        logprobs: bool | None = None,
     ) -> None:
         """Keep the settings; no client is built before the first draw."""
         self.model = model
+        self.logprobs = logprobs
         self.native_n = native_n
         self.params = dict(params or {})
         self._connection: dict[str, Any] = {"max_retries": max_retries}
@@ -79,6 +89,27 @@ class OpenAIGenerator(GeneratorBase):
         """The most tokens of one sample, if its parameters say."""
         limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
         return limit if isinstance(limit, int) else None
+
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether a draw may be at temperature 0 in place of one above it."""
+        is_free = "temperature" not in self._refusals.not_granted | self._refusals.left_out
+        return is_free and self.params.get("temperature") != 0 and not self._reasons(query.params)
+
+    def _reasons(self, params: Mapping[str, Any]) -> bool:
+        return is_reasoning_model(self.model) or any(
+            told.get(name) is not None for told in (self.params, params) for name in ("reasoning_effort", "reasoning")
+        )
+
+    def _wishes(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that are sent because the engine wishes for them, or the member was made to."""
+        wishes: dict[str, Any] = {}
+        reasons = self._reasons(params)
+        if wishes_greedy(params) and not reasons and not sets_sampling(params):
+            wishes["temperature"] = 0.0
+        asks = self.logprobs or (self.logprobs is None and wishes_logprobs(params) and not reasons)
+        if asks and "logprobs" not in params and "logprobs" not in self.params:
+            wishes["logprobs"] = True
+        return wishes
 
     def without_retries(self) -> OpenAIGenerator:
         """Return the same member without retries of its own: the engine has rules for them."""
@@ -111,8 +142,8 @@ class OpenAIGenerator(GeneratorBase):
             started = time.perf_counter()
             request = self._request(query, self._ask(n, samples), params)
             try:
-                reply = self._create(request, params)
-                drawn = self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                reply, sent = self._create(request, params, params)
+                drawn = self._read(reply, query, sent, n - len(samples), time.perf_counter() - started)
                 samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
@@ -125,8 +156,8 @@ class OpenAIGenerator(GeneratorBase):
             started = time.perf_counter()
             request = self._request(query, self._ask(n, samples), params)
             try:
-                reply = await self._acreate(request, params)
-                drawn = self._read(reply, query, request, n - len(samples), time.perf_counter() - started)
+                reply, sent = await self._acreate(request, params, params)
+                drawn = self._read(reply, query, sent, n - len(samples), time.perf_counter() - started)
                 samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
@@ -141,8 +172,9 @@ class OpenAIGenerator(GeneratorBase):
         if query.tools:
             yield from self.generate(query, 1, params=params, cancel=cancel)
             return
-        collected = _Collected()
-        with self._create({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
+        opened, sent = self._create({**_STREAM, **self._request(query, 1, params)}, self._own(params), params)
+        collected = _Collected(sent)
+        with opened as chunks:
             for chunk in chunks:
                 if delta := collected.add(chunk):
                     yield delta
@@ -156,31 +188,39 @@ class OpenAIGenerator(GeneratorBase):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
             return
-        collected = _Collected()
-        async with await self._acreate({**_STREAM, **self._request(query, 1, params)}, self._own(params)) as chunks:
+        request = {**_STREAM, **self._request(query, 1, params)}
+        opened, sent = await self._acreate(request, self._own(params), params)
+        collected = _Collected(sent)
+        async with opened as chunks:
             async for chunk in chunks:
                 if delta := collected.add(chunk):
                     yield delta
         yield collected.sample(query)
 
-    def _create(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
-        """Ask, and once more without what the server refuses by name."""
+    def _create(
+        self, request: Mapping[str, Any], keep: Collection[str], params: Mapping[str, Any]
+    ) -> tuple[Any, Mapping[str, Any]]:
+        """Ask, and once more without what the server refuses by name; return the reply and what was sent for it."""
         while True:
-            sent = self._refusals.adapted(request, keep)
+            wished = self._refusals.granted(self._wishes(params))
+            sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return self._sync().chat.completions.create(**sent)
+                return self._sync().chat.completions.create(**sent), sent
             except Exception as error:
-                if not self._refusals.learn(error, sent, keep):
+                if not self._refusals.learn(error, sent, keep, wished):
                     raise
 
-    async def _acreate(self, request: Mapping[str, Any], keep: Collection[str]) -> Any:
+    async def _acreate(
+        self, request: Mapping[str, Any], keep: Collection[str], params: Mapping[str, Any]
+    ) -> tuple[Any, Mapping[str, Any]]:
         """Ask without blocking the loop; see ``_create``."""
         while True:
-            sent = self._refusals.adapted(request, keep)
+            wished = self._refusals.granted(self._wishes(params))
+            sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return await self._async().chat.completions.create(**sent)
+                return await self._async().chat.completions.create(**sent), sent
             except Exception as error:
-                if not self._refusals.learn(error, sent, keep):
+                if not self._refusals.learn(error, sent, keep, wished):
                     raise
 
     def _own(self, params: Mapping[str, Any]) -> Collection[str]:
@@ -231,8 +271,16 @@ class OpenAIGenerator(GeneratorBase):
             " ".join(texts),
             has_reply=any(map(carries_something, messages)),
         )
+        bill = usage if len(choices) == 1 else None  # what each of several used is not told
         return [
-            Sample(text, message, share, _reason_of(choice), latency_s=latency_s)
+            Sample(
+                text,
+                message,
+                share,
+                _reason_of(choice),
+                latency_s=latency_s,
+                signals=_signals(choice, text, bill, request, has_calls=bool(field(message, "tool_calls"))),
+            )
             for text, message, share, choice in zip(
                 texts, messages, divide_usage(usage, texts, cut), choices, strict=True
             )
@@ -298,8 +346,16 @@ def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -
             api_key=key,
             native_n=pool.bills(model) == "once",
             params=params,
+            logprobs=endpoint.logprobs,
         )
     return generators
+
+
+def _signals(
+    told: Any, text: str, usage: Usage | None, request: Mapping[str, Any], *, has_calls: bool = False
+) -> Signals:
+    is_greedy, tools = request.get("temperature") == 0, "native" if request.get("tools") else None
+    return signals_of(told, text=text, usage=usage, has_calls=has_calls, is_greedy=is_greedy, tools=tools)
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:
@@ -327,8 +383,10 @@ def _text_of(content: Any) -> str:
 class _Collected:
     """What a stream has brought so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self.request = request
         self.text = ""
+        self.logprobs: list[Any] = []
         self.reported: Any = None
         self.finish_reason: str | None = None
         self.started = time.perf_counter()
@@ -343,6 +401,8 @@ class _Collected:
         self.finish_reason = _reason_of(choice) or self.finish_reason
         text = _text_of(field(choice.delta, "content"))
         self.text += text
+        if (logprobs := field(choice, "logprobs")) is not None:
+            self.logprobs.append(logprobs)
         return Delta(text, chunk if text else None, usage) if text or usage else None
 
     def sample(self, query: Query) -> Sample:
@@ -350,7 +410,8 @@ class _Collected:
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         seconds = time.perf_counter() - self.started
         usage = completed_usage(read_usage(self.reported), query.prompt_tokens, self.text)
-        return Sample(self.text, None, usage, self.finish_reason, latency_s=seconds)
+        signals = _signals(joined(self.logprobs), self.text, usage, self.request)
+        return Sample(self.text, None, usage, self.finish_reason, latency_s=seconds, signals=signals)
 
 
 def _openai() -> Any:

@@ -58,6 +58,13 @@ class GeneratorBase:
         """Say what the member cannot do and the query needs; ``None``, the default: it can answer."""
         return None
 
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether a draw may be at temperature 0 in place of one above it; ``DrawParams.greedy`` wishes for it.
+
+        By default not: whose temperature cannot be set keeps its own.
+        """
+        return False
+
     def without_retries(self) -> Any:
         """Return a twin that tries once, so that its retries and the engine's do not multiply. By default itself."""
         return self

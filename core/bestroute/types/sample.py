@@ -105,6 +105,8 @@ class DrawnSample:
     """``None`` where it was not scored."""
     accepted: bool = False
     """Whether it ended the plan by reaching its step's ``accept``."""
+    missing: str | None = None
+    """What of its evidence the plan's reward reads and it does not have; it is not accepted on that."""
 
     @property
     def text(self) -> str:
@@ -125,6 +127,11 @@ class DrawnSample:
     def usage(self) -> Usage | None:
         """What it was billed for."""
         return self.sample.usage
+
+    @property
+    def signals(self) -> Signals | None:
+        """What its draw tells of how sure the model was."""
+        return self.sample.signals
 
     @property
     def is_sound(self) -> bool:

@@ -40,6 +40,12 @@ class Settings:
     untold_output_tokens: int = 4096
     """Tokens a sample is limited to where money is short and neither the call nor the member sets a limit. Money is
     not short, and no limit is sent, while samples of four times that length could be paid."""
+    greedy_first: bool = True
+    """Draw first at temperature 0, and at the member's own from the second draw on, where a plan has several draws or
+    members: one greedy answer is worth as much as a vote of several samples. It is never done where a call, or the
+    router's constructor, sets the temperature, nor with a model that reasons, a member that takes none, or a plan of
+    one draw. Of ``n`` choices that a member would draw in one request the greedy one is a request of its own, and
+    bills the prompt once more."""
     dry_run: bool = False
     """Decide, and answer with the decision in words; no model is called and nothing is billed."""
 
@@ -49,6 +55,8 @@ class Settings:
         Raises:
             ConfigError: Names the field, what it may be and what it is.
         """
+        if not isinstance(self.greedy_first, bool):
+            raise ConfigError(f"Settings: greedy_first must be True or False, got {self.greedy_first!r}")
         for name in ("attempts", "breaker_failures", "wave", "untold_output_tokens"):
             check_count(getattr(self, name), f"Settings: {name}")
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
