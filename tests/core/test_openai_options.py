@@ -165,7 +165,7 @@ def test_a_reply_without_choices_that_was_billed_is_billed(server, monkeypatch):
         choices, usage, error = [], {"prompt_tokens": 9, "completion_tokens": 4}, None
 
     generator = member(server)
-    monkeypatch.setattr(generator, "_create", lambda *_: Reply())
+    monkeypatch.setattr(generator, "_create", lambda *_: (Reply(), {}))
     first, second = draw(generator, 2)
     assert (first.usage, second.usage) == (Usage(9, 4), None)
     assert first.error is second.error
@@ -187,6 +187,6 @@ def test_content_in_parts_is_read_as_text(server, monkeypatch, content, text):
 
     Message.content = content
     generator = member(server)
-    monkeypatch.setattr(generator, "_create", lambda *_: Reply())
+    monkeypatch.setattr(generator, "_create", lambda *_: (Reply(), {}))
     (sample,) = draw(generator)
     assert (sample.text, sample.usage) == (text, Usage(9, 4))

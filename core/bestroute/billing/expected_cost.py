@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -12,17 +12,20 @@ from bestroute.types.pool import Pool
 from bestroute.types.prices import PER_MILLION
 
 
-def billed_calls(plans: Sequence[Plan], expected_draws: FloatArray, once: Sequence[str]) -> FloatArray:
+def billed_calls(
+    plans: Sequence[Plan], expected_draws: FloatArray, once: Sequence[str], greedy_apart: Collection[str] = ()
+) -> FloatArray:
     """Count how often each step bills the prompt.
 
     A sample drawn on its own bills the whole prompt. A step without acceptance draws its ``n`` together; where
     the provider samples them in one call the prompt is billed once, with the probability that the step is
-    reached at all, which is ``draws / n``.
+    reached at all, which is ``draws / n``; twice where the greedy draw is a request of its own.
 
     Args:
         plans: ``P`` plans.
         expected_draws: Shape ``(Q, P, S)``.
         once: Models that bill the prompt once for n samples of one call.
+        greedy_apart: Those of them whose first draw is a request of its own.
 
     Returns:
         Expected number of billed prompts, shape ``(Q, P, S)``.
@@ -31,7 +34,7 @@ def billed_calls(plans: Sequence[Plan], expected_draws: FloatArray, once: Sequen
     for p, plan in enumerate(plans):
         for s, step in enumerate(plan.steps):
             if step.accept is None and step.model in once:
-                divisor[p, s] = step.n
+                divisor[p, s] = step.n / min(step.n, 2 if step.model in greedy_apart else 1)
     return np.asarray(expected_draws / divisor)
 
 
@@ -43,6 +46,7 @@ def plan_costs(
     pool: Pool,
     *,
     once: Sequence[str] | None = None,
+    greedy_apart: Collection[str] = (),
 ) -> FloatArray:
     """Compute the expected cost of every plan for every query.
 
@@ -53,6 +57,7 @@ def plan_costs(
         input_tokens: Tokens of the whole prompt, shape ``(Q,)``.
         pool: Prices.
         once: Models that bill the prompt once for n samples; default: as the pool says.
+        greedy_apart: Those of them whose first draw, at temperature 0, is a request of its own.
 
     Returns:
         USD, shape ``(Q, P)``.
@@ -69,6 +74,6 @@ def plan_costs(
             model_of[p, s] = position[step.model]
     input_price = np.array([pool.prices[m].input for m in pool.models])[model_of]
     output_price = np.array([pool.prices[m].output for m in pool.models])[model_of]
-    prompts = billed_calls(plans, expected_draws, once) * input_price * input_tokens[:, None, None]
+    prompts = billed_calls(plans, expected_draws, once, greedy_apart) * input_price * input_tokens[:, None, None]
     answers = expected_draws * output_price * output_tokens[:, model_of]
     return np.asarray((prompts + answers).sum(axis=2) / PER_MILLION)

@@ -13,6 +13,7 @@ from typing import Any
 from bestroute._utils.interruptions import is_interruption
 from bestroute.billing import sample_bills
 from bestroute.engine.call_context import RunContext
+from bestroute.engine.draw_wishes import missing_evidence
 from bestroute.engine.plan_executor import Draw
 from bestroute.engine.spending import with_token_limit
 from bestroute.errors import GenerationError
@@ -22,6 +23,7 @@ from bestroute.faults.error_rules import Action, Rule, rule_for
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.agreement import CUT
 from bestroute.selection.empty_reply import EMPTY, flaw_of
+from bestroute.types.draw_params import DrawParams
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
@@ -46,12 +48,23 @@ class Attempts:
         call: The run.
         pool: Prices.
         settings: How often to ask again.
+        is_greedy: Whether the samples are to be at temperature 0.
     """
 
     def __init__(
-        self, query: Query, draw: Draw, size: int, order: int, call: RunContext, pool: Pool, settings: Settings
+        self,
+        query: Query,
+        draw: Draw,
+        size: int,
+        order: int,
+        call: RunContext,
+        pool: Pool,
+        settings: Settings,
+        *,
+        is_greedy: bool = False,
     ) -> None:
         """Owe all of it."""
+        self.is_greedy = is_greedy
         self.query, self.draw, self.order, self.call = query, draw, order, call
         self.pool, self.settings = pool, settings
         self.missing = size
@@ -71,8 +84,11 @@ class Attempts:
         self._is_in_air = self._is_grounded = self._is_left = False
 
     def own_params(self) -> dict[str, Any]:
-        """Return call parameters that the member may change as it likes."""
-        return _own(self._params) if self._params else {}
+        """Return call parameters that the member may change as it likes, with the wishes for this draw."""
+        params = _own(self._params) if self._params else {}
+        if self.is_greedy or self.draw.logprobs:
+            return DrawParams(params, greedy=self.is_greedy, logprobs=self.draw.logprobs)
+        return params
 
     def begin(self) -> None:
         """Note that the member is being asked."""
@@ -233,7 +249,7 @@ class Attempts:
         return wrapped
 
     def _bill(self, sample: Sample, *, bills_prompt: bool) -> DrawnSample:
-        return sample_bills.bill(
+        drawn = sample_bills.bill(
             sample,
             model=self.draw.model,
             step=self.draw.step,
@@ -241,6 +257,8 @@ class Attempts:
             pool=self.pool,
             bills_prompt=bills_prompt,
         )
+        missing = missing_evidence(sample) if self.draw.needs_logprobs else None
+        return drawn if missing is None else replace(drawn, missing=missing)
 
     def _note(self, drawn: Sequence[DrawnSample]) -> None:
         with self._handover:

@@ -52,7 +52,7 @@ def ledger_row(
         "model": drawn.model,
         "step": drawn.step,
         "plan": "" if decision is None else str(decision.plan),
-        "reason": "" if decision is None else decision.reason,
+        "reason": "; ".join(filter(None, ["" if decision is None else decision.reason, drawn.missing])),
         "tags": dict(tags),
         "kind": "draw",
         "attempt": attempt,

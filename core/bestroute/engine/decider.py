@@ -14,6 +14,7 @@ import numpy as np
 from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.expected_cost import plan_costs
 from bestroute.engine.decision import Decision
+from bestroute.engine.draw_wishes import drawn_apart
 from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.errors.redaction import describe
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
@@ -33,6 +34,7 @@ from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
 from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query
+from bestroute.types.settings import Settings
 
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
@@ -62,9 +64,10 @@ class Decider:
         *,
         threshold: float | None,
         max_drop: float | None,
+        settings: Settings,
     ) -> None:
         """Check every plan that is known before any call."""
-        self.pool, self.generators = pool, generators
+        self.pool, self.generators, self.settings = pool, generators, settings
         self.reward_model = None if reward_model is None else completed(reward_model, RewardModelBase)
         self.router = _as_router(router)
         self._predictor = completed(self.router, RouterBase) if isinstance(self.router, Router) else None
@@ -179,7 +182,7 @@ class Decider:
         if not able and _NOT_ALLOWED in left_out.values():
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
-        costs = self._costs(prediction, np.array([float(tokens)]))[0]
+        costs = self._costs(prediction, np.array([float(tokens)]), query)[0]
         picked, trouble = self._pick(prediction, costs, able, query)
         if len(able) < len(prediction.plans):
             prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
@@ -297,7 +300,7 @@ class Decider:
                 reasons[model] = reason
         return reasons
 
-    def _costs(self, prediction: Prediction, input_tokens: FloatArray) -> FloatArray:
+    def _costs(self, prediction: Prediction, input_tokens: FloatArray, query: Query) -> FloatArray:
         once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
         return plan_costs(
             prediction.plans,
@@ -306,6 +309,7 @@ class Decider:
             input_tokens,
             self.pool,
             once=once,
+            greedy_apart=drawn_apart(once, self.generators, query, self.settings),
         )
 
     def _known_plans(self) -> Sequence[Plan]:

@@ -87,6 +87,7 @@ class BestRoute:
         self.reward_model = as_reward_model(reward_model)
         self.ledger = _as_ledger(ledger)
         members = {model: completed(generator, GeneratorBase) for model, generator in self.generators.items()}
+        self.settings = _with_retries(_as_settings(settings), max_retries)
         self._decider = Decider(
             pool,
             members,
@@ -95,8 +96,8 @@ class BestRoute:
             policy,
             threshold=threshold,
             max_drop=max_drop,
+            settings=self.settings,
         )
-        self.settings = _with_retries(_as_settings(settings), max_retries)
         if isinstance(self.settings.concurrency, Mapping):
             for model in self.settings.concurrency:
                 pool.check_model(model, what="concurrency")

@@ -10,6 +10,7 @@ from bestroute.engine.decision import Decision
 from bestroute.errors.redaction import describe
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
+from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 
@@ -55,6 +56,7 @@ class Result:
                     "reward": _plain(s.reward),
                     "accepted": s.accepted,
                     "cost_usd": s.cost_usd,
+                    "signals": None if s.signals is None else _plain_signals(s.signals),
                     "error": None if s.error is None else describe(s.error, self.query),
                 }
                 for s in self.samples
@@ -67,6 +69,10 @@ class Result:
             "reference_cost_is_estimated": self.reference_cost_is_estimated,
             "plan": self.decision.plan.to_json(),
         }
+
+
+def _plain_signals(signals: Signals) -> dict[str, Any]:
+    return {name: _plain(value) if isinstance(value, float) else value for name, value in vars(signals).items()}
 
 
 def _plain(reward: float | None) -> float | None:

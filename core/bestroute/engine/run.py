@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bestroute._utils.interruptions import is_interruption
@@ -15,6 +15,7 @@ from bestroute.engine.call_context import RunContext
 from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.decider import Decider
 from bestroute.engine.decision import Decision
+from bestroute.engine.draw_wishes import asks_for_logprobs, count_missing, draws_greedily_first, is_first_of_several
 from bestroute.engine.fallbacks import Fallbacks
 from bestroute.engine.plan_executor import Draw, Outcome, Reserve, Score, execute
 from bestroute.engine.result import Result
@@ -25,7 +26,7 @@ from bestroute.faults.error_rules import Action, Rule, rule_for
 from bestroute.reward_models.untrained import calibrated, reads_samples
 from bestroute.selection.empty_reply import EMPTY
 from bestroute.types.bases import GeneratorBase, RewardModelBase
-from bestroute.types.plans import Candidate, Plan
+from bestroute.types.plans import Candidate, Plan, Step
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
@@ -57,6 +58,8 @@ class Parts:
     reward_model: RewardModelBase | None
     settings: Settings
     breakers: Breakers
+    without_evidence: set[str] = field(default_factory=set)
+    """Members that have been seen not to tell what the reward model reads."""
 
 
 def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run:
@@ -192,11 +195,19 @@ class _Run:
             return []
         is_told, is_probe = False, breakers.is_probe(model, by=self)
         came: list[DrawnSample] = []
-        draw = Draw(draw.step + self.first_step, model, draw.n, is_last_word=self._is_last_word(decision.plan))
+        needs = self._needs_logprobs(decision.plan.steps[draw.step])
+        draw = Draw(
+            draw.step + self.first_step,
+            model,
+            draw.n,
+            is_last_word=self._is_last_word(decision.plan),
+            logprobs=asks_for_logprobs(model, self.parts.pool, needs=needs),
+            needs_logprobs=needs,
+        )
         try:
             left = draw.n
             while left:
-                rest = _of_size(draw, 1 if is_probe else left)
+                rest = replace(draw, n=1 if is_probe else left, greedy=self._is_greedy(draw, decision.plan, came))
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + came)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -223,10 +234,33 @@ class _Run:
         finally:
             if not is_told:
                 breakers.undecided(model, by=self)
+        self._warn_of_missing(model, came)
         self.samples += came
         if came and not any(s.is_sound for s in came):
             self._trouble(model, came, decision)
         return came
+
+    def _needs_logprobs(self, step: Step) -> bool:
+        reward = self.parts.reward_model
+        return step.is_scored and reward is not None and reward.needs_logprobs
+
+    def _is_greedy(self, draw: Draw, plan: Plan, came: Sequence[DrawnSample]) -> bool:
+        """Whether the first sample of a draw is to be at temperature 0."""
+        return (
+            not draw.is_last_word
+            and is_first_of_several(draw.model, plan, [*self.samples, *came])
+            and draws_greedily_first(self.parts.generators[draw.model], self.query, self.parts.settings)
+        )
+
+    def _warn_of_missing(self, model: str, came: Sequence[DrawnSample]) -> None:
+        """Say once of a member that it does not tell what the reward model reads."""
+        if model not in self.parts.without_evidence and any(s.missing is not None for s in came):
+            self.parts.without_evidence.add(model)
+            logger.warning(
+                "%r does not tell a log-probability of each token, which the reward model reads: its samples are not "
+                "accepted on that",
+                model,
+            )
 
     def _passes_over(self, model: str, decision: Decision) -> bool:
         """Whether a member rests, and is left to it."""
@@ -354,6 +388,7 @@ class _Run:
             self.notes.append("the budget let nothing more be drawn")
         if self.call.is_late:
             self.notes.append("the deadline passed, the best seen so far answers")
+        self.notes += count_missing(self.samples)
         if self.notes:
             decision = replace(decision, reason="; ".join([decision.reason, *self.notes]))
         assert self.reference_cost is not None  # an answer has come
@@ -408,10 +443,6 @@ def _cause(error: BaseException, query: Query) -> BaseException | None:
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
     return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
-
-
-def _of_size(draw: Draw, n: int) -> Draw:
-    return draw if n == draw.n else replace(draw, n=n)
 
 
 def _number(reward: Any) -> float:

@@ -44,11 +44,14 @@ class Sampler:
 
     def attempts(self, query: Query, draw: Draw, size: int, call: RunContext, *, order: int = 0) -> Attempts:
         """Return the bookkeeping of one call of a member."""
-        return Attempts(query, draw, size, order, call, self.pool, self.settings)
+        is_greedy = draw.greedy and order == 0
+        return Attempts(query, draw, size, order, call, self.pool, self.settings, is_greedy=is_greedy)
 
     def _calls(self, query: Query, draw: Draw, call: RunContext) -> list[Attempts]:
-        is_one_call = draw.n == 1 or self.generators[draw.model].native_n
-        sizes = [draw.n] if is_one_call else [1] * draw.n
+        if draw.n == 1 or not self.generators[draw.model].native_n:
+            sizes = [1] * draw.n
+        else:
+            sizes = [1, draw.n - 1] if draw.greedy else [draw.n]
         return [self.attempts(query, draw, size, call, order=i) for i, size in enumerate(sizes)]
 
     # Threads.

@@ -96,7 +96,7 @@ class OpenAIGenerator(GeneratorBase):
         return is_free and self.params.get("temperature") != 0 and not self._reasons(query.params)
 
     def _reasons(self, params: Mapping[str, Any]) -> bool:
-        return is_reasoning_model(self.model) or any(
+        return is_reasoning_model(self.model or "") or any(
             told.get(name) is not None for told in (self.params, params) for name in ("reasoning_effort", "reasoning")
         )
 

@@ -35,6 +35,8 @@ class Answer:
     """Overrides the natural one."""
     usage: Mapping[str, Any] | None = None
     """Overrides what is counted, in the words of chat completions: ``prompt_tokens``, ``completion_tokens``."""
+    logprobs: Sequence[float | None] | None = None
+    """Of the words of the text, where a request asks for them; by default all are -0.05."""
     status: int = 200
     """Anything else fails the request with that HTTP status."""
 

@@ -6,14 +6,17 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bestroute.types.draw_params import wishes_greedy, wishes_logprobs
 from bestroute.types.plans import Candidate, Plan, as_plan
 from bestroute.types.prediction import Prediction
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 
@@ -25,6 +28,9 @@ class FakeGenerator:
         native_n: Draw all ``n`` in one call; the prompt is then billed to the first.
         usage: Of each text; default: a token a word.
         delay_s: How long a call takes.
+        logprob: Of every word of an answer, where the engine asks for log-probabilities.
+        tells_until: From so many samples on the field is not sent any more; ``None``: it always is.
+        greedy: The answer at temperature 0; without one its temperature cannot be set.
 
     ``calls`` holds ``(query text, n)`` of every call.
     """
@@ -36,12 +42,16 @@ class FakeGenerator:
         native_n: bool = False,
         usage: Usage | None = None,
         delay_s: float = 0.0,
+        logprob: float | None = None,
+        tells_until: int | None = None,
+        greedy: str | None = None,
     ) -> None:
         """Start at the first answer."""
+        self.logprob, self.tells_until, self.greedy = logprob, tells_until, greedy
         self.answers, self.native_n, self.usage, self.delay_s = list(answers), native_n, usage, delay_s
         self.calls: list[tuple[str, int]] = []
         self.params: list[Mapping[str, Any]] = []
-        self._next = 0
+        self._next = self._drawn = 0
         self._lock = threading.Lock()
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
@@ -72,13 +82,30 @@ class FakeGenerator:
             yield Delta(word + " ")
         yield sample
 
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether it has an answer at temperature 0."""
+        return self.greedy is not None
+
     def _take(self, query: Query, n: int, params: Mapping[str, Any]) -> list[Sample]:
         with self._lock:
             self.calls.append((query.text, n))
             self.params.append(params)
-            taken = [self.answers[(self._next + i) % len(self.answers)] for i in range(n)]
-            self._next += n
-        return [self._sample(query, answer, is_first=i == 0) for i, answer in enumerate(taken)]
+            first, self._drawn = self._drawn, self._drawn + n
+            if wishes_greedy(params) and self.greedy is not None:
+                taken: list[str | Sample | BaseException] = [self.greedy] * n
+            else:
+                taken = [self.answers[(self._next + i) % len(self.answers)] for i in range(n)]
+                self._next += n
+        samples = [self._sample(query, answer, is_first=i == 0) for i, answer in enumerate(taken)]
+        if self.logprob is None and self.greedy is None:
+            return samples
+        return [replace(s, signals=self._signals(s.text, first + i, params)) for i, s in enumerate(samples)]
+
+    def _signals(self, text: str, at: int, params: Mapping[str, Any]) -> Signals:
+        words, is_greedy = len(text.split()), wishes_greedy(params) and self.greedy is not None
+        tells = wishes_logprobs(params) and (self.tells_until is None or at < self.tells_until)
+        known = Signals.from_logprobs([self.logprob] * words) if tells else Signals(tokens=words)
+        return replace(known, mode="greedy" if is_greedy else "sampled")
 
     def _sample(self, query: Query, answer: str | Sample | BaseException, *, is_first: bool) -> Sample:
         if isinstance(answer, BaseException):

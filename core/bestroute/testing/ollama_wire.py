@@ -54,8 +54,11 @@ def frames(model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks
     if thinks:
         yield Frame({**base, "message": {"role": "assistant", "content": "", "thinking": "let me see"}, "done": False})
     if choice.call is None:
+        entries = iter(choice.logprobs or ())
         for piece in text_pieces(choice.text):
-            yield Frame({**base, "message": {"role": "assistant", "content": piece}, "done": False}, words=1)
+            entry = next(entries, None)
+            told_of = {} if entry is None else {"logprobs": [entry]}
+            yield Frame({**base, "message": {"role": "assistant", "content": piece}, "done": False, **told_of}, words=1)
     else:
         yield Frame({**base, "message": {"role": "assistant", "content": "", **_calls(choice)}, "done": False}, words=1)
     yield Frame(_end(base, {"role": "assistant", "content": ""}, choice, told), complete=True)
@@ -68,7 +71,8 @@ def reply(model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks:
         message["thinking"] = "let me see"
     if choice.call is not None:
         message |= _calls(choice)
-    return _end({"model": model, "created_at": _NEVER}, message, choice, told)
+    whole = _end({"model": model, "created_at": _NEVER}, message, choice, told)
+    return whole if choice.logprobs is None else {**whole, "logprobs": list(choice.logprobs)}
 
 
 def _calls(choice: Choice) -> dict[str, Any]:

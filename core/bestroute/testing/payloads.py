@@ -16,6 +16,8 @@ from bestroute.testing.switches import Refused, Switches
 
 _TOOL_CALL_TOKENS = 5
 _JSON_PIECE = 6
+_LOGPROB = -0.05
+"""Of a word that no script says more of."""
 
 
 class Frame(NamedTuple):
@@ -47,6 +49,8 @@ class Choice:
     """``{"id", "name", "arguments"}`` of a tool call, which has no text."""
     finish_reason: str
     tokens: int
+    logprobs: tuple[dict[str, Any], ...] | None = None
+    """Of the words of the text, where they are told; a tool call has none."""
 
     def chat(self, index: int) -> dict[str, Any]:
         """Return it as a choice of a chat completion."""
@@ -55,7 +59,8 @@ class Choice:
             function = {"name": self.call["name"], "arguments": self.call["arguments"]}
             calls = [{"id": self.call["id"], "type": "function", "function": function}]
             message = {"role": "assistant", "content": None, "tool_calls": calls}
-        return {"index": index, "message": message, "finish_reason": self.finish_reason, "logprobs": None}
+        told = None if self.logprobs is None else logprobs_content(self.logprobs)
+        return {"index": index, "message": message, "finish_reason": self.finish_reason, "logprobs": told}
 
     def deltas(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Yield its deltas in a chat stream, each with the tokens it carries."""
@@ -70,7 +75,23 @@ class Choice:
             yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, 1
 
 
-def make_choice(answer: Answer, body: Mapping[str, Any], on: Switches, call_id: str) -> Choice:
+def logprobs_content(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a chat completion says of the tokens of one choice, or of a piece of it."""
+    return {"content": list(entries), "refusal": None}
+
+
+def _logprobs(answer: Answer, text: str) -> tuple[dict[str, Any], ...]:
+    words = text_pieces(text)
+    values = [_LOGPROB] * len(words) if answer.logprobs is None else answer.logprobs
+    return tuple(
+        {"token": word, "logprob": value, "bytes": list(word.encode()), "top_logprobs": []}
+        for word, value in zip(words, values, strict=False)
+    )
+
+
+def make_choice(
+    answer: Answer, body: Mapping[str, Any], on: Switches, call_id: str, *, with_logprobs: bool = False
+) -> Choice:
     """Make a choice of an answer: limit its text, count its tokens."""
     scripted = (answer.usage or {}).get("completion_tokens")
     if answer.tool is not None:
@@ -79,7 +100,9 @@ def make_choice(answer: Answer, body: Mapping[str, Any], on: Switches, call_id: 
         tokens = _TOOL_CALL_TOKENS if scripted is None else scripted
         return Choice("", call, answer.finish_reason or "tool_calls", tokens)
     text, reason = limit_text(answer.text, body, on)
-    return Choice(text, None, answer.finish_reason or reason, count_tokens(text) if scripted is None else scripted)
+    tokens = count_tokens(text) if scripted is None else scripted
+    logprobs = _logprobs(answer, text) if with_logprobs else None
+    return Choice(text, None, answer.finish_reason or reason, tokens, logprobs)
 
 
 def limit_text(text: str, body: Mapping[str, Any], on: Switches) -> tuple[str, str]:
@@ -173,8 +196,11 @@ def check_chat(body: Mapping[str, Any]) -> None:
 def chat_frames(base: Mapping[str, Any], choices: Sequence[Choice], usage: dict[str, Any] | None) -> Iterator[Frame]:
     """Yield the events of a chat stream; ``usage`` is ``None`` where it is not told."""
     for index, choice in enumerate(choices):
+        entries = iter(choice.logprobs or ())
         for delta, words in choice.deltas():
-            told = {"index": index, "delta": delta, "finish_reason": None}
+            told: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": None}
+            if delta.get("content") and (entry := next(entries, None)) is not None:
+                told["logprobs"] = logprobs_content([entry])
             yield Frame({**base, "choices": [told]}, words=words)
         end = {"index": index, "delta": {}, "finish_reason": choice.finish_reason}
         yield Frame({**base, "choices": [end]}, complete=index == len(choices) - 1)
@@ -222,7 +248,9 @@ def response_item(choice: Choice, id_: str) -> dict[str, Any]:
     if choice.call is not None:
         named = {"call_id": choice.call["id"], "name": choice.call["name"], "arguments": choice.call["arguments"]}
         return {"type": "function_call", "id": id_, **named, "status": "completed"}
-    part = {"type": "output_text", "text": choice.text, "annotations": []}
+    part: dict[str, Any] = {"type": "output_text", "text": choice.text, "annotations": []}
+    if choice.logprobs is not None:
+        part["logprobs"] = list(choice.logprobs)
     return {"type": "message", "id": id_, "role": "assistant", "status": "completed", "content": [part]}
 
 

@@ -105,8 +105,9 @@ class LoopbackServer(ThreadingHTTPServer):
         Args:
             model: As requests name it.
             answers: Texts, or dicts of ``"text"`` or ``"tool"`` and ``"args"``, with ``"finish_reason"`` and
-                ``"usage"`` (in the words of chat completions, told and billed) if need be; or ``{"status": 503}``
-                to fail a whole request. When they are used up the server answers 500 and says so.
+                ``"usage"`` (in the words of chat completions, told and billed) and ``"logprobs"`` (a number a word,
+                told where they are asked for) if need be; or ``{"status": 503}`` to fail a whole request. When they
+                are used up the server answers 500 and says so.
 
         Raises:
             ValueError: If an answer has an unknown key.
@@ -352,7 +353,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the choices, the tokens billed for the prompt, and the usage told."""
         brain = self.server.brain
         answers = brain.answer(self.asked, n)
-        choices = [payloads.make_choice(a, self.asked, self.on, brain.next_id("call")) for a in answers]
+        tells = self._asks_for_logprobs and self.on.tells_logprobs(self.call)
+        choices = [
+            payloads.make_choice(a, self.asked, self.on, brain.next_id("call"), with_logprobs=tells) for a in answers
+        ]
         scripted = [answer.usage or {} for answer in answers]
         inp = next((u["prompt_tokens"] for u in scripted if "prompt_tokens" in u), None)
         inp = payloads.prompt_tokens(self.asked) if inp is None else inp
@@ -360,6 +364,11 @@ class _Handler(BaseHTTPRequestHandler):
             return choices, inp, None
         told = choices[:1] if "usage1" in self.on else choices
         return choices, inp, payloads.chat_usage(inp, sum(choice.tokens for choice in told), scripted)
+
+    @property
+    def _asks_for_logprobs(self) -> bool:
+        included = self.body.get("include") or ()
+        return bool(self.body.get("logprobs")) or "message.output_text.logprobs" in included
 
     # Bills.
 

@@ -13,8 +13,19 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
-_NUMBERED = ("fail", "flaky", "ratelimit", "later", "slow", "drop", "ctx", "chaos", "overload")
-_PLAIN = ("empty", "nousage", "usage1", "one", "trunc", "badjson", "filter", "reasoning", "refuse-[a-z_]+")
+_NUMBERED = ("fail", "flaky", "ratelimit", "later", "slow", "drop", "ctx", "chaos", "overload", "logprobs")
+_PLAIN = (
+    "empty",
+    "nousage",
+    "usage1",
+    "one",
+    "trunc",
+    "badjson",
+    "filter",
+    "reasoning",
+    "nologprobs",
+    "refuse-[a-z_]+",
+)
 USAGES: Mapping[str, Any] = {
     "usage-none": None,
     "usage-bare": {},
@@ -73,6 +84,8 @@ class Switches:
                             ``zero``, ``negative``, ``nan`` or ``text``
     ``usage1-``             n choices, but the usage of the first, as llama.cpp's server does
     ``one-``                one choice, whatever n
+    ``nologprobs-``         no log-probabilities, also where they are asked for
+    ``logprobs-<k>-``       log-probabilities in the first k calls, and none from then on
     ``badjson-``            a body that is not JSON
     ``chaos-<percent>-``    so many calls in a hundred, the same ones every time, fail with 429, 500 or 503, or get no
                             answer
@@ -88,6 +101,10 @@ class Switches:
     def __getitem__(self, name: str) -> int:
         """Return a switch's number."""
         return self.on[name]
+
+    def tells_logprobs(self, call: int) -> bool:
+        """Whether a call of this model, counted from 1, is told the log-probabilities that it asks for."""
+        return "nologprobs" not in self and call <= self.on.get("logprobs", call)
 
     def usage(self, usage: Any) -> Any:
         """Return the usage that is told in place of the true one."""

@@ -15,7 +15,7 @@ class DrawParams(dict[str, Any]):
         logprobs: Wish for the log-probabilities of the tokens.
     """
 
-    def __init__(self, params: Mapping[str, Any] = {}, *, greedy: bool = False, logprobs: bool = False) -> None:  # noqa: B006
+    def __init__(self, params: Mapping[str, Any] = {}, *, greedy: bool = False, logprobs: bool = False) -> None:
         """Keep both apart."""
         super().__init__(params)
         self.greedy, self.logprobs = greedy, logprobs

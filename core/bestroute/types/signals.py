@@ -67,4 +67,6 @@ def _known(logprobs: Sequence[float | None]) -> list[float]:
 
 
 def _is_logprob(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= _ROUNDING
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= _ROUNDING
+    )

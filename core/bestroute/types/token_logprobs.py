@@ -192,7 +192,7 @@ def _drawn(alternatives: Sequence[Sequence[Any]], text: str) -> Iterator[_Token]
     """Yield the drawn token of each list; of several that go on with the text, the least likely."""
     at = 0
     for entries in alternatives:
-        tokens = _in_words(entries)
+        tokens = _in_words(entries) if isinstance(entries, list | tuple) else []
         if len(tokens) > 1:
             able = [token for token in tokens if token.text and text.startswith(token.text, at)]
             tokens = sorted(able, key=_least_likely_first)[:1]

@@ -1,0 +1,59 @@
+"""What a draw is to bring beside its text: a greedy answer first, and the evidence that a reward model reads. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from bestroute.types.bases import GeneratorBase
+from bestroute.types.draw_params import sets_sampling
+from bestroute.types.plans import Plan
+from bestroute.types.pool import Pool
+from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
+from bestroute.types.settings import Settings
+
+NO_LOGPROBS = "no log-probability of each token"
+"""What a sample misses that is scored by one of those rewards; it ends the reason of its row in the ledger."""
+
+
+def draws_greedily_first(generator: GeneratorBase, query: Query, settings: Settings) -> bool:
+    """Whether the first of several draws of a member is at temperature 0."""
+    return settings.greedy_first and not sets_sampling(query.params) and generator.takes_greedy(query)
+
+
+def is_first_of_several(model: str, plan: Plan, drawn: Iterable[DrawnSample]) -> bool:
+    """Whether the next draw of a model is its first, and one of several that the plan may make.
+
+    A plan of one draw is what its member does alone.
+    """
+    is_one_draw = len(plan.steps) == 1 and plan.steps[0].n == 1
+    return not is_one_draw and not any(s.model == model and s.error is None for s in drawn)
+
+
+def drawn_apart(
+    models: Sequence[str], generators: Mapping[str, GeneratorBase], query: Query, settings: Settings
+) -> list[str]:
+    """Return those of the models that bill a prompt for the greedy draw and one for the rest of ``n`` choices."""
+    return [model for model in models if draws_greedily_first(generators[model], query, settings)]
+
+
+def asks_for_logprobs(model: str, pool: Pool, *, needs: bool) -> bool:
+    """Whether a member is asked for log-probabilities: as the pool says, else where a reward model needs them."""
+    said = pool.endpoint(model).logprobs
+    return needs if said is None else said
+
+
+def missing_evidence(sample: Sample) -> str | None:
+    """Say what a sample lacks for a reward that reads log-probabilities; one with an error or a flaw is not scored."""
+    if sample.error is not None or sample.flaw is not None:
+        return None
+    return NO_LOGPROBS if sample.signals is None or sample.signals.sum_logprob is None else None
+
+
+def count_missing(samples: Sequence[DrawnSample]) -> Iterator[str]:
+    """Say of each model how many of its samples lack evidence."""
+    lacking = Counter(s.model for s in samples if s.missing is not None)
+    came = Counter(s.model for s in samples if s.error is None)
+    for model, count in lacking.items():
+        yield f"{count} of {came[model]} samples of {model!r} came with {NO_LOGPROBS}, so none was accepted on that"
