@@ -71,7 +71,7 @@ def brief(value: Any) -> str:
     """
     try:
         text = _SHOWN.repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python writes
+    except Exception:  # a number of more digits than Python writes; an object of somebody else's
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _BRIEF else text[: _BRIEF - 3] + "..."
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.text import brief
 from bestroute.billing import sample_bills
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.draw_wishes import missing_evidence
@@ -31,6 +35,10 @@ from bestroute.types.settings import Settings
 
 logger = logging.getLogger("bestroute.engine")
 
+MOST_UNASKED = 1000
+"""Samples that nobody asked for, of a member that hands them over one by one; what follows is not read."""
+_UNASKED_S = 0.05
+"""How long such a member is listened to once all came that it was asked for."""
 _EMPTY = Rule("empty reply", Action.RETRY, lambda facts: True)
 _EMPTY_AT_LIMIT = Rule("empty reply, cut at its limit of length", Action.GO_ON, lambda facts: True)
 
@@ -100,7 +108,7 @@ class Attempts:
         found: list[Sample] = []
         interruption: BaseException | None = None
         try:
-            for sample in samples:
+            for sample in self._bounded(samples):
                 found.append(self._checked(sample))  # one by one: what came before an error is kept
         except BaseException as error:
             found.append(Sample("", error=self.failure(error)))
@@ -124,6 +132,19 @@ class Attempts:
         self.rule = None if not failed else _rule_for(failed, self._error)
         if interruption is not None:
             raise interruption
+
+    def _bounded(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Yield the samples of a member; those that are made while they are read have an end, and are read in time."""
+        if isinstance(samples, list | tuple):
+            yield from samples
+            return
+        last = math.inf
+        for i, sample in enumerate(islice(samples, self.missing + MOST_UNASKED), start=1):
+            yield sample
+            if i == self.missing:
+                last = time.monotonic() + _UNASKED_S
+            if self.call.is_late or self.call.cancel.is_set or time.monotonic() > last:
+                return
 
     def failed(self, error: BaseException, seconds: float) -> None:
         """Note that an attempt brought nothing but an error, which may tell what was paid."""
@@ -218,16 +239,19 @@ class Attempts:
         with self._handover:
             self._is_in_air = False
             is_left, unbilled, self._unbilled = self._is_left, self._unbilled, []
-        self.call.bills.enter(self.order, unbilled, is_late=is_left)
-        if self._reserved and self.call.purse is not None:
-            self.call.purse.settle(self._reserved, 0.0)
-            self._reserved = ()
+        try:
+            self.call.bills.enter(self.order, unbilled, is_late=is_left)
+        finally:
+            if self._reserved and self.call.purse is not None:
+                self.call.purse.settle(self._reserved, 0.0)
+                self._reserved = ()
         return not is_left
 
-    def _checked(self, sample: Any) -> Sample:
+    def _checked(self, came: Any) -> Sample:
         """Return a sample that the rest can rely on; one that cannot be looked at has a flaw, and keeps its usage."""
-        if not isinstance(sample, Sample):
-            raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(sample).__name__}")
+        if not isinstance(came, Sample):
+            raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(came).__name__}")
+        sample = _of_right_types(came, self.draw.model)
         try:
             if not isinstance(sample.text, str):
                 sample = replace(sample, text="" if sample.text is None else str(sample.text))
@@ -269,6 +293,21 @@ class Attempts:
             ids = self._reserved or self.call.attempt_ids(1)
             self.call.purse.settle(ids, sum(s.cost_usd for s in drawn))
             self._reserved = ()
+
+
+def _of_right_types(sample: Sample, model: str) -> Sample:
+    """Return a sample whose fields can be compared and stored, whatever a member of somebody else's put there."""
+    changes: dict[str, Any] = {}
+    if sample.error is not None and not isinstance(sample.error, BaseException):
+        kind = type(sample.error).__name__
+        changes["error"] = GenerationError(f"{model!r} returned a sample whose error is no exception but a {kind}")
+    if not isinstance(sample.request, int):
+        changes["request"] = 0
+    for name in ("finish_reason", "flaw", "form", "unchecked"):
+        value = getattr(sample, name)
+        if value is not None and not isinstance(value, str):
+            changes[name] = brief(value)
+    return replace(sample, **changes) if changes else sample
 
 
 def backoff_s(made: int, settings: Settings) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bestroute._utils.interruptions import is_interruption
@@ -22,9 +23,6 @@ from bestroute.types.settings import Settings
 
 if TYPE_CHECKING:
     import asyncio
-
-_GRACE_S = 0.05
-"""How long cancelled tasks may take to stop before they are left to themselves."""
 
 
 class Sampler:
@@ -101,11 +99,15 @@ class Sampler:
     def _work(self, attempts: Attempts, done: queue.SimpleQueue[Attempts]) -> None:
         if not attempts.take_off():
             return
+        is_wanted = True
         try:
-            self._repeat(attempts)
+            try:
+                self._repeat(attempts)
+            finally:
+                is_wanted = attempts.close()
         except BaseException as interruption:
             attempts.interruption = interruption
-        if attempts.close():
+        if is_wanted:
             done.put(attempts)
 
     def _repeat(self, attempts: Attempts) -> None:
@@ -181,20 +183,15 @@ class Sampler:
 
     async def _stop(self, running: Mapping[asyncio.Future[None], Attempts], call: RunContext) -> None:
         """Cancel what is under way. What does not stop is left to itself, and billed when it ends."""
-        import asyncio
+        from bestroute._utils.tasks import consume, leave
 
         call.cancel.set()
-        pending = [future for future in running if not future.done()]
-        for future in pending:
-            future.cancel()
-        if pending:
-            await asyncio.wait(pending, timeout=_GRACE_S)
+        await leave(running)
         for future, attempts in running.items():
             if future.done():
-                _consume(future)
+                consume(future)
             elif not attempts.is_left:
                 attempts.give_up()
-                future.add_done_callback(_consume)
 
     async def _arepeat(self, attempts: Attempts) -> None:
         import asyncio
@@ -224,7 +221,7 @@ class Sampler:
     async def _agenerate(self, attempts: Attempts) -> None:
         generator = self.generators[attempts.draw.model]
         if not has_own(generator, GeneratorBase.agenerate):
-            await self._generate_elsewhere(attempts)
+            await self._elsewhere(attempts, partial(self._generate, attempts))
             return
         started = time.perf_counter()
         attempts.begin()
@@ -239,22 +236,26 @@ class Sampler:
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:
-            attempts.came(samples, time.perf_counter() - started)
+            came = partial(attempts.came, samples, time.perf_counter() - started)
+            if isinstance(samples, list | tuple):
+                came()
+            else:  # what makes its samples while it is read may take any time
+                await self._elsewhere(attempts, came)
 
-    async def _generate_elsewhere(self, attempts: Attempts) -> None:
-        """Run a generator that cannot wait in a thread of its own; if its caller goes, what comes is billed there."""
+    async def _elsewhere(self, attempts: Attempts, work: Callable[[], None]) -> None:
+        """Do work that cannot wait in a thread of its own; if its caller goes, what comes is billed there."""
 
-        def work() -> None:
+        def do() -> None:
             if not attempts.take_off():
                 return
             try:
-                self._generate(attempts)
+                work()
             finally:
                 if not attempts.land():
                     attempts.close()
 
         try:
-            outcome = await arun_in_thread(work, name="bestroute", daemon=False)
+            outcome = await arun_in_thread(do, name="bestroute", daemon=False)
         except RuntimeError as error:  # the system gives no more threads
             attempts.failed(error, 0.0)
             return
@@ -263,12 +264,6 @@ class Sampler:
             raise
         assert outcome is not None  # there is no limit of time
         outcome.get()
-
-
-def _consume(future: asyncio.Future[None]) -> None:
-    """Look at a future's exception, which has been billed or is the caller's own cancellation, so that none is lost."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _gathered(calls: Sequence[Attempts]) -> list[DrawnSample]:

@@ -63,16 +63,29 @@ def _read(reward: RewardModelBase, query: Query, asked: Score) -> list[Any]:
 async def _asked(
     reward: RewardModelBase, query: Query, texts: Sequence[str], seconds: float | None
 ) -> Outcome[Any] | None:
-    """Return what a coroutine brings; ``None`` if it takes longer than that."""
+    """Return what a coroutine brings; ``None`` if it takes longer than that, and is left to itself."""
     import asyncio
 
-    try:
-        async with asyncio.timeout(seconds) as limit:
+    from bestroute._utils.tasks import leave
+
+    async def ask() -> Outcome[Any]:
+        try:
             return Outcome(list(islice(await reward.ascore(query, texts), len(texts) + 1)))
-    except BaseException as error:
-        if is_interruption(error):
-            raise
-        return None if limit.expired() else Outcome(error=error)
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            return Outcome(error=error)  # a task would raise SystemExit at whoever runs the loop
+
+    asking = asyncio.ensure_future(ask())
+    try:
+        done, _ = await asyncio.wait([asking], timeout=seconds)
+    except BaseException:  # the caller is cancelled
+        await leave([asking])
+        raise
+    if not done:
+        await leave([asking])
+        return None
+    return asking.result()
 
 
 def _rewards(outcome: Outcome[Any] | None, call: RunContext) -> Any:

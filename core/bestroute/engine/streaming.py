@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import start
-from bestroute.engine.attempts import Attempts
+from bestroute.engine.attempts import MOST_UNASKED, Attempts
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
 from bestroute.engine.plan_executor import Draw
@@ -24,6 +25,9 @@ from bestroute.types.query import Query
 from bestroute.types.sample import Delta, DrawnSample, Sample
 from bestroute.types.stream_usage import StreamUsage
 from bestroute.types.usage import Usage, estimate_tokens
+
+if TYPE_CHECKING:
+    import asyncio
 
 _Pieces = queue.SimpleQueue[tuple[Any, BaseException | None]]
 
@@ -69,6 +73,11 @@ class StreamAccumulator:
             return []
         held, self._held = self._held, []
         return self._shown(held)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many samples came that nobody asked for that no more are read."""
+        return len(self.samples) > MOST_UNASKED
 
     def _shown(self, deltas: list[Delta]) -> list[Delta]:
         self._has_shown = self.attempts.call.is_committed = True
@@ -154,7 +163,7 @@ class StreamSampler:
         error: BaseException | None = None
         pieces: Any = None
         try:
-            while True:
+            while not stream.is_full:
                 try:
                     if pieces is None:
                         opened = generator.stream(
@@ -206,15 +215,15 @@ class StreamSampler:
         attempts.begin()
         stream = StreamAccumulator(attempts)
         error: BaseException | None = None
-        opened: Any = None
+        pieces: Any = None
         try:
-            pieces: Any = None
-            while True:
+            while not stream.is_full:
                 try:
                     if pieces is None:
                         opened = generator.astream(attempts.query, params=attempts.own_params(), cancel=call.cancel)
-                        pieces = aiter(opened)
-                    deltas = stream.take(await _next_in_time(pieces, call))
+                        pieces = opened if call.deadline is None else _ain_time(opened, call)
+                        pieces = aiter(pieces)
+                    deltas = stream.take(await anext(pieces))
                 except StopAsyncIteration:
                     break
                 except BaseException as failure:
@@ -230,7 +239,7 @@ class StreamSampler:
         finally:
             if gate is not None:
                 gate.leave()
-            await _aclose(opened)
+            await _aclose(pieces)
         stream.end(error)
 
 
@@ -259,26 +268,32 @@ def _in_time(pieces: Any, call: RunContext) -> Iterator[Any]:
             _close(pieces)
         return
     queued: _Pieces = queue.SimpleQueue()
-    start(lambda: _read(pieces, queued, call), name="bestroute-stream", daemon=False)
-    while True:
-        try:
-            piece, end = queued.get(timeout=call.seconds_left())
-        except queue.Empty:
-            call.cancel.set()
-            raise _late(call) from None
-        if isinstance(end, StopIteration):
-            return
-        if end is not None:
-            raise end
-        yield piece
+    left = threading.Event()
+    start(lambda: _read(pieces, queued, left), name="bestroute-stream", daemon=False)
+    try:
+        while True:
+            try:
+                if call.is_late:  # what comes faster than it is read would have no end
+                    raise queue.Empty
+                piece, end = queued.get(timeout=call.seconds_left())
+            except queue.Empty:
+                call.cancel.set()
+                raise _late(call) from None
+            if isinstance(end, StopIteration):
+                return
+            if end is not None:
+                raise end
+            yield piece
+    finally:
+        left.set()
 
 
-def _read(pieces: Iterator[Any], queued: _Pieces, call: RunContext) -> None:
+def _read(pieces: Iterator[Any], queued: _Pieces, left: threading.Event) -> None:
     """Read a stream to its end, or until nobody wants it any more."""
     end: BaseException = StopIteration()
     try:
         for piece in pieces:
-            if call.cancel.is_set:
+            if left.is_set():
                 break
             queued.put((piece, None))
     except BaseException as error:
@@ -309,16 +324,51 @@ async def _aclose(pieces: Any) -> None:
         logger.info("a stream could not be closed: %s", type(error).__name__)
 
 
-async def _next_in_time(pieces: Any, call: RunContext) -> Any:
-    """Return the next piece, if it comes before the deadline."""
-    if call.deadline is None:
-        return await anext(pieces)
+async def _ain_time(opened: Any, call: RunContext) -> AsyncGenerator[Any]:
+    """Hand pieces on until the deadline; they are read in a task, which can be left behind if it does not stop."""
     import asyncio
 
+    from bestroute._utils.tasks import leave
+
+    queued: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
+    reading = asyncio.ensure_future(_aread(opened, queued, call))
     try:
-        async with asyncio.timeout(call.seconds_left()) as limit:
-            return await anext(pieces)
-    except TimeoutError:
-        if limit.expired():
-            raise _late(call) from None
-        raise
+        while True:
+            try:
+                async with asyncio.timeout(call.seconds_left()) as limit:
+                    piece, end = await queued.get()
+            except TimeoutError:
+                if limit.expired():
+                    raise _late(call) from None
+                raise
+            if isinstance(end, StopAsyncIteration):
+                return
+            if end is not None:
+                raise end
+            if call.is_late:  # what is read without waiting would have no end
+                raise _late(call)
+            yield piece
+    finally:
+        if call.is_late:
+            call.cancel.set()
+        await leave([reading])
+
+
+async def _aread(opened: Any, queued: asyncio.Queue[tuple[Any, BaseException | None]], call: RunContext) -> None:
+    """Read a stream to its end, or until nobody wants it any more."""
+    import asyncio
+
+    end: BaseException = StopAsyncIteration()
+    try:
+        async for piece in opened:
+            queued.put_nowait((piece, None))
+            await asyncio.sleep(0)  # whoever reads them goes first
+            if call.cancel.is_set or call.is_late:
+                break
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        end = error
+    finally:
+        await _aclose(opened)
+    queued.put_nowait((None, end))

@@ -72,7 +72,7 @@ class Facts:
         chain = list(causes(error))
         codes = tuple(code for e in chain for code in _codes(e))
         words = " ".join(text for e in chain for text in (text_of(e), *map(text_of, _raw_bodies(e)))).lower()
-        types = frozenset(kind.__name__ for e in chain for kind in type(e).__mro__)
+        types = frozenset(str(field(kind, "__name__")) for e in chain for kind in type(e).__mro__)
         return cls(error, types, _meant(chain, codes, words), codes, words)
 
 

@@ -69,8 +69,18 @@ def redact(text: str, query: Quotable | None = None) -> str:
 
 
 def describe(error: BaseException, query: Quotable | None = None) -> str:
-    """Return an error as ``Type: message``, redacted."""
-    return redact(f"{type(error).__name__}: {text_of(error)}", query)
+    """Return an error as ``Type: message``, redacted; of one that cannot be, its type alone: this never raises."""
+    try:
+        return redact(f"{type(error).__name__}: {text_of(error)}", query)
+    except Exception as failure:
+        return f"{_kind(error)}: {_HIDDEN} (redacting it raised {_kind(failure)})"
+
+
+def _kind(error: BaseException) -> str:
+    try:
+        return str(type(error).__name__)
+    except Exception:  # a metaclass of somebody else's
+        return "Exception"
 
 
 def hide_quotations(error: BaseException, query: Quotable | None = None) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from bestroute.types.bases import RewardModelBase, completed, declares_probability, has_own
 from bestroute.types.protocols import RewardModel
@@ -25,4 +26,5 @@ def calibrated(reward_model: RewardModel, rewards: Sequence[float]) -> list[floa
     Raises:
         ConfigError: If the reward model is not calibrated.
     """
-    return [float(p) for p in completed(reward_model, RewardModelBase).calibrated(rewards)]
+    found = completed(reward_model, RewardModelBase).calibrated(rewards)
+    return [float(p) for p in islice(found, len(rewards) + 1)]  # more are as wrong as too few

@@ -1,0 +1,222 @@
+"""Members, rewards and streams that never end, or will not stop: a call ends, in its time, and is paid."""
+
+import asyncio
+import itertools
+import threading
+import time
+
+import pytest
+
+from bestroute import BestRoute, DeadlineError, Plan, Pool, Price, Sample, Step, Usage
+from bestroute.engine.attempts import MOST_UNASKED
+from bestroute.testing import FakeGenerator
+from bestroute.types.sample import Delta
+
+POOL = Pool(["s", "l"], {"s": Price(1, 1), "l": Price(2, 2)}, "l")
+LATE_S = 20.0
+"""Far beyond every deadline here, and far below what would never end."""
+
+
+def engine(member, decide=lambda query: ("s", 1), reward=None):
+    return BestRoute(POOL, {"s": member, "l": FakeGenerator(["of the reference"])}, decide, reward)
+
+
+async def answered(routed, how, **options):
+    """Answer in one of four ways, in a thread where it blocks."""
+    if how == "arun":
+        return await routed.arun("hello", **options)
+    if how == "astream":
+        return [item async for item in routed.astream("hello", **options)][-1]
+    call = routed.run if how == "run" else lambda *of, **more: list(routed.stream(*of, **more))[-1]
+    return await asyncio.to_thread(call, "hello", **options)
+
+
+def endless(pause_s=0.0):
+    while True:
+        time.sleep(pause_s)
+        yield Sample("a b", usage=Usage(3, 4), finish_reason="stop")
+
+
+def outlasts(thread):
+    thread.join(LATE_S)
+    return thread.is_alive()
+
+
+class Endless(FakeGenerator):
+    """Hands over samples for ever."""
+
+    def __init__(self, pause_s=0.0):
+        super().__init__(["unused"])
+        self.pause_s = pause_s
+
+    def generate(self, query, n, *, params, cancel):
+        return endless(self.pause_s)
+
+    async def agenerate(self, query, n, *, params, cancel):
+        return endless(self.pause_s)
+
+    def stream(self, query, *, params, cancel):
+        return endless()
+
+    async def astream(self, query, *, params, cancel):
+        for sample in endless():
+            yield sample
+
+
+@pytest.mark.parametrize("how", ["run", "arun", "stream", "astream"])
+@pytest.mark.parametrize("deadline_s", [None, LATE_S])
+async def test_a_member_that_hands_over_samples_for_ever_is_read_to_a_limit_and_paid(how, deadline_s):
+    routed = engine(Endless())
+    result = await answered(routed, how, deadline_s=deadline_s)
+    assert (result.model, result.text, len(result.samples)) == ("s", "a b", 1)
+    if how == "stream":
+        assert not [t for t in threading.enumerate() if t.name == "bestroute-stream" and outlasts(t)]
+    [row] = routed.ledger.rows()
+    assert 4 < row["output_tokens"] <= 4 * (1 + MOST_UNASKED)
+
+
+@pytest.mark.parametrize("how", ["run", "arun"])
+async def test_a_member_that_takes_its_time_is_not_waited_for_once_all_came_that_was_asked_for(how):
+    result = await answered(engine(Endless(0.05), lambda query: ("s", 2), lambda q, texts: [1.0] * len(texts)), how)
+    assert [sample.text for sample in result.samples] == ["a b"] * 2
+
+
+async def test_samples_that_are_made_while_they_are_read_do_not_block_the_loop():
+    is_free = threading.Event()
+
+    class Blocked(Endless):
+        async def agenerate(self, query, n, *, params, cancel):
+            return (Sample("came" if is_free.wait(LATE_S) else "the loop stood still") for _ in range(n))
+
+    async def free():
+        is_free.set()
+
+    result, _ = await asyncio.gather(engine(Blocked()).arun("hello"), free())
+    assert result.text == "came"
+
+
+class Stubborn(FakeGenerator):
+    """Never stops, whoever asks."""
+
+    def __init__(self):
+        super().__init__(["unused"])
+
+    async def astream(self, query, *, params, cancel):
+        yield Delta("one two ")
+        await asleep()
+
+
+async def asleep():
+    end = time.monotonic() + LATE_S
+    while time.monotonic() < end:
+        try:
+            await asyncio.sleep(LATE_S)
+        except asyncio.CancelledError:
+            continue
+
+
+def in_a_loop_that_is_left(coroutine):
+    """Run a coroutine; ``asyncio.run`` would wait for tasks that do not stop."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
+def test_a_stream_that_swallows_its_cancellation_does_not_outlast_the_deadline():
+    routed = engine(Stubborn())
+    started = time.monotonic()
+    with pytest.raises(DeadlineError):
+        in_a_loop_that_is_left(answered(routed, "astream", deadline_s=0.2))
+    assert time.monotonic() - started < LATE_S / 2
+    [row] = routed.ledger.rows()
+    assert (row["status"], row["estimated"], row["output_tokens"]) == ("cancelled", True, 2)
+
+
+@pytest.mark.parametrize("how", ["stream", "astream"])
+async def test_pieces_that_come_faster_than_they_are_read_do_not_outlast_the_deadline(how):
+    class Fast(FakeGenerator):
+        def stream(self, query, *, params, cancel):
+            return itertools.repeat(Delta("a "))
+
+        async def astream(self, query, *, params, cancel):
+            for delta in itertools.repeat(Delta("a ")):
+                yield delta
+
+    started = time.monotonic()
+    with pytest.raises(DeadlineError):
+        await answered(engine(Fast(["unused"])), how, deadline_s=0.2)
+    assert time.monotonic() - started < LATE_S
+
+
+class Reward:
+    range = (0.0, 1.0)
+
+    def score(self, query, texts):
+        return [0.5] * len(texts)
+
+
+class StubbornReward(Reward):
+    async def ascore(self, query, texts):
+        await asleep()
+
+
+def test_a_reward_that_swallows_its_cancellation_does_not_outlast_the_deadline():
+    routed = engine(FakeGenerator(["came"]), lambda query: ("s", 2), StubbornReward())
+    started = time.monotonic()
+    result = in_a_loop_that_is_left(routed.arun("hello", deadline_s=0.2))
+    assert time.monotonic() - started < LATE_S / 2
+    assert (result.text, len(result.samples)) == ("came", 2)
+
+
+async def test_a_reward_without_end_is_as_wrong_as_one_too_many():
+    class EndlessReward(Reward):
+        def calibrated(self, rewards):
+            return itertools.repeat(0.9)
+
+    plan = Plan((Step("s", 2, 0.5), Step("l")))
+    with pytest.raises(ValueError, match="was given 1 rewards and returned 2 probabilities"):
+        await engine(FakeGenerator(["came"]), lambda query: plan, EndlessReward()).arun("hello")
+
+
+ODD = {
+    "finish_reason": ["stop"],
+    "form": {"a": 1},
+    "flaw": 5,
+    "unchecked": object(),
+    "request": [1],
+    "error": "went wrong",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("how", ["run", "arun"])
+async def test_a_sample_whose_fields_are_of_other_types_is_paid_and_answers(name, n, how):
+    sample = Sample("came", usage=Usage(3, 4), **{name: ODD[name]})
+    member = FakeGenerator([sample])
+    member._take = lambda query, n, params: [sample] * n
+    routed = engine(member, lambda query: ("s", n), Reward())
+    result = await answered(routed, how)
+    assert result.text == ("of the reference" if name == "error" else "came")
+    assert sum(row["cost_usd"] for row in routed.ledger.rows() if row["model"] == "s") == n * 7e-6
+
+
+@pytest.mark.parametrize("how", ["run", "arun"])
+async def test_an_error_that_cannot_be_redacted_loses_no_bill(how, monkeypatch):
+    def broken():
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr("bestroute.errors.redaction.known_secrets", broken)
+    sample = Sample("half", usage=Usage(3, 4), error=ValueError("the key is hunter22"))
+    member = FakeGenerator([sample])
+    member._take = lambda query, n, params: [sample] * n
+    routed = engine(member, lambda query: ("s", 2), Reward())
+    result = await answered(routed, how)
+    assert result.text == "of the reference"
+    rows = [row for row in routed.ledger.rows() if row["model"] == "s"]
+    assert [row["cost_usd"] for row in rows] == [7e-6] * 2
+    assert "hunter22" not in str(rows) + result.decision.reason
+    assert rows[0]["error"].startswith("ValueError: [hidden]")
