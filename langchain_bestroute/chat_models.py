@@ -38,6 +38,7 @@ from bestroute.adapters.engine_fields import change_part
 from bestroute.adapters.response_schemas import unwrapped
 from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
+from bestroute.engine.decider import Default
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.pool import dearest
@@ -58,7 +59,7 @@ FORCED = tuple(name for name in CALL_OPTIONS if name not in ("because", "run_id"
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
+    | {"default", "bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
     | {"settings", "budget"}
 )
 """Fields of which a change makes another engine."""
@@ -278,6 +279,9 @@ class BestRouteChat(BaseChatModel):
     """Short for ``policy=ThresholdPolicy(threshold)``."""
     max_drop: float | None = None
     """Short for a promise that the router was tuned for."""
+    default: Default = "plan"
+    """What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be compared
+    (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never does."""
     max_n: int = 5
     """The most samples a step may draw."""
     bills_input: Any = "per_sample"
@@ -408,6 +412,7 @@ class BestRouteChat(BaseChatModel):
             settings=self.settings,
             budget=self.budget,
             max_retries=self.max_retries,
+            default=self.default,
         )
         origin = shared(self.models, held, ("engine",), lambda: self._engine)
         self._engine.share_members(origin.value)
@@ -427,6 +432,7 @@ class BestRouteChat(BaseChatModel):
             "prices": fingerprint(self.prices),
             "reference": self.reference,
             "max_n": self.max_n,
+            "default": self.default,
             "bills_input": self.bills_input,
             **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
         }

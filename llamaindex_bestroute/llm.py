@@ -29,6 +29,7 @@ from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Pri
 from bestroute.adapters.engine_fields import change_part
 from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
+from bestroute.engine.decider import Default
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.pool import dearest
 from llamaindex_bestroute import description, tracing
@@ -48,7 +49,7 @@ _FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"bills_input", "ledger", "settings", "budget", "max_retries", "timeout", "temperature", "max_tokens"}
+    | {"default", "bills_input", "ledger", "settings", "budget", "max_retries", "timeout", "temperature", "max_tokens"}
 )
 """Fields of which a change makes another engine."""
 _STICKY = "a tool turn stays with the model that made the call"
@@ -83,6 +84,8 @@ class BestRouteLLM(FunctionCallingLLM):
         router: A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``.
         reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
         policy: Chooses among a router's plans; or ``threshold=0.8``; or ``max_drop=0.01``.
+        default: What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be
+            compared (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never.
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
         ledger: Where bills are kept; default: in memory.
@@ -188,6 +191,7 @@ class BestRouteLLM(FunctionCallingLLM):
     policy: Any = Field(default=None, description="Chooses among the router's plans.")
     threshold: float | None = Field(default=None, description="Short for policy=ThresholdPolicy(threshold).")
     max_drop: float | None = Field(default=None, description="Short for a promise that the router was tuned for.")
+    default: Default = Field(default="plan", description="What is done without router and reward model.")
     max_n: int = Field(default=5, description="The most samples a step may draw.")
     bills_input: Any = Field(default="per_sample", description="How often n samples bill the prompt.")
     ledger: Any = Field(default=None, description="Where bills are kept.")
@@ -263,6 +267,7 @@ class BestRouteLLM(FunctionCallingLLM):
             settings=self.settings,
             budget=self.budget,
             max_retries=self.max_retries,
+            default=self.default,
         )
         origin = shared(self.models, held, ("engine",), lambda: self._engine)
         self._engine.share_members(origin.value)

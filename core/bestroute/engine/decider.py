@@ -7,12 +7,13 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.expected_cost import plan_costs
+from bestroute.engine.day_one import NO_ROUTER, DayOne
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import drawn_apart
 from bestroute.errors import BestRouteError, ConfigError, named
@@ -36,11 +37,13 @@ from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query
 from bestroute.types.settings import Settings
 
+Default = Literal["plan", "reference"]
+"""What is done where there is neither a router nor a reward model: what ``DayOne`` plans, or ask the reference."""
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
 logger = logging.getLogger("bestroute.engine")
 _NOT_ALLOWED = "the call does not allow it"
-NO_ROUTER = (
+REFERENCE_ONLY = (
     "no router: the reference answers every query, which saves nothing; give router= (a folder of `bestroute train`, "
     "or a function that returns a pool name), or a reward_model that needs no training (MajorityVote(), Verifier(fn))"
 )
@@ -65,8 +68,11 @@ class Decider:
         threshold: float | None,
         max_drop: float | None,
         settings: Settings,
+        default: Default = "plan",
     ) -> None:
         """Check every plan that is known before any call."""
+        if default not in get_args(Default):
+            raise ConfigError(f"default must be one of {named(get_args(Default))}, got {default!r}")
         self.pool, self.generators, self.settings = pool, generators, settings
         self.reward_model = None if reward_model is None else completed(reward_model, RewardModelBase)
         self.router = _as_router(router)
@@ -76,8 +82,11 @@ class Decider:
         self.policy = _as_policy(self._predictor, self.router, pool, policy, threshold, max_drop, reward_model)
         self._is_policy_light = self.policy is None or completed(self.policy, PolicyBase).is_light
         self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
-        if self._untrained[1] == NO_ROUTER and len(pool.models) > 1:
-            logger.warning("%s", NO_ROUTER)
+        self.day_one: DayOne | None = None
+        if self._untrained[1] == REFERENCE_ONLY and len(pool.models) > 1:
+            if default == "plan":
+                self.day_one = DayOne(pool, generators)
+            logger.warning("%s", REFERENCE_ONLY if self.day_one is None else NO_ROUTER)
         for plan in self._known_plans():
             self._check_plan(plan)
 
@@ -149,6 +158,7 @@ class Decider:
                 costs_usd=decision.costs_usd[able],
                 column=able.index(picked),
             )
+        decision = replace(decision, trial=None)
         if reference not in left_out:
             return replace(decision, plan=self.pool.reference_plan)
         able_models = [m for m in reversed(self.pool.cheaper_models) if m not in left_out]
@@ -159,6 +169,10 @@ class Decider:
     def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
+            if self.day_one is not None:
+                plan, reason, trial = self.day_one.plan(query, left_out)
+                plan, scorer = self._usable(plan, left_out), None if trial is None else trial.reward_model
+                return Decision(plan, reason, self.pool, tokens, left_out=left_out, reward_model=scorer, trial=trial)
             plan, reason = self._untrained
             return Decision(self._usable(plan, left_out), reason, self.pool, tokens, left_out=left_out)
         try:
@@ -253,6 +267,8 @@ class Decider:
     def _force(self, decision: Decision, model: str | None, n: int | None, because: str | None) -> Decision:
         """Replace the decided model, or its n, by what the call says."""
         decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
+        if decision.trial is not None:
+            decided = self.pool.reference_plan.steps[0]
         candidate = Candidate(model or decided.model, decided.n if n is None else n)
         if self.reward_model is None and n is None:
             candidate = Candidate(candidate.model, 1)
@@ -267,6 +283,8 @@ class Decider:
             reason=because or f"forced by the call: {said}",
             column=column,
             policy=None,
+            reward_model=None,
+            trial=None,
             is_forced=model is not None and because is None,
         )
 
@@ -274,7 +292,7 @@ class Decider:
         """Return the plan where there is no router, and why; a step that nothing could end is not in it."""
         reward = self.reward_model
         if reward is None or reward.needs_training or reward.default_accept is None:
-            return self.pool.reference_plan, NO_ROUTER
+            return self.pool.reference_plan, REFERENCE_ONLY
         accept = reward.default_accept
         n = reward.least_samples(accept)
         if n is None or n > self.pool.max_n:

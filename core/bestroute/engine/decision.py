@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bestroute.engine.day_one import Trial
 from bestroute.types.arrays import FloatArray
-from bestroute.types.bases import PolicyBase, completed
+from bestroute.types.bases import PolicyBase, RewardModelBase, completed
 from bestroute.types.plans import Plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
@@ -37,6 +38,10 @@ class Decision:
     """Models that cannot do what the query needs, or may not be asked, each with the reason."""
     is_forced: bool = False
     """Whether the caller named the model: nothing else may answer in its place."""
+    reward_model: RewardModelBase | None = None
+    """What scores its samples where that is not the engine's own reward model."""
+    trial: Trial | None = None
+    """What is tried where there is neither a router nor a reward model, to be learnt from."""
 
     @property
     def model(self) -> str:

@@ -15,7 +15,7 @@ from bestroute.billing.ledger import Ledger
 from bestroute.billing.ledger_writer import LedgerWriter
 from bestroute.engine.call_context import CallOptions, Options, RunContext
 from bestroute.engine.circuit_breaker import Breakers
-from bestroute.engine.decider import Decider
+from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Reserve, Score
 from bestroute.engine.result import Result
@@ -26,7 +26,7 @@ from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.reward_models.conversion import as_reward_model
-from bestroute.types.bases import GeneratorBase, RewardModelBase, completed, has_own
+from bestroute.types.bases import GeneratorBase, completed, has_own
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator as SampleGenerator
 from bestroute.types.protocols import Policy, RewardModel, Router
@@ -45,7 +45,7 @@ class BestRoute:
         pool: Which models may answer, and their prices.
         generators: A generator for each of them, by pool name.
         router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
-            ``(model, n)`` or a pool name, or ``None``: then the reference answers, or, if the reward needs no
+            ``(model, n)`` or a pool name, or ``None``: then see ``default``, or, if there is a reward that needs no
             training, one draw of each cheaper model in price order is tried before it (a vote: so many of the
             cheapest that they can agree).
         reward_model: A ``RewardModel``, the folder of a trained one, or a function
@@ -57,6 +57,10 @@ class BestRoute:
         settings: Retries, breakers, pace and what is done at a budget's end; see ``Settings``.
         budget: What all calls together may spend, USD, or a ``Budget`` shared with other engines.
         max_retries: Short for ``Settings(attempts=max_retries + 1)``.
+        default: What is done without router and reward model. ``"plan"``: where the query asks for a tool call, JSON, a
+            choice, a number or a short answer, cheaper members are tried, and accepted on log-probabilities or where
+            two agree, as long as that pays (``bestroute.engine.day_one``); else, and always with ``"reference"``,
+            the reference answers.
 
     Raises:
         ConfigError: If parts do not fit together.
@@ -77,6 +81,7 @@ class BestRoute:
         settings: Settings | None = None,
         budget: Budget | float | None = None,
         max_retries: int | None = None,
+        default: Default = "plan",
     ) -> None:
         """Check that the parts fit together; nothing is called."""
         self.pool = pool
@@ -97,6 +102,7 @@ class BestRoute:
             threshold=threshold,
             max_drop=max_drop,
             settings=self.settings,
+            default=default,
         )
         if isinstance(self.settings.concurrency, Mapping):
             for model in self.settings.concurrency:
@@ -113,6 +119,8 @@ class BestRoute:
     def share_members(self, other: BestRoute) -> None:
         """Share breakers and limits of concurrency with another engine over the same members."""
         self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
+        if self._decider.day_one is not None and other._decider.day_one is not None:
+            self._decider.day_one = other._decider.day_one
         self._parts = replace(self._parts, breakers=other.breakers)
 
     def route(
@@ -225,7 +233,7 @@ class BestRoute:
                 elif isinstance(command, Reserve):
                     reply = call.reserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
-                    reply = score(self._scorer(), query, command, call)
+                    reply = score(query, command, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.stream)):
                     reply = self._sampler.draw(query, command, call)
                 else:
@@ -261,7 +269,7 @@ class BestRoute:
                 elif isinstance(command, Reserve):
                     reply = await call.areserve(command.usd, command.reservations)
                 elif isinstance(command, Score):
-                    reply = await ascore(self._scorer(), query, command, call)
+                    reply = await ascore(query, command, call)
                 elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.astream)):
                     reply = await self._sampler.adraw(query, command, call)
                 else:
@@ -334,10 +342,6 @@ class BestRoute:
         return self._decider.route(
             query, model=options.model, n=options.n, because=options.because, allow=options.limits.allow
         )
-
-    def _scorer(self) -> RewardModelBase:
-        assert self._parts.reward_model is not None  # plans that score are refused without one
-        return self._parts.reward_model
 
 
 def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:

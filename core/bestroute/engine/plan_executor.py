@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from bestroute.selection.agreement import winner
+from bestroute.types.bases import RewardModelBase
 from bestroute.types.plans import Plan, Step
 from bestroute.types.sample import DrawnSample
 
@@ -44,6 +45,8 @@ class Score:
     texts: tuple[str, ...]
     samples: tuple[DrawnSample, ...] = ()
     """What the texts are of, for rewards that read more than texts."""
+    reward_model: RewardModelBase | None = None
+    """Who scores them; the run says it."""
 
 
 @dataclass(frozen=True)

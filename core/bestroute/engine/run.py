@@ -82,6 +82,8 @@ def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run
     while following is not None:
         decision = following
         outcome = yield from state.plan(decision)
+        if decision.trial is not None and parts.decider.day_one is not None:
+            parts.decider.day_one.learn(decision.trial, query, outcome.samples)
         if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
             return state.result(decision, state.before + outcome.chosen)
         state.keep(outcome)
@@ -95,6 +97,7 @@ class _Run:
     def __init__(self, parts: Parts, query: Query, decision: Decision, call: RunContext) -> None:
         self.parts, self.query, self.call = parts, query, call
         self.allowance = Allowance(parts.pool, parts.generators, parts.settings, query, decision)
+        self.reward_model = parts.reward_model
         self.samples: list[DrawnSample] = []
         """Of all plans so far, in drawing order."""
         self.before = 0
@@ -143,10 +146,11 @@ class _Run:
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""
         self.call.bills.decision = decision
+        self.reward_model = decision.reward_model or self.parts.reward_model
         steps = execute(
             decision.plan,
             calibrated=self._calibrated,
-            is_joint=self.parts.reward_model is not None and self.parts.reward_model.is_joint,
+            is_joint=self.reward_model is not None and self.reward_model.is_joint,
             wave=self.call.limits.wave or self.parts.settings.wave,
         )
         reply: Any = None
@@ -241,7 +245,7 @@ class _Run:
         return came
 
     def _needs_logprobs(self, step: Step) -> bool:
-        reward = self.parts.reward_model
+        reward = self.reward_model
         return step.is_scored and reward is not None and reward.needs_logprobs
 
     def _is_greedy(self, draw: Draw, plan: Plan, came: Sequence[DrawnSample]) -> bool:
@@ -321,7 +325,7 @@ class _Run:
             self.fallbacks.name_all()
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
-        reply = yield score
+        reply = yield replace(score, reward_model=self.reward_model)
         try:
             if isinstance(reply, BaseException):
                 raise reply
@@ -333,14 +337,14 @@ class _Run:
             return [math.nan] * len(score.texts)
         if len(values) != len(score.texts):
             raise ConfigError(f"the reward model was given {len(score.texts)} texts and returned {len(values)} rewards")
-        reward = self.parts.reward_model
+        reward = self.reward_model
         if any(map(math.isnan, values)) and (reward is None or not reads_samples(reward)):
             logger.warning("the reward model returned NaN, or no number; such samples stand behind all others")
         return values
 
     def _calibrated(self, rewards: Sequence[float]) -> Sequence[float]:
         """Return the probabilities that rewards stand for; a calibration that fails accepts nothing."""
-        reward = self.parts.reward_model
+        reward = self.reward_model
         assert reward is not None  # plans that score are refused without one
         try:
             found = calibrated(reward, rewards)

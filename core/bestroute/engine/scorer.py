@@ -21,12 +21,13 @@ _GRACE_S = 0.05
 """What came just before the deadline may still be scored, if that is quick."""
 
 
-def score(reward: RewardModelBase, query: Query, asked: Score, call: RunContext) -> Any:
+def score(query: Query, asked: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
 
     Raises:
         ConfigError: If the reward model says that it is set up wrongly.
     """
+    reward = _scorer(asked)
     work = partial(_read, reward, query, asked)
     if call.deadline is None or reward.is_light:
         return _rewards(Outcome.of(work), call)
@@ -37,9 +38,9 @@ def score(reward: RewardModelBase, query: Query, asked: Score, call: RunContext)
         return error
 
 
-async def ascore(reward: RewardModelBase, query: Query, asked: Score, call: RunContext) -> Any:
+async def ascore(query: Query, asked: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
-    seconds = call.seconds_left(grace_s=_GRACE_S)
+    seconds, reward = call.seconds_left(grace_s=_GRACE_S), _scorer(asked)
     if reward.is_light:
         return _rewards(Outcome.of(partial(_read, reward, query, asked)), call)
     if has_own(reward, RewardModelBase.ascore) and inspect.iscoroutinefunction(reward.ascore):
@@ -49,6 +50,11 @@ async def ascore(reward: RewardModelBase, query: Query, asked: Score, call: RunC
     except RuntimeError as error:  # the system gives no more threads
         return error
     return _rewards(outcome, call)
+
+
+def _scorer(asked: Score) -> RewardModelBase:
+    assert asked.reward_model is not None  # plans that score are refused without one
+    return asked.reward_model
 
 
 def _read(reward: RewardModelBase, query: Query, asked: Score) -> list[Any]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bestroute.reward_models.logprob_confidence import checked_level
+from bestroute.selection.agreement import CUT
 from bestroute.selection.answer_form import answer_form, options_in
 from bestroute.stats.vote_posterior import beta_exceeds_half
 from bestroute.types.bases import RewardModelBase
@@ -79,10 +80,17 @@ class Agreement(RewardModelBase):
 
 
 def forms_of(query: Query, samples: Sequence[Sample | DrawnSample]) -> list[str]:
-    """Return the form of each sample's answer; ``""`` for what agrees with nothing."""
+    """Return the form of each sample's answer; ``""`` for what agrees with nothing, as what was cut short does."""
     plain = [s.sample if isinstance(s, DrawnSample) else s for s in samples]
     options = options_in(query.text) if any(sample.form is None for sample in plain) else {}
-    return [sample.form if sample.form is not None else answer_form(sample.text, options) for sample in plain]
+    return [
+        ""
+        if sample.finish_reason in CUT
+        else sample.form
+        if sample.form is not None
+        else answer_form(sample.text, options)
+        for sample in plain
+    ]
 
 
 def _posteriors(forms: Sequence[str], has_tools: bool) -> list[float]:

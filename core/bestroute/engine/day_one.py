@@ -1,0 +1,220 @@
+"""The plan without a router and without a reward: cheaper members where their answers show how sure they are.
+
+What can be compared (tool calls, JSON, choices, numbers, short answers) is drawn from a cheap member, and accepted if
+its tokens were probable enough, or if a second, different member gives the same answer; else the reference answers, as
+it does everything else. Nobody labels anything: a step is kept while what it drew is accepted often enough to pay for
+it, and two members count only while they agree so often that they cannot be weak.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from bestroute._utils.fork_safe import ProcessState
+from bestroute.engine.break_even import RETRY, Account, Kind, Lengths
+from bestroute.reward_models.first_evidence import EARNED, FirstEvidence
+from bestroute.selection.answer_kind import AnswerKind, answer_kind
+from bestroute.types.bases import GeneratorBase
+from bestroute.types.plans import Plan, Step
+from bestroute.types.pool import Pool
+from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample
+from bestroute.types.usage import Usage
+
+AGREE = 0.65
+"""How often two members must agree, as far as the last calls can tell: those that agree less are wrong too often for
+their agreement to mean much. If wrong answers are the same in three of ten cases, two that agree 60 % of the time are
+right in 95 % of the cases in which they agree, and two that agree 40 % of the time in 82 %."""
+_SHARE = 0.01
+"""All that was lost by trying stays within this share of what the reference costs, ..."""
+_CREDIT = 5
+"""... and so many calls of the reference, to begin with."""
+_MOST_MEMBERS = 3
+"""The cheapest so many members that can answer are tried."""
+_UNTOLD = 3
+"""Answers without log-probabilities in a row after which a member is taken to tell none."""
+_TOKENS = 48.0
+"""Of an answer of which none was seen."""
+_TEXT_KINDS: frozenset[AnswerKind] = frozenset({"choice", "number", "short answer"})
+"""Kinds whose log-probabilities are those of the answer."""
+
+_WITH_LOGPROBS, _AGREEMENT_ALONE = FirstEvidence(), FirstEvidence(needs_logprobs=False)
+
+NO_ROUTER = (
+    "no router: the reference answers open text, which saves nothing; give router= (a folder of `bestroute train`, or "
+    "a function that returns a pool name), or a reward_model (MajorityVote(), Verifier(fn), a trained one)"
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a decision tried, to be learnt from."""
+
+    kind: AnswerKind
+    members: tuple[str, ...]
+    """None where the reference alone was asked."""
+    reads_logprobs: bool = False
+    """Whether members are asked for log-probabilities: where they are those of the answer, and may be told."""
+
+    @property
+    def reward_model(self) -> FirstEvidence:
+        """What accepts the samples."""
+        return _WITH_LOGPROBS if self.reads_logprobs else _AGREEMENT_ALONE
+
+
+class DayOne(ProcessState):
+    """Chooses the members that are tried before the reference; safe between threads.
+
+    Args:
+        pool: The models and their prices.
+        generators: By pool name.
+    """
+
+    def __init__(self, pool: Pool, generators: Mapping[str, GeneratorBase]) -> None:
+        """Know nothing yet."""
+        super().__init__()
+        self.pool = pool
+        self.identities = {model: _identity(model, generators[model]) for model in pool.models}
+        self._kinds: dict[AnswerKind, Kind] = defaultdict(Kind)
+        self._account = Account()
+
+    def plan(self, query: Query, left_out: Mapping[str, str]) -> tuple[Plan, str, Trial | None]:
+        """Return what is drawn for a query, and why; nothing is counted before ``learn``."""
+        kind = answer_kind(query)
+        reference = self.pool.reference_plan
+        if kind is None:
+            return reference, NO_ROUTER, None
+        said = f"no router: the query asks for a {kind}"
+        members = [m for m in self.pool.cheaper_models if m not in left_out]
+        if self.pool.reference in left_out or not members:
+            return reference, f"{said}, and there is no cheaper member to try, so the reference", Trial(kind, ())
+        with self._guard():
+            memory = self._kinds[kind]
+            cost = {m: self._cost(memory, m, query) for m in (*members, self.pool.reference)}
+            options = self._options(kind, memory, sorted(members, key=lambda m: cost[m])[:_MOST_MEMBERS])
+            if not options:
+                lacks = "no cheaper member tells log-probabilities of it, and there are no two that could agree"
+                return reference, f"{said}; {lacks}, so the reference", Trial(kind, ())
+            chosen, why = self._choose(memory, options, cost)
+            may_tell = any(memory.untold.get(m, 0) < _UNTOLD for m in chosen or ()) or memory.calls % RETRY == 0
+        if chosen is None:
+            return reference, f"{said}, but {why}, so the reference", Trial(kind, ())
+        steps = [*(Step(m, 1, EARNED) for m in chosen), Step(self.pool.reference)]
+        return (
+            Plan(tuple(steps)),
+            f"{said}: {why}, else the reference",
+            Trial(kind, chosen, kind in _TEXT_KINDS and may_tell),
+        )
+
+    def learn(self, trial: Trial, query: Query, samples: Sequence[DrawnSample]) -> None:
+        """Note what came of a decision: what was accepted, how long answers are, what it all cost."""
+        reference = self.pool.reference
+        with self._guard():
+            memory = self._kinds[trial.kind]
+            memory.calls += 1
+            for sample in samples:
+                if sample.error is None and sample.usage is not None:
+                    ratio = sample.usage.input / max(query.prompt_tokens, 1)
+                    memory.lengths[sample.model].note(sample.usage.output, ratio)
+            tried = [s for s in samples if s.model in trial.members]
+            own = [s.cost_usd for s in samples if s.model == reference and s.error is None]
+            reference_usd = sum(own) if own else self._cost(memory, reference, query)
+            accepted = any(s.accepted for s in tried)
+            self._account.reference_usd += reference_usd
+            self._account.extra_usd += sum(s.cost_usd for s in tried) - (0 if own or not accepted else reference_usd)
+            sound = [s for s in tried if s.is_sound]
+            for sample in sound if trial.reads_logprobs else ():
+                memory.note_told(sample.model, _tells(sample))
+            for size in range(1, min(len(sound), len(trial.members)) + 1):
+                memory.step(trial.members[:size]).note(accepted and len(sound) == size, memory.calls)
+
+    def _options(self, kind: AnswerKind, memory: Kind, members: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the members that may be tried: one by its log-probabilities, two by their agreement."""
+        pairs: list[tuple[str, ...]] = [pair for pair in combinations(members, 2) if self._differ(*pair, kind)]
+        if kind not in _TEXT_KINDS:
+            return pairs
+        known = [(m,) for m in members[:2] if memory.untold.get(m) == 0]
+        unknown = (
+            []
+            if pairs
+            else [
+                (m,)
+                for m in members[:1]
+                if memory.untold.get(m, 1) and (memory.untold.get(m, 0) < _UNTOLD or memory.calls % RETRY == 0)
+            ]
+        )
+        return [*known, *unknown, *pairs]
+
+    def _differ(self, one: str, other: str, kind: AnswerKind) -> bool:
+        """Whether agreement of two members means something: the same model twice agrees with itself."""
+        (model, tools), (other_model, other_tools) = self.identities[one], self.identities[other]
+        return model != other_model or (kind in ("tool call", "turn after a tool") and tools != other_tools)
+
+    def _choose(
+        self, memory: Kind, options: Sequence[tuple[str, ...]], cost: Mapping[str, float]
+    ) -> tuple[tuple[str, ...] | None, str]:
+        reference_usd = cost[self.pool.reference]
+        best, least, ruled_out = None, 0.0, list[tuple[str, ...]]()
+        for option in options:
+            first, whole = memory.step(option[:1]), memory.step(option)
+            price = sum(cost[m] for m in option)
+            if price >= reference_usd:
+                continue
+            if len(option) == 1:
+                pays, gain = first.may_reach(price / reference_usd), first.hoped_share * reference_usd - price
+            else:
+                alone = first.accepted / max(len(first.outcomes), 1)
+                own = cost[option[1]] if alone > cost[option[0]] / reference_usd else price
+                pays = whole.may_reach(max(own / reference_usd, AGREE))
+                share = alone + (1 - alone) * whole.hoped_share
+                gain = share * reference_usd - cost[option[0]] - (1 - alone) * cost[option[1]]
+            if not pays:
+                ruled_out.append(option)
+            elif gain > least:
+                best, least = option, gain
+        credit = _CREDIT * reference_usd
+        if best is not None and self._account.allows(sum(cost[m] for m in best), share=_SHARE, credit_usd=credit):
+            return best, _in_words(best, memory)
+        due = [o for o in ruled_out if memory.calls - memory.step(o).tried_at >= RETRY]
+        if due and self._account.allows(sum(cost[m] for m in due[0]), share=_SHARE):
+            return due[0], f"{_in_words(due[0], memory)}; it did not pay lately and is tried again"
+        if best is not None:
+            return None, "what trying cheaper members has cost beyond the reference is not earned back yet"
+        if not ruled_out:
+            return None, "no cheaper members cost less than the reference"
+        return None, f"{_record(ruled_out[0], memory)} does not pay; it is tried again now and then"
+
+    def _cost(self, memory: Kind, model: str, query: Query) -> float:
+        """Return the expected cost of a sample, USD."""
+        known = memory.lengths.get(model, Lengths())
+        others = [lengths.output for lengths in memory.lengths.values() if lengths.weight]
+        told = self.pool.endpoint(model).default_output_tokens
+        guess = told if told is not None else sum(others) / len(others) if others else _TOKENS
+        output = known.output if known.weight else guess
+        usage = Usage(round(query.prompt_tokens * known.input_ratio), round(output))
+        return self.pool.prices[model].cost_usd(usage)
+
+
+def _identity(model: str, generator: GeneratorBase) -> tuple[str, str]:
+    """Return what a member is: the provider's model, and how it is offered tools."""
+    return str(generator.model_name or generator.model or model), str(getattr(generator, "tools_mode", "native"))
+
+
+def _tells(sample: DrawnSample) -> bool:
+    signals = sample.sample.signals
+    return signals is not None and signals.sum_logprob is not None
+
+
+def _in_words(option: tuple[str, ...], memory: Kind) -> str:
+    if len(option) == 1:
+        return f"{option[0]!r}, accepted if its answer is probable enough by its tokens ({_record(option, memory)})"
+    return f"{option[0]!r} and {option[1]!r}, accepted if they agree ({_record(option, memory)})"
+
+
+def _record(option: tuple[str, ...], memory: Kind) -> str:
+    tally = memory.step(option)
+    who = " and ".join(map(repr, option))
+    return f"{who}: {tally.accepted} of the last {len(tally.outcomes)} accepted"

@@ -1,0 +1,113 @@
+"""Which form an answer will have, told from the query alone: only what can be compared is worth a second draw.
+
+Conservative: what says nothing of its form is open text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from bestroute.selection.answer_form import options_in
+from bestroute.types.query import TOKEN_LIMITS, Query
+
+AnswerKind = Literal["tool call", "turn after a tool", "JSON", "choice", "number", "short answer"]
+"""``None`` beside these is open text."""
+SHORT_TOKENS = 16
+"""A limit of length up to which an answer is short whatever is asked."""
+_TAIL = 2_000
+"""Characters of the end of a text in which wording is looked for."""
+_LONGEST_CLAUSE = 16
+"""Words of a clause that may say what form the answer is to have."""
+_WHAT = (
+    r"(?P<what>number|integer|digits?|numeral|numeric|figure|percentage|year|word|name|letter|date|time|label|category|"
+    r"value|result|(?:final |correct )?answer)s?"
+)
+_ONLY = (
+    re.compile(
+        r"(?:(?:please|and|then|now|but|so|your)\s+)*(?:answer|reply|respond|return|output|give|write|say|state|provide)\b"
+        rf"(?=.*\b(?:only|just|nothing but|exactly one|a single|one)\b).*?\b{_WHAT}\b.*"
+    ),
+    re.compile(
+        rf"(?:(?:with|and|but)\s+)*(?:just|only|nothing but)\s+(?:(?:the|a|an|one|your|single)\s+)*{_WHAT}\b.{{0,20}}"
+    ),
+    re.compile(rf"(?:(?:the|a|one|single|final)\s+)*{_WHAT}\s+only"),
+    re.compile(r".*\b(?:yes or no|yes/no|true or false|true/false)"),
+    re.compile(r"(?:one|single|a single|in one)[- ]word(?: answer)?.{0,20}"),
+)
+"""What a clause says of the form of the answer."""
+_CLAUSES = re.compile(r"[.!?;:,\n()]+")
+_NUMBERS = frozenset({"number", "integer", "digit", "digits", "numeral", "numeric", "figure", "percentage", "year"})
+_CHOOSES = re.compile(
+    r"\?\s*$|\b(?:which|choose|select|pick|correct|best|option|choices|multiple[- ]choice)\b[^\n]*\s*$", re.IGNORECASE
+)
+_FIRST_OPTION = re.compile(r"\(?A[).:]\s")
+_OPTION_LINES = re.compile(r"^\s*\(?[A-J][).:]\s+\S", re.MULTILINE)
+_OPEN = re.compile(
+    r"\b(?:explain|justify|elaborate|describe|discuss|summari[sz]e|essay|paragraph)\b"
+    r"|\b(?:write|implement|create|generate|build|develop|complete)\b.{0,60}"
+    r"\b(?:code|function|script|program|class|query|regex|story|poem|e-?mail|letter to|song|article)\b",
+    re.IGNORECASE,
+)
+"""Words of who asks for more than a short answer."""
+_ASKING_JSON = ("response_format", "response_schema", "format", "structured_output")
+_FORMATS = frozenset({"json_object", "json_schema", "json", "object"})
+
+
+def answer_kind(query: Query) -> AnswerKind | None:
+    r"""Return what form the answer to a query will have; ``None`` where it is open text.
+
+    Tools on offer make it a call (after a tool's result a kind of its own: the next turn may be either); a response
+    format or schema makes it JSON; letters with choices, wording such as "answer with only the number", "one word",
+    "yes or no" at a line's end, and a limit of at most 16 tokens make it short. Who asks for reasons gets open text.
+
+    Args:
+        query: What is asked.
+
+    Example:
+        >>> answer_kind(Query("What is 12 * 7? Answer with only the number."))
+        'number'
+        >>> answer_kind(Query("Capital of France?\nA) Rome\nB) Paris")), answer_kind(Query("Write a poem."))
+        ('choice', None)
+    """
+    if query.tools and query.params.get("tool_choice") != "none":
+        return "turn after a tool" if _is_tool_result(query) else "tool call"
+    if _asks_json(query.params):
+        return "JSON"
+    if _OPEN.search(query.text):
+        return None
+    if _offers_choices(query.text):
+        return "choice"
+    for clause in _CLAUSES.split(f"{query.system[-_TAIL:]}\n{query.text[-_TAIL:]}".casefold()):
+        if len(clause.split()) <= _LONGEST_CLAUSE and (found := _wording(clause.strip(" *_'\"`"))) is not None:
+            return found
+    limits = [query.params[name] for name in TOKEN_LIMITS if isinstance(query.params.get(name), int)]
+    return "short answer" if limits and min(limits) <= SHORT_TOKENS else None
+
+
+def _offers_choices(text: str) -> bool:
+    first = _FIRST_OPTION.search(text)
+    if first is None or len(options_in(text)) < 2:
+        return False
+    return len(_OPTION_LINES.findall(text)) > 2 or _CHOOSES.search(text[: first.start()][-_TAIL:]) is not None
+
+
+def _wording(clause: str) -> AnswerKind | None:
+    for pattern in _ONLY:
+        if found := pattern.fullmatch(clause):
+            return "number" if found.groupdict().get("what") in _NUMBERS else "short answer"
+    return None
+
+
+def _asks_json(params: Mapping[str, Any]) -> bool:
+    told = next((params[name] for name in _ASKING_JSON if params.get(name) is not None), None)
+    kind = told.get("type") if isinstance(told, Mapping) else told
+    return kind in _FORMATS if isinstance(kind, str) else told is not None
+
+
+def _is_tool_result(query: Query) -> bool:
+    """Whether the last message is what a tool gave."""
+    last = (query.messages or [None])[-1]
+    told = last.get("role") if isinstance(last, Mapping) else getattr(last, "type", None) or getattr(last, "role", None)
+    return str(getattr(told, "value", told)) in ("tool", "function")
