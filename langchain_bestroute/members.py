@@ -2,8 +2,8 @@
 
 The copy does not retry by itself: the engine retries by its rules, and retries of retries would multiply. Its async
 connections belong to one event loop: it shares the member's in the loop where they are first used; in another (a second
-``asyncio.run``) it gets its own, because those of a loop that is over fail, and closes them when that loop ends. Members
-made one by one may share them too: ``langchain-openai`` has one set for each address.
+``asyncio.run``) it gets its own, because those of a loop that is over fail, and closes them when that loop ends.
+Members made one by one may share them too: ``langchain-openai`` has one set for each address.
 
 ``temperature=0.2`` in the router's constructor is not the same as in a call: the class of a reasoning model drops it,
 another knows it under a name of its own. So the member's own constructor is asked what it makes of it.
