@@ -1,10 +1,12 @@
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -28,11 +30,18 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("command", [[], ["collect"], ["route"], ["demo"], ["tune"], ["add-model"], ["remove-model"]])
-def test_help_teaches(command):
-    result = run(*command, "--help")
+@pytest.mark.parametrize("name", [None, *main.commands])
+def test_help_teaches(name):
+    result = run(*([] if name is None else [name]), "--help")
     assert result.exit_code == 0
     assert len(result.output) > 200
+    if name is not None:
+        *_, example = result.output.strip().splitlines()
+        command, *arguments = shlex.split(example)
+        assert (command, arguments[0]) == ("bestroute", name)
+        options = {text for option in main.commands[name].params for text in option.opts}
+        assert {text for text in arguments if text.startswith("--")} <= options
+        main.commands[name].make_parser(click.Context(main.commands[name])).parse_args(args=arguments[1:])
 
 
 def test_collect_writes_records_and_every_flag_arrives(tmp_path, server):

@@ -74,7 +74,7 @@ main.add_command(add_model)
 main.add_command(remove_model)
 
 
-@main.command()
+@main.command(epilog="\b\nExample:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl")
 @click.argument("prompts", type=_FILE)
 @click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
 @click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
@@ -232,7 +232,7 @@ def _stop_on_interrupt() -> Iterator[Cancel]:
         signal.signal(signal.SIGINT, before)
 
 
-@main.command()
+@main.command(epilog='\b\nExample:\n  bestroute route router "What is 12 * 7?"')
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("text")
 @click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
@@ -267,7 +267,7 @@ def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) 
     return engine.route(Query(text))
 
 
-@main.command()
+@main.command(epilog="\b\nExample:\n  bestroute demo --llamaindex --limit 20")
 @click.option("--live", is_flag=True, help="Draw from live models instead of recorded answers.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file here (--live).")
 @click.option("--base-url", help="An OpenAI-compatible endpoint that serves the members (--live).")

@@ -119,7 +119,7 @@ def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[
         return score_records(model, records, for_training=for_training, on_progress=lambda *_: bar.update())
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  bestroute train records.jsonl --pool pool.yaml --out router --reward majority")
 @click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
 @click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the router; an old router there is replaced.")
@@ -246,7 +246,7 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
     return open_encoder(settings.encoder, max_tokens=settings.max_tokens)
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  bestroute evaluate router others.jsonl --train records.jsonl --json report.json")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("test", metavar="TEST...", type=_FILE, nargs=-1, required=True)
 @click.option("--train", "train", type=_FILE, multiple=True, help="Records that learned baselines are fitted on.")

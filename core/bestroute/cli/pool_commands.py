@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  bestroute add-model router labelled.jsonl --pool new.yaml --out router2")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("records", metavar="RECORDS...", type=_FILE, nargs=-1, required=True)
 @click.option("--pool", "pool_path", type=_FILE, required=True, help="The new pool: the router's and one model more.")
@@ -47,7 +47,7 @@ def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Pat
     _finish(router, add(router, arrays, on_progress=tell), out)
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  bestroute remove-model router mid --out router2")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("model", metavar="MODEL")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")

@@ -15,7 +15,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command("train-reward")
+@click.command(
+    "train-reward", epilog="\b\nExample:\n  bestroute train-reward records.jsonl --pool pool.yaml --out reward"
+)
 @click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the reward model; an old one there is replaced.")
 @click.option(

@@ -14,7 +14,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  bestroute tune router fresh.jsonl --max-drop 0.01 --confidence 0.95")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("records", metavar="TUNE...", type=_FILE, nargs=-1, required=True)
 @click.option("--max-drop", type=float, help="Promise to lose at most this share of the reference's mean quality.")
