@@ -22,7 +22,7 @@ from bestroute.engine.plan_executor import Draw
 from bestroute.engine.spending import with_token_limit
 from bestroute.errors import GenerationError
 from bestroute.errors.facts import retry_after_s
-from bestroute.errors.redaction import describe
+from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import Action, Rule, rule_for
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.selection.agreement import CUT
@@ -252,6 +252,8 @@ class Attempts:
         if not isinstance(came, Sample):
             raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(came).__name__}")
         sample = _of_right_types(came, self.draw.model)
+        if sample.error is not None:
+            sample = replace(sample, error=hide_quotations(sample.error, self.query))
         try:
             if not isinstance(sample.text, str):
                 sample = replace(sample, text="" if sample.text is None else str(sample.text))
@@ -266,6 +268,7 @@ class Attempts:
 
     def failure(self, error: BaseException) -> BaseException:
         """Return an error that may be raised anywhere: what would end a program or an iterator is wrapped."""
+        error = hide_quotations(error, self.query)
         if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
             return error
         wrapped = GenerationError(f"{self.draw.model!r} raised {describe(error, self.query)}")

@@ -20,6 +20,9 @@ _SECRET = re.compile(
 )
 _NAMES_KEY = re.compile(r"(?:key|token|secret|password|passwd|credentials?|authorization)$", re.IGNORECASE)
 """Variables of the environment that hold a key."""
+_HEADERS = re.compile(r"headers?$", re.IGNORECASE)
+_SECRET_HEADER = re.compile(r"key|token|secret|password|passwd|credential|auth|cookie|signature", re.IGNORECASE)
+"""Headers whose values are secrets; ``keep-alive`` and ``application/json`` are none."""
 _SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
 """Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
 _DEEPEST, _MOST_PARTS = 5, 2_000
@@ -93,8 +96,17 @@ def places_of(holder: Any, seen: dict[int, Any]) -> Iterator[tuple[Any, str, Any
 
 
 def texts_at(name: str, value: Any) -> Iterator[str]:
-    """Yield the secrets that a value of that name is or holds."""
-    if is_secret(name, value):
+    """Yield the secrets that a value of that name is or holds; of headers, those that are meant to be any.
+
+    Example:
+        >>> list(texts_at("default_headers", {"Authorization": "Bearer abc1", "Connection": "keep-alive"}))
+        ['Bearer abc1', 'Bearer', 'abc1']
+    """
+    if _HEADERS.search(name) and isinstance(value, Mapping):
+        for header, secret in _settings(value):
+            if _SECRET_HEADER.search(header):
+                yield from texts_of(secret)
+    elif is_secret(name, value):
         yield from texts_of(value)
     elif isinstance(value, str) or _is_url(value):
         yield from in_url(str(value))

@@ -84,37 +84,109 @@ def _kind(error: BaseException) -> str:
 
 
 def hide_quotations(error: BaseException, query: Quotable | None = None) -> BaseException:
-    """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error itself.
+    """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error.
 
-    Its type and its other facts (status, headers) stay, so that whoever catches it finds what he expects; what
-    ``traceback`` prints of it quotes nothing. An error that led to it and cannot be changed is no longer named.
+    It is changed in place, so that its type and its other facts (status, headers) stay, and whoever catches it finds
+    what he expects; what ``traceback`` prints of it quotes nothing. One that cannot be changed (a group, pydantic's) is
+    replaced by one of its type that says the same. This never raises.
     """
-    hider = _Hider(query)
-    todo, seen = [error], {id(error): error}
+    try:
+        return _hidden(error, _Hider(query))
+    except Exception:
+        return RuntimeError(describe(error, query))
+
+
+def is_clean(error: BaseException, query: Quotable | None = None) -> bool:
+    """Whether the text of an error, of a group that of its parts too, holds nothing that is to be hidden."""
+    return _is_clean(error, _Hider(query))
+
+
+def _hidden(error: BaseException, hider: _Hider) -> BaseException:
+    first = _hide_alone(error, hider)
+    todo, seen = [first], {id(error): error, id(first): first}
     while todo:
         part = todo.pop()
-        _hide_in(part, hider)
         for name in ("__cause__", "__context__"):
             led = getattr(part, name)
             if led is None or id(led) in seen:
                 continue
             if len(seen) >= _MOST_CAUSES:
-                setattr(part, name, None)
+                _lead(part, name, None)
                 continue
             seen[id(led)] = led
-            _hide_in(led, hider)
-            if _is_clean(led, hider):
-                todo.append(led)
-            else:
-                setattr(part, name, None)
-        inner = getattr(part, "exceptions", ())
-        todo += [e for e in inner if isinstance(e, BaseException)] if isinstance(inner, tuple) else []
+            hidden = _hide_alone(led, hider)
+            if hidden is not led:
+                seen[id(hidden)] = hidden
+                _lead(part, name, hidden)
+            todo.append(hidden)
+        if isinstance(part, BaseExceptionGroup):
+            todo += [e for e in part.exceptions if id(e) not in seen]
+            seen.update((id(e), e) for e in part.exceptions)
+    return first
+
+
+def _lead(error: BaseException, name: str, led: BaseException | None) -> None:
+    """Set what led to an error; how its traceback is printed stays."""
+    is_suppressed = error.__suppress_context__
+    setattr(error, name, led)
+    error.__suppress_context__ = is_suppressed
+
+
+def _hide_alone(error: BaseException, hider: _Hider) -> BaseException:
+    """Return an error, of a group with its parts, without what its own text quotes."""
+    _hide_in(error, hider)
+    if isinstance(error, BaseExceptionGroup):
+        return _group(error, hider)
+    if _is_clean(error, hider):
+        return error
+    for remake in (_of_pydantic, _of_own_text):
+        with suppress(Exception):
+            made = remake(error, hider)
+            if _is_clean(made, hider):
+                return made if made is error else _in_place_of(error, made)
+    kind = type(error).__name__
+    return _in_place_of(error, RuntimeError(f"{kind}: {hider.beginning(text_of(error), _READ_IN_PLACE)}"))
+
+
+def _in_place_of(error: BaseException, made: BaseException) -> BaseException:
+    """Return an error as if it had been raised where another was."""
+    made.__cause__, made.__context__ = error.__cause__, error.__context__
+    made.__suppress_context__, made.__traceback__ = error.__suppress_context__, error.__traceback__
+    for note in getattr(error, "__notes__", ()):
+        made.add_note(note)
+    return made
+
+
+def _group(group: BaseExceptionGroup[Any], hider: _Hider) -> BaseException:
+    inner = [_hide_alone(part, hider) for part in group.exceptions]
+    message = hider.beginning(group.message, _READ_IN_PLACE)
+    is_same = message == group.message and all(new is old for new, old in zip(inner, group.exceptions, strict=True))
+    if is_same:
+        return group
+    try:
+        made = type(group)(message, inner)
+    except Exception:  # its class is made in another way
+        made = BaseExceptionGroup(message, inner)
+    return _in_place_of(group, made)
+
+
+def _of_own_text(error: BaseException, hider: _Hider) -> BaseException:
+    """Return an error whose class makes its text of what it does not let be changed, as one of a class below it."""
+    kind, text = type(error), hider.beginning(text_of(error), _READ_IN_PLACE)
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__slots__": ()}
+    told = {"__str__": lambda _: text, "__repr__": lambda _: f"{kind.__name__}({text!r})"}
+    error.__class__ = type(kind.__name__, (kind,), {**named, **told})
     return error
 
 
-def is_clean(error: BaseException, query: Quotable | None = None) -> bool:
-    """Whether the text of an error holds nothing that is to be hidden."""
-    return _is_clean(error, _Hider(query))
+def _of_pydantic(error: BaseException, hider: _Hider) -> BaseException:
+    """Return pydantic's error with the same complaints about hidden values."""
+    told: Any = error
+    complaints = [
+        {"type": each["type"], "loc": each["loc"], "input": _HIDDEN, "ctx": each.get("ctx", {})}
+        for each in told.errors(include_url=False)
+    ]
+    return _of_own_text(type(told).from_exception_data(told.title, complaints), hider)
 
 
 class _Hider:
@@ -201,6 +273,8 @@ def _hidden_argument(argument: Any, hider: _Hider) -> Any:
 
 
 def _is_clean(error: BaseException, hider: _Hider) -> bool:
+    if isinstance(error, BaseExceptionGroup) and not all(_is_clean(part, hider) for part in error.exceptions):
+        return False
     text = text_of(error)
     return hider.beginning(text, _READ_IN_PLACE) == text[:_READ_IN_PLACE]
 
