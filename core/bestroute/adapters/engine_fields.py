@@ -14,12 +14,12 @@ def change_part(model: Any, change: Callable[[], object], build: Callable[[], ob
         change: Sets the field.
         build: Makes the engine from the fields.
     """
-    fields, said = dict(model.__dict__), set(model.__pydantic_fields_set__)
+    fields, fields_set = dict(model.__dict__), set(model.__pydantic_fields_set__)
     change()
     try:
         build()
     except BaseException:
         model.__dict__.clear()
         model.__dict__.update(fields)
-        model.__pydantic_fields_set__.intersection_update(said)
+        model.__pydantic_fields_set__.intersection_update(fields_set)
         raise

@@ -46,8 +46,8 @@ def _contents(part: Any, of_model: OfModel, depth: int) -> Any:
         return type(part).__name__, part
     if depth > _MAX_DEPTH:
         return _unique()
-    if isinstance(told := getattr(part, "fingerprint", None), str):
-        return _name(type(part)), told
+    if isinstance(own := getattr(part, "fingerprint", None), str):
+        return _name(type(part)), own
     if (settings := of_model(part)) is not None:
         return _name(type(part)), settings
     if isinstance(part, type | types.ModuleType | types.BuiltinFunctionType):

@@ -52,14 +52,14 @@ def _names(entry: Any) -> set[str]:
 
 
 def _price(entry: Any) -> Price | None:
-    told = entry.get_prices(datetime.now(UTC))
+    listed = entry.get_prices(datetime.now(UTC))
     names = {
         "input": "input_mtok",
         "output": "output_mtok",
         "cached_input": "cache_read_mtok",
         "cache_write": "cache_write_mtok",
     }
-    values = {ours: getattr(told, theirs, None) for ours, theirs in names.items()}
+    values = {ours: getattr(listed, theirs, None) for ours, theirs in names.items()}
     if any(hasattr(value, "tiers") for value in values.values()) or None in (values["input"], values["output"]):
         return None
     return Price(**{name: float(value) for name, value in values.items() if value is not None})

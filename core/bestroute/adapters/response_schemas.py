@@ -24,11 +24,11 @@ def unwrapped(schema: Any) -> tuple[Any, bool | None]:
     """
     if not isinstance(schema, Mapping):
         return schema, None
-    told: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
-    strict = said if isinstance(said := told.get("strict"), bool) else None
-    if "name" in told and isinstance(inner := told.get("schema"), Mapping):
-        about = {"description": told["description"]} if "description" in told else {}
-        return {"title": told["name"], **about, **{k: v for k, v in inner.items() if k != "title"}}, strict
+    outer: Any = schema.get("json_schema", schema) if schema.get("type") == "json_schema" else schema
+    strict = flag if isinstance(flag := outer.get("strict"), bool) else None
+    if "name" in outer and isinstance(inner := outer.get("schema"), Mapping):
+        about = {"description": outer["description"]} if "description" in outer else {}
+        return {"title": outer["name"], **about, **{k: v for k, v in inner.items() if k != "title"}}, strict
     return schema, strict
 
 
@@ -63,13 +63,13 @@ def enforceable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if "$ref" in kept and kept.keys() != {"$ref"}:
         return None
-    parts = [*kept.get("properties", {}).values(), *kept.get("anyOf", []), *kept.get("$defs", {}).values()]
+    subschemas = [*kept.get("properties", {}).values(), *kept.get("anyOf", []), *kept.get("$defs", {}).values()]
     kind = kept.get("type")
     if kind == "object" and "properties" not in kept:
         return None
     if kind == "array":
-        parts.append(kept.get("items", {}))
-    if not kept.keys() & _TELLING or any(enforceable(part) is None for part in parts):
+        subschemas.append(kept.get("items", {}))
+    if not kept.keys() & _TELLING or any(enforceable(part) is None for part in subschemas):
         return None
     for key in ("properties", "$defs"):
         if key in kept:

@@ -39,8 +39,8 @@ def split_context(text: str) -> tuple[str, str]:
         if first is None or last is None or last is first:
             return text, ""
         before, inside, after = text[: first.start()], text[first.end() : last.start()], text[last.end() :]
-    asked = "\n".join(part.strip() for part in (before, after) if part.strip())
-    return (asked, inside.strip()) if asked else (text, "")
+    question = "\n".join(part.strip() for part in (before, after) if part.strip())
+    return (question, inside.strip()) if question else (text, "")
 
 
 def _tagged(text: str) -> tuple[str, str, str] | None:

@@ -267,7 +267,7 @@ class Ledger(ProcessState):
         with self._settled() as waiting:
             sums = self._read(lambda tables: tables.totals(selection)) or {}
             with self._guard():
-                let_go = self._sums.parts()
+                let_go = self._sums.groups()
             add_up(sums, [*let_go, *((row, totals_of(row)) for row in waiting)], selection)
         return as_keys(sums, by)
 
@@ -295,8 +295,8 @@ class Ledger(ProcessState):
         try:
             return read(self._tables)
         except (SQLAlchemyError, OSError) as error:
-            said = self._tables.database.address.hide(error)
-            raise ConfigError(f"cannot read the ledger {self.url!r}: {said}") from None
+            reason = self._tables.database.address.hide(error)
+            raise ConfigError(f"cannot read the ledger {self.url!r}: {reason}") from None
 
     @property
     def cost_usd(self) -> float:

@@ -224,7 +224,7 @@ class Sums:
         other._sums = {key: total.copy() for key, total in self._sums.items()}
         return other
 
-    def parts(self) -> list[tuple[Mapping[str, Any], Totals]]:
+    def groups(self) -> list[tuple[Mapping[str, Any], Totals]]:
         """Return what the rows of each sum have in common, and the sum; a moment is known to the hour."""
         return [
             (
@@ -243,10 +243,10 @@ class Sums:
 
 
 def add_up(
-    sums: dict[tuple[str, ...], Totals], parts: Iterable[tuple[Mapping[str, Any], Totals]], selection: Selection
+    sums: dict[tuple[str, ...], Totals], totals: Iterable[tuple[Mapping[str, Any], Totals]], selection: Selection
 ) -> None:
     """Add rows, or sums of alike rows, to the totals of their keys."""
-    for row, total in parts:
+    for row, total in totals:
         if not selection.since <= row["time"] < selection.until:
             continue
         if selection.tags and any(row["tags"].get(name) != value for name, value in selection.tags.items()):

@@ -74,7 +74,7 @@ def train_reward(
     from bestroute.artifacts import check_folder
     from bestroute.encoders.training_loop import is_main_process
     from bestroute.records.records import read_records
-    from bestroute.reward_models.summary import told
+    from bestroute.reward_models.summary import summarise
     from bestroute.reward_models.training import train_reward as run
     from bestroute.types.pool import Pool
 
@@ -109,7 +109,7 @@ def train_reward(
         return
     model.save_pretrained(out)
     click.echo(f"{out}: learnt from {len(records)} records")
-    click.echo(told(model.report))
+    click.echo(summarise(model.report))
 
 
 def settings_from(encoder: str, reference: str | None, options: dict[str, Any]) -> Any:

@@ -59,35 +59,35 @@ def _inside(value: Any) -> Any:
     return value
 
 
-def secrets_of(parts: Iterable[Any]) -> Iterator[str]:
+def secrets_of(holders: Iterable[Any]) -> Iterator[str]:
     """Yield the texts that objects hold under the name of a secret, or as pydantic's type of one, however deep.
 
     Example:
         >>> list(secrets_of([{"name": "a", "extra": {"api_key": "sk-1"}}]))
         ['sk-1']
     """
-    seen: dict[int, Any] = {}
-    for part in parts:
-        yield from _secrets_of(part, seen)
+    visited: dict[int, Any] = {}
+    for part in holders:
+        yield from _secrets_of(part, visited)
 
 
-def _secrets_of(holder: Any, seen: dict[int, Any]) -> Iterator[str]:
-    for _, name, value in places_of(holder, seen):
+def _secrets_of(holder: Any, visited: dict[int, Any]) -> Iterator[str]:
+    for _, name, value in places_of(holder, visited):
         yield from texts_at(name, value)
 
 
-def places_of(holder: Any, seen: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
+def places_of(holder: Any, visited: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
     """Yield ``(part, name, value)`` where a holder holds a secret or a URL.
 
     Its parts have a limit of their own: no holder hides behind many others.
     """
     todo = deque([(holder, _DEEPEST)])
-    most = len(seen) + _MOST_PARTS
-    while todo and len(seen) < most:
+    most = len(visited) + _MOST_PARTS
+    while todo and len(visited) < most:
         part, depth = todo.popleft()
-        if id(part) in seen:
+        if id(part) in visited:
             continue
-        seen[id(part)] = part
+        visited[id(part)] = part
         for name, value in _settings(part):
             if is_secret(name, value) or isinstance(value, str) or _is_url(value):
                 yield part, name, value

@@ -134,9 +134,9 @@ def _letters(text: str) -> str:
 @cache
 def _kept() -> NDArray[np.bool_]:
     """Whether a code of 16 bits is a letter, a digit or what stands between sources; what is beyond is none."""
-    told = [chr(code).isalnum() for code in range(_BEYOND)]
-    told[ord(_BETWEEN)] = True
-    return np.array([*told, False])
+    kept = [chr(code).isalnum() for code in range(_BEYOND)]
+    kept[ord(_BETWEEN)] = True
+    return np.array([*kept, False])
 
 
 def _places(text: str, part: str) -> Iterator[int]:

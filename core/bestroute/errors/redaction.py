@@ -253,11 +253,11 @@ def _hidden_within(value: Any, hider: _Hider, depth: int = _DEEP) -> Any:
         return value if hidden == value else hidden
     if not depth or type(value) not in (dict, list, tuple):
         return value
-    parts = list(value.values()) if isinstance(value, dict) else list(value)
-    told = [_hidden_within(part, hider, depth - 1) for part in parts]
-    if all(new is old for new, old in zip(told, parts, strict=True)):
+    items = list(value.values()) if isinstance(value, dict) else list(value)
+    cleared = [_hidden_within(part, hider, depth - 1) for part in items]
+    if all(new is old for new, old in zip(cleared, items, strict=True)):
         return value
-    return dict(zip(value, told, strict=True)) if isinstance(value, dict) else type(value)(told)
+    return dict(zip(value, cleared, strict=True)) if isinstance(value, dict) else type(value)(cleared)
 
 
 def _hidden_argument(argument: Any, hider: _Hider) -> Any:

@@ -293,9 +293,9 @@ class OpenAIGenerator(GeneratorBase):
             openai.APIError: As the client raises it for the same error in a stream.
             EmptyReplyError: If the reply tells nothing.
         """
-        told = field(reply, "error")
-        if isinstance(told, Mapping):
-            raise _openai().APIError(str(told.get("message") or "the server told an error"), request=None, body=told)
+        error = field(reply, "error")
+        if isinstance(error, Mapping):
+            raise _openai().APIError(str(error.get("message") or "the server told an error"), request=None, body=error)
         empty = EmptyReplyError(f"{self.model!r} answered without a choice; asked for {wanted}")
         empty.usage = field(reply, "usage")
         raise empty
@@ -312,9 +312,9 @@ def chat_messages(query: Query) -> list[Any]:
     """Return the query as chat messages: its own if it has any, else system, context and text."""
     if query.messages:
         return list(query.messages)
-    parts = [("system", query.system)] if query.system else []
+    turns = [("system", query.system)] if query.system else []
     text = f"{query.context}\n\n{query.text}" if query.context else query.text
-    return [{"role": role, "content": content} for role, content in (*parts, ("user", text))]
+    return [{"role": role, "content": content} for role, content in (*turns, ("user", text))]
 
 
 def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
@@ -338,8 +338,8 @@ def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -
         base_url = (base_urls or {}).get(model, endpoint.base_url)
         if key is None and base_url:
             key = "none"  # local servers ask for no key, the client insists on one
-        told = {"temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
-        params = {name: value for name, value in told.items() if value is not None}
+        sampling = {"temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
+        params = {name: value for name, value in sampling.items() if value is not None}
         generators[model] = OpenAIGenerator(
             endpoint.api_model or model,
             base_url=base_url,

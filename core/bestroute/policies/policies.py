@@ -141,11 +141,11 @@ class QualityPolicy(PolicyBase):
         if self.max_drop is None:
             return self
         promise = _promised(router, "max_drop", self.max_drop)
-        told = f"{promise}"
+        reason = f"{promise}"
         if changed := _changes(promise, pool, reward_model):
-            told = f"{promise}, but shown {changed}, so no promise"
-            logger.warning("max_drop %g: %s; train and tune the router as it is used", self.max_drop, told)
-        return QualityPolicy(promise.price_usd, because=told)
+            reason = f"{promise}, but shown {changed}, so no promise"
+            logger.warning("max_drop %g: %s; train and tune the router as it is used", self.max_drop, reason)
+        return QualityPolicy(promise.price_usd, because=reason)
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
@@ -254,10 +254,10 @@ class ReferencePolicy(PolicyBase):
 def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
     """Say in what a promise was shown otherwise; empty: in nothing."""
     prices = promise.price_changes(pool) if pool is not None else []
-    told = [f"at other prices ({', '.join(prices)})"] if prices else []
+    changes = [f"at other prices ({', '.join(prices)})"] if prices else []
     if (reward := promise.reward_change(reward_model)) is not None:
-        told.append(f"for another reward ({reward})")
-    return " and ".join(told)
+        changes.append(f"for another reward ({reward})")
+    return " and ".join(changes)
 
 
 def not_tuned(flag: str) -> str:

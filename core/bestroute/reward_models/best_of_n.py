@@ -68,22 +68,22 @@ def quality_by_n(
             totals["oracle"][q, n - 1] += winner_weights(quality, n) @ quality
             if answers is not None:
                 totals["majority"][q, n - 1] += vote_quality(answers[i], quality, n, rng)
-    asked = counts > 0
-    groups = [g for g, is_asked in zip(table.groups, asked, strict=True) if is_asked]
-    curves = {name: total[asked] / counts[asked, None] for name, total in totals.items()}
+    counted = counts > 0
+    groups = [g for g, is_counted in zip(table.groups, counted, strict=True) if is_counted]
+    curves = {name: total[counted] / counts[counted, None] for name, total in totals.items()}
     columns = {**curves, "gain": (curves["reward"] - curves["random"]).round(12)}
     if answers is not None:
         columns["over_majority"] = curves["reward"] - curves["majority"]
     drawn = resampled_means(np.hstack(list(columns.values())), groups, resamples=resamples)
-    told: dict[str, Any] = {"n": list(range(1, top + 1)), "queries": int(asked.sum()), "majority": None}
+    report: dict[str, Any] = {"n": list(range(1, top + 1)), "queries": int(counted.sum()), "majority": None}
     for i, (name, values) in enumerate(columns.items()):
         part = drawn[:, i * top : (i + 1) * top]
-        told[name] = [{"quality": float(values[:, j].mean()), "ci95": interval95(part[:, j])} for j in range(top)]
+        report[name] = [{"quality": float(values[:, j].mean()), "ci95": interval95(part[:, j])} for j in range(top)]
     mean = curves["reward"].mean(axis=0)
     cap = int(np.argmax(mean >= mean.max() - 1e-9))
-    told["cap_n"] = cap + 1
-    told["falls"] = {"quality": float(mean[-1] - mean[cap]), "ci95": interval95(drawn[:, top - 1] - drawn[:, cap])}
-    return told
+    report["cap_n"] = cap + 1
+    report["falls"] = {"quality": float(mean[-1] - mean[cap]), "ci95": interval95(drawn[:, top - 1] - drawn[:, cap])}
+    return report
 
 
 def pair_accuracy(table: SampleTable, rewards: FloatArray, pairs: IntArray, *, resamples: int = 2000) -> dict[str, Any]:

@@ -55,10 +55,10 @@ def read_query(query: str) -> Float32Array:
     return np.concatenate([own, asks(query)]).astype(np.float32)
 
 
-def read_answer(query: str, asked: FloatArray, text: str) -> tuple[Float32Array, Float32Array]:
+def read_answer(query: str, wishes: FloatArray, text: str) -> tuple[Float32Array, Float32Array]:
     """Return an answer's hashed text, shape ``(BUCKETS,)``, and its statistics, shape ``(ANSWER_WIDTH,)``."""
     own = featurise([Query(text)])[0] if text.strip() else np.zeros(BUCKETS + len(STATISTICS), dtype=np.float32)
-    statistics = np.concatenate([own[BUCKETS:], answer_statistics(query, asked, text)])
+    statistics = np.concatenate([own[BUCKETS:], answer_statistics(query, wishes, text)])
     return own[:BUCKETS], statistics.astype(np.float32)
 
 
@@ -72,23 +72,23 @@ def read_samples(
     """Read many samples for training; equal answers to one query are read once."""
     from scipy.sparse import csr_matrix, vstack
 
-    asked = [asks(query) for query in queries]
+    wishes = [asks(query) for query in queries]
     known: dict[tuple[int, str], int] = {}
     place = [known.setdefault((int(q), text), len(known)) for q, text in zip(query_of, texts, strict=True)]
-    parts, statistics, chunk = [], [], []
+    chunks, statistics, chunk = [], [], []
     for done, (q, text) in enumerate(known, start=1):
-        hashed, own = read_answer(queries[q], asked[q], text)
+        hashed, own = read_answer(queries[q], wishes[q], text)
         chunk.append(hashed)
         statistics.append(own)
         if len(chunk) == _CHUNK or done == len(known):
-            parts.append(csr_matrix(np.array(chunk)))
+            chunks.append(csr_matrix(np.array(chunk)))
             chunk = []
             if on_progress is not None:
                 on_progress(done, len(known))
     return LightFeatures(
         np.array([read_query(query) for query in queries]),
         query_of,
-        vstack(parts).tocsr()[place],
+        vstack(chunks).tocsr()[place],
         np.array(statistics)[place],
     )
 
@@ -169,8 +169,8 @@ class LightScorer:
         """Return a score for each text, shape ``(len(texts),)``."""
         if not texts:
             return np.zeros(0)
-        asked = asks(query)
-        hashed, statistics = zip(*(read_answer(query, asked, text) for text in texts), strict=True)
+        wishes = asks(query)
+        hashed, statistics = zip(*(read_answer(query, wishes, text) for text in texts), strict=True)
         features = LightFeatures(
             read_query(query)[None], np.zeros(len(texts), dtype=np.intp), np.array(hashed), np.array(statistics)
         )
@@ -235,8 +235,8 @@ def fit_light(
     """
     from scipy.optimize import minimize
 
-    seen = np.flatnonzero(in_training)
-    query, answer = features.query[np.unique(features.query_of[seen])], features.answer[seen]
+    visible = np.flatnonzero(in_training)
+    query, answer = features.query[np.unique(features.query_of[visible])], features.answer[visible]
     blank = LightScorer(
         _as_saved(query.mean(axis=0, dtype=np.float64)),
         _spread(query),

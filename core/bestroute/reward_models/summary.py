@@ -10,7 +10,7 @@ _NAMES = {"reward": "this reward", "random": "random", "majority": "majority", "
 _PAIRS = {"ends": "of one model (worst, median, best)", "across": "of any models"}
 
 
-def told(report: Mapping[str, Any]) -> str:
+def summarise(report: Mapping[str, Any]) -> str:
     """Return the report as lines of text."""
     pairs, accuracy, curve = report["pairs"], report["pair_accuracy"], report["calibration"]
     lines = [
@@ -46,8 +46,8 @@ def interval(value: float | None, ci95: list[float] | None, *, percent: bool = F
     if value is None:
         return "not known"
     form = ("+" if signed else "") + (".1%" if percent else ".4f")
-    told_interval = "" if ci95 is None else f" ({ci95[0]:{form}} to {ci95[1]:{form}})"
-    return f"{value:{form}}{told_interval}"
+    in_brackets = "" if ci95 is None else f" ({ci95[0]:{form}} to {ci95[1]:{form}})"
+    return f"{value:{form}}{in_brackets}"
 
 
 def number(value: float | None) -> str:

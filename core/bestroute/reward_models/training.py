@@ -25,7 +25,7 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 LIGHT_FOLDS = 5
 """Also of the curve's own check."""
-_PARTS = 10
+_HELD_OUT_FOLDS = 10
 """Without folds, a transformer has one of so many parts held out for its checkpoint, and one for the report."""
 
 Progress = Callable[[str, int, int], object]
@@ -157,7 +157,7 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
     from bestroute.reward_models.transformer import TransformerScorer, fit_transformer
 
     folds = settings.folds or 1
-    part_of = _deal(table, _PARTS if folds == 1 else folds, settings)[table.query_of]
+    part_of = _deal(table, _HELD_OUT_FOLDS if folds == 1 else folds, settings)[table.query_of]
     query_of = table.query_of
     held_out = np.full(len(table), np.nan)
     notes: dict[str, Any] = {"folds": folds}
@@ -220,9 +220,9 @@ def _calibration_report(
     rows = np.flatnonzero(comparable)
     rewards, matches = fitted.held_out[rows], table.match[rows]
     groups = [table.groups[q] for q in table.query_of[rows]]
-    told: dict[str, Any] = {"method": calibration.method, "samples": len(rows), "matched": float(matches.mean())}
+    report: dict[str, Any] = {"method": calibration.method, "samples": len(rows), "matched": float(matches.mean())}
     if len(set(groups)) < LIGHT_FOLDS:
-        return {**told, "error": None, "perfect": None}
+        return {**report, "error": None, "perfect": None}
     fold_of = deal_folds(groups, LIGHT_FOLDS, seed=settings.seed + 1)
     guesses = np.zeros(len(rows))
     for fold in range(LIGHT_FOLDS):
@@ -230,4 +230,4 @@ def _calibration_report(
         curve = fit_calibration(rewards[~inside], matches[~inside], settings.calibration)
         guesses[inside] = curve(rewards[inside])
     error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None], groups)
-    return {**told, "error": float(error[0]), "perfect": float(perfect[0])}
+    return {**report, "error": float(error[0]), "perfect": float(perfect[0])}

@@ -104,16 +104,16 @@ class TransformerScorer:
         """Return a score for each pair of query and text; equal pairs are scored once, the shortest first."""
         import torch
 
-        asked = list(dict.fromkeys(zip(queries, texts, strict=True)))
-        asked.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+        pairs = list(dict.fromkeys(zip(queries, texts, strict=True)))
+        pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
         scores: dict[tuple[str, str], float] = {}
-        for start in range(0, len(asked), _SCORED_AT_ONCE):
-            part = asked[start : start + _SCORED_AT_ONCE]
+        for start in range(0, len(pairs), _SCORED_AT_ONCE):
+            part = pairs[start : start + _SCORED_AT_ONCE]
             with torch.inference_mode():
                 out = self.model(**self.encode(part).to(self.model.device)).logits[:, 0]
             scores.update(zip(part, map(float, out.float().cpu()), strict=True))
             if on_progress is not None:
-                on_progress(len(scores), len(asked))
+                on_progress(len(scores), len(pairs))
         return np.array([scores[pair] for pair in zip(queries, texts, strict=True)])
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> Any:
@@ -127,11 +127,11 @@ class TransformerScorer:
         if layout.keep == "ends":
             around = self.tokenizer(layout.template.format(query="", text=""))["input_ids"]
             room = max(2, layout.max_tokens - len(around) - 2 * len(self._offsets(_GAP)) - 2)
-            asked, said = self._offsets(query), self._offsets(text)
-            if len(asked) + len(said) > room:
-                for_text = min(len(said), max(room - len(asked), 2 * room // 3))
-                query = _cut(query, asked, room - for_text, head=0.5)
-                text = _cut(text, said, for_text, head=0.35)
+            query_tokens, text_tokens = self._offsets(query), self._offsets(text)
+            if len(query_tokens) + len(text_tokens) > room:
+                for_text = min(len(text_tokens), max(room - len(query_tokens), 2 * room // 3))
+                query = _cut(query, query_tokens, room - for_text, head=0.5)
+                text = _cut(text, text_tokens, for_text, head=0.35)
         return layout.template.format(query=query, text=text)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
@@ -159,8 +159,8 @@ class TransformerScorer:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             found = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
-        told = json.loads(found[_TOKENIZER_CONFIG])
-        kept = {name: value for name, value in told.items() if name not in ("is_local", "local_files_only")}
+        settings = json.loads(found[_TOKENIZER_CONFIG])
+        kept = {name: value for name, value in settings.items() if name not in ("is_local", "local_files_only")}
         found[_TOKENIZER_CONFIG] = (json.dumps(kept, indent=1) + "\n").encode()
         return {f"{_ENCODER}/{name}": data for name, data in found.items()}
 

@@ -99,17 +99,17 @@ def options_in(query: str) -> dict[str, str]:
         {'A': 'Rome', 'B': 'Paris'}
     """
     found: dict[str, str] = {}
-    for letter, said in _OPTION.findall(query):
+    for letter, words in _OPTION.findall(query):
         if letter == chr(ord("A") + len(found)):
-            found[letter] = said.strip()
+            found[letter] = words.strip()
     return found if len(found) > 1 else {}
 
 
 def _option(answer: str, options: Mapping[str, str]) -> str | None:
     if (match := _LETTER.fullmatch(answer)) and match[1].upper() in options:
         return match[1].upper()
-    said = [letter for letter, option in options.items() if _form(_peeled(option)) == _form(answer)]
-    return said[0] if len(said) == 1 else None
+    letters = [letter for letter, option in options.items() if _form(_peeled(option)) == _form(answer)]
+    return letters[0] if len(letters) == 1 else None
 
 
 def _peeled(text: str) -> str:
@@ -196,7 +196,7 @@ def _items(answer: str) -> list[str] | None:
         return [_BULLET.sub("", line, count=1) for line in lines]
     if len(lines) > 1 or not re.search(r"[,;]", answer):
         return None
-    parts = re.split(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+and\s+(?=\S+$)", answer)
-    if len(parts) < 2 or any(not part.strip() or len(part.split()) > 4 for part in parts):
+    items = re.split(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+and\s+(?=\S+$)", answer)
+    if len(items) < 2 or any(not part.strip() or len(part.split()) > 4 for part in items):
         return None
-    return [part.strip() for part in parts]
+    return [part.strip() for part in items]

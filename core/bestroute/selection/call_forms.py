@@ -58,9 +58,9 @@ def calls_in(text: str) -> list[Call] | None:
     if isinstance(value, Mapping):
         value = [value]
     if isinstance(value, list):
-        told = [item.get("function", item) if isinstance(item, Mapping) else {} for item in value]
-        if all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in told):
-            return [Call.parse(item["name"], item.get("arguments", item.get("parameters"))) for item in told]
+        functions = [item.get("function", item) if isinstance(item, Mapping) else {} for item in value]
+        if all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in functions):
+            return [Call.parse(item["name"], item.get("arguments", item.get("parameters"))) for item in functions]
         return None
     found = [_RENDERED.fullmatch(line.strip()) for line in text.strip().splitlines()]
     if not found or None in found:
@@ -80,8 +80,8 @@ def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _object(value: Mapping[str, Any], schema: Any, depth: int) -> dict[str, Any]:
     """Return arguments, or an object among them, with defaults for what was left out."""
-    told = schema.get("properties") if isinstance(schema, Mapping) else None
-    properties: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    declared = schema.get("properties") if isinstance(schema, Mapping) else None
+    properties: Mapping[str, Any] = declared if isinstance(declared, Mapping) else {}
     required = schema.get("required") if isinstance(schema, Mapping) else None
     settled = {}
     for name, part in value.items():

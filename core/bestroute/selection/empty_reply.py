@@ -44,15 +44,15 @@ def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
     if isinstance(refusal := getattr(message, "refusal", None), str) and refusal:
         return True
     for name in ("tool_calls", "tool_call_chunks", "function_call", "audio"):
-        told = getattr(message, name, None)
-        if any(not _is_scalar(part) for part in (told if isinstance(told, list | tuple) else [told])):
+        note = getattr(message, name, None)
+        if any(not _is_scalar(part) for part in (note if isinstance(note, list | tuple) else [note])):
             return True
     noted = getattr(message, "additional_kwargs", None)
     if isinstance(noted, Mapping) and holds_something([noted[n] for n in noted if n not in _LABELS | besides]):
         return True
     for name in ("content", "blocks"):
-        parts = getattr(message, name, None)
-        if isinstance(parts, list) and any(not _is_blank(part, besides) for part in parts):
+        blocks = getattr(message, name, None)
+        if isinstance(blocks, list) and any(not _is_blank(part, besides) for part in blocks):
             return True
     return False
 

@@ -155,11 +155,11 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> It
 
     if not wanted or not validator.is_type(instance, "array"):
         return
-    seen: set[str] = set()
+    forms: set[str] = set()
     for item in instance:
         _left_s()
-        seen.add(canonical(item))
-    if len(seen) < len(instance):
+        forms.add(canonical(item))
+    if len(forms) < len(instance):
         yield ValidationError("has equal items")
 
 

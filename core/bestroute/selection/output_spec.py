@@ -61,22 +61,22 @@ def read_demand(
 def _read_tool(tool: Any) -> tuple[str, JsonSchema] | None:
     if not isinstance(tool, Mapping):
         return None
-    told = tool.get("function", tool)
-    name = told.get("name") if isinstance(told, Mapping) else None
+    function = tool.get("function", tool)
+    name = function.get("name") if isinstance(function, Mapping) else None
     if (
         not isinstance(name, str)
         or tool.get("type", "function") not in ("function", "custom")
-        or (tool.get("type") == "custom" and "input_schema" not in told)
+        or (tool.get("type") == "custom" and "input_schema" not in function)
     ):
         return None
-    parameters = told.get("parameters", told.get("input_schema"))
+    parameters = function.get("parameters", function.get("input_schema"))
     return name, parameters if isinstance(parameters, Mapping) else {}
 
 
 def _name_in(choice: Any, known: Mapping[str, JsonSchema]) -> str | None:
     if isinstance(choice, Mapping):
-        told = choice.get("function", choice)
-        choice = told.get("name") if isinstance(told, Mapping) else None
+        function = choice.get("function", choice)
+        choice = function.get("name") if isinstance(function, Mapping) else None
     return choice if isinstance(choice, str) and choice in known else None
 
 

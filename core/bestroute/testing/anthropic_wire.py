@@ -127,20 +127,20 @@ def _chat_messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": "user", "content": text}
 
 
-def usage(told: Mapping[str, Any] | None) -> dict[str, Any]:
+def usage(reported: Mapping[str, Any] | None) -> dict[str, Any]:
     """Say a chat completion's usage in Anthropic's words: cached input stands beside ``input_tokens``, not in it."""
-    told = told or {}
-    details = told.get("prompt_tokens_details") or {}
+    reported = reported or {}
+    details = reported.get("prompt_tokens_details") or {}
     read, write = details.get("cached_tokens", 0), details.get("cache_creation_tokens", 0)
     return {
-        "input_tokens": told.get("prompt_tokens", 0) - read - write,
+        "input_tokens": reported.get("prompt_tokens", 0) - read - write,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": write,
-        "output_tokens": told.get("completion_tokens", 0),
+        "output_tokens": reported.get("completion_tokens", 0),
     }
 
 
-def reply(id_: str, model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks: bool) -> dict[str, Any]:
+def reply(id_: str, model: str, choice: Choice, reported: Mapping[str, Any] | None, *, thinks: bool) -> dict[str, Any]:
     """Return a Messages reply."""
     content: list[dict[str, Any]] = []
     if thinks:
@@ -158,7 +158,7 @@ def reply(id_: str, model: str, choice: Choice, told: Mapping[str, Any] | None, 
         "content": content,
         "stop_reason": _STOP_REASONS.get(choice.finish_reason, choice.finish_reason),
         "stop_sequence": None,
-        "usage": usage(told),
+        "usage": usage(reported),
     }
 
 

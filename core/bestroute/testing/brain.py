@@ -150,9 +150,9 @@ class Brain:
             return Answer(json.dumps({key: "foo" for key in re.findall(r"'(\w+)'", text) or ["value"]}))
         if self.answers is not None:
             return Answer(self.answers(body["model"], body["messages"]))
-        seen = "".join(f" | tool said: {text_of(m['content'])}" for m in tail if m["role"] == "tool")
+        tool_results = "".join(f" | tool said: {text_of(m['content'])}" for m in tail if m["role"] == "tool")
         quality = QUALITY[k % len(QUALITY)]
-        return Answer(f"[{body['model']}#{k}] answer q={quality:.2f} to: {text[:200]}{seen}")
+        return Answer(f"[{body['model']}#{k}] answer q={quality:.2f} to: {text[:200]}{tool_results}")
 
 
 def _tool_call(body: Mapping[str, Any], text: str, tail: Sequence[Mapping[str, Any]]) -> Answer | None:

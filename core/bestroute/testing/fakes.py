@@ -134,8 +134,8 @@ class FakeRouter:
     ) -> None:
         """Keep the table."""
         self.plans = tuple(as_plan(plan) for plan in plans)
-        told = [value if isinstance(value, tuple) else (value, value) for value in plans.values()]
-        self._told = np.array(told, dtype=np.float64)
+        table = [value if isinstance(value, tuple) else (value, value) for value in plans.values()]
+        self._table = np.array(table, dtype=np.float64)
         self._output_tokens = np.array(output_tokens, dtype=np.float64)
         self._draws = None if expected_draws is None else np.array(expected_draws, dtype=np.float64)
 
@@ -144,8 +144,8 @@ class FakeRouter:
         size = len(queries)
         return Prediction(
             self.plans,
-            np.tile(self._told[:, 0], (size, 1)),
-            np.tile(self._told[:, 1], (size, 1)),
+            np.tile(self._table[:, 0], (size, 1)),
+            np.tile(self._table[:, 1], (size, 1)),
             np.tile(self._output_tokens, (size, 1)),
             None if self._draws is None else np.tile(self._draws, (size, 1, 1)),  # type: ignore[arg-type]
         )

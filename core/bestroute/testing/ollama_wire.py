@@ -48,7 +48,7 @@ def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def frames(model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks: bool) -> Iterator[Frame]:
+def frames(model: str, choice: Choice, reported: Mapping[str, Any] | None, *, thinks: bool) -> Iterator[Frame]:
     """Yield the lines of a streamed reply."""
     base = {"model": model, "created_at": _NEVER}
     if thinks:
@@ -61,17 +61,17 @@ def frames(model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks
             yield Frame({**base, "message": {"role": "assistant", "content": piece}, "done": False, **told_of}, words=1)
     else:
         yield Frame({**base, "message": {"role": "assistant", "content": "", **_calls(choice)}, "done": False}, words=1)
-    yield Frame(_end(base, {"role": "assistant", "content": ""}, choice, told), complete=True)
+    yield Frame(_end(base, {"role": "assistant", "content": ""}, choice, reported), complete=True)
 
 
-def reply(model: str, choice: Choice, told: Mapping[str, Any] | None, *, thinks: bool) -> dict[str, Any]:
+def reply(model: str, choice: Choice, reported: Mapping[str, Any] | None, *, thinks: bool) -> dict[str, Any]:
     """Return a reply in one piece."""
     message: dict[str, Any] = {"role": "assistant", "content": choice.text}
     if thinks:
         message["thinking"] = "let me see"
     if choice.call is not None:
         message |= _calls(choice)
-    whole = _end({"model": model, "created_at": _NEVER}, message, choice, told)
+    whole = _end({"model": model, "created_at": _NEVER}, message, choice, reported)
     return whole if choice.logprobs is None else {**whole, "logprobs": list(choice.logprobs)}
 
 
@@ -82,11 +82,11 @@ def _calls(choice: Choice) -> dict[str, Any]:
 
 
 def _end(
-    base: Mapping[str, Any], message: Mapping[str, Any], choice: Choice, told: Mapping[str, Any] | None
+    base: Mapping[str, Any], message: Mapping[str, Any], choice: Choice, reported: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     counts = {}
-    if told is not None:
-        counts = {"prompt_eval_count": told["prompt_tokens"], "eval_count": told["completion_tokens"]}
+    if reported is not None:
+        counts = {"prompt_eval_count": reported["prompt_tokens"], "eval_count": reported["completion_tokens"]}
     times = {"total_duration": 3, "load_duration": 1, "prompt_eval_duration": 1, "eval_duration": 1}
     reason = _DONE_REASONS.get(choice.finish_reason, "stop")
     return {**base, "message": message, "done": True, "done_reason": reason, **times, **counts}

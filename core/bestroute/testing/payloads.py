@@ -198,10 +198,10 @@ def chat_frames(base: Mapping[str, Any], choices: Sequence[Choice], usage: dict[
     for index, choice in enumerate(choices):
         entries = iter(choice.logprobs or ())
         for delta, words in choice.deltas():
-            told: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": None}
+            step: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": None}
             if delta.get("content") and (entry := next(entries, None)) is not None:
-                told["logprobs"] = logprobs_content([entry])
-            yield Frame({**base, "choices": [told]}, words=words)
+                step["logprobs"] = logprobs_content([entry])
+            yield Frame({**base, "choices": [step]}, words=words)
         end = {"index": index, "delta": {}, "finish_reason": choice.finish_reason}
         yield Frame({**base, "choices": [end]}, complete=index == len(choices) - 1)
     if usage is not None:

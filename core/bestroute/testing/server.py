@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name in ("model", subject):
             if self.body.get(name) is None:
                 raise Refused(400, f"Missing required parameter: '{name}'.", param=name)
-        self.asked = self._as_chat()
+        self.chat_body = self._as_chat()
         self._misbehave()
         if "overload" in self.on and self.call <= self.on["overload"]:
             self._overload()
@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.brain.lock:
             self.server.brain.calls[self.model] += 1
             self.call = self.server.brain.calls[self.model]
-        self.on.refuse(self.call, payloads.prompt_tokens(self.asked))
+        self.on.refuse(self.call, payloads.prompt_tokens(self.chat_body))
 
     def _overload(self) -> None:
         """Tell an error inside a 200, the way the protocol does."""
@@ -272,8 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(529, "Overloaded", kind="overloaded_error")
         self._bill(0, 0, "failed")
         if self.body.get("stream"):
-            told: dict[str, Any] = {"error": error} if is_chat else {"type": "error", "error": error}
-            self._stream(iter([Frame(told, event=None if is_chat else "error")]), 0, 0)
+            body: dict[str, Any] = {"error": error} if is_chat else {"type": "error", "error": error}
+            self._stream(iter([Frame(body, event=None if is_chat else "error")]), 0, 0)
         else:
             self._json({"error": {**error, "code": 529}})
 
@@ -292,9 +292,9 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if self.body.get("stream"):
             wanted = (self.body.get("stream_options") or {}).get("include_usage")
-            told = self.on.usage(usage) if wanted else None
+            reported = self.on.usage(usage) if wanted else None
             chunk = {**base, "object": "chat.completion.chunk"}
-            return self._stream(payloads.chat_frames(chunk, choices, told), inp, out)
+            return self._stream(payloads.chat_frames(chunk, choices, reported), inp, out)
         listed = [choice.chat(index) for index, choice in enumerate(choices)]
         reply = {**base, "object": "chat.completion", "choices": listed}
         self._bill(inp, out, "ok")
@@ -304,8 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
         (choice,), inp, usage = self._choices(1)
         next_id = self.server.brain.next_id
         item = payloads.response_item(choice, next_id("msg" if choice.call is None else "fc"))
-        told = None if usage is None else payloads.responses_usage(usage)
-        reply = payloads.response_reply(next_id("resp"), self.model, choice, item, told)
+        reported = None if usage is None else payloads.responses_usage(usage)
+        reply = payloads.response_reply(next_id("resp"), self.model, choice, item, reported)
         if self.body.get("stream"):
             return self._stream(payloads.response_frames(reply, item), inp, choice.tokens)
         self._bill(inp, choice.tokens, "ok")
@@ -344,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
         texts = [self.body["input"]] if isinstance(self.body["input"], str) else self.body["input"]
         vectors = [payloads.embedding(text, self.body.get("encoding_format")) for text in texts]
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
-        inp = payloads.prompt_tokens(self.asked)
+        inp = payloads.prompt_tokens(self.chat_body)
         self._bill(inp, 0, "ok")
         usage = {"prompt_tokens": inp, "total_tokens": inp}
         self._json({"object": "list", "data": data, "model": self.model, "usage": usage})
@@ -352,18 +352,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _choices(self, n: int) -> tuple[list[Choice], int, dict[str, Any] | None]:
         """Return the choices, the tokens billed for the prompt, and the usage told."""
         brain = self.server.brain
-        answers = brain.answer(self.asked, n)
+        answers = brain.answer(self.chat_body, n)
         tells = self._asks_for_logprobs and self.on.tells_logprobs(self.call)
         choices = [
-            payloads.make_choice(a, self.asked, self.on, brain.next_id("call"), with_logprobs=tells) for a in answers
+            payloads.make_choice(a, self.chat_body, self.on, brain.next_id("call"), with_logprobs=tells) for a in answers
         ]
         scripted = [answer.usage or {} for answer in answers]
         inp = next((u["prompt_tokens"] for u in scripted if "prompt_tokens" in u), None)
-        inp = payloads.prompt_tokens(self.asked) if inp is None else inp
+        inp = payloads.prompt_tokens(self.chat_body) if inp is None else inp
         if "nousage" in self.on:
             return choices, inp, None
-        told = choices[:1] if "usage1" in self.on else choices
-        return choices, inp, payloads.chat_usage(inp, sum(choice.tokens for choice in told), scripted)
+        billed = choices[:1] if "usage1" in self.on else choices
+        return choices, inp, payloads.chat_usage(inp, sum(choice.tokens for choice in billed), scripted)
 
     @property
     def _asks_for_logprobs(self) -> bool:

@@ -45,12 +45,12 @@ def synthetic_records(queries: int = 200, *, samples: int = 6, seed: int = 0, pr
     for i in range(queries):
         kind = "easy" if i % 2 else "hard"
         words = " ".join(rng.choice(_WORDS[kind], size=rng.integers(4, 9)))
-        told = {}
+        by_model = {}
         for model, odds in ODDS.items():
             right = rng.random(samples) < odds[kind]
             answers = tuple("right" if r else f"wrong {rng.integers(5)}" for r in right)
             quality = tuple(map(float, right))
             tokens = tuple(map(float, rng.integers(20, 60, samples)))
-            told[model] = ModelSamples(quality, answers, quality, input_tokens=50.0, output_tokens=tokens)
-        records.append(Record(f"{prefix}{i}", f"{words} {i}?", told, f"{prefix}-group-{i // 8}-{kind}", kind))
+            by_model[model] = ModelSamples(quality, answers, quality, input_tokens=50.0, output_tokens=tokens)
+        records.append(Record(f"{prefix}{i}", f"{words} {i}?", by_model, f"{prefix}-group-{i // 8}-{kind}", kind))
     return records

@@ -69,14 +69,14 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:  # what it brings gives way to what is written
                 continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
+            if isinstance(key, str) and key in keys:
                 raise yaml.MarkedYAMLError(problem=f"{brief(key)} is written twice", problem_mark=key_node.start_mark)
-            seen.add(key) if isinstance(key, str) else None
+            keys.add(key) if isinstance(key, str) else None
         return super().construct_mapping(node, deep)
 
 
@@ -106,8 +106,8 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
     if id(node) not in sizes:
         sizes[id(node)] = _MOST_NODES  # while it is looked at
         inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        parts = inner if isinstance(node, yaml.CollectionNode) else ()
-        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+        children = inner if isinstance(node, yaml.CollectionNode) else ()
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in children)
     return sizes[id(node)]
 
 

@@ -68,19 +68,19 @@ def as_query(query: Query | str) -> Query:
     return query if isinstance(query, Query) else Query(query)
 
 
-def _texts(value: Any, seen: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:
+def _texts(value: Any, visited: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:
     """Yield the texts of a framework's messages, arguments of tool calls among them, or of parts of one."""
     if isinstance(value, str):
         yield value
         return
-    if not depth or id(value) in seen:
+    if not depth or id(value) in visited:
         return
-    seen[id(value)] = value
+    visited[id(value)] = value
     if isinstance(value, Mapping):
-        parts = list(value.values())
+        inner = list(value.values())
     elif isinstance(value, list | tuple):
-        parts = list(value)
+        inner = list(value)
     else:
-        parts = [part for name in _HOLDERS if (part := getattr(value, name, None)) is not None]
-    for part in parts:
-        yield from _texts(part, seen, depth - 1)
+        inner = [part for name in _HOLDERS if (part := getattr(value, name, None)) is not None]
+    for part in inner:
+        yield from _texts(part, visited, depth - 1)

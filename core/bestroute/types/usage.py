@@ -60,11 +60,11 @@ class Usage:
         )
 
 
-def sum_usage(parts: Sequence[Usage | None]) -> Usage:
+def sum_usage(usages: Sequence[Usage | None]) -> Usage:
     """Add what was billed over samples; a missing part counts nothing and marks the sum as estimated."""
-    if len(parts) == 1 and type(parts[0]) is Usage:
-        return parts[0]
-    return sum((Usage(estimated=True) if part is None else part for part in parts), Usage())
+    if len(usages) == 1 and type(usages[0]) is Usage:
+        return usages[0]
+    return sum((Usage(estimated=True) if part is None else part for part in usages), Usage())
 
 
 def read_usage(reported: Any) -> Usage | None:
@@ -129,17 +129,17 @@ def _part(reported: Any, name: str) -> Any:
 
 def _count(reported: Any, *names: str) -> int | None:
     """Return the first of these counts that is told; what is told and no number, or beyond any, is none."""
-    told = next((value for name in names if (value := _part(reported, name)) is not None), None)
-    return told if isinstance(told, int) and not isinstance(told, bool) and told <= _MOST else None
+    count = next((value for name in names if (value := _part(reported, name)) is not None), None)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count <= _MOST else None
 
 
-def is_count(told: Any) -> bool:
+def is_count(value: Any) -> bool:
     """Whether what a provider tells can be a number of tokens."""
-    return isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= _MOST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
-def _first(parts: Sequence[Any], name: str) -> int:
-    return next((count for part in parts if part is not None and (count := _count(part, name))), 0)
+def _first(usages: Sequence[Any], name: str) -> int:
+    return next((count for part in usages if part is not None and (count := _count(part, name))), 0)
 
 
 def estimate_tokens(text: str) -> int:
@@ -194,19 +194,19 @@ def divide_usage(
     least = [cut or max(1, len(text.split())) for text, cut in zip(texts, cuts, strict=True)]
     if reported.output < sum(least):
         outputs = [cut or estimate_tokens(text) for text, cut in zip(texts, cuts, strict=True)]
-        told = replace(reported, output=sum(outputs), estimated=True)
+        total = replace(reported, output=sum(outputs), estimated=True)
     else:
         outputs = _apportion(reported.output, [cut or estimate_tokens(t) for t, cut in zip(texts, cuts, strict=True)])
-        told = reported
-    reasoning = _apportion(told.reasoning, outputs)
+        total = reported
+    reasoning = _apportion(total.reasoning, outputs)
     return tuple(
         Usage(
-            input=told.input if i == 0 else 0,
+            input=total.input if i == 0 else 0,
             output=outputs[i],
-            cached_input=told.cached_input if i == 0 else 0,
-            cache_write=told.cache_write if i == 0 else 0,
+            cached_input=total.cached_input if i == 0 else 0,
+            cache_write=total.cache_write if i == 0 else 0,
             reasoning=reasoning[i],
-            estimated=told.estimated,
+            estimated=total.estimated,
         )
         for i in range(len(texts))
     )

@@ -73,13 +73,13 @@ def _server(url: str, what: str) -> Address:
     bare, _, port = host.rpartition(":") if re.search(r":[^\]:]*$", host) else (host, "", "")
     if port and not (port.isascii() and port.isdigit() and int(port) < 2**16):
         raise ConfigError(f"{what}'s url has no port number after the host's ':'; a port is 1 to 65535")
-    told = {key: _HIDDEN if key in _SECRET_OPTIONS else value for key, value in options.items()}
+    masked = {key: _HIDDEN if key in _SECRET_OPTIONS else value for key, value in options.items()}
     shown = "".join(
         [
             POSTGRES,
             user + (f":{_HIDDEN}" if colon else "") + "@" if account else "",
             place,
-            "?" + urlencode(told, safe="*/") if told else "",
+            "?" + urlencode(masked, safe="*/") if masked else "",
         ]
     )
     return Address(

@@ -257,12 +257,12 @@ class Account:
                 self.database.close()
 
     def _fail(self, error: Exception, wishes: list[_Wish]) -> None:
-        said = (
+        reason = (
             f"the budget's store {self.database.address.shown!r} cannot be asked: {self.database.address.hide(error)}"
         )
-        logger.error("%s", said)
+        logger.error("%s", reason)
         for wish in wishes:
-            wish.granted.set_exception(BudgetError(f"{said}; nothing was drawn"))
+            wish.granted.set_exception(BudgetError(f"{reason}; nothing was drawn"))
 
     def _write(self, wishes: list[_Wish]) -> None:
         """Reserve what fits, note what was settled, and say that this process is alive, in one transaction."""
