@@ -55,7 +55,7 @@ from langchain_bestroute.tracing import anone_streamed, children_of, none_stream
 
 logger = logging.getLogger(__name__)
 
-FORCED = tuple(name for name in CALL_OPTIONS if name not in ("because", "run_id"))
+FORCED = tuple(name for name in CALL_OPTIONS if name not in ("reason", "run_id"))
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
@@ -765,7 +765,7 @@ class BestRouteChat(BaseChatModel):
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
         if forced.get("model") is None and (owner := turn_owner(messages)) in self.models:
-            forced |= {"model": owner, "because": "a tool turn stays with the model that made the call"}
+            forced |= {"model": owner, "reason": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced
 
     def _own_params(self) -> builtins.dict[str, Any]:

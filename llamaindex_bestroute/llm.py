@@ -45,7 +45,7 @@ from llamaindex_bestroute.tracing import CHAT, COMPLETION, own_span
 
 dispatcher = get_dispatcher(__name__)
 
-_FORCED = tuple(name for name in CALL_OPTIONS if name != "because")
+_FORCED = tuple(name for name in CALL_OPTIONS if name != "reason")
 """Arguments of a call that are the engine's, not the members'."""
 _OF_THE_ENGINE = frozenset(
     {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
@@ -414,7 +414,7 @@ class BestRouteLLM(FunctionCallingLLM):
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
         owner = turn_owner(messages)
         if forced["model"] is None and owner in self.models:
-            forced |= {"model": owner, "because": _STICKY}
+            forced |= {"model": owner, "reason": _STICKY}
         return _Request(to_query(messages, specs, params, getattr(messages, "asked", None)), forced)
 
     def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request:

@@ -316,7 +316,7 @@ def test_a_forced_model_never_falls_back(server):
 
 
 def test_a_wish_with_its_reason_gives_way_and_the_reason_says_so(server):
-    result = on(server, ("mid", 1), small="fail-500-x").run("hi", model="small", because="a tool turn stays")
+    result = on(server, ("mid", 1), small="fail-500-x").run("hi", model="small", reason="a tool turn stays")
     assert (result.model, asked(server)) == ("large", ["fail-500-x"] * 3 + ["large"])
     assert result.decision.reason.startswith("a tool turn stays; 'small' failed (InternalServerError")
 

@@ -328,7 +328,7 @@ def test_a_function_that_chose_a_member_which_is_not_allowed_is_overruled_and_th
 def test_a_forced_model_that_is_not_allowed_is_an_error_and_a_wish_gives_way():
     with pytest.raises(ConfigError, match="model='large' is not among the members this call allows, 'small'"):
         engine().run(QUERY, model="large", allow=["small"])
-    assert engine().run(QUERY, model="large", because="a tool turn", allow=["small"]).model == "small"
+    assert engine().run(QUERY, model="large", reason="a tool turn", allow=["small"]).model == "small"
 
 
 def test_if_no_plan_of_a_router_is_allowed_it_says_so():

@@ -103,7 +103,7 @@ class Attempts:
         self.made += 1
         self._in_flight = True
 
-    def came(self, samples: Iterable[Sample], seconds: float) -> None:
+    def received(self, samples: Iterable[Sample], seconds: float) -> None:
         """Note what an attempt brought, also where handing it over breaks off."""
         found: list[Sample] = []
         interruption: BaseException | None = None
@@ -149,7 +149,7 @@ class Attempts:
     def failed(self, error: BaseException, seconds: float) -> None:
         """Note that an attempt brought nothing but an error, which may tell what was paid."""
         error = self.failure(error)
-        self.came([sample_of_error(error), *[Sample("", error=error)] * (self.missing - 1)], seconds)
+        self.received([sample_of_error(error), *[Sample("", error=error)] * (self.missing - 1)], seconds)
 
     def cut(self) -> None:
         """Note that an attempt was called off; its prompt was sent."""

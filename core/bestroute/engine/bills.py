@@ -76,13 +76,13 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     Exact when the reference alone answered; else this prompt at its input price plus its predicted tokens. Where
     no router predicted them: the pool's ``default_output_tokens``, else the mean of the samples at hand.
     """
-    came = [s for s in samples if s.usage is not None and s.error is None]
-    told = [s for s in came if s.is_sound] or came
-    if decision.plan == pool.reference_plan and len(told) == 1 and told[0].model == pool.reference:
-        usage = told[0].usage
-        return told[0].cost_usd, usage is None or usage.estimated
+    reported = [s for s in samples if s.usage is not None and s.error is None]
+    sound = [s for s in reported if s.is_sound] or reported
+    if decision.plan == pool.reference_plan and len(sound) == 1 and sound[0].model == pool.reference:
+        usage = sound[0].usage
+        return sound[0].cost_usd, usage is None or usage.estimated
     price = pool.prices[pool.reference]
-    usages = [s.usage for s in told if s.usage is not None]
+    usages = [s.usage for s in sound if s.usage is not None]
     output = decision.output_tokens(pool.reference)
     if output is None:
         output = pool.endpoint(pool.reference).default_output_tokens

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
 from bestroute.billing.budget import Budget, Purse
 from bestroute.billing.ledger_writer import LedgerWriter
@@ -26,7 +27,7 @@ class CallOptions(TypedDict, total=False):
     """Ask this pool member."""
     n: int | None
     """Draw this many samples."""
-    because: str | None
+    reason: str | None
     """Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order."""
     max_samples: int | None
     """Samples drawn in all; attempts that failed do not count."""
@@ -53,7 +54,7 @@ class Options:
 
     model: str | None = None
     n: int | None = None
-    because: str | None = None
+    reason: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     limits: Limits = NO_LIMITS
@@ -67,6 +68,9 @@ class Options:
         """
         if not options:
             return _NO_OPTIONS
+        if "because" in options:
+            warn_renamed("because=", "reason=", stacklevel=4)
+            options = {"reason": options["because"], **{k: v for k, v in options.items() if k != "because"}}  # type: ignore[typeddict-item]
         for name in options:
             if name not in CALL_OPTIONS:
                 raise ConfigError(
@@ -77,7 +81,7 @@ class Options:
         return cls(
             options.get("model"),
             options.get("n"),
-            options.get("because"),
+            options.get("reason"),
             _checked_tags(options.get("tags")),
             _checked_run_id(options.get("run_id")),
             Limits(**limits) if limits else NO_LIMITS,

@@ -103,12 +103,12 @@ class Decider:
         *,
         model: str | None = None,
         n: int | None = None,
-        because: str | None = None,
+        reason: str | None = None,
         allow: Sequence[str] | None = None,
     ) -> Decision:
         """Decide on one query; ``model`` and ``n`` set the choice.
 
-        With ``because`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
+        With ``reason`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
         ``allow`` names the only members that may be asked.
 
         Raises:
@@ -118,13 +118,13 @@ class Decider:
             self.pool.check_model(name)
         left_out = self._left_out(query, allow)
         if model is not None and allow is not None and model not in allow:
-            if because is None:
+            if reason is None:
                 raise ConfigError(f"model={model!r} is not among the members this call allows, {named(allow)}")
             model = None
         decision = self._decide(query, left_out)
         if model is None and n is None:
             return decision
-        return self._force(decision, model, n, because)
+        return self._force(decision, model, n, reason)
 
     def after(
         self, decision: Decision, failed: Mapping[str, str], query: Query, *, wants_reference: bool, any_able: bool
@@ -235,10 +235,12 @@ class Decider:
         if self.pool.reference_plan not in prediction.plans:  # it was left out before
             return best, None
         reference = prediction.plans.index(self.pool.reference_plan)
-        seen = [*able] if reference in able else [*able, reference]
-        offered, asked = (prediction, costs) if len(seen) == len(costs) else (prediction.take(seen), costs[seen])
+        columns = [*able] if reference in able else [*able, reference]
+        offered, offered_costs = prediction, costs
+        if len(columns) < len(costs):
+            offered, offered_costs = prediction.take(columns), costs[columns]
         try:
-            chosen = self.policy.choose(offered, asked[None, :], self.pool)  # type: ignore[union-attr]
+            chosen = self.policy.choose(offered, offered_costs[None, :], self.pool)  # type: ignore[union-attr]
             place = operator.index(np.asarray(chosen)[0])
             if not 0 <= place < len(offered.plans):
                 raise IndexError(f"{place} is the index of no plan; there are {len(offered.plans)}")
@@ -248,7 +250,7 @@ class Decider:
             trouble = f"the policy failed ({describe(error, query)}), so the reference"
             logger.warning(trouble)
             return (reference if reference in able else best), trouble
-        picked = seen[place] if offered is not prediction else place
+        picked = columns[place] if offered is not prediction else place
         return (picked if picked in able else best), None
 
     def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
@@ -264,7 +266,7 @@ class Decider:
             raise ConfigError(f"no member can be asked: {_in_a_row(left_out)}")
         return Plan.of(Candidate(able[0]))
 
-    def _force(self, decision: Decision, model: str | None, n: int | None, because: str | None) -> Decision:
+    def _force(self, decision: Decision, model: str | None, n: int | None, reason: str | None) -> Decision:
         """Replace the decided model, or its n, by what the call says."""
         decided = decision.plan.steps[0] if len(decision.plan.steps) == 1 else Step(decision.model)
         if decision.trial is not None:
@@ -273,19 +275,19 @@ class Decider:
         if self.reward_model is None and n is None:
             candidate = Candidate(candidate.model, 1)
         plan = self._check_plan(Plan.of(candidate))
-        said = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
+        orders = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
         column = None
         if decision.prediction is not None and plan in decision.prediction.plans:
             column = decision.prediction.plans.index(plan)
         return replace(
             decision,
             plan=plan,
-            reason=because or f"forced by the call: {said}",
+            reason=reason or f"forced by the call: {orders}",
             column=column,
             policy=None,
             reward_model=None,
             trial=None,
-            is_forced=model is not None and because is None,
+            is_forced=model is not None and reason is None,
         )
 
     def _untrained_plan(self) -> tuple[Plan, str]:
@@ -296,8 +298,8 @@ class Decider:
         accept = reward.default_accept
         n = reward.least_samples(accept)
         if n is None or n > self.pool.max_n:
-            said = f"no router, and {type(reward).__name__} accepts nothing before {n} samples of one model"
-            return self.pool.reference_plan, f"{said}, more than max_n, so the reference"
+            why = f"no router, and {type(reward).__name__} accepts nothing before {n} samples of one model"
+            return self.pool.reference_plan, f"{why}, more than max_n, so the reference"
         cheaper = [Step(model, n if i == 0 else 1, accept) for i, model in enumerate(self.pool.cheaper_models)]
         draws = "one draw of each cheaper model"
         if n > 1:
@@ -370,13 +372,13 @@ def _as_policy(
     reward_model: RewardModel | None,
 ) -> Policy | None:
     given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
-    told = [name for name, value in given.items() if value is not None]
-    if len(told) > 1:
-        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(told)}")
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(names)}")
     if predictor is None:
-        if told:
+        if names:
             what = "there is no router" if router is None else "a router function decides alone"
-            raise ConfigError(f"{told[0]} chooses among a router's predictions, but {what}; leave it out")
+            raise ConfigError(f"{names[0]} chooses among a router's predictions, but {what}; leave it out")
         return None
     if threshold is not None:
         return ThresholdPolicy(threshold)

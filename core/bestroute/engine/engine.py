@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, run_in_thread
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
@@ -19,7 +20,7 @@ from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Reserve, Score
 from bestroute.engine.result import Result
-from bestroute.engine.run import Bill, Parts, run
+from bestroute.engine.run import Bill, EngineContext, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.streaming import StreamSampler
@@ -114,14 +115,16 @@ class BestRoute:
         self._writer = LedgerWriter(self.ledger)
         self._sampler = Sampler(pool, members, self.settings)
         self._stream_sampler = StreamSampler(self._sampler)
-        self._parts = Parts(pool, members, self._decider, self._decider.reward_model, self.settings, self.breakers)
+        self._context = EngineContext(
+            pool, members, self._decider, self._decider.reward_model, self.settings, self.breakers
+        )
 
     def share_members(self, other: BestRoute) -> None:
         """Share breakers and limits of concurrency with another engine over the same members."""
         self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
         if self._decider.day_one is not None and other._decider.day_one is not None:
             self._decider.day_one = other._decider.day_one
-        self._parts = replace(self._parts, breakers=other.breakers)
+        self._context = replace(self._context, breakers=other.breakers)
 
     def route(
         self,
@@ -129,8 +132,9 @@ class BestRoute:
         *,
         model: str | None = None,
         n: int | None = None,
-        because: str | None = None,
+        reason: str | None = None,
         allow: Sequence[str] | None = None,
+        because: str | None = None,
     ) -> Decision:
         """Decide on one query; no model is called.
 
@@ -138,14 +142,17 @@ class BestRoute:
             query: What is asked.
             model: Ask this pool member.
             n: Draw this many samples.
-            because: Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order,
+            reason: Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order,
                 and nothing else answers if it fails.
             allow: Pool names of the only members that may be asked.
+            because: The old name of ``reason``.
 
         Raises:
             ConfigError: If the query is empty, a model is unknown or not allowed, or a router's answer cannot be run.
         """
-        return self._decider.route(as_query(query), model=model, n=n, because=because, allow=allow)
+        if because is not None:
+            warn_renamed("because=", "reason=")
+        return self._decider.route(as_query(query), model=model, n=n, reason=reason or because, allow=allow)
 
     async def aroute(
         self,
@@ -153,12 +160,15 @@ class BestRoute:
         *,
         model: str | None = None,
         n: int | None = None,
-        because: str | None = None,
+        reason: str | None = None,
         allow: Sequence[str] | None = None,
+        because: str | None = None,
     ) -> Decision:
         """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
         query = as_query(query)
-        work = partial(self._decider.route, query, model=model, n=n, because=because, allow=allow)
+        if because is not None:
+            warn_renamed("because=", "reason=")
+        work = partial(self._decider.route, query, model=model, n=n, reason=reason or because, allow=allow)
         if self._decider.is_quick:
             return work()
         outcome = await arun_in_thread(work, name="bestroute-router")
@@ -182,7 +192,7 @@ class BestRoute:
 
         Args:
             query: What is asked.
-            options: ``model``, ``n``, ``because`` (see ``route``), ``max_samples``, ``max_cost_usd``, ``deadline_s``,
+            options: ``model``, ``n``, ``reason`` (see ``route``), ``max_samples``, ``max_cost_usd``, ``deadline_s``,
                 ``wave``, ``allow``, ``tags``, ``run_id``; see ``CallOptions``.
 
         Raises:
@@ -219,7 +229,7 @@ class BestRoute:
         """Obey a run's commands; yield what may be shown, then the result."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        steps = run(self._parts, query, self._decide(query, checked, call), call)
+        steps = run(self._context, query, self._decide(query, checked, call), call)
         reply: Any = None
         try:
             while True:
@@ -255,7 +265,7 @@ class BestRoute:
         """Obey a run's commands without blocking the loop; see ``_drive``."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        steps = run(self._parts, query, await self._adecide(query, checked, call), call)
+        steps = run(self._context, query, await self._adecide(query, checked, call), call)
         reply: Any = None
         try:
             while True:
@@ -289,13 +299,13 @@ class BestRoute:
     def close(self) -> None:
         """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
         self._writer.flush()
-        for generator in self._parts.generators.values():
+        for generator in self._context.generators.values():
             generator.close()
 
     async def aclose(self) -> None:
         """Do the same, with the connections of this event loop among them."""
         await self._writer.aflush()
-        for generator in self._parts.generators.values():
+        for generator in self._context.generators.values():
             await generator.aclose()
 
     def __enter__(self) -> BestRoute:
@@ -340,7 +350,7 @@ class BestRoute:
 
     def _route(self, query: Query, options: Options) -> Decision:
         return self._decider.route(
-            query, model=options.model, n=options.n, because=options.because, allow=options.limits.allow
+            query, model=options.model, n=options.n, reason=options.reason, allow=options.limits.allow
         )
 
 

@@ -83,9 +83,9 @@ class _State:
 
     def last_resort(self) -> int | None:
         """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
-        came = [i for i, s in enumerate(self.samples) if s.error is None]
-        last = [i for i in came if self.samples[i].step == self.samples[came[-1]].step]
-        return next((i for i in (self.best(came), *last) if i is not None), None)
+        drawn = [i for i, s in enumerate(self.samples) if s.error is None]
+        last = [i for i in drawn if self.samples[i].step == self.samples[drawn[-1]].step]
+        return next((i for i in (self.best(drawn), *last) if i is not None), None)
 
 
 def execute(
@@ -140,8 +140,8 @@ def _score(
     wanted = [i for i in state.usable() if i >= first_new]
     if not wanted:
         return None
-    asked = tuple(state.samples[i] for i in wanted)
-    rewards: Sequence[float] = yield Score(tuple(s.text for s in asked), asked)  # type: ignore[assignment]
+    scored = tuple(state.samples[i] for i in wanted)
+    rewards: Sequence[float] = yield Score(tuple(s.text for s in scored), scored)  # type: ignore[assignment]
     for i, reward in zip(wanted, rewards, strict=True):
         state.samples[i] = replace(state.samples[i], reward=float(reward))
     if step.accept is None:

@@ -49,7 +49,7 @@ _RUNNING = (Action.RETRY, Action.GO_ON)
 
 
 @dataclass(frozen=True)
-class Parts:
+class EngineContext:
     """What every run of an engine shares."""
 
     pool: Pool
@@ -62,7 +62,7 @@ class Parts:
     """Members that have been seen not to tell what the reward model reads."""
 
 
-def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run:
+def run(context: EngineContext, query: Query, decision: Decision, call: RunContext) -> Run:
     """Run a decision, and what takes its place where it fails.
 
     Yields:
@@ -73,17 +73,17 @@ def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run
         BudgetError: If nothing fits the budget; nothing was spent.
         GenerationError: If no sample came, or one failed with an error that is to be raised at once.
     """
-    if parts.settings.dry_run:
-        return (yield from _dry(query, decision, parts, call))
-    state = _Run(parts, query, decision, call)
+    if context.settings.dry_run:
+        return (yield from _dry(query, decision, context, call))
+    state = _Run(context, query, decision, call)
     if call.purse is not None and call.purse.is_stored:
         yield Reserve(0.0)
     following: Decision | None = state.affordable(decision)
     while following is not None:
         decision = following
         outcome = yield from state.plan(decision)
-        if decision.trial is not None and parts.decider.day_one is not None:
-            parts.decider.day_one.learn(decision.trial, query, outcome.samples)
+        if decision.trial is not None and context.decider.day_one is not None:
+            context.decider.day_one.learn(decision.trial, query, outcome.samples)
         if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
             return state.result(decision, state.before + outcome.chosen)
         state.keep(outcome)
@@ -94,10 +94,10 @@ def run(parts: Parts, query: Query, decision: Decision, call: RunContext) -> Run
 class _Run:
     """The state of one run."""
 
-    def __init__(self, parts: Parts, query: Query, decision: Decision, call: RunContext) -> None:
-        self.parts, self.query, self.call = parts, query, call
-        self.allowance = Allowance(parts.pool, parts.generators, parts.settings, query, decision)
-        self.reward_model = parts.reward_model
+    def __init__(self, context: EngineContext, query: Query, decision: Decision, call: RunContext) -> None:
+        self.context, self.query, self.call = context, query, call
+        self.allowance = Allowance(context.pool, context.generators, context.settings, query, decision)
+        self.reward_model = context.reward_model
         self.samples: list[DrawnSample] = []
         """Of all plans so far, in drawing order."""
         self.before = 0
@@ -106,7 +106,7 @@ class _Run:
         """Steps count on over plans."""
         self.kept: int | None = None
         """The last sample with a flaw, rather not an empty one, for when nothing better comes."""
-        self.fallbacks = Fallbacks(parts.decider, query)
+        self.fallbacks = Fallbacks(context.decider, query)
         self.cut_empty: set[str] = set()
         """Members whose reply was empty at its limit of length; the same limit is not tried again."""
         self.notes: list[str] = []
@@ -125,17 +125,17 @@ class _Run:
         call, allowance = self.call, self.allowance
         if call.purse is None:
             return decision
-        if self.parts.settings.over_budget == "refuse":
+        if self.context.settings.over_budget == "refuse":
             allowance.check_whole_plan(decision.plan.steps, call)
-        dearest_first = (self.parts.pool.reference, *reversed(self.parts.pool.cheaper_models))
+        dearest_first = (self.context.pool.reference, *reversed(self.context.pool.cheaper_models))
         others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
         for fewest in (USEFUL_TOKENS, 1):
             if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
                 return decision
             able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
             if able:
-                said = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
-                self._note(f"{said}, so {able[0]} x 1")
+                why = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                self._note(f"{why}, so {able[0]} x 1")
                 return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
         raise BudgetError(
             f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
@@ -146,12 +146,12 @@ class _Run:
     def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
         """Run one plan."""
         self.call.bills.decision = decision
-        self.reward_model = decision.reward_model or self.parts.reward_model
+        self.reward_model = decision.reward_model or self.context.reward_model
         steps = execute(
             decision.plan,
             calibrated=self._calibrated,
             is_joint=self.reward_model is not None and self.reward_model.is_joint,
-            wave=self.call.limits.wave or self.parts.settings.wave,
+            wave=self.call.limits.wave or self.context.settings.wave,
         )
         reply: Any = None
         while True:
@@ -187,43 +187,43 @@ class _Run:
         self._note(why)
         return following
 
-    def _note(self, said: str) -> None:
-        self.notes.append(said)
-        logger.warning("fallback: %s", said)
+    def _note(self, note: str) -> None:
+        self.notes.append(note)
+        logger.warning("fallback: %s", note)
 
     # Commands.
 
     def _draw(self, draw: Draw, decision: Decision) -> Generator[Command, Any, list[DrawnSample]]:
-        breakers, model = self.parts.breakers, draw.model
+        breakers, model = self.context.breakers, draw.model
         if model in self.cut_empty or self._passes_over(model, decision):
             return []
-        is_told, is_probe = False, breakers.is_probe(model, by=self)
-        came: list[DrawnSample] = []
+        is_settled, is_probe = False, breakers.is_probe(model, by=self)
+        collected: list[DrawnSample] = []
         needs = self._needs_logprobs(decision.plan.steps[draw.step])
         draw = Draw(
             draw.step + self.first_step,
             model,
             draw.n,
             is_last_word=self._is_last_word(decision.plan),
-            logprobs=asks_for_logprobs(model, self.parts.pool, needs=needs),
+            logprobs=asks_for_logprobs(model, self.context.pool, needs=needs),
             needs_logprobs=needs,
         )
         try:
             left = draw.n
             while left:
-                rest = replace(draw, n=1 if is_probe else left, greedy=self._is_greedy(draw, decision.plan, came))
-                piece = yield from self.allowance.piece(rest, self.call, self.samples + came)
+                rest = replace(draw, n=1 if is_probe else left, greedy=self._is_greedy(draw, decision.plan, collected))
+                piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
                     break
                 drawn = yield piece
-                came += drawn
+                collected += drawn
                 left -= piece.n
                 self._refer(drawn, decision)
                 yield Bill()
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
-                self._raise_at_once(drawn, came)
+                self._raise_at_once(drawn, collected)
                 if drawn and all(map(is_cut_empty, drawn)):
                     self.cut_empty.add(model)
                 self._warn(piece, drawn)
@@ -234,32 +234,32 @@ class _Run:
                 ):
                     break
                 is_probe = False
-            is_told = self._tell_breaker(model, came)
+            is_settled = self._tell_breaker(model, collected)
         finally:
-            if not is_told:
+            if not is_settled:
                 breakers.undecided(model, by=self)
-        self._warn_of_missing(model, came)
-        self.samples += came
-        if came and not any(s.is_sound for s in came):
-            self._trouble(model, came, decision)
-        return came
+        self._warn_of_missing(model, collected)
+        self.samples += collected
+        if collected and not any(s.is_sound for s in collected):
+            self._trouble(model, collected, decision)
+        return collected
 
     def _needs_logprobs(self, step: Step) -> bool:
         reward = self.reward_model
         return step.is_scored and reward is not None and reward.needs_logprobs
 
-    def _is_greedy(self, draw: Draw, plan: Plan, came: Sequence[DrawnSample]) -> bool:
+    def _is_greedy(self, draw: Draw, plan: Plan, collected: Sequence[DrawnSample]) -> bool:
         """Whether the first sample of a draw is to be at temperature 0."""
         return (
             not draw.is_last_word
-            and is_first_of_several(draw.model, plan, [*self.samples, *came])
-            and draws_greedily_first(self.parts.generators[draw.model], self.query, self.parts.settings)
+            and is_first_of_several(draw.model, plan, [*self.samples, *collected])
+            and draws_greedily_first(self.context.generators[draw.model], self.query, self.context.settings)
         )
 
-    def _warn_of_missing(self, model: str, came: Sequence[DrawnSample]) -> None:
+    def _warn_of_missing(self, model: str, collected: Sequence[DrawnSample]) -> None:
         """Say once of a member that it does not tell what the reward model reads."""
-        if model not in self.parts.without_evidence and any(s.missing is not None for s in came):
-            self.parts.without_evidence.add(model)
+        if model not in self.context.without_evidence and any(s.missing is not None for s in collected):
+            self.context.without_evidence.add(model)
             logger.warning(
                 "%r does not tell a log-probability of each token, which the reward model reads: its samples are not "
                 "accepted on that",
@@ -268,7 +268,7 @@ class _Run:
 
     def _passes_over(self, model: str, decision: Decision) -> bool:
         """Whether a member rests, and is left to it."""
-        if decision.is_forced or self.fallbacks.asks_resting or self.parts.breakers.admits(model, by=self):
+        if decision.is_forced or self.fallbacks.asks_resting or self.context.breakers.admits(model, by=self):
             return False
         if self.fallbacks.pass_over(model):
             self._note(f"{model!r} rests after repeated failures and was passed over")
@@ -282,7 +282,7 @@ class _Run:
     def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
         """Find what the reference would have cost, as soon as a first sample came; its row carries it."""
         if self.reference_cost is None and any(sample.error is None for sample in drawn):
-            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.parts.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
             self.call.bills.refer(self.reference_cost[0])
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
@@ -294,34 +294,34 @@ class _Run:
                 "%d of %d draws of %r failed: %s", lost, draw.n, draw.model, describe(failed[-1], self.query)
             )
 
-    def _raise_at_once(self, drawn: Sequence[DrawnSample], came: Sequence[DrawnSample]) -> None:
+    def _raise_at_once(self, drawn: Sequence[DrawnSample], collected: Sequence[DrawnSample]) -> None:
         fatal = next((s for s in drawn if s.error is not None and rule_for(s.error).action is Action.RAISE), None)
         if fatal is None or fatal.error is None:
             return
-        others = [s for s in (*self.samples, *came) if s is not fatal]
+        others = [s for s in (*self.samples, *collected) if s is not fatal]
         raise GenerationError(
             f"{fatal.model!r} cannot be asked like this, and another model would only hide it",
             _failures([*others, fatal], self.query),
         ) from _cause(fatal.error, self.query)
 
-    def _tell_breaker(self, model: str, came: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
+    def _tell_breaker(self, model: str, drawn: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
         """Say what came of a draw; returns whether it told whether the member is well."""
-        if any(sample.error is None for sample in came):
-            self.parts.breakers.worked(model)
+        if any(sample.error is None for sample in drawn):
+            self.context.breakers.worked(model)
             return True
-        if not only_good and any(_is_of_the_member(rule) for rule in _rules(came)):
-            if self.parts.breakers.failed(model, by=self):
-                logger.warning("%r rests for %g s after repeated failures", model, self.parts.settings.breaker_rest_s)
+        if not only_good and any(_is_of_the_member(rule) for rule in _rules(drawn)):
+            if self.context.breakers.failed(model, by=self):
+                logger.warning("%r rests for %g s after repeated failures", model, self.context.settings.breaker_rest_s)
             return True
         return False
 
-    def _trouble(self, model: str, came: Sequence[DrawnSample], decision: Decision) -> None:
+    def _trouble(self, model: str, drawn: Sequence[DrawnSample], decision: Decision) -> None:
         """Note a member that gave nothing usable."""
-        last = came[-1]
-        said = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
-        self.fallbacks.trouble(model, said, _rules(came))
+        last = drawn[-1]
+        failure = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
+        self.fallbacks.trouble(model, failure, _rules(drawn))
         if last.step - self.first_step < len(decision.plan.steps) - 1:
-            self._note(f"{model!r} {said}, so the next step")
+            self._note(f"{model!r} {failure}, so the next step")
             self.fallbacks.name_all()
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
@@ -359,11 +359,11 @@ class _Run:
             raise ConfigError(f"calibrated was given {len(rewards)} rewards and returned {len(found)} probabilities")
         return found
 
-    def _unscored(self, said: str) -> None:
+    def _unscored(self, why: str) -> None:
         """Say, once in the reason, that the reward model was of no help."""
-        logger.warning("%s", said)
-        if said not in self.notes:
-            self.notes.append(said)
+        logger.warning("%s", why)
+        if why not in self.notes:
+            self.notes.append(why)
 
     # The end.
 
@@ -411,11 +411,11 @@ class _Run:
         )
 
 
-def _dry(query: Query, decision: Decision, parts: Parts, call: RunContext) -> Run:
+def _dry(query: Query, decision: Decision, context: EngineContext, call: RunContext) -> Run:
     """Answer with the decision in words."""
     text = f"dry run: {decision.explain()}"
     sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
-    reference = bills.reference_cost(query, decision, [], parts.pool)[0]
+    reference = bills.reference_cost(query, decision, [], context.pool)[0]
     yield Bill()
     return Result(
         text,

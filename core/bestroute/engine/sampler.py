@@ -236,11 +236,11 @@ class Sampler:
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:
-            came = partial(attempts.came, samples, time.perf_counter() - started)
+            received = partial(attempts.came, samples, time.perf_counter() - started)
             if isinstance(samples, list | tuple):
-                came()
+                received()
             else:  # what makes its samples while it is read may take any time
-                await self._elsewhere(attempts, came)
+                await self._elsewhere(attempts, received)
 
     async def _elsewhere(self, attempts: Attempts, work: Callable[[], None]) -> None:
         """Do work that cannot wait in a thread of its own; if its caller goes, what comes is billed there."""

@@ -21,14 +21,14 @@ _GRACE_S = 0.05
 """What came just before the deadline may still be scored, if that is quick."""
 
 
-def score(query: Query, asked: Score, call: RunContext) -> Any:
+def score(query: Query, command: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none; where there is a deadline a thread asks for them.
 
     Raises:
         ConfigError: If the reward model says that it is set up wrongly.
     """
-    reward = _scorer(asked)
-    work = partial(_read, reward, query, asked)
+    reward = _scorer(command)
+    work = partial(_read, reward, query, command)
     if call.deadline is None or reward.is_light:
         return _rewards(Outcome.of(work), call)
     try:
@@ -38,35 +38,35 @@ def score(query: Query, asked: Score, call: RunContext) -> Any:
         return error
 
 
-async def ascore(query: Query, asked: Score, call: RunContext) -> Any:
+async def ascore(query: Query, command: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
-    seconds, reward = call.seconds_left(grace_s=_GRACE_S), _scorer(asked)
+    seconds, reward = call.seconds_left(grace_s=_GRACE_S), _scorer(command)
     if reward.is_light:
-        return _rewards(Outcome.of(partial(_read, reward, query, asked)), call)
+        return _rewards(Outcome.of(partial(_read, reward, query, command)), call)
     if has_own(reward, RewardModelBase.ascore) and inspect.iscoroutinefunction(reward.ascore):
-        return _rewards(await _asked(reward, query, asked.texts, seconds), call)
+        return _rewards(await _awaited(reward, query, command.texts, seconds), call)
     try:
-        outcome = await arun_in_thread(partial(_read, reward, query, asked), name="bestroute-reward", seconds=seconds)
+        outcome = await arun_in_thread(partial(_read, reward, query, command), name="bestroute-reward", seconds=seconds)
     except RuntimeError as error:  # the system gives no more threads
         return error
     return _rewards(outcome, call)
 
 
-def _scorer(asked: Score) -> RewardModelBase:
-    assert asked.reward_model is not None  # plans that score are refused without one
-    return asked.reward_model
+def _scorer(command: Score) -> RewardModelBase:
+    assert command.reward_model is not None  # plans that score are refused without one
+    return command.reward_model
 
 
-def _read(reward: RewardModelBase, query: Query, asked: Score) -> list[Any]:
+def _read(reward: RewardModelBase, query: Query, command: Score) -> list[Any]:
     """Return the rewards, those of a generator read here; more than there are texts are as wrong as too few."""
     if reads_samples(reward):
-        rewards = reward.score_samples(query, asked.samples)
+        rewards = reward.score_samples(query, command.samples)
     else:
-        rewards = reward.score(query, asked.texts)
-    return list(islice(rewards, len(asked.texts) + 1))
+        rewards = reward.score(query, command.texts)
+    return list(islice(rewards, len(command.texts) + 1))
 
 
-async def _asked(
+async def _awaited(
     reward: RewardModelBase, query: Query, texts: Sequence[str], seconds: float | None
 ) -> Outcome[Any] | None:
     """Return what a coroutine brings; ``None`` if it takes longer than that, and is left to itself."""

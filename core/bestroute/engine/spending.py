@@ -19,7 +19,7 @@ from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
 
 _PLENTY = 4
-"""Samples so many times as long as ``Settings.untold_output_tokens`` are not to be expected."""
+"""Samples so many times as long as ``Settings.default_max_output_tokens`` are not to be expected."""
 USEFUL_TOKENS = 16
 """What a member must be able to say for its money before a cheaper one is asked in its place, where nobody tells how
 long its samples are."""
@@ -48,35 +48,37 @@ class Allowance:
         self.pool, self.generators, self.settings = pool, generators, settings
         self.query, self.decision = query, decision
 
-    def sample_usd(self, model: str, output_tokens: float, seen: Sequence[DrawnSample] = ()) -> float:
+    def sample_usd(self, model: str, output_tokens: float, drawn: Sequence[DrawnSample] = ()) -> float:
         """Return what a sample of that length costs, drawn alone."""
         price = self.pool.prices[model]
-        prompt = max([self.query.prompt_tokens, *(s.usage.input for s in seen if s.usage and s.model == model)])
+        prompt = max([self.query.prompt_tokens, *(s.usage.input for s in drawn if s.usage and s.model == model)])
         dearest_input = max(price.input, price.cache_write or 0.0)
         dearest_output = max(price.output, price.reasoning or 0.0)
         return (prompt * dearest_input + output_tokens * dearest_output) / PER_MILLION
 
     def limit(self, model: str) -> int | None:
         """Return the most tokens a sample may have, as the call or the member says."""
-        told = [self.query.params.get(name) for name in TOKEN_LIMITS]
-        told.append(self.generators[model].max_output_tokens)
-        return next((int(value) for value in told if isinstance(value, int) and value > 0), None)
+        limits = [self.query.params.get(name) for name in TOKEN_LIMITS]
+        limits.append(self.generators[model].max_output_tokens)
+        return next((int(value) for value in limits if isinstance(value, int) and value > 0), None)
 
-    def most_usd(self, model: str, seen: Sequence[DrawnSample] = ()) -> float:
+    def most_usd(self, model: str, drawn: Sequence[DrawnSample] = ()) -> float:
         """Return the most that a sample can cost; assumed where no limit of its length is told."""
-        return self.sample_usd(model, self.limit(model) or self.settings.untold_output_tokens, seen)
+        return self.sample_usd(model, self.limit(model) or self.settings.default_max_output_tokens, drawn)
 
-    def least_usd(self, model: str, seen: Sequence[DrawnSample] = (), *, fewest: int = 1) -> float:
+    def least_usd(self, model: str, drawn: Sequence[DrawnSample] = (), *, fewest: int = 1) -> float:
         """Return what has to be left before a sample is begun: what such samples have cost, else are said to."""
-        costs = [s.cost_usd for s in seen if s.model == model and s.is_sound]
+        costs = [s.cost_usd for s in drawn if s.model == model and s.is_sound]
         if costs:
             return max(costs)
-        told = self.decision.output_tokens(model)
-        told = self.pool.endpoint(model).default_output_tokens if told is None else told
-        tokens = max(fewest, told or 0)
-        return self.sample_usd(model, min(tokens, self.limit(model) or tokens), seen)
+        predicted = self.decision.output_tokens(model)
+        predicted = self.pool.endpoint(model).default_output_tokens if predicted is None else predicted
+        tokens = max(fewest, predicted or 0)
+        return self.sample_usd(model, min(tokens, self.limit(model) or tokens), drawn)
 
-    def piece(self, draw: Draw, call: RunContext, seen: Sequence[DrawnSample]) -> Generator[Reserve, bool, Draw | None]:
+    def piece(
+        self, draw: Draw, call: RunContext, drawn: Sequence[DrawnSample]
+    ) -> Generator[Reserve, bool, Draw | None]:
         """Return the part of a draw that may be made now, its money reserved; ``None`` if nothing may.
 
         Where money is plenty it is the whole draw. Where it is short, one sample at a time, its length limited to
@@ -87,27 +89,28 @@ class Allowance:
             return None
         if call.purse is None:
             return draw if n == draw.n else replace(draw, n=n)
-        told, untold = self.limit(draw.model), self.settings.untold_output_tokens
-        for tokens, limit in [(told, None)] if told else [(_PLENTY * untold, None), (untold, untold)]:
-            usd = self.sample_usd(draw.model, tokens, seen)
+        known_limit, assumed_limit = self.limit(draw.model), self.settings.default_max_output_tokens
+        assumed = [(_PLENTY * assumed_limit, None), (assumed_limit, assumed_limit)]
+        for tokens, limit in [(known_limit, None)] if known_limit else assumed:
+            usd = self.sample_usd(draw.model, tokens, drawn)
             ids = call.attempt_ids(n)
             if (yield Reserve(n * usd, ids)):
                 return replace(draw, n=n, max_tokens=limit, reserved_usd=usd, reservations=ids)
         left = call.purse.left_usd
-        tokens = min(self._affordable_tokens(draw.model, left, seen), told or untold)
-        usd = min(left, self.sample_usd(draw.model, tokens, seen))
+        tokens = min(self._affordable_tokens(draw.model, left, drawn), known_limit or assumed_limit)
+        usd = min(left, self.sample_usd(draw.model, tokens, drawn))
         ids = call.attempt_ids(1)
-        if left < self.least_usd(draw.model, seen) or tokens < 1 or not (yield Reserve(usd, ids)):
+        if left < self.least_usd(draw.model, drawn) or tokens < 1 or not (yield Reserve(usd, ids)):
             return None
         return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd, reservations=ids)
 
-    def _affordable_tokens(self, model: str, usd: float, seen: Sequence[DrawnSample]) -> int:
+    def _affordable_tokens(self, model: str, usd: float, drawn: Sequence[DrawnSample]) -> int:
         price = self.pool.prices[model]
         per_token = max(price.output, price.reasoning or 0.0) / PER_MILLION
-        rest = usd - self.sample_usd(model, 0, seen)
+        rest = usd - self.sample_usd(model, 0, drawn)
         if rest < 0:
             return 0
-        return int(rest / per_token) if per_token else self.settings.untold_output_tokens
+        return int(rest / per_token) if per_token else self.settings.default_max_output_tokens
 
     def check_whole_plan(self, steps: Sequence[Step], call: RunContext) -> None:
         """Refuse a plan that could pass a budget if every draw were made.

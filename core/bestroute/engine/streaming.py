@@ -91,15 +91,15 @@ class StreamAccumulator:
                 logger.warning(
                     "the stream of %r came whole, then raised %s", self.attempts.draw.model, type(error).__name__
                 )
-            self.attempts.came(self.samples, seconds)
+            self.attempts.received(self.samples, seconds)
             return
         if error is None:
             error = EmptyReplyError(f"the stream of {self.attempts.draw.model!r} ended without a sample")
-        self.attempts.came([self._broken(error)], seconds)
+        self.attempts.received([self._broken(error)], seconds)
 
     def abandon(self) -> None:
         """Bill a stream that its caller no longer wants."""
-        self.attempts.came([self._broken(DrawCancelledError("the stream was abandoned"))], 0.0)
+        self.attempts.received([self._broken(DrawCancelledError("the stream was abandoned"))], 0.0)
 
     def _broken(self, error: BaseException) -> Sample:
         paid = sample_of_error(error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.bases import PolicyBase, RouterBase, completed
@@ -100,6 +101,7 @@ class ThresholdPolicy(PolicyBase):
         return f"threshold {self.threshold:g}"
 
 
+@renamed_field("because", "reason")
 @dataclass(frozen=True)
 class QualityPolicy(PolicyBase):
     """The plan with the largest expected quality, worth ``price_usd`` a unit, minus cost.
@@ -108,12 +110,12 @@ class QualityPolicy(PolicyBase):
         price_usd: What one unit of quality is worth for one query, USD, >= 0. Ties go to the cheaper plan, then
             to the earlier.
         max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router.
-        because: Where the price comes from, for decisions.
+        reason: Where the price comes from, for decisions.
     """
 
     price_usd: float | None = None
     max_drop: float | None = None
-    because: str | None = None
+    reason: str | None = None
 
     is_light = True
 
@@ -145,7 +147,7 @@ class QualityPolicy(PolicyBase):
         if changed := _changes(promise, pool, reward_model):
             reason = f"{promise}, but shown {changed}, so no promise"
             logger.warning("max_drop %g: %s; train and tune the router as it is used", self.max_drop, reason)
-        return QualityPolicy(promise.price_usd, because=reason)
+        return QualityPolicy(promise.price_usd, reason=reason)
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
@@ -179,7 +181,7 @@ class QualityPolicy(PolicyBase):
         """Render as ``quality at 0.02 USD``."""
         if self.price_usd is None:
             return f"max drop {self.max_drop:g}"
-        return f"quality at {self.price_usd:g} USD" + (f" ({self.because})" if self.because else "")
+        return f"quality at {self.price_usd:g} USD" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class BudgetPolicy(PolicyBase):
                 f"the budget of {self.usd_per_1k:g} USD per 1,000 queries was shown {changed}, so it promises nothing "
                 f"now; train the router as it is used, then run: bestroute tune DIR TUNE --budget {self.usd_per_1k:g}"
             )
-        return QualityPolicy(promise.price_usd, because=str(promise))
+        return QualityPolicy(promise.price_usd, reason=str(promise))
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Refuse: which price keeps the budget is looked up by ``resolve``.

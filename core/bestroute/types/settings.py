@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, named
 
 OverBudget = Literal["degrade", "refuse"]
 BrokenStream = Literal["raise", "keep"]
 
 
+@renamed_field("untold_output_tokens", "default_max_output_tokens")
 @dataclass(frozen=True)
 class Settings:
     """Faults, pace and money; every default is meant to be kept."""
@@ -37,7 +39,7 @@ class Settings:
     broken_stream: BrokenStream = "raise"
     """What is done when a stream breaks after its first piece: raise the error, or keep what came as the answer
     (its finish reason is then ``"broken"``). Either way it is billed."""
-    untold_output_tokens: int = 4096
+    default_max_output_tokens: int = 4096
     """Tokens a sample is limited to where money is short and neither the call nor the member sets a limit. Money is
     not short, and no limit is sent, while samples of four times that length could be paid."""
     greedy_first: bool = True
@@ -57,7 +59,7 @@ class Settings:
         """
         if not isinstance(self.greedy_first, bool):
             raise ConfigError(f"Settings: greedy_first must be True or False, got {self.greedy_first!r}")
-        for name in ("attempts", "breaker_failures", "wave", "untold_output_tokens"):
+        for name in ("attempts", "breaker_failures", "wave", "default_max_output_tokens"):
             check_count(getattr(self, name), f"Settings: {name}")
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
             check_amount(getattr(self, name), f"Settings: {name}", "seconds")

@@ -1,0 +1,37 @@
+"""Names that were public and go: still taken, with a warning that says what takes their place."""
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warn of an old name; see docs/stability.md for how long it lives."""
+    warnings.warn(f"{old} is {new} now; the old name will go", DeprecationWarning, stacklevel=stacklevel + 1)
+
+
+def renamed_field(old: str, new: str) -> Callable[[type[T]], type[T]]:
+    """Let a dataclass take, and be asked for, a field by its old name too."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        init: Any = cls.__init__
+
+        @wraps(init)
+        def take(self: Any, *args: Any, **values: Any) -> None:
+            if old in values:
+                warn_renamed(old, new, stacklevel=2)
+                values.setdefault(new, values.pop(old))
+            init(self, *args, **values)
+
+        def read(self: Any) -> Any:
+            warn_renamed(old, new, stacklevel=2)
+            return getattr(self, new)
+
+        cls.__init__ = take  # type: ignore[assignment]
+        setattr(cls, old, property(read, doc=f"The old name of ``{new}``."))
+        return cls
+
+    return decorate
