@@ -30,7 +30,7 @@ def renamed_field(old: str, new: str) -> Callable[[type[T]], type[T]]:
             warn_renamed(old, new, stacklevel=2)
             return getattr(self, new)
 
-        cls.__init__ = take  # type: ignore[assignment]
+        cls.__init__ = take  # type: ignore[method-assign]
         setattr(cls, old, property(read, doc=f"The old name of ``{new}``."))
         return cls
 

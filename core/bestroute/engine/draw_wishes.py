@@ -40,8 +40,8 @@ def drawn_apart(
 
 def asks_for_logprobs(model: str, pool: Pool, *, needs: bool) -> bool:
     """Whether a member is asked for log-probabilities: as the pool says, else where a reward model needs them."""
-    said = pool.endpoint(model).logprobs
-    return needs if said is None else said
+    wish = pool.endpoint(model).logprobs
+    return needs if wish is None else wish
 
 
 def missing_evidence(sample: Sample) -> str | None:
@@ -54,6 +54,6 @@ def missing_evidence(sample: Sample) -> str | None:
 def count_missing(samples: Sequence[DrawnSample]) -> Iterator[str]:
     """Say of each model how many of its samples lack evidence."""
     lacking = Counter(s.model for s in samples if s.missing is not None)
-    came = Counter(s.model for s in samples if s.error is None)
+    drawn = Counter(s.model for s in samples if s.error is None)
     for model, count in lacking.items():
-        yield f"{count} of {came[model]} samples of {model!r} came with {NO_LOGPROBS}, so none was accepted on that"
+        yield f"{count} of {drawn[model]} samples of {model!r} came with {NO_LOGPROBS}, so none was accepted on that"

@@ -97,7 +97,9 @@ class OpenAIGenerator(GeneratorBase):
 
     def _reasons(self, params: Mapping[str, Any]) -> bool:
         return is_reasoning_model(self.model or "") or any(
-            told.get(name) is not None for told in (self.params, params) for name in ("reasoning_effort", "reasoning")
+            sampling.get(name) is not None
+            for sampling in (self.params, params)
+            for name in ("reasoning_effort", "reasoning")
         )
 
     def _wishes(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,10 +354,10 @@ def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -
 
 
 def _signals(
-    told: Any, text: str, usage: Usage | None, request: Mapping[str, Any], *, has_calls: bool = False
+    choice: Any, text: str, usage: Usage | None, request: Mapping[str, Any], *, has_calls: bool = False
 ) -> Signals:
     is_greedy, tools = request.get("temperature") == 0, "native" if request.get("tools") else None
-    return signals_of(told, text=text, usage=usage, has_calls=has_calls, is_greedy=is_greedy, tools=tools)
+    return signals_of(choice, text=text, usage=usage, has_calls=has_calls, is_greedy=is_greedy, tools=tools)
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:

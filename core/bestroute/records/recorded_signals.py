@@ -69,8 +69,8 @@ def parse_greedy_signals(value: Any, tokens: float | None, field_of: str) -> Sig
     if value is None:
         return None
     _check_object(value, field_of, "numbers")
-    told = {name: _checked(value.get(name), name, f"{field_of}.{name}'") for name in FIELDS}
-    return replace(Signals(**told), tokens=_whole(tokens), mode="greedy")  # type: ignore[arg-type]  # by name
+    values = {name: _checked(value.get(name), name, f"{field_of}.{name}'") for name in FIELDS}
+    return replace(Signals(**values), tokens=_whole(tokens), mode="greedy")  # type: ignore[arg-type]  # by name
 
 
 def _whole(tokens: float | None) -> int | None:

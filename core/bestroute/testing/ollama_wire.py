@@ -57,8 +57,10 @@ def frames(model: str, choice: Choice, reported: Mapping[str, Any] | None, *, th
         entries = iter(choice.logprobs or ())
         for piece in text_pieces(choice.text):
             entry = next(entries, None)
-            told_of = {} if entry is None else {"logprobs": [entry]}
-            yield Frame({**base, "message": {"role": "assistant", "content": piece}, "done": False, **told_of}, words=1)
+            logprobs = {} if entry is None else {"logprobs": [entry]}
+            yield Frame(
+                {**base, "message": {"role": "assistant", "content": piece}, "done": False, **logprobs}, words=1
+            )
     else:
         yield Frame({**base, "message": {"role": "assistant", "content": "", **_calls(choice)}, "done": False}, words=1)
     yield Frame(_end(base, {"role": "assistant", "content": ""}, choice, reported), complete=True)

@@ -59,8 +59,8 @@ class Choice:
             function = {"name": self.call["name"], "arguments": self.call["arguments"]}
             calls = [{"id": self.call["id"], "type": "function", "function": function}]
             message = {"role": "assistant", "content": None, "tool_calls": calls}
-        told = None if self.logprobs is None else logprobs_content(self.logprobs)
-        return {"index": index, "message": message, "finish_reason": self.finish_reason, "logprobs": told}
+        logprobs = None if self.logprobs is None else logprobs_content(self.logprobs)
+        return {"index": index, "message": message, "finish_reason": self.finish_reason, "logprobs": logprobs}
 
     def deltas(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Yield its deltas in a chat stream, each with the tokens it carries."""

@@ -355,7 +355,8 @@ class _Handler(BaseHTTPRequestHandler):
         answers = brain.answer(self.chat_body, n)
         tells = self._asks_for_logprobs and self.on.tells_logprobs(self.call)
         choices = [
-            payloads.make_choice(a, self.chat_body, self.on, brain.next_id("call"), with_logprobs=tells) for a in answers
+            payloads.make_choice(answer, self.chat_body, self.on, brain.next_id("call"), with_logprobs=tells)
+            for answer in answers
         ]
         scripted = [answer.usage or {} for answer in answers]
         inp = next((u["prompt_tokens"] for u in scripted if "prompt_tokens" in u), None)

@@ -83,9 +83,9 @@ def read_tokens(reply: Any, text: str = "") -> list[_Token] | None:
         text: Of the answer: of alternatives without a sign which was drawn, it is what continues it.
     """
     for place in _PLACES:
-        if told := field(reply, place):
+        if content := field(reply, place):
             for shape in _SHAPES:
-                if (tokens := shape(told, text)) is not None:
+                if (tokens := shape(content, text)) is not None:
                     return tokens
     return None
 
@@ -100,8 +100,8 @@ def joined(pieces: Sequence[Any]) -> dict[str, Any]:
     return {"logprobs": {"content": entries}} if entries else {}
 
 
-def _entries(told: Any) -> Sequence[Any]:
-    content = told if isinstance(told, list) else field(told, "content")
+def _entries(reported: Any) -> Sequence[Any]:
+    content = reported if isinstance(reported, list) else field(reported, "content")
     return content if isinstance(content, list) else ()
 
 
@@ -138,49 +138,53 @@ def _spells(tokens: Sequence[_Token], text: str) -> bool:
 # Shapes. Each is read from a part of a reply, or is not that part's.
 
 
-def _chat(told: Any, text: str) -> list[_Token] | None:
+def _chat(reported: Any, text: str) -> list[_Token] | None:
     """Chat completions: ``{"content": [{"token", "logprob", "bytes"}]}``."""
-    return _listed(field(told, "content"), text)
+    return _listed(field(reported, "content"), text)
 
 
-def _listed(told: Any, text: str) -> list[_Token] | None:
+def _listed(reported: Any, text: str) -> list[_Token] | None:
     """Ollama, Responses, Vertex, TGI, llama.cpp: ``[{"token", "logprob"}]``, in their words."""
-    if not isinstance(told, list | tuple) or not told or isinstance(told[0], list | tuple | str | int | float):
+    if (
+        not isinstance(reported, list | tuple)
+        or not reported
+        or isinstance(reported[0], list | tuple | str | int | float)
+    ):
         return None
-    read = _OF_MAPPING if isinstance(told[0], Mapping) else _OF_OBJECT
+    read = _OF_MAPPING if isinstance(reported[0], Mapping) else _OF_OBJECT
     try:
-        pairs = [read(entry) for entry in told]
+        pairs = [read(entry) for entry in reported]
         if not any("\ufffd" in text or text.startswith("\\x") for text, _ in pairs):  # parts of characters
             return list(starmap(_Token, pairs))
     except (KeyError, AttributeError, TypeError):
         pass
-    return _in_words(told)
+    return _in_words(reported)
 
 
-def _gemini(told: Any, text: str) -> list[_Token] | None:
+def _gemini(reported: Any, text: str) -> list[_Token] | None:
     """Gemini: ``{"chosen_candidates": [{"token", "log_probability"}]}``."""
-    return _listed(field(told, "chosen_candidates") or field(told, "chosenCandidates"), text)
+    return _listed(field(reported, "chosen_candidates") or field(reported, "chosenCandidates"), text)
 
 
-def _generation(told: Any, text: str) -> list[_Token] | None:
+def _generation(reported: Any, text: str) -> list[_Token] | None:
     """TGI: ``{"tokens": [{"text", "logprob"}]}``."""
-    return _listed(field(told, "tokens"), text)
+    return _listed(field(reported, "tokens"), text)
 
 
-def _completion(told: Any, text: str) -> list[_Token] | None:
+def _completion(reported: Any, text: str) -> list[_Token] | None:
     """Completions: ``{"tokens": ["8", "4"], "token_logprobs": [-0.1, -0.2]}``."""
-    texts, logprobs = field(told, "tokens"), field(told, "token_logprobs")
+    texts, logprobs = field(reported, "tokens"), field(reported, "token_logprobs")
     if not isinstance(logprobs, list | tuple) or not logprobs:
         return None
     texts = texts if isinstance(texts, list | tuple) and len(texts) == len(logprobs) else [""] * len(logprobs)
     return [_Token(str(token), logprob) for token, logprob in zip(texts, logprobs, strict=True)]
 
 
-def _alternatives(told: Any, text: str) -> list[_Token] | None:
+def _alternatives(reported: Any, text: str) -> list[_Token] | None:
     """LlamaIndex: a list of alternatives for each token; the drawn one is what continues the text."""
-    if not isinstance(told, list | tuple) or not told or not isinstance(told[0], list | tuple):
+    if not isinstance(reported, list | tuple) or not reported or not isinstance(reported[0], list | tuple):
         return None
-    return list(_drawn(told, text))
+    return list(_drawn(reported, text))
 
 
 _SHAPES: tuple[Callable[[Any, str], list[_Token] | None], ...] = (
@@ -215,9 +219,9 @@ def _in_words(entries: Sequence[Any]) -> list[_Token]:
     for entry in entries:
         logprob = next((value for name in _LOGPROBS if (value := field(entry, name)) is not None), None)
         logprobs.append(logprob[0] if isinstance(logprob, list) and len(logprob) == 1 else logprob)
-        told = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
+        text = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
         given = field(entry, "bytes")
-        texts.append(bytes(given) if _are_bytes(given) else told.encode("utf-8", "surrogatepass"))
+        texts.append(bytes(given) if _are_bytes(given) else text.encode("utf-8", "surrogatepass"))
     return [_Token(text, logprob) for text, logprob in zip(_characters(texts), logprobs, strict=True)]
 
 
