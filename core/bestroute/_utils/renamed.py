@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+def warn_renamed(old: str, new: str, *, stacklevel: int = 2) -> None:
     """Warn of an old name; see docs/stability.md for how long it lives."""
     warnings.warn(f"{old} is {new} now; the old name will go", DeprecationWarning, stacklevel=stacklevel + 1)
 
@@ -22,12 +22,12 @@ def renamed_field(old: str, new: str) -> Callable[[type[T]], type[T]]:
         @wraps(init)
         def take(self: Any, *args: Any, **values: Any) -> None:
             if old in values:
-                warn_renamed(old, new, stacklevel=2)
+                warn_renamed(old, new)
                 values.setdefault(new, values.pop(old))
             init(self, *args, **values)
 
         def read(self: Any) -> Any:
-            warn_renamed(old, new, stacklevel=2)
+            warn_renamed(old, new)
             return getattr(self, new)
 
         cls.__init__ = take  # type: ignore[method-assign]

@@ -247,11 +247,11 @@ class Attempts:
                 self._reserved = ()
         return not is_left
 
-    def _checked(self, came: Any) -> Sample:
+    def _checked(self, received: Any) -> Sample:
         """Return a sample that the rest can rely on; one that cannot be looked at has a flaw, and keeps its usage."""
-        if not isinstance(came, Sample):
-            raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(came).__name__}")
-        sample = _of_right_types(came, self.draw.model)
+        if not isinstance(received, Sample):
+            raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(received).__name__}")
+        sample = _of_right_types(received, self.draw.model)
         if sample.error is not None:
             sample = replace(sample, error=hide_quotations(sample.error, self.query))
         try:

@@ -142,7 +142,7 @@ class Sampler:
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:
-            attempts.came(samples, time.perf_counter() - started)
+            attempts.received(samples, time.perf_counter() - started)
 
     # Tasks.
 
@@ -232,11 +232,11 @@ class Sampler:
         except BaseException as error:
             if is_interruption(error):
                 if samples := samples_of(error):
-                    attempts.came(samples, time.perf_counter() - started)
+                    attempts.received(samples, time.perf_counter() - started)
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:
-            received = partial(attempts.came, samples, time.perf_counter() - started)
+            received = partial(attempts.received, samples, time.perf_counter() - started)
             if isinstance(samples, list | tuple):
                 received()
             else:  # what makes its samples while it is read may take any time
