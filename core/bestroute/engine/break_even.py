@@ -79,7 +79,7 @@ class Kind:
     calls: int = 0
     steps: dict[tuple[str, ...], Tally] = field(default_factory=lambda: defaultdict(Tally))
     """By the members drawn so far, sorted: one for its own probability, two for agreement."""
-    untold: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    without_signals: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Answers in a row in which a member told no log-probabilities."""
     lengths: dict[str, Lengths] = field(default_factory=lambda: defaultdict(Lengths))
 
@@ -87,9 +87,9 @@ class Kind:
         """Return what became of a step; the order of members that are to agree does not count."""
         return self.steps[tuple(sorted(members))]
 
-    def note_told(self, model: str, tells: bool) -> None:
+    def note_signals(self, model: str, tells: bool) -> None:
         """Note whether an answer had log-probabilities."""
-        self.untold[model] = 0 if tells else self.untold[model] + 1
+        self.without_signals[model] = 0 if tells else self.without_signals[model] + 1
 
 
 @dataclass

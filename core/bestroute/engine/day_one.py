@@ -34,7 +34,7 @@ _CREDIT = 5
 """... and so many calls of the reference, to begin with."""
 _MOST_MEMBERS = 3
 """The cheapest so many members that can answer are tried."""
-_UNTOLD = 3
+_TRIES_WITHOUT_SIGNALS = 3
 """Answers without log-probabilities in a row after which a member is taken to tell none."""
 _TOKENS = 48.0
 """Of an answer of which none was seen."""
@@ -87,25 +87,28 @@ class DayOne(ProcessState):
         reference = self.pool.reference_plan
         if kind is None:
             return reference, NO_ROUTER, None
-        said = f"no router: the query asks for a {kind}"
+        start = f"no router: the query asks for a {kind}"
         members = [m for m in self.pool.cheaper_models if m not in left_out]
         if self.pool.reference in left_out or not members:
-            return reference, f"{said}, and there is no cheaper member to try, so the reference", Trial(kind, ())
+            return reference, f"{start}, and there is no cheaper member to try, so the reference", Trial(kind, ())
         with self._guard():
             memory = self._kinds[kind]
             cost = {m: self._cost(memory, m, query) for m in (*members, self.pool.reference)}
             options = self._options(kind, memory, sorted(members, key=lambda m: cost[m])[:_MOST_MEMBERS])
             if not options:
                 lacks = "no cheaper member tells log-probabilities of it, and there are no two that could agree"
-                return reference, f"{said}; {lacks}, so the reference", Trial(kind, ())
+                return reference, f"{start}; {lacks}, so the reference", Trial(kind, ())
             chosen, why = self._choose(memory, options, cost)
-            may_tell = any(memory.untold.get(m, 0) < _UNTOLD for m in chosen or ()) or memory.calls % RETRY == 0
+            may_tell = (
+                any(memory.without_signals.get(m, 0) < _TRIES_WITHOUT_SIGNALS for m in chosen or ())
+                or memory.calls % RETRY == 0
+            )
         if chosen is None:
-            return reference, f"{said}, but {why}, so the reference", Trial(kind, ())
+            return reference, f"{start}, but {why}, so the reference", Trial(kind, ())
         steps = [*(Step(m, 1, EARNED) for m in chosen), Step(self.pool.reference)]
         return (
             Plan(tuple(steps)),
-            f"{said}: {why}, else the reference",
+            f"{start}: {why}, else the reference",
             Trial(kind, chosen, kind in _TEXT_KINDS and may_tell),
         )
 
@@ -127,7 +130,7 @@ class DayOne(ProcessState):
             self._account.extra_usd += sum(s.cost_usd for s in tried) - (0 if own or not accepted else reference_usd)
             sound = [s for s in tried if s.is_sound]
             for sample in sound if trial.reads_logprobs else ():
-                memory.note_told(sample.model, _tells(sample))
+                memory.note_signals(sample.model, _tells(sample))
             for size in range(1, min(len(sound), len(trial.members)) + 1):
                 memory.step(trial.members[:size]).note(accepted and len(sound) == size, memory.calls)
 
@@ -136,14 +139,15 @@ class DayOne(ProcessState):
         pairs: list[tuple[str, ...]] = [pair for pair in combinations(members, 2) if self._differ(*pair, kind)]
         if kind not in _TEXT_KINDS:
             return pairs
-        known = [(m,) for m in members[:2] if memory.untold.get(m) == 0]
+        known = [(m,) for m in members[:2] if memory.without_signals.get(m) == 0]
         unknown = (
             []
             if pairs
             else [
                 (m,)
                 for m in members[:1]
-                if memory.untold.get(m, 1) and (memory.untold.get(m, 0) < _UNTOLD or memory.calls % RETRY == 0)
+                if memory.without_signals.get(m, 1)
+                and (memory.without_signals.get(m, 0) < _TRIES_WITHOUT_SIGNALS or memory.calls % RETRY == 0)
             ]
         )
         return [*known, *unknown, *pairs]
@@ -191,8 +195,8 @@ class DayOne(ProcessState):
         """Return the expected cost of a sample, USD."""
         known = memory.lengths.get(model, Lengths())
         others = [lengths.output for lengths in memory.lengths.values() if lengths.weight]
-        told = self.pool.endpoint(model).default_output_tokens
-        guess = told if told is not None else sum(others) / len(others) if others else _TOKENS
+        default = self.pool.endpoint(model).default_output_tokens
+        guess = default if default is not None else sum(others) / len(others) if others else _TOKENS
         output = known.output if known.weight else guess
         usage = Usage(round(query.prompt_tokens * known.input_ratio), round(output))
         return self.pool.prices[model].cost_usd(usage)

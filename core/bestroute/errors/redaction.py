@@ -103,25 +103,25 @@ def is_clean(error: BaseException, query: Quotable | None = None) -> bool:
 
 def _hidden(error: BaseException, hider: _Hider) -> BaseException:
     first = _hide_alone(error, hider)
-    todo, seen = [first], {id(error): error, id(first): first}
+    todo, visited = [first], {id(error): error, id(first): first}
     while todo:
         part = todo.pop()
         for name in ("__cause__", "__context__"):
             led = getattr(part, name)
-            if led is None or id(led) in seen:
+            if led is None or id(led) in visited:
                 continue
-            if len(seen) >= _MOST_CAUSES:
+            if len(visited) >= _MOST_CAUSES:
                 _lead(part, name, None)
                 continue
-            seen[id(led)] = led
+            visited[id(led)] = led
             hidden = _hide_alone(led, hider)
             if hidden is not led:
-                seen[id(hidden)] = hidden
+                visited[id(hidden)] = hidden
                 _lead(part, name, hidden)
             todo.append(hidden)
         if isinstance(part, BaseExceptionGroup):
-            todo += [e for e in part.exceptions if id(e) not in seen]
-            seen.update((id(e), e) for e in part.exceptions)
+            todo += [e for e in part.exceptions if id(e) not in visited]
+            visited.update((id(e), e) for e in part.exceptions)
     return first
 
 
@@ -174,19 +174,19 @@ def _of_own_text(error: BaseException, hider: _Hider) -> BaseException:
     """Return an error whose class makes its text of what it does not let be changed, as one of a class below it."""
     kind, text = type(error), hider.beginning(text_of(error), _READ_IN_PLACE)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__slots__": ()}
-    told = {"__str__": lambda _: text, "__repr__": lambda _: f"{kind.__name__}({text!r})"}
-    error.__class__ = type(kind.__name__, (kind,), {**named, **told})
+    texts = {"__str__": lambda _: text, "__repr__": lambda _: f"{kind.__name__}({text!r})"}
+    error.__class__ = type(kind.__name__, (kind,), {**named, **texts})
     return error
 
 
 def _of_pydantic(error: BaseException, hider: _Hider) -> BaseException:
     """Return pydantic's error with the same complaints about hidden values."""
-    told: Any = error
+    validation: Any = error
     complaints = [
         {"type": each["type"], "loc": each["loc"], "input": _HIDDEN, "ctx": each.get("ctx", {})}
-        for each in told.errors(include_url=False)
+        for each in validation.errors(include_url=False)
     ]
-    return _of_own_text(type(told).from_exception_data(told.title, complaints), hider)
+    return _of_own_text(type(validation).from_exception_data(validation.title, complaints), hider)
 
 
 class _Hider:

@@ -101,13 +101,13 @@ def _wording(clause: str) -> AnswerKind | None:
 
 
 def _asks_json(params: Mapping[str, Any]) -> bool:
-    told = next((params[name] for name in _ASKING_JSON if params.get(name) is not None), None)
-    kind = told.get("type") if isinstance(told, Mapping) else told
-    return kind in _FORMATS if isinstance(kind, str) else told is not None
+    wish = next((params[name] for name in _ASKING_JSON if params.get(name) is not None), None)
+    kind = wish.get("type") if isinstance(wish, Mapping) else wish
+    return kind in _FORMATS if isinstance(kind, str) else wish is not None
 
 
 def _is_tool_result(query: Query) -> bool:
     """Whether the last message is what a tool gave."""
     last = (query.messages or [None])[-1]
-    told = last.get("role") if isinstance(last, Mapping) else getattr(last, "type", None) or getattr(last, "role", None)
-    return str(getattr(told, "value", told)) in ("tool", "function")
+    role = last.get("role") if isinstance(last, Mapping) else getattr(last, "type", None) or getattr(last, "role", None)
+    return str(getattr(role, "value", role)) in ("tool", "function")
