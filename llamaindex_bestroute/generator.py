@@ -238,7 +238,7 @@ class LLMGenerator(GeneratorBase):
                 if not call.methods.is_answered:
                     raise
                 outcome = Outcome(error=error)
-            return self._read_objects(call, outcome, time.perf_counter() - started)
+            return await self._aread_objects(call, outcome, time.perf_counter() - started, cancel)
         if call.prompt is not None:
             await call.methods.acomplete(call.prompt, formatted=call.is_formatted, **call.arguments)
         else:
@@ -276,8 +276,7 @@ class LLMGenerator(GeneratorBase):
         else:
             for response in call.pieces():
                 yield from collected.add(response)
-        sample = collected.sample()
-        yield sample if call.structure is not None else _judged(sample, call)
+        yield collected.judged(collected.sample())
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
@@ -317,7 +316,8 @@ class LLMGenerator(GeneratorBase):
                 for delta in collected.add(response):
                     yield delta
         sample = collected.sample()
-        yield sample if call.structure is not None else (await _ajudged([sample], call, cancel))[0]
+        size = len(whole_text(sample.payload.message)) if call.demand or call.structure else 0
+        yield (await judge_off_loop(collected.judged, [sample], size=size, cancel=cancel))[0]
 
     @contextmanager
     def _foreign_turns(self, query: Query) -> Iterator[None]:
@@ -349,22 +349,43 @@ class LLMGenerator(GeneratorBase):
         ]
 
     def _read_objects(self, call: Call, first: Outcome, latency_s: float) -> list[Sample]:
-        """Read the replies of a structured call, of which the member has read the first.
+        """Read the objects of a structured call, of which the member has read the first."""
+        assert call.structure is not None
+        came = self._read_replies(call, latency_s)
+        return [call.structure.sample(sample, _object(call, first, i)) for i, sample in enumerate(came)]
+
+    async def _aread_objects(self, call: Call, first: Outcome, latency_s: float, cancel: Cancel) -> list[Sample]:
+        """Read them without blocking the loop, until the call's deadline."""
+        structure = call.structure
+        assert structure is not None
+        came = self._read_replies(call, latency_s)
+        came[0] = structure.holding(came[0], first)
+        places = {id(sample): i for i, sample in enumerate(came)}
+        size = sum(len(whole_text(reply.message)) for reply in call.methods.replies)
+        return await judge_off_loop(
+            lambda sample: structure.sample(sample, _object(call, first, places[id(sample)])),
+            came,
+            size=size,
+            cancel=cancel,
+        )
+
+    def _read_replies(self, call: Call, latency_s: float) -> list[Sample]:
+        """Return the samples of a structured call with their bills.
 
         A member may ask several times for one object, and may hide what its provider replied.
         """
-        assert call.structure is not None
         replies = call.methods.replies
         if call.n > 1:
-            outcomes = [first, *(call.read_object(reply) for reply in replies[1:])]
-            samples = self._read(call, replies, latency_s)
-        else:
-            outcomes = [first]
-            samples = self._read(call, replies[-1:], latency_s) or [Sample("", latency_s=latency_s)]
-            others = [sample.usage for reply in replies[:-1] for sample in self._read(call, [reply], latency_s)]
-            usages = [usage for usage in (samples[0].usage, *others) if usage is not None]
-            samples = [replace(samples[0], usage=sum(usages[1:], usages[0]) if usages else None)]
-        return [call.structure.sample(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)]
+            return self._read(call, replies, latency_s)
+        samples = self._read(call, replies[-1:], latency_s) or [Sample("", latency_s=latency_s)]
+        others = [sample.usage for reply in replies[:-1] for sample in self._read(call, [reply], latency_s)]
+        usages = [usage for usage in (samples[0].usage, *others) if usage is not None]
+        return [replace(samples[0], usage=sum(usages[1:], usages[0]) if usages else None)]
+
+
+def _object(call: Call, first: Outcome, i: int) -> Outcome:
+    """Return what the member reads from the i-th reply."""
+    return call.read_object(call.methods.replies[i]) if i else first
 
 
 def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
@@ -445,17 +466,22 @@ class _Collected:
         self._is_ended = True
 
     def sample(self) -> Sample:
-        """Return the finished sample."""
+        """Return the finished sample, which is to be judged."""
         seconds = time.perf_counter() - self.started
         structure = self.call.structure
         if structure is not None and self.last is None and self.outcome.parsed is not None:
-            return structure.sample(Sample("", latency_s=seconds), self.outcome)
+            return structure.holding(Sample("", latency_s=seconds), self.outcome)
         if not self._is_ended:
             self.end()
         assert self.last is not None
         usage = completed_usage(self.usage, self.call.prompt_tokens, self.text, has_reply=carries_something(self.last))
         sample = _sample(self.call, self.last, usage, self.finish_reason, seconds)
-        return sample if structure is None else structure.sample(sample, self.outcome)
+        return sample if structure is None else structure.holding(sample, self.outcome)
+
+    def judged(self, sample: Sample) -> Sample:
+        """Say of the finished sample what is wrong with its form, or in which form it competes."""
+        structure = self.call.structure
+        return _judged(sample, self.call) if structure is None else structure.sample(sample, self.outcome)
 
 
 def as_generator(

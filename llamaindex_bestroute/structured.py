@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
@@ -85,15 +85,20 @@ class Structure:
         """Return the conversation with the schema in words, for what has no method of its own."""
         return list(PydanticOutputParser(self.output_cls).format_messages(list(messages)))
 
+    def holding(self, sample: Sample, outcome: Outcome) -> Sample:
+        """Return a sample whose response holds the object, which is looked at no further."""
+        response = sample.payload
+        if response is None:  # the member does not show it
+            response = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=sample.text))
+        told = {**dict(response), "parsed": outcome.parsed, "error": outcome.error}
+        return replace(sample, payload=StructuredResponse(**told))
+
     def sample(self, sample: Sample, outcome: Outcome) -> Sample:
         """Return a sample of the object; where the member could not read one it has a flaw."""
         parsed, error = outcome.parsed, outcome.error
         is_object = isinstance(parsed, BaseModel)
         content = parsed.model_dump_json() if is_object else sample.text
-        response = sample.payload
-        if response is None:  # the member does not show it
-            response = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=content))
-        payload = StructuredResponse(**{**dict(response), "parsed": parsed, "error": error})
+        payload = self.holding(replace(sample, text=content), outcome).payload
         flaw = None
         if not is_object or error is not None:
             is_cut = sample.finish_reason in CUT

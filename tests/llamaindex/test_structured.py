@@ -1,9 +1,13 @@
 """Requirement 30: structured prediction, whole, streamed, async, through ``as_structured_llm`` and a query engine."""
 
+import threading
+
 import pytest
 from llama_index.core import Document, MockEmbedding, PromptTemplate, VectorStoreIndex
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field
+
+from llamaindex_bestroute.structured import Structure
 
 PROMPT = PromptTemplate("please make something of 'abc' and {n}")  # names no tool: an "auto" choice would not call
 
@@ -84,3 +88,21 @@ def test_the_callers_arguments_are_not_changed_and_reach_the_members(make, serve
     assert arguments == before
     assert server.sent()[0]["temperature"] == 0.7
     assert server.sent()[0]["model"] == "large-max"
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("how", ["sync", "async", "async stream"])
+async def test_a_large_object_is_read_off_the_loop_in_async_calls(make, monkeypatch, n, how):
+    readers = []
+    monkeypatch.setattr("bestroute.selection.checks.IN_PLACE", 0)
+    read = Structure.sample
+    monkeypatch.setattr(Structure, "sample", lambda *of: readers.append(threading.current_thread().name) or read(*of))
+    llm = make(("small", n))
+    if how == "sync":
+        assert llm.structured_predict(Joke, PROMPT, n=42) == WANTED
+    elif how == "async":
+        assert await llm.astructured_predict(Joke, PROMPT, n=42) == WANTED
+    else:
+        assert [o async for o in await llm.astream_structured_predict(Joke, PROMPT, n=42)][-1].age == 42
+    assert len(readers) == n
+    assert {name == "bestroute-judge" for name in readers} == {how != "sync"}

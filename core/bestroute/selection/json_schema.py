@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
@@ -18,7 +19,9 @@ from typing import Any
 from bestroute.selection.tool_calls import canonical
 
 LIMIT_S = 0.05
-"""Processor time of one check: it runs where the call waits, on an event loop too."""
+"""Processor time of one check on an event loop, where others wait for it."""
+LIMIT_OFF_LOOP_S = 1.0
+"""The same in a thread, where its call alone does."""
 
 
 class Unchecked(Exception):
@@ -29,8 +32,13 @@ class Uncheckable(Unchecked):
     """A schema that no value can be checked against; says why."""
 
 
-def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> str | None:
+def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float | None = None) -> str | None:
     """Say what is wrong with a value, without quoting it; ``None`` if it fits.
+
+    Args:
+        value: Of JSON.
+        schema: What it has to fit.
+        limit_s: Processor time; default: what the place allows, an event loop or a thread.
 
     Raises:
         Uncheckable: If the schema is broken itself, refers to something outside of it, or mixes ``patternProperties``
@@ -49,7 +57,7 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -
         validator = _validator(json.dumps(schema, sort_keys=True, default=str))
         if isinstance(validator, str):
             raise Uncheckable(validator)
-        _clock.end = time.thread_time() + limit_s
+        _clock.end = time.thread_time() + (_limit_s() if limit_s is None else limit_s)
         error = next(validator.iter_errors(value), None)
     except RecursionError:
         raise Unchecked("it is nested too deeply") from None
@@ -61,6 +69,12 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float = LIMIT_S) -
 
 
 _clock = local()
+
+
+def _limit_s() -> float:
+    asyncio = sys.modules.get("asyncio")
+    is_on_loop = asyncio is not None and asyncio._get_running_loop() is not None
+    return LIMIT_S if is_on_loop else LIMIT_OFF_LOOP_S
 
 
 def _left_s() -> float:
