@@ -85,7 +85,7 @@ class Soak:
         self.errors: list[str] = []
         self.cost_usd = 0.0
         self.samples = self.retried = self.fallbacks = 0
-        members = {m: OpenAIGenerator(MEMBER.format(m), base_url=base_url, api_key="none", timeout=60) for m in PRICES}
+        members = {m: OpenAIGenerator(MEMBER.format(m), base_url=base_url, api_key="none", timeout=900) for m in PRICES}
         chance = random.Random(1)
         plans = [chance.choice(PLANS) for _ in range(997)]
         reward = FakeReward(lambda text: min(1.0, len(text) / 150), is_probability=True)

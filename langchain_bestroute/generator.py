@@ -292,11 +292,11 @@ class ChatModelGenerator(GeneratorBase):
         if not constructed:
             return model
         key = repr(sorted(constructed.items()))
-        if key not in self._translated:
+        if (found := self._translated.get(key)) is None:
             if len(self._translated) >= _MOST_CONFIGURATIONS:
                 self._translated.clear()
-            self._translated[key] = translated(self.member, constructed)
-        fields, rest = self._translated[key]
+            found = self._translated[key] = translated(self.member, constructed)
+        fields, rest = found
         for name in constructed:
             if name not in rest:
                 kwargs.pop(name, None)

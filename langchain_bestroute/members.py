@@ -160,7 +160,7 @@ class Quiet:
         """Return the copy for the running event loop."""
         copied, loop = self.get(), asyncio.get_running_loop()
         getattr(copied, "_async_client", None)  # ChatAnthropic makes its client when it is first looked at
-        if clients.are_at_home(clients.async_connections(copied.__dict__.values()) or self, loop):
+        if clients.are_at_home(clients.async_connections(list(copied.__dict__.values())) or self, loop):
             return copied
         made_of, own = self._abroad.get(loop, (None, None))
         if own is None or made_of is not copied:
@@ -178,7 +178,7 @@ def with_own_connections(member: BaseChatModel) -> BaseChatModel:
         return member
     getattr(member, "_async_client", None)  # ChatAnthropic makes its client when it is first looked at
     copied = member.model_copy()
-    for name, value in member.__dict__.items():
+    for name, value in member.__dict__.copy().items():
         copied.__dict__[name] = clients.reconnected(value)
     return copied
 

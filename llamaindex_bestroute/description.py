@@ -59,7 +59,7 @@ def store(part: Any, where: str) -> Any:
             from the live object too.
     """
     if isinstance(part, LLM):
-        settings = {name: value for name, value in vars(part).items() if name not in _OF_A_PROCESS}
+        settings = {name: value for name, value in vars(part).copy().items() if name not in _OF_A_PROCESS}
         settings = without_secrets(settings)
         for name, value in settings.items():
             _try(value, f"{where}.{name}")

@@ -168,13 +168,13 @@ def stock_templates() -> tuple[StockTemplate, ...]:
     """Return the stock templates that take material, the longest first."""
     templates = {text for module in (default_prompts, chat_prompts) for text in _templates(module)}
     for engine in (context_engine, condense_plus_context):
-        templates |= {value for name, value in vars(engine).items() if name.endswith("TEMPLATE")}
+        templates |= {value for name, value in vars(engine).copy().items() if name.endswith("TEMPLATE")}
     usable = [t for t in templates if _fields(t) & set(MATERIALS) and len(t.strip().split("{")[0]) >= _SHORTEST_START]
     return tuple(StockTemplate.of(t) for t in sorted(usable, key=lambda t: (-len(t), t)))
 
 
 def _templates(module: ModuleType) -> Iterator[str]:
-    for value in vars(module).values():
+    for value in vars(module).copy().values():
         if isinstance(value, PromptTemplate):
             yield value.template
         elif isinstance(value, ChatPromptTemplate):

@@ -100,3 +100,21 @@ def test_members_that_are_collected_while_keys_are_looked_up_are_no_error():
     finally:
         gc.set_threshold(*limits)
         gc.enable()
+
+
+def test_a_variable_that_another_thread_removes_while_keys_are_looked_up_is_no_error(monkeypatch):
+    class Changing(dict):
+        def __iter__(self):
+            names = [*super().__iter__()]
+            for name in names:
+                self.pop(names[-1], None)  # as another thread would
+                yield name
+
+        def items(self):
+            return [(name, self[name]) for name in self]
+
+    changing = Changing(FIRST_API_KEY="house-key-kept", SECOND_API_KEY="house-key-gone")
+    monkeypatch.setattr(held_secrets.os, "environ", changing)
+    found = held_secrets.known_secrets()
+    assert "house-key-kept" in found
+    assert "house-key-gone" not in found

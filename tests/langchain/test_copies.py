@@ -17,6 +17,7 @@ from langchain_openai import ChatOpenAI
 from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
+from langchain_bestroute.generator import ChatModelGenerator
 from langchain_bestroute.members import fingerprint
 
 
@@ -314,3 +315,14 @@ def test_histories_survive_a_checkpoint(make):
     again = loads(dumps([HumanMessage("x"), message]), allowed_objects="messages")
     assert isinstance(again[1], AIMessage)
     assert again[1].response_metadata == message.response_metadata
+
+
+def test_a_set_of_constructors_values_that_another_thread_forgets_at_once_is_no_error(openai_model):
+    class Forgetful(dict):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            self.clear()  # as a thread that finds too many would
+
+    member = ChatModelGenerator(openai_model("small-mini"), name="small", native_n=False)
+    member._translated = Forgetful()
+    assert member._configured(member.member, {"temperature": 0.5}, {"temperature": 0.5}).temperature == 0.5

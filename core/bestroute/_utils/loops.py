@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -36,9 +36,10 @@ def at_loop_end(close: Callable[[], Awaitable[Any]]) -> AsyncGenerator[None]:
     return waiting
 
 
-def forget_ended(held: MutableMapping[asyncio.AbstractEventLoop, Any]) -> None:
+def forget_ended(held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any]) -> None:
     """Remove what is held of loops that are closed: it may hold on to its loop, so that none ever goes by itself."""
-    for ended in [loop for loop in list(held) if loop.is_closed()]:
+    loops = [ref() for ref in held.keyrefs()]  # a copy: other threads have loops of their own
+    for ended in [loop for loop in loops if loop is not None and loop.is_closed()]:
         held.pop(ended, None)
 
 

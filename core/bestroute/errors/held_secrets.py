@@ -54,7 +54,8 @@ def known_secrets() -> set[str]:
     held = {text for key, holder in alive for text in _held(key, holder)}
     named = (
         text
-        for name, value in os.environ.items()
+        for name in list(os.environ)  # another thread may remove some of them
+        if (value := os.environ.get(name)) is not None
         for text in (texts_of(value) if names_key(name) else in_url(value))
         if is_key(text)
     )

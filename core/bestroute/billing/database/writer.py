@@ -180,8 +180,8 @@ _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 def _flush_all() -> None:
     """Write what this process has not written; a forked one leaves alone what is its parent's."""
     end = time.monotonic() + _EXIT_S
-    for thing in list(_open):
-        if thing.process == os.getpid():
+    for thing in [ref() for ref in _open.data.copy()]:  # other threads may open some meanwhile
+        if thing is not None and thing.process == os.getpid():
             thing.close(max(0.0, end - time.monotonic()))
 
 
