@@ -27,14 +27,25 @@ from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
 from bestroute.selection import Demand, judge, judge_off_loop
 from bestroute.types.bases import GeneratorBase
+from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.signals import Signals
 from bestroute.types.stream_usage import StreamUsage
+from bestroute.types.token_logprobs import signals_of
 from bestroute.types.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
 from langchain_bestroute.members import Quiet, abilities_of, chat_model_in, constructed_in, translated, with_fields
-from langchain_bestroute.messages import CutOff, as_usage_metadata, needs_of, prepared, reward_text, usage_of
+from langchain_bestroute.messages import (
+    CutOff,
+    as_usage_metadata,
+    logprobs_in,
+    needs_of,
+    prepared,
+    reward_text,
+    usage_of,
+)
 from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
 from langchain_bestroute.tools import bound_tools, calls_of
 from langchain_bestroute.tracing import SampleRun
@@ -245,7 +256,9 @@ class ChatModelGenerator(GeneratorBase):
     ) -> _Call:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
         kwargs = {**self._defaults, **params}
+        wished = self._wished(params, kwargs)
         constructed = self._taken(constructed_in(params, query.params), kwargs)
+        constructed |= {name: wished[name] for name in ("temperature",) if name in wished}
         model = self._configured(self._quiet.aget() if is_async else self._quiet.get(), constructed, kwargs)
         stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
         by_tool = False
@@ -261,6 +274,8 @@ class ChatModelGenerator(GeneratorBase):
         if n > 1:
             kwargs["n"] = n
         chosen = frozenset(kwargs) - {"n", *constructed}
+        if "logprobs" in wished:
+            model, kwargs = providers.with_logprobs(model, kwargs)
         model, stop, kwargs = providers.adapt_call(model, stop, kwargs, stream=stream)
         kwargs = providers.with_limit_name(model, self._refusals.adapted(kwargs, keep=chosen), self._refusals.renamed)
         return _Call(
@@ -273,7 +288,28 @@ class ChatModelGenerator(GeneratorBase):
             chosen,
             wanted,
             demand_of(query, by_tool=by_tool),
+            frozenset(wished),
         )
+
+    def _wished(self, params: Mapping[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the engine wishes for and this member may grant: its class takes it, and does not reason."""
+        wishes: dict[str, Any] = {}
+        if wishes_greedy(params) and self._is_free_of_temperature(params):
+            wishes["temperature"] = 0.0
+        if wishes_logprobs(params) and providers.takes_logprobs(self.member, kwargs):
+            wishes["logprobs"] = True
+        return self._refusals.granted(wishes)
+
+    def _is_free_of_temperature(self, params: Mapping[str, Any]) -> bool:
+        """Whether its temperature can be set, and the caller has said nothing of it."""
+        is_field = "temperature" in type(self.member).model_fields
+        return is_field and not sets_sampling(params) and not providers.reasons(self.member, params)
+
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether a draw may be at temperature 0 in place of one above it."""
+        own = self._defaults.get("temperature", getattr(self.member, "temperature", None))
+        refused = self._refusals.not_granted | self._refusals.left_out
+        return own != 0 and "temperature" not in refused and self._is_free_of_temperature(query.params)
 
     def _taken(self, constructed: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return what of the router's constructor the member's server takes; the rest goes out of ``kwargs`` too.
@@ -314,7 +350,7 @@ class ChatModelGenerator(GeneratorBase):
             Exception: The error itself, if nothing of it is known to have been billed.
         """
         sent = providers.option_names(call.model, {**call.constructed, **call.kwargs})
-        if not is_begun and self._refusals.learn(error, sent, call.chosen):
+        if not is_begun and self._refusals.learn(error, sent, call.chosen, call.wished):
             raise _NotTaken from error
         sample = sample_of_error(error)
         if sample.error is None:
@@ -363,8 +399,17 @@ class ChatModelGenerator(GeneratorBase):
                 told = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
             messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
             usages = list(shares)
+        is_one = len(messages) == 1  # what each of several choices used is not told
         return [
-            Sample(text, m, usage, reason, latency_s=latency_s, notes=noted)
+            Sample(
+                text,
+                m,
+                usage,
+                reason,
+                latency_s=latency_s,
+                notes=noted,
+                signals=call.signals(m, usage if is_one else None),
+            )
             for text, m, usage, reason, noted in zip(texts, messages, usages, reasons, notes, strict=True)
         ]
 
@@ -378,7 +423,7 @@ class ChatModelGenerator(GeneratorBase):
         if sample.finish_reason is None and (self._tells_its_end or providers.tells_its_end(self.member)):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         self._tells_its_end = self._tells_its_end or sample.finish_reason is not None
-        return sample
+        return replace(sample, signals=call.signals(sample.payload, sample.usage))
 
     async def _ajudged(self, samples: Sequence[Sample], call: _Call, cancel: Cancel) -> list[Sample]:
         """Say it of each without blocking the loop, until the call's deadline."""
@@ -408,6 +453,20 @@ class _Call:
     wanted: Mapping[str, Any] | None
     """The structured output that is asked for."""
     demand: Demand
+    wished: frozenset[str]
+    """Names of what was asked for because the engine wishes for it."""
+
+    def signals(self, message: BaseMessage, usage: Usage | None) -> Signals:
+        """Return the signals of an answer to it."""
+        temperature = self.kwargs.get("temperature", getattr(self.model, "temperature", None))
+        return signals_of(
+            logprobs_in(message),
+            text=message.text,
+            usage=usage,
+            has_calls=bool(calls_of(message)),
+            is_greedy=temperature == 0,
+            tools="native" if self.query.tools else None,
+        )
 
     @property
     def has_foreign_turn(self) -> bool:

@@ -23,6 +23,7 @@ from bestroute.engine.result import Result
 from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
+from bestroute.types.token_logprobs import joined
 from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
 from langchain_bestroute.structured import WANTED
 
@@ -72,6 +73,16 @@ def reward_text(message: BaseMessage) -> str:
         return message.text
     rendered = render_calls(Call(call["name"], call["args"]) for call in message.tool_calls)
     return f"{message.text}\n{rendered}" if message.text else rendered
+
+
+def logprobs_in(message: BaseMessage) -> Mapping[str, Any]:
+    """Return what holds the log-probabilities of a message: its metadata, else its blocks (the Responses API)."""
+    about: Mapping[str, Any] = message.response_metadata
+    if any(about.get(name) for name in ("logprobs", "logprobs_result", "completion_probabilities")):
+        return about
+    blocks = message.content if isinstance(message.content, list) else ()
+    parts = [block.get("logprobs") for block in blocks if isinstance(block, dict) and block.get("text")]
+    return joined(parts) if parts and all(parts) else about
 
 
 def usage_of(message: BaseMessage) -> Usage | None:

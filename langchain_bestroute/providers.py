@@ -10,6 +10,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
+from bestroute.faults.refusals import is_reasoning_model
+
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _TELLING_THEIR_END = frozenset(
     {"langchain_openai", "langchain_anthropic", "langchain_google_genai", "langchain_aws", "langchain_mistralai"}
@@ -20,6 +22,8 @@ _TELLING_THEIR_END = frozenset(
 """Packages whose streams say why they ended."""
 FOR_TRACES = frozenset({"lc_gateway_metadata"})
 """What LangChain notes of a generation for traces, and keeps out of its message."""
+_REASONING = ("reasoning_effort", "reasoning", "thinking")
+"""Fields by which a model is told to reason."""
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 _OLLAMA_CALL = frozenset(
     {"tools", "format", "response_format", "reasoning", "logprobs", "top_logprobs", "keep_alive", "options", "strict"}
@@ -152,6 +156,41 @@ def with_limit_name(member: BaseChatModel, kwargs: dict[str, Any], renamed: Mapp
         return kwargs
     body = {**(kwargs.get("extra_body") or {}), "max_tokens": kwargs["max_tokens"]}
     return {**{name: value for name, value in kwargs.items() if name != "max_tokens"}, "extra_body": body}
+
+
+def takes_logprobs(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a member may be asked for log-probabilities, and nobody has said whether it is.
+
+    Classes that hand them on have a field for it, but for Fireworks'; Anthropic's, Groq's and Mistral's have none.
+    LangChain keeps those of the Responses API to itself, and models that reason give none.
+    """
+    is_known = "logprobs" in type(member).model_fields or _is_of(member, "langchain_fireworks")
+    is_said = "logprobs" in kwargs or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
+    return is_known and not is_said and not reasons(member, kwargs) and not uses_responses_api(member, kwargs)
+
+
+def with_logprobs(member: BaseChatModel, kwargs: dict[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
+    """Return member and arguments of a call that asks for log-probabilities.
+
+    Vertex's class reads them only where its field says so.
+    """
+    if _is_of(member, "langchain_google_vertexai"):
+        copied = member.model_copy()
+        copied.__dict__["logprobs"] = True
+        return copied, kwargs
+    return member, {**kwargs, "logprobs": True}
+
+
+def reasons(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call is one of a model that reasons: by its name, or because it is told to."""
+    if is_reasoning_model(model_name(member)):
+        return True
+    told = [kwargs.get(name) or getattr(member, name, None) for name in _REASONING if name in type(member).model_fields]
+    return any(value and not (isinstance(value, Mapping) and value.get("type") == "disabled") for value in told)
+
+
+def _is_of(member: BaseChatModel, package: str) -> bool:
+    return any(kind.__module__.partition(".")[0] == package for kind in type(member).__mro__)
 
 
 @lru_cache(maxsize=256)
