@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -233,8 +232,7 @@ def test_of_one_call_for_n_choices_only_the_missing_ones_are_asked_for_again(ser
     member = OpenAIGenerator("one-small", base_url=server.base_url, api_key="k", native_n=True)
     server.script("one-small", ["a", {"status": 500}, "bb", "ccc"])
     members = {m: member for m in PRICES}
-    settings = replace(FAST, greedy_first=False)
-    result = BestRoute(POOL, members, lambda q: ("small", 3), longest(), settings=settings).run("hi")
+    result = BestRoute(POOL, members, lambda q: ("small", 3), longest(), settings=FAST).run("hi")
     assert result.text == "ccc"
     assert [body.get("n") for body in server.sent()] == [3, 2, 2, None]
 
@@ -569,8 +567,7 @@ def test_a_text_that_was_cut_answers_where_it_is_alone(server):
 
 def test_n_choices_without_usage_count_their_prompt_once(server):
     member = OpenAIGenerator("nousage-x", base_url=server.base_url, api_key="k", native_n=True)
-    settings = Settings(greedy_first=False)
-    engine = BestRoute(POOL, {m: member for m in PRICES}, lambda q: ("small", 3), longest(), settings=settings)
+    engine = BestRoute(POOL, {m: member for m in PRICES}, lambda q: ("small", 3), longest())
     result = engine.run(Query("four words are here", input_tokens=4))
     assert [s.usage.input for s in result.samples] == [4, 0, 0]
     assert all(row["estimated"] for row in engine.ledger.rows())

@@ -88,8 +88,22 @@ def test_one_reference_in_a_failed_plans_place_draws_as_it_does_alone(server):
     assert drawn_at(server)[-1] == ("large", 1, 0.8)
 
 
-def test_n_choices_of_one_request_are_one_greedy_and_the_rest(server):
+ALWAYS = Settings(greedy_first="always")
+
+
+def test_n_choices_of_one_request_are_one_request_at_the_members_temperature(server):
     result = on(server, ("small", 4), bills="once").run("hi")
+    assert drawn_at(server) == [("small", 4, 0.8)]
+    assert modes(result) == ["sampled"] * 4
+
+
+def test_a_member_of_one_request_begins_greedily_where_it_draws_one_by_one(server):
+    on(server, Plan((Step("small", 2, accept=0.9), Step("large"))), bills="once").run("hi")
+    assert drawn_at(server) == [("small", 1, 0.0), ("small", 1, 0.8), ("large", 1, 0.0)]
+
+
+def test_always_makes_n_choices_of_one_request_one_greedy_and_the_rest(server):
+    result = on(server, ("small", 4), bills="once", settings=ALWAYS).run("hi")
     assert Counter(drawn_at(server)) == {("small", 1, 0.0): 1, ("small", 3, 0.8): 1}
     assert modes(result) == ["greedy"] + ["sampled"] * 3
     prompts = sum(bill.input_tokens for bill in server.bills)
@@ -98,7 +112,7 @@ def test_n_choices_of_one_request_are_one_greedy_and_the_rest(server):
 
 def test_async_draws_begin_greedily_too(server):
     async def run():
-        async with on(server, ("small", 3), bills="once") as engine:
+        async with on(server, ("small", 3), bills="once", settings=ALWAYS) as engine:
             return await engine.arun("hi")
 
     assert modes(asyncio.run(run())) == ["greedy", "sampled", "sampled"]
@@ -106,7 +120,7 @@ def test_async_draws_begin_greedily_too(server):
 
 @pytest.mark.parametrize("params", [{"temperature": 0.3}, {"extra_body": {"temperature": 0.3}}, {"temperature": 1}])
 def test_a_caller_who_sets_the_temperature_has_it_in_every_draw(server, params):
-    result = on(server, ("small", 3), bills="once").run(Query("hi", params=params))
+    result = on(server, ("small", 3), bills="once", settings=ALWAYS).run(Query("hi", params=params))
     assert [n for _, n, _ in drawn_at(server)] == [3]
     assert drawn_at(server)[0][2] == params.get("temperature", 0.3)
     assert modes(result) == ["sampled"] * 3
@@ -118,18 +132,18 @@ def test_a_caller_who_sets_it_to_0_draws_greedily(server):
 
 
 def test_the_setting_turns_it_off(server):
-    on(server, ("small", 3), bills="once", settings=Settings(greedy_first=False)).run("hi")
-    assert drawn_at(server) == [("small", 3, 0.8)]
+    on(server, ("small", 3), settings=Settings(greedy_first=False)).run("hi")
+    assert drawn_at(server) == [("small", 1, 0.8)] * 3
 
 
 def test_the_setting_is_checked():
-    with pytest.raises(ConfigError, match="greedy_first must be True or False, got 'yes'"):
+    with pytest.raises(ConfigError, match="greedy_first must be True, False or 'always', got 'yes'"):
         Settings(greedy_first="yes")
 
 
 @pytest.mark.parametrize("own", [{"temperature": 0}, {"reasoning_effort": "low"}])
 def test_a_member_that_is_greedy_or_reasons_already_draws_as_it_does(server, own):
-    on(server, ("small", 3), bills="once", own=own).run("hi")
+    on(server, ("small", 3), bills="once", own=own, settings=ALWAYS).run("hi")
     assert [n for _, n, _ in drawn_at(server)] == [3]
 
 
@@ -140,7 +154,8 @@ def test_models_that_reason_are_never_asked_for_it(server, model):
 
 
 def test_a_member_that_refuses_it_keeps_its_own_and_is_not_asked_again(server):
-    engine = on(server, ("small", 3), small="refuse-temperature-small", own={}, bills="once")
+    options = {"small": "refuse-temperature-small", "own": {}, "bills": "once", "settings": ALWAYS}
+    engine = on(server, ("small", 3), **options)
     first, second = engine.run("hi"), engine.run("ho")
     assert modes(first) == modes(second) == ["sampled"] * 3
     sizes = Counter((n, t) for _, n, t in drawn_at(server))
@@ -187,7 +202,7 @@ def test_a_failed_greedy_draw_is_greedy_again(server):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
-@pytest.mark.parametrize("greedy_first", [True, False])
+@pytest.mark.parametrize("greedy_first", [True, False, "always"])
 @pytest.mark.parametrize("bills", ["once", "per_sample"])
 def test_the_expected_cost_counts_the_prompts_that_are_billed(server, n, greedy_first, bills):
     plan = Plan.of(Candidate("small", n))

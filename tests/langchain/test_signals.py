@@ -244,7 +244,8 @@ async def test_the_first_of_n_is_greedy(make, server, told, joined, warm, how):
 
 
 def test_choices_of_one_request_are_one_greedy_and_the_rest(make, server, warm):
-    message = make(("small", 3), models=warm, bills_input="once").invoke("hi")
+    settings = Settings(greedy_first="always")
+    message = make(("small", 3), models=warm, bills_input="once", settings=settings).invoke("hi")
     assert Counter((b.get("n") or 1, b["temperature"]) for b in server.sent()) == {(1, 0.0): 1, (2, 0.8): 1}
     billed = sum(bill.input_tokens for bill in server.bills)
     assert message.usage_metadata["input_tokens"] == billed == 2

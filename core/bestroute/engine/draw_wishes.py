@@ -17,9 +17,11 @@ NO_LOGPROBS = "no log-probability of each token"
 """What a sample misses that is scored by one of those rewards; it ends the reason of its row in the ledger."""
 
 
-def draws_greedily_first(generator: GeneratorBase, query: Query, settings: Settings) -> bool:
-    """Whether the first of several draws of a member is at temperature 0."""
-    return settings.greedy_first and not sets_sampling(query.params) and generator.takes_greedy(query)
+def draws_greedily_first(generator: GeneratorBase, query: Query, settings: Settings, *, n: int = 1) -> bool:
+    """Whether the first of ``n`` draws of a member, made at the same time, is at temperature 0."""
+    is_one_request = n > 1 and generator.native_n
+    is_wanted = settings.greedy_first == "always" if is_one_request else bool(settings.greedy_first)
+    return is_wanted and not sets_sampling(query.params) and generator.takes_greedy(query)
 
 
 def is_first_of_several(model: str, plan: Plan, drawn: Iterable[DrawnSample]) -> bool:
@@ -35,7 +37,7 @@ def drawn_apart(
     models: Sequence[str], generators: Mapping[str, GeneratorBase], query: Query, settings: Settings
 ) -> list[str]:
     """Return those of the models that bill a prompt for the greedy draw and one for the rest of ``n`` choices."""
-    return [model for model in models if draws_greedily_first(generators[model], query, settings)]
+    return [model for model in models if draws_greedily_first(generators[model], query, settings, n=2)]
 
 
 def asks_for_logprobs(model: str, pool: Pool, *, needs: bool) -> bool:

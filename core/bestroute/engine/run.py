@@ -211,7 +211,8 @@ class _Run:
         try:
             left = draw.n
             while left:
-                rest = replace(draw, n=1 if is_probe else left, greedy=self._is_greedy(draw, decision.plan, collected))
+                rest = replace(draw, n=1 if is_probe else left)
+                rest = replace(rest, greedy=self._is_greedy(rest, decision.plan, collected))
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -253,7 +254,7 @@ class _Run:
         return (
             not draw.is_last_word
             and is_first_of_several(draw.model, plan, [*self.samples, *collected])
-            and draws_greedily_first(self.context.generators[draw.model], self.query, self.context.settings)
+            and draws_greedily_first(self.context.generators[draw.model], self.query, self.context.settings, n=draw.n)
         )
 
     def _warn_of_missing(self, model: str, collected: Sequence[DrawnSample]) -> None:

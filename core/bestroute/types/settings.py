@@ -12,6 +12,7 @@ from bestroute.errors import ConfigError, named
 
 OverBudget = Literal["degrade", "refuse"]
 BrokenStream = Literal["raise", "keep"]
+GreedyFirst = bool | Literal["always"]
 
 
 @renamed_field("untold_output_tokens", "default_max_output_tokens")
@@ -42,12 +43,12 @@ class Settings:
     default_max_output_tokens: int = 4096
     """Tokens a sample is limited to where money is short and neither the call nor the member sets a limit. Money is
     not short, and no limit is sent, while samples of four times that length could be paid."""
-    greedy_first: bool = True
+    greedy_first: GreedyFirst = True
     """Draw first at temperature 0, and at the member's own from the second draw on, where a plan has several draws or
     members: one greedy answer is worth as much as a vote of several samples. It is never done where a call, or the
     router's constructor, sets the temperature, nor with a model that reasons, a member that takes none, or a plan of
-    one draw. Of ``n`` choices that a member would draw in one request the greedy one is a request of its own, and
-    bills the prompt once more."""
+    one draw. Where a member draws ``n`` choices in one request, whose prompt is billed once, they are all at its own
+    temperature; with ``"always"`` the greedy one is a request of its own, which bills the prompt once more."""
     dry_run: bool = False
     """Decide, and answer with the decision in words; no model is called and nothing is billed."""
 
@@ -57,8 +58,8 @@ class Settings:
         Raises:
             ConfigError: Names the field, what it may be and what it is.
         """
-        if not isinstance(self.greedy_first, bool):
-            raise ConfigError(f"Settings: greedy_first must be True or False, got {self.greedy_first!r}")
+        if not isinstance(self.greedy_first, bool) and self.greedy_first != "always":
+            raise ConfigError(f"Settings: greedy_first must be True, False or 'always', got {self.greedy_first!r}")
         for name in ("attempts", "breaker_failures", "wave", "default_max_output_tokens"):
             check_count(getattr(self, name), f"Settings: {name}")
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
