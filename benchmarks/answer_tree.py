@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 TIMEOUT_S = 600
+TRIES = 50
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
 END_OF_ANSWER = ("<|im_end|>", "<|endoftext|>")
 
@@ -64,11 +65,17 @@ class TreeServer:
         return self._tokenize(reply["prompt"])
 
     def next_tokens(self, tokens: Sequence[int]) -> list[NextToken]:
-        """Return the likeliest next tokens, the likeliest first."""
-        body = {"prompt": list(tokens), "n_predict": 1, "n_probs": TOP_K, "temperature": 0, "cache_prompt": True}
-        reply = self._post("/completion", {**body, "id_slot": 0})
-        top = reply["completion_probabilities"][0]["top_logprobs"]
-        return [NextToken(t["id"], bytes(t["bytes"]), t["logprob"]) for t in top if t["logprob"] is not None]
+        """Return the likeliest next tokens, the likeliest first; the same whichever of them the server takes.
+
+        Where it takes one that is a part of a letter it tells no probabilities, so it is asked to take another.
+        """
+        body = {"prompt": list(tokens), "n_predict": 1, "n_probs": TOP_K, "cache_prompt": True, "id_slot": 0}
+        for seed in range(TRIES):
+            reply = self._post("/completion", {**body, "temperature": float(2 * (seed > 0)), "seed": seed})
+            if told := reply.get("completion_probabilities"):
+                top = told[0]["top_logprobs"]
+                return [NextToken(t["id"], bytes(t["bytes"]), t["logprob"]) for t in top if t["logprob"] is not None]
+        raise RuntimeError("the server tells no probabilities of the next token")
 
     def chat(self, query: str, *, n: int, temperature: float, max_tokens: int, seed: int) -> Any:
         """Return the server's own reply of ``n`` choices, with log-probabilities."""

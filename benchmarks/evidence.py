@@ -19,9 +19,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import evidence_demo
 import evidence_long
 import evidence_page
+import evidence_router
 
 DOCS = Path(__file__).parent.parent / "docs"
-PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {"demo": evidence_demo.measure, "long": evidence_long.measure}
+PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "demo": evidence_demo.measure,
+    "long": evidence_long.measure,
+    "routers": evidence_router.measure,
+}
 
 
 def _rounded(value: Any) -> Any:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from auroc import Estimate, auroc, mean_of
-from evidence_router import Draws, arrays_of, pool_of, routed
 
 from bestroute.demo.dataset import demo_records
 from bestroute.demo.tasks import normalise
@@ -106,6 +105,25 @@ def told_right(answers: Answers, groups: Sequence[str]) -> dict[str, Estimate]:
     for draws in (2, 3, 5):
         told[f"agreement of {draws} draws"] = _agreement_auroc(answers, draws, of_each.tolist())
     return told
+
+
+def text_auroc(texts: Sequence[str], answers: Answers, groups: Sequence[str]) -> Estimate:
+    """Return the AUROC of the question alone: a ridge regression on its words and letters, learnt on other folds."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline, make_union
+
+    fold_of, predicted = deal_folds(groups, FOLDS), np.zeros(len(texts))
+    mean = answers.quality.mean(axis=1)
+    for fold in range(FOLDS):
+        here = fold_of == fold
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+        model = make_pipeline(make_union(words, letters), Ridge(alpha=3.0))
+        model.fit([texts[i] for i in np.flatnonzero(~here)], mean[~here])
+        predicted[here] = model.predict([texts[i] for i in np.flatnonzero(here)])
+    size = answers.quality.shape[1]
+    return auroc(np.repeat(predicted, size), answers.quality.ravel(), np.repeat(np.asarray(groups), size).tolist())
 
 
 def _agreement_auroc(answers: Answers, draws: int, groups: Sequence[str]) -> Estimate:
@@ -262,11 +280,6 @@ def stand_in(answers: Answers) -> tuple[FloatArray, FloatArray]:
     return 1 - all_wrong, DEARER * answers.cost_usd.mean(axis=1)
 
 
-def greedy_draws(answers: Answers) -> Draws:
-    """Return the greedy answers with their probabilities."""
-    return Draws(answers.greedy_quality, answers.greedy_probability, answers.greedy_cost_usd)
-
-
 def ladder_of(
     cheap: Answers, reference: tuple[FloatArray, FloatArray], groups: Sequence[str], *, greedy: bool
 ) -> Ladder:
@@ -322,7 +335,7 @@ Progress = Callable[[str], None]
 def measure(say: Progress = print) -> dict[str, Any]:
     """Return all figures of the demo set."""
     records = demo_records()
-    groups = [record.group for record in records]
+    groups, texts = [record.group for record in records], [record.query for record in records]
     answers = {model: answers_of(records, model) for model in (SMALL, LARGE)}
     figures: dict[str, Any] = {"queries": len(records), "groups": len(set(groups))}
     for model, own in answers.items():
@@ -330,7 +343,10 @@ def measure(say: Progress = print) -> dict[str, Any]:
         figures[model] = {
             "quality": float(own.quality.mean()),
             "greedy_quality": float(own.greedy_quality.mean()),
-            "auroc": {name: made.to_json() for name, made in told_right(own, groups).items()},
+            "auroc": {
+                **{name: made.to_json() for name, made in told_right(own, groups).items()},
+                "the question's text alone, learnt": text_auroc(texts, own, groups).to_json(),
+            },
             "calibration": _plain(calibration(own, groups)),
             "greedy": {name: made.to_json() for name, made in greedy_against_sampled(own, groups).items()},
         }
@@ -346,14 +362,7 @@ def measure(say: Progress = print) -> dict[str, Any]:
             "drops_of_deals": [round(min(drops), 4), round(max(drops), 4)],
             "untrained": untrained.to_json(),
         }
-    large, small = greedy_draws(answers[LARGE]), greedy_draws(answers[SMALL])
-    dearer = Draws(*better[:1], np.ones(len(records)), better[1])
-    say("demo: routers")
-    pool = pool_of((LARGE, "stand-in"), "stand-in")
-    figures["stand_in"]["routed"] = routed(arrays_of(records, pool, {LARGE: large, "stand-in": dearer}))
     figures["pool"] = demo_pool_figures(answers, groups)
-    pool = pool_of((SMALL, LARGE), LARGE)
-    figures["pool"]["routed"] = routed(arrays_of(records, pool, {SMALL: small, LARGE: large}))
     return figures
 
 

@@ -23,7 +23,8 @@ def page(figures: Figures) -> str:
     """Return the page."""
     parts = [OPENING]
     if "demo" in figures:
-        parts += [_targets(figures["demo"]), _short(figures["demo"]), _money(figures["demo"]), _pool(figures["demo"])]
+        demo, routers = figures["demo"], figures.get("routers")
+        parts += [_targets(demo, routers), _short(demo), _money(demo, routers), _pool(demo, routers)]
     if figures.get("long"):
         parts.append(_long(figures["long"]))
     parts.append(MADE)
@@ -43,10 +44,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def _targets(demo: Figures) -> str:
+def _targets(demo: Figures, routers: Figures | None) -> str:
     better, pool = demo["stand_in"], demo["pool"]
     frozen, untrained = better["greedy"]["frozen"], better["greedy"]["untrained"]
-    routed = pool["routed"]["gain_over_hull"]
     greedy = pool["reference_greedy"]["gain_over_hull"]
     saved_enough = frozen["saving"]["value"] >= 0.33 and frozen["drop"]["value"] <= 0.01
     rows = [
@@ -65,12 +65,16 @@ def _targets(demo: Figures) -> str:
             f"{_of(greedy, signed=True)} by drawing greedily first, at a cost that is not above the reference's",
             _met(greedy["value"] > 0.019 and greedy["ci95"][0] > 0),
         ),
-        (
-            "the same against the hull of fixed plans that draw greedily, too, frozen for 1 %",
-            f"{_of(routed, signed=True)} by the router on log-probabilities",
-            _met(routed["value"] > 0.019 and routed["ci95"][0] > 0),
-        ),
     ]
+    if routers:
+        gain = routers["pool"]["gain_over_hull"]
+        rows.append(
+            (
+                "the same against the hull of fixed plans that draw greedily, too, frozen for 1 %",
+                f"{_of(gain, signed=True)} by the router on log-probabilities",
+                _met(gain["value"] > 0.019 and gain["ci95"][0] > 0),
+            )
+        )
     return "## What was aimed at\n\n" + _table(("aim", "what came out", ""), rows)
 
 
@@ -113,13 +117,14 @@ def _bill(name: str, bill: Figures) -> tuple[str, str, str, str]:
     return name, _of(bill["saving"], percent=True), _of(bill["drop"], percent=True), accepted
 
 
-def _money(demo: Figures) -> str:
+def _money(demo: Figures, routers: Figures | None) -> str:
     better = demo["stand_in"]
     rows = []
     for name, words in (("greedy", "greedy answer"), ("sampled", "one sample")):
         rows.append(_bill(f"{words}, level frozen for {ALLOWED_DROP:.0%}", better[name]["frozen"]))
         rows.append(_bill(f"{words}, untrained, from {UNTRAINED}", better[name]["untrained"]))
-    rows.append(_bill("greedy answer, trained router frozen for 1 %", better["routed"]))
+    if routers:
+        rows.append(_bill("greedy answer, trained router frozen for 1 %", routers["stand_in"]))
     low, high = better["greedy"]["drops_of_deals"]
     return (
         f"## Money: below a reference that is better and dearer\n\n{LARGE} answers first; what is not accepted goes to a "
@@ -131,16 +136,18 @@ def _money(demo: Figures) -> str:
     )
 
 
-def _pool(demo: Figures) -> str:
+def _pool(demo: Figures, routers: Figures | None) -> str:
     pool, guard = demo["pool"], demo["pool"]["guard"]
+    made = dict(pool) if routers is None else {**pool, "routed": routers["pool"]}
     rows = [
-        (*_bill(name, pool[key]), _of(pool[key]["gain_over_hull"], signed=True))
+        (*_bill(name, made[key]), _of(made[key]["gain_over_hull"], signed=True))
         for name, key in (
             (f"{LARGE}, greedy instead of sampled", "reference_greedy"),
             (f"{SMALL} accepted from {UNTRAINED}, else {LARGE}, both greedy", "untrained"),
             ("the same, level frozen for 1 %", "frozen"),
             ("trained router on log-probabilities, frozen for 1 %, greedy", "routed"),
         )
+        if key in made
     ]
     return (
         f"## Money: the demo's own pool\n\n{SMALL} costs {guard['price_share']:.0%} of what {LARGE} does, and "

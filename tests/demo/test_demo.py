@@ -9,6 +9,7 @@ from bestroute.labels import label_plans
 from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.router import MultiHeadRouter
 from bestroute.stats.hull import resample_groups
+from bestroute.types.settings import Settings
 
 
 def draw(generator, text, n=1):
@@ -24,6 +25,31 @@ def test_the_records_hold_real_answers_of_three_models_to_240_queries_of_120_gro
             assert samples.size >= 6
             assert samples.text is not None
             assert [check(record.extra, t) for t in samples.text] == list(samples.quality)
+
+
+def test_the_records_hold_what_the_qwen_models_told_of_their_answers_and_the_greedy_one():
+    for record in demo_records():
+        for model in ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"):
+            samples = record.samples[model]
+            drawn = [*zip(samples.signals, samples.text, strict=True), (samples.greedy.signals, samples.greedy.text)]
+            assert len(drawn) == 11
+            for signals, text in drawn:
+                assert signals.logprob_share == 1
+                assert signals.sum_logprob <= signals.min_logprob <= signals.mean_logprob <= 0
+                assert signals.tokens <= 16
+                assert signals.sum_logprob == pytest.approx(signals.mean_logprob * signals.tokens, abs=0.01)
+                assert signals.tokens >= len(text.split())
+            assert samples.greedy.quality == check(record.extra, samples.greedy.text)
+
+
+def test_log_probabilities_tell_right_answers_of_the_demo_from_wrong_ones():
+    for model, least in (("qwen2.5-coder-0.5b", 0.84), ("qwen2.5-coder-1.5b", 0.87)):
+        samples = [record.samples[model] for record in demo_records()]
+        said = np.array([s.sum_logprob for one in samples for s in one.signals])
+        right = np.array([quality for one in samples for quality in one.quality]) > 0.5
+        above = np.searchsorted(np.sort(said[~right]), said[right], "left")
+        with_ties = np.searchsorted(np.sort(said[~right]), said[right], "right")
+        assert (above + with_ties).mean() / 2 / (~right).sum() > least
 
 
 def test_held_out_groups_are_not_in_training_and_the_router_has_not_seen_them():
@@ -61,6 +87,22 @@ def test_replay_draws_without_replacement_in_a_seeded_order():
     assert texts[0] == texts[1]
     assert sorted(texts[0]) == sorted(texts[2]) == sorted(record.samples[model].text)
     assert [s.usage.input > 0 for s in drawn[0]] == [True] + [False] * (size - 1)
+
+
+def test_replay_gives_the_recorded_greedy_answer_first_where_several_are_drawn_and_a_sample_where_one_is():
+    from bestroute import BestRoute
+
+    model, pool = "qwen2.5-coder-0.5b", demo_pool()
+    records = [r for r in held_out() if r.samples[model].greedy.text not in r.samples[model].text][:5]
+    assert records
+    members = {m: ReplayGenerator(records, m) for m in pool.models}
+    for n, is_greedy in ((3, True), (1, False)):
+        engine = BestRoute(pool, members, router=lambda q, n=n: (model, n), reward_model=MajorityVote(normalise))
+        for record in records:
+            first = engine.run(record.query).samples[0]
+            assert (first.signals.mode == "greedy") is is_greedy
+            assert (first.text == record.samples[model].greedy.text) is is_greedy
+            assert first.signals.sum_logprob is not None
 
 
 def test_an_unknown_query_and_an_empty_urn_fail_loudly():
@@ -113,7 +155,8 @@ def test_labels_of_a_fixed_choice_agree_with_running_it():
     for seed in range(120):
         members = {m: ReplayGenerator(records, m, seed=seed) for m in pool.models}
         vote = MajorityVote(normalise)
-        engine = BestRoute(pool, members, router=lambda q: ("qwen2.5-coder-0.5b", 3), reward_model=vote)
+        alike = Settings(greedy_first=False)  # labels are those of samples that are drawn alike
+        engine = BestRoute(pool, members, lambda q: ("qwen2.5-coder-0.5b", 3), vote, settings=alike)
         results = [engine.run(r.query) for r in records]
         quality.append(np.mean([check(r.extra, x.text) for r, x in zip(records, results, strict=True)]))
         cost.append(np.mean([x.cost_usd for x in results]))

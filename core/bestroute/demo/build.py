@@ -29,7 +29,7 @@ def relabel() -> int:
     """Check every recorded answer anew and write the records back; for when a checker was mended.
 
     Returns:
-        How many samples have another quality now.
+        How many samples and greedy answers have another quality now.
     """
     changed = 0
     records = []
@@ -38,7 +38,12 @@ def relabel() -> int:
         for model, old in record.samples.items():
             quality = tuple(check(record.extra, text) for text in old.text or ())
             changed += sum(new != before for new, before in zip(quality, old.quality, strict=True))
-            samples[model] = replace(old, quality=quality)
+            greedy = old.greedy
+            if greedy is not None:
+                right = check(record.extra, greedy.text or "")
+                changed += right != greedy.quality
+                greedy = replace(greedy, quality=right)
+            samples[model] = replace(old, quality=quality, greedy=greedy)
         records.append(replace(record, samples=samples))
     write_records(RECORDS, records)
     return changed

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bestroute.errors import GenerationError
-from bestroute.records.records import ModelSamples, Record
+from bestroute.records.records import GreedySample, ModelSamples, Record
 from bestroute.types.bases import GeneratorBase
+from bestroute.types.draw_params import wishes_greedy
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Sample
 from bestroute.types.usage import Usage, estimate_tokens
@@ -18,7 +19,8 @@ from bestroute.types.usage import Usage, estimate_tokens
 class ReplayGenerator(GeneratorBase):
     """Draws one model's recorded samples, without replacement and in a seeded order.
 
-    The prompt is billed once for the samples of one call, as a provider with native ``n`` does.
+    The prompt is billed once for the samples of one call, as a provider with native ``n`` does. Where a greedy answer
+    is wished for and one was recorded, that is drawn, as often as it is wished for.
 
     Args:
         records: Where the samples come from; queries are found by their text.
@@ -48,6 +50,8 @@ class ReplayGenerator(GeneratorBase):
         if query.text not in self._recorded:
             raise GenerationError(f"{self.model_name!r} has no recorded answer for this query")
         samples, order = self._recorded[query.text]
+        if samples.greedy is not None and wishes_greedy(params):
+            return [_greedy_sample(query, samples, samples.greedy, is_first=place == 0) for place in range(n)]
         with self._lock:
             if len(order) < n:
                 raise GenerationError(
@@ -56,6 +60,10 @@ class ReplayGenerator(GeneratorBase):
             taken = [order.pop() for _ in range(n)]
         return [self._sample(query, samples, i, is_first=place == 0) for place, i in enumerate(taken)]
 
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether the record of the query has a greedy answer."""
+        return query.text in self._recorded and self._recorded[query.text][0].greedy is not None
+
     def _sample(self, query: Query, samples: ModelSamples, i: int, *, is_first: bool) -> Sample:
         text = f"[sample {i} of {self.model_name}]" if samples.text is None else samples.text[i]
         inp = query.prompt_tokens if samples.input_tokens is None else int(samples.input_tokens)
@@ -63,3 +71,12 @@ class ReplayGenerator(GeneratorBase):
         is_estimated = samples.input_tokens is None or samples.output_tokens is None
         signals = None if samples.signals is None else samples.signals[i]
         return Sample(text, usage=Usage(inp if is_first else 0, out, estimated=is_estimated), signals=signals)
+
+
+def _greedy_sample(query: Query, samples: ModelSamples, greedy: GreedySample, *, is_first: bool) -> Sample:
+    text = greedy.text or ""
+    inputs = samples.input_tokens if greedy.input_tokens is None else greedy.input_tokens
+    inp = query.prompt_tokens if inputs is None else int(inputs)
+    out = estimate_tokens(text) if greedy.output_tokens is None else int(greedy.output_tokens)
+    is_estimated = inputs is None or greedy.output_tokens is None
+    return Sample(text, usage=Usage(inp if is_first else 0, out, estimated=is_estimated), signals=greedy.signals)
