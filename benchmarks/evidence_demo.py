@@ -204,7 +204,7 @@ class Ladder:
         return quality, usd
 
     def frozen(self, rows: BoolArray) -> float:
-        """Return the level that saves most on these queries and loses more than is allowed by no standard error."""
+        """Return the level that saves most on these queries, the loss and its standard error within what is allowed."""
         made = [self.at(level) for level in LEVELS]
         lost = np.column_stack([(1 - ALLOWED_DROP) * self.reference_quality - quality for quality, _ in made])[rows]
         surely = lost.mean(axis=0) + standard_errors(lost, [self.groups[i] for i in np.flatnonzero(rows)])

@@ -129,8 +129,8 @@ def _money(demo: Figures, routers: Figures | None) -> str:
     return (
         f"## Money: below a reference that is better and dearer\n\n{LARGE} answers first; what is not accepted goes to a "
         f"reference at {DEARER} times its price. **The reference is a stand-in**: right where any of {BEST_OF} of the same "
-        f"model's samples is ({better['quality']:.3f}). A frozen level is the one that saves most on the other folds and loses "
-        f"there no more than {ALLOWED_DROP:.0%} by more than no standard error; {FOLDS} folds by group, the mean over {DEALS} "
+        f"model's samples is ({better['quality']:.3f}). A frozen level is the one that saves most on the other folds, where "
+        f"the loss and its standard error together stay within {ALLOWED_DROP:.0%}; {FOLDS} folds by group, the mean over {DEALS} "
         f"deals (drops of single deals: {low:.1%} to {high:.1%}).\n\n"
         + _table(("policy", "saved", "drop", "accepted"), rows)
     )
@@ -195,5 +195,8 @@ Three GGUF files in a folder (`smollm2-135m.gguf`, `qwen2.5-coder-0.5b.gguf`, `q
 extra `local`; an hour of one core. `make evidence-draws GGUF=folder` draws the demo set and makes its records anew,
 then draws the longer answers; every draw is seeded by its model and question. Ten samples of a short answer cost
 hardly more than one, since beginnings that answers share are computed once (`benchmarks/answer_tree.py`).
-`smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them.
+`smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them. The demo set's
+figures on other pages ([experiments](experiments.md), [rewards](rewards.md), [promises](promises.md),
+[changes of the pool](pool_changes.md)) are of the first collection, which had none either: the same questions and
+models, other samples.
 """

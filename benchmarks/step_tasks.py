@@ -294,7 +294,13 @@ def _distinct(name: str, make: Make, size: int, random: Random) -> list[dict[str
         question, answer = make(random)
         found.setdefault(question, answer)
     return [
-        {"id": f"{name}-{i}", "query": STEPS.format(question=question), "group": name, "task": "steps", "answer": str(answer)}
+        {
+            "id": f"{name}-{i}",
+            "query": STEPS.format(question=question),
+            "group": name,
+            "task": "steps",
+            "answer": str(answer),
+        }
         for i, (question, answer) in enumerate(found.items())
     ]
 

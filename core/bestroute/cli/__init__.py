@@ -298,7 +298,7 @@ def demo(
 
     from bestroute.cli.summary import five_lines
     from bestroute.demo.dataset import ROUTER, demo_pool, held_out, operating_points
-    from bestroute.demo.run import plot, report_on, run_routed, table
+    from bestroute.demo.run import DAY_ONE, plot, report_on, run_routed, table
     from bestroute.generators.replay import ReplayGenerator
     from bestroute.policies.policies import QualityPolicy
     from bestroute.router import MultiHeadRouter
@@ -322,12 +322,11 @@ def demo(
         if live:
             served = stack.enter_context(live_generators(pool, gguf, base_url))
             stack.enter_context(_live_failures(base_url))
-        bar = stack.enter_context(tqdm(total=len(records) * len(points), unit="query", disable=None))
-        for saving, price in points.items():
+        policies = {f"tuned to save {saving:.0%}": QualityPolicy(price) for saving, price in points.items()}
+        bar = stack.enter_context(tqdm(total=len(records) * (1 + len(points)), unit="query", disable=None))
+        for name, policy in {DAY_ONE: None, **policies}.items():
             replayed = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
-            name = f"tuned to save {saving:.0%}"
             members = served if live else replayed
-            policy = QualityPolicy(price)
             runs.append(run_routed(name, records, pool, members, policy, bar.update, framework=framework))
     report = report_on(records, pool, runs)
     click.echo(table(report, framework))

@@ -24,6 +24,8 @@ from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator
 
 RESAMPLES = 10_000
+DAY_ONE = "no router yet"
+"""The run of somebody who has no records: members and prices are all there is."""
 Framework = Literal["langchain", "llamaindex"]
 MODEL_CLASSES: Mapping[Framework, str] = {"langchain": "BestRouteChat", "llamaindex": "BestRouteLLM"}
 
@@ -96,6 +98,7 @@ def demo_model(
     policy: QualityPolicy | None = None,
     ledger: Ledger | None = None,
     framework: Framework = "langchain",
+    is_trained: bool = True,
 ) -> Callable[[str], Answer]:
     """Return what answers a question: the framework's model, the shipped router, the winner of a majority vote."""
     arguments: dict[str, Any] = {
@@ -141,14 +144,17 @@ def run_routed(
     records: Sequence[Record],
     pool: Pool,
     members: Mapping[str, Generator],
-    policy: QualityPolicy,
+    policy: QualityPolicy | None,
     on_answer: Callable[[], Any] = lambda: None,
     *,
     framework: Framework = "langchain",
 ) -> Routed:
-    """Ask every query through the framework's model; the expected answers are looked at only afterwards."""
+    """Ask every query through the framework's model; the expected answers are looked at only afterwards.
+
+    Without a policy it is the model without a router.
+    """
     ledger = Ledger()
-    ask = demo_model(pool, members, policy=policy, ledger=ledger, framework=framework)
+    ask = demo_model(pool, members, policy=policy, ledger=ledger, framework=framework, is_trained=policy is not None)
     quality, costs, samples, reference = [], [], 0, 0
     for record in records:
         text, metadata = ask(record.query)
