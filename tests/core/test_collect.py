@@ -339,3 +339,42 @@ def test_prompt_stands_for_query_and_null_for_absent(tmp_path, pool):
     collect([prompt], pool, members(), out, n=1)
     (record,) = read_records(out)
     assert (record.query, record.extra["answer"], "prompt" in record.extra) == ("2 + 2?", "4", False)
+
+
+@pytest.fixture
+def short_lines(monkeypatch):
+    monkeypatch.setattr("bestroute.records.jsonl.LONGEST_LINE", 60_000)
+
+
+@pytest.mark.parametrize("text", ["word " * 600, "a,b[c{" * 500, "\ud83d" * 500])
+def test_a_record_that_is_full_is_read_again_and_nothing_more_is_paid_for_it(tmp_path, pool, monkeypatch, text):
+    monkeypatch.setattr("bestroute.records.jsonl.LONGEST_LINE", 60_000)
+    monkeypatch.setattr("bestroute.records.jsonl._MOST_VALUES", 6000)
+    out, generators = tmp_path / "r.jsonl", {name: FakeGenerator([text]) for name in ("small", "mid", "large")}
+    first = collect(PROMPTS[:2], pool, generators, out, n=20, concurrency=2)
+    paid = {name: len(member.calls) for name, member in generators.items()}
+    assert sum(paid.values()) == first.drawn == sum(texts(out).values()) > 2
+    assert first.missing == 120 - first.drawn
+    assert any("is full, so nothing was drawn" in failure for failure in first.failures)
+    again = collect(PROMPTS[:2], pool, generators, out, n=20, concurrency=2)
+    assert (again.drawn, again.kept) == (0, first.drawn)
+    assert {name: len(member.calls) for name, member in generators.items()} == paid
+
+
+def test_a_sample_too_long_for_any_line_is_paid_once_and_kept_as_far_as_it_fits(tmp_path, pool, short_lines, caplog):
+    out = tmp_path / "r.jsonl"
+    generators = {name: FakeGenerator(["x" * 100_000]) for name in ("small", "mid", "large")}
+    for _ in range(2):
+        collect(PROMPTS[:1], pool, generators, out, n=1, concurrency=1)
+    assert [len(member.calls) for member in generators.values()] == [1, 1, 1]
+    assert sum(texts(out).values()) == 3
+    assert all(set(text) == {"x"} and len(text) > 5000 for text in texts(out))
+    assert "too long for its record and is cut" in caplog.text
+
+
+def test_a_line_that_could_not_be_read_again_is_not_written(tmp_path, short_lines):
+    path = tmp_path / "r.jsonl"
+    write_jsonl(path, [{"id": "kept"}])
+    with pytest.raises(RecordError, match="line 2: would be longer than .* nothing was written"):
+        write_jsonl(path, [{"id": "a"}, {"id": "x" * 70_000}])
+    assert path.read_text() == '{"id": "kept"}\n'

@@ -23,7 +23,7 @@ from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
 from bestroute.faults.refusals import refused_option
-from bestroute.records.jsonl import dump_line, read_jsonl, write_jsonl
+from bestroute.records.jsonl import LineSize, dump_line, read_jsonl, write_jsonl
 from bestroute.records.recorded_signals import FIELDS, signals_fields
 from bestroute.records.records import (
     GreedySample,
@@ -176,11 +176,14 @@ def collect(
         def stops() -> bool:
             return outside.is_set or judge.failure is not None or failures.no_client
 
+        def may_ask(job: _Job) -> bool:
+            return failures.may_ask(job) and (store.has_room(job, concurrency) or failures.full(job))
+
         if checker is not None:
             _judge_waiting(store, judge, stops)
         if on_sample:
             on_sample(kept, wanted)
-        for job, outcome in _draw_all(filter(failures.may_ask, todo), generators, params or {}, concurrency, stops):
+        for job, outcome in _draw_all(filter(may_ask, todo), generators, params or {}, concurrency, stops):
             if isinstance(outcome, Sample):
                 _keep(store, judge, job, outcome)
                 failures.answered(job.model)
@@ -257,6 +260,11 @@ class _Failures:
             self.unreachable.setdefault(model, error)
         elif self.counts[kind] == 1:
             logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, described)
+
+    def full(self, job: _Job) -> bool:
+        """Note a draw that is not made, because there is no room for it; returns ``False``."""
+        self.counts[f"{job.model!r}: the record of {brief(job.prompt.id)} is full, so nothing was drawn"] += 1
+        return False
 
     def listed(self) -> tuple[str, ...]:
         return tuple(f"{kind} ({times} times)" for kind, times in self.counts.items())
@@ -389,6 +397,8 @@ class _Place(NamedTuple):
 
 
 _GREEDY = -1
+_OF_NUMBERS = LineSize(1000, 50)
+"""What a sample takes beside its text, at most."""
 
 
 class _Store:
@@ -423,11 +433,37 @@ class _Store:
 
     def add(self, row: dict[str, Any], *, is_greedy: bool) -> None:
         key = row["id"], row["model"]
+        size = LineSize.of(dump_line(row))
+        if self._sizes[row["id"]].plus(size).left == 0:
+            room = self._sizes[row["id"]].plus(_OF_NUMBERS).left
+            logger.warning("collect: a sample of %r for %r is too long for its record and is cut", *reversed(key))
+            row = {**row, "text": row["text"][:room]}
+            size = LineSize.of(dump_line(row))
+        self._grow(row["id"], size)
         self._append({**row, "at": _GREEDY if is_greedy else len(self.rows[key])})
         if is_greedy:
             self.greedy[key] = row
         else:
             self.rows[key].append(row)
+
+    def has_room(self, job: _Job, concurrency: int) -> bool:
+        """Whether a record takes one more sample as large as its largest so far, beside those under way."""
+        used, largest = self._sizes[job.prompt.id], self._largest[job.prompt.id]
+        return used.plus(largest, times=concurrency).plus(_OF_NUMBERS).left > 0
+
+    def _grow(self, id_: str, size: LineSize) -> None:
+        self._sizes[id_] = self._sizes[id_].plus(size)
+        self._largest[id_] = LineSize(*map(max, self._largest[id_], size))
+
+    def _measure(self) -> None:
+        """Find how large the records are that are wanted; a line longer than what is read would be lost."""
+        heads = ((p.id, {**p.fields, "sampling": self.sampling}) for p in self.prompts.values())
+        self._sizes = {id_: LineSize.of(dump_line(head)).plus(_OF_NUMBERS) for id_, head in heads}
+        self._largest = dict.fromkeys(self._sizes, LineSize(0, 0))
+        drawn = [(id_, row) for (id_, _), rows in self.rows.items() for row in rows]
+        for id_, row in [*drawn, *((id_, row) for (id_, _), row in self.greedy.items())]:
+            if id_ in self._sizes:
+                self._grow(id_, LineSize.of(dump_line(row)))
 
     def unjudged(self) -> list[_Place]:
         """Return the places of samples that have a text but no quality, and whose prompts are known."""
@@ -495,6 +531,7 @@ class _Store:
                 self._check(row.get("sampling"), "the journal")
                 continue
             self._take(row)
+        self._measure()
 
     def _take(self, row: dict[str, Any]) -> None:
         """Put a row of the journal where it belongs, unless it is there."""

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from bestroute._utils.files import atomic_file
 from bestroute._utils.text import utf8
@@ -30,6 +30,28 @@ _LONGEST_HEAD = 2**20
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _EXPECTED = 'expected JSON Lines, one object a line, such as {"id": "q1", "query": "What is 12 * 7?"}'
+
+
+class LineSize(NamedTuple):
+    """How much a line holds, of what reading bounds."""
+
+    bytes: int
+    values: int
+    """At most; commas and brackets inside of texts count too."""
+
+    @classmethod
+    def of(cls, line: bytes) -> LineSize:
+        """Measure a line, or a part of one."""
+        return cls(len(line), sum(map(line.count, (b",", b"[", b"{"))))
+
+    def plus(self, other: LineSize, times: int = 1) -> LineSize:
+        """Return the size of both together, of the other so many times."""
+        return LineSize(self.bytes + times * other.bytes, self.values + times * other.values)
+
+    @property
+    def left(self) -> int:
+        """Characters that fit in beside it, whatever they are; escapes take up to six bytes."""
+        return max(0, min((LONGEST_LINE - self.bytes) // 6, _MOST_VALUES - self.values))
 
 
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -54,7 +76,7 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
             line = line[len(_BOM) :]
         if not line.strip():
             continue
-        if len(line) > _MOST_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        if len(line) > _MOST_VALUES and LineSize.of(line).values > _MOST_VALUES:
             raise RecordError(f"{path} line {number}: holds more than {_MOST_VALUES} values")
         try:
             text = line.decode("utf-8", "surrogateescape")
@@ -124,8 +146,20 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
 
 
 def write_jsonl(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Write all lines or nothing (gzipped, reproducibly, if the name ends in ``.gz``)."""
-    lines = b"".join(map(dump_line, values))
+    """Write all lines or nothing (gzipped, reproducibly, if the name ends in ``.gz``).
+
+    Raises:
+        RecordError: If a line is larger than what is read.
+    """
+    written = list(map(dump_line, values))
+    for number, line in enumerate(written, start=1):
+        size = LineSize.of(line)
+        if size.bytes > LONGEST_LINE or (size.bytes > _MOST_VALUES and size.values > _MOST_VALUES):
+            raise RecordError(
+                f"{path} line {number}: would be longer than {LONGEST_LINE >> 20} MB, or hold more than "
+                f"{_MOST_VALUES} values, and could not be read again; nothing was written"
+            )
+    lines = b"".join(written)
     if path.suffix == ".gz":
         buffer = io.BytesIO()
         with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
