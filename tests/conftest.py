@@ -8,6 +8,7 @@ import pytest
 
 from bestroute import Pool, Price
 from bestroute._utils.loops import at_loop_end, forget_ended
+from bestroute.billing.database import writer
 from bestroute.testing import LoopbackServer
 from bestroute.testing.postgres_server import PostgresServer
 
@@ -77,6 +78,8 @@ def postgres():
         pytest.skip(why)
     with PostgresServer() as server:
         yield server
+        writer._flush_all()  # ledgers and budgets that nobody closed would ask for the server at the interpreter's end
+        writer._open.clear()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
