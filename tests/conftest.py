@@ -34,7 +34,7 @@ def _closing_at_loop_end(send):
     waiting = weakref.WeakKeyDictionary()
 
     async def sent(client, *args, **kwargs):
-        loop, of_client = asyncio.get_running_loop(), waiting.setdefault(client, {})
+        loop, of_client = asyncio.get_running_loop(), waiting.setdefault(client, weakref.WeakKeyDictionary())
         if loop not in of_client:
             forget_ended(of_client)
             of_client[loop] = at_loop_end(client._transport.aclose)
