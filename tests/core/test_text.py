@@ -8,6 +8,7 @@ import sys
 import traceback
 from html import unescape
 
+import click
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from bestroute import BestRoute, Pool, Price, Query
 from bestroute._utils.text import brief, encodable, utf8
 from bestroute.adapters.retrieval_context import split_context
 from bestroute.adapters.tool_call_ids import portable_id
+from bestroute.cli import main
 from bestroute.errors import ConfigError, GenerationError, RecordError, quotations
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.features.hashing import featurise
@@ -211,6 +213,34 @@ def test_a_command_shows_any_argument(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == b"caf\\udce9"
+
+
+COMMANDS = [
+    ["collect", "{}", "--pool", "{}", "--n", "1", "--out", "{}"],
+    ["train", "{}", "--pool", "{}", "--out", "{}"],
+    ["evaluate", "{}", "{}", "--json", "{}", "--plot", "{}", "--decisions", "{}"],
+    ["tune", "{}", "{}", "--max-drop", "0.1"],
+    ["train-reward", "{}", "--out", "{}"],
+    ["add-model", "{}", "{}", "--pool", "{}", "--out", "{}"],
+    ["remove-model", "{}", "{}", "--out", "{}"],
+    ["route", "{}", "{}"],
+    ["demo", "--live", "--base-url", "{}", "--ask", "{}", "--out", "{}"],
+    ["{}"],
+    ["train", "--{}"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
+@pytest.mark.parametrize("text", ["half \ud83d", "caf\udce9", "nul\x00", "line\nbreak"], ids=ascii)
+def test_a_command_refuses_any_argument_in_one_sentence(command, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr(click, "echo", lambda message=None, **_: told.append(str(message)))
+    with pytest.raises(SystemExit) as ended:
+        main.main([part.format(text) for part in command], prog_name="bestroute")
+    assert ended.value.code == 2
+    assert told[-1].startswith("bestroute: ")
+    assert "Traceback" not in told[-1]
 
 
 KEY = "Zq81-the-house-key"

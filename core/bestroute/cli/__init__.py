@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from bestroute._utils.text import brief
 from bestroute._version import __version__
 from bestroute.cli.learning_commands import evaluate, train
+from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.reward_commands import train_reward
 from bestroute.cli.tuning_commands import tune
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from bestroute.types.sample import Cancel
 
 BAD_INPUT = 2
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _AT_LEAST_1 = click.IntRange(min=1)
 
 
@@ -47,6 +48,9 @@ class _Commands(click.Group):
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else ctx.command_path
             _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
+        except UnicodeError as error:
+            text = brief(getattr(error, "object", ""))
+            _refuse(f"{text} holds half a character, or a byte that is no UTF-8, where none can be")
         except OSError as error:
             if error.errno is None or isinstance(error, BrokenPipeError):  # a reader that left is click's to end
                 raise
@@ -75,10 +79,10 @@ main.add_command(remove_model)
 
 
 @main.command(epilog="\b\nExample:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl")
-@click.argument("prompts", type=_FILE)
-@click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
+@click.argument("prompts", type=FILE)
+@click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
 @click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
-@click.option("--out", type=_FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
+@click.option("--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
 @click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
 @click.option("--temperature", type=float, help="Wins over the pool's.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
@@ -233,7 +237,7 @@ def _stop_on_interrupt() -> Iterator[Cancel]:
 
 
 @main.command(epilog='\b\nExample:\n  bestroute route router "What is 12 * 7?"')
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("text")
 @click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
 @click.option("--all", "whole", is_flag=True, help="Every plan's numbers, why it was taken or not, what would flip it.")
@@ -277,7 +281,7 @@ def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) 
 )
 @click.option("--limit", type=_AT_LEAST_1, help="Only the first so many queries.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which answers are replayed.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
+@click.option("--out", type=FOLDER, default=Path("demo-out"), show_default=True)
 def demo(
     live: bool,
     gguf: tuple[str, ...],

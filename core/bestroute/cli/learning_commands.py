@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError, RecordError, named
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from bestroute.router.training import Training
     from bestroute.types.pool import Pool
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 DEALS, FEW = 3, 2000
 """How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
 KINDS = ("recorded", "quality", "majority")
@@ -120,9 +119,9 @@ def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[
 
 
 @click.command(epilog="\b\nExample:\n  bestroute train records.jsonl --pool pool.yaml --out router --reward majority")
-@click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
-@click.option("--pool", "pool_path", type=_FILE, required=True, help="The pool, a YAML file.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder of the router; an old router there is replaced.")
+@click.argument("train", metavar="TRAIN...", type=FILE, nargs=-1, required=True)
+@click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the router; an old router there is replaced.")
 @click.option(
     "--reward",
     default="recorded",
@@ -247,9 +246,9 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 
 
 @click.command(epilog="\b\nExample:\n  bestroute evaluate router others.jsonl --train records.jsonl --json report.json")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.argument("test", metavar="TEST...", type=_FILE, nargs=-1, required=True)
-@click.option("--train", "train", type=_FILE, multiple=True, help="Records that learned baselines are fitted on.")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("test", metavar="TEST...", type=FILE, nargs=-1, required=True)
+@click.option("--train", "train", type=FILE, multiple=True, help="Records that learned baselines are fitted on.")
 @click.option(
     "--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of the decisions."
 )
@@ -262,9 +261,9 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 @click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
 @click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
 @click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap over groups.")
-@click.option("--json", "json_path", type=_FILE, help="Write the whole report here.")
-@click.option("--plot", "plot_path", type=_FILE, help="Draw the curve here, a PNG.")
-@click.option("--decisions", "decisions_path", type=_FILE, help="Write one line per query here, JSON Lines.")
+@click.option("--json", "json_path", type=FILE, help="Write the whole report here.")
+@click.option("--plot", "plot_path", type=FILE, help="Draw the curve here, a PNG.")
+@click.option("--decisions", "decisions_path", type=FILE, help="Write one line per query here, JSON Lines.")
 def evaluate(
     folder: Path,
     test: tuple[Path, ...],

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from bestroute.cli.learning_commands import load_arrays, tell
+from bestroute.cli.paths import FILE, FOLDER
 
 if TYPE_CHECKING:
     from bestroute.router import MultiHeadRouter
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-
 
 @click.command(epilog="\b\nExample:\n  bestroute add-model router labelled.jsonl --pool new.yaml --out router2")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.argument("records", metavar="RECORDS...", type=_FILE, nargs=-1, required=True)
-@click.option("--pool", "pool_path", type=_FILE, required=True, help="The new pool: the router's and one model more.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
+@click.option("--pool", "pool_path", type=FILE, required=True, help="The new pool: the router's and one model more.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
 @click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
 def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Path, allow_missing: bool) -> None:
     """Let one more model into the router in DIR, from as few as 50 labelled queries.
@@ -48,9 +46,9 @@ def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Pat
 
 
 @click.command(epilog="\b\nExample:\n  bestroute remove-model router mid --out router2")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("model", metavar="MODEL")
-@click.option("--out", type=_FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the new router; it may be DIR itself.")
 def remove_model(folder: Path, model: str, out: Path) -> None:
     """Let MODEL go from the router in DIR, with every plan that may ask it. It takes no records and no training.
 

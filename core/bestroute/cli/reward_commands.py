@@ -9,17 +9,15 @@ from typing import Any
 import click
 
 from bestroute.cli.learning_commands import with_labels
+from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command(
     "train-reward", epilog="\b\nExample:\n  bestroute train-reward records.jsonl --pool pool.yaml --out reward"
 )
-@click.argument("train", metavar="TRAIN...", type=_FILE, nargs=-1, required=True)
-@click.option("--out", type=_FOLDER, required=True, help="Folder of the reward model; an old one there is replaced.")
+@click.argument("train", metavar="TRAIN...", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the reward model; an old one there is replaced.")
 @click.option(
     "--encoder",
     default="light",
@@ -27,7 +25,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     metavar="light|PATH|HUB_ID",
     help="light (no torch when it scores), or a transformer for sequence classification.",
 )
-@click.option("--pool", "pool_path", type=_FILE, help="Only its models are read; its reference is to be matched.")
+@click.option("--pool", "pool_path", type=FILE, help="Only its models are read; its reference is to be matched.")
 @click.option("--reference", help="The model to be matched; without it, one that is always right.")
 @click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model of the pool.")
 @click.option(

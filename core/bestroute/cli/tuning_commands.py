@@ -8,22 +8,20 @@ from pathlib import Path
 import click
 
 from bestroute.cli.learning_commands import KINDS, check_reward, load_arrays, tell
+from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command(epilog="\b\nExample:\n  bestroute tune router fresh.jsonl --max-drop 0.01 --confidence 0.95")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.argument("records", metavar="TUNE...", type=_FILE, nargs=-1, required=True)
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("records", metavar="TUNE...", type=FILE, nargs=-1, required=True)
 @click.option("--max-drop", type=float, help="Promise to lose at most this share of the reference's mean quality.")
 @click.option("--budget", type=float, help="Promise to cost at most so many USD per 1,000 queries in the mean.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
 @click.option(
     "--reward", callback=check_reward, help="recorded, quality, majority or a folder; default: as it was trained."
 )
-@click.option("--order", type=_FILE, multiple=True, help="Records that order the settings; default: a part of TUNE.")
+@click.option("--order", type=FILE, multiple=True, help="Records that order the settings; default: a part of TUNE.")
 @click.option(
     "--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TUNE, and look at those."
 )

@@ -23,6 +23,7 @@ _NAMES_KEY = re.compile(r"(?:key|token|secret|password|passwd|credentials?|autho
 _HEADERS = re.compile(r"headers?$", re.IGNORECASE)
 _SECRET_HEADER = re.compile(r"key|token|secret|password|passwd|credential|auth|cookie|signature", re.IGNORECASE)
 """Headers whose values are secrets; ``keep-alive`` and ``application/json`` are none."""
+_SCHEME = re.compile(r"\s*(?:bearer|basic|digest|token|apikey)\s", re.IGNORECASE)
 _SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
 """Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
 _DEEPEST, _MOST_PARTS = 5, 2_000
@@ -104,7 +105,7 @@ def texts_at(name: str, value: Any) -> Iterator[str]:
     """
     if _HEADERS.search(name) and isinstance(value, Mapping):
         for header, secret in _settings(value):
-            if _SECRET_HEADER.search(header):
+            if _SECRET_HEADER.search(header) or (isinstance(secret, str) and _SCHEME.match(secret)):
                 yield from texts_of(secret)
     elif is_secret(name, value):
         yield from texts_of(value)
