@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import evidence_day_one
 import evidence_demo
 import evidence_long
 import evidence_page
@@ -24,6 +25,7 @@ import evidence_router
 DOCS = Path(__file__).parent.parent / "docs"
 PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "demo": evidence_demo.measure,
+    "day_one": evidence_day_one.measure,
     "long": evidence_long.measure,
     "routers": evidence_router.measure,
 }

@@ -290,45 +290,6 @@ def ladder_of(
     return Ladder(cheap.probability, cheap.quality, cheap.cost_usd, *reference, tuple(groups))
 
 
-def guarded(ladder: Ladder, level: float, *, orders: int = 200) -> dict[str, Any]:
-    """Return what a break-even guard does: the step is skipped once its accepted share is surely below its price share.
-
-    Queries come in random order. The share of accepted answers of the last 50 tries is known without any label; with
-    ``a`` accepted of ``n`` the step goes on while the chance that Beta(a + 1, n - a + 1) lies above the price share is
-    at least 5 %, and after that every 20th query is a try.
-    """
-    price_share = float(ladder.cheap_usd.mean() / ladder.reference_usd.mean())
-    taken = ladder.probability[:, 0] >= level
-    accepted_usd, refused_usd = ladder.cheap_usd[:, 0], ladder.cheap_usd[:, 0] + ladder.reference_usd
-    extra = []
-    for order in range(orders):
-        sequence = np.random.default_rng(order).permutation(len(taken))
-        window: list[bool] = []
-        spent, skipped = 0.0, 0
-        for place, q in enumerate(sequence):
-            if _is_below(sum(window), len(window), price_share) and place % 20:
-                spent += ladder.reference_usd[q]
-                skipped += 1
-                continue
-            spent += accepted_usd[q] if taken[q] else refused_usd[q]
-            window = [*window[-49:], bool(taken[q])]
-        extra.append(spent / ladder.reference_usd.sum() - 1)
-    unguarded = float(np.where(taken, accepted_usd, refused_usd).sum() / ladder.reference_usd.sum() - 1)
-    return {
-        "price_share": price_share,
-        "accepted": float(taken.mean()),
-        "extra_unguarded": unguarded,
-        "extra_guarded": float(np.mean(extra)),
-        "extra_guarded_p95": float(np.quantile(extra, 0.95)),
-    }
-
-
-def _is_below(accepted: int, tries: int, share: float) -> bool:
-    from scipy.stats import beta
-
-    return tries >= 5 and float(beta.sf(share, accepted + 1, tries - accepted + 1)) < 0.05
-
-
 Progress = Callable[[str], None]
 
 
@@ -392,7 +353,7 @@ def demo_pool_figures(answers: Mapping[str, Answers], groups: Sequence[str]) -> 
     figures["untrained"] = bill_of(
         ladder, *ladder.at(UNTRAINED), float((ladder.probability >= UNTRAINED).mean()), fixed["greedy"]
     ).to_json()
-    figures["guard"] = guarded(ladder, UNTRAINED)
+    figures["price_share"] = float(ladder.cheap_usd.mean() / ladder.reference_usd.mean())
     return figures
 
 
