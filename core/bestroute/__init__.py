@@ -32,6 +32,7 @@ from bestroute.generators.openai import OpenAIGenerator
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.agreement import Agreement
+from bestroute.reward_models.confidence import Confidence
 from bestroute.reward_models.logprob_confidence import LogprobConfidence
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
@@ -58,6 +59,7 @@ __all__ = [
     "BudgetPolicy",
     "Cancel",
     "Candidate",
+    "Confidence",
     "ConfigError",
     "DeadlineError",
     "Decision",

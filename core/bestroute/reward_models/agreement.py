@@ -67,16 +67,34 @@ class Agreement(RewardModelBase):
 
     def score_samples(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
         """Return the posterior of each sample's answer among all of them; NaN where it has no second vote."""
+        return [
+            beta_exceeds_half(own - extra, rival) if own > 1 else math.nan
+            for own, rival, extra in self._votes(query, samples)
+        ]
+
+    def evidence(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
+        """Return the same, but where an answer stands alone against others, how little it is to be believed.
+
+        Example:
+            >>> Agreement().evidence(Query("12 * 7?"), [Sample("84"), Sample("85")])
+            [0.25, 0.25]
+        """
+        return [
+            beta_exceeds_half(own - extra if own > 1 else own - 1, rival) if own > 1 or (own and rival) else math.nan
+            for own, rival, extra in self._votes(query, samples)
+        ]
+
+    def _votes(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[tuple[int, int, int]]:
+        """Return the votes for each answer, those for its strongest rival, and how many more it has to have."""
         forms = forms_of(query, samples)
-        if self.across:
-            return _posteriors(forms, bool(query.tools))
-        rewards = [math.nan] * len(forms)
-        models = [s.model if isinstance(s, DrawnSample) else "" for s in samples]
-        for model in dict.fromkeys(models):
-            own = [i for i, name in enumerate(models) if name == model]
-            for i, reward in zip(own, _posteriors([forms[i] for i in own], bool(query.tools)), strict=True):
-                rewards[i] = reward
-        return rewards
+        voters = [s.model if isinstance(s, DrawnSample) and not self.across else "" for s in samples]
+        votes = {voter: Counter(f for f, v in zip(forms, voters, strict=True) if f and v == voter) for voter in voters}
+        has_tools, counted = bool(query.tools), []
+        for form, voter in zip(forms, voters, strict=True):
+            own = votes[voter][form]
+            rival = max((count for other, count in votes[voter].items() if other != form), default=0)
+            counted.append((own, rival, int(has_tools and form == NO_CALL)))
+        return counted
 
 
 def forms_of(query: Query, samples: Sequence[Sample | DrawnSample]) -> list[str]:
@@ -91,17 +109,3 @@ def forms_of(query: Query, samples: Sequence[Sample | DrawnSample]) -> list[str]
         else answer_form(sample.text, options)
         for sample in plain
     ]
-
-
-def _posteriors(forms: Sequence[str], has_tools: bool) -> list[float]:
-    votes = Counter(form for form in forms if form)
-    leading = [count for _, count in votes.most_common(2)] + [0, 0]
-
-    def posterior(form: str) -> float:
-        own = votes[form]
-        if own < 2:
-            return math.nan
-        rival = leading[1] if own == leading[0] else leading[0]
-        return beta_exceeds_half(own - 1 if has_tools and form == NO_CALL else own, rival)
-
-    return [posterior(form) for form in forms]

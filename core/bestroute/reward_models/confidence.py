@@ -1,0 +1,187 @@
+"""Several pieces of evidence as one probability: by fixed weights, or by weights fitted on records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bestroute.errors import ConfigError
+from bestroute.reward_models.logprob_confidence import checked_level
+from bestroute.reward_models.untrained import is_calibrated, reads_samples
+from bestroute.types.arrays import FloatArray
+from bestroute.types.bases import RewardModelBase, completed
+from bestroute.types.protocols import RewardModel
+from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample, Sample
+
+if TYPE_CHECKING:
+    from bestroute.records.records import Record
+    from bestroute.types.plans import Plan
+
+FIXED_WEIGHTS = {"logprobs": 2.0}
+"""Of log-odds where nothing was fitted, by kind; 1 for every other. On short answers of two local models what agreement
+adds to the probability of the answer was within .015 of AUROC, so the probability counts twice."""
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class FittedWeights:
+    """A logistic curve over evidence: log-odds of each part, whether it is known, and the length of the answer."""
+
+    weights: FloatArray
+    """The intercept, then two for each part, then the length's; shape ``(2 + 2 K,)``."""
+    ridge: float
+    report: dict[str, Any]
+    """What held-out folds say of it."""
+
+
+class Confidence(RewardModelBase):
+    """One probability that an answer is right, of everything that is known of it.
+
+    Without records the log-odds of what is known are averaged, log-probabilities counting twice. ``fitted`` finds
+    weights, and the level of acceptance, on records. Nothing known is NaN, which is never accepted. What stands in
+    the query is no part of it: on tasks that were not seen it misleads.
+
+    Example:
+        >>> from bestroute import Agreement, LogprobConfidence
+        >>> both = Confidence.of(LogprobConfidence(), Agreement())
+        >>> drawn = [DrawnSample(Sample("84"), "a", 0), DrawnSample(Sample("84."), "b", 1)]
+        >>> [round(p, 3) for p in both.score_samples(Query("12 * 7?"), drawn)]
+        [0.875, 0.875]
+    """
+
+    range = (0.0, 1.0)
+    needs_training = False
+    kind = "confidence"
+
+    def __init__(
+        self, rewards: Sequence[RewardModel], *, accept: float = 0.7, weights: FittedWeights | None = None
+    ) -> None:
+        """Check that there is evidence, each a probability; ``of`` is shorter."""
+        if not rewards:
+            raise ConfigError("Confidence: needs at least one reward model, for example LogprobConfidence()")
+        for reward in rewards:
+            if not is_calibrated(reward):
+                raise ConfigError(
+                    f"Confidence: {type(reward).__name__} gives no probability; declare range = (0.0, 1.0), or give it "
+                    "a method calibrated(rewards)"
+                )
+        self.rewards = tuple(completed(reward, RewardModelBase) for reward in rewards)
+        self.default_accept = checked_level(accept, "Confidence")
+        self.weights = weights
+        self.is_joint = any(reward.is_joint for reward in self.rewards)
+        self.needs_logprobs = any(reward.needs_logprobs for reward in self.rewards)
+        self.is_light = all(reward.is_light for reward in self.rewards)
+
+    @classmethod
+    def of(cls, *rewards: RewardModel, accept: float = 0.7) -> Confidence:
+        """Combine reward models whose rewards are probabilities.
+
+        Raises:
+            ConfigError: If there is none, or one gives no probability.
+        """
+        return cls(rewards, accept=accept)
+
+    def fitted(
+        self,
+        records: Sequence[Record],
+        plan: Plan,
+        *,
+        max_drop: float = 0.01,
+        deals: int = 3,
+        folds: int = 5,
+        group_of: Callable[[Record], str] | None = None,
+        seed: int = 0,
+    ) -> Confidence:
+        """Return a confidence with weights and a level for a plan, both chosen on folds that did not see them.
+
+        Args:
+            records: With texts, and signals where there are some, of every model of the plan; quality in [0, 1].
+            plan: Its steps that accept are played; its last step is the reference.
+            max_drop: The relative loss of quality that the level may cost on held-out folds.
+            deals: How often folds are dealt, at least 3.
+            folds: Of groups.
+            group_of: What is kept together; default: the record's group. Take the task where tasks will be new.
+            seed: Of orders and folds.
+
+        Raises:
+            ConfigError: If there are too few groups or deals, or the plan does not end with another model.
+            RecordError: If texts or qualities are missing.
+        """
+        from bestroute.reward_models.confidence_fit import fit
+
+        weights, accept = fit(
+            self, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
+        )
+        return Confidence(self.rewards, accept=accept, weights=weights)
+
+    def score(self, query: Query, texts: Sequence[str]) -> list[float]:
+        """Return the probability of each text, as if one member had given them."""
+        return self.score_samples(query, [DrawnSample(Sample(text), "", 0) for text in texts])
+
+    def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
+        """Return the probability of each sample; NaN where nothing is known of it."""
+        evidence = self.evidence(query, samples)
+        if self.weights is None:
+            return [self._averaged(row) for row in evidence]
+        lengths = [len(sample.text) for sample in samples]
+        return probabilities(self.weights.weights, features(evidence, lengths)).tolist()
+
+    def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
+        """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
+        return np.array([_said(reward, query, samples) for reward in self.rewards], dtype=np.float64).T.reshape(
+            len(samples), len(self.rewards)
+        )
+
+    def _averaged(self, row: FloatArray) -> float:
+        weighted = [
+            (FIXED_WEIGHTS.get(reward.kind or "", 1.0), _log_odds(p))
+            for reward, p in zip(self.rewards, row.tolist(), strict=True)
+            if not math.isnan(p)
+        ]
+        if not weighted:
+            return math.nan
+        mean = sum(w * x for w, x in weighted) / sum(w for w, _ in weighted)
+        return 1 / (1 + math.exp(-mean))
+
+
+def features(evidence: FloatArray, lengths: Sequence[int]) -> FloatArray:
+    """Return a row for each sample: 1, log-odds and whether they are known for each part, the length's logarithm.
+
+    A row of which nothing is known is NaN.
+    """
+    known = ~np.isnan(evidence)
+    clipped = np.clip(np.where(known, evidence, 0.5), _LEAST, 1 - _LEAST)
+    columns = [np.ones(len(evidence))]
+    for k in range(evidence.shape[1]):
+        columns += [np.log(clipped[:, k] / (1 - clipped[:, k])), known[:, k].astype(np.float64)]
+    table = np.column_stack([*columns, np.log1p(np.asarray(lengths, dtype=np.float64)) - 2.0])
+    table[~known.any(axis=1)] = np.nan
+    return np.asarray(table)
+
+
+def probabilities(weights: FloatArray, table: FloatArray) -> FloatArray:
+    """Return the probability of each row; NaN stays NaN."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(table @ weights, -500, 500))))
+
+
+def _said(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
+    """Return a part's probabilities; a vote also says how far an answer that others contradict is to be believed."""
+    evidence = getattr(reward, "evidence", None)
+    if callable(evidence):
+        return [float(p) for p in evidence(query, samples)]
+    rewards = (
+        reward.score_samples(query, samples)
+        if reads_samples(reward)
+        else reward.score(query, [s.text for s in samples])
+    )
+    return [float(p) for p in reward.calibrated(list(rewards))]
+
+
+def _log_odds(p: float) -> float:
+    clipped = min(max(p, _LEAST), 1 - _LEAST)
+    return math.log(clipped / (1 - clipped))
