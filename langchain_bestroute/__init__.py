@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError(f"BestRouteChat needs langchain-core: {to_install('langchain')}") from error
 
-from bestroute._version import __version__
+from bestroute import ToolsInPrompt, __version__
 from langchain_bestroute.chat_models import BestRouteChat
 
-__all__ = ["BestRouteChat", "__version__"]
+__all__ = ["BestRouteChat", "ToolsInPrompt", "__version__"]

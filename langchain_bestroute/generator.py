@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, conv
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableBinding
 
+from bestroute import ToolsInPrompt
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
 from bestroute.adapters.plain_member import PlainMember
@@ -47,7 +48,7 @@ from langchain_bestroute.messages import (
     usage_of,
 )
 from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
-from langchain_bestroute.tools import bound_tools, calls_of
+from langchain_bestroute.tools import InMessages, bound_tools, calls_of
 from langchain_bestroute.tracing import SampleRun
 
 _MOST_CONFIGURATIONS = 32
@@ -553,6 +554,9 @@ def _shown(info: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
     """Return what the engine draws samples from."""
+    if isinstance(member, ToolsInPrompt):
+        inner = as_generator(name, member.member, native_n=native_n, timeout=timeout)
+        return ToolsInPrompt(inner, wording=InMessages())
     model = chat_model_in(member)
     if not isinstance(model, BaseChatModel):
         return plain_member(name, member)

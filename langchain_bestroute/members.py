@@ -21,7 +21,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding
 
-from bestroute import Price
+from bestroute import Price, ToolsInPrompt
 from bestroute._utils.loops import forget_ended
 from bestroute.adapters import clients
 from bestroute.adapters.capabilities import Abilities
@@ -54,6 +54,8 @@ def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
     """
     if isinstance(member, str):
         return _from_string(member, {k: v for k, v in for_strings.items() if v is not None})
+    if isinstance(member, ToolsInPrompt):
+        return ToolsInPrompt(as_member(name, member.member, for_strings), wording=member.wording)
     model = chat_model_in(member)
     if isinstance(model, BaseChatModel):
         return member
@@ -71,7 +73,8 @@ def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
 
 
 def chat_model_in(member: Any) -> Any:
-    """Return the chat model inside ``model.bind(...)``, anything else as it is."""
+    """Return the chat model inside ``model.bind(...)`` or ``ToolsInPrompt(model)``, anything else as it is."""
+    member = member.member if isinstance(member, ToolsInPrompt) else member
     return member.bound if isinstance(member, RunnableBinding) else member
 
 
@@ -103,7 +106,8 @@ def told_of(member: Any) -> dict[str, str]:
     model = chat_model_in(member)
     bound = member.kwargs if isinstance(member, RunnableBinding) else {}
     name = providers.model_name(model) if isinstance(model, BaseChatModel) else str(getattr(model, "model", ""))
-    return {"class": type(model).__name__, "model": name, "digest": fingerprint([model, bound])}
+    mode = [member.tools_mode] if isinstance(member, ToolsInPrompt) else []
+    return {"class": type(model).__name__, "model": name, "digest": fingerprint([model, bound, *mode])}
 
 
 def _from_string(name: str, told: dict[str, Any]) -> BaseChatModel:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import (
@@ -22,6 +24,8 @@ from langchain_core.utils.function_calling import (
 
 from bestroute.errors import ConfigError
 from bestroute.selection import Call
+from bestroute.types.query import Query
+from bestroute.types.sample import Sample
 
 _OF_A_FUNCTION = ("name", "title", "properties", "function", "toolSpec")
 """One of them is in every dict that describes a function, whoever's format it is."""
@@ -180,3 +184,32 @@ def bound_call(bound: Runnable[Any, Any], member: BaseChatModel, method: str) ->
         f"{type(member).__name__}.{method} returned a {type(model).__name__}; in a pool it has to return the chat "
         "model, or the chat model with arguments bound (self.bind(...))"
     )
+
+
+class InMessages:
+    """How LangChain's messages say what a member is told of tools in words, and what it is read to have called."""
+
+    def ask(self, query: Query, told: str) -> Query:
+        """Put the instructions into the system message, and turns of tools into words."""
+        messages = [_in_words(message) for message in query.messages or ()]
+        if messages and isinstance(messages[0], SystemMessage) and isinstance(messages[0].content, str):
+            messages[0] = SystemMessage(f"{told}\n\n{messages[0].content}")
+        else:
+            messages.insert(0, SystemMessage(told))
+        return replace(query, messages=messages)
+
+    def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
+        """Return the member's message with calls in the place of its text."""
+        told = [{"name": c.name, "args": dict(c.arguments or {}), "id": id_, "type": "tool_call"} for id_, c in calls]
+        if not isinstance(message := sample.payload, AIMessage):
+            return AIMessage(content="", tool_calls=told)
+        return message.model_copy(update={"content": "", "tool_calls": told})
+
+
+def _in_words(message: BaseMessage) -> BaseMessage:
+    if isinstance(message, ToolMessage):
+        return HumanMessage(f"The function {message.name or ''} returned: {message.text}")
+    if isinstance(message, AIMessage) and message.tool_calls:
+        told = [{"name": call["name"], "arguments": call["args"]} for call in message.tool_calls]
+        return AIMessage("\n".join(filter(None, (message.text, json.dumps(told, default=str)))))
+    return message

@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError(f"BestRouteLLM needs llama-index-core: {to_install('llamaindex')}") from error
 
-from bestroute import __version__
+from bestroute import ToolsInPrompt, __version__
 from llamaindex_bestroute.llm import BestRouteLLM
 
-__all__ = ["BestRouteLLM", "__version__"]
+__all__ = ["BestRouteLLM", "ToolsInPrompt", "__version__"]

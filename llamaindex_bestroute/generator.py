@@ -21,7 +21,7 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from bestroute import ConfigError
+from bestroute import ConfigError, ToolsInPrompt
 from bestroute._utils.loops import forget_ended
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 from bestroute.adapters.connections import close_at_loop_end
@@ -42,7 +42,7 @@ from llamaindex_bestroute.messages import author, calls_of, for_member, plain_di
 from llamaindex_bestroute.providers import is_broken_off, is_openai, stream_options
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
 from llamaindex_bestroute.structured import Outcome, Structure
-from llamaindex_bestroute.tools import calls_in_blocks, with_noted_calls
+from llamaindex_bestroute.tools import InMessages, calls_in_blocks, with_noted_calls
 
 _CLEARLY = 1.25
 """How far beyond a member's window an estimated prompt must be: LlamaIndex fills prompts up to the window."""
@@ -492,6 +492,9 @@ def as_generator(
     Raises:
         ConfigError: If it is nothing that can be a member.
     """
+    if isinstance(member, ToolsInPrompt):
+        inner = as_generator(name, member.member, native_n=native_n, timeout=timeout, settings=settings)
+        return ToolsInPrompt(inner, wording=InMessages())
     if isinstance(member, LLM):
         return LLMGenerator(name, member, native_n=native_n, timeout=timeout, settings=settings)
     if is_generator(member):

@@ -25,7 +25,7 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model
 from llama_index_instrumentation import get_dispatcher
 
-from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
+from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result, ToolsInPrompt
 from bestroute.adapters.engine_fields import change_part
 from bestroute.adapters.shared_members import Shared, shared
 from bestroute.engine.call_context import CALL_OPTIONS
@@ -315,7 +315,7 @@ class BestRouteLLM(FunctionCallingLLM):
             **about,
             num_output=min(outputs, default=-1),
             is_chat_model=not told or any(metadata.is_chat_model for metadata in told),
-            is_function_calling_model=len(told) == len(self.models)
+            is_function_calling_model=all(isinstance(m, LLM | ToolsInPrompt) for m in self.models.values())
             and all(metadata.is_function_calling_model for metadata in told),
             model_name="bestroute:" + "+".join(self.models),
             system_role=roles.pop() if len(roles) == 1 else MessageRole.SYSTEM,

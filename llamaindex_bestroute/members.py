@@ -13,7 +13,7 @@ from typing import Any
 
 from llama_index.core.llms import LLM
 
-from bestroute import Price
+from bestroute import Price, ToolsInPrompt
 from bestroute.adapters import clients
 from bestroute.adapters.known_prices import known_price
 from llamaindex_bestroute.description import StoredLLM
@@ -28,7 +28,8 @@ _TIMEOUTS = ("timeout", "request_timeout")
 def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
     """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
     complete = dict(prices)
-    for name, member in members.items():
+    for name, given in members.items():
+        member = given.member if isinstance(given, ToolsInPrompt) else given
         if name in complete or not isinstance(member, LLM) or member.class_name() not in _PROVIDERS:
             continue
         provider, address = _PROVIDERS[member.class_name()]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
@@ -15,6 +16,9 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool, ToolMetadata, ToolOutput
 
 from bestroute.errors import ConfigError
+from bestroute.selection import Call
+from bestroute.types.query import Query
+from bestroute.types.sample import Sample
 from llamaindex_bestroute.messages import tool_calls
 from llamaindex_bestroute.responses import part
 
@@ -215,3 +219,36 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
     others = {k: v for k, v in response.message.additional_kwargs.items() if k != "tool_calls"}
     message = response.message.model_copy(update={"blocks": blocks, "additional_kwargs": others})
     return response.model_copy(update={"message": message})
+
+
+class InMessages:
+    """How LlamaIndex's messages say what a member is told of tools in words, and what it is read to have called."""
+
+    def ask(self, query: Query, told: str) -> Query:
+        """Put the instructions into the system message, and turns of tools into words."""
+        messages = [_in_words(message) for message in query.messages or ()]
+        if messages and messages[0].role == MessageRole.SYSTEM:
+            messages[0] = ChatMessage(role=MessageRole.SYSTEM, content=f"{told}\n\n{messages[0].content or ''}")
+        else:
+            messages.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=told))
+        return replace(query, messages=messages)
+
+    def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
+        """Return the member's response with calls in the place of its text."""
+        blocks = [
+            ToolCallBlock(tool_call_id=id_, tool_name=c.name, tool_kwargs=dict(c.arguments or {})) for id_, c in calls
+        ]
+        message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
+        if isinstance(response := sample.payload, ChatResponse):
+            return response.model_copy(update={"message": message})
+        return ChatResponse(message=message)
+
+
+def _in_words(message: ChatMessage) -> ChatMessage:
+    if message.role in (MessageRole.TOOL, MessageRole.FUNCTION):
+        return ChatMessage(role=MessageRole.USER, content=f"The function returned: {message.content or ''}")
+    if made := [block for block in message.blocks if isinstance(block, ToolCallBlock)]:
+        told = [{"name": block.tool_name, "arguments": block.tool_kwargs} for block in made]
+        text = "\n".join(filter(None, (message.content, json.dumps(told, default=str))))
+        return ChatMessage(role=MessageRole.ASSISTANT, content=text)
+    return message

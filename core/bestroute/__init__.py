@@ -29,6 +29,7 @@ from bestroute.errors import (
     RecordError,
 )
 from bestroute.generators.openai import OpenAIGenerator
+from bestroute.generators.tools_in_prompt import ToolsInPrompt
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.agreement import Agreement
@@ -97,6 +98,7 @@ __all__ = [
     "Signals",
     "Step",
     "ThresholdPolicy",
+    "ToolsInPrompt",
     "Usage",
     "Verifier",
     "__version__",

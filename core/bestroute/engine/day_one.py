@@ -90,7 +90,7 @@ class DayOne(ProcessState):
         start = f"no router: the query asks for a {kind}"
         members = [m for m in self.pool.cheaper_models if m not in left_out]
         if self.pool.reference in left_out or not members:
-            return reference, f"{start}, and there is no cheaper member to try, so the reference", Trial(kind, ())
+            return reference, f"{start}, and no cheaper member can be tried before the reference", Trial(kind, ())
         with self._guard():
             memory = self._kinds[kind]
             cost = {m: self._cost(memory, m, query) for m in (*members, self.pool.reference)}

@@ -16,6 +16,7 @@ from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals, is_reasoning_model
+from bestroute.selection import Call, judge, read_demand
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
 from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
@@ -274,14 +275,19 @@ class OpenAIGenerator(GeneratorBase):
             has_reply=any(map(carries_something, messages)),
         )
         bill = usage if len(choices) == 1 else None  # what each of several used is not told
+        demand = read_demand(query.tools, request.get("tool_choice"))
         return [
-            Sample(
-                text,
-                message,
-                share,
-                _reason_of(choice),
-                latency_s=latency_s,
-                signals=_signals(choice, text, bill, request, has_calls=bool(field(message, "tool_calls"))),
+            judge(
+                Sample(
+                    text,
+                    message,
+                    share,
+                    _reason_of(choice),
+                    latency_s=latency_s,
+                    signals=_signals(choice, text, bill, request, has_calls=bool(field(message, "tool_calls"))),
+                ),
+                _calls_of(message),
+                demand,
             )
             for text, message, share, choice in zip(
                 texts, messages, divide_usage(usage, texts, cut), choices, strict=True
@@ -358,6 +364,12 @@ def _signals(
 ) -> Signals:
     is_greedy, tools = request.get("temperature") == 0, "native" if request.get("tools") else None
     return signals_of(choice, text=text, usage=usage, has_calls=has_calls, is_greedy=is_greedy, tools=tools)
+
+
+def _calls_of(message: Any) -> list[Call]:
+    """Return the calls of a reply, those that do not parse among them."""
+    told = [field(call, "function") for call in field(message, "tool_calls") or ()]
+    return [Call.parse(str(field(f, "name")), field(f, "arguments")) for f in told if f is not None]
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bestroute.errors import ConfigError
+from bestroute.reward_models.evidence_curve import LEAST, FittedWeights, features, probabilities
 from bestroute.reward_models.logprob_confidence import checked_level
 from bestroute.reward_models.untrained import is_calibrated, reads_samples
 from bestroute.types.arrays import FloatArray
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 FIXED_WEIGHTS = {"logprobs": 2.0}
 """Of log-odds where nothing was fitted, by kind; 1 for every other. On short answers of two local models what agreement
 adds to the probability of the answer was within .015 of AUROC, so the probability counts twice."""
-_LEAST = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class FittedWeights:
-    """A logistic curve over evidence: log-odds of each part, whether it is known, and the length of the answer."""
-
-    weights: FloatArray
-    """The intercept, then two for each part, then the length's; shape ``(2 + 2 K,)``."""
-    ridge: float
-    report: dict[str, Any]
-    """What held-out folds say of it."""
 
 
 class Confidence(RewardModelBase):
@@ -115,7 +103,7 @@ class Confidence(RewardModelBase):
         from bestroute.reward_models.confidence_fit import fit
 
         weights, accept = fit(
-            self, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
+            self.evidence, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
         )
         return Confidence(self.rewards, accept=accept, weights=weights)
 
@@ -129,7 +117,7 @@ class Confidence(RewardModelBase):
         if self.weights is None:
             return [self._averaged(row) for row in evidence]
         lengths = [len(sample.text) for sample in samples]
-        return probabilities(self.weights.weights, features(evidence, lengths)).tolist()
+        return [float(p) for p in probabilities(self.weights.weights, features(evidence, lengths))]
 
     def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
         """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
@@ -149,26 +137,6 @@ class Confidence(RewardModelBase):
         return 1 / (1 + math.exp(-mean))
 
 
-def features(evidence: FloatArray, lengths: Sequence[int]) -> FloatArray:
-    """Return a row for each sample: 1, log-odds and whether they are known for each part, the length's logarithm.
-
-    A row of which nothing is known is NaN.
-    """
-    known = ~np.isnan(evidence)
-    clipped = np.clip(np.where(known, evidence, 0.5), _LEAST, 1 - _LEAST)
-    columns = [np.ones(len(evidence))]
-    for k in range(evidence.shape[1]):
-        columns += [np.log(clipped[:, k] / (1 - clipped[:, k])), known[:, k].astype(np.float64)]
-    table = np.column_stack([*columns, np.log1p(np.asarray(lengths, dtype=np.float64)) - 2.0])
-    table[~known.any(axis=1)] = np.nan
-    return np.asarray(table)
-
-
-def probabilities(weights: FloatArray, table: FloatArray) -> FloatArray:
-    """Return the probability of each row; NaN stays NaN."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(table @ weights, -500, 500))))
-
-
 def _said(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
     """Return a part's probabilities; a vote also says how far an answer that others contradict is to be believed."""
     evidence = getattr(reward, "evidence", None)
@@ -183,5 +151,5 @@ def _said(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample])
 
 
 def _log_odds(p: float) -> float:
-    clipped = min(max(p, _LEAST), 1 - _LEAST)
+    clipped = min(max(p, LEAST), 1 - LEAST)
     return math.log(clipped / (1 - clipped))

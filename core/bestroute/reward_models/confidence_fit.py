@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bestroute.errors import ConfigError, RecordError
 from bestroute.records.records import Record
-from bestroute.reward_models.confidence import FittedWeights, features, probabilities
+from bestroute.reward_models.evidence_curve import FittedWeights, features, probabilities
 from bestroute.selection.answer_form import answer_form, options_in
 from bestroute.selection.call_forms import calls_in, canonical_calls
 from bestroute.stats.folds import deal_folds
@@ -19,9 +19,8 @@ from bestroute.types.plans import Plan
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 
-if TYPE_CHECKING:
-    from bestroute.reward_models.confidence import Confidence
-
+Evidence = Callable[[Query, Sequence[DrawnSample]], FloatArray]
+"""What is known of each sample, shape ``(samples, K)``."""
 RIDGES = (0.3, 3.0, 30.0)
 ORDERS = 3
 """In so many orders each record's samples are played."""
@@ -48,7 +47,7 @@ class Played:
 
 
 def fit(
-    confidence: Confidence,
+    evidence_of: Evidence,
     records: Sequence[Record],
     plan: Plan,
     *,
@@ -66,7 +65,7 @@ def fit(
         raise ConfigError(
             f"Confidence: {folds} folds need at least {2 * folds} groups, the records have {len(set(groups))}"
         )
-    played = play(confidence, records, plan, seed=seed)
+    played = play(evidence_of, records, plan, seed=seed)
     held_out: dict[float, list[FloatArray]] = {ridge: [] for ridge in RIDGES}
     for deal in range(deals):
         fold_of = deal_folds(groups, folds, seed=seed + deal)
@@ -98,14 +97,19 @@ def fit(
 
 
 def play(
-    confidence: Confidence, records: Sequence[Record], plan: Plan, *, seed: int = 0, orders: int = ORDERS
+    evidence_of: Evidence, records: Sequence[Record], plan: Plan, *, seed: int = 0, orders: int = ORDERS
 ) -> Played:
     """Play the steps of a plan that accept, on the samples of records, in seeded orders."""
     last = plan.steps[-1]
     if len(plan.steps) < 2 or last.accept is not None:
         raise ConfigError(f"Confidence: the plan must end with the reference, without accept, got '{plan}'")
     rng = np.random.default_rng(seed)
-    tables, quality, moment_of, play_of, record_of, reference = [], [], [], [], [], []
+    tables: list[FloatArray] = []
+    quality: list[float] = []
+    moment_of: list[int] = []
+    play_of: list[int] = []
+    record_of: list[int] = []
+    reference: list[float] = []
     moments = 0
     for r, record in enumerate(records):
         query, drawn_of = drawable(record, [step.model for step in plan.steps[:-1]])
@@ -119,7 +123,7 @@ def play(
                     place = urns[step.model].pop()
                     so_far.append(replace(drawn_of[step.model][place], step=number))
                     known.append(record.samples[step.model].known_quality[place])
-                    evidence = confidence.evidence(query, so_far)
+                    evidence = evidence_of(query, so_far)
                     tables.append(features(evidence, [len(s.text) for s in so_far]))
                     quality += known
                     moment_of += [moments] * len(so_far)

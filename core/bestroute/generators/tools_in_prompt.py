@@ -1,0 +1,252 @@
+"""A member in a second mode: tools are described in its prompt, and what it writes is read back as tool calls."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from bestroute.errors import ConfigError
+from bestroute.selection import Call, Demand, judge, read_demand, render_calls
+from bestroute.selection.call_forms import calls_in
+from bestroute.types.bases import GeneratorBase, completed
+from bestroute.types.draw_params import DrawParams
+from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.signals import Signals
+
+ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "allow_parallel_tool_calls", "strict")
+"""Call parameters that have no meaning for a member that is offered no tools."""
+_FENCED = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
+_LONGEST = 100_000
+
+
+class Wording(Protocol):
+    """How a framework's messages say what has no tools: the two directions."""
+
+    def ask(self, query: Query, told: str) -> Query:
+        """Return the query with instructions, and without tools and turns of tools in the framework's own form."""
+        ...
+
+    def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
+        """Return the framework's object of a reply that makes these calls, each with its id."""
+        ...
+
+
+class PlainWording:
+    """Messages are OpenAI's dicts, or there are none."""
+
+    def ask(self, query: Query, told: str) -> Query:
+        """Put the instructions before the system prompt."""
+        if not query.messages:
+            return replace(query, system=f"{told}\n\n{query.system}".strip())
+        return replace(query, messages=[{"role": "system", "content": told}, *map(_in_words, query.messages)])
+
+    def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
+        """Return an assistant's message as a dict."""
+        told = [
+            {
+                "id": id_,
+                "type": "function",
+                "function": {"name": c.name, "arguments": json.dumps(dict(c.arguments or {}))},
+            }
+            for id_, c in calls
+        ]
+        return {"role": "assistant", "content": None, "tool_calls": told}
+
+
+class ToolsInPrompt(GeneratorBase):
+    """The same member, asked for tool calls in words, as a member of its own.
+
+    Where a query offers tools they are described in the prompt, and the JSON that the model answers with is read as
+    calls; a text without calls stays a text. Two modes of one cheap model that make the same call are right far more
+    often than either alone. A reply to a query with tools does not stream: it comes whole. Without tools the member
+    does what it does alone, and counts as the same as the member in its native mode.
+
+    Args:
+        member: A ``bestroute.Generator``; in a pool of ``BestRouteChat`` or ``BestRouteLLM`` one of its models.
+        wording: How messages are written; the adapters say it.
+
+    Example:
+        >>> from bestroute.testing import FakeGenerator
+        >>> small = ToolsInPrompt(FakeGenerator(['[{"name": "now", "arguments": {}}]']))
+        >>> tools = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
+        >>> small.generate(Query("What time is it?", tools=tools), 1, params={}, cancel=Cancel())[0].text
+        'now({})'
+    """
+
+    tools_mode = "prompt"
+
+    def __init__(self, member: Any, *, wording: Wording | None = None) -> None:
+        """Keep the member; nothing is called."""
+        self.member = member
+        self.wording = wording or PlainWording()
+        inner = completed(member, GeneratorBase) if callable(getattr(member, "generate", None)) else None
+        self._generator = inner if inner is not None and hasattr(member, "native_n") else None
+        self.native_n = self._generator is not None and self._generator.native_n
+
+    @property
+    def generator(self) -> GeneratorBase:
+        """The member as a generator.
+
+        Raises:
+            ConfigError: If it is a framework's model, which only that framework's router can ask.
+        """
+        if self._generator is None:
+            raise ConfigError(
+                f"ToolsInPrompt: {type(self.member).__name__} is no bestroute.Generator; name it among the models of a "
+                "BestRouteChat or BestRouteLLM"
+            )
+        return self._generator
+
+    @property
+    def max_output_tokens(self) -> int | None:  # type: ignore[override]
+        """As the member says."""
+        return self.generator.max_output_tokens
+
+    @property
+    def model_name(self) -> str | None:  # type: ignore[override]
+        """As the member says."""
+        return self.generator.model_name or self.generator.model
+
+    def takes_greedy(self, query: Query) -> bool:
+        """As the member says."""
+        return self.generator.takes_greedy(query)
+
+    def lacks(self, query: Query) -> str | None:
+        """As the member says of the same query without tools."""
+        return self.generator.lacks(replace(query, tools=None) if query.tools and query.text.strip() else query)
+
+    def without_retries(self) -> ToolsInPrompt:
+        """Return the same mode of a member without retries of its own."""
+        return ToolsInPrompt(self.generator.without_retries(), wording=self.wording)
+
+    def close(self) -> None:
+        """Close the member's connections."""
+        self.generator.close()
+
+    async def aclose(self) -> None:
+        """Close the member's connections, those of this event loop among them."""
+        await self.generator.aclose()
+
+    def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples."""
+        if not query.tools:
+            return self.generator.generate(query, n, params=params, cancel=cancel)
+        asked, rest = self._asked(query, params)
+        return [self._read(s, query, params) for s in self.generator.generate(asked, n, params=rest, cancel=cancel)]
+
+    async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
+        """Draw ``n`` samples without blocking the loop."""
+        if not query.tools:
+            return await self.generator.agenerate(query, n, params=params, cancel=cancel)
+        asked, rest = self._asked(query, params)
+        drawn = await self.generator.agenerate(asked, n, params=rest, cancel=cancel)
+        return [self._read(sample, query, params) for sample in drawn]
+
+    def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
+        """Yield the member's pieces; where there are tools the whole sample."""
+        if query.tools:
+            yield from self.generate(query, 1, params=params, cancel=cancel)
+        else:
+            yield from self.generator.stream(query, params=params, cancel=cancel)
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield the member's pieces without blocking the loop; where there are tools the whole sample."""
+        if query.tools:
+            for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
+                yield sample
+        else:
+            async for piece in self.generator.astream(query, params=params, cancel=cancel):
+                yield piece
+
+    def _asked(self, query: Query, params: Mapping[str, Any]) -> tuple[Query, Mapping[str, Any]]:
+        """Return the query and the parameters that the member is asked with, without tools."""
+        demand = read_demand(query.tools, _choice(params))
+        told = self.wording.ask(query, instructions(query.tools or (), demand))
+        kept = {name: value for name, value in query.params.items() if name not in ABOUT_TOOLS}
+        return replace(told, tools=None, params=kept), _without(params)
+
+    def _read(self, sample: Sample, query: Query, params: Mapping[str, Any]) -> Sample:
+        """Return a sample with the calls that its text makes, and what is wrong with them, if anything."""
+        if sample.error is not None:
+            return sample
+        demand = read_demand(query.tools, _choice(params))
+        calls = read_calls(sample.text, demand) if demand.tools else None
+        signals = replace(sample.signals or Signals(), tools="prompt")
+        if calls:
+            named = [(f"call_{uuid.uuid4().hex[:24]}", call) for call in calls]
+            payload, text = self.wording.reply(sample, named), render_calls(calls)
+            reason = "tool_calls" if sample.finish_reason == "stop" else sample.finish_reason
+            sample = replace(sample, payload=payload, text=text, finish_reason=reason)
+        return judge(replace(sample, signals=signals, form=None, flaw=None), calls or [], demand)
+
+
+def instructions(tools: Sequence[Any], demand: Demand) -> str:
+    """Return what a member is told of the tools that it may call, and how."""
+    functions = [tool.get("function", tool) for tool in tools if isinstance(tool, Mapping)]
+    keys = ("name", "description", "parameters", "input_schema")
+    told = [{name: f[name] for name in keys if name in f} for f in functions if isinstance(f, Mapping) and "name" in f]
+    if demand.tool is not None:
+        rule = f"You must call the function {demand.tool!r}."
+    elif demand.must_call:
+        rule = "You must call at least one of them."
+    else:
+        rule = "If none of them fits what is asked, or an argument that is required is not known, answer in plain text."
+    return (
+        "These functions are on offer, each with a JSON schema of its arguments:\n"
+        + "\n".join(json.dumps(one, ensure_ascii=False, default=str) for one in told)
+        + '\n\nTo call functions answer with a JSON list alone, like [{"name": "f", "arguments": {"x": 1}}]: no other '
+        "words, one entry for each call, and no argument that the request does not give or need. " + rule
+    )
+
+
+def read_calls(text: str, demand: Demand) -> list[Call] | None:
+    r"""Return the calls that a reply makes; ``None`` if it makes none, or speaks of functions that are not on offer.
+
+    Example:
+        >>> read_calls('Sure: ```json\n[{"name": "now", "arguments": {}}]\n```', Demand({"now": {}}))
+        [Call(name='now', arguments={})]
+    """
+    text = text.strip()[:_LONGEST]
+    first, last = min((i for i in (text.find("["), text.find("{")) if i >= 0), default=-1), max(map(text.rfind, "]}"))
+    inside = [text[first : last + 1]] if 0 <= first < last else []
+    for part in (text, *_FENCED.findall(text), *inside):
+        calls = calls_in(part)
+        if calls and (part is text or all(call.name in demand.tools for call in calls)):
+            return calls
+    return None
+
+
+def _choice(params: Mapping[str, Any]) -> Any:
+    return params.get("tool_choice") or ("required" if params.get("tool_required") else None)
+
+
+def _without(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return parameters without those about tools; wishes of the engine stay with them."""
+    kept = {name: value for name, value in params.items() if name not in ABOUT_TOOLS}
+    if isinstance(params, DrawParams):
+        return DrawParams(kept, greedy=params.greedy, logprobs=params.logprobs)
+    return kept
+
+
+def _in_words(message: Any) -> Any:
+    """Return one of OpenAI's messages with its tool turns as text."""
+    if not isinstance(message, Mapping):
+        return message
+    if message.get("role") == "tool":
+        return {"role": "user", "content": f"The function returned: {message.get('content')}"}
+    if calls := message.get("tool_calls"):
+        made = [call.get("function", call) for call in calls]
+        told = [{"name": c.get("name"), "arguments": _parsed(c.get("arguments"))} for c in made]
+        return {"role": "assistant", "content": json.dumps(told, default=str)}
+    return message
+
+
+def _parsed(arguments: Any) -> Any:
+    return Call.parse("", arguments).arguments if isinstance(arguments, str) else arguments
