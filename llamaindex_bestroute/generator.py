@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -31,15 +32,17 @@ from bestroute.faults.refusals import Refusals
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
+from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
 from llamaindex_bestroute.members import quiet
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
-from llamaindex_bestroute.providers import is_broken_off, is_openai, stream_options
+from llamaindex_bestroute.providers import is_broken_off, is_openai, reasons, stream_options, takes_logprobs
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
 from llamaindex_bestroute.structured import Outcome, Structure
 from llamaindex_bestroute.tools import InMessages, calls_in_blocks, with_noted_calls
@@ -77,6 +80,8 @@ class LLMGenerator(GeneratorBase):
         self._copies: WeakKeyDictionary[asyncio.AbstractEventLoop, LLM] = WeakKeyDictionary()
         self._seen: dict[str, Any] = {}
         self.native_n = native_n and is_openai(member)
+        self._is_greedy = False
+        self._greedy_twin: LLMGenerator | None = None
 
     @property
     def member(self) -> LLM:
@@ -152,7 +157,37 @@ class LLMGenerator(GeneratorBase):
         """The router's own settings that the member has as fields, without what its server does not take so."""
         known = type(self._original).model_fields
         taken = self._refusals.adapted(self._constructed)
+        if self._is_greedy and "temperature" in self._refusals.not_granted:
+            del taken["temperature"]
         return {name: value for name, value in taken.items() if name in known and name in self._constructed}
+
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether a draw may be at temperature 0 in place of one above it."""
+        own = getattr(self._original, "temperature", None)
+        is_free = "temperature" not in self._refusals.not_granted | self._refusals.left_out | self._constructed.keys()
+        return own is not None and own != 0 and is_free and not reasons(self._original, query.params)
+
+    def _for_draw(self, query: Query, params: Mapping[str, Any]) -> LLMGenerator:
+        """Return who makes a draw: where the engine wishes for a greedy one, the same member at temperature 0.
+
+        It is made as the router's own temperature is set, by the integration's constructor.
+        """
+        if self._is_greedy or not wishes_greedy(params) or sets_sampling(params) or not self.takes_greedy(query):
+            return self
+        if self._greedy_twin is None:
+            twin = copy(self)
+            twin._is_greedy, twin._constructed = True, {**self._constructed, "temperature": 0.0}
+            twin._seen = {}
+            twin._forget_copies()
+            self._greedy_twin = twin
+        return self._greedy_twin
+
+    def _wished(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that are sent because the engine wishes for them."""
+        wishes: dict[str, Any] = {"temperature": 0.0} if self._is_greedy else {}
+        if wishes_logprobs(params) and takes_logprobs(self._original, params):
+            wishes["logprobs"] = True
+        return self._refusals.granted(wishes)
 
     def _chosen(self, params: Mapping[str, Any]) -> set[str]:
         """Return the names of the parameters that the call itself sets."""
@@ -160,11 +195,14 @@ class LLMGenerator(GeneratorBase):
         return {name for name, value in params.items() if name not in own or own[name] != value}
 
     def _call(self, member: LLM, query: Query, params: Mapping[str, Any], n: int) -> Call:
+        taken = self._refusals.adapted(params, keep=self._chosen(params))
+        if "logprobs" in self._wished(params) and getattr(query.messages, "structure", None) is None:
+            taken["logprobs"] = True
         return Call(
             self.name,
             member,
             query,
-            self._refusals.adapted(params, keep=self._chosen(params)),
+            taken,
             n,
             settings=self._settings,
             stream_options=self._refusals.adapted(stream_options(member)),
@@ -177,7 +215,7 @@ class LLMGenerator(GeneratorBase):
 
     def _is_refusal(self, error: Exception, sent: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
         """Whether the server refuses an option that the member can do without, or names otherwise, and now will."""
-        if not self._refusals.learn(error, sent, self._chosen(params)):
+        if not self._refusals.learn(error, sent, self._chosen(params), self._wished(params)):
             return False
         self._forget_copies()  # they were made with it
         return True
@@ -187,6 +225,8 @@ class LLMGenerator(GeneratorBase):
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
+        if (member := self._for_draw(query, params)) is not self:
+            return member.generate(query, n, params=params, cancel=cancel)
         if not self._draws_at_once(n):
             return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
         call, sent = self._call(self.member, query, params, n), self._sent(params, {"n": n})
@@ -217,6 +257,8 @@ class LLMGenerator(GeneratorBase):
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
+        if (member := self._for_draw(query, params)) is not self:
+            return await member.agenerate(query, n, params=params, cancel=cancel)
         if not self._draws_at_once(n):
             draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
             return [s for samples in await asyncio.gather(*draws) for s in samples]
@@ -344,7 +386,7 @@ class LLMGenerator(GeneratorBase):
         cut = [call.max_tokens if reason == "length" else None for reason in reasons]
         usages = divide_usage(bill, texts, cut)
         return [
-            _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s)
+            _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s, is_one=len(replies) == 1)
             for reply, usage in zip(replies, usages, strict=True)
         ]
 
@@ -388,7 +430,17 @@ def _object(call: Call, first: Outcome, i: int) -> Outcome:
     return call.read_object(call.methods.replies[i]) if i else first
 
 
-def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str | None, latency_s: float) -> Sample:
+def _sample(
+    call: Call,
+    response: ChatResponse,
+    usage: Any,
+    finish_reason: str | None,
+    latency_s: float,
+    *,
+    is_one: bool = True,
+    logprobs: Any = None,
+) -> Sample:
+    """Return a sample; ``is_one``: of a call of one choice, so that its usage is known; ``logprobs``: of a stream."""
     message = responses.with_calls(with_noted_calls(call.member, response), [])
     return Sample(
         text=(message.content or "") if call.demand.is_json else whole_text(message),
@@ -396,6 +448,14 @@ def _sample(call: Call, response: ChatResponse, usage: Any, finish_reason: str |
         usage=usage,
         finish_reason=finish_reason,
         latency_s=latency_s,
+        signals=signals_of(
+            logprobs or responses.logprobs_of(response),
+            text=message.content or "",
+            usage=usage if is_one else None,
+            has_calls=bool(calls_of(message)),
+            is_greedy=call.is_greedy,
+            tools="native" if call.has_tools else None,
+        ),
     )
 
 
@@ -422,6 +482,7 @@ class _Collected:
         self.started = time.perf_counter()
         self._is_ended = False
         self._shown = 0
+        self._logprobs: list[Any] = []
 
     def add(self, response: ChatResponse) -> Iterator[Delta]:
         """Note a chunk, and yield it; one that only tells the usage, because we asked for it, is not shown."""
@@ -429,6 +490,8 @@ class _Collected:
         self.text += delta
         usage = responses.usage_of(response)
         self.usage = usage or self.usage
+        if (logprobs := part(responses.logprobs_of(response), "logprobs")) is not None:
+            self._logprobs.append(logprobs)
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
         if self.last is not None and not delta and part(response.raw, "choices") == []:
             if usage is not None:
@@ -475,7 +538,8 @@ class _Collected:
             self.end()
         assert self.last is not None
         usage = completed_usage(self.usage, self.call.prompt_tokens, self.text, has_reply=carries_something(self.last))
-        sample = _sample(self.call, self.last, usage, self.finish_reason, seconds)
+        logprobs = joined(self._logprobs)
+        sample = _sample(self.call, self.last, usage, self.finish_reason, seconds, logprobs=logprobs)
         return sample if structure is None else structure.holding(sample, self.outcome)
 
     def judged(self, sample: Sample) -> Sample:

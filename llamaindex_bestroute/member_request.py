@@ -83,6 +83,8 @@ class Call:
         self.member = variant(member_of_call, settings_of_call)
         told_limits = (getattr(self.member, "max_tokens", None), *(given.get(name) for name in TOKEN_LIMITS))
         self.max_tokens: int | None = next((limit for limit in told_limits if limit), None)
+        self.is_greedy = given.get("temperature", getattr(self.member, "temperature", None)) == 0
+        self.has_tools = bool(query.tools)
         self.demand = _demand(query, about_tools, given)
         self.messages = list(query.messages or ())
         self.structure: Structure | None = getattr(query.messages, "structure", None)

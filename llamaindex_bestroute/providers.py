@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_index.core.llms import LLM
 
+from bestroute.faults.refusals import is_reasoning_model
 from bestroute.types.usage import Usage
 
 _RENAMED = {"Anthropic_LLM": {"stop": "stop_sequences"}}
@@ -15,6 +16,8 @@ _OPTIONS = {"Ollama_llm": {"max_tokens": "num_predict"}}
 """Integrations that take no call arguments but model options, and how these are called."""
 _ARGUMENTS = ("format", "think", "tools")
 """Call arguments that they do take."""
+_REASONING = ("reasoning_effort", "thinking", "thinking_dict", "think")
+"""Fields and arguments by which a model is told to reason."""
 _ONCE: Mapping[str, Mapping[str, Any]] = {"litellm_llm": {"num_retries": 0}}
 """Arguments that turn retries off in a call, where the client has more of them than the integration's own."""
 _TELLING_THE_END = ("Anthropic_LLM", "Ollama_llm", "MistralAI_LLM", "GenAI")
@@ -31,6 +34,30 @@ def arguments_without_retries(member: LLM) -> Mapping[str, Any]:
 def is_openai(member: LLM) -> bool:
     """Whether a member is LlamaIndex's ``OpenAI`` or made of it: its calls take ``n`` and ``stream_options``."""
     return any(base.__module__ == "llama_index.llms.openai.base" for base in type(member).__mro__)
+
+
+def takes_logprobs(member: LLM, params: Mapping[str, Any]) -> bool:
+    """Whether a member may be asked for log-probabilities, and nobody has said whether it is.
+
+    OpenAI's class and those made of it are, for chats; LlamaIndex hands such an option on to no other provider.
+    """
+    if not is_openai(member) or reasons(member, params):
+        return False
+    is_said = "logprobs" in params or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
+    try:
+        return not is_said and bool(member.metadata.is_chat_model)
+    except ValueError:  # OpenAI(model="unknown") has no metadata
+        return False
+
+
+def reasons(member: LLM, params: Mapping[str, Any]) -> bool:
+    """Whether a call is one of a model that reasons: by its name, or because it is told to."""
+    names = (getattr(member, name, None) for name in ("model", "model_name", "model_id"))
+    if any(isinstance(name, str) and is_reasoning_model(name) for name in names):
+        return True
+    known = type(member).model_fields
+    values = [params.get(name) or (getattr(member, name, None) if name in known else None) for name in _REASONING]
+    return any(value and not (isinstance(value, Mapping) and value.get("type") == "disabled") for value in values)
 
 
 def stream_options(member: LLM) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel, Field
 
 from bestroute.engine.result import Result
+from bestroute.types.token_logprobs import joined, lists_logprobs
 from bestroute.types.usage import Usage, read_usage
 from llamaindex_bestroute.messages import METADATA_KEY, call_dict, tool_calls
 
@@ -89,6 +90,23 @@ def finish_reason_of(response: ChatResponse | CompletionResponse) -> str | None:
         reasons += [part(raw, name) for name in _REASONS]
     found = next((reason for reason in reasons if isinstance(reason, str)), None)
     return found.value if isinstance(found, Enum) else found
+
+
+def logprobs_of(response: ChatResponse) -> Any:
+    """Return what holds a response's log-probabilities, wherever its integration puts them.
+
+    The raw reply goes first: ``ChatResponse.logprobs`` lists alternatives, and not which of them was drawn.
+    """
+    for reply in (*_replies(response.raw), response):
+        if lists_logprobs(reply):
+            return reply
+    output = part(response.raw, "output")  # the Responses API
+    contents = [content for item in output for content in part(item, "content") or ()] if _is_list(output) else []
+    return joined([part(content, "logprobs") for content in contents if part(content, "logprobs")])
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")

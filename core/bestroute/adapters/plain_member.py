@@ -55,6 +55,10 @@ class PlainMember(GeneratorBase):
         needs = self._needs(query)
         return f"it is a plain generator, which answers in text alone, and the query needs {needs}" if needs else None
 
+    def takes_greedy(self, query: Query) -> bool:
+        """Whether the generator can draw at temperature 0 in place of one above it."""
+        return self.generator.takes_greedy(query)
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples."""
         return self.generator.generate(self._plain(query), n, params=params, cancel=cancel)

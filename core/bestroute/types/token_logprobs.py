@@ -90,6 +90,11 @@ def read_tokens(reply: Any, text: str = "") -> list[_Token] | None:
     return None
 
 
+def lists_logprobs(reply: Any) -> bool:
+    """Whether a reply has log-probabilities, or their mean, in one of the known places."""
+    return any(field(reply, place) for place in (*_PLACES, *_MEANS))
+
+
 def joined(pieces: Sequence[Any]) -> dict[str, Any]:
     """Return what the pieces of a stream tell, as the whole reply would tell it.
 
