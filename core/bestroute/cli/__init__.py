@@ -196,6 +196,31 @@ def live_generators(
         yield generators
 
 
+def _check_is_there(base_url: str) -> None:
+    """Look whether anybody listens, before each member of the pool is tried in turn; behind a proxy nobody can tell.
+
+    Raises:
+        GenerationError: If nobody does.
+    """
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    url = urlsplit(base_url)
+    if url.hostname is None or (url.scheme in getproxies() and not proxy_bypass(url.hostname)):
+        return
+    try:
+        socket.create_connection((url.hostname, url.port or (443 if url.scheme == "https" else 80)), 10).close()
+    except OSError as error:
+        raise _not_there(base_url, error) from error
+
+
+def _not_there(base_url: str | None, error: Exception) -> GenerationError:
+    described = " ".join(describe(error).split())
+    where = f" at {base_url}" if base_url else ""
+    return GenerationError(f"the live models{where} cannot be asked ({described}); is the server there?")
+
+
 @contextlib.contextmanager
 def _live_failures(base_url: str | None) -> Iterator[None]:
     """Turn what a member's client raises into one sentence; an error that no client raises stays what it is.
@@ -212,9 +237,7 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
     except Exception as error:
         if rule_for(error) is UNKNOWN:
             raise
-        described = " ".join(describe(error).split())
-        where = f" at {base_url}" if base_url else ""
-        raise GenerationError(f"the live models{where} cannot be asked ({described}); is the server there?") from error
+        raise _not_there(base_url, error) from error
 
 
 @contextlib.contextmanager
@@ -311,6 +334,8 @@ def demo(
     framework: Framework = "llamaindex" if llamaindex else "langchain"
     if (gguf or base_url) and not (live or ask):
         raise ConfigError("--gguf and --base-url serve live models; add --live, or --ask TEXT")
+    if base_url is not None:
+        _check_is_there(base_url)
     if ask is not None:
         click.echo(five_lines(_decide(MultiHeadRouter.from_pretrained(ROUTER), ask)))
         if not (gguf or base_url):

@@ -81,7 +81,10 @@ def train_router(
         RecordError: If there are too few records, or they lack what the pool needs.
     """
     if len(set(arrays.groups)) < FOLDS:
-        raise RecordError(f"training needs records of at least {FOLDS} groups, got {len(set(arrays.groups))}")
+        raise RecordError(
+            f"training needs records of at least {FOLDS} groups, got {len(set(arrays.groups))}; give more records, or "
+            "leave 'group' out where queries do not belong together"
+        )
     check_scale(arrays)
     tell = on_progress or (lambda _: None)
     pool = arrays.pool
