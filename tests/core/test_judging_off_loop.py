@@ -66,7 +66,7 @@ async def test_what_is_still_judged_at_the_deadline_answers_as_not_checked():
         is_over.wait(60)
         return sample
 
-    result = await engine(LARGE, judging).arun("x", deadline_s=0.5)
+    result = await engine(LARGE, judging).arun("x", deadline_s=1.5)
     is_over.set()
     assert (result.model, result.text) == ("s", LARGE)
     assert result.to_dict()["flaws"] == ["not checked: the deadline came first"]

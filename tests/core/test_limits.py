@@ -399,7 +399,7 @@ def statuses(it):
 def test_at_the_deadline_the_best_seen_answers_and_the_rest_is_billed_when_it_comes():
     slow = Slow(first_at_once=True)
     it = engine(("small", 3), reward=by_number(), small=slow)
-    result = it.run(QUERY, deadline_s=0.1)
+    result = it.run(QUERY, deadline_s=1.0)
     assert (result.text, len(result.samples)) == ("late 1", 1)
     assert result.decision.reason.endswith("the deadline passed, the best seen so far answers")
     assert statuses(it) == ["ok"]
@@ -414,8 +414,8 @@ def test_if_nothing_came_before_the_deadline_the_error_is_a_timeout():
     slow = Slow()
     it = engine(small=slow)
     started = time.perf_counter()
-    with pytest.raises(GenerationError, match="the deadline passed.*no answer within 0.05 s") as caught:
-        it.run(QUERY, deadline_s=0.05)
+    with pytest.raises(GenerationError, match="the deadline passed.*no answer within 0.3 s") as caught:
+        it.run(QUERY, deadline_s=0.3)
     assert time.perf_counter() - started < 5
     assert isinstance(caught.value.failures[-1].error, TimeoutError)
     slow.release.set()
@@ -433,7 +433,7 @@ def test_after_the_deadline_no_step_is_begun():
 
 async def test_in_a_loop_draws_are_cancelled_at_the_deadline_and_billed():
     it = engine(("small", 3), reward=by_number(), small=Slow(first_at_once=True))
-    result = await it.arun(QUERY, deadline_s=0.05)
+    result = await it.arun(QUERY, deadline_s=0.5)
     assert result.text == "late 1"
     assert statuses(it) == ["cancelled", "cancelled", "ok"]
     # the two prompts that were sent, 10 tokens each at 1 USD a million
@@ -508,7 +508,7 @@ def test_draws_that_wait_for_their_turn_never_start_after_the_end():
     slow = Slow()
     it = engine(("small", 3), reward=by_number(), small=slow, settings=Settings(concurrency=1))
     with pytest.raises(GenerationError):
-        it.run(QUERY, deadline_s=0.05)
+        it.run(QUERY, deadline_s=0.3)
     slow.release.set()
     wait_for(lambda: len(it.ledger.rows()) == 1 and threading.active_count() <= 1 + others_before)
     assert slow.started == 1
@@ -537,21 +537,21 @@ def test_a_stream_has_a_deadline_too():
     slow = Slow()
     it = engine(small=slow)
     shown = []
-    with pytest.raises(GenerationError, match="not done within 0.05 s"):
-        shown.extend(it.stream(QUERY, deadline_s=0.05))
+    with pytest.raises(GenerationError, match="not done within 0.3 s"):
+        shown.extend(it.stream(QUERY, deadline_s=0.3))
     assert statuses(it) == ["cancelled"]
     slow.release.set()
     wait_for(lambda: threading.active_count() <= 1 + others_before)
     kept = Slow()
-    pieces = list(engine(small=kept, settings=Settings(broken_stream="keep")).stream(QUERY, deadline_s=0.05))
+    pieces = list(engine(small=kept, settings=Settings(broken_stream="keep")).stream(QUERY, deadline_s=1.0))
     kept.release.set()
     assert [p.text for p in pieces] == ["late ", "late "]
 
 
 async def test_an_async_stream_has_a_deadline_too():
     it = engine(small=Slow())
-    with pytest.raises(GenerationError, match="not done within 0.05 s"):
-        [piece async for piece in it.astream(QUERY, deadline_s=0.05)]
+    with pytest.raises(GenerationError, match="not done within 0.3 s"):
+        [piece async for piece in it.astream(QUERY, deadline_s=0.3)]
     assert statuses(it) == ["cancelled"]
 
 
@@ -645,21 +645,21 @@ def test_a_reward_model_that_does_not_answer_is_not_waited_for_beyond_the_deadli
 
     async def arun():
         try:
-            return await it.arun(QUERY, deadline_s=0.2)
+            return await it.arun(QUERY, deadline_s=1.0)
         finally:
             release_in_the_end.append(release.is_set())
             release.set()
 
     release_in_the_end = []
     if way == "sync":
-        result = it.run(QUERY, deadline_s=0.2)
+        result = it.run(QUERY, deadline_s=1.0)
         release_in_the_end.append(release.is_set())
         release.set()
     else:
         result = asyncio.run(arun())
     assert release_in_the_end == [False]  # it had not answered
     assert (result.text, len(result.samples)) == (result.samples[0].text, 2)
-    assert "DeadlineError: no rewards within 0.2 s; nothing was scored" in result.decision.reason
+    assert "DeadlineError: no rewards within 1 s; nothing was scored" in result.decision.reason
     wait_for(lambda: threading.active_count() <= 1 + others_before)
 
 

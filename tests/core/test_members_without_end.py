@@ -129,7 +129,7 @@ def test_a_stream_that_swallows_its_cancellation_does_not_outlast_the_deadline()
     routed = engine(Stubborn())
     started = time.monotonic()
     with pytest.raises(DeadlineError):
-        in_a_loop_that_is_left(answered(routed, "astream", deadline_s=0.2))
+        in_a_loop_that_is_left(answered(routed, "astream", deadline_s=1.0))
     assert time.monotonic() - started < LATE_S / 2
     [row] = routed.ledger.rows()
     assert (row["status"], row["estimated"], row["output_tokens"]) == ("cancelled", True, 2)
@@ -166,7 +166,7 @@ class StubbornReward(Reward):
 def test_a_reward_that_swallows_its_cancellation_does_not_outlast_the_deadline():
     routed = engine(FakeGenerator(["came"]), lambda query: ("s", 2), StubbornReward())
     started = time.monotonic()
-    result = in_a_loop_that_is_left(routed.arun("hello", deadline_s=0.2))
+    result = in_a_loop_that_is_left(routed.arun("hello", deadline_s=1.0))
     assert time.monotonic() - started < LATE_S / 2
     assert (result.text, len(result.samples)) == ("came", 2)
 

@@ -285,7 +285,7 @@ def test_a_deadline_binds_a_ledger_that_does_not_answer(way):
             super().add(rows)
 
     ledger = Locked()
-    result = way(engine(ledger=ledger), deadline_s=0.3)
+    result = way(engine(ledger=ledger), deadline_s=1.0)
     assert (result.text, ledger.written) == ("small", [])
     release.set()
     deadline = time.monotonic() + 10

@@ -28,11 +28,11 @@ def test_a_calls_limits_reach_the_engine_and_not_the_members(make, server, user,
 
 
 async def test_a_deadline_ends_a_slow_call(make, like, user):
-    llm = make(models={"small": like("slow-3000-x")})
+    llm = make(models={"small": like("slow-9000-x")})
     started = time.perf_counter()
     with pytest.raises(TimeoutError):
         await llm.achat(user("x"), deadline_s=0.2)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 8
 
 
 def test_settings_reach_the_engine(make, like, server, user):
