@@ -33,21 +33,32 @@ from pydantic import (
     model_validator,
 )
 
-from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result
-from bestroute.adapters.engine_fields import change_part
+from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Price, Query, Result
+from bestroute.adapters.call_options import CALL_ARGUMENTS, take_options
+from bestroute.adapters.description import pool_name
+from bestroute.adapters.engine_builder import build_engine
+from bestroute.adapters.engine_fields import (
+    ENGINE_FIELDS,
+    PARTS,
+    BudgetField,
+    EngineFields,
+    LedgerField,
+    SettingsField,
+    as_reference,
+    as_stop,
+    change_field,
+)
 from bestroute.adapters.response_schemas import unwrapped
-from bestroute.adapters.shared_members import Shared, shared
-from bestroute.engine.call_context import CALL_OPTIONS
+from bestroute.adapters.shared_members import Shared
+from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
-from bestroute.types.pool import dearest
 from bestroute.types.usage import estimate_tokens
-from langchain_bestroute import members as membership
 from langchain_bestroute import structured
-from langchain_bestroute.description import described, intersection, traced_tool, without_keys
-from langchain_bestroute.generator import as_generator
-from langchain_bestroute.members import CallParams, fingerprint
+from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
+from langchain_bestroute.generator import LangChain
+from langchain_bestroute.members import CallParams, fingerprint, shared_output_version, told_of
 from langchain_bestroute.messages import METADATA_KEY, CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
@@ -55,20 +66,16 @@ from langchain_bestroute.tracing import anone_streamed, children_of, none_stream
 
 logger = logging.getLogger(__name__)
 
-FORCED = tuple(name for name in CALL_OPTIONS if name not in ("reason", "run_id"))
-"""Arguments of a call that are the engine's, not the members'."""
-_OF_THE_ENGINE = frozenset(
-    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"default", "bills_input", "ledger", "timeout", "max_retries", "api_key", "base_url"}
-    | {"settings", "budget"}
-)
-"""Fields of which a change makes another engine."""
+_FORCED = tuple(name for name in CALL_ARGUMENTS if name != "run_id")
+"""Arguments of a call that are the engine's, not the members'; ``run_id`` is LangChain's own."""
+_MADE_WITH = ("timeout", "api_key", "base_url")
+"""Fields of ours that members are made with: a change of one makes another engine, too."""
 _TAGS, _RUN_ID = "ledger_tags", "ledger_run_id"
 """Arguments that LangChain passes on as they are, where it has other uses for the names, or keeps the value."""
 _LEDGER = {_TAGS: "tags", _RUN_ID: "run_id"}
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
-_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget", "timeout")
+_PARTS = (*PARTS, "timeout")
 """Fields that hold objects: told in a few words."""
 _OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "openai_api_base": "base_url"}
 """Names that ``ChatOpenAI`` has for the same arguments."""
@@ -279,14 +286,14 @@ class BestRouteChat(BaseChatModel):
     """Short for ``policy=ThresholdPolicy(threshold)``."""
     max_drop: float | None = None
     """Short for a promise that the router was tuned for."""
-    default: Default = "plan"
+    default: Default = EngineFields.default
     """What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be compared
     (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never does."""
-    max_n: int = 5
+    max_n: int = EngineFields.max_n
     """The most samples a step may draw."""
-    bills_input: Any = "per_sample"
+    bills_input: Any = EngineFields.bills_input
     """``"per_sample"`` (n calls), or ``"once"`` (n choices of one call); for all or by model."""
-    ledger: Any = None
+    ledger: LedgerField = None  # type: ignore[assignment]  # one is made where none is given
     """Where bills are kept; default: in memory."""
     temperature: float | None = None
     """Wins over the members' own."""
@@ -300,9 +307,9 @@ class BestRouteChat(BaseChatModel):
     """Seconds for one request, or what the provider's client takes (``httpx.Timeout``); wins over the members' own."""
     max_retries: int | None = None
     """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
-    settings: Any = None
+    settings: SettingsField = None
     """Faults, pace and what is done at a budget's end: ``bestroute.Settings``."""
-    budget: Any = None
+    budget: BudgetField = None
     """USD that all calls together may spend, or a shared ``bestroute.Budget``."""
     api_key: SecretStr | None = None
     """For members given as strings."""
@@ -355,12 +362,12 @@ class BestRouteChat(BaseChatModel):
     @field_validator("reference", mode="before")
     @classmethod
     def _as_name(cls, reference: Any) -> Any:
-        return "" if reference is None else reference
+        return as_reference(reference)
 
     @field_validator("stop", mode="before")
     @classmethod
     def _as_list(cls, stop: Any) -> Any:
-        return [stop] if isinstance(stop, str) else stop
+        return as_stop(stop)
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
@@ -373,62 +380,27 @@ class BestRouteChat(BaseChatModel):
         self._build()
 
     def _build(self) -> None:
-        if not self.models:
-            raise ConfigError("models: needs at least one chat model, got none")
         keep = super().__setattr__  # our own would build again
-        if self.ledger is None:
-            keep("ledger", Ledger())
-        for_strings = {name: getattr(self, name) for name in ("timeout", "api_key", "base_url")}
+        for_strings = {name: getattr(self, name) for name in _MADE_WITH}
         secret = None if self.api_key is None else self.api_key.get_secret_value()
-        told = tuple(map(repr, (self.timeout, secret, self.base_url, self.bills_input)))
-        held = (self.ledger, self.settings)
-
-        def make_members() -> builtins.dict[str, Any]:
-            return {name: membership.as_member(name, member, for_strings) for name, member in self.models.items()}
-
-        shared_members = shared(self.models, held, ("members", *told), make_members)
-        members = shared_members.value
-        keep("prices", membership.complete_prices(self.prices, members))
-        if not self.reference:
-            keep("reference", dearest(self.prices, self.models))
-        pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
-
-        def make_generators() -> builtins.dict[str, Any]:
-            return {
-                name: as_generator(name, member, native_n=pool.bills(name) == "once", timeout=self.timeout)
-                for name, member in members.items()
-            }
-
-        generators = shared(self.models, held, ("generators", *told), make_generators)
-        self._engine = BestRoute(
-            pool,
-            generators.value,
-            router=self.router,
-            reward_model=self.reward_model,
-            policy=self.policy,
-            ledger=self.ledger,
-            threshold=self.threshold,
-            max_drop=self.max_drop,
-            settings=self.settings,
-            budget=self.budget,
-            max_retries=self.max_retries,
-            default=self.default,
+        built = build_engine(
+            EngineFields.of(self),
+            LangChain(self.timeout, for_strings),
+            settled=(self.timeout, secret, self.base_url),
+            note=keep,
         )
-        origin = shared(self.models, held, ("engine",), lambda: self._engine)
-        self._engine.share_members(origin.value)
-        self._shared = (shared_members, generators, origin)
-        keep("budget", self._engine.budget)  # one for all copies, also where fields are configured call by call
+        self._engine, self._shared = built.engine, built.shared
         if isinstance(self.router, str | Path):
-            keep("router", self._engine.router)  # read once
+            keep("router", built.engine.router)  # read once
         if "output_version" not in self.model_fields_set:
-            self.output_version = membership.shared_output_version(members) or self.output_version
-        self._identity = self._told_to_caches(members)
+            self.output_version = shared_output_version(built.members) or self.output_version
+        self._identity = self._told_to_caches(built.members)
 
     def _told_to_caches(self, members: Mapping[str, Any]) -> dict[str, Any]:
         """Return what decides the answers, by name or by digest: no secret, no address, the same for equal pools."""
         parts = [self.router, self.reward_model, self._engine.policy]
         return {
-            "models": {name: membership.told_of(member) for name, member in members.items()},
+            "models": {name: told_of(member) for name, member in members.items()},
             "prices": fingerprint(self.prices),
             "reference": self.reference,
             "max_n": self.max_n,
@@ -444,18 +416,15 @@ class BestRouteChat(BaseChatModel):
             ConfigError: If it does not fit the other parts.
             PriceError: If a member has no price.
         """
-        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
-            super().__setattr__(name, value)
-            return
         set_field = super().__setattr__
-        change_part(self, lambda: set_field(name, value), self._build)
+        change_field(self, name, lambda: set_field(name, value), self._build, others=_MADE_WITH)
         self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
         copied = super().model_copy(update=update)
         copied.__dict__.pop("_serialized", None)
-        if not _OF_THE_ENGINE.isdisjoint(update or ()):
+        if not {*ENGINE_FIELDS, *_MADE_WITH}.isdisjoint(update or ()):
             copied._build()
         return copied
 
@@ -521,7 +490,7 @@ class BestRouteChat(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         model, limits = kwargs.get("model"), {"temperature": (int, float), "max_tokens": (int,)}
-        name = model if isinstance(model, str) else "bestroute:" + "+".join(self.models)
+        name = model if isinstance(model, str) else pool_name(self.models)
         params = LangSmithParams(ls_provider="bestroute", ls_model_type="chat", ls_model_name=name)
         if stop := stop or self.stop:
             params["ls_stop"] = stop
@@ -534,7 +503,7 @@ class BestRouteChat(BaseChatModel):
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what every member can do; an explicit ``profile`` wins over it."""
         members = [getattr(generator, "member", None) for generator in self.engine.generators.values()]
-        return intersection([getattr(member, "profile", None) for member in members])
+        return pool_profile([getattr(member, "profile", None) for member in members])
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
         """Structured output by a tool call is a tool call."""
@@ -749,7 +718,7 @@ class BestRouteChat(BaseChatModel):
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
         run: BaseRunManager | None,
-    ) -> tuple[Query, builtins.dict[str, Any]]:
+    ) -> tuple[Query, CallOptions]:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         own = {**self._own_params(), **kwargs}
         if _RUN_ID not in own:
@@ -759,13 +728,11 @@ class BestRouteChat(BaseChatModel):
             own["stop"] = stop
             constructed.discard("stop")
         params = CallParams(own, constructed)
-        forced = {name: params.pop(name) for name in FORCED if name in params}
-        forced |= {name: params.pop(own) for own, name in _LEDGER.items() if own in params}
+        forced = take_options(params, owner=turn_owner(messages), models=self.models, names=_FORCED)
+        forced |= {name: params.pop(own) for own, name in _LEDGER.items() if own in params}  # type: ignore[typeddict-item]
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
-        if forced.get("model") is None and (owner := turn_owner(messages)) in self.models:
-            forced |= {"model": owner, "reason": "a tool turn stays with the model that made the call"}
         return to_query(messages, params), forced
 
     def _own_params(self) -> builtins.dict[str, Any]:

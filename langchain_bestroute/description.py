@@ -10,31 +10,22 @@ from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 
-from bestroute.billing.budget import Budget
+from bestroute.adapters.capabilities import intersection
+from bestroute.adapters.description import described as described_of
 from bestroute.errors.credentials import is_secret, without_secrets
 from langchain_bestroute import providers
 from langchain_bestroute.members import chat_model_in, fingerprint
 
 
 def described(part: Any) -> Any:
-    """Return what may be told of a part of the router, plain JSON.
+    """Return what may be told of a part of the router, plain JSON."""
+    return described_of(part, _of_chat_model)
 
-    Example:
-        >>> described({"small": "openai:gpt-4o-mini", "own": len})
-        {'small': 'openai:gpt-4o-mini', 'own': 'builtins.len'}
-    """
-    if part is None or isinstance(part, str | int | float | bool):
-        return part
-    if isinstance(part, Budget):
-        return part.usd
-    if isinstance(model := chat_model_in(part), BaseChatModel):
-        return {"class": type(model).__name__, "model": providers.model_name(model)}
-    if isinstance(part, Mapping):
-        return {str(name): described(value) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return [described(item) for item in part]
-    name = getattr(part, "__qualname__", None) or type(part).__qualname__
-    return f"{getattr(part, '__module__', '')}.{name}"
+
+def _of_chat_model(part: Any) -> Any:
+    model = chat_model_in(part)
+    is_model = isinstance(model, BaseChatModel)
+    return {"class": type(model).__name__, "model": providers.model_name(model)} if is_model else None
 
 
 def without_keys(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,34 +48,6 @@ def traced_tool(tool: Any) -> Any:
     return {name: "**REDACTED**" if is_secret(str(name), value) else value for name, value in tool.items()}
 
 
-def intersection(profiles: Sequence[Mapping[str, Any] | None]) -> ModelProfile | None:
-    """Return the profile of a pool.
-
-    Args:
-        profiles: Of each member.
-
-    Returns:
-        Of limits the smallest, of abilities those that all have, of what the members do not all tell nothing;
-        ``None`` if a member has no profile at all.
-
-    Example:
-        >>> intersection(
-        ...     [{"max_input_tokens": 9, "tool_calling": True}, {"max_input_tokens": 5, "tool_calling": False}]
-        ... )
-        {'max_input_tokens': 5, 'tool_calling': False}
-    """
-    told = [profile for profile in profiles if profile]
-    if not told or len(told) < len(profiles):
-        return None
-    shared: dict[str, Any] = {}
-    for key in told[0]:
-        values = [profile[key] for profile in told if profile.get(key) is not None]
-        if len(values) < len(told):
-            continue
-        if all(isinstance(value, bool) for value in values):
-            shared[key] = all(values)
-        elif key.startswith("max_"):
-            shared[key] = min(values)
-        elif all(isinstance(value, list) for value in values):
-            shared[key] = [item for item in values[0] if all(item in value for value in values)]
-    return cast("ModelProfile", shared)
+def pool_profile(profiles: Sequence[Mapping[str, Any] | None]) -> ModelProfile | None:
+    """Return the profile of a pool from those of its members; ``None`` if one has none."""
+    return cast("ModelProfile | None", intersection(profiles))

@@ -18,14 +18,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, conv
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableBinding
 
-from bestroute import ToolsInPrompt
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
-from bestroute.adapters.plain_member import PlainMember
+from bestroute.adapters.framework import Framework, Listing
 from bestroute.errors import ConfigError
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
+from bestroute.generators.tools_in_prompt import Wording
 from bestroute.selection import Demand, judge, judge_off_loop
 from bestroute.types.bases import GeneratorBase
 from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
@@ -37,7 +37,16 @@ from bestroute.types.stream_usage import StreamUsage
 from bestroute.types.token_logprobs import signals_of
 from bestroute.types.usage import Usage, completed_usage, divide_usage, sum_usage
 from langchain_bestroute import providers
-from langchain_bestroute.members import Quiet, abilities_of, chat_model_in, constructed_in, translated, with_fields
+from langchain_bestroute.members import (
+    Quiet,
+    abilities_of,
+    as_object,
+    chat_model_in,
+    constructed_in,
+    listing_of,
+    translated,
+    with_fields,
+)
 from langchain_bestroute.messages import (
     CutOff,
     as_usage_metadata,
@@ -499,19 +508,6 @@ def _is_of_langchain(model: BaseChatModel, method: str) -> bool:
     return str(getattr(type(model), method).__module__) == BaseChatModel.__module__
 
 
-def plain_member(name: str, generator: Generator) -> PlainMember:
-    """Return a ``bestroute.Generator`` as a member: it is handed messages as plain OpenAI-style dicts."""
-
-    def to_plain(messages: Sequence[BaseMessage]) -> Sequence[Mapping[str, Any]]:
-        plain = convert_to_openai_messages(prepared(messages, name))
-        return plain if isinstance(plain, list) else [plain]
-
-    def needs(query: Query) -> str | None:
-        return "tools" if query.tools else "structured output" if query.params.get(WANTED) else None
-
-    return PlainMember(name, generator, to_plain, needs)
-
-
 class _Collected:
     """What a stream has brought so far."""
 
@@ -552,15 +548,55 @@ def _shown(info: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (info or {}).items() if name not in providers.FOR_TRACES}
 
 
-def as_generator(name: str, member: Any, *, native_n: bool, timeout: Any) -> Generator:
-    """Return what the engine draws samples from."""
-    if isinstance(member, ToolsInPrompt):
-        inner = as_generator(name, member.member, native_n=native_n, timeout=timeout)
-        return ToolsInPrompt(inner, wording=InMessages())
-    model = chat_model_in(member)
-    if not isinstance(model, BaseChatModel):
-        return plain_member(name, member)
-    bound = member.kwargs if isinstance(member, RunnableBinding) else {}
-    if "tools" in bound:
-        raise ConfigError(f"models: {name!r} has tools bound; bind them to the BestRouteChat, for all members")
-    return ChatModelGenerator(model, name=name, native_n=native_n, defaults=bound, timeout=timeout)
+class LangChain(Framework):
+    """Chat models as members of a pool.
+
+    Args:
+        timeout: Seconds for one request; ``None`` leaves each its own.
+        for_strings: Arguments for chat models made of strings.
+    """
+
+    model_word = "chat model"
+    accepted = "a chat model, a string like 'openai:gpt-4o-mini'"
+
+    def __init__(self, timeout: Any, for_strings: Mapping[str, Any]) -> None:
+        """Keep both."""
+        self._timeout, self._for_strings = timeout, for_strings
+
+    def is_model(self, member: Any) -> bool:
+        """Whether it is a chat model, or one with arguments bound."""
+        return isinstance(chat_model_in(member), BaseChatModel)
+
+    def as_object(self, name: str, member: Any) -> Any:
+        """Return a member as an object: a string becomes a chat model."""
+        return as_object(name, member, self._for_strings)
+
+    def generator(self, name: str, model: Any, *, native_n: bool) -> Generator:
+        """Return what draws from a chat model.
+
+        Raises:
+            ConfigError: If it has tools bound, which the others have not.
+        """
+        bound = model.kwargs if isinstance(model, RunnableBinding) else {}
+        if "tools" in bound:
+            raise ConfigError(f"models: {name!r} has tools bound; bind them to the BestRouteChat, for all members")
+        return ChatModelGenerator(
+            chat_model_in(model), name=name, native_n=native_n, defaults=bound, timeout=self._timeout
+        )
+
+    def listing(self, model: Any) -> Listing:
+        """Return under what its provider lists a chat model."""
+        return listing_of(chat_model_in(model))
+
+    def plain_messages(self, name: str, messages: Sequence[BaseMessage]) -> Sequence[Mapping[str, Any]]:
+        """Return a conversation as OpenAI's dicts."""
+        plain = convert_to_openai_messages(prepared(messages, name))
+        return plain if isinstance(plain, list) else [plain]
+
+    def wording(self) -> Wording:
+        """Return how a conversation says what has no tools."""
+        return InMessages()
+
+    def plain_needs(self, query: Query) -> str | None:
+        """Say what a query needs beyond text."""
+        return "tools" if query.tools else "structured output" if query.params.get(WANTED) else None

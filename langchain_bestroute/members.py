@@ -1,9 +1,9 @@
 """Members: what the user may name as one, what is known of it, and the copy of it that is called.
 
 The copy does not retry by itself: the engine retries by its rules, and retries of retries would multiply. Its async
-connections belong to one event loop: it shares the member's in the loop where they are first used; in another (a second
-``asyncio.run``) it gets its own, because those of a loop that is over fail, and closes them when that loop ends.
-Members made one by one may share them too: ``langchain-openai`` has one set for each address.
+connections belong to one event loop: it shares the member's in the loop where they are first used; in another (a
+second ``asyncio.run``) it gets its own, because those of a loop that is over fail, and closes them when that loop
+ends. Members made one by one may share them too: ``langchain-openai`` has one set for each address.
 
 ``temperature=0.2`` in the router's constructor is not the same as in a call: the class of a reasoning model drops it,
 another knows it under a name of its own. So the member's own constructor is asked what it makes of it.
@@ -21,14 +21,13 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding
 
-from bestroute import Price, ToolsInPrompt
+from bestroute import ToolsInPrompt
 from bestroute._utils.loops import forget_ended
 from bestroute.adapters import clients
 from bestroute.adapters.capabilities import Abilities
 from bestroute.adapters.connections import close_at_loop_end
 from bestroute.adapters.fingerprint import fingerprint as fingerprint_of
-from bestroute.adapters.known_prices import known_price
-from bestroute.adapters.plain_member import is_generator
+from bestroute.adapters.framework import Listing
 from bestroute.errors import ConfigError
 from langchain_bestroute import providers
 
@@ -46,30 +45,26 @@ _NAMES = {
 """Under which names the classes know them."""
 
 
-def as_member(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
-    """Return a member as an object: a string becomes a chat model, anything else is checked.
+def as_object(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
+    """Return a member as an object: a string becomes a chat model.
+
+    Args:
+        name: Pool name.
+        member: As the caller named it.
+        for_strings: Arguments for chat models made of strings.
 
     Raises:
-        ConfigError: If it is nothing that can be a member.
+        ConfigError: If it is a chat model inside of something that hides it.
     """
     if isinstance(member, str):
         return _from_string(member, {k: v for k, v in for_strings.items() if v is not None})
-    if isinstance(member, ToolsInPrompt):
-        return ToolsInPrompt(as_member(name, member.member, for_strings), wording=member.wording)
     model = chat_model_in(member)
-    if isinstance(model, BaseChatModel):
-        return member
-    if isinstance(model, Runnable):  # it answers to any attribute's name, or fails in its own way
+    if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):  # it answers to any attribute's name
         raise ConfigError(
             f"models: {name!r} must be a chat model itself, got {type(model).__name__}; fallbacks, retries and "
             "configurable fields go around the BestRouteChat"
         )
-    if is_generator(member):
-        return member
-    raise ConfigError(
-        f"models: {name!r} must be a chat model, a string like 'openai:gpt-4o-mini' or a bestroute.Generator, "
-        f"got {type(member).__name__}"
-    )
+    return member
 
 
 def chat_model_in(member: Any) -> Any:
@@ -78,16 +73,9 @@ def chat_model_in(member: Any) -> Any:
     return member.bound if isinstance(member, RunnableBinding) else member
 
 
-def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
-    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
-    complete = dict(prices)
-    for name, member in members.items():
-        model = chat_model_in(member)
-        if name not in complete and isinstance(model, BaseChatModel):
-            told = providers.model_name(model), providers.provider_of(model), providers.base_url(model)
-            if (price := known_price(*told)) is not None:
-                complete[name] = price
-    return complete
+def listing_of(model: BaseChatModel) -> Listing:
+    """Return under what a provider lists a chat model."""
+    return Listing(providers.model_name(model), providers.provider_of(model), providers.base_url(model))
 
 
 def shared_output_version(members: Mapping[str, Any]) -> str | None:

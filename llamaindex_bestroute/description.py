@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.llms import LLM
 
-from bestroute.billing.budget import Budget
+from bestroute.adapters.description import described as described_of
 from bestroute.errors import ConfigError
 from bestroute.errors.credentials import without_secrets
 
@@ -19,18 +18,15 @@ _OF_A_PROCESS = ("callback_manager",)
 
 
 def described(part: Any) -> Any:
-    """Return what may be told of a part of the router: plain JSON, in a few words."""
-    if part is None or isinstance(part, str | int | float | bool):
-        return part
-    if isinstance(part, Budget):
-        return part.usd
-    if isinstance(part, LLM):
-        model = next((v for n in ("model", "model_name") if isinstance(v := getattr(part, n, None), str)), None)
-        return {"class_name": part.class_name(), "model": model}
-    if isinstance(part, Mapping):
-        return {str(name): described(value) for name, value in part.items()}
-    name = getattr(part, "__qualname__", None) or type(part).__qualname__
-    return f"{getattr(part, '__module__', '')}.{name}"
+    """Return what may be told of a part of the router, plain JSON."""
+    return described_of(part, _of_llm)
+
+
+def _of_llm(part: Any) -> Any:
+    if not isinstance(part, LLM):
+        return None
+    model = next((v for n in ("model", "model_name") if isinstance(v := getattr(part, n, None), str)), None)
+    return {"class_name": part.class_name(), "model": model}
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from bestroute import ConfigError, ToolsInPrompt
 from bestroute._utils.loops import forget_ended
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 from bestroute.adapters.connections import close_at_loop_end
-from bestroute.adapters.plain_member import PlainMember, is_generator
+from bestroute.adapters.framework import Framework, Listing
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.refusals import Refusals
+from bestroute.generators.tools_in_prompt import Wording
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
@@ -40,7 +40,7 @@ from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
-from llamaindex_bestroute.members import quiet
+from llamaindex_bestroute.members import listing_of, quiet
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
 from llamaindex_bestroute.providers import is_broken_off, is_openai, reasons, stream_options, takes_logprobs
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
@@ -548,27 +548,38 @@ class _Collected:
         return _judged(sample, self.call) if structure is None else structure.sample(sample, self.outcome)
 
 
-def as_generator(
-    name: str, member: Any, *, native_n: bool, timeout: float | None, settings: Mapping[str, Any]
-) -> Generator:
-    """Return what the engine draws samples from.
+class LlamaIndex(Framework):
+    """LLMs as members of a pool.
 
-    Raises:
-        ConfigError: If it is nothing that can be a member.
+    Args:
+        timeout: Seconds for one request; ``None`` leaves each its own.
+        settings: The router's own settings that are members' fields too.
     """
-    if isinstance(member, ToolsInPrompt):
-        inner = as_generator(name, member.member, native_n=native_n, timeout=timeout, settings=settings)
-        return ToolsInPrompt(inner, wording=InMessages())
-    if isinstance(member, LLM):
-        return LLMGenerator(name, member, native_n=native_n, timeout=timeout, settings=settings)
-    if is_generator(member):
-        return PlainMember(name, member, lambda messages: _plain(messages, name))
-    raise ConfigError(
-        f"models: {name!r} must be a LlamaIndex LLM or a bestroute.Generator, got {type(member).__name__}"
-    )
 
+    model_word = "LLM"
+    accepted = "a LlamaIndex LLM"
 
-def _plain(messages: Sequence[ChatMessage], name: str) -> list[dict[str, Any]]:
-    """Return messages for a plain generator, which is asked for an object in words."""
-    structure: Structure | None = getattr(messages, "structure", None)
-    return plain_dicts(for_member(messages if structure is None else structure.in_words(messages), name))
+    def __init__(self, timeout: float | None, settings: Mapping[str, Any]) -> None:
+        """Keep both."""
+        self._timeout, self._settings = timeout, settings
+
+    def is_model(self, member: Any) -> bool:
+        """Whether it is an LLM."""
+        return isinstance(member, LLM)
+
+    def generator(self, name: str, model: Any, *, native_n: bool) -> Generator:
+        """Return what draws from an LLM."""
+        return LLMGenerator(name, model, native_n=native_n, timeout=self._timeout, settings=self._settings)
+
+    def listing(self, model: Any) -> Listing | None:
+        """Return under what its provider lists an LLM."""
+        return listing_of(model)
+
+    def wording(self) -> Wording:
+        """Return how a conversation says what has no tools."""
+        return InMessages()
+
+    def plain_messages(self, name: str, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+        """Return a conversation as OpenAI's dicts, an object that is asked for in words."""
+        structure: Structure | None = getattr(messages, "structure", None)
+        return plain_dicts(for_member(messages if structure is None else structure.in_words(messages), name))

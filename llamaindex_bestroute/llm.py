@@ -25,16 +25,26 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.types import Model
 from llama_index_instrumentation import get_dispatcher
 
-from bestroute import BestRoute, ConfigError, GenerationError, Ledger, Pool, Price, Query, Result, ToolsInPrompt
-from bestroute.adapters.engine_fields import change_part
-from bestroute.adapters.shared_members import Shared, shared
-from bestroute.engine.call_context import CALL_OPTIONS
+from bestroute import BestRoute, ConfigError, GenerationError, Price, Query, Result, ToolsInPrompt
+from bestroute.adapters.call_options import take_options
+from bestroute.adapters.description import pool_name
+from bestroute.adapters.engine_builder import build_engine
+from bestroute.adapters.engine_fields import (
+    PARTS,
+    BudgetField,
+    EngineFields,
+    LedgerField,
+    SettingsField,
+    as_reference,
+    as_stop,
+    change_field,
+)
+from bestroute.adapters.shared_members import Shared
+from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
 from bestroute.errors.credentials import without_secrets
-from bestroute.types.pool import dearest
 from llamaindex_bestroute import description, tracing
-from llamaindex_bestroute.generator import as_generator
-from llamaindex_bestroute.members import complete_prices
+from llamaindex_bestroute.generator import LlamaIndex
 from llamaindex_bestroute.messages import to_query, turn_owner
 from llamaindex_bestroute.rag_query import AskedMessages, filled_in, mark_messages, mark_prompt
 from llamaindex_bestroute.responses import chat_response, completion_response
@@ -45,21 +55,15 @@ from llamaindex_bestroute.tracing import CHAT, COMPLETION, own_span
 
 dispatcher = get_dispatcher(__name__)
 
-_FORCED = tuple(name for name in CALL_OPTIONS if name != "reason")
-"""Arguments of a call that are the engine's, not the members'."""
-_OF_THE_ENGINE = frozenset(
-    {"models", "prices", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"}
-    | {"default", "bills_input", "ledger", "settings", "budget", "max_retries", "timeout", "temperature", "max_tokens"}
-)
-"""Fields of which a change makes another engine."""
-_STICKY = "a tool turn stays with the model that made the call"
+_MADE_WITH = ("timeout", "temperature", "max_tokens")
+"""Fields of ours that members are made with: a change of one makes another engine, too."""
 
 
 class _Request(NamedTuple):
     """A call, ready for the engine."""
 
     query: Query
-    forced: dict[str, Any]
+    forced: CallOptions
 
 
 class BestRouteLLM(FunctionCallingLLM):
@@ -191,12 +195,12 @@ class BestRouteLLM(FunctionCallingLLM):
     policy: Any = Field(default=None, description="Chooses among the router's plans.")
     threshold: float | None = Field(default=None, description="Short for policy=ThresholdPolicy(threshold).")
     max_drop: float | None = Field(default=None, description="Short for a promise that the router was tuned for.")
-    default: Default = Field(default="plan", description="What is done without router and reward model.")
-    max_n: int = Field(default=5, description="The most samples a step may draw.")
-    bills_input: Any = Field(default="per_sample", description="How often n samples bill the prompt.")
-    ledger: Any = Field(default=None, description="Where bills are kept.")
-    settings: Any = Field(default=None, description="Retries, pace and what is done at a budget's end.")
-    budget: Any = Field(default=None, description="What all calls together may spend, USD.")
+    default: Default = Field(default=EngineFields.default, description="What is done without router and reward model.")
+    max_n: int = Field(default=EngineFields.max_n, description="The most samples a step may draw.")
+    bills_input: Any = Field(default=EngineFields.bills_input, description="How often n samples bill the prompt.")
+    ledger: LedgerField = Field(default=None, description="Where bills are kept.")  # type: ignore[assignment]
+    settings: SettingsField = Field(default=None, description="Retries, pace and what is done at a budget's end.")
+    budget: BudgetField = Field(default=None, description="What all calls together may spend, USD.")
     max_retries: int | None = Field(default=None, description="How often a draw is tried again.")
     timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")
@@ -212,12 +216,12 @@ class BestRouteLLM(FunctionCallingLLM):
     @field_validator("reference", mode="before")
     @classmethod
     def _as_name(cls, reference: Any) -> Any:
-        return "" if reference is None else reference
+        return as_reference(reference)
 
     @field_validator("stop", mode="before")
     @classmethod
     def _as_list(cls, stop: Any) -> Any:
-        return [stop] if isinstance(stop, str) else stop
+        return as_stop(stop)
 
     def __init__(self, **kwargs: Any) -> None:
         """Build the engine, so that whatever does not fit is said at construction.
@@ -230,50 +234,13 @@ class BestRouteLLM(FunctionCallingLLM):
         self._build()
 
     def _build(self) -> None:
-        keep = super().__setattr__  # our own would build again
-        if not self.models:
-            raise ConfigError("models: needs at least one LLM, got none")
-        keep("prices", complete_prices(self.prices, self.models))
-        if self.ledger is None:
-            keep("ledger", Ledger())
-        if not self.reference:
-            keep("reference", dearest(self.prices, self.models))
-        pool = Pool(tuple(self.models), self.prices, self.reference, self.max_n, self.bills_input)
-        held = (self.ledger, self.settings)
-        settled = tuple(map(repr, (self.timeout, self.bills_input, self.temperature, self.max_tokens)))
-
-        def make_generators() -> dict[str, Any]:
-            return {
-                name: as_generator(
-                    name,
-                    member,
-                    native_n=pool.bills(name) == "once",
-                    timeout=self.timeout,
-                    settings=self._own_settings(),
-                )
-                for name, member in self.models.items()
-            }
-
-        generators = shared(self.models, held, ("generators", *settled), make_generators)
-        self._engine = BestRoute(
-            pool,
-            generators.value,
-            router=self.router,
-            reward_model=self.reward_model,
-            policy=self.policy,
-            ledger=self.ledger,
-            threshold=self.threshold,
-            max_drop=self.max_drop,
-            settings=self.settings,
-            budget=self.budget,
-            max_retries=self.max_retries,
-            default=self.default,
+        built = build_engine(
+            EngineFields.of(self),
+            LlamaIndex(self.timeout, self._own_settings()),
+            settled=tuple(getattr(self, name) for name in _MADE_WITH),
+            note=super().__setattr__,  # our own would build again
         )
-        origin = shared(self.models, held, ("engine",), lambda: self._engine)
-        self._engine.share_members(origin.value)
-        self._shared = (generators, origin)
-        if self.budget is not None:
-            keep("budget", self._engine.budget)  # one for all copies
+        self._engine, self._shared = built.engine, built.shared
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
@@ -282,11 +249,8 @@ class BestRouteLLM(FunctionCallingLLM):
             ConfigError: If it does not fit the other parts.
             PriceError: If a member has no price.
         """
-        if name not in _OF_THE_ENGINE or "_engine" not in (self.__pydantic_private__ or {}):
-            super().__setattr__(name, value)
-            return
         set_field = super().__setattr__
-        change_part(self, lambda: set_field(name, value), self._build)
+        change_field(self, name, lambda: set_field(name, value), self._build, others=_MADE_WITH)
 
     @classmethod
     def class_name(cls) -> str:
@@ -317,13 +281,13 @@ class BestRouteLLM(FunctionCallingLLM):
             is_chat_model=not told or any(metadata.is_chat_model for metadata in told),
             is_function_calling_model=all(isinstance(m, LLM | ToolsInPrompt) for m in self.models.values())
             and all(metadata.is_function_calling_model for metadata in told),
-            model_name="bestroute:" + "+".join(self.models),
+            model_name=pool_name(self.models),
             system_role=roles.pop() if len(roles) == 1 else MessageRole.SYSTEM,
         )
 
     def to_payload(self) -> dict[str, Any]:
         """Return what events tell of it, without a secret; no member's server is asked for it."""
-        name = "bestroute:" + "+".join(self.models)
+        name = pool_name(self.models)
         return {"class_name": self.class_name(), "model_name": name, "models": description.described(self.models)}
 
     def _metadata_of(self, name: str) -> LLMMetadata:
@@ -408,13 +372,10 @@ class BestRouteLLM(FunctionCallingLLM):
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
         """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
         params = {**self._own_params(), **kwargs}
-        forced = {name: params.pop(name, None) for name in _FORCED}
-        if forced["model"] is None and forced["n"] == 1:  # evaluators send it with every call; one answer is what comes
-            forced["n"] = None
+        if params.get("model") is None and params.get("n") == 1:  # evaluators send it with every call
+            del params["n"]
+        forced = take_options(params, owner=turn_owner(messages), models=self.models)
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
-        owner = turn_owner(messages)
-        if forced["model"] is None and owner in self.models:
-            forced |= {"model": owner, "reason": _STICKY}
         return _Request(to_query(messages, specs, params, getattr(messages, "asked", None)), forced)
 
     def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request:
@@ -596,7 +557,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     # What is told, copied and description.
 
-    @field_serializer("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+    @field_serializer(*PARTS)
     def _describe(self, value: Any) -> Any:
         return description.described(value)
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from llama_index.core.llms import LLM
 
-from bestroute import Price, ToolsInPrompt
 from bestroute.adapters import clients
-from bestroute.adapters.known_prices import known_price
+from bestroute.adapters.framework import Listing
 from llamaindex_bestroute.description import StoredLLM
 from llamaindex_bestroute.providers import arguments_without_retries
 from llamaindex_bestroute.tracing import Muted
@@ -25,18 +24,12 @@ _PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic
 _TIMEOUTS = ("timeout", "request_timeout")
 
 
-def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any]) -> dict[str, Price]:
-    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse."""
-    complete = dict(prices)
-    for name, given in members.items():
-        member = given.member if isinstance(given, ToolsInPrompt) else given
-        if name in complete or not isinstance(member, LLM) or member.class_name() not in _PROVIDERS:
-            continue
-        provider, address = _PROVIDERS[member.class_name()]
-        price = known_price(str(getattr(member, "model", "")), provider, getattr(member, address, None))
-        if price is not None:
-            complete[name] = price
-    return complete
+def listing_of(member: LLM) -> Listing | None:
+    """Return under what a provider lists an LLM; ``None`` for an integration of which that is not known."""
+    if member.class_name() not in _PROVIDERS:
+        return None
+    provider, address = _PROVIDERS[member.class_name()]
+    return Listing(str(getattr(member, "model", "")), provider, getattr(member, address, None))
 
 
 def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any] | None = None) -> LLM:

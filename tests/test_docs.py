@@ -45,17 +45,22 @@ def test_the_code_blocks_of_the_readme_run(openai_env, tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), {})
 
 
-BLOCKS = re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", EXTENDING, re.S | re.M)
+ADAPTERS = (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"^## (.+?)\n.*?```python\n(.*?)```", re.S | re.M)
+BLOCKS = _BLOCK.findall(EXTENDING) + _BLOCK.findall(ADAPTERS)
 
 
 @pytest.mark.parametrize(("title", "block"), BLOCKS, ids=[title for title, _ in BLOCKS])
 def test_what_the_page_tells_to_write_works(title, block):
     assert "assert" in block
-    exec(compile(block, f"extending.md, {title}", "exec"), {"__name__": "extending"})
+    exec(compile(block, f"the page's part {title!r}", "exec"), {"__name__": "extending"})
 
 
 def test_every_part_of_the_page_has_its_block():
-    assert len(BLOCKS) == EXTENDING.count("```python") == len(re.findall("^## ", EXTENDING, re.M)) == 5
+    blocks = _BLOCK.findall(EXTENDING)
+    assert len(blocks) == EXTENDING.count("```python") == len(re.findall("^## ", EXTENDING, re.M)) == 4
+    assert len(BLOCKS) == 5
+    assert ADAPTERS.count("```python") == 1
 
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

@@ -19,7 +19,6 @@ MAY_TAKE_FROM = {
     "errors": {"_utils"},
     "artifacts": {"_utils", "errors"},
     "types": {"_utils", "errors"},
-    "adapters": {"_utils", "types"},
     "billing": {"_utils", "errors", "types"},
     "encoders": {"_utils", "artifacts", "errors", "types"},
     "faults": {"errors", "types"},
@@ -81,6 +80,7 @@ MAY_TAKE_FROM = {
         "reward_models",
         "types",
     },
+    "adapters": {"_utils", "billing", "engine", "errors", "generators", "types"},
     "tuning": {"_utils", "errors", "evaluation", "labels", "policies", "records", "router", "stats", "types"},
     "cli": {
         "_utils",
@@ -216,3 +216,42 @@ def test_every_path_the_page_names_exists():
     for path in re.findall(r"`((?:\w+/)+[\w.]*)`", PAGE):
         places = [base / f"{path.rstrip('/')}{end}" for base in (CORE, ROOT) for end in ("", ".py")]
         assert any(place.exists() for place in places), path
+
+
+ADAPTERS = (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8")
+ROOMS_OF_BOTH = {
+    *("generator", "members", "messages", "tools", "structured", "streaming", "providers", "description", "tracing"),
+    "__init__",
+}
+
+
+def test_both_adapters_have_one_floor_plan():
+    langchain, llamaindex = (
+        {path.stem for path in (ROOT / package).glob("*.py")}
+        for package in ("langchain_bestroute", "llamaindex_bestroute")
+    )
+    assert langchain == ROOMS_OF_BOTH | {"chat_models"}
+    assert llamaindex == ROOMS_OF_BOTH | {"llm", "rag_query", "responses", "member_request"}
+
+
+def test_the_page_of_adapters_shows_the_floor_plan_and_what_stands_in_both():
+    rows = re.findall(r"^\| (`[^|]+) \|[^|]+\| ([^|]+) \| ([^|]+) \|$", ADAPTERS, re.M)
+    assert {file for files, _, _ in rows for file in re.findall(r"`(\w+)`", files)} == {
+        *ROOMS_OF_BOTH - {"__init__"},
+        *("chat_models", "llm"),
+    }
+    for files, *columns in rows:
+        found = re.findall(r"`(\w+)`", files)
+        for package, file, words in zip(
+            ("langchain_bestroute", "llamaindex_bestroute"), (found[0], found[-1]), columns, strict=True
+        ):
+            text = (ROOT / package / f"{file}.py").read_text(encoding="utf-8")
+            for word in re.findall(r"`(\w+)`", words):
+                assert re.search(rf"^(class|def) {word}\b", text, re.M), (package, file, word)
+
+
+def test_the_page_of_adapters_names_every_module_that_they_share():
+    named = set(re.findall(r"`adapters\.(\w+)`", ADAPTERS)) | set(re.findall(r"`adapters\.\w+`, `\.(\w+)`", ADAPTERS))
+    modules = {path.stem for path in (CORE / "adapters").glob("*.py")} - {"__init__"}
+    assert modules - named == {"shared_members"}, "which `engine_builder` alone needs"
+    assert named <= modules

@@ -1,5 +1,7 @@
 """Requirement 16 and what a pool is made of: profiles, capabilities, model strings, bound members, prices."""
 
+from dataclasses import fields
+
 import openai
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -9,8 +11,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from bestroute import ConfigError, OpenAIGenerator, Price, PriceError
+from bestroute.adapters.capabilities import intersection
 from bestroute.testing import FakeRouter
-from langchain_bestroute.description import intersection
 
 
 @tool
@@ -223,3 +225,13 @@ def test_any_other_missing_price_is_an_error_that_names_the_member(make, member)
 def test_a_member_is_a_chat_model_itself_and_what_wraps_it_goes_around_the_router(make, openai_model, wrap):
     with pytest.raises(ConfigError, match="'small' must be a chat model itself, got Runnable.* go around"):
         make(models={"small": wrap(openai_model("a")), "large": openai_model("b")})
+
+
+def test_the_engines_fields_and_their_defaults_are_those_that_adapters_share():
+    from bestroute.adapters.engine_fields import EngineFields
+    from langchain_bestroute import BestRouteChat
+
+    for shared in fields(EngineFields):
+        own = BestRouteChat.model_fields[shared.name]
+        if shared.name not in ("models", "prices"):
+            assert own.default == shared.default, shared.name

@@ -6,6 +6,7 @@ import concurrent.futures
 import copy
 import json
 import pickle
+from dataclasses import fields
 
 import openai
 import pytest
@@ -529,3 +530,12 @@ def test_members_of_any_kind_of_llm_are_taken():
     assert isinstance(llm.models["a"], LLM)
     assert llm.metadata.context_window == 123
     assert not llm.metadata.is_chat_model
+
+
+def test_the_engines_fields_and_their_defaults_are_those_that_adapters_share():
+    from bestroute.adapters.engine_fields import EngineFields
+
+    for shared in fields(EngineFields):
+        own = BestRouteLLM.model_fields[shared.name]
+        if shared.name not in ("models", "prices"):
+            assert own.default == shared.default, shared.name

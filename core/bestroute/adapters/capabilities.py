@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,36 @@ def shortfall(needs: Needs, abilities: Abilities) -> str | None:
     if window is not None and needs.tokens > window:
         return f"its context holds {window} tokens, the prompt has about {needs.tokens}"
     return None
+
+
+def intersection(profiles: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the profile of a pool.
+
+    Args:
+        profiles: Of each member.
+
+    Returns:
+        Of limits the smallest, of abilities those that all have, of what the members do not all tell nothing;
+        ``None`` if a member has no profile at all.
+
+    Example:
+        >>> intersection(
+        ...     [{"max_input_tokens": 9, "tool_calling": True}, {"max_input_tokens": 5, "tool_calling": False}]
+        ... )
+        {'max_input_tokens': 5, 'tool_calling': False}
+    """
+    told = [profile for profile in profiles if profile]
+    if not told or len(told) < len(profiles):
+        return None
+    shared: dict[str, Any] = {}
+    for key in told[0]:
+        values = [profile[key] for profile in told if profile.get(key) is not None]
+        if len(values) < len(told):
+            continue
+        if all(isinstance(value, bool) for value in values):
+            shared[key] = all(values)
+        elif key.startswith("max_"):
+            shared[key] = min(values)
+        elif all(isinstance(value, list) for value in values):
+            shared[key] = [item for item in values[0] if all(item in value for value in values)]
+    return shared

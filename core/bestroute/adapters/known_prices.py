@@ -7,13 +7,33 @@ that it lists letter by letter counts, only at the provider's own address, and o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from bestroute.adapters.framework import Framework
+from bestroute.generators.tools_in_prompt import ToolsInPrompt
 from bestroute.types.prices import Price
 
 _PROVIDERS = {"google_genai": "google", "mistralai": "mistral", "xai": "x-ai"}
 """From frameworks' names of providers to the library's, where they differ."""
+
+
+def complete_prices(prices: Mapping[str, Price], members: Mapping[str, Any], framework: Framework) -> dict[str, Price]:
+    """Add known prices of providers' own models, the caller's come first; an unknown one is the pool's to refuse.
+
+    Args:
+        prices: The caller's.
+        members: By pool name.
+        framework: Knows under what a provider lists one.
+    """
+    complete = dict(prices)
+    for name, given in members.items():
+        member = given.member if isinstance(given, ToolsInPrompt) else given
+        listed = framework.listing(member) if name not in complete and framework.is_model(member) else None
+        if listed is not None and (price := known_price(*listed)) is not None:
+            complete[name] = price
+    return complete
 
 
 def known_price(model: str, provider: str, base_url: str | None = None) -> Price | None:
