@@ -27,7 +27,7 @@ MAY_TAKE_FROM = {
     "stats": {"_utils", "types"},
     "records": {"_utils", "billing", "errors", "faults", "types"},
     "generators": {"_utils", "errors", "faults", "records", "selection", "types"},
-    "labels": {"errors", "records", "stats", "types"},
+    "labels": {"errors", "records", "selection", "stats", "types"},
     "policies": {"_utils", "artifacts", "errors", "records", "types"},
     "testing": {"records", "types"},
     "reward_models": {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEALS, FEW = 3, 2000
 """How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
-KINDS = ("recorded", "quality", "majority")
+KINDS = ("recorded", "quality", "majority", "logprobs", "agreement", "confidence")
 
 
 def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -255,7 +255,7 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 @click.option(
     "--reward",
     callback=check_reward,
-    help="recorded, quality, majority or a folder; default: as it was trained.",
+    help="recorded, quality, majority, logprobs, agreement, confidence or a folder; default: as it was trained.",
 )
 @click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
 @click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")

@@ -19,7 +19,9 @@ from bestroute.errors import ConfigError
 @click.option("--budget", type=float, help="Promise to cost at most so many USD per 1,000 queries in the mean.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
 @click.option(
-    "--reward", callback=check_reward, help="recorded, quality, majority or a folder; default: as it was trained."
+    "--reward",
+    callback=check_reward,
+    help="recorded, quality, majority, logprobs, agreement, confidence or a folder; default: as it was trained.",
 )
 @click.option("--order", type=FILE, multiple=True, help="Records that order the settings; default: a part of TUNE.")
 @click.option(

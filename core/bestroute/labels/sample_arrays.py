@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from bestroute.errors import RecordError
+from bestroute.labels.answer_forms import form_reader
 from bestroute.labels.reward_kinds import RewardKind
 from bestroute.labels.tokens import RecordedUsage, TokenMeans, costs, fill
+from bestroute.labels.vote_rules import AGREEMENT, MAJORITY, VoteRule
 from bestroute.records.records import ModelSamples, Record, judged_only
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
+from bestroute.types.signals import answer_probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,10 @@ class SampleArrays:
     texts: tuple[str, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
+    votes: VoteRule = MAJORITY
+    """What samples that vote are accepted by."""
+    probability: FloatArray | None = None
+    """What each sample's tokens say of it, NaN where nothing, shape ``(Q, K, S)``; votes of ``confidence`` only."""
 
     def __len__(self) -> int:
         """How many records."""
@@ -136,6 +143,7 @@ class SampleArrays:
         outputs, filled = fill(pool, recorded, present, recorded.means(pool) if token_means is None else token_means)
         prompt, single = costs(pool, outputs, filled, dollars)
         rewards, acceptance, answers = _rewards(records, pool, reward, quality, normalise or str.strip)
+        probability = _probabilities(records, pool, quality.shape) if reward == "confidence" else None
         if verifier_error:
             if reward != "quality" or rewards is None:
                 raise RecordError("verifier error needs a verifier: --reward quality")
@@ -155,6 +163,8 @@ class SampleArrays:
             tuple(r.query for r in records),
             tuple(r.id for r in records),
             tuple(r.group for r in records),
+            MAJORITY if reward == "majority" else AGREEMENT,
+            probability,
         )
 
 
@@ -187,7 +197,12 @@ def _rewards(
         is_probability = bool(((quality >= 0) & (quality <= 1) | np.isnan(quality)).all())
         return quality, quality if is_probability else None, None
     if kind == "majority":
-        return None, None, _answers(records, pool, quality.shape, normalise)
+        return None, None, _answers(records, pool, quality.shape, lambda record: normalise)
+    if kind in ("agreement", "confidence"):
+        return None, None, _answers(records, pool, quality.shape, form_reader)
+    if kind == "logprobs":
+        known = np.where(np.isnan(quality), np.nan, np.nan_to_num(_probabilities(records, pool, quality.shape)))
+        return known, known, None
     rewards = np.full(quality.shape, np.nan)
     for q, record in enumerate(records):
         for k, model in enumerate(pool.models):
@@ -205,11 +220,15 @@ def _rewards(
 
 
 def _answers(
-    records: Sequence[Record], pool: Pool, shape: tuple[int, ...], normalise: Callable[[str], str]
+    records: Sequence[Record],
+    pool: Pool,
+    shape: tuple[int, ...],
+    reader: Callable[[Record], Callable[[str], str]],
 ) -> IntArray:
     answers = np.full(shape, -1, dtype=np.intp)
     for q, record in enumerate(records):
         number: dict[str, int] = {"": 0}
+        normalise = reader(record)
         for k, model in enumerate(pool.models):
             samples: ModelSamples = record.samples[model]
             if samples.text is None:
@@ -217,3 +236,23 @@ def _answers(
             for s, text in enumerate(samples.text):
                 answers[q, k, s] = number.setdefault(normalise(text), len(number))
     return answers
+
+
+def _probabilities(records: Sequence[Record], pool: Pool, shape: tuple[int, ...]) -> FloatArray:
+    """Return the probability of each short answer, NaN where it is not known.
+
+    Raises:
+        RecordError: If no record tells log-probabilities: nothing could be accepted.
+    """
+    found = np.full(shape, np.nan)
+    for q, record in enumerate(records):
+        for k, model in enumerate(pool.models):
+            signals = record.samples[model].signals
+            if signals is not None:
+                found[q, k, : len(signals)] = [answer_probability(one) for one in signals]
+    if np.isnan(found).all():
+        raise RecordError(
+            "no record tells the log-probabilities of a short answer ('samples.MODEL.signals'); collect with "
+            "logprobs: true in the pool, or say --reward agreement"
+        )
+    return found

@@ -36,6 +36,8 @@ class _Draw:
     """Votes of the answer that leads, shape ``(M,)``."""
     rival: Numbers
     """Votes of its strongest rival; as many where several lead."""
+    sure: FloatArray | None = None
+    """What its tokens say of every draw so far, NaN where nothing, shape ``(draws, M)``; where that counts too."""
 
 
 class Plays:
@@ -110,10 +112,11 @@ class Plays:
         if self._path:
             before = self._path[-1]
             plays, given, leading, rival = before.going_on, before.given, before.leading, before.rival
+            sure = before.sure
         else:
             plays = np.arange(len(self._records))
             given, leading = np.zeros((0, len(plays)), dtype=np.int16), np.zeros(len(plays), dtype=np.int16)
-            rival = leading
+            rival, sure = leading, np.zeros((0, len(plays)))
         shape = (len(self.arrays), self.arrays.quality.shape[2])
         samples, new = self._dealt[model, place, plays], self._answers_drawn[model, place, plays]
         hits = np.bincount(self._records[plays] * shape[1] + samples, minlength=shape[0] * shape[1])
@@ -122,13 +125,24 @@ class Plays:
         rival = np.where(own > leading, rival, np.maximum(rival, own))
         leading = np.maximum(leading, own)
         ended, answer = plays[:0], plays[:0]
-        if accept is not None:
-            fewest = votes_to_reach(accept, len(given))
+        if self.arrays.probability is None:
+            sure = None
+        else:
+            told = self.arrays.probability[self._records[plays], model, samples]
+            sure = np.concatenate([np.zeros((0, len(plays))) if sure is None else sure, told[None]])
+        if accept is not None and sure is not None:
+            is_good = combined(given, sure) >= accept
+            accepts = is_good.any(axis=0)
+            ended, answer = plays[accepts], _first(is_good[:, accepts])
+            plays, given, sure = plays[~accepts], given[:, ~accepts], sure[:, ~accepts]
+            leading, rival = leading[~accepts], rival[~accepts]
+        elif accept is not None:
+            fewest = np.maximum(votes_to_reach(accept, len(given)), np.int16(self.arrays.votes.least_votes))
             accepts = leading >= fewest[rival]
             enough = np.minimum(leading, fewest[leading])[accepts]
             ended, answer = plays[accepts], _first(_votes(given[:, accepts]) >= enough)
             plays, given, leading, rival = plays[~accepts], given[:, ~accepts], leading[~accepts], rival[~accepts]
-        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, given, leading, rival)
+        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, given, leading, rival, sure)
 
     def _answers(self, plan: Plan) -> tuple[IntArray, IntArray]:
         """Return model and sample of the answer of each play, of the plan that was played last; shape ``(N,)``."""
@@ -169,6 +183,28 @@ def votes_to_reach(accept: float, most: int) -> Numbers:
         return np.zeros(most + 1, dtype=np.int16)
     reached = posterior_table(most)[1:] >= accept
     return np.where(reached.any(axis=0), 1 + reached.argmax(axis=0), most + 1).astype(np.int16)
+
+
+def combined(given: Numbers, sure: FloatArray) -> FloatArray:
+    """Return the probability of every draw, as ``Confidence.of(LogprobConfidence(), Agreement())`` has it.
+
+    Args:
+        given: Answers, shape ``(draws, M)``; 0 is none.
+        sure: What their tokens say, NaN where nothing, of the same shape.
+    """
+    own = _votes(given)
+    rivals = np.zeros_like(own)
+    for answer, votes in zip(given, own, strict=True):
+        rivals = np.where((given != answer) & (answer > 0), np.maximum(rivals, votes), rivals)
+    table = posterior_table(len(given))
+    agreed = np.where(own > 1, table[own, rivals], np.where((own > 0) & (rivals > 0), table[0, rivals], np.nan))
+    total, weight = np.zeros(given.shape), np.zeros(given.shape)
+    for share, part in ((2.0, sure), (1.0, agreed)):
+        clipped = np.clip(np.where(np.isnan(part), 0.5, part), 1e-6, 1 - 1e-6)
+        total += share * np.log(clipped / (1 - clipped))
+        weight += share * ~np.isnan(part)
+    odds = np.divide(total, weight, out=np.full(given.shape, np.nan), where=weight > 0)
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 def _votes(given: Numbers) -> Numbers:

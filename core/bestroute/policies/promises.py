@@ -72,7 +72,8 @@ class Promise:
         elif self.reward_fingerprint is not None:
             is_same = trained == self.reward_fingerprint
         else:
-            is_same = is_vote if self.reward == "majority" else not is_vote and trained is None
+            of_its_own = self.reward in ("majority", "logprobs", "agreement", "confidence")
+            is_same = chooses.kind == self.reward if of_its_own else not is_vote and trained is None
         return None if is_same else f"{type(reward_model).__name__} instead of {self.reward}"
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from bestroute.errors import ConfigError, RecordError
+from bestroute.labels.answer_forms import form_reader, tools_of
 from bestroute.records.records import Record
 from bestroute.reward_models.evidence_curve import FittedWeights, features, probabilities
-from bestroute.selection.answer_form import answer_form, options_in
-from bestroute.selection.call_forms import calls_in, canonical_calls
 from bestroute.stats.folds import deal_folds
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.plans import Plan
@@ -146,10 +145,7 @@ def drawable(record: Record, models: Sequence[str]) -> tuple[Query, dict[str, li
     Raises:
         RecordError: If texts are missing.
     """
-    told = record.extra.get("tools")
-    tools = [told] if isinstance(told, dict) else told if isinstance(told, list) else None
-    schemas = _schemas(tools or [])
-    options = options_in(record.query)
+    tools, form_of = tools_of(record) or None, form_reader(record)
     drawn: dict[str, list[DrawnSample]] = {}
     for model in dict.fromkeys(models):
         own = record.samples[model]
@@ -161,7 +157,7 @@ def drawable(record: Record, models: Sequence[str]) -> tuple[Query, dict[str, li
             DrawnSample(
                 Sample(
                     text,
-                    form=_call_form(text, schemas) if tools else answer_form(text, options),
+                    form=form_of(text),
                     signals=None if own.signals is None else own.signals[i],
                 ),
                 model,
@@ -170,16 +166,6 @@ def drawable(record: Record, models: Sequence[str]) -> tuple[Query, dict[str, li
             for i, text in enumerate(own.text)
         ]
     return Query(record.query, tools=tools), drawn
-
-
-def _schemas(tools: Sequence[Any]) -> dict[str, Any]:
-    functions = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)]
-    return {str(f.get("name")): f.get("parameters") or {} for f in functions if isinstance(f, dict)}
-
-
-def _call_form(text: str, schemas: dict[str, Any]) -> str:
-    calls = calls_in(text)
-    return canonical_calls(calls or [], schemas)
 
 
 def logistic(table: FloatArray, targets: FloatArray, ridge: float) -> FloatArray:

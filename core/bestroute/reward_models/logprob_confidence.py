@@ -10,9 +10,7 @@ from bestroute.selection.agreement import CUT
 from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
-
-LONGEST = 16
-"""Tokens of the answers that the probability was found to be calibrated on; it errs to the careful side there."""
+from bestroute.types.signals import answer_probability
 
 
 class LogprobConfidence(RewardModelBase):
@@ -63,8 +61,4 @@ def checked_level(accept: float, owner: str) -> float:
 
 
 def _probability(sample: Sample) -> float:
-    signals = sample.signals
-    if signals is None or signals.sum_logprob is None or sample.finish_reason in CUT:
-        return math.nan
-    is_known = signals.tokens is not None and 0 < signals.tokens <= LONGEST and signals.sum_logprob <= 1e-6
-    return min(1.0, math.exp(signals.sum_logprob)) if is_known else math.nan
+    return math.nan if sample.finish_reason in CUT else answer_probability(sample.signals)

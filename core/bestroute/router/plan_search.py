@@ -332,6 +332,8 @@ class _Deck:
     quality: tuple[FloatArray, ...]
     cost: tuple[FloatArray, ...]
     models: tuple[str, ...]
+    least_votes: int
+    """Without so many votes no answer is accepted."""
 
     @classmethod
     def of(cls, arrays: SampleArrays) -> _Deck:
@@ -344,7 +346,8 @@ class _Deck:
             rows = np.arange(len(arrays))[:, None]
             for pile, values in zip(dealt, recorded, strict=True):
                 pile.append(values[:, k][rows, index])
-        return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models)
+        least_votes = arrays.votes.least_votes
+        return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models, least_votes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,7 +382,8 @@ class _VotePrefix:
         table = posterior_table(len(self.drawn) + most)
         for i in range(most):
             prefix = prefix._with(self.deck.answers[k][i], self.deck.quality[k][i], self.deck.cost[k][i])
-            accepts = prefix.is_open & (table[prefix.votes, prefix.rival] >= level) & (prefix.leader > 0)
+            is_enough = (prefix.votes >= self.deck.least_votes) & (prefix.leader > 0)
+            accepts = prefix.is_open & (table[prefix.votes, prefix.rival] >= level) & is_enough
             prefix = replace(
                 prefix,
                 steps=(*self.steps, Step(model, i + 1, level)),

@@ -66,6 +66,23 @@ def _known(logprobs: Sequence[float | None]) -> list[float]:
     return [float(value) for value in logprobs if _is_logprob(value)]
 
 
+SHORT_ANSWER = 16
+"""Tokens of the answers on which the probability of all tokens was found to be calibrated, if a little too careful."""
+
+
+def answer_probability(signals: Signals | None) -> float:
+    """Return the probability of a whole short answer; NaN where it is longer, or not known of every token.
+
+    Example:
+        >>> round(answer_probability(Signals.from_logprobs([-0.1, -0.1])), 3)
+        0.819
+    """
+    if signals is None or signals.sum_logprob is None or signals.tokens is None:
+        return math.nan
+    is_known = 0 < signals.tokens <= SHORT_ANSWER and signals.sum_logprob <= 1e-6
+    return min(1.0, math.exp(signals.sum_logprob)) if is_known else math.nan
+
+
 def _is_logprob(value: object) -> TypeGuard[float]:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= _ROUNDING
