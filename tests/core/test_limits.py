@@ -473,7 +473,7 @@ async def test_a_draw_that_will_not_stop_is_left_to_itself_and_billed_when_it_en
 
     it = engine(("small", 2), reward=by_number(), small=Stubborn(["x 1"], usage=USAGE))
     with pytest.raises(GenerationError, match="the deadline passed"):
-        await it.arun(QUERY, deadline_s=0.02)
+        await it.arun(QUERY, deadline_s=0.5)
     assert statuses(it) == []
     release.set()
     while others():
@@ -495,7 +495,7 @@ async def test_a_generator_that_cannot_wait_is_abandoned_in_its_thread_and_bills
 
     it = engine(("small", 2), reward=by_number(), small=SyncOnly())
     with pytest.raises(GenerationError, match="the deadline passed"):
-        await it.arun(QUERY, deadline_s=0.05)
+        await it.arun(QUERY, deadline_s=0.5)
     release.set()
     for _ in range(1000):
         if len(it.ledger.rows()) == 2:
