@@ -30,7 +30,8 @@ What a provider's own class does alone, it does in a pool. Each class below was 
 on loopback that speaks the provider's protocol, and compared in content, tool calls, metadata, usage, type of error,
 number and bodies of the requests. A cell says how many comparisons held; \"-\" is what the class does not do or does
 not tell. Written by `BESTROUTE_FULL=1 make conformance`; `make conformance` alone runs a reply, a stream, a round of
-tools, a 400 and a 429 of every class.
+tools, a 400 and a 429 of every class. In one field a pool's request may differ: a stream asks for its usage
+where neither the class nor the user has said anything of it ([faults.md](faults.md#usage-of-streams)).
 """
 
 Results = dict[tuple[str, str], list[bool]]
