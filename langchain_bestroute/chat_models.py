@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import inspect
 import logging
 import uuid
 import warnings
@@ -473,11 +474,11 @@ class BestRouteChat(BaseChatModel):
         own = without_keys(self._own_params())
         if "stop" in own:  # a key of this name is the call's, also where the call sets none
             own["stop_sequences"] = own.pop("stop")
-        return {**self._identity, **own}
+        return {**self.__pydantic_private__["_identity"], **own}  # type: ignore[index]
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> builtins.dict[str, Any]:
         """Return what traces show of a call."""
-        params = super()._get_invocation_params(stop=stop, **kwargs)
+        params = {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
         params.pop(_RUN_ID, None)
         if isinstance(tools := params.get("tools"), list):
             params["tools"] = [traced_tool(tool) for tool in tools]
@@ -777,6 +778,10 @@ class BestRouteChat(BaseChatModel):
         told = [output for output in _llm_outputs if output]  # from the cache comes none
         total = summed_counts(output["token_usage"] for output in told)
         return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
+
+
+for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain asks in every call, which is slow
+    _method.__signature__ = inspect.signature(_method)  # type: ignore[attr-defined]
 
 
 def _apart(kwargs: Mapping[str, Any]) -> dict[str, Any]:

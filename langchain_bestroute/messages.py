@@ -143,12 +143,12 @@ class CutOff(AIMessage):
 
 def summed_usage(result: Result) -> UsageMetadata:
     """Say what all samples together were billed, with the providers' own details where they add up to it."""
-    told = [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]
-    total: UsageMetadata | None = None
-    if not result.usage.estimated and all(s.error is None for s in result.samples):
-        for usage in filter(None, told):
-            total = usage if total is None else add_usage(total, usage)
     billed = as_usage_metadata(result.usage)
+    if result.usage.estimated or any(s.error is not None for s in result.samples):
+        return billed
+    total: UsageMetadata | None = None
+    for told in filter(None, [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]):
+        total = told if total is None else add_usage(total, told)
     counts = ("input_tokens", "output_tokens")
     return total if total is not None and all(total.get(c) == billed.get(c) for c in counts) else billed
 

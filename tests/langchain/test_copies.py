@@ -14,7 +14,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from bestroute import ConfigError, Ledger, MajorityVote, Price, ThresholdPolicy
+from bestroute import Candidate, ConfigError, Ledger, MajorityVote, Plan, Pool, Price, ThresholdPolicy
 from bestroute.testing import FakeReward, FakeRouter
 from langchain_bestroute import BestRouteChat
 from langchain_bestroute.generator import ChatModelGenerator
@@ -326,3 +326,13 @@ def test_a_set_of_constructors_values_that_another_thread_forgets_at_once_is_no_
     member = ChatModelGenerator(openai_model("small-mini"), name="small", native_n=False)
     member._translated = Forgetful()
     assert member._configured(member.member, {"temperature": 0.5}, {"temperature": 0.5}).temperature == 0.5
+
+
+def test_what_a_part_has_worked_out_since_does_not_change_its_digest():
+    plan = Plan.of(Candidate("worked_out", 2))
+    pool = Pool(("small", "large"), {"small": Price(1, 2), "large": Price(3, 4)}, "large")
+    before = fingerprint([plan, pool])
+    assert plan.is_scored
+    assert plan.candidate == Candidate("worked_out", 2)
+    assert pool.reference_plan == Plan.of(Candidate("large"))
+    assert fingerprint([plan, pool]) == before

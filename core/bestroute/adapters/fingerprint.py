@@ -105,6 +105,10 @@ def _object(part: Any, of_model: OfModel, depth: int) -> Any:
         state = part.__reduce_ex__(4)[2]
     except TypeError:  # some of it is out of Python's sight: a socket, an iterator
         return _unique()
+    if isinstance(state, dict):  # without what was worked out since
+        state = {
+            n: v for n, v in state.items() if not isinstance(getattr(kind, str(n), None), functools.cached_property)
+        }
     return _name(kind), _contents(state, of_model, depth + 1)
 
 

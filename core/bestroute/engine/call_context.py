@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -117,7 +117,7 @@ class RunContext:
         """Start the clock."""
         limits = options.limits
         self.limits = limits
-        self.call_id = uuid.uuid4().hex
+        self.call_id = os.urandom(16).hex()
         self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
         self.cancel = Cancel(self.deadline)
         self.is_committed = False

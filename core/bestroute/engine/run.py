@@ -224,10 +224,11 @@ class _Run:
                 yield Bill()
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
-                self._raise_at_once(drawn, collected)
-                if drawn and all(map(is_cut_empty, drawn)):
-                    self.cut_empty.add(model)
-                self._warn(piece, drawn)
+                if len(drawn) < piece.n or not all(s.is_sound for s in drawn):
+                    self._raise_at_once(drawn, collected)
+                    if drawn and all(map(is_cut_empty, drawn)):
+                        self.cut_empty.add(model)
+                    self._warn(piece, drawn)
                 if (
                     self.call.is_late
                     or model in self.cut_empty

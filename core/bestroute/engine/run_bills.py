@@ -103,7 +103,7 @@ class RunBills:
             if not self._entered:
                 return []
             entered, self._entered = self._entered, []
-        rows = [row for _, row in sorted(entered, key=lambda entry: entry[0])]
+        rows = [row for _, row in (sorted(entered, key=lambda entry: entry[0]) if len(entered) > 1 else entered)]
         if self._reference_cost_usd is not None and (first := next((r for r in rows if r["status"] == "ok"), None)):
             first["reference_cost_usd"], self._reference_cost_usd = self._reference_cost_usd, None
         return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -147,7 +148,7 @@ class Pool:
         """Return how a member is reached; the defaults where nothing was said."""
         return self.endpoints.get(model, _DEFAULTS)
 
-    @property
+    @cached_property
     def reference_plan(self) -> Plan:
         """One sample of the reference: the fallback of every decision."""
         return Plan.of(Candidate(self.reference))
