@@ -52,13 +52,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=Path)
     parser.add_argument("--pool", type=Path)
-    told = parser.parse_args()
-    if told.records is None:
+    options = parser.parse_args()
+    if options.records is None:
         pool, records = demo_pool(), list(demo_records())
         arrays = demo_arrays(records, pool)
     else:
-        pool = Pool.from_file(told.pool)
-        arrays = SampleArrays.of(read_records(told.records, pool=pool), pool, reward="majority")
+        pool = Pool.from_file(options.pool)
+        arrays = SampleArrays.of(read_records(options.records, pool=pool), pool, reward="majority")
     folds = folds_of(arrays.groups)
     weights = resample_groups(arrays.groups, resamples=RESAMPLES)
     print(f"{len(arrays)} queries of {len(set(arrays.groups))} groups, {FOLDS} folds by group, 95 % intervals")

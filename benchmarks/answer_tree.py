@@ -72,8 +72,8 @@ class TreeServer:
         body = {"prompt": list(tokens), "n_predict": 1, "n_probs": TOP_K, "cache_prompt": True, "id_slot": 0}
         for seed in range(TRIES):
             reply = self._post("/completion", {**body, "temperature": float(2 * (seed > 0)), "seed": seed})
-            if told := reply.get("completion_probabilities"):
-                top = told[0]["top_logprobs"]
+            if likely := reply.get("completion_probabilities"):
+                top = likely[0]["top_logprobs"]
                 return [NextToken(t["id"], bytes(t["bytes"]), t["logprob"]) for t in top if t["logprob"] is not None]
         raise RuntimeError("the server tells no probabilities of the next token")
 

@@ -33,16 +33,18 @@ def read_draws(path: Path) -> list[dict[str, Any]]:
 
 def draw_in_tree(server: TreeServer, prompt: Prompt, model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the lines of one prompt; the same each time, since the seed is made of model and prompt."""
-    asked = server.prompt_tokens(prompt.query)
+    prompt_tokens = server.prompt_tokens(prompt.query)
     answers = walk_tree(
-        lambda beginning: server.next_tokens([*asked, *beginning]),
+        lambda beginning: server.next_tokens([*prompt_tokens, *beginning]),
         server.ends,
         [GREEDY, *range(options.n)],
         temperature=options.temperature,
         max_tokens=options.max_tokens,
         random=Random(f"{model}:{prompt.id}"),
     )
-    return [_line(prompt, model, len(asked), answer) for answer in sorted(answers, key=lambda answer: answer.walk)]
+    return [
+        _line(prompt, model, len(prompt_tokens), answer) for answer in sorted(answers, key=lambda answer: answer.walk)
+    ]
 
 
 def draw_long(server: TreeServer, prompt: Prompt, model: str, options: argparse.Namespace) -> list[dict[str, Any]]:

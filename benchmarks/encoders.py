@@ -49,7 +49,7 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.query import Query
 
-PARTS = ("frozen", "fine-tuned", "boosted", "many models")
+SECTIONS = ("frozen", "fine-tuned", "boosted", "many models")
 FINE_TUNED_ON = ("livecodebench", "cruxeval_output", "demo")
 FINE_TUNED_TOKENS = 64
 NEIGHBOURS = (10, 30, 100)
@@ -196,8 +196,8 @@ def neighbours(fold: Fold, encoder: Encoder | None) -> Fitted:
     points = maps.blocks(fold.features)[0]
     targets = axes
 
-    def guess(asked: Any, known: BoolArray) -> FloatArray:
-        order = np.argsort(((points[known] ** 2).sum(axis=1) - 2 * asked @ points[known].T), axis=1)
+    def guess(rows: Any, known: BoolArray) -> FloatArray:
+        order = np.argsort(((points[known] ** 2).sum(axis=1) - 2 * rows @ points[known].T), axis=1)
         near = targets[known][order[:, : max(NEIGHBOURS)]]
         return np.stack([near[:, :k].mean(axis=1) for k in NEIGHBOURS], axis=2)
 
@@ -249,13 +249,13 @@ def _by_ease(fold: Fold, ease: FloatArray) -> Fitted:
     means = fold.targets.mean(axis=0)
     one = replace(fold, targets=ease[:, None], layout=_One())  # type: ignore[arg-type]
     fitted = _stacked(one, None, BLOCKS, True, None)
-    told = fitted.held_out[1.0][:, 0]
+    ease = fitted.held_out[1.0][:, 0]
 
     def curves(rows: BoolArray) -> list[Any]:
         found = []
         for head in (fold.targets - means).T:
-            rises = bool((told[rows] - told[rows].mean()) @ head[rows] >= 0)
-            found.append(IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(told[rows], head[rows]))
+            rises = bool((ease[rows] - ease[rows].mean()) @ head[rows] >= 0)
+            found.append(IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(ease[rows], head[rows]))
         return [(c.X_thresholds_, c.y_thresholds_) for c in found]
 
     def apply(lines: list[Any], at: FloatArray) -> FloatArray:
@@ -263,12 +263,12 @@ def _by_ease(fold: Fold, ease: FloatArray) -> Fitted:
 
     held_out = np.zeros_like(fold.targets)
     for f in range(INNER_FOLDS):
-        held_out[fold.folds == f] = apply(curves(fold.folds != f), told[fold.folds == f])
-    lines = curves(np.ones(len(told), dtype=bool))
-    told_of = fitted.deviations(1.0)
+        held_out[fold.folds == f] = apply(curves(fold.folds != f), ease[fold.folds == f])
+    lines = curves(np.ones(len(ease), dtype=bool))
+    deviations_of = fitted.deviations(1.0)
 
     def deviations(queries: Sequence[Query], reader: Encoder | None) -> FloatArray:
-        return apply(lines, told_of(queries, reader)[:, 0])
+        return apply(lines, deviations_of(queries, reader)[:, 0])
 
     return Fitted(means, {1.0: held_out}, lambda _: deviations)
 
@@ -310,11 +310,11 @@ def boosted(fold: Fold, encoder: Encoder | None) -> Fitted:
         held_out[fold.folds == f] = _mixed(guesses[fold.folds == f], _mix(guesses, targets, fold.folds != f))
     everything = np.ones(len(targets), dtype=bool)
     trees, mix = grown(everything), _mix(guesses, targets, everything)
-    said_by_light = light.deviations(1.0)
+    light_deviations = light.deviations(1.0)
 
     def deviations(queries: Sequence[Query], _: Encoder | None) -> FloatArray:
-        asked = maps.forest_inputs(maps.blocks(featurise(queries)))
-        both = [said_by_light(queries, None) @ to_directions, np.column_stack([t.predict(asked) for t in trees])]
+        inputs = maps.forest_inputs(maps.blocks(featurise(queries)))
+        both = [light_deviations(queries, None) @ to_directions, np.column_stack([t.predict(inputs) for t in trees])]
         return _mixed(np.stack(both, axis=2), mix) @ loadings
 
     return Fitted(means, {1.0: held_out @ loadings}, lambda _: deviations)
@@ -393,9 +393,9 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
         plain = fitted.encoder.encoder if isinstance(fitted.encoder, Remembering) else fitted.encoder
         for query, tokens in zip(fold.test.queries()[:TIMED], inputs, strict=False):
             started = time.process_time()
-            told_of = chosen_deviations([query], plain)
-            said = scaled_heads(fitted.means, told_of, layout, choice.slopes, choice.shrinkage)
-            QualityPolicy(path[0]).choose(*decided(said, np.array([tokens])), pool)
+            deviations = chosen_deviations([query], plain)
+            heads = scaled_heads(fitted.means, deviations, layout, choice.slopes, choice.shrinkage)
+            QualityPolicy(path[0]).choose(*decided(heads, np.array([tokens])), pool)
             tally.milliseconds.append((time.process_time() - started) * 1000)
     scored = Scored(
         fold.test.ids,
@@ -435,7 +435,7 @@ def by_share(fold: Fold, guess: FloatArray) -> Scored:
     return Scored(fold.test.ids, fold.test.groups, {"share": series, "reference": series})
 
 
-def told(data: DataSet, tally: Tally, resamples: int) -> dict[str, Any]:
+def figures(data: DataSet, tally: Tally, resamples: int) -> dict[str, Any]:
     """Return a row's figures."""
     scored = averaged(tally.runs)
     report = report_on(scored, dict.fromkeys(scored.series["frozen"].parameters), resamples=resamples)
@@ -466,7 +466,7 @@ def run(
     print(f"{data.name}: {len(arrays)} queries encoded in {time.time() - started:.0f} s", flush=True)
     tallies = {name: Tally() for name in rows}
     for seed in seeds:
-        parts: dict[str, list[tuple[Scored, Scored]]] = {name: [] for name in rows}
+        scores: dict[str, list[tuple[Scored, Scored]]] = {name: [] for name in rows}
         dealt = deal_folds(arrays.groups, FOLDS, seed=seed)
         spent: dict[str, float] = {}
         for number in range(FOLDS):
@@ -478,13 +478,13 @@ def run(
             spent["plans and labels"] = spent.get("plans and labels", 0.0) + time.time() - started
             for name, fit in rows.items():
                 started = time.time()
-                parts[name].append(score(fold, fit(fold, reader), tallies[name]))
+                scores[name].append(score(fold, fit(fold, reader), tallies[name]))
                 spent[name] = spent.get(name, 0.0) + time.time() - started
         print(f"  seed {seed}: " + ", ".join(f"{name} {s:.0f} s" for name, s in spent.items()), flush=True)
-        for name, both in parts.items():
+        for name, both in scores.items():
             tallies[name].runs.append(Scored.joined([scored for scored, _ in both]))
             tallies[name].shares.append(Scored.joined([shares for _, shares in both]))
-        yield {name: told(data, tally, resamples) for name, tally in tallies.items()}
+        yield {name: figures(data, tally, resamples) for name, tally in tallies.items()}
 
 
 def minilm() -> str:
@@ -502,12 +502,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--only", action="append", help="One data set; may be given several times.")
-    parser.add_argument("--part", choices=PARTS, action="append", help="Default: all.")
+    parser.add_argument("--part", choices=SECTIONS, action="append", help="Default: all.")
     args = parser.parse_args()
     path = DOCS / "encoders.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     chosen = [d for d in DATA if not args.only or d.name in args.only]
-    parts = args.part or PARTS
+    sections = args.part or SECTIONS
     name = minilm()
     short = {
         f"light stack + {kind} MiniLM, {FINE_TUNED_TOKENS} tokens": row
@@ -540,15 +540,15 @@ def main() -> None:
             {"max_tokens": FINE_TUNED_TOKENS},
         ),
     }
-    for part in parts:
+    for part in sections:
         sets, rows, seeds, options = jobs[part]
         encoder = from_transformer(name, **options)
         for data in sets:
             for figures in run(data, args.shared, rows, encoder, range(seeds), args.resamples):
                 results.setdefault(part, {})[data.name] = figures
                 path.write_text(json.dumps(_rounded(results), indent=1) + "\n")
-            for row, told_of in results[part][data.name].items():
-                print(f"  {row}: {json.dumps(_rounded(told_of))}", flush=True)
+            for row, figures_of in results[part][data.name].items():
+                print(f"  {row}: {json.dumps(_rounded(figures_of))}", flush=True)
     encoders_table.main()
 
 

@@ -23,7 +23,7 @@ import evidence_page
 import evidence_router
 
 DOCS = Path(__file__).parent.parent / "docs"
-PARTS: Mapping[str, Callable[[], dict[str, Any]]] = {
+SECTIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "demo": evidence_demo.measure,
     "day_one": evidence_day_one.measure,
     "long": evidence_long.measure,
@@ -42,13 +42,13 @@ def _rounded(value: Any) -> Any:
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=PARTS, default=None)
+    parser.add_argument("--only", action="append", choices=SECTIONS, default=None)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page anew")
     options = parser.parse_args()
     kept = DOCS / "evidence.json"
     figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in [] if options.page else options.only or PARTS:
-        figures[name] = _rounded(PARTS[name]())
+    for name in [] if options.page else options.only or SECTIONS:
+        figures[name] = _rounded(SECTIONS[name]())
         kept.write_text(json.dumps(figures, indent=1) + "\n")
     (DOCS / "evidence.md").write_text(evidence_page.page(figures))
 

@@ -90,7 +90,7 @@ def _greedy(samples: ModelSamples) -> GreedySample:
     return samples.greedy
 
 
-def told_right(answers: Answers, groups: Sequence[str]) -> dict[str, Estimate]:
+def auroc_of(answers: Answers, groups: Sequence[str]) -> dict[str, Estimate]:
     """Return the AUROC of "this sampled answer is right" of everything that a draw tells."""
     size = answers.quality.shape[1]
     of_each = np.repeat(np.asarray(groups), size)
@@ -101,10 +101,10 @@ def told_right(answers: Answers, groups: Sequence[str]) -> dict[str, Estimate]:
         "least token": answers.signals["min"],
         "fewer tokens": -answers.tokens,
     }
-    told = {name: auroc(score.ravel(), right, of_each.tolist()) for name, score in scores.items()}
+    estimates = {name: auroc(score.ravel(), right, of_each.tolist()) for name, score in scores.items()}
     for draws in (2, 3, 5):
-        told[f"agreement of {draws} draws"] = _agreement_auroc(answers, draws, of_each.tolist())
-    return told
+        estimates[f"agreement of {draws} draws"] = _agreement_auroc(answers, draws, of_each.tolist())
+    return estimates
 
 
 def text_auroc(texts: Sequence[str], answers: Answers, groups: Sequence[str]) -> Estimate:
@@ -145,18 +145,18 @@ def _one_deal(answers: Answers, draws: int, deal: int) -> FloatArray:
 
 def calibration(answers: Answers, groups: Sequence[str]) -> dict[str, Any]:
     """Return how often answers are right by what ``exp(sum)`` says of them."""
-    said, right = answers.probability.ravel(), answers.quality.ravel()
+    claimed, right = answers.probability.ravel(), answers.quality.ravel()
     of_each = np.repeat(np.asarray(groups), answers.quality.shape[1])
-    error, _ = debiased_calibration_error(said[:, None], right[:, None], of_each.tolist())
+    error, _ = debiased_calibration_error(claimed[:, None], right[:, None], of_each.tolist())
     bins = []
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.001)):
-        here = (said >= low) & (said < high)
+        here = (claimed >= low) & (claimed < high)
         bins.append(
             {
                 "from": low,
                 "to": min(high, 1),
                 "answers": int(here.sum()),
-                "said": float(said[here].mean()),
+                "said": float(claimed[here].mean()),
                 "right": mean_of(right[here], of_each[here].tolist()),
             }
         )
@@ -224,8 +224,12 @@ class Bill:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        told: dict[str, Any] = {"saving": self.saving.to_json(), "drop": self.drop.to_json(), "accepted": self.accepted}
-        return told if self.gain_over_hull is None else {**told, "gain_over_hull": self.gain_over_hull.to_json()}
+        figures: dict[str, Any] = {
+            "saving": self.saving.to_json(),
+            "drop": self.drop.to_json(),
+            "accepted": self.accepted,
+        }
+        return figures if self.gain_over_hull is None else {**figures, "gain_over_hull": self.gain_over_hull.to_json()}
 
 
 def bill_of(
@@ -305,7 +309,7 @@ def measure(say: Progress = print) -> dict[str, Any]:
             "quality": float(own.quality.mean()),
             "greedy_quality": float(own.greedy_quality.mean()),
             "auroc": {
-                **{name: made.to_json() for name, made in told_right(own, groups).items()},
+                **{name: made.to_json() for name, made in auroc_of(own, groups).items()},
                 "the question's text alone, learnt": text_auroc(texts, own, groups).to_json(),
             },
             "calibration": _plain(calibration(own, groups)),

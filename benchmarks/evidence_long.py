@@ -97,14 +97,14 @@ def second_draws(answers: Sequence[Mapping[str, Any]]) -> list[float | None]:
     drawn: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, answer in enumerate(answers):
         drawn[answer["model"], answer["id"]].append(i)
-    told: list[float | None] = []
+    probabilities: list[float | None] = []
     for i, answer in enumerate(answers):
         same_prompt = drawn[answer["model"], answer["id"]]
         other = next((j for j in [*same_prompt[same_prompt.index(i) + 1 :], *same_prompt] if j != i), None)
-        told.append(
+        probabilities.append(
             None if other is None else float(answer["final"] is not None and answers[other]["final"] == answer["final"])
         )
-    return told
+    return probabilities
 
 
 def measure() -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _compared(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if 0 < right[known].sum() < len(known):
             made = auroc(score, right[known], [groups[i] for i in known])
             table[words] = {"answers": len(known), **made.to_json()}
-    said = np.exp([a["sum"] for a in whole])
+    claimed = np.exp([a["sum"] for a in whole])
     cut = np.array([a["right"] for a in answers if a["cut"]])
     return {
         "answers": len(answers),
@@ -141,7 +141,7 @@ def _compared(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "right_of_cut": float(cut.mean()) if len(cut) else None,
         "right": mean_of(right, groups).to_json(),
         "mean_tokens": float(np.mean([a["tokens"] for a in whole])),
-        "said_by_sum": float(said.mean()),
+        "said_by_sum": float(claimed.mean()),
         "auroc": table,
     }
 

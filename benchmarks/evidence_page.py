@@ -21,19 +21,19 @@ AUROC is the chance that a right answer scores above a wrong one: .5 is a coin.
 
 def page(figures: Figures) -> str:
     """Return the page."""
-    parts = [OPENING]
+    sections = [OPENING]
     if "demo" in figures:
         demo, routers, first = figures["demo"], figures.get("routers"), figures.get("day_one")
-        parts += [
+        sections += [
             _targets(demo, routers, first),
             _short(demo),
             _money(demo, routers, first),
             _pool(demo, routers, first),
         ]
     if figures.get("long"):
-        parts.append(_long(figures["long"]))
-    parts.append(MADE)
-    return "\n".join(parts)
+        sections.append(_long(figures["long"]))
+    sections.append(MADE)
+    return "\n".join(sections)
 
 
 def _of(figure: Figures, *, percent: bool = False, signed: bool = False) -> str:
@@ -98,7 +98,7 @@ def _met(is_met: bool) -> str:
 
 def _short(demo: Figures) -> str:
     names = list(demo[SMALL]["auroc"])
-    told = [(name, *(_of(demo[model]["auroc"][name]) for model in (SMALL, LARGE))) for name in names]
+    rows = [(name, *(_of(demo[model]["auroc"][name]) for model in (SMALL, LARGE))) for name in names]
     bins = [
         (
             f"{small['from']:g} to {small['to']:g}",
@@ -118,7 +118,7 @@ def _short(demo: Figures) -> str:
         f"## Short answers\n\nThe demo set: {demo['queries']} questions of {demo['groups']} groups, answers of at most 16 "
         "tokens, ten samples at temperature 0.8 and a greedy one of each model. llama.cpp tells log-probabilities before "
         "temperature; the token that ends an answer counts. *Is this sampled answer right?*, untrained, AUROC:\n\n"
-        + _table(("", SMALL, LARGE), [*told, ("right answers", *right)])
+        + _table(("", SMALL, LARGE), [*rows, ("right answers", *right)])
         + "\n`exp(sum)` as a probability: what it says in the mean, and how many are right.\n\n"
         + _table(("said", SMALL, LARGE), [*bins, ("calibration error (debiased)", *errors)])
         + "\nGreedy first: how much more often the one greedy answer is right.\n\n"

@@ -78,7 +78,7 @@ def run_shares(shared: Path, seed: int) -> Scored:
     arrays = arrays_of(next(d for d in DATA if d.name == "routellm_mmlu"), shared)
     fold_of = deal_folds(arrays.groups, FOLDS, seed=seed)
     reference = arrays.pool.models.index(arrays.pool.reference)
-    parts = []
+    folds = []
     for fold in range(FOLDS):
         inside = fold_of == fold
         router = train_router(arrays.take(np.flatnonzero(~inside)), TrainSettings(seed=seed)).router
@@ -90,8 +90,8 @@ def run_shares(shared: Path, seed: int) -> Scored:
         down = rank[:, None] < np.array(SHARES) * len(test)
         truth = test.quality[:, :, 0]
         series = Series(SHARES, np.where(down, truth[:, [1 - reference]], truth[:, [reference]]), down * 1.0)
-        parts.append(Scored(test.ids, test.groups, {"share": series, "reference": series}))
-    return Scored.joined(parts)
+        folds.append(Scored(test.ids, test.groups, {"share": series, "reference": series}))
+    return Scored.joined(folds)
 
 
 def averaged(runs: Sequence[Scored]) -> Scored:

@@ -32,7 +32,7 @@ class Check:
 
     data: str
     target: str
-    came: str
+    found: str
     missed: str | None
     """By how much, if it was missed."""
 
@@ -135,7 +135,7 @@ def page(results: Json, notes: str) -> str:
     lines = [INTRO, "## Against the targets\n", "| data | target | came out | |", "|---|---|---|---|"]
     for check in checks(results):
         verdict = "met" if check.missed is None else f"**missed**: {check.missed}"
-        lines.append(f"| {check.data} | {check.target} | {check.came} | {verdict} |")
+        lines.append(f"| {check.data} | {check.target} | {check.found} | {verdict} |")
     lines += ["", notes.strip(), ""]
     for data, report in results.items():
         if "frozen" in report:

@@ -27,12 +27,12 @@ def easiness(quality: FloatArray) -> FloatArray:
         values under normal priors, by Newton steps in turn.
     """
     known = ~np.isnan(quality)
-    told = np.where(known, quality, 0.0)
+    observed = np.where(known, quality, 0.0)
     easy, able = np.zeros(len(quality)), np.zeros(quality.shape[1])
     for _ in range(STEPS):
         for values, axis in ((easy, 1), (able, 0)):
             p = np.where(known, 1 / (1 + np.exp(-easy[:, None] - able)), 0.0)
-            slope = (told - p).sum(axis=axis) - PRIOR * values
+            slope = (observed - p).sum(axis=axis) - PRIOR * values
             values += slope / ((p * (1 - p)).sum(axis=axis) + PRIOR)
     return easy
 

@@ -85,10 +85,10 @@ class Comparison:
     def other_requests(self) -> list[str]:
         """Return the tests that pass both ways, and whose requests differ in anything but ids and order."""
         both = self.passed(self.swapped)
-        return [test for test in both if _told(self.plain[test]) != _told(self.swapped[test])]
+        return [test for test in both if _outcome(self.plain[test]) != _outcome(self.swapped[test])]
 
 
-def _told(outcome: Mapping[str, Any]) -> list[str]:
+def _outcome(outcome: Mapping[str, Any]) -> list[str]:
     bodies = (json.dumps(body, sort_keys=True) for body in outcome["bodies"])
     return sorted(re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", body) for body in bodies)
 

@@ -109,16 +109,16 @@ def run(data: DataSet, shared: Path, draws: int) -> list[dict[str, Any]]:
     arrays = arrays_of(records, pool, data)
     groups = list(arrays.groups)
     fold_of = deal_folds(groups, FOLDS)
-    parts = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
-    order = [groups[row] for _, test in parts for row in test]
-    full = stacked([outcome_of(train_router(arrays.take(a), settings).router, arrays.take(b)) for a, b in parts])
+    splits = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
+    order = [groups[row] for _, test in splits for row in test]
+    full = stacked([outcome_of(train_router(arrays.take(a), settings).router, arrays.take(b)) for a, b in splits])
     results = []
     for model in pool.models:
         if model == pool.reference:
             continue
         fewer = arrays_of(records, without_member(pool, model), data)
         ways: dict[str, list[Outcome]] = {"without": [], **{str(size): [] for size in SIZES}}
-        for train, test in parts:
+        for train, test in splits:
             router = train_router(fewer.take(train), settings).router
             ways["without"].append(outcome_of(router, fewer.take(test)))
             for size in SIZES:
@@ -128,8 +128,8 @@ def run(data: DataSet, shared: Path, draws: int) -> list[dict[str, Any]]:
         pooled = {**{name: stacked(folds) for name, folds in ways.items()}, "full": full}
         result = {"data": data.name, "member": model, "queries": len(arrays), "groups": len(set(groups))}
         results.append({**result, "draws": draws, **compared(pooled, order)})
-        told = results[-1]
-        print(data.name, model, {w: round(told["hindsight"][w]["0.01"]["value"], 3) for w in pooled}, flush=True)
+        last = results[-1]
+        print(data.name, model, {w: round(last["hindsight"][w]["0.01"]["value"], 3) for w in pooled}, flush=True)
     return results
 
 
@@ -137,29 +137,29 @@ def compared(ways: dict[str, Outcome], groups: list[str]) -> dict[str, Any]:
     """Return figures and paired intervals: savings in hindsight, frozen points, and what is between the ways."""
     means = {name: _means(outcome, groups) for name, outcome in ways.items()}
     hindsight = {name: {drop: _saving(*means[name], float(drop)) for drop in DROPS} for name in ways}
-    told: dict[str, Any] = {
-        "hindsight": {name: {drop: _told(v) for drop, v in by.items()} for name, by in hindsight.items()},
+    figures: dict[str, Any] = {
+        "hindsight": {name: {drop: _estimate(v) for drop, v in by.items()} for name, by in hindsight.items()},
         "frozen": {},
         "kept": {},
         "over_without": {},
         "behind_full": {},
     }
     for name, (quality, cost) in means.items():
-        told["frozen"][name] = {
+        figures["frozen"][name] = {
             target: {
-                "saving": _told(1 - cost[:, i - len(TARGETS) - 1] / cost[:, -1]),
-                "drop": _told(1 - quality[:, i - len(TARGETS) - 1] / quality[:, -1]),
+                "saving": _estimate(1 - cost[:, i - len(TARGETS) - 1] / cost[:, -1]),
+                "drop": _estimate(1 - quality[:, i - len(TARGETS) - 1] / quality[:, -1]),
             }
             for i, target in enumerate(TARGETS)
         }
     for name in map(str, SIZES):
-        told["kept"][name], told["over_without"][name], told["behind_full"][name] = {}, {}, {}
+        figures["kept"][name], figures["over_without"][name], figures["behind_full"][name] = {}, {}, {}
         for drop in DROPS:
             ours, without, full = (hindsight[way][drop] for way in (name, "without", "full"))
-            told["kept"][name][drop] = _told(ours / np.where(full > 0, full, np.nan))
-            told["over_without"][name][drop] = _told(ours - without)
-            told["behind_full"][name][drop] = _told(full - ours)
-    return told
+            figures["kept"][name][drop] = _estimate(ours / np.where(full > 0, full, np.nan))
+            figures["over_without"][name][drop] = _estimate(ours - without)
+            figures["behind_full"][name][drop] = _estimate(full - ours)
+    return figures
 
 
 def _means(outcome: Outcome, groups: list[str]) -> tuple[FloatArray, FloatArray]:
@@ -178,17 +178,17 @@ def _saving(quality: FloatArray, cost: FloatArray, drop: float) -> FloatArray:
     return np.asarray(1 - best / cost[:, -1])
 
 
-def _told(values: FloatArray) -> dict[str, Any]:
+def _estimate(values: FloatArray) -> dict[str, Any]:
     value = float(values[0])
     return {"value": value if np.isfinite(value) else None, "ci95": interval95(values[1:])}
 
 
-def percent(told: dict[str, Any]) -> str:
+def percent(estimate: dict[str, Any]) -> str:
     """Render a share with its interval."""
-    if told["value"] is None:
+    if estimate["value"] is None:
         return "-"
-    ends = "" if told["ci95"] is None else f" [{100 * told['ci95'][0]:.1f}, {100 * told['ci95'][1]:.1f}]"
-    return f"{100 * told['value']:.1f}{ends}"
+    ends = "" if estimate["ci95"] is None else f" [{100 * estimate['ci95'][0]:.1f}, {100 * estimate['ci95'][1]:.1f}]"
+    return f"{100 * estimate['value']:.1f}{ends}"
 
 
 def page(results: list[dict[str, Any]]) -> str:

@@ -105,8 +105,8 @@ def population_of(name: str, shared: Path, split: int) -> tuple[Outcomes, dict[s
     train, rest = arrays.take(np.flatnonzero(inside)), arrays.take(np.flatnonzero(~inside))
     router = train_router(train, TrainSettings(reward=data.reward)).router  # type: ignore[arg-type]
     outcomes = outcomes_of(router, rest, np.geomspace(router.path[0], router.path[-1], PRICES))
-    told = {"trained_on": len(train), "queries": len(rest), "groups": outcomes.units}
-    return outcomes, told
+    sizes = {"trained_on": len(train), "queries": len(rest), "groups": outcomes.units}
+    return outcomes, sizes
 
 
 def draw(population: Outcomes, members: list[IntArray], count: int, rng: np.random.Generator) -> Outcomes:
@@ -240,9 +240,10 @@ def page(results: list[dict[str, Any]], levels: list[tuple[str, float, float]], 
                 f"| {percent(t['refused'], e['refused'])} | {percent(t['saving'], e['saving'])} | {kept} | {walk} "
                 f"| {case['target'] if name == BOUND else ''} |"
             )
-    parts = {r["case"]["data"]: r["population"] for r in results}
+    populations = {r["case"]["data"]: r["population"] for r in results}
     trained = [
-        f"| {name} | {told['trained_on']} | {told['queries']} | {told['groups']} |" for name, told in parts.items()
+        f"| {name} | {sizes['trained_on']} | {sizes['queries']} | {sizes['groups']} |"
+        for name, sizes in populations.items()
     ]
     ties = [f"| {name} | {percent(rate, error)} |" for name, rate, error in levels]
     mmlu = next(r for r in results if r["case"]["data"] == "routellm_mmlu" and r["case"]["max_drop"] == 0.01)[BOUND]
@@ -252,7 +253,7 @@ def page(results: list[dict[str, Any]], levels: list[tuple[str, float, float]], 
         mmlu_kept=f"{mmlu['kept']:.3f}",
         mmlu_walk=f"{mmlu['kept_of_walk']:.2f}",
         rows="\n".join(rows),
-        parts="\n".join(trained),
+        populations="\n".join(trained),
         ties="\n".join(ties),
         draws=results[0][BOUND]["draws"],
         seconds=f"{took:.0f}",

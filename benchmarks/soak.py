@@ -173,7 +173,7 @@ def soak(way: str, calls: int, at_once: int, ledger_url: str | None) -> tuple[bo
     process.join()
     run.engine.ledger.close()
     total = run.engine.ledger.totals()["all"]
-    told = {"input": total["input_tokens"], "output": total["output_tokens"]}
+    tokens = {"input": total["input_tokens"], "output": total["output_tokens"]}
     cost = sum(part["cost_usd"] for part in run.engine.ledger.totals(by="model").values())
     settled = run.memory[len(run.memory) // 4 :]
     growth = settled[-1] - settled[0]
@@ -181,7 +181,7 @@ def soak(way: str, calls: int, at_once: int, ledger_url: str | None) -> tuple[bo
     checks = {
         "every call was answered": len(run.latency) == calls and not run.errors,
         "a row for every request": total["samples"] == requests == run.samples,
-        "tokens as the server billed them": told == {"input": billed["input"], "output": billed["output"]},
+        "tokens as the server billed them": tokens == {"input": billed["input"], "output": billed["output"]},
         "results add up to the ledger": abs(run.cost_usd - cost) < 1e-9,
         "memory is flat": growth < 10.0,
         "no thread is left": threading.active_count() == threads,
@@ -194,7 +194,7 @@ def soak(way: str, calls: int, at_once: int, ledger_url: str | None) -> tuple[bo
         f"{run.retried} samples repeated, {run.fallbacks} calls fell back"
     )
     print(f"  latency p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms")
-    print(f"  billed {told['input']} + {told['output']} tokens, the server {billed['input']} + {billed['output']}")
+    print(f"  billed {tokens['input']} + {tokens['output']} tokens, the server {billed['input']} + {billed['output']}")
     print(f"  cost {cost:.9f} USD in the ledger, {run.cost_usd:.9f} USD in the results")
     print(f"  memory {settled[0]:.1f} MB after a quarter, {settled[-1]:.1f} MB at the end ({growth:+.1f})")
     for name, holds in checks.items():

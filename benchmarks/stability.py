@@ -91,7 +91,7 @@ def main() -> None:
         fixed = router.plans[int(np.argmin(np.abs(1 - costs / reference - saving(decide(texts)))))]
         ways: dict[str, Callable[[Sequence[str]], list[Plan]]] = {
             f"the demo's router, quality at {price:.3g} USD": decide,
-            f"the constant router: {fixed}": lambda asked, fixed=fixed: [fixed] * len(asked),  # type: ignore[misc]
+            f"the constant router: {fixed}": lambda queries, fixed=fixed: [fixed] * len(queries),  # type: ignore[misc]
         }
         for name, way in ways.items():
             print(f"{name}\n  saves {saving(way(texts)):.1%}; {len(set(way(texts)))} plans in use")

@@ -21,5 +21,5 @@ chain = ChatPromptTemplate.from_template("What is the capital of {country}?") | 
 print(chain.invoke({"country": "France"}))
 
 message = chat.invoke("What is 12 * 7?")
-told = message.response_metadata["bestroute"]
-print(f"{told['model']}, best of {told['n']}: {told['cost_usd']:.2g} USD; all samples: {message.usage_metadata}")
+about = message.response_metadata["bestroute"]
+print(f"{about['model']}, best of {about['n']}: {about['cost_usd']:.2g} USD; all samples: {message.usage_metadata}")

@@ -40,7 +40,7 @@ from bestroute.adapters.description import pool_name
 from bestroute.adapters.engine_builder import build_engine
 from bestroute.adapters.engine_fields import (
     ENGINE_FIELDS,
-    PARTS,
+    ENGINE_PARTS,
     BudgetField,
     EngineFields,
     LedgerField,
@@ -59,7 +59,7 @@ from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import structured
 from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
 from langchain_bestroute.generator import LangChain
-from langchain_bestroute.members import CallParams, fingerprint, shared_output_version, told_of
+from langchain_bestroute.members import CallParams, fingerprint, identity_of, shared_output_version
 from langchain_bestroute.messages import METADATA_KEY, CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
@@ -76,7 +76,7 @@ _TAGS, _RUN_ID = "ledger_tags", "ledger_run_id"
 _LEDGER = {_TAGS: "tags", _RUN_ID: "run_id"}
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
-_PARTS = (*PARTS, "timeout")
+_ENGINE_FIELDS = (*ENGINE_PARTS, "timeout")
 """Fields that hold objects: told in a few words."""
 _OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "openai_api_base": "base_url"}
 """Names that ``ChatOpenAI`` has for the same arguments."""
@@ -395,19 +395,19 @@ class BestRouteChat(BaseChatModel):
             keep("router", built.engine.router)  # read once
         if "output_version" not in self.model_fields_set:
             self.output_version = shared_output_version(built.members) or self.output_version
-        self._identity = self._told_to_caches(built.members)
+        self._identity = self._cache_identity(built.members)
 
-    def _told_to_caches(self, members: Mapping[str, Any]) -> dict[str, Any]:
+    def _cache_identity(self, members: Mapping[str, Any]) -> dict[str, Any]:
         """Return what decides the answers, by name or by digest: no secret, no address, the same for equal pools."""
-        parts = [self.router, self.reward_model, self._engine.policy]
+        deciding = [self.router, self.reward_model, self._engine.policy]
         return {
-            "models": {name: told_of(member) for name, member in members.items()},
+            "models": {name: identity_of(member) for name, member in members.items()},
             "prices": fingerprint(self.prices),
             "reference": self.reference,
             "max_n": self.max_n,
             "default": self.default,
             "bills_input": self.bills_input,
-            **dict(zip(("router", "reward_model", "policy"), map(fingerprint, parts), strict=True)),
+            **dict(zip(("router", "reward_model", "policy"), map(fingerprint, deciding), strict=True)),
         }
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -444,7 +444,7 @@ class BestRouteChat(BaseChatModel):
         super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
-    @field_serializer(*_PARTS)
+    @field_serializer(*_ENGINE_FIELDS)
     def _describe(self, value: Any) -> Any:
         return described(value)
 
@@ -455,7 +455,7 @@ class BestRouteChat(BaseChatModel):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show the parts in a few words, never a member's settings."""
         for name, value in super().__repr_args__():
-            if name in _PARTS:
+            if name in _ENGINE_FIELDS:
                 yield name, described(value)
             else:
                 yield name, without_secrets(value) if name == "model_kwargs" else value
@@ -496,9 +496,9 @@ class BestRouteChat(BaseChatModel):
         if stop := stop or self.stop:
             params["ls_stop"] = stop
         for field, kind in limits.items():
-            told = next((v for v in (kwargs.get(field), getattr(self, field)) if isinstance(v, kind)), None)
-            if told is not None:
-                params[f"ls_{field}"] = told  # type: ignore[literal-required]
+            value = next((v for v in (kwargs.get(field), getattr(self, field)) if isinstance(v, kind)), None)
+            if value is not None:
+                params[f"ls_{field}"] = value  # type: ignore[literal-required]
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -508,8 +508,8 @@ class BestRouteChat(BaseChatModel):
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
         """Structured output by a tool call is a tool call."""
-        asked = kwargs.get(structured.WANTED)
-        if self.disable_streaming == "tool_calling" and asked and asked["method"] == "function_calling":
+        wanted = kwargs.get(structured.WANTED)
+        if self.disable_streaming == "tool_calling" and wanted and wanted["method"] == "function_calling":
             return True
         return super()._streaming_disabled(**kwargs)
 
@@ -575,12 +575,12 @@ class BestRouteChat(BaseChatModel):
         """
         if isinstance(schema, type) and is_pydantic_v1_subclass(schema) and method in (None, "json_schema"):
             method = "function_calling"  # pydantic 1 knows no strict JSON schema
-        asked = structured.wanted(schema, method, strict)
-        told = {
-            "kwargs": {"method": method or "json_schema", "strict": asked["strict"]},
-            "schema": asked["schema"] or {"type": "object"},
+        wanted = structured.wanted(schema, method, strict)
+        output_format = {
+            "kwargs": {"method": method or "json_schema", "strict": wanted["strict"]},
+            "schema": wanted["schema"] or {"type": "object"},
         }
-        chat = self.bind(**{structured.WANTED: asked}, ls_structured_output_format=told, **kwargs)
+        chat = self.bind(**{structured.WANTED: wanted}, ls_structured_output_format=output_format, **kwargs)
         parser = structured.parser_of(unwrapped(schema)[0], method)
         return structured.with_raw(chat, parser) if include_raw else chat | parser
 
@@ -745,8 +745,8 @@ class BestRouteChat(BaseChatModel):
             raise result.payload.error  # as the member does: a part of an object is none
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
-        told = getattr(self.engine.generators[result.model], "model_name", result.model)
-        message = winner(result, str(told))
+        name = getattr(self.engine.generators[result.model], "model_name", result.model)
+        message = winner(result, str(name))
         if run_id is not None:
             message.response_metadata[METADATA_KEY]["run_id"] = run_id
         return message
@@ -770,14 +770,14 @@ class BestRouteChat(BaseChatModel):
         usage = about.get("token_usage")
         if not isinstance(usage, Mapping):  # LiteLLM's is an object
             usage = token_usage(message.usage_metadata)
-        told = {"token_usage": usage, "model_name": about["model_name"]}
+        output = {"token_usage": usage, "model_name": about["model_name"]}
         generation = ChatGeneration(message=message, generation_info=notes_of(result))
-        return ChatResult(generations=[generation], llm_output=told)
+        return ChatResult(generations=[generation], llm_output=output)
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
-        told = [output for output in _llm_outputs if output]  # from the cache comes none
-        total = summed_counts(output["token_usage"] for output in told)
-        return {"token_usage": total, **({"model_name": told[-1]["model_name"]} if told else {})}
+        outputs = [output for output in _llm_outputs if output]  # from the cache comes none
+        total = summed_counts(output["token_usage"] for output in outputs)
+        return {"token_usage": total, **({"model_name": outputs[-1]["model_name"]} if outputs else {})}
 
 
 for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain asks in every call, which is slow

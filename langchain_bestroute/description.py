@@ -32,8 +32,8 @@ def without_keys(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return call parameters without secrets; where there are some, a digest tells which."""
     if not params:
         return {}
-    told = without_secrets(params)
-    return told if told == params else {**told, "secrets": fingerprint(dict(params))}
+    shown = without_secrets(params)
+    return shown if shown == params else {**shown, "secrets": fingerprint(dict(params))}
 
 
 def traced_tool(tool: Any) -> Any:

@@ -273,9 +273,9 @@ class ChatModelGenerator(GeneratorBase):
         stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
         by_tool = False
         if tools:
-            asked = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
+            tool_options = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
             beside_schema = wanted is not None and wanted["method"] in (None, "json_schema")
-            model, bound = bound_tools(model, tools, asked, beside_schema=beside_schema)
+            model, bound = bound_tools(model, tools, tool_options, beside_schema=beside_schema)
             kwargs.update(bound)
         if wanted is not None:
             model, bound = member_call(model, wanted, stream=stream)
@@ -404,10 +404,10 @@ class ChatModelGenerator(GeneratorBase):
             cut = [limit if reason == "length" else None for reason in reasons]
             shares = divide_usage(bill, texts, cut)
             is_true = sum_usage(shares) == bill
-            told: list[Any] = [as_usage_metadata(share) for share in shares]
+            metadata: list[Any] = [as_usage_metadata(share) for share in shares]
             if is_true:  # then its details, audio for one, are worth keeping; they stand for the whole call
-                told = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
-            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, told, strict=True)]
+                metadata = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
+            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, metadata, strict=True)]
             usages = list(shares)
         is_one = len(messages) == 1  # what each of several choices used is not told
         return [

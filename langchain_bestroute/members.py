@@ -89,7 +89,7 @@ def fingerprint(part: Any) -> str:
     return fingerprint_of(part, lambda part: part._get_llm_string() if isinstance(part, BaseChatModel) else None)
 
 
-def told_of(member: Any) -> dict[str, str]:
+def identity_of(member: Any) -> dict[str, str]:
     """Return what a cache and a trace are told of a member."""
     model = chat_model_in(member)
     bound = member.kwargs if isinstance(member, RunnableBinding) else {}
@@ -98,28 +98,28 @@ def told_of(member: Any) -> dict[str, str]:
     return {"class": type(model).__name__, "model": name, "digest": fingerprint([model, bound, *mode])}
 
 
-def _from_string(name: str, told: dict[str, Any]) -> BaseChatModel:
+def _from_string(name: str, settings: dict[str, Any]) -> BaseChatModel:
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise ImportError(f"the model string {name!r} needs langchain: pip install langchain") from error
-    member: BaseChatModel = init_chat_model(name, **told)
+    member: BaseChatModel = init_chat_model(name, **settings)
     return member
 
 
 def abilities_of(member: BaseChatModel) -> Abilities:
     """Return what a member can do, as its class and its profile tell."""
-    told = member.profile or {}
+    profile = member.profile or {}
     has_tools = type(member).bind_tools is not BaseChatModel.bind_tools
     has_schemas = has_tools or type(member).with_structured_output is not BaseChatModel.with_structured_output
     return Abilities(
-        tools=told.get("tool_calling") if has_tools else False,
-        tool_choice=told.get("tool_choice") if has_tools else False,
-        structured_output=told.get("structured_output") if has_schemas else False,
-        images=told.get("image_inputs"),
-        audio=told.get("audio_inputs"),
-        files=told.get("pdf_inputs"),
-        context_window=told.get("max_input_tokens"),
+        tools=profile.get("tool_calling") if has_tools else False,
+        tool_choice=profile.get("tool_choice") if has_tools else False,
+        structured_output=profile.get("structured_output") if has_schemas else False,
+        images=profile.get("image_inputs"),
+        audio=profile.get("audio_inputs"),
+        files=profile.get("pdf_inputs"),
+        context_window=profile.get("max_input_tokens"),
     )
 
 
@@ -136,15 +136,15 @@ class Quiet:
     def __init__(self, member: BaseChatModel, timeout: Any = None) -> None:
         """Keep the member; the copy is made at the first call."""
         self.member, self.timeout = member, timeout
-        self._seen: dict[str, Any] = {}
+        self._snapshot: dict[str, Any] = {}
         self._copy: BaseChatModel | None = None
         self._abroad: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[BaseChatModel, BaseChatModel]]
         self._abroad = weakref.WeakKeyDictionary()
 
     def get(self) -> BaseChatModel:
         """Return the copy, or the member itself where there is nothing to switch off."""
-        if self._copy is None or self._seen != self.member.__dict__:
-            self._seen = dict(self.member.__dict__)
+        if self._copy is None or self._snapshot != self.member.__dict__:
+            self._snapshot = dict(self.member.__dict__)
             self._copy = without_retries(with_one_choice(self.member), self.timeout)
         return self._copy
 
@@ -224,8 +224,8 @@ def with_fields(member: BaseChatModel, fields: Mapping[str, Any]) -> BaseChatMod
 def with_one_choice(member: BaseChatModel) -> BaseChatModel:
     """Return a member that answers a call once: how many samples are drawn is the router's to say, and to pay."""
     field = type(member).model_fields.get("n")
-    told = getattr(member, "n", None) if field is not None else None
-    if field is None or not isinstance(told, int) or told <= 1:
+    choices = getattr(member, "n", None) if field is not None else None
+    if field is None or not isinstance(choices, int) or choices <= 1:
         return member
     return with_fields(member, {"n": field.default if isinstance(field.default, int) else None})
 
@@ -244,10 +244,10 @@ class CallParams(dict[str, Any]):
         self.constructed = frozenset(constructed)
 
 
-def constructed_in(params: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the constructor in ``params``, which may hold another limit than ``asked`` did."""
-    names: Collection[str] = getattr(asked, "constructed", ())
-    return {name: params[name] for name in names if name in params and params[name] == asked.get(name)}
+def constructed_in(params: Mapping[str, Any], call_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the constructor in ``params``, which may hold another limit than ``call_params`` did."""
+    names: Collection[str] = getattr(call_params, "constructed", ())
+    return {name: params[name] for name in names if name in params and params[name] == call_params.get(name)}
 
 
 def translated(member: BaseChatModel, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

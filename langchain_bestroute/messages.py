@@ -81,19 +81,19 @@ def logprobs_in(message: BaseMessage) -> Mapping[str, Any]:
     if any(about.get(name) for name in ("logprobs", "logprobs_result", "completion_probabilities")):
         return about
     blocks = message.content if isinstance(message.content, list) else ()
-    parts = [block.get("logprobs") for block in blocks if isinstance(block, dict) and block.get("text")]
-    return joined(parts) if parts and all(parts) else about
+    entries = [block.get("logprobs") for block in blocks if isinstance(block, dict) and block.get("text")]
+    return joined(entries) if entries and all(entries) else about
 
 
 def usage_of(message: BaseMessage) -> Usage | None:
     """Read a message's usage; ``None`` if the provider told none, or nothing that makes sense."""
-    told = getattr(message, "usage_metadata", None)
-    if told is None:
+    reported = getattr(message, "usage_metadata", None)
+    if reported is None:
         return None
-    input_details, output_details = told.get("input_token_details") or {}, told.get("output_token_details") or {}
+    input_details, output_details = reported.get("input_token_details") or {}, reported.get("output_token_details") or {}
     counts = [
-        told.get("input_tokens"),
-        told.get("output_tokens"),
+        reported.get("input_tokens"),
+        reported.get("output_tokens"),
         _detail(input_details, "cache_read"),
         _detail(input_details, *_CACHE_WRITES),
         _detail(output_details, "reasoning"),
@@ -105,20 +105,20 @@ def usage_of(message: BaseMessage) -> Usage | None:
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
 
-def _detail(told: Mapping[str, Any], *names: str) -> int | None:
+def _detail(details: Mapping[str, Any], *names: str) -> int | None:
     """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
-    counts = [count or 0 for key, count in told.items() if any(key == n or key.endswith(f"_{n}") for n in names)]
+    counts = [count or 0 for key, count in details.items() if any(key == n or key.endswith(f"_{n}") for n in names)]
     return sum(counts) if all(map(is_count, counts)) else None
 
 
 def as_usage_metadata(usage: Usage) -> UsageMetadata:
     """Write a usage the way LangChain does."""
-    told = UsageMetadata(input_tokens=usage.input, output_tokens=usage.output, total_tokens=usage.total)
+    metadata = UsageMetadata(input_tokens=usage.input, output_tokens=usage.output, total_tokens=usage.total)
     if usage.cached_input or usage.cache_write:
-        told["input_token_details"] = {"cache_read": usage.cached_input, "cache_creation": usage.cache_write}
+        metadata["input_token_details"] = {"cache_read": usage.cached_input, "cache_creation": usage.cache_write}
     if usage.reasoning:
-        told["output_token_details"] = {"reasoning": usage.reasoning}
-    return told
+        metadata["output_token_details"] = {"reasoning": usage.reasoning}
+    return metadata
 
 
 class CutOff(AIMessage):
@@ -147,8 +147,8 @@ def summed_usage(result: Result) -> UsageMetadata:
     if result.usage.estimated or any(s.error is not None for s in result.samples):
         return billed
     total: UsageMetadata | None = None
-    for told in filter(None, [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]):
-        total = told if total is None else add_usage(total, told)
+    for usages in filter(None, [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]):
+        total = usages if total is None else add_usage(total, usages)
     counts = ("input_tokens", "output_tokens")
     return total if total is not None and all(total.get(c) == billed.get(c) for c in counts) else billed
 
@@ -157,27 +157,27 @@ def winner(result: Result, model_name: str) -> AIMessage:
     """Return the chosen sample's message with the bill of all samples and how it came about."""
     message = result.payload if isinstance(result.payload, AIMessage) else AIMessage(result.text)
     about = {"model_name": model_name, **message.response_metadata, METADATA_KEY: result.to_dict()}
-    told = summed_usage(result)
+    usage = summed_usage(result)
     if len(result.samples) > 1 and "token_usage" in about:
-        about["token_usage"] = token_usage(told)
-    return message.model_copy(update={"usage_metadata": told, "response_metadata": about})
+        about["token_usage"] = token_usage(usage)
+    return message.model_copy(update={"usage_metadata": usage, "response_metadata": about})
 
 
-def token_usage(told: UsageMetadata) -> dict[str, Any]:
+def token_usage(metadata: UsageMetadata) -> dict[str, Any]:
     """Say a usage in the words of OpenAI, where older callbacks look for it."""
     usage: dict[str, Any] = {
-        "prompt_tokens": told["input_tokens"],
-        "completion_tokens": told["output_tokens"],
-        "total_tokens": told["total_tokens"],
+        "prompt_tokens": metadata["input_tokens"],
+        "completion_tokens": metadata["output_tokens"],
+        "total_tokens": metadata["total_tokens"],
     }
     for part, details in (("prompt", "input_token_details"), ("completion", "output_token_details")):
-        counts: Mapping[str, Any] = told.get(details) or {}  # type: ignore[assignment]
+        counts: Mapping[str, Any] = metadata.get(details) or {}  # type: ignore[assignment]
         if named := {_OF_OPENAI[key]: count for key, count in counts.items() if key in _OF_OPENAI}:
             usage[f"{part}_tokens_details"] = named
     return usage
 
 
-def summed_counts(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Add token usages, name by name.
 
     Example:
@@ -185,7 +185,7 @@ def summed_counts(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         {'total': 7, 'details': {'audio': 3}}
     """
     total: dict[str, Any] = {}
-    for usage in told:
+    for usage in usages:
         for name, count in usage.items():
             so_far = total.get(name)
             if isinstance(count, Mapping):
@@ -210,15 +210,15 @@ def turn_owner(messages: Sequence[BaseMessage]) -> str | None:
 
 def needs_of(query: Query) -> Needs:
     """Return what a query needs of the model that answers it."""
-    asked, choice = query.params.get(WANTED), query.params.get("tool_choice")
+    wanted, choice = query.params.get(WANTED), query.params.get("tool_choice")
     kinds = _kinds_in(query.messages or ())
-    if asked is None and not query.tools and not kinds:
+    if wanted is None and not query.tools and not kinds:
         return Needs(tokens=query.prompt_tokens)
-    by_call = asked is not None and asked["method"] == "function_calling"
+    by_call = wanted is not None and wanted["method"] == "function_calling"
     return Needs(
         tools=bool(query.tools) or by_call,
         tool_choice=by_call or (bool(query.tools) and choice not in (None, "auto", "none")),
-        structured_output=asked is not None and asked["method"] in (None, "json_schema"),
+        structured_output=wanted is not None and wanted["method"] in (None, "json_schema"),
         images=not kinds.isdisjoint(IMAGES),
         audio=not kinds.isdisjoint(_AUDIO),
         files=not kinds.isdisjoint(_FILES),
@@ -239,8 +239,8 @@ def _kinds_in(messages: Sequence[BaseMessage]) -> set[str]:
 
 def writer_of(message: BaseMessage) -> str | None:
     """Return the pool name of the model that wrote a message; ``None`` if no router says so."""
-    told = message.response_metadata.get(METADATA_KEY)
-    return told.get("model") if isinstance(told, dict) else None
+    metadata = message.response_metadata.get(METADATA_KEY)
+    return metadata.get("model") if isinstance(metadata, dict) else None
 
 
 def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:

@@ -35,13 +35,13 @@ _OLLAMA_CANNOT = frozenset({"tool_choice", "parallel_tool_calls", "stream_usage"
 
 def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -> str | None:
     """Return why a reply ended, in the provider's own word, wherever it says so."""
-    told = {**message.response_metadata, **(info or {})}
-    if not told:
+    metadata = {**message.response_metadata, **(info or {})}
+    if not metadata:
         return None
-    if isinstance(details := told.get("incomplete_details"), Mapping):  # the Responses API
-        told = {"finish_reason": details.get("reason")}
-    reason = next((str(told[name]) for name in _FINISH_REASONS if told.get(name)), None)
-    return "completed" if reason is None and told.get("status") == "completed" else reason
+    if isinstance(details := metadata.get("incomplete_details"), Mapping):  # the Responses API
+        metadata = {"finish_reason": details.get("reason")}
+    reason = next((str(metadata[name]) for name in _FINISH_REASONS if metadata.get(name)), None)
+    return "completed" if reason is None and metadata.get("status") == "completed" else reason
 
 
 def tells_its_end(member: BaseChatModel) -> bool:
@@ -56,8 +56,8 @@ def tells_its_end(member: BaseChatModel) -> bool:
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
-    told = (getattr(member, name) for name in _names_of_model(type(member)))
-    return next((value for value in told if isinstance(value, str) and value), type(member).__name__)
+    names = (getattr(member, name) for name in _names_of_model(type(member)))
+    return next((value for value in names if isinstance(value, str) and value), type(member).__name__)
 
 
 @lru_cache(maxsize=256)
@@ -68,8 +68,8 @@ def _names_of_model(kind: type[BaseChatModel]) -> tuple[str, ...]:
 
 def token_limit(member: BaseChatModel) -> int | None:
     """Return the most tokens of one reply that a member's settings allow; ``None`` if they say nothing."""
-    told = [getattr(member, name) for name in _LIMITS if name in type(member).model_fields]
-    return next((limit for limit in told if isinstance(limit, int) and limit > 0), None)
+    limits = [getattr(member, name) for name in _LIMITS if name in type(member).model_fields]
+    return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
 
 def is_of_openai(member: BaseChatModel) -> bool:
@@ -84,10 +84,10 @@ def provider_of(member: BaseChatModel) -> str:
 
 def base_url(member: BaseChatModel) -> str | None:
     """Return where a member is reached, as far as it tells."""
-    told = getattr(getattr(member, "root_client", None), "base_url", None)
+    url = getattr(getattr(member, "root_client", None), "base_url", None)
     for name in ("openai_api_base", "anthropic_api_url", "base_url"):
-        told = told or getattr(member, name, None)
-    return None if told is None else str(told)
+        url = url or getattr(member, name, None)
+    return None if url is None else str(url)
 
 
 def can_sample_natively(member: BaseChatModel) -> bool:
@@ -133,9 +133,9 @@ def adapt_call(
 def _is_silent_of_usage(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
     """Whether nobody has said if a stream is to tell its usage: neither the call nor the user nor the class."""
     own = getattr(member, "model_kwargs", None) or {}
-    is_said = "stream_usage" in kwargs or "stream_options" in kwargs or "stream_options" in own
+    is_in_call = "stream_usage" in kwargs or "stream_options" in kwargs or "stream_options" in own
     is_set = "stream_usage" in member.model_fields_set or getattr(member, "stream_usage", None)
-    return not (is_said or is_set)
+    return not (is_in_call or is_set)
 
 
 def option_names(member: BaseChatModel, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +165,8 @@ def takes_logprobs(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
     LangChain keeps those of the Responses API to itself, and models that reason give none.
     """
     is_known = "logprobs" in type(member).model_fields or _is_of(member, "langchain_fireworks")
-    is_said = "logprobs" in kwargs or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
-    return is_known and not is_said and not reasons(member, kwargs) and not uses_responses_api(member, kwargs)
+    is_in_call = "logprobs" in kwargs or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
+    return is_known and not is_in_call and not reasons(member, kwargs) and not uses_responses_api(member, kwargs)
 
 
 def with_logprobs(member: BaseChatModel, kwargs: dict[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
@@ -185,8 +185,10 @@ def reasons(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
     """Whether a call is one of a model that reasons: by its name, or because it is told to."""
     if is_reasoning_model(model_name(member)):
         return True
-    told = [kwargs.get(name) or getattr(member, name, None) for name in _REASONING if name in type(member).model_fields]
-    return any(value and not (isinstance(value, Mapping) and value.get("type") == "disabled") for value in told)
+    values = [
+        kwargs.get(name) or getattr(member, name, None) for name in _REASONING if name in type(member).model_fields
+    ]
+    return any(value and not (isinstance(value, Mapping) and value.get("type") == "disabled") for value in values)
 
 
 def _is_of(member: BaseChatModel, package: str) -> bool:

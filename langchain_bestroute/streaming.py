@@ -30,7 +30,7 @@ class Chunks:
         self.last: ChatGenerationChunk | None = None
         self.is_streamed = self.has_blocks = False
         self.id: str | None = None
-        self.told: set[str] = set()
+        self.metadata_names: set[str] = set()
 
     def of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
         """Yield what becomes of one piece; the last chunk waits for the result."""
@@ -52,7 +52,7 @@ class Chunks:
         self.is_streamed = True
         self.id = self.id or message.id
         self.has_blocks = isinstance(message.content, list)
-        self.told |= {*message.response_metadata, *(chunk.generation_info or {})}
+        self.metadata_names |= {*message.response_metadata, *(chunk.generation_info or {})}
         changed: dict[str, Any] = {}
         if message.id != self.id:
             changed["id"] = self.id
@@ -72,13 +72,13 @@ class Chunks:
             message=AIMessageChunk(content=[] if self.has_blocks else "", id=self.id, chunk_position="last")
         )
         about = {METADATA_KEY: message.response_metadata[METADATA_KEY]}
-        if "model_name" not in self.told:
+        if "model_name" not in self.metadata_names:
             about["model_name"] = message.response_metadata["model_name"]
-        told = {
+        update = {
             "response_metadata": {**last.message.response_metadata, **about},
             "usage_metadata": message.usage_metadata,
         }
-        return ChatGenerationChunk(message=last.message.model_copy(update=told), generation_info=last.generation_info)
+        return ChatGenerationChunk(message=last.message.model_copy(update=update), generation_info=last.generation_info)
 
 
 def notes_of(result: Result) -> dict[str, Any] | None:

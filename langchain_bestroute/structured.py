@@ -64,9 +64,9 @@ def wanted(schema: Any, method: str | None, strict: bool | None) -> dict[str, An
         raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
     if schema is None and method != "json_mode":
         raise ConfigError(f"with_structured_output: method {method or METHODS[1]!r} needs a schema, got None")
-    inner, said = unwrapped(schema)
+    inner, flag = unwrapped(schema)
     if strict is None and method != "json_mode":  # which enforces nothing
-        strict = said
+        strict = flag
     plain = None if schema is None else Carried(named_schema(inner), schema)
     return {"schema": plain, "method": method, "strict": strict, "is_class": is_model(schema)}
 
@@ -77,22 +77,22 @@ def is_model(schema: Any) -> bool:
 
 
 def member_call(
-    member: BaseChatModel, asked: Mapping[str, Any], *, stream: bool = False
+    member: BaseChatModel, wish: Mapping[str, Any], *, stream: bool = False
 ) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the model to call and the arguments by which it is made to answer in the wanted form.
 
     Args:
         member: The chat model.
-        asked: As ``wanted`` returns it.
+        wish: As ``wanted`` returns it.
         stream: Whether the call is a stream.
 
     Raises:
         ConfigError: If the member's ``with_structured_output`` returns what cannot be called.
     """
-    given, method, strict = source_of(asked["schema"]), asked["method"], asked["strict"]
+    given, method, strict = source_of(wish["schema"]), wish["method"], wish["strict"]
     schema = unwrapped(given)[0]
     by_format = method in (None, "json_schema") and providers.is_of_openai(member)
-    if not isinstance(schema, type) and asked.get("is_class") and by_format and strict is None:
+    if not isinstance(schema, type) and wish.get("is_class") and by_format and strict is None:
         schema, strict = _as_enforced(schema)  # the class itself was lost on the way
     options = {name: value for name, value in (("method", method), ("strict", strict)) if value is not None}
     chain = member.with_structured_output(schema, **options)
@@ -103,9 +103,9 @@ def member_call(
             by_langchain = stream and providers.uses_responses_api(model, kwargs)
             kwargs["response_format"] = _response_format(schema, by_langchain=by_langchain)
         elif schema is not given:  # in a response format already
-            told = given.get("json_schema", given)
-            if "schema" in told:
-                kwargs["response_format"] = {"type": "json_schema", "json_schema": told}
+            inner = given.get("json_schema", given)
+            if "schema" in inner:
+                kwargs["response_format"] = {"type": "json_schema", "json_schema": inner}
     return model, kwargs
 
 
@@ -131,24 +131,24 @@ def _response_format(schema: Any, *, by_langchain: bool) -> dict[str, Any]:
     parameters: Any = openai.pydantic_function_tool(schema)["function"]["parameters"]
     if not is_closed(parameters):
         function = convert_to_openai_function(schema, strict=False)
-        told = {"name": function["name"], "description": function.get("description", ""), "strict": False}
-        return {"type": "json_schema", "json_schema": {**told, "schema": function["parameters"]}}
+        function_schema = {"name": function["name"], "description": function.get("description", ""), "strict": False}
+        return {"type": "json_schema", "json_schema": {**function_schema, "schema": function["parameters"]}}
     if by_langchain:
-        told = convert_to_openai_function(schema.model_json_schema(), strict=True)
-        return {"type": "json_schema", "json_schema": {"schema": told.pop("parameters"), **told}}
+        function_schema = convert_to_openai_function(schema.model_json_schema(), strict=True)
+        return {"type": "json_schema", "json_schema": {"schema": function_schema.pop("parameters"), **function_schema}}
     return {"type": "json_schema", "json_schema": {"schema": parameters, "name": schema.__name__, "strict": True}}
 
 
-def with_parsed(message: AIMessage, asked: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> AIMessage:
+def with_parsed(message: AIMessage, wish: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> AIMessage:
     """Return a message with the object that OpenAI's integrations put into ``additional_kwargs["parsed"]``.
 
     Args:
         message: What came.
-        asked: The structured output that was asked for.
+        wish: The structured output that was asked for.
         kwargs: How the member was asked.
     """
-    schema: Any = None if asked is None else source_of(asked["schema"])
-    by_format = (kwargs.get("response_format") or {}).get("type") == "json_schema" if asked is not None else False
+    schema: Any = None if wish is None else source_of(wish["schema"])
+    by_format = (kwargs.get("response_format") or {}).get("type") == "json_schema" if wish is not None else False
     if not by_format or not is_model(schema) or message.tool_calls or message.additional_kwargs.get("parsed"):
         return message
     try:
@@ -189,17 +189,17 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
 
 def _refusal_in(message: Any) -> str | None:
     """Return what a model said in place of the object, where its provider marks that."""
-    if said := getattr(message, "additional_kwargs", {}).get("refusal"):
-        return str(said)
+    if refusal := getattr(message, "additional_kwargs", {}).get("refusal"):
+        return str(refusal)
     blocks = message.content if isinstance(getattr(message, "content", None), list) else ()
     inner = [block.get("value", block) for block in blocks if isinstance(block, dict)]
     return next((str(b["refusal"]) for b in inner if isinstance(b, dict) and b.get("refusal")), None)
 
 
-def _refusal(said: str) -> Exception:
+def _refusal(refusal: str) -> Exception:
     """Return the error that ``ChatOpenAI`` raises for a refusal, where it is in use."""
     openai = sys.modules.get("langchain_openai.chat_models.base")
-    return OutputParserException(said) if openai is None else openai.OpenAIRefusalError(said)
+    return OutputParserException(refusal) if openai is None else openai.OpenAIRefusalError(refusal)
 
 
 def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
@@ -231,9 +231,11 @@ def named_schema(schema: Any) -> dict[str, Any]:
     function = convert_to_openai_tool(schema)["function"]
     plain = dict(convert_to_json_schema(schema))
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        told = schema.model_json_schema()
-        if definitions := _recursive(told):  # LangChain writes references out, and leaves those that never end blank
-            root = definitions.get(str(told.get("$ref", "")).removeprefix(_REFERENCE), told)
+        json_schema = schema.model_json_schema()
+        if definitions := _recursive(
+            json_schema
+        ):  # LangChain writes references out, and leaves those that never end blank
+            root = definitions.get(str(json_schema.get("$ref", "")).removeprefix(_REFERENCE), json_schema)
             plain = {**root, "$defs": definitions}
     plain["title"] = function["name"]
     plain["description"] = function.get("description") or plain.get("description") or ""
@@ -245,8 +247,8 @@ def _recursive(schema: Mapping[str, Any]) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.get("$defs", {})
     seen_from = {name: set(_REFERENCES.findall(json.dumps(part))) for name, part in definitions.items()}
     for _ in definitions:
-        seen_from = {n: seen.union(*(seen_from.get(s, set()) for s in seen)) for n, seen in seen_from.items()}
-    return definitions if any(name in seen for name, seen in seen_from.items()) else {}
+        seen_from = {n: reached.union(*(seen_from.get(s, set()) for s in reached)) for n, reached in seen_from.items()}
+    return definitions if any(name in reached for name, reached in seen_from.items()) else {}
 
 
 def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
@@ -256,19 +258,19 @@ def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
         query: The query.
         by_tool: The member was asked for its structured output by a tool.
     """
-    asked, reply_format = query.params.get(WANTED), query.params.get("response_format")
-    if not query.tools and asked is None and reply_format is None:
+    wish, reply_format = query.params.get(WANTED), query.params.get("response_format")
+    if not query.tools and wish is None and reply_format is None:
         return NOTHING
-    if asked is not None and (by_tool or asked["method"] == "function_calling"):
-        tool = {"type": "function", "name": asked["schema"]["title"], "parameters": asked["schema"]}
+    if wish is not None and (by_tool or wish["method"] == "function_calling"):
+        tool = {"type": "function", "name": wish["schema"]["title"], "parameters": wish["schema"]}
         return read_demand([tool], tool["name"])
-    schema = asked["schema"] if asked is not None else _schema_in(reply_format)
-    is_json = asked is not None or reply_format is not None
+    schema = wish["schema"] if wish is not None else _schema_in(reply_format)
+    is_json = wish is not None or reply_format is not None
     return read_demand(query.tools, query.params.get("tool_choice"), is_json=is_json, schema=schema)
 
 
 def _schema_in(reply_format: Any) -> Mapping[str, Any] | None:
     if isinstance(reply_format, Mapping):
-        told = reply_format.get("json_schema", reply_format)
-        return told.get("schema") if isinstance(told, Mapping) else None
+        inner = reply_format.get("json_schema", reply_format)
+        return inner.get("schema") if isinstance(inner, Mapping) else None
     return None if reply_format is None else convert_to_json_schema(reply_format)

@@ -60,23 +60,27 @@ def plain_choice(choice: Any) -> Any:
     if choice in ("required", True):
         return "any"
     if isinstance(choice, Mapping):
-        told = choice.get("function", choice)
-        if choice.get("type") in ("function", "tool") and isinstance(told, Mapping) and "name" in told:
-            return told["name"]
+        function = choice.get("function", choice)
+        if choice.get("type") in ("function", "tool") and isinstance(function, Mapping) and "name" in function:
+            return function["name"]
         if choice.get("type") in ("any", "auto"):
             return choice["type"]
     return choice
 
 
 def bound_tools(
-    member: BaseChatModel, tools: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], *, beside_schema: bool = False
+    member: BaseChatModel,
+    tools: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+    *,
+    beside_schema: bool = False,
 ) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the model to call and the arguments by which it is offered tools, in its own format.
 
     Args:
         member: The chat model.
         tools: As ``plain_tool`` makes them.
-        asked: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
+        options: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
         beside_schema: The same call asks for JSON of a schema.
 
     Raises:
@@ -85,13 +89,13 @@ def bound_tools(
     known = inspect.signature(member.bind_tools).parameters
     # OpenAI's chat completions take a response format only beside strict tools, and a tool that is plain JSON already
     # is taken by ``bind_tools`` as it is, whatever its ``strict`` says.
-    is_format = beside_schema or asked.get("response_format")
-    needs_strict = "response_format" in known and is_format and asked.get("strict") is not False
-    is_strict = bool(asked.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False)))
+    is_format = beside_schema or options.get("response_format")
+    needs_strict = "response_format" in known and is_format and options.get("strict") is not False
+    is_strict = bool(options.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False)))
     if beside_schema and needs_strict and "strict" in known and is_strict:
-        asked = {**asked, "strict": True}
+        options = {**options, "strict": True}
     own = [_own_tool(tool, is_strict=is_strict and "strict" in known) for tool in tools]
-    return bound_call(member.bind_tools(own, **asked), member, "bind_tools")
+    return bound_call(member.bind_tools(own, **options), member, "bind_tools")
 
 
 def _own_tool(tool: Mapping[str, Any], *, is_strict: bool) -> Any:
@@ -105,11 +109,11 @@ def _with_extras(tool: Mapping[str, Any]) -> Any:
     """Return a tool that has extras as an object again: only from objects do members take them."""
     if not (extras := tool.get(EXTRAS)) or "function" not in tool:
         return tool
-    told = tool["function"]
+    function = tool["function"]
     return StructuredTool(
-        name=told["name"],
-        description=told.get("description", ""),
-        args_schema=told.get("parameters") or {"type": "object", "properties": {}},
+        name=function["name"],
+        description=function.get("description", ""),
+        args_schema=function.get("parameters") or {"type": "object", "properties": {}},
         extras=extras,
     )
 
@@ -189,27 +193,29 @@ def bound_call(bound: Runnable[Any, Any], member: BaseChatModel, method: str) ->
 class InMessages:
     """How LangChain's messages say what a member is told of tools in words, and what it is read to have called."""
 
-    def ask(self, query: Query, told: str) -> Query:
+    def ask(self, query: Query, rules: str) -> Query:
         """Put the instructions into the system message, and turns of tools into words."""
         messages = [_in_words(message) for message in query.messages or ()]
         if messages and isinstance(messages[0], SystemMessage) and isinstance(messages[0].content, str):
-            messages[0] = SystemMessage(f"{told}\n\n{messages[0].content}")
+            messages[0] = SystemMessage(f"{rules}\n\n{messages[0].content}")
         else:
-            messages.insert(0, SystemMessage(told))
+            messages.insert(0, SystemMessage(rules))
         return replace(query, messages=messages)
 
     def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
         """Return the member's message with calls in the place of its text."""
-        told = [{"name": c.name, "args": dict(c.arguments or {}), "id": id_, "type": "tool_call"} for id_, c in calls]
+        tool_calls = [
+            {"name": c.name, "args": dict(c.arguments or {}), "id": id_, "type": "tool_call"} for id_, c in calls
+        ]
         if not isinstance(message := sample.payload, AIMessage):
-            return AIMessage(content="", tool_calls=told)
-        return message.model_copy(update={"content": "", "tool_calls": told})
+            return AIMessage(content="", tool_calls=tool_calls)
+        return message.model_copy(update={"content": "", "tool_calls": tool_calls})
 
 
 def _in_words(message: BaseMessage) -> BaseMessage:
     if isinstance(message, ToolMessage):
         return HumanMessage(f"The function {message.name or ''} returned: {message.text}")
     if isinstance(message, AIMessage) and message.tool_calls:
-        told = [{"name": call["name"], "arguments": call["args"]} for call in message.tool_calls]
-        return AIMessage("\n".join(filter(None, (message.text, json.dumps(told, default=str)))))
+        requested = [{"name": call["name"], "arguments": call["args"]} for call in message.tool_calls]
+        return AIMessage("\n".join(filter(None, (message.text, json.dumps(requested, default=str)))))
     return message

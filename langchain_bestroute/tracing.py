@@ -49,12 +49,12 @@ def _children(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> 
 def not_streamed() -> AbstractContextManager[None]:
     """Hide from who streams the caller's run (LangGraph, ``astream_events``) what is invoked inside."""
     config = var_child_runnable_config.get()
-    told = None if config is None else config.get("callbacks")
-    if config is None or told is None:
+    callbacks = None if config is None else config.get("callbacks")
+    if config is None or callbacks is None:
         return _AS_IT_IS
-    handlers = told if isinstance(told, list) else told.handlers
+    handlers = callbacks if isinstance(callbacks, list) else callbacks.handlers
     is_streamed = any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers)
-    return _with_callbacks(config, _without_streams(told)) if is_streamed else _AS_IT_IS
+    return _with_callbacks(config, _without_streams(callbacks)) if is_streamed else _AS_IT_IS
 
 
 @contextmanager
@@ -66,11 +66,11 @@ def _with_callbacks(config: RunnableConfig, callbacks: Any) -> Iterator[None]:
         var_child_runnable_config.reset(token)
 
 
-def _without_streams(told: Any) -> Any:
-    if isinstance(told, list):
-        return [handler for handler in told if not isinstance(handler, _StreamingCallbackHandler)]
-    manager = told.copy()
-    for handler in told.handlers:
+def _without_streams(callbacks: Any) -> Any:
+    if isinstance(callbacks, list):
+        return [handler for handler in callbacks if not isinstance(handler, _StreamingCallbackHandler)]
+    manager = callbacks.copy()
+    for handler in callbacks.handlers:
         if isinstance(handler, _StreamingCallbackHandler):
             manager.remove_handler(handler)
     return manager
@@ -111,8 +111,8 @@ class SampleRun:
     def end(self, samples: list[Sample]) -> None:
         """Tell what came, as plain texts: a message object would be taken for the answer."""
         if self._run is not None:
-            told = [{"text": s.text, "flaw": s.flaw, "finish_reason": s.finish_reason} for s in samples]
-            self._run.on_chain_end({"samples": told})
+            outputs = [{"text": s.text, "flaw": s.flaw, "finish_reason": s.finish_reason} for s in samples]
+            self._run.on_chain_end({"samples": outputs})
 
     def fail(self, error: BaseException) -> None:
         """Tell what went wrong."""

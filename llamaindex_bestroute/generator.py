@@ -78,7 +78,7 @@ class LLMGenerator(GeneratorBase):
         self._refusals = Refusals(("stream_options", "n", "temperature"))
         self._copy: LLM | None = None
         self._copies: WeakKeyDictionary[asyncio.AbstractEventLoop, LLM] = WeakKeyDictionary()
-        self._seen: dict[str, Any] = {}
+        self._snapshot: dict[str, Any] = {}
         self.native_n = native_n and is_openai(member)
         self._is_greedy = False
         self._greedy_twin: LLMGenerator | None = None
@@ -104,9 +104,9 @@ class LLMGenerator(GeneratorBase):
 
     def _look_for_changes(self) -> None:
         now = dict(vars(self._original))
-        if self._seen.keys() != now.keys() or any(self._seen[name] is not value for name, value in now.items()):
+        if self._snapshot.keys() != now.keys() or any(self._snapshot[name] is not value for name, value in now.items()):
             self._forget_copies()
-            self._seen = now
+            self._snapshot = now
 
     def _forget_copies(self) -> None:
         self._copy, self._copies = None, WeakKeyDictionary()
@@ -139,8 +139,8 @@ class LLMGenerator(GeneratorBase):
             window = self.metadata.context_window if window is None else window
         except ValueError as error:  # OpenAI(model="unknown") has no metadata
             return f"it does not tell what it can do: {error}"
-        is_told = "context_window" in member.model_fields_set or window != DEFAULT_CONTEXT_WINDOW
-        is_known = is_told and window > 0
+        is_stated = "context_window" in member.model_fields_set or window != DEFAULT_CONTEXT_WINDOW
+        is_known = is_stated and window > 0
         tokens = query.prompt_tokens
         abilities = Abilities(
             tools=calls and isinstance(member, FunctionCallingLLM), context_window=window if is_known else None
@@ -177,7 +177,7 @@ class LLMGenerator(GeneratorBase):
         if self._greedy_twin is None:
             twin = copy(self)
             twin._is_greedy, twin._constructed = True, {**self._constructed, "temperature": 0.0}
-            twin._seen = {}
+            twin._snapshot = {}
             twin._forget_copies()
             self._greedy_twin = twin
         return self._greedy_twin
@@ -393,20 +393,20 @@ class LLMGenerator(GeneratorBase):
     def _read_objects(self, call: Call, first: Outcome, latency_s: float) -> list[Sample]:
         """Read the objects of a structured call, of which the member has read the first."""
         assert call.structure is not None
-        came = self._read_replies(call, latency_s)
-        return [call.structure.sample(sample, _object(call, first, i)) for i, sample in enumerate(came)]
+        samples = self._read_replies(call, latency_s)
+        return [call.structure.sample(sample, _object(call, first, i)) for i, sample in enumerate(samples)]
 
     async def _aread_objects(self, call: Call, first: Outcome, latency_s: float, cancel: Cancel) -> list[Sample]:
         """Read them without blocking the loop, until the call's deadline."""
         structure = call.structure
         assert structure is not None
-        came = self._read_replies(call, latency_s)
-        came[0] = structure.holding(came[0], first)
-        places = {id(sample): i for i, sample in enumerate(came)}
+        samples = self._read_replies(call, latency_s)
+        samples[0] = structure.holding(samples[0], first)
+        places = {id(sample): i for i, sample in enumerate(samples)}
         size = sum(len(whole_text(reply.message)) for reply in call.methods.replies)
         return await judge_off_loop(
             lambda sample: structure.sample(sample, _object(call, first, places[id(sample)])),
-            came,
+            samples,
             size=size,
             cancel=cancel,
         )
@@ -507,8 +507,8 @@ class _Collected:
         delta, self._shown = self.text[self._shown :], len(self.text)
         self.outcome = Outcome(parsed)
         last = self.last or ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
-        told = {**dict(last), "delta": delta, "parsed": parsed}
-        return Delta(delta, Chunk(StructuredResponse(**told), self.name), self.usage)
+        fields = {**dict(last), "delta": delta, "parsed": parsed}
+        return Delta(delta, Chunk(StructuredResponse(**fields), self.name), self.usage)
 
     def unreadable(self, error: Exception) -> None:
         """Note that the member could not read the object of a stream that has ended; else raise the error."""

@@ -30,7 +30,7 @@ from bestroute.adapters.call_options import take_options
 from bestroute.adapters.description import pool_name
 from bestroute.adapters.engine_builder import build_engine
 from bestroute.adapters.engine_fields import (
-    PARTS,
+    ENGINE_PARTS,
     BudgetField,
     EngineFields,
     LedgerField,
@@ -269,18 +269,18 @@ class BestRouteLLM(FunctionCallingLLM):
         Raises:
             ConfigError: If a member does not tell.
         """
-        told = [self._metadata_of(name) for name in self.models if isinstance(self.models[name], LLM)]
+        members = [self._metadata_of(name) for name in self.models if isinstance(self.models[name], LLM)]
         # One chat model makes it one: a conversation loses its roles as a prompt, while members that only complete
         # make a prompt of a conversation by their own template.
-        outputs = [metadata.num_output for metadata in told if metadata.num_output > 0]
-        roles = {metadata.system_role for metadata in told}
-        about: dict[str, Any] = {"context_window": min(m.context_window for m in told)} if told else {}
+        outputs = [metadata.num_output for metadata in members if metadata.num_output > 0]
+        roles = {metadata.system_role for metadata in members}
+        about: dict[str, Any] = {"context_window": min(m.context_window for m in members)} if members else {}
         return LLMMetadata(
             **about,
             num_output=min(outputs, default=-1),
-            is_chat_model=not told or any(metadata.is_chat_model for metadata in told),
+            is_chat_model=not members or any(metadata.is_chat_model for metadata in members),
             is_function_calling_model=all(isinstance(m, LLM | ToolsInPrompt) for m in self.models.values())
-            and all(metadata.is_function_calling_model for metadata in told),
+            and all(metadata.is_function_calling_model for metadata in members),
             model_name=pool_name(self.models),
             system_role=roles.pop() if len(roles) == 1 else MessageRole.SYSTEM,
         )
@@ -376,13 +376,13 @@ class BestRouteLLM(FunctionCallingLLM):
             del params["n"]
         forced = take_options(params, owner=turn_owner(messages), models=self.models)
         specs = [as_spec(tool) for tool in params.pop("tools", None) or ()]
-        return _Request(to_query(messages, specs, params, getattr(messages, "asked", None)), forced)
+        return _Request(to_query(messages, specs, params, getattr(messages, "rag", None)), forced)
 
     def _completion(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> _Request:
-        asked = getattr(prompt, "asked", None)
+        rag = getattr(prompt, "rag", None)
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
-        messages = mark_messages([ChatMessage(role=MessageRole.USER, content=str(prompt))], asked)
+        messages = mark_messages([ChatMessage(role=MessageRole.USER, content=str(prompt))], rag)
         messages.is_formatted = formatted
         return self._request(messages, kwargs)
 
@@ -442,7 +442,7 @@ class BestRouteLLM(FunctionCallingLLM):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Prepare the call; which member it is for is decided later, and its own format made then."""
-        messages = mark_messages(chat_history or (), getattr(chat_history, "asked", None))
+        messages = mark_messages(chat_history or (), getattr(chat_history, "rag", None))
         if isinstance(user_msg, str):
             user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
         if user_msg is not None:
@@ -557,7 +557,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     # What is told, copied and description.
 
-    @field_serializer(*PARTS)
+    @field_serializer(*ENGINE_PARTS)
     def _describe(self, value: Any) -> Any:
         return description.described(value)
 

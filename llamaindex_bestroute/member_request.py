@@ -81,8 +81,8 @@ class Call:
         member_of_call = variant(member, fields)
         settings_of_call, arguments = adapt_call(member_of_call, given)
         self.member = variant(member_of_call, settings_of_call)
-        told_limits = (getattr(self.member, "max_tokens", None), *(given.get(name) for name in TOKEN_LIMITS))
-        self.max_tokens: int | None = next((limit for limit in told_limits if limit), None)
+        limits = (getattr(self.member, "max_tokens", None), *(given.get(name) for name in TOKEN_LIMITS))
+        self.max_tokens: int | None = next((limit for limit in limits if limit), None)
         self.is_greedy = given.get("temperature", getattr(self.member, "temperature", None)) == 0
         self.has_tools = bool(query.tools)
         self.demand = _demand(query, about_tools, given)
@@ -173,10 +173,10 @@ def _as_read(piece: ChatResponse | CompletionResponse, collected: Collected) -> 
                 yield piece
 
 
-def _demand(query: Query, about_tools: Mapping[str, Any], asked: Mapping[str, Any]) -> Demand:
+def _demand(query: Query, about_tools: Mapping[str, Any], options: Mapping[str, Any]) -> Demand:
     """Return what the request asks of the form of its answer."""
     choice = about_tools.get("tool_choice") or ("required" if about_tools.get("tool_required") else None)
-    wanted = asked.get("response_format")
+    wanted = options.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, Mapping) else None
     schema = (wanted.get("json_schema") or {}).get("schema") if isinstance(wanted, Mapping) else None
     return read_demand(query.tools, choice, is_json=kind in ("json_object", "json_schema"), schema=schema)

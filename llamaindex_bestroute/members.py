@@ -87,7 +87,7 @@ def constructed(member: LLM, settings: Mapping[str, Any]) -> LLM:
     if not settings:
         return member
     try:
-        plain, twin = (StoredLLM(type(member), {**vars(member), **told}).restore() for told in ({}, settings))
+        plain, twin = (StoredLLM(type(member), {**vars(member), **overrides}).restore() for overrides in ({}, settings))
     except Exception:  # of a class whose constructor wants what its fields do not tell
         return variant(member, settings)
     copied = member.model_copy(update={name: getattr(twin, name) for name in settings})

@@ -23,7 +23,7 @@ from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
 from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
-from llamaindex_bestroute.rag_query import Asked, read_back
+from llamaindex_bestroute.rag_query import RagQuestion, read_back
 
 METADATA_KEY = "bestroute"
 _SYSTEM = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
@@ -35,7 +35,7 @@ def to_query(
     messages: Sequence[ChatMessage],
     tools: Sequence[Mapping[str, Any]] | None,
     params: Mapping[str, Any],
-    asked: Asked | None,
+    rag: RagQuestion | None,
 ) -> Query:
     """Return the query that messages hold: the question decides, the size of everything counts.
 
@@ -43,25 +43,25 @@ def to_query(
         messages: As the caller gave them; passed through untouched.
         tools: On offer, OpenAI's dicts.
         params: Call parameters for the members.
-        asked: What the messages' template was filled with, where that is known.
+        rag: What the messages' template was filled with, where that is known.
     """
     system = "\n\n".join(message.content or "" for message in messages if message.role in _SYSTEM)
-    if asked is None:
-        asked, (system, material) = read_back(last_human_text(messages)), read_back(system)
-        asked = Asked(asked.question, "\n\n".join(part for part in (material, asked.context) if part))
+    if rag is None:
+        rag, (system, material) = read_back(last_human_text(messages)), read_back(system)
+        rag = RagQuestion(rag.question, "\n\n".join(part for part in (material, rag.context) if part))
     else:
-        system = system.replace(asked.context, "").strip()
-        asked = Asked(asked.question or last_human_text(messages).replace(asked.context, "").strip(), asked.context)
+        system = system.replace(rag.context, "").strip()
+        rag = RagQuestion(rag.question or last_human_text(messages).replace(rag.context, "").strip(), rag.context)
     tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
     tokens += IMAGE_TOKENS * sum(isinstance(block, ImageBlock) for message in messages for block in message.blocks)
     if tools:
         tokens += estimate_tokens(json.dumps(tools))
     return Query(
-        text=asked.question,
+        text=rag.question,
         messages=messages,
         tools=tools or None,
         system=system,
-        context=asked.context,
+        context=rag.context,
         input_tokens=tokens,
         params=params,
     )
@@ -99,8 +99,8 @@ def calls_of(message: ChatMessage) -> list[Call]:
 
 def author(message: ChatMessage) -> str | None:
     """Return the pool name of the model that wrote a message, if a router's answer says so."""
-    told = message.additional_kwargs.get(METADATA_KEY)
-    return told.get("model") if isinstance(told, dict) else None
+    metadata = message.additional_kwargs.get(METADATA_KEY)
+    return metadata.get("model") if isinstance(metadata, dict) else None
 
 
 def turn_owner(messages: Sequence[ChatMessage]) -> str | None:
@@ -157,8 +157,8 @@ def _encodable(message: ChatMessage) -> ChatMessage:
 
 
 def _encodable_block(block: ContentBlock) -> ContentBlock:
-    said = {name: value for name, value in vars(block).items() if not is_encodable(value)}
-    return block.model_copy(update=encodable_within(said))
+    fields = {name: value for name, value in vars(block).items() if not is_encodable(value)}
+    return block.model_copy(update=encodable_within(fields))
 
 
 def _own(message: ChatMessage, *, calls_in_blocks: bool) -> ChatMessage:
@@ -202,16 +202,16 @@ def plain_dicts(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 
 def _plain_dict(message: ChatMessage) -> dict[str, Any]:
-    told: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+    plain: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
     if calls := tool_calls(message):
-        told["tool_calls"] = [call_dict(call) for call in calls]
+        plain["tool_calls"] = [call_dict(call) for call in calls]
     if message.role in _TOOL_RESULTS and "tool_call_id" in message.additional_kwargs:
-        told["tool_call_id"] = message.additional_kwargs["tool_call_id"]
-    return told
+        plain["tool_call_id"] = message.additional_kwargs["tool_call_id"]
+    return plain
 
 
 def call_dict(call: ToolCallBlock) -> dict[str, Any]:
     """Return a tool call as OpenAI's dict."""
-    told = call.tool_kwargs
-    arguments = told if isinstance(told, str) else json.dumps(told, default=str)
+    given = call.tool_kwargs
+    arguments = given if isinstance(given, str) else json.dumps(given, default=str)
     return {"id": call.tool_call_id, "type": "function", "function": {"name": call.tool_name, "arguments": arguments}}

@@ -43,9 +43,9 @@ def takes_logprobs(member: LLM, params: Mapping[str, Any]) -> bool:
     """
     if not is_openai(member) or reasons(member, params):
         return False
-    is_said = "logprobs" in params or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
+    is_set = "logprobs" in params or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
     try:
-        return not is_said and bool(member.metadata.is_chat_model)
+        return not is_set and bool(member.metadata.is_chat_model)
     except ValueError:  # OpenAI(model="unknown") has no metadata
         return False
 
@@ -81,12 +81,14 @@ def adapt_call(member: LLM, arguments: Mapping[str, Any]) -> tuple[dict[str, Any
         left.
     """
     renamed = _RENAMED.get(member.class_name(), {})
-    said = {renamed.get(name, name): value for name, value in arguments.items()}
+    named = {renamed.get(name, name): value for name, value in arguments.items()}
     own = getattr(member, "additional_kwargs", None) or {}
     names = _OPTIONS.get(member.class_name())
-    options = {} if names is None else {names.get(k, k): v for k, v in said.items() if k not in _ARGUMENTS}
+    options = {} if names is None else {names.get(k, k): v for k, v in named.items() if k not in _ARGUMENTS}
     if options:
-        return {"additional_kwargs": {**own, **options}}, {k: v for k, v in said.items() if k in _ARGUMENTS}
-    if said.keys().isdisjoint(own):
-        return {}, said
-    return {"additional_kwargs": {k: v for k, v in own.items() if k not in said}}, said  # OpenAI's win over the call's
+        return {"additional_kwargs": {**own, **options}}, {k: v for k, v in named.items() if k in _ARGUMENTS}
+    if named.keys().isdisjoint(own):
+        return {}, named
+    return {
+        "additional_kwargs": {k: v for k, v in own.items() if k not in named}
+    }, named  # OpenAI's win over the call's

@@ -35,7 +35,7 @@ _SHORTEST_START = 12
 """Characters a stock template must begin with to be told by them."""
 
 
-class Asked(NamedTuple):
+class RagQuestion(NamedTuple):
     """What a prompt asks, and about what."""
 
     question: str
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 class AskedMessages(list[ChatMessage]):
     """Messages that remember where they came from."""
 
-    asked: Asked | None = None
+    rag: RagQuestion | None = None
     """What their template was filled with."""
     is_formatted: bool | None = None
     """Of a completion: whether its prompt is already in the form the model expects; ``None`` of a chat."""
@@ -56,25 +56,25 @@ class AskedMessages(list[ChatMessage]):
 class AskedPrompt(str):
     """A completion's prompt that remembers what its template was filled with."""
 
-    __slots__ = ("asked",)
-    asked: Asked | None
+    __slots__ = ("rag",)
+    rag: RagQuestion | None
 
 
-def mark_messages(messages: Sequence[ChatMessage], asked: Asked | None) -> AskedMessages:
+def mark_messages(messages: Sequence[ChatMessage], rag: RagQuestion | None) -> AskedMessages:
     """Return messages that remember what was filled into their template."""
     marked = AskedMessages(messages)
-    marked.asked = asked
+    marked.rag = rag
     return marked
 
 
-def mark_prompt(prompt: str, asked: Asked | None) -> AskedPrompt:
+def mark_prompt(prompt: str, rag: RagQuestion | None) -> AskedPrompt:
     """Return a prompt that remembers what was filled into its template."""
     marked = AskedPrompt(prompt)
-    marked.asked = asked
+    marked.rag = rag
     return marked
 
 
-def filled_in(prompt: BasePromptTemplate, arguments: Mapping[str, Any]) -> Asked | None:
+def filled_in(prompt: BasePromptTemplate, arguments: Mapping[str, Any]) -> RagQuestion | None:
     """Return what a template is filled with, ``None`` if no material is among it.
 
     Where it is filled with no question, ``question`` is ``""``: the template's own words ask, about the context.
@@ -84,8 +84,8 @@ def filled_in(prompt: BasePromptTemplate, arguments: Mapping[str, Any]) -> Asked
     names = MATERIALS if question else tuple(name for name in MATERIALS if name.startswith("context"))
     if not any(_text(given.get(name)) for name in names):
         return None
-    parts = [_text(value) for name, value in given.items() if (name not in QUESTIONS if question else name in names)]
-    return Asked(question, "\n\n".join(part for part in parts if part))
+    texts = [_text(value) for name, value in given.items() if (name not in QUESTIONS if question else name in names)]
+    return RagQuestion(question, "\n\n".join(part for part in texts if part))
 
 
 def _text(value: Any) -> str:
@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
     return str(getattr(value, "query_str", ""))
 
 
-def read_back(text: str) -> Asked:
+def read_back(text: str) -> RagQuestion:
     """Tell the question in a filled prompt from its material: by the stock templates, else by layout."""
     stripped = text.strip()
     for template in stock_templates():
@@ -108,8 +108,8 @@ def read_back(text: str) -> Asked:
             material = "\n\n".join(v.strip() for name, v in values.items() if v and name not in QUESTIONS)
             if question is None:
                 question = _without(stripped, [span for name, span in spans.items() if values[name]])
-            return Asked(question, material)
-    return Asked(*split_context(text))
+            return RagQuestion(question, material)
+    return RagQuestion(*split_context(text))
 
 
 def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:

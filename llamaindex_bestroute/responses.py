@@ -192,10 +192,10 @@ def chat_response(result: Result, model_name: str, *, delta: str | None = None) 
 def completion_response(response: ChatResponse) -> CompletionResponse:
     """Return a chat response as that of a completion."""
     about = response.message.additional_kwargs
-    told = {METADATA_KEY: about[METADATA_KEY]} if METADATA_KEY in about else {}
+    metadata = {METADATA_KEY: about[METADATA_KEY]} if METADATA_KEY in about else {}
     return CompletionResponse(
         text=response.message.content or "",
-        additional_kwargs={**response.additional_kwargs, **told},
+        additional_kwargs={**response.additional_kwargs, **metadata},
         raw=response.raw,
         logprobs=response.logprobs,
         delta=response.delta,

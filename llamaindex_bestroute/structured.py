@@ -90,8 +90,8 @@ class Structure:
         response = sample.payload
         if response is None:  # the member does not show it
             response = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=sample.text))
-        told = {**dict(response), "parsed": outcome.parsed, "error": outcome.error}
-        return replace(sample, payload=StructuredResponse(**told))
+        fields = {**dict(response), "parsed": outcome.parsed, "error": outcome.error}
+        return replace(sample, payload=StructuredResponse(**fields))
 
     def sample(self, sample: Sample, outcome: Outcome) -> Sample:
         """Return a sample of the object; where the member could not read one it has a flaw."""

@@ -72,7 +72,7 @@ def offered_to(
     member: FunctionCallingLLM,
     messages: list[ChatMessage],
     tools: Sequence[Mapping[str, Any]],
-    asked: Mapping[str, Any],
+    call_options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the call arguments by which a member is offered tools, in its own format.
 
@@ -80,14 +80,14 @@ def offered_to(
         member: Makes the format.
         messages: A list of our own: members append to what they are handed.
         tools: OpenAI's dicts; what is not a function is handed on as it is.
-        asked: The ``TOOL_ARGUMENTS`` of the call.
+        call_options: The ``TOOL_ARGUMENTS`` of the call.
 
     Raises:
         ConfigError: If ``tool_choice`` names no tool on offer.
     """
     functions = [tool for tool in tools if tool.get("type") == "function"]
     built_in = [dict(tool) for tool in tools if tool.get("type") != "function"]
-    options = {name: value for name, value in asked.items() if value is not None}
+    options = {name: value for name, value in call_options.items() if value is not None}
     if "parallel_tool_calls" in options:
         options.setdefault("allow_parallel_tool_calls", options.pop("parallel_tool_calls"))
     if not _knows(member, "tool_choice"):
@@ -201,13 +201,13 @@ def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]
 
 def _arguments(call: ToolCallBlock) -> dict[str, Any]:
     """Read a call's arguments; of JSON that is still being streamed, what is there, of what is no object nothing."""
-    told: Any = call.tool_kwargs
-    if isinstance(told, str):
+    given: Any = call.tool_kwargs
+    if isinstance(given, str):
         try:
-            told = parse_partial_json(told) if told.strip() else {}
+            given = parse_partial_json(given) if given.strip() else {}
         except ValueError:
             return {}
-    return told if isinstance(told, dict) else {}
+    return given if isinstance(given, dict) else {}
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:
@@ -224,13 +224,13 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
 class InMessages:
     """How LlamaIndex's messages say what a member is told of tools in words, and what it is read to have called."""
 
-    def ask(self, query: Query, told: str) -> Query:
+    def ask(self, query: Query, rules: str) -> Query:
         """Put the instructions into the system message, and turns of tools into words."""
         messages = [_in_words(message) for message in query.messages or ()]
         if messages and messages[0].role == MessageRole.SYSTEM:
-            messages[0] = ChatMessage(role=MessageRole.SYSTEM, content=f"{told}\n\n{messages[0].content or ''}")
+            messages[0] = ChatMessage(role=MessageRole.SYSTEM, content=f"{rules}\n\n{messages[0].content or ''}")
         else:
-            messages.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=told))
+            messages.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=rules))
         return replace(query, messages=messages)
 
     def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
@@ -248,7 +248,7 @@ def _in_words(message: ChatMessage) -> ChatMessage:
     if message.role in (MessageRole.TOOL, MessageRole.FUNCTION):
         return ChatMessage(role=MessageRole.USER, content=f"The function returned: {message.content or ''}")
     if made := [block for block in message.blocks if isinstance(block, ToolCallBlock)]:
-        told = [{"name": block.tool_name, "arguments": block.tool_kwargs} for block in made]
-        text = "\n".join(filter(None, (message.content, json.dumps(told, default=str))))
+        requested = [{"name": block.tool_name, "arguments": block.tool_kwargs} for block in made]
+        text = "\n".join(filter(None, (message.content, json.dumps(requested, default=str))))
         return ChatMessage(role=MessageRole.ASSISTANT, content=text)
     return message

@@ -149,8 +149,8 @@ class Event:
         with self._manager.as_trace(self._kind.trace):
             self._span_id = active_span_id.get()
             about = self._llm.to_payload()
-            told = {self._kind.subject: self._subject, "additional_kwargs": self._kwargs, "span_id": self._span_id}
-            dispatcher.event(self._kind.start(model_dict=about, **told))
+            fields = {self._kind.subject: self._subject, "additional_kwargs": self._kwargs, "span_id": self._span_id}
+            dispatcher.event(self._kind.start(model_dict=about, **fields))
             payload: dict[str, Any] = {
                 self._kind.subject_key: self._subject,
                 EventPayload.ADDITIONAL_KWARGS: self._kwargs,
@@ -168,8 +168,8 @@ class Event:
 
     def progress(self, piece: Any) -> None:
         """Tell of a piece of a stream."""
-        told = {self._kind.subject: self._subject, "span_id": self._span_id}
-        dispatcher.event(self._kind.progress(response=_without_usage(piece), **told))
+        fields = {self._kind.subject: self._subject, "span_id": self._span_id}
+        dispatcher.event(self._kind.progress(response=_without_usage(piece), **fields))
 
     def broke(self, error: BaseException) -> None:
         """Tell that a stream broke, or was left."""
@@ -181,8 +181,8 @@ class Event:
         payload: dict[str, Any] = {self._kind.subject_key: self._subject, self._kind.response_key: response}
         self._manager.on_event_end(CBEventType.LLM, payload=payload, event_id=self._id)
         rest = None if response is None else _with_rest(response, self._reported)
-        told = {self._kind.subject: self._subject, "span_id": self._span_id}
-        dispatcher.event(self._kind.end(response=rest, **told))
+        fields = {self._kind.subject: self._subject, "span_id": self._span_id}
+        dispatcher.event(self._kind.end(response=rest, **fields))
         return response
 
 

@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RIDDLES = {"told", "asked", "said", "came", "seen", "untold", "parts"}
 """Participles that say nothing of what a value is: usage, attempt, sampler, columns, ... do."""
-CODE = [*sorted((ROOT / "core").rglob("*.py"))]
+PLACES = ("core", "langchain_bestroute", "llamaindex_bestroute", "benchmarks", "examples")
+CODE = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
 
 
 def names(tree):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from bestroute import QualityPolicy
 from bestroute.testing import FakeRouter
-from llamaindex_bestroute.rag_query import Asked, filled_in, read_back
+from llamaindex_bestroute.rag_query import RagQuestion, filled_in, read_back
 
 MODES = ["compact", "refine", "tree_summarize", "simple_summarize", "accumulate"]
 DOCS = ["Mars is the red planet.", "Venus is bright."]
@@ -235,8 +235,8 @@ class TestReadingBack:
         [
             ("{query_str}", {"query_str": "q"}, None),
             ("translate {text}", {"text": "q"}, None),
-            ("{text} {question}", {"text": "t", "question": "q"}, Asked("q", "t")),
-            ("{context_str}", {"context_str": "c"}, Asked("", "c")),
+            ("{text} {question}", {"text": "t", "question": "q"}, RagQuestion("q", "t")),
+            ("{context_str}", {"context_str": "c"}, RagQuestion("", "c")),
             ("{context_str} {query_str}", {"context_str": "", "query_str": "q"}, None),
             ("{a} {b}", {"a": 1, "b": 2}, None),
         ],

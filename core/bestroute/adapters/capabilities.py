@@ -87,13 +87,13 @@ def intersection(profiles: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]
         ... )
         {'max_input_tokens': 5, 'tool_calling': False}
     """
-    told = [profile for profile in profiles if profile]
-    if not told or len(told) < len(profiles):
+    known = [profile for profile in profiles if profile]
+    if not known or len(known) < len(profiles):
         return None
     shared: dict[str, Any] = {}
-    for key in told[0]:
-        values = [profile[key] for profile in told if profile.get(key) is not None]
-        if len(values) < len(told):
+    for key in known[0]:
+        values = [profile[key] for profile in known if profile.get(key) is not None]
+        if len(values) < len(known):
             continue
         if all(isinstance(value, bool) for value in values):
             shared[key] = all(values)

@@ -63,7 +63,7 @@ class EngineFields:
 
 ENGINE_FIELDS = tuple(f.name for f in fields(EngineFields))
 """Fields of which a change makes another engine."""
-PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+ENGINE_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
 """Those that hold objects: described in a few words, never dumped."""
 
 

@@ -204,7 +204,7 @@ class DayOne(ProcessState):
 
 def _identity(model: str, generator: GeneratorBase) -> tuple[str, str]:
     """Return what a member is: the provider's model, and how it is offered tools."""
-    return str(generator.model_name or generator.model or model), str(getattr(generator, "tools_mode", "native"))
+    return str(generator.model_name or generator.model or model), generator.tools_mode
 
 
 def _tells(sample: DrawnSample) -> bool:

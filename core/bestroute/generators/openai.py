@@ -368,8 +368,8 @@ def _signals(
 
 def _calls_of(message: Any) -> list[Call]:
     """Return the calls of a reply, those that do not parse among them."""
-    told = [field(call, "function") for call in field(message, "tool_calls") or ()]
-    return [Call.parse(str(field(f, "name")), field(f, "arguments")) for f in told if f is not None]
+    functions = [field(call, "function") for call in field(message, "tool_calls") or ()]
+    return [Call.parse(str(field(f, "name")), field(f, "arguments")) for f in functions if f is not None]
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:

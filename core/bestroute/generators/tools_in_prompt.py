@@ -27,7 +27,7 @@ _LONGEST = 100_000
 class Wording(Protocol):
     """How a framework's messages say what has no tools: the two directions."""
 
-    def ask(self, query: Query, told: str) -> Query:
+    def ask(self, query: Query, rules: str) -> Query:
         """Return the query with instructions, and without tools and turns of tools in the framework's own form."""
         ...
 
@@ -39,15 +39,15 @@ class Wording(Protocol):
 class PlainWording:
     """Messages are OpenAI's dicts, or there are none."""
 
-    def ask(self, query: Query, told: str) -> Query:
+    def ask(self, query: Query, rules: str) -> Query:
         """Put the instructions before the system prompt."""
         if not query.messages:
-            return replace(query, system=f"{told}\n\n{query.system}".strip())
-        return replace(query, messages=[{"role": "system", "content": told}, *map(_in_words, query.messages)])
+            return replace(query, system=f"{rules}\n\n{query.system}".strip())
+        return replace(query, messages=[{"role": "system", "content": rules}, *map(_in_words, query.messages)])
 
     def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
         """Return an assistant's message as a dict."""
-        told = [
+        tool_calls = [
             {
                 "id": id_,
                 "type": "function",
@@ -55,7 +55,7 @@ class PlainWording:
             }
             for id_, c in calls
         ]
-        return {"role": "assistant", "content": None, "tool_calls": told}
+        return {"role": "assistant", "content": None, "tool_calls": tool_calls}
 
 
 class ToolsInPrompt(GeneratorBase):
@@ -136,15 +136,15 @@ class ToolsInPrompt(GeneratorBase):
         """Draw ``n`` samples."""
         if not query.tools:
             return self.generator.generate(query, n, params=params, cancel=cancel)
-        asked, rest = self._asked(query, params)
-        return [self._read(s, query, params) for s in self.generator.generate(asked, n, params=rest, cancel=cancel)]
+        wish, rest = self._in_prompt(query, params)
+        return [self._read(s, query, params) for s in self.generator.generate(wish, n, params=rest, cancel=cancel)]
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples without blocking the loop."""
         if not query.tools:
             return await self.generator.agenerate(query, n, params=params, cancel=cancel)
-        asked, rest = self._asked(query, params)
-        drawn = await self.generator.agenerate(asked, n, params=rest, cancel=cancel)
+        wish, rest = self._in_prompt(query, params)
+        drawn = await self.generator.agenerate(wish, n, params=rest, cancel=cancel)
         return [self._read(sample, query, params) for sample in drawn]
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
@@ -165,12 +165,12 @@ class ToolsInPrompt(GeneratorBase):
             async for piece in self.generator.astream(query, params=params, cancel=cancel):
                 yield piece
 
-    def _asked(self, query: Query, params: Mapping[str, Any]) -> tuple[Query, Mapping[str, Any]]:
+    def _in_prompt(self, query: Query, params: Mapping[str, Any]) -> tuple[Query, Mapping[str, Any]]:
         """Return the query and the parameters that the member is asked with, without tools."""
         demand = read_demand(query.tools, _choice(params))
-        told = self.wording.ask(query, instructions(query.tools or (), demand))
+        wish = self.wording.ask(query, instructions(query.tools or (), demand))
         kept = {name: value for name, value in query.params.items() if name not in ABOUT_TOOLS}
-        return replace(told, tools=None, params=kept), _without(params)
+        return replace(wish, tools=None, params=kept), _without(params)
 
     def _read(self, sample: Sample, query: Query, params: Mapping[str, Any]) -> Sample:
         """Return a sample with the calls that its text makes, and what is wrong with them, if anything."""
@@ -191,7 +191,9 @@ def instructions(tools: Sequence[Any], demand: Demand) -> str:
     """Return what a member is told of the tools that it may call, and how."""
     functions = [tool.get("function", tool) for tool in tools if isinstance(tool, Mapping)]
     keys = ("name", "description", "parameters", "input_schema")
-    told = [{name: f[name] for name in keys if name in f} for f in functions if isinstance(f, Mapping) and "name" in f]
+    offered = [
+        {name: f[name] for name in keys if name in f} for f in functions if isinstance(f, Mapping) and "name" in f
+    ]
     if demand.tool is not None:
         rule = f"You must call the function {demand.tool!r}."
     elif demand.must_call:
@@ -200,7 +202,7 @@ def instructions(tools: Sequence[Any], demand: Demand) -> str:
         rule = "If none of them fits what is asked, or an argument that is required is not known, answer in plain text."
     return (
         "These functions are on offer, each with a JSON schema of its arguments:\n"
-        + "\n".join(json.dumps(one, ensure_ascii=False, default=str) for one in told)
+        + "\n".join(json.dumps(one, ensure_ascii=False, default=str) for one in offered)
         + '\n\nTo call functions answer with a JSON list alone, like [{"name": "f", "arguments": {"x": 1}}]: no other '
         "words, one entry for each call, and no argument that the request does not give or need. " + rule
     )
@@ -243,8 +245,8 @@ def _in_words(message: Any) -> Any:
         return {"role": "user", "content": f"The function returned: {message.get('content')}"}
     if calls := message.get("tool_calls"):
         made = [call.get("function", call) for call in calls]
-        told = [{"name": c.get("name"), "arguments": _parsed(c.get("arguments"))} for c in made]
-        return {"role": "assistant", "content": json.dumps(told, default=str)}
+        requested = [{"name": c.get("name"), "arguments": _parsed(c.get("arguments"))} for c in made]
+        return {"role": "assistant", "content": json.dumps(requested, default=str)}
     return message
 
 

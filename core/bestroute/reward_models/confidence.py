@@ -121,7 +121,7 @@ class Confidence(RewardModelBase):
 
     def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
         """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
-        return np.array([_said(reward, query, samples) for reward in self.rewards], dtype=np.float64).T.reshape(
+        return np.array([_evidence_of(reward, query, samples) for reward in self.rewards], dtype=np.float64).T.reshape(
             len(samples), len(self.rewards)
         )
 
@@ -137,7 +137,7 @@ class Confidence(RewardModelBase):
         return 1 / (1 + math.exp(-mean))
 
 
-def _said(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
+def _evidence_of(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
     """Return a part's probabilities; a vote also says how far an answer that others contradict is to be believed."""
     evidence = getattr(reward, "evidence", None)
     if callable(evidence):

@@ -34,6 +34,9 @@ class GeneratorBase:
     """What the provider calls the model; ``None``: as the pool does."""
     model: str | None = None
     """The same, as clients name it; taken where there is no ``model_name``."""
+    tools_mode: str = "native"
+    """How the member is offered tools, ``"native"`` or ``"prompt"``: what is learnt of it in one way says nothing of
+    the other."""
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``Generator.generate``."""
