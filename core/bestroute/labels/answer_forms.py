@@ -13,8 +13,8 @@ from bestroute.selection.call_forms import calls_in
 
 def tools_of(record: Record) -> list[Any]:
     """Return the tools that a record says were on offer, in its field ``tools``; none where it says none."""
-    told = record.extra.get("tools")
-    return [told] if isinstance(told, Mapping) else list(told) if isinstance(told, list | tuple) else []
+    offered = record.extra.get("tools")
+    return [offered] if isinstance(offered, Mapping) else list(offered) if isinstance(offered, list | tuple) else []
 
 
 def form_reader(record: Record) -> Callable[[str], str]:

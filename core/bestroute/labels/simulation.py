@@ -128,8 +128,8 @@ class Plays:
         if self.arrays.probability is None:
             sure = None
         else:
-            told = self.arrays.probability[self._records[plays], model, samples]
-            sure = np.concatenate([np.zeros((0, len(plays))) if sure is None else sure, told[None]])
+            probability = self.arrays.probability[self._records[plays], model, samples]
+            sure = np.concatenate([np.zeros((0, len(plays))) if sure is None else sure, probability[None]])
         if accept is not None and sure is not None:
             is_good = combined(given, sure) >= accept
             accepts = is_good.any(axis=0)
