@@ -90,7 +90,10 @@ def usage_of(message: BaseMessage) -> Usage | None:
     reported = getattr(message, "usage_metadata", None)
     if reported is None:
         return None
-    input_details, output_details = reported.get("input_token_details") or {}, reported.get("output_token_details") or {}
+    input_details, output_details = (
+        reported.get("input_token_details") or {},
+        reported.get("output_token_details") or {},
+    )
     counts = [
         reported.get("input_tokens"),
         reported.get("output_tokens"),
