@@ -31,12 +31,21 @@ class Signals:
     """How tools were offered: ``"native"`` or ``"prompt"``; ``None`` without tools."""
 
     @classmethod
-    def from_logprobs(cls, logprobs: Sequence[float | None], *, tokens: int | None = None) -> Signals:
+    def from_logprobs(
+        cls,
+        logprobs: Sequence[float | None],
+        *,
+        tokens: int | None = None,
+        mode: str | None = None,
+        tools: str | None = None,
+    ) -> Signals:
         """Return the signals of an answer from what its tokens have.
 
         Args:
             logprobs: By token; ``None``, and what is no number of at most 0, where one has none.
             tokens: Of the answer, where the member counts more than it lists; at least ``len(logprobs)`` is taken.
+            mode: How it was drawn.
+            tools: How tools were offered.
 
         Example:
             >>> Signals.from_logprobs([-0.5, -0.25]).sum_logprob
@@ -47,13 +56,16 @@ class Signals:
         known = _known(logprobs)
         total = max(len(logprobs), tokens or 0)
         if not known:
-            return cls(tokens=total or None, logprob_share=0.0 if total else None)
+            return cls(tokens=total or None, logprob_share=0.0 if total else None, mode=mode, tools=tools)
+        of_known = math.fsum(known)
         return cls(
-            sum_logprob=math.fsum(known) if len(known) == total else None,
-            mean_logprob=math.fsum(known) / len(known),
+            sum_logprob=of_known if len(known) == total else None,
+            mean_logprob=of_known / len(known),
             min_logprob=min(known),
             logprob_share=len(known) / total,
             tokens=total,
+            mode=mode,
+            tools=tools,
         )
 
 

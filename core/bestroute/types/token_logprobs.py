@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import starmap
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -32,9 +31,9 @@ _OF_MAPPING = itemgetter("token", "logprob")
 _OF_OBJECT = attrgetter("token", "logprob")
 
 
-class _Token(NamedTuple):
-    text: str
-    logprob: Any
+class _Tokens(NamedTuple):
+    texts: Sequence[str]
+    logprobs: Sequence[Any]
 
 
 def signals_of(
@@ -68,14 +67,23 @@ def signals_of(
     """
     billed = None if usage is None or usage.estimated else max(0, usage.output - usage.reasoning)
     tokens = read_tokens(reply, text)
+    mode = "greedy" if is_greedy else "sampled"
     if tokens is None:
-        signals = _of_mean(reply, billed)
+        return _of_mean(reply, billed, mode, tools)
+    logprobs, count = tokens.logprobs, len(tokens.logprobs)
+    if has_calls:
+        is_whole = billed is not None and count >= billed - _ALL_BUT_THE_END
     else:
-        signals = _of_tokens(tokens, text, billed, has_calls=has_calls)
-    return replace(signals, mode="greedy" if is_greedy else "sampled", tools=tools)
+        is_whole = _spells(tokens.texts, text) or (billed is not None and count >= billed)
+    if is_whole:
+        return Signals.from_logprobs(logprobs, mode=mode, tools=tools)
+    if billed is not None:
+        return Signals.from_logprobs(logprobs, tokens=max(billed, count + 1), mode=mode, tools=tools)
+    known = Signals.from_logprobs(logprobs, mode=mode, tools=tools)
+    return replace(known, sum_logprob=None, logprob_share=None, tokens=None)
 
 
-def read_tokens(reply: Any, text: str = "") -> list[_Token] | None:
+def read_tokens(reply: Any, text: str = "") -> _Tokens | None:
     """Return the tokens that a reply lists; ``None`` if it lists none.
 
     Args:
@@ -110,124 +118,108 @@ def _entries(reported: Any) -> Sequence[Any]:
     return content if isinstance(content, list) else ()
 
 
-def _of_tokens(tokens: Sequence[_Token], text: str, billed: int | None, *, has_calls: bool) -> Signals:
-    logprobs = [token.logprob for token in tokens]
-    if has_calls:
-        is_whole = billed is not None and len(tokens) >= billed - _ALL_BUT_THE_END
-    else:
-        is_whole = _spells(tokens, text) or (billed is not None and len(tokens) >= billed)
-    if is_whole:
-        return Signals.from_logprobs(logprobs)
-    if billed is not None:
-        return Signals.from_logprobs(logprobs, tokens=max(billed, len(tokens) + 1))
-    return replace(Signals.from_logprobs(logprobs), sum_logprob=None, logprob_share=None, tokens=None)
-
-
-def _of_mean(reply: Any, billed: int | None) -> Signals:
+def _of_mean(reply: Any, billed: int | None, mode: str, tools: str | None) -> Signals:
     mean = next((value for name in _MEANS if (value := field(reply, name)) is not None), None)
     if isinstance(mean, bool) or not isinstance(mean, int | float) or not (math.isfinite(mean) and mean < 0):
-        return Signals(tokens=billed)
+        return Signals(tokens=billed, mode=mode, tools=tools)
     if not billed:
-        return Signals(mean_logprob=float(mean))
-    return Signals(sum_logprob=mean * billed, mean_logprob=float(mean), logprob_share=1.0, tokens=billed)
+        return Signals(mean_logprob=float(mean), mode=mode, tools=tools)
+    return Signals(mean * billed, float(mean), None, 1.0, billed, mode, tools)
 
 
-def _spells(tokens: Sequence[_Token], text: str) -> bool:
+def _spells(texts: Sequence[str], text: str) -> bool:
     """Whether the tokens are all of a text; there may be more of them, such as its end."""
-    if not tokens or not (wanted := text.strip()):
+    if not (wanted := text.strip()):
         return False
-    written = "".join([token.text for token in tokens])
+    written = "".join(texts)
     return wanted in written or wanted in written.translate(_SPACES)
 
 
 # Shapes. Each is read from a part of a reply, or is not that part's.
 
 
-def _chat(reported: Any, text: str) -> list[_Token] | None:
+def _chat(holder: Any, text: str) -> _Tokens | None:
     """Chat completions: ``{"content": [{"token", "logprob", "bytes"}]}``."""
-    return _listed(field(reported, "content"), text)
+    return _listed(field(holder, "content"), text)
 
 
-def _listed(reported: Any, text: str) -> list[_Token] | None:
+def _listed(entries: Any, text: str) -> _Tokens | None:
     """Ollama, Responses, Vertex, TGI, llama.cpp: ``[{"token", "logprob"}]``, in their words."""
-    if (
-        not isinstance(reported, list | tuple)
-        or not reported
-        or isinstance(reported[0], list | tuple | str | int | float)
-    ):
+    if not isinstance(entries, list | tuple) or not entries or isinstance(entries[0], list | tuple | str | int | float):
         return None
-    read = _OF_MAPPING if isinstance(reported[0], Mapping) else _OF_OBJECT
     try:
-        pairs = [read(entry) for entry in reported]
-        if not any("\ufffd" in text or text.startswith("\\x") for text, _ in pairs):  # parts of characters
-            return list(starmap(_Token, pairs))
+        read = _OF_MAPPING if isinstance(entries[0], Mapping) else _OF_OBJECT
+        texts, logprobs = zip(*map(read, entries), strict=True)
+        written = "".join(texts)
+        if "\ufffd" not in written and "\\x" not in written:  # parts of characters
+            return _Tokens(texts, logprobs)
     except (KeyError, AttributeError, TypeError):
         pass
-    return _in_words(reported)
+    return _in_words(entries)
 
 
-def _gemini(reported: Any, text: str) -> list[_Token] | None:
+def _gemini(holder: Any, text: str) -> _Tokens | None:
     """Gemini: ``{"chosen_candidates": [{"token", "log_probability"}]}``."""
-    return _listed(field(reported, "chosen_candidates") or field(reported, "chosenCandidates"), text)
+    return _listed(field(holder, "chosen_candidates") or field(holder, "chosenCandidates"), text)
 
 
-def _generation(reported: Any, text: str) -> list[_Token] | None:
+def _generation(holder: Any, text: str) -> _Tokens | None:
     """TGI: ``{"tokens": [{"text", "logprob"}]}``."""
-    return _listed(field(reported, "tokens"), text)
+    return _listed(field(holder, "tokens"), text)
 
 
-def _completion(reported: Any, text: str) -> list[_Token] | None:
+def _completion(holder: Any, text: str) -> _Tokens | None:
     """Completions: ``{"tokens": ["8", "4"], "token_logprobs": [-0.1, -0.2]}``."""
-    texts, logprobs = field(reported, "tokens"), field(reported, "token_logprobs")
+    texts, logprobs = field(holder, "tokens"), field(holder, "token_logprobs")
     if not isinstance(logprobs, list | tuple) or not logprobs:
         return None
-    texts = texts if isinstance(texts, list | tuple) and len(texts) == len(logprobs) else [""] * len(logprobs)
-    return [_Token(str(token), logprob) for token, logprob in zip(texts, logprobs, strict=True)]
+    is_aligned = isinstance(texts, list | tuple) and len(texts) == len(logprobs)
+    return _Tokens([str(token) for token in texts] if is_aligned else [], logprobs)
 
 
-def _alternatives(reported: Any, text: str) -> list[_Token] | None:
+def _alternatives(entries: Any, text: str) -> _Tokens | None:
     """LlamaIndex: a list of alternatives for each token; the drawn one is what continues the text."""
-    if not isinstance(reported, list | tuple) or not reported or not isinstance(reported[0], list | tuple):
+    if not isinstance(entries, list | tuple) or not entries or not isinstance(entries[0], list | tuple):
         return None
-    return list(_drawn(reported, text))
+    texts, logprobs = zip(*_drawn(entries, text), strict=True)
+    return _Tokens(texts, logprobs)
 
 
-_SHAPES: tuple[Callable[[Any, str], list[_Token] | None], ...] = (
+_SHAPES: tuple[Callable[[Any, str], _Tokens | None], ...] = (
     *(_chat, _listed, _gemini, _generation, _completion, _alternatives),
 )
 
 
-def _drawn(alternatives: Sequence[Sequence[Any]], text: str) -> Iterator[_Token]:
+def _drawn(alternatives: Sequence[Any], text: str) -> Iterator[tuple[str, Any]]:
     """Yield the drawn token of each list; of several that go on with the text, the least likely."""
     at = 0
     for entries in alternatives:
-        tokens = _in_words(entries) if isinstance(entries, list | tuple) else []
+        tokens = list(zip(*_in_words(entries), strict=True)) if isinstance(entries, list | tuple) else []
         if len(tokens) > 1:
-            able = [token for token in tokens if token.text and text.startswith(token.text, at)]
-            tokens = sorted(able, key=_least_likely_first)[:1]
-        token = tokens[0] if tokens else _Token("", None)
-        at += len(token.text)
-        yield token
+            tokens = [token for token in tokens if token[0] and text.startswith(token[0], at)]
+        drawn, logprob = min(tokens, key=_likelihood, default=("", None))
+        at += len(drawn)
+        yield drawn, logprob
 
 
-def _least_likely_first(token: _Token) -> float:
-    return token.logprob if isinstance(token.logprob, int | float) else -math.inf
+def _likelihood(token: tuple[str, Any]) -> float:
+    return token[1] if isinstance(token[1], int | float) else -math.inf
 
 
 _TEXTS = ("token", "text", "tok_str", "content")
 _LOGPROBS = ("logprob", "log_probability", "logProbability", "logprobs")
 
 
-def _in_words(entries: Sequence[Any]) -> list[_Token]:
+def _in_words(entries: Sequence[Any]) -> _Tokens:
     """Read entries in whatever words; of characters that several tokens make, the bytes."""
     texts, logprobs = [], []
     for entry in entries:
         logprob = next((value for name in _LOGPROBS if (value := field(entry, name)) is not None), None)
         logprobs.append(logprob[0] if isinstance(logprob, list) and len(logprob) == 1 else logprob)
-        text = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
+        word = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
         given = field(entry, "bytes")
-        texts.append(bytes(given) if _are_bytes(given) else text.encode("utf-8", "surrogatepass"))
-    return [_Token(text, logprob) for text, logprob in zip(_characters(texts), logprobs, strict=True)]
+        texts.append(bytes(given) if _are_bytes(given) else word.encode("utf-8", "surrogatepass"))
+    return _Tokens(list(_characters(texts)), logprobs)
 
 
 def _are_bytes(given: Any) -> bool:
