@@ -102,7 +102,7 @@ evidence-draws: .venv-test/ready
 	for model in qwen2.5-coder-1.5b qwen2.5-coder-0.5b; do \
 	  $(TEST) benchmarks/draws.py core/bestroute/demo/data/prompts.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/demo.jsonl && \
 	  $(TEST) benchmarks/draws.py $(DRAWS)/sentences.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-sentences.jsonl --long --n 2 --max-tokens 48 && \
-	  $(TEST) benchmarks/draws.py $(DRAWS)/steps.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-steps.jsonl --long --n 1 --max-tokens 320 || exit 1; \
+	  $(TEST) benchmarks/draws.py $(DRAWS)/steps.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-steps.jsonl --long --n 3 --max-tokens 320 || exit 1; \
 	done
 	$(TEST) benchmarks/demo_records.py $(DRAWS)/demo.jsonl
 	$(TEST) benchmarks/evidence_long.py $(DRAWS)/steps.jsonl:$(DRAWS)/long-steps.jsonl $(DRAWS)/sentences.jsonl:$(DRAWS)/long-sentences.jsonl

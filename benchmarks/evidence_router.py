@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from evidence_demo import LARGE, SMALL, Answers, answers_of, stand_in
+from evidence_demo import DEARER, LARGE, SMALL, answers_of, stand_in
 from experiments import averaged
 
-from bestroute.demo.dataset import demo_records
+from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.evaluation.evaluate import cross_fit
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Scored
@@ -25,7 +25,7 @@ from bestroute.types.arrays import FloatArray
 from bestroute.types.pool import Pool
 from bestroute.types.prices import Price
 
-FOLDS, SEEDS, RESAMPLES = 5, 3, 2000
+FOLDS, SEEDS, RESAMPLES = 5, 2, 2000
 STAND_IN = "stand-in"
 
 
@@ -35,12 +35,13 @@ class Draws:
 
     quality: FloatArray
     probability: FloatArray
-    cost_usd: FloatArray
+    input_tokens: FloatArray
+    output_tokens: FloatArray
 
 
-def pool_of(models: Sequence[str], reference: str) -> Pool:
-    """Return a pool of single draws; what each one cost is recorded, so that prices are not used."""
-    return Pool(models, {model: Price(1.0, 1.0) for model in models}, reference, max_n=1)
+def pool_of(prices: Mapping[str, Price], reference: str) -> Pool:
+    """Return a pool of single draws."""
+    return Pool(tuple(prices), prices, reference, max_n=1)
 
 
 def arrays_of(records: Sequence[Record], pool: Pool, draws: Mapping[str, Draws]) -> SampleArrays:
@@ -52,9 +53,8 @@ def arrays_of(records: Sequence[Record], pool: Pool, draws: Mapping[str, Draws])
                 model: ModelSamples(
                     quality=(float(own.quality[q]),),
                     reward=(float(own.probability[q]),),
-                    input_tokens=1,
-                    output_tokens=(1,),
-                    cost_usd=(float(own.cost_usd[q]),),
+                    input_tokens=float(own.input_tokens[q]),
+                    output_tokens=(float(own.output_tokens[q]),),
                 )
                 for model, own in draws.items()
             },
@@ -82,22 +82,30 @@ def routed(arrays: SampleArrays, *, seeds: int = SEEDS) -> dict[str, Any]:
     }
 
 
-def greedy_draws(answers: Answers) -> Draws:
+def greedy_draws(records: Sequence[Record], model: str) -> Draws:
     """Return the greedy answers with their probabilities."""
-    return Draws(answers.greedy_quality, answers.greedy_probability, answers.greedy_cost_usd)
+    greedy = [record.samples[model].greedy for record in records]
+    return Draws(
+        quality=np.array([one.quality for one in greedy if one is not None]),
+        probability=np.exp([one.signals.sum_logprob for one in greedy if one is not None and one.signals is not None]),
+        input_tokens=np.array([one.input_tokens for one in greedy if one is not None]),
+        output_tokens=np.array([one.output_tokens for one in greedy if one is not None]),
+    )
 
 
 def measure(say: Callable[[str], None] = print) -> dict[str, Any]:
     """Return the figures of both pools."""
-    records = demo_records()
-    large, small = (answers_of(records, model) for model in (LARGE, SMALL))
-    quality, usd = stand_in(large)
+    records, prices = demo_records(), demo_pool().prices
+    large, small = greedy_draws(records, LARGE), greedy_draws(records, SMALL)
+    quality, _ = stand_in(answers_of(records, LARGE))
+    better = replace(large, quality=quality, probability=np.ones(len(quality)))
+    dearer = Price(prices[LARGE].input * DEARER, prices[LARGE].output * DEARER)
     pools = {
-        "pool": (LARGE, {SMALL: greedy_draws(small), LARGE: greedy_draws(large)}),
-        "stand_in": (STAND_IN, {LARGE: greedy_draws(large), STAND_IN: Draws(quality, np.ones(len(quality)), usd)}),
+        "pool": ({SMALL: prices[SMALL], LARGE: prices[LARGE]}, {SMALL: small, LARGE: large}),
+        "stand_in": ({LARGE: prices[LARGE], STAND_IN: dearer}, {LARGE: large, STAND_IN: better}),
     }
     figures: dict[str, Any] = {"deals": SEEDS}
-    for name, (reference, draws) in pools.items():
+    for name, (priced, draws) in pools.items():
         say(f"routers: {name}")
-        figures[name] = routed(arrays_of(records, pool_of(tuple(draws), reference), draws))
+        figures[name] = routed(arrays_of(records, pool_of(priced, tuple(draws)[-1]), draws))
     return figures

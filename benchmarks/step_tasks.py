@@ -19,11 +19,7 @@ from bestroute.demo.tasks import facts
 
 Make = Callable[[Random], tuple[str, int]]
 
-STEPS = (
-    "Work it out step by step, one short calculation a line, as in this example. "
-    "Question: A shop sells 3 boxes of 12 pens and then 5 single pens. How many pens is that? "
-    "Work: 3 * 12 = 36\n36 + 5 = 41\nAnswer: 41\n\nQuestion: {question}\nWork:"
-)
+STEPS = 'Work it out step by step. End with a line "Answer: " and the number.'
 SENTENCE = "Answer in one short sentence."
 _NAMES = ("Ada", "Bruno", "Chloe", "Dario", "Elif", "Farid", "Gita", "Henk", "Ines", "Jonas")
 
@@ -296,7 +292,7 @@ def _distinct(name: str, make: Make, size: int, random: Random) -> list[dict[str
     return [
         {
             "id": f"{name}-{i}",
-            "query": STEPS.format(question=question),
+            "query": f"{question} {STEPS}",
             "group": name,
             "task": "steps",
             "answer": str(answer),
