@@ -97,7 +97,8 @@ def test_replay_gives_the_recorded_greedy_answer_first_where_several_are_drawn_a
     assert records
     members = {m: ReplayGenerator(records, m) for m in pool.models}
     for n, is_greedy in ((3, True), (1, False)):
-        engine = BestRoute(pool, members, router=lambda q, n=n: (model, n), reward_model=MajorityVote(normalise))
+        always = Settings(greedy_first="always")  # though the rest are choices of another request
+        engine = BestRoute(pool, members, lambda q, n=n: (model, n), MajorityVote(normalise), settings=always)
         for record in records:
             first = engine.run(record.query).samples[0]
             assert (first.signals.mode == "greedy") is is_greedy
