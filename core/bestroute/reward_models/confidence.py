@@ -11,7 +11,7 @@ import numpy as np
 from bestroute.errors import ConfigError
 from bestroute.reward_models.evidence_curve import LEAST, FittedWeights, features, probabilities
 from bestroute.reward_models.logprob_confidence import checked_level
-from bestroute.reward_models.untrained import is_calibrated, reads_samples
+from bestroute.reward_models.untrained import is_calibrated
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import RewardModelBase, completed
 from bestroute.types.protocols import RewardModel
@@ -103,7 +103,7 @@ class Confidence(RewardModelBase):
         from bestroute.reward_models.confidence_fit import fit
 
         weights, accept = fit(
-            self.evidence, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
+            self.parts, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
         )
         return Confidence(self.rewards, accept=accept, weights=weights)
 
@@ -113,15 +113,15 @@ class Confidence(RewardModelBase):
 
     def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
         """Return the probability of each sample; NaN where nothing is known of it."""
-        evidence = self.evidence(query, samples)
+        evidence = self.parts(query, samples)
         if self.weights is None:
             return [self._averaged(row) for row in evidence]
         lengths = [len(sample.text) for sample in samples]
         return [float(p) for p in probabilities(self.weights.weights, features(evidence, lengths))]
 
-    def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
+    def parts(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
         """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
-        return np.array([_evidence_of(reward, query, samples) for reward in self.rewards], dtype=np.float64).T.reshape(
+        return np.array([list(reward.evidence(query, samples)) for reward in self.rewards], dtype=np.float64).T.reshape(
             len(samples), len(self.rewards)
         )
 
@@ -135,19 +135,6 @@ class Confidence(RewardModelBase):
             return math.nan
         mean = sum(w * x for w, x in weighted) / sum(w for w, _ in weighted)
         return 1 / (1 + math.exp(-mean))
-
-
-def _evidence_of(reward: RewardModelBase, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
-    """Return a part's probabilities; a vote also says how far an answer that others contradict is to be believed."""
-    evidence = getattr(reward, "evidence", None)
-    if callable(evidence):
-        return [float(p) for p in evidence(query, samples)]
-    rewards = (
-        reward.score_samples(query, samples)
-        if reads_samples(reward)
-        else reward.score(query, [s.text for s in samples])
-    )
-    return [float(p) for p in reward.calibrated(list(rewards))]
 
 
 def _log_odds(p: float) -> float:

@@ -38,6 +38,9 @@ class GeneratorBase:
     """How the member is offered tools, ``"native"`` or ``"prompt"``: what is learnt of it in one way says nothing of
     the other."""
 
+    tools_mode: str = "native"
+    """How it is offered tools: ``"native"``, or ``"prompt"``, in words; two modes of one model are two opinions."""
+
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``Generator.generate``."""
         raise NotImplementedError
@@ -112,6 +115,10 @@ class RewardModelBase:
         does.
         """
         return self.score(query, [sample.text for sample in samples])
+
+    def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> Sequence[float]:
+        """Return what it tells a ``Confidence`` of each sample, a probability or NaN. By default its rewards."""
+        return self.calibrated(list(self.score_samples(query, samples)))
 
     async def ascore(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
         """Return a reward for each text without blocking the loop. By default ``score`` does, in a thread."""
