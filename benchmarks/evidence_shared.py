@@ -139,7 +139,7 @@ def unseen_tasks(records: Sequence[Record], pool: Pool, *, max_drop: float, marg
     arm, other = "llama-4-maverick", "llama-3.3-70b"
     plan = Plan((Step(arm, 1, 0.5), Step(other, 1, 0.5), Step(arm, 1, 0.5), Step(pool.reference)))
     confidence = Confidence.of(Agreement(across=False), Agreement())
-    played = play(confidence.parts, records, plan)
+    played = play(confidence.evidence_table, records, plan)
     cost = np.cumsum([[_usd(r, m, pool) for r in records] for m in (arm, other, arm)], axis=0)
     reference_usd = np.array([_usd(r, pool.reference, pool) for r in records])
     arm_quality = np.array([np.mean(r.samples[arm].known_quality) for r in records])

@@ -103,7 +103,14 @@ class Confidence(RewardModelBase):
         from bestroute.reward_models.confidence_fit import fit
 
         weights, accept = fit(
-            self.parts, records, plan, max_drop=max_drop, deals=deals, folds=folds, group_of=group_of, seed=seed
+            self.evidence_table,
+            records,
+            plan,
+            max_drop=max_drop,
+            deals=deals,
+            folds=folds,
+            group_of=group_of,
+            seed=seed,
         )
         return Confidence(self.rewards, accept=accept, weights=weights)
 
@@ -113,13 +120,13 @@ class Confidence(RewardModelBase):
 
     def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
         """Return the probability of each sample; NaN where nothing is known of it."""
-        evidence = self.parts(query, samples)
+        evidence = self.evidence_table(query, samples)
         if self.weights is None:
             return [self._averaged(row) for row in evidence]
         lengths = [len(sample.text) for sample in samples]
         return [float(p) for p in probabilities(self.weights.weights, features(evidence, lengths))]
 
-    def parts(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
+    def evidence_table(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
         """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
         return np.array([list(reward.evidence(query, samples)) for reward in self.rewards], dtype=np.float64).T.reshape(
             len(samples), len(self.rewards)
