@@ -313,7 +313,9 @@ class ChatModelGenerator(GeneratorBase):
     def _is_free_of_temperature(self, params: Mapping[str, Any]) -> bool:
         """Whether its temperature can be set, and the caller has said nothing of it."""
         is_field = "temperature" in type(self.member).model_fields
-        return is_field and not sets_sampling(params) and not providers.reasons(self.member, params)
+        return (
+            is_field and not sets_sampling(params) and not providers.reasons(self.member, {**self._defaults, **params})
+        )
 
     def takes_greedy(self, query: Query) -> bool:
         """Whether a draw may be at temperature 0 in place of one above it."""

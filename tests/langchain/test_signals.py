@@ -160,6 +160,25 @@ def test_ollamas_own_protocol_is_asked_and_read(make, server, told):
     assert (one["sum_logprob"], one["mode"]) == (pytest.approx(-0.3), "greedy")
 
 
+def test_vertexs_class_is_asked_by_its_field(make, told):
+    class Vertex(Noting):
+        __module__ = "langchain_google_vertexai.chat_models"
+
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            assert "logprobs" not in kwargs
+            self.about = {"logprobs_result": ENTRIES} if self.logprobs else {}
+            return super()._generate(messages, stop, run_manager, **kwargs)
+
+    small = Vertex(about={})
+    chat = make(
+        lambda query: CASCADE,
+        models={"small": small, "large": Noting(about={})},
+        reward_model=LogprobConfidence(accept=0.4),
+    )
+    assert signals(told, chat.invoke("12 * 7?"))[0]["sum_logprob"] == -0.75
+    assert small.logprobs is None
+
+
 def test_anthropics_class_is_never_asked(make, server, told):
     langchain_anthropic = pytest.importorskip("langchain_anthropic")
     claude = langchain_anthropic.ChatAnthropic(model="claude", base_url=server.root_url, api_key="k", max_tokens=50)
@@ -285,6 +304,12 @@ def test_one_draw_is_what_the_member_does_alone(make, server, warm):
 )
 def test_models_that_reason_are_never_asked_for_it(make, server, openai_model, options):
     make(("small", 2), models={"small": openai_model(**options), "large": openai_model("large-max")}).invoke("hi")
+    assert all("temperature" not in body for body in server.sent())
+
+
+def test_a_member_bound_to_reasoning_is_never_asked_for_it(make, server, openai_model):
+    members = {"small": openai_model("some").bind(reasoning_effort="low"), "large": openai_model("large-max")}
+    make(("small", 2), models=members).invoke("hi")
     assert all("temperature" not in body for body in server.sent())
 
 
