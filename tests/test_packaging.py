@@ -137,7 +137,16 @@ def test_the_version_is_in_one_place():
     assert "version" in project["dynamic"]
 
 
-def test_training_without_the_learn_extra_is_one_sentence(tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [
+        "'train', str(dataset.RECORDS), '--pool', str(dataset.POOL), '--reward', 'majority', '--out', sys.argv[1]",
+        "'evaluate', str(dataset.ROUTER), str(dataset.RECORDS), '--cross-fit', '2', '--reward', 'majority'",
+        "'tune', sys.argv[1], str(dataset.RECORDS), '--max-drop', '0.1', '--cross-fit', '2', '--reward', 'majority'",
+    ],
+    ids=lambda command: command.split("'")[1],
+)
+def test_learning_without_the_learn_extra_is_one_sentence(tmp_path, command):
     code = (
         "import importlib.abc, sys\n"
         "class Without(importlib.abc.MetaPathFinder):\n"
@@ -148,11 +157,15 @@ def test_training_without_the_learn_extra_is_one_sentence(tmp_path):
         "from bestroute.cli import main\n"
         "from bestroute.demo import dataset\n"
         "main(['route', str(dataset.ROUTER), 'What is 2 + 2?'], standalone_mode=False)\n"
-        "options = ['--pool', str(dataset.POOL), '--reward', 'majority', '--out', sys.argv[1]]\n"
-        "main(['train', str(dataset.RECORDS), *options])\n"
+        "import shutil\n"
+        "if 'tune' in sys.argv[2]: shutil.copytree(dataset.ROUTER, sys.argv[1])\n"
+        "main(eval(sys.argv[2]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "router")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(tmp_path / "router"), f"[{command}]"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "reason" in done.stdout or "x 1" in done.stdout  # a served router decides without it
     assert done.returncode == 2

@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import random
@@ -6,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+import bestroute
 from bestroute import Cancel, ConfigError, GenerationError, RecordError
 from bestroute.records.collect import Prompt, collect, load_checker, read_prompts
 from bestroute.records.jsonl import write_jsonl
@@ -124,6 +127,20 @@ def test_other_parameters_or_another_question_are_refused(tmp_path, pool):
     with pytest.raises(ConfigError, match="'q0' asks another question"):
         collect(other, pool, members(), out, n=2, params={"temperature": 0.8})
     assert out.read_text() == before
+
+
+def test_records_are_collected_where_the_system_has_no_locks_of_files(tmp_path, pool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    out = tmp_path / "r.jsonl"
+    collect(PROMPTS, pool, members(), out, n=1)
+    assert len(out.read_text().splitlines()) == len(PROMPTS)
+
+
+def test_no_module_asks_for_locks_of_files_before_it_needs_them():
+    for path in Path(bestroute.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert "fcntl" not in names, path
 
 
 def test_one_process_at_a_time(tmp_path, pool):

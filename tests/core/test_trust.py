@@ -19,6 +19,7 @@ from bestroute import (
     ArtifactError,
     BestRoute,
     BestRouteError,
+    Candidate,
     ConfigError,
     GenerationError,
     Ledger,
@@ -230,13 +231,20 @@ def test_any_step_is_taken_or_refused_with_a_sentence(model, n, accept):
 
 @QUIET
 @given(JSON | st.tuples(JSON, JSON))
+@example(("a", 2))
+@example(["a", 2])
+@example(("a", 0))
 def test_whatever_a_router_function_returns_is_taken_or_refused_with_a_sentence(value):
     engine = BestRoute(POOL, {m: FakeGenerator([m]) for m in POOL.models}, router=lambda query: value)
     with pytest.raises(ConfigError):
         engine.run("hi")
-    if not (isinstance(value, str) and value):  # a text is the name of a model, which only a pool knows
-        with pytest.raises(ConfigError):
-            as_plan(value)
+    try:
+        plan = as_plan(value)
+    except ConfigError as error:
+        assert str(error)
+    else:  # a text, or a pair of a text and a number, is a plan of a model, of which only a pool knows whether it is
+        model, n = (value, 1) if isinstance(value, str) else value
+        assert plan == Plan.of(Candidate(model, n))
 
 
 def record_like():

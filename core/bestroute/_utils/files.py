@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that one process has for itself."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def lock(stream: IO[bytes]) -> None:
+    """Take a file for this process for as long as it is open; where the system has no such locks, nobody is kept off.
+
+    Raises:
+        OSError: If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _umask() -> int:

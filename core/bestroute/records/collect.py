@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import logging
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bestroute._utils.files import lock
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
 from bestroute.billing.sample_bills import bill
@@ -419,7 +419,7 @@ class _Store:
         }
         self.journal = open(self.journal_path, "a+b")
         try:
-            fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self.journal)
         except OSError as error:
             self.journal.close()
             raise ConfigError(f"{out}: another process is collecting into it") from error
