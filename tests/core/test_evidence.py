@@ -7,8 +7,8 @@ import pytest
 
 from bestroute.labels import SampleArrays
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
-from bestroute.router.evidence import MOST_DROP, Outcomes, evidence_for
-from bestroute.router.shrinkage import Choice
+from bestroute.router.evidence import MOST_DROP, PlanOutcomes, evidence_for
+from bestroute.router.shrinkage import ShrinkageChoice
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import synthetic_pool, synthetic_records
@@ -17,12 +17,12 @@ PATH = tuple(float(v) for v in range(1, 31))
 
 
 def choice_of(frozen, path=PATH):
-    return Choice(1.0, 0.5, np.ones(1), path, frozen, np.zeros(len(path)))
+    return ShrinkageChoice(1.0, 0.5, np.ones(1), path, frozen, np.zeros(len(path)))
 
 
 def outcomes_of(quality, reference, cost=0.5):
     quality = np.atleast_2d(quality)
-    return Outcomes(quality, np.full(quality.shape, cost), reference, np.ones(len(reference)))
+    return PlanOutcomes(quality, np.full(quality.shape, cost), reference, np.ones(len(reference)))
 
 
 def names(count):

@@ -30,7 +30,7 @@ Framework = Literal["langchain", "llamaindex"]
 MODEL_CLASSES: Mapping[Framework, str] = {"langchain": "BestRouteChat", "llamaindex": "BestRouteLLM"}
 
 
-class Answer(NamedTuple):
+class DemoAnswer(NamedTuple):
     """An answer, and what the model tells of how it came about."""
 
     text: str
@@ -99,7 +99,7 @@ def demo_model(
     ledger: Ledger | None = None,
     framework: Framework = "langchain",
     is_trained: bool = True,
-) -> Callable[[str], Answer]:
+) -> Callable[[str], DemoAnswer]:
     """Return what answers a question: the framework's model, the shipped router, the winner of a majority vote."""
     arguments: dict[str, Any] = {
         "models": dict(members),
@@ -115,26 +115,26 @@ def demo_model(
     return _ask_llamaindex(arguments) if framework == "llamaindex" else _ask_langchain(arguments)
 
 
-def _ask_langchain(arguments: Mapping[str, Any]) -> Callable[[str], Answer]:
+def _ask_langchain(arguments: Mapping[str, Any]) -> Callable[[str], DemoAnswer]:
     from langchain_bestroute import BestRouteChat
 
     chat = BestRouteChat(**arguments)
 
-    def ask(text: str) -> Answer:
+    def ask(text: str) -> DemoAnswer:
         message = chat.invoke(text)
-        return Answer(str(message.text), message.response_metadata["bestroute"])
+        return DemoAnswer(str(message.text), message.response_metadata["bestroute"])
 
     return ask
 
 
-def _ask_llamaindex(arguments: Mapping[str, Any]) -> Callable[[str], Answer]:
+def _ask_llamaindex(arguments: Mapping[str, Any]) -> Callable[[str], DemoAnswer]:
     from llamaindex_bestroute import BestRouteLLM
 
     llm = BestRouteLLM(**arguments)
 
-    def ask(text: str) -> Answer:
+    def ask(text: str) -> DemoAnswer:
         response = llm.complete(text)
-        return Answer(response.text, response.additional_kwargs["bestroute"])
+        return DemoAnswer(response.text, response.additional_kwargs["bestroute"])
 
     return ask
 

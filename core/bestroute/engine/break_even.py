@@ -93,7 +93,7 @@ class Kind:
 
 
 @dataclass
-class Account:
+class TrialAccount:
     """What trying cost beyond the reference, and what the reference would have cost: trying stays within a share."""
 
     extra_usd: float = 0.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from bestroute._utils.fork_safe import ProcessState
-from bestroute.engine.break_even import RETRY, Account, Kind, Lengths
+from bestroute.engine.break_even import RETRY, Kind, Lengths, TrialAccount
 from bestroute.reward_models.first_evidence import EARNED, FirstEvidence
 from bestroute.selection.answer_kind import AnswerKind, answer_kind
 from bestroute.types.bases import GeneratorBase
@@ -79,7 +79,7 @@ class DayOne(ProcessState):
         self.pool = pool
         self.identities = {model: _identity(model, generators[model]) for model in pool.models}
         self._kinds: dict[AnswerKind, Kind] = defaultdict(Kind)
-        self._account = Account()
+        self._account = TrialAccount()
 
     def plan(self, query: Query, left_out: Mapping[str, str]) -> tuple[Plan, str, Trial | None]:
         """Return what is drawn for a query, and why; nothing is counted before ``learn``."""

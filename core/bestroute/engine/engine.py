@@ -20,7 +20,7 @@ from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Reserve, Score
 from bestroute.engine.result import Result
-from bestroute.engine.run import Bill, EngineContext, run
+from bestroute.engine.run import EngineContext, WriteBills, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.streaming import StreamSampler
@@ -238,7 +238,7 @@ class BestRoute:
                 except StopIteration as stop:
                     result: Result = stop.value
                     break
-                if isinstance(command, Bill):
+                if isinstance(command, WriteBills):
                     call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
                 elif isinstance(command, Reserve):
                     reply = call.reserve(command.usd, command.reservations)
@@ -274,7 +274,7 @@ class BestRoute:
                 except StopIteration as stop:
                     result: Result = stop.value
                     break
-                if isinstance(command, Bill):
+                if isinstance(command, WriteBills):
                     await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
                 elif isinstance(command, Reserve):
                     reply = await call.areserve(command.usd, command.reservations)

@@ -59,7 +59,7 @@ class Reserve:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlanOutcome:
     """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
 
     A sample with a flaw is the answer only where no other came.
@@ -94,7 +94,7 @@ def execute(
     calibrated: Callable[[Sequence[float]], Sequence[float]],
     is_joint: bool = False,
     wave: int = 1,
-) -> Generator[Draw | Score, list[DrawnSample] | Sequence[float], Outcome]:
+) -> Generator[Draw | Score, list[DrawnSample] | Sequence[float], PlanOutcome]:
     """Run a plan.
 
     Args:
@@ -122,10 +122,10 @@ def execute(
             if not step.is_scored:
                 continue
             if (accepted := (yield from _score(state, step, len(drawn), is_joint, calibrated))) is not None:
-                return Outcome(tuple(state.samples), accepted)
+                return PlanOutcome(tuple(state.samples), accepted)
         if step.accept is None and (answer := state.best(state.usable(number))) is not None:
-            return Outcome(tuple(state.samples), answer)
-    return Outcome(tuple(state.samples), state.last_resort())
+            return PlanOutcome(tuple(state.samples), answer)
+    return PlanOutcome(tuple(state.samples), state.last_resort())
 
 
 def _score(

@@ -17,7 +17,7 @@ from bestroute.engine.decider import Decider
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import asks_for_logprobs, count_missing, draws_greedily_first, is_first_of_several
 from bestroute.engine.fallbacks import Fallbacks
-from bestroute.engine.plan_executor import Draw, Outcome, Reserve, Score, execute
+from bestroute.engine.plan_executor import Draw, PlanOutcome, Reserve, Score, execute
 from bestroute.engine.result import Result
 from bestroute.engine.spending import USEFUL_TOKENS, Allowance
 from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancelledError, Failure, GenerationError
@@ -37,11 +37,11 @@ logger = logging.getLogger("bestroute.engine")
 
 
 @dataclass(frozen=True)
-class Bill:
+class WriteBills:
     """Command: write the run's bills so far. The answer is nothing."""
 
 
-Command = Draw | Score | Bill | Reserve
+Command = Draw | Score | WriteBills | Reserve
 Run = Generator[Command, Any, Result]
 
 _RUNNING = (Action.RETRY, Action.GO_ON)
@@ -67,7 +67,7 @@ def run(context: EngineContext, query: Query, decision: Decision, call: RunConte
 
     Yields:
         ``Draw`` (answered by drawn samples), ``Score`` (by rewards, or the error that the reward model raised) and
-        ``Bill`` and ``Reserve`` (by whether the money was there).
+        ``WriteBills`` and ``Reserve`` (by whether the money was there).
 
     Raises:
         BudgetError: If nothing fits the budget; nothing was spent.
@@ -143,7 +143,7 @@ class _Run:
             "Raise max_cost_usd or the engine's budget"
         )
 
-    def plan(self, decision: Decision) -> Generator[Command, Any, Outcome]:
+    def plan(self, decision: Decision) -> Generator[Command, Any, PlanOutcome]:
         """Run one plan."""
         self.call.bills.decision = decision
         self.reward_model = decision.reward_model or self.context.reward_model
@@ -158,7 +158,7 @@ class _Run:
             try:
                 command = steps.send(reply)
             except StopIteration as stop:
-                outcome: Outcome = stop.value
+                outcome: PlanOutcome = stop.value
                 self.samples[self.before :] = outcome.samples
                 return outcome
             if isinstance(command, Draw):
@@ -166,7 +166,7 @@ class _Run:
             else:
                 reply = yield from self._score(command)
 
-    def keep(self, outcome: Outcome) -> None:
+    def keep(self, outcome: PlanOutcome) -> None:
         """Put a plan that gave nothing sound behind us."""
         if outcome.chosen is not None:
             is_empty = outcome.samples[outcome.chosen].flaw == EMPTY
@@ -221,7 +221,7 @@ class _Run:
                 collected += drawn
                 left -= piece.n
                 self._refer(drawn, decision)
-                yield Bill()
+                yield WriteBills()
                 if self.call.samples_left is not None:
                     self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
                 if len(drawn) < piece.n or not all(s.is_sound for s in drawn):
@@ -418,7 +418,7 @@ def _dry(query: Query, decision: Decision, context: EngineContext, call: RunCont
     text = f"dry run: {decision.explain()}"
     sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
     reference = bills.reference_cost(query, decision, [], context.pool)[0]
-    yield Bill()
+    yield WriteBills()
     return Result(
         text,
         None,

@@ -388,7 +388,7 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     return quality
 
 
-class _Place(NamedTuple):
+class _Slot(NamedTuple):
     """Where a sample is kept: at a place in the list of its prompt and model, or as their greedy answer (-1)."""
 
     id: str
@@ -465,21 +465,21 @@ class _Store:
             if id_ in self._sizes:
                 self._grow(id_, LineSize.of(dump_line(row)))
 
-    def unjudged(self) -> list[_Place]:
+    def unjudged(self) -> list[_Slot]:
         """Return the places of samples that have a text but no quality, and whose prompts are known."""
         drawn = [(key, at, row) for key, rows in self.rows.items() for at, row in enumerate(rows)]
         drawn += [(key, _GREEDY, row) for key, row in self.greedy.items()]
         return [
-            _Place(*key, at)
+            _Slot(*key, at)
             for key, at, row in drawn
             if row["quality"] is None and row["text"] is not None and key[0] in self.prompts
         ]
 
-    def row(self, place: _Place) -> dict[str, Any]:
+    def row(self, place: _Slot) -> dict[str, Any]:
         key = place.id, place.model
         return self.greedy[key] if place.at == _GREEDY else self.rows[key][place.at]
 
-    def judge(self, place: _Place, quality: float | None) -> None:
+    def judge(self, place: _Slot, quality: float | None) -> None:
         if quality is not None:
             self.row(place)["quality"] = quality
             self._append({**self.row(place), **place._asdict()})

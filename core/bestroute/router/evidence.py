@@ -16,7 +16,7 @@ from bestroute.billing.expected_cost import plan_costs
 from bestroute.labels import PlanLabels, SampleArrays
 from bestroute.policies.policies import QualityPolicy
 from bestroute.router.heads import HeadLayout
-from bestroute.router.shrinkage import Choice, cheapest_that_meets, match_slopes, scaled_heads
+from bestroute.router.shrinkage import ShrinkageChoice, cheapest_that_meets, match_slopes, scaled_heads
 from bestroute.types.arrays import FloatArray
 
 MOST_DROP = 0.05
@@ -69,7 +69,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcomes:
+class PlanOutcomes:
     """What each of ``V`` prices gives on ``Q`` queries of held-out folds, and what the reference gives."""
 
     quality: FloatArray
@@ -81,13 +81,13 @@ class Outcomes:
 
 
 def outcomes_of(
-    choice: Choice,
+    choice: ShrinkageChoice,
     means: FloatArray,
     deals: Sequence[FloatArray],
     layout: HeadLayout,
     labels: PlanLabels,
     arrays: SampleArrays,
-) -> Outcomes:
+) -> PlanOutcomes:
     """Return what the path's prices give where heads were held out, the mean over several deals of the folds.
 
     Args:
@@ -111,11 +111,11 @@ def outcomes_of(
             quality[v] += labels.quality[rows, chosen] / len(deals)
             cost[v] += labels.cost_usd[rows, chosen] / len(deals)
     reference = layout.plans.index(pool.reference_plan)
-    return Outcomes(quality, cost, labels.quality[:, reference], labels.cost_usd[:, reference])
+    return PlanOutcomes(quality, cost, labels.quality[:, reference], labels.cost_usd[:, reference])
 
 
 def evidence_for(
-    outcomes: Outcomes, choice: Choice, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+    outcomes: PlanOutcomes, choice: ShrinkageChoice, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Evidence | None]:
     """Return what the folds show of each frozen price, by target drop; ``None`` where it is the reference alone."""
     means = group_resamples(

@@ -27,7 +27,7 @@ PATH_POINTS = 101
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ShrinkageChoice:
     """How far heads are believed, and what quality is worth."""
 
     decay: float
@@ -49,7 +49,7 @@ def choose(
     layout: HeadLayout,
     labels: PlanLabels,
     arrays: SampleArrays,
-) -> Choice:
+) -> ShrinkageChoice:
     """Choose by the choices that policies would have made on held-out folds.
 
     Args:
@@ -90,7 +90,7 @@ def choose(
         if best is not None and paid[best] > cost0:
             best = None
         frozen[target] = None if best is None else float(path[best])
-    return Choice(decay, shrinkage, slopes[decay], tuple(path.tolist()), frozen, np.asarray(1 - paid / cost0))
+    return ShrinkageChoice(decay, shrinkage, slopes[decay], tuple(path.tolist()), frozen, np.asarray(1 - paid / cost0))
 
 
 def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class _Member(_Strict):
+class _MemberFields(_Strict):
     input_price: float = Field(ge=0, le=_MOST_USD)
     output_price: float = Field(ge=0, le=_MOST_USD)
     cached_input_price: float | None = Field(None, ge=0, le=_MOST_USD)
@@ -48,7 +48,7 @@ class _Member(_Strict):
 class _PoolFile(_Strict):
     reference: str
     max_n: int = Field(5, ge=1, le=MOST_N)
-    models: dict[str, _Member]
+    models: dict[str, _MemberFields]
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -136,7 +136,7 @@ def read_pool_file(path: Path) -> dict[str, Any]:
 
 def member_to_dict(price: Price, bills_input: BillsInput, endpoint: Endpoint) -> dict[str, Any]:
     """Return a member as a pool file would hold it: plain JSON."""
-    member = _Member(
+    member = _MemberFields(
         input_price=price.input,
         output_price=price.output,
         cached_input_price=price.cached_input,
@@ -189,6 +189,6 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     if problem["type"] == "extra_forbidden":
-        known = list((_PoolFile if len(path) == 1 else _Member).model_fields)
+        known = list((_PoolFile if len(path) == 1 else _MemberFields).model_fields)
         return f"unknown field '{where}'; known fields are {named(known)}.{did_you_mean(path[-1], known)}"
     return f"'{where}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {brief(problem['input'])}"
