@@ -121,7 +121,10 @@ class Decider:
             if reason is None:
                 raise ConfigError(f"model={model!r} is not among the members this call allows, {named(allow)}")
             model = None
-        decision = self._decide(query, left_out)
+        if model is not None and n is not None and allow is None and self.router is None:  # nothing is left to decide
+            decision = Decision(self.pool.reference_plan, "", self.pool, query.prompt_tokens, left_out=left_out)
+        else:
+            decision = self._decide(query, left_out)
         if model is None and n is None:
             return decision
         return self._force(decision, model, n, reason)

@@ -55,6 +55,8 @@ def missing_evidence(sample: Sample) -> str | None:
 
 def count_missing(samples: Sequence[DrawnSample]) -> Iterator[str]:
     """Say of each model how many of its samples lack evidence."""
+    if not any(s.missing is not None for s in samples):
+        return
     lacking = Counter(s.model for s in samples if s.missing is not None)
     drawn = Counter(s.model for s in samples if s.error is None)
     for model, count in lacking.items():

@@ -21,6 +21,7 @@ _PLACES = ("logprobs", "logprobs_result", "logprobsResult", "completion_probabil
 who speak its protocol (vLLM, llama.cpp, Ollama, Fireworks, Together), Gemini, llama.cpp's own protocol, Cohere, TGI."""
 _MEANS = ("avg_logprobs", "avgLogprobs")
 """Where Gemini tells the mean alone; 0 is what it writes where it has none."""
+_NAMES = frozenset((*_PLACES, *_MEANS))
 _ALL_BUT_THE_END = 1
 """So many tokens are billed and not listed where the end is not."""
 _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
@@ -66,8 +67,10 @@ def signals_of(
         True
     """
     billed = None if usage is None or usage.estimated else max(0, usage.output - usage.reasoning)
-    tokens = read_tokens(reply, text)
     mode = "greedy" if is_greedy else "sampled"
+    if isinstance(reply, dict) and reply.keys().isdisjoint(_NAMES):
+        return Signals(tokens=billed, mode=mode, tools=tools)
+    tokens = read_tokens(reply, text)
     if tokens is None:
         return _of_mean(reply, billed, mode, tools)
     logprobs, count = tokens.logprobs, len(tokens.logprobs)
