@@ -38,9 +38,6 @@ class GeneratorBase:
     """How the member is offered tools, ``"native"`` or ``"prompt"``: what is learnt of it in one way says nothing of
     the other."""
 
-    tools_mode: str = "native"
-    """How it is offered tools: ``"native"``, or ``"prompt"``, in words; two modes of one model are two opinions."""
-
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``Generator.generate``."""
         raise NotImplementedError
