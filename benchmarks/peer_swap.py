@@ -128,7 +128,7 @@ def pool_class(calls: Counter[str]) -> Any:
 
 def keep_stand_ins() -> contextlib.AbstractContextManager[Any]:
     """Leave the clients of members as they are: what a test patches in one would not be in a copy without retries."""
-    return mock.patch("langchain_bestroute.retries._is_client", return_value=False)
+    return mock.patch("bestroute.adapters.clients.takes_options", return_value=False)
 
 
 def llm_pool(calls: Counter[str]) -> Any:

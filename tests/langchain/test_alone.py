@@ -18,7 +18,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, custom_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import BaseModel, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from bestroute import ConfigError, Ledger, MajorityVote, Price, Settings
 from langchain_bestroute import BestRouteChat, __version__
@@ -404,6 +404,25 @@ def test_a_custom_tool_is_sent_with_its_grammar(server, openai_model):
 def test_what_is_bound_is_plain_json(openai_model):
     bound = pool_of(openai_model("small-mini")).bind_tools([add]).kwargs["tools"]
     assert json.loads(json.dumps(bound)) == bound
+
+
+class Long(BaseModel):
+    """An answer that is never long enough."""
+
+    value: str = Field(min_length=10_000)
+
+
+@pytest.mark.parametrize("responses", [False, True])
+async def test_the_reply_that_does_not_fit_a_class_is_with_the_members_error(server, openai_model, responses):
+    server.answers = lambda model, messages: '{"value": "short"}'
+    member = openai_model("small-mini", use_responses_api=responses)
+    for model in (member, pool_of(member)):
+        with pytest.raises(ValidationError) as raised:
+            model.invoke("hi", response_format=Long)
+        assert raised.value.response.status_code == 200
+        with pytest.raises(ValidationError) as raised:
+            await model.ainvoke("hi", response_format=Long)
+        assert raised.value.response.status_code == 200
 
 
 def test_an_object_of_a_class_is_in_the_message_too(server, openai_model):

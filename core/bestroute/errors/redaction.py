@@ -149,11 +149,10 @@ def _hide_alone(error: BaseException, hider: _Hider) -> BaseException:
 
 
 def _in_place_of(error: BaseException, made: BaseException) -> BaseException:
-    """Return an error as if it had been raised where another was."""
+    """Return an error as if it had been raised where another was, and knew what that knows."""
     made.__cause__, made.__context__ = error.__cause__, error.__context__
     made.__suppress_context__, made.__traceback__ = error.__suppress_context__, error.__traceback__
-    for note in getattr(error, "__notes__", ()):
-        made.add_note(note)
+    made.__dict__.update(error.__dict__)  # notes, and what a client said of it: ``response`` and the like
     return made
 
 
