@@ -9,7 +9,7 @@ LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes evidence evidence-draws clean conformance
+.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -32,6 +32,20 @@ test-lowest: .venv-lowest/ready .venv-lowest-core/ready
 	$(LOWEST) -m pytest $(ADAPTER_TESTS)
 	$(LOWEST_CORE) -m pytest $(CORE_TESTS)
 
+# The same tests on the other Pythons that are promised, each where it is installed; without torch.
+PYTHONS = 3.11 3.13
+test-pythons: $(addprefix test-python-,$(PYTHONS))
+python_of = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)) python$(1))
+
+test-python-%:
+	@if $(call python_of,$*) -c '' 2> /dev/null; then \
+		$(MAKE) --no-print-directory .venv-$*/ready && .venv-$*/bin/python -m pytest $(ADAPTER_TESTS) $(CORE_TESTS); \
+	else echo "python$* is not installed: its tests are left out"; fi
+
+# What the tests run of the code, by line; the floor stands in pyproject.toml. It is apart from `make test`, which is faster.
+coverage: .venv-test/ready
+	$(TEST) -m pytest --doctest-modules -q --cov --cov-report=term:skip-covered
+
 # Other people's tests of their own model, with a pool around it; their code is downloaded to .peers, which git ignores.
 peer-tests: .venv-peers/ready
 	$(PEERS) benchmarks/peer_tests.py $(PEER_OPTIONS)
@@ -44,7 +58,7 @@ lint: .venv-test/ready
 check: lint test
 
 full: export BESTROUTE_FULL = 1
-full: check test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
+full: lint coverage test-pythons test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
 # Against the built wheel: the same dependencies, but nothing of this folder on the path. What a wheel could lack is tested
 # each time, and with BESTROUTE_FULL=1 everything once more.
@@ -114,7 +128,7 @@ conformance: .venv-conformance/ready
 	$(if $(BESTROUTE_FULL),$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml)
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel dist demo-out
+	rm -rf .venv-demo .venv-test .venv-3.* .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel dist demo-out
 
 .venv-conformance/ready: pyproject.toml constraints-conformance.txt
 	$(PYTHON) -m venv .venv-conformance
@@ -134,6 +148,12 @@ clean:
 	$(NEWEST) -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(NEWEST) -m pip install --quiet --disable-pip-version-check --constraint constraints-newest.txt \
 		--editable '.[langchain,openai,prices,learn]' --group test-langchain
+	touch $@
+
+.venv-3.%/ready: pyproject.toml constraints.txt
+	$(call python_of,3.$*) -m venv .venv-3.$*
+	.venv-3.$*/bin/python $(PIP_INSTALL) --upgrade pip
+	.venv-3.$*/bin/python $(PIP_INSTALL) --editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices,postgres]' --group test
 	touch $@
 
 .venv-lowest/ready: pyproject.toml constraints-lowest.txt

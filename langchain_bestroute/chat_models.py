@@ -781,7 +781,7 @@ class BestRouteChat(BaseChatModel):
 
 
 for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain asks in every call, which is slow
-    _method.__signature__ = inspect.signature(_method)  # type: ignore[attr-defined]
+    setattr(_method, "__signature__", inspect.signature(_method))  # noqa: B010 - a function's type does not name it
 
 
 def _apart(kwargs: Mapping[str, Any]) -> dict[str, Any]:
