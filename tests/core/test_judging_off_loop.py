@@ -3,11 +3,12 @@
 import asyncio
 import json
 import threading
+import time
 
 import pytest
 
 from bestroute import BestRoute, Pool, Price, Sample, Usage
-from bestroute.selection import judge, judge_off_loop, read_demand
+from bestroute.selection import json_schema, judge, judge_off_loop, read_demand
 from bestroute.selection.checks import IN_PLACE
 from bestroute.testing import FakeGenerator
 
@@ -90,3 +91,12 @@ async def test_what_came_is_paid_as_told_though_the_call_is_cancelled_while_it_i
     is_over.set()
     [row] = routed.ledger.rows()
     assert (row["input_tokens"], row["output_tokens"], row["estimated"]) == (3, 4, False)
+
+
+async def test_a_check_beside_the_loop_has_more_time_than_one_on_it(monkeypatch):
+    limits = []
+    monkeypatch.setattr(json_schema, "_left_s", lambda: limits.append(json_schema._clock.end - time.thread_time()) or 1)
+    judging = lambda sample: judge(sample, [], DEMAND)  # noqa: E731
+    for size in (IN_PLACE, IN_PLACE + 1):
+        await engine(json.dumps(["x" * (size - 4)]), judging).arun("x")
+    assert limits[0] <= json_schema.LIMIT_S < json_schema.LIMIT_OFF_LOOP_S / 2 < limits[-1]

@@ -35,7 +35,8 @@ _EXPECTED = 'expected JSON Lines, one object a line, such as {"id": "q1", "query
 class LineSize(NamedTuple):
     """How much a line holds, of what reading bounds."""
 
-    bytes: int
+    length: int
+    """Bytes."""
     values: int
     """At most; commas and brackets inside of texts count too."""
 
@@ -46,12 +47,12 @@ class LineSize(NamedTuple):
 
     def plus(self, other: LineSize, times: int = 1) -> LineSize:
         """Return the size of both together, of the other so many times."""
-        return LineSize(self.bytes + times * other.bytes, self.values + times * other.values)
+        return LineSize(self.length + times * other.length, self.values + times * other.values)
 
     @property
     def left(self) -> int:
         """Characters that fit in beside it, whatever they are; escapes take up to six bytes."""
-        return max(0, min((LONGEST_LINE - self.bytes) // 6, _MOST_VALUES - self.values))
+        return max(0, min((LONGEST_LINE - self.length) // 6, _MOST_VALUES - self.values))
 
 
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -154,7 +155,7 @@ def write_jsonl(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
     written = list(map(dump_line, values))
     for number, line in enumerate(written, start=1):
         size = LineSize.of(line)
-        if size.bytes > LONGEST_LINE or (size.bytes > _MOST_VALUES and size.values > _MOST_VALUES):
+        if size.length > LONGEST_LINE or (size.length > _MOST_VALUES and size.values > _MOST_VALUES):
             raise RecordError(
                 f"{path} line {number}: would be longer than {LONGEST_LINE >> 20} MB, or hold more than "
                 f"{_MOST_VALUES} values, and could not be read again; nothing was written"

@@ -9,7 +9,7 @@ from typing import Any
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread
 from bestroute.selection.agreement import CUT
 from bestroute.selection.call_forms import canonical_calls
-from bestroute.selection.json_schema import Uncheckable, Unchecked, misfit
+from bestroute.selection.json_schema import Uncheckable, Unchecked, allow_more, misfit
 from bestroute.selection.output_spec import Demand
 from bestroute.selection.tool_calls import Call, NotJson, canonical, read_json
 from bestroute.types.sample import Cancel, Sample
@@ -41,10 +41,13 @@ async def judge_off_loop(
         return [judge(sample) for sample in samples]
     left = cancel.seconds_left
     seconds = None if left is None else max(0.0, left - _BEFORE_DEADLINE_S)
+
+    def work() -> list[Sample]:
+        allow_more()
+        return [judge(sample) for sample in samples]
+
     try:
-        outcome = await arun_in_thread(
-            lambda: [judge(sample) for sample in samples], name="bestroute-judge", seconds=seconds
-        )
+        outcome = await arun_in_thread(work, name="bestroute-judge", seconds=seconds)
     except ThreadsExhausted:
         return [replace(sample, unchecked="not checked: the system gives no more threads") for sample in samples]
     except BaseException as cancellation:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
@@ -19,9 +18,9 @@ from typing import Any
 from bestroute.selection.tool_calls import canonical
 
 LIMIT_S = 0.05
-"""Processor time of one check on an event loop, where others wait for it."""
+"""Processor time of one check: it runs where the call waits, on an event loop too."""
 LIMIT_OFF_LOOP_S = 1.0
-"""The same in a thread, where its call alone does."""
+"""The same in a thread of its own, beside the loop, until the call's deadline."""
 
 
 class Unchecked(Exception):
@@ -38,7 +37,7 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float | None = Non
     Args:
         value: Of JSON.
         schema: What it has to fit.
-        limit_s: Processor time; default: what the place allows, an event loop or a thread.
+        limit_s: Processor time; default: what the thread allows.
 
     Raises:
         Uncheckable: If the schema is broken itself, refers to something outside of it, or mixes ``patternProperties``
@@ -57,7 +56,7 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float | None = Non
         validator = _validator(json.dumps(schema, sort_keys=True, default=str))
         if isinstance(validator, str):
             raise Uncheckable(validator)
-        _clock.end = time.thread_time() + (_limit_s() if limit_s is None else limit_s)
+        _clock.end = time.thread_time() + (getattr(_clock, "limit_s", LIMIT_S) if limit_s is None else limit_s)
         error = next(validator.iter_errors(value), None)
     except RecursionError:
         raise Unchecked("it is nested too deeply") from None
@@ -71,10 +70,9 @@ def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float | None = Non
 _clock = local()
 
 
-def _limit_s() -> float:
-    asyncio = sys.modules.get("asyncio")
-    is_on_loop = asyncio is not None and asyncio._get_running_loop() is not None
-    return LIMIT_S if is_on_loop else LIMIT_OFF_LOOP_S
+def allow_more() -> None:
+    """Give every check of this thread, which nobody but its call waits for, more time."""
+    _clock.limit_s = LIMIT_OFF_LOOP_S
 
 
 def _left_s() -> float:

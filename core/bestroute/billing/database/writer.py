@@ -174,13 +174,15 @@ class Closable(Protocol):
         ...
 
 
-_open: weakref.WeakSet[Closable] = weakref.WeakSet()
+_open: dict[int, weakref.ref[Closable]] = {}
+"""What has something to write, by its id; read as a copy, since other threads open some meanwhile."""
 
 
 def _flush_all() -> None:
     """Write what this process has not written; a forked one leaves alone what is its parent's."""
     end = time.monotonic() + _EXIT_S
-    for thing in [ref() for ref in _open.data.copy()]:  # other threads may open some meanwhile
+    for ref in _open.copy().values():
+        thing = ref()
         if thing is not None and thing.process == os.getpid():
             thing.close(max(0.0, end - time.monotonic()))
 
@@ -201,7 +203,8 @@ def _terminate(_number: int, _frame: Any) -> None:
 
 def close_at_exit(thing: Closable) -> None:
     """Have something closed when the interpreter ends, or is told to, unless the program handles that itself."""
-    _open.add(thing)
+    key = id(thing)
+    _open[key] = weakref.ref(thing, lambda _: _open.pop(key, None))
     atexit.unregister(_flush_all)  # once is enough
     atexit.register(_flush_all)
     is_main = threading.current_thread() is threading.main_thread()
