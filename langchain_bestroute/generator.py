@@ -470,13 +470,13 @@ class _Call:
 
     def signals(self, message: BaseMessage, usage: Usage | None) -> Signals:
         """Return the signals of an answer to it."""
-        temperature = self.kwargs.get("temperature", getattr(self.model, "temperature", None))
+        held = self.kwargs if "temperature" in self.kwargs else self.model.__dict__
         return signals_of(
             logprobs_in(message),
             text=message.text,
             usage=usage,
             has_calls=bool(calls_of(message)),
-            is_greedy=temperature == 0,
+            is_greedy=held.get("temperature") == 0,
             tools="native" if self.query.tools else None,
         )
 

@@ -122,9 +122,15 @@ class Decider:
                 raise ConfigError(f"model={model!r} is not among the members this call allows, {named(allow)}")
             model = None
         if model is not None and n is not None and allow is None and self.router is None:  # nothing is left to decide
-            decision = Decision(self.pool.reference_plan, "", self.pool, query.prompt_tokens, left_out=left_out)
-        else:
-            decision = self._decide(query, left_out)
+            return Decision(
+                self._check_plan(Plan.of(Candidate(model, n))),
+                reason or f"forced by the call: {_orders(model, n)}",
+                self.pool,
+                query.prompt_tokens,
+                left_out=left_out,
+                is_forced=reason is None,
+            )
+        decision = self._decide(query, left_out)
         if model is None and n is None:
             return decision
         return self._force(decision, model, n, reason)
@@ -278,14 +284,13 @@ class Decider:
         if self.reward_model is None and n is None:
             candidate = Candidate(candidate.model, 1)
         plan = self._check_plan(Plan.of(candidate))
-        orders = " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
         column = None
         if decision.prediction is not None and plan in decision.prediction.plans:
             column = decision.prediction.plans.index(plan)
         return replace(
             decision,
             plan=plan,
-            reason=reason or f"forced by the call: {orders}",
+            reason=reason or f"forced by the call: {_orders(model, n)}",
             column=column,
             policy=None,
             reward_model=None,
@@ -405,6 +410,11 @@ def _able(prediction: Prediction, left_out: Mapping[str, str]) -> list[int]:
     if not left_out:
         return list(range(len(prediction.plans)))
     return [i for i, plan in enumerate(prediction.plans) if not any(m in left_out for m in plan.models)]
+
+
+def _orders(model: str | None, n: int | None) -> str:
+    """Return what a call forces, in words."""
+    return " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
 
 
 def _in_a_row(left_out: Mapping[str, str]) -> str:

@@ -211,8 +211,8 @@ class _Run:
         try:
             left = draw.n
             while left:
-                rest = replace(draw, n=1 if is_probe else left)
-                rest = replace(rest, greedy=self._is_greedy(rest, decision.plan, collected))
+                rest = _with(draw, n=1 if is_probe else left)
+                rest = _with(rest, greedy=self._is_greedy(rest, decision.plan, collected))
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -449,6 +449,11 @@ def _cause(error: BaseException, query: Query) -> BaseException | None:
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
     return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
+
+
+def _with(draw: Draw, **changes: Any) -> Draw:
+    """Return a draw with changes; itself where there are none."""
+    return draw if all(getattr(draw, name) == value for name, value in changes.items()) else replace(draw, **changes)
 
 
 def _number(reward: Any) -> float:
