@@ -233,8 +233,8 @@ def page(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"Target: at least 78 % saved on `tool_calls` at no loss: **{'met' if is_met else 'missed'}** with one model",
-        f"in two modes ({modes['saving']:.1%} at a drop of {modes['drop']:.1%}). Target: never more than 2 % dearer than",
-        f"the reference: **{'met' if worst >= -0.02 else 'missed'}** (worst {worst:+.1%}).",
+        f"in two modes ({modes['saving']:.1%} at a drop of {modes['drop']:.1%}). Target: never more than 2 % dearer",
+        f"than the reference: **{'met' if worst >= -0.02 else 'missed'}** (worst {worst:+.1%}).",
         "",
         "## A confidence fitted on some tasks, on others",
         "",
