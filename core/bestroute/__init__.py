@@ -9,6 +9,9 @@
 '4'
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from bestroute._utils.public import name_home as _name_home
 from bestroute._version import __version__
 from bestroute.billing.budget import Budget
@@ -31,7 +34,6 @@ from bestroute.errors import (
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.generators.tools_in_prompt import ToolsInPrompt
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
-from bestroute.reward_models import ProxyRewardModel
 from bestroute.reward_models.agreement import Agreement
 from bestroute.reward_models.confidence import Confidence
 from bestroute.reward_models.logprob_confidence import LogprobConfidence
@@ -49,6 +51,9 @@ from bestroute.types.sample import Cancel, Delta, DrawnSample, Sample
 from bestroute.types.settings import Limits, Settings
 from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
+
+if _TYPE_CHECKING:
+    from bestroute.reward_models import ProxyRewardModel
 
 __all__ = [
     "Agreement",
@@ -105,3 +110,19 @@ __all__ = [
 ]
 
 _name_home(__name__, globals(), __all__)
+
+
+def __getattr__(name: str) -> _Any:
+    """Import the trained reward model when it is asked for: most programs have none."""
+    if name == "ProxyRewardModel":
+        from bestroute.reward_models.proxy import ProxyRewardModel
+
+        globals()[name] = ProxyRewardModel
+        _name_home(__name__, globals(), [name])
+        return ProxyRewardModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what is exported, imported yet or not."""
+    return sorted({*globals(), *__all__})
