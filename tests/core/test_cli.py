@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from bestroute import Cancel, Plan, QualityPolicy, Query, Step
 from bestroute.cli import _decide, live_generators, main
 from bestroute.cli.summary import five_lines
-from bestroute.demo.dataset import ROUTER, demo_pool
+from bestroute.demo.dataset import ROUTER, demo_pool, operating_points
 from bestroute.records.jsonl import write_jsonl
 from bestroute.records.records import read_records
 from bestroute.router import MultiHeadRouter
@@ -106,7 +106,7 @@ def test_bad_input_is_one_sentence_on_stderr_and_exit_status_2(arguments, senten
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
     if "--ask" in arguments:  # the decision comes first
-        assert "taken: the best value" in result.stdout
+        assert "why:       always the reference" in result.stdout
     else:
         assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
@@ -116,7 +116,7 @@ def test_route_explains_every_plan_and_calls_nobody():
     result = run("route", ROUTER, "What is 12 * 7?", "--all")
     assert result.exit_code == 0
     assert "qwen2.5-coder-0.5b x 5" in result.stdout
-    assert "taken: the best value" in result.stdout
+    assert result.stdout.startswith("qwen2.5-coder-1.5b x 1: always the reference")
 
 
 @pytest.mark.parametrize("options", [[], ["--threshold", "0.8"], ["--threshold", "0.1"], ["--threshold", "1"]])
@@ -149,8 +149,9 @@ def test_the_price_said_to_flip_a_decision_flips_it():
     def decide(price):
         return five_lines(_decide(replace(router, default_policy=QualityPolicy(price)), "What is 12 * 7?")).splitlines()
 
-    now = router.default_policy.price_usd
-    for plan, side, price in re.findall(r"to (.+?) at a price (above|below) (\S+) USD", decide(now)[3]):
+    flips = re.findall(r"to (.+?) at a price (above|below) (\S+) USD", decide(operating_points()[0.3])[3])
+    assert flips
+    for plan, side, price in flips:
         factor = 1.01 if side == "above" else 0.99
         assert decide(float(price) * factor)[0].startswith(f"what:      {plan}, ")
         assert not decide(float(price) / factor)[0].startswith(f"what:      {plan}, ")
