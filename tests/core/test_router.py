@@ -59,7 +59,7 @@ def make(pool, *, trees=True, **changes):
         "fixed_plans": (pool.reference_plan,),
         "settings": TrainSettings(),
         "token_means": {model: {"input": 12.5, "output": None} for model in pool.models},
-        "seen": SeenRecords.of([], ["group-1"]),
+        "seen_records": SeenRecords.of([], ["group-1"]),
         "default_policy": QualityPolicy(0.01),
     }
     return MultiHeadRouter(**{**parts, **changes})
