@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class VoteRule:
     """What beside the posterior an answer needs."""
 
-    least_votes: int = 1
+    least_votes: int = 0
     """Votes without which it is not accepted: a lone one is no agreement."""
 
 
