@@ -64,8 +64,8 @@ def test_importing_the_core_starts_nothing():
 
 def test_the_public_names_are_pinned():
     assert sorted(bestroute.__all__) == bestroute.__all__ == sorted(set(bestroute.__all__))
-    public = {n for n in vars(bestroute) if not n.startswith("_") and not hasattr(vars(bestroute)[n], "__path__")}
-    modules = {n for n in public if isinstance(vars(bestroute)[n], type(sys))}
+    public = {n for n in dir(bestroute) if not n.startswith("_") and not hasattr(getattr(bestroute, n), "__path__")}
+    modules = {n for n in public if isinstance(getattr(bestroute, n), type(sys))}
     assert public - modules == set(bestroute.__all__) - {"__version__"}
     api = "Price Pool Candidate Step Plan Query Prediction ThresholdPolicy QualityPolicy Verifier MajorityVote Sample "
     api += "BestRoute Decision Result Ledger BestRouteError ConfigError RecordError PriceError GenerationError "
