@@ -1,7 +1,9 @@
 import asyncio
 import importlib.util
 import os
+import random
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,26 @@ def _closing_with_its_client(init):
         weakref.finalize(client, client._transport.close)
 
     return made
+
+
+@pytest.fixture
+def cancel_at_random(server):
+    """Make calls and cancel each at a random moment; then wait until their requests have ended and have rows."""
+
+    async def cancel(call, ledger, seed):
+        chance = random.Random(seed)
+        for _ in range(25):
+            task = asyncio.ensure_future(call())
+            await asyncio.sleep(chance.uniform(0.0, 0.03))
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        for _ in range(200):
+            if not server.inflight and len(ledger.rows()) >= len(server.bills):
+                break
+            await asyncio.sleep(0.02)
+
+    return cancel
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What a call leaves in the ledger, whatever becomes of it; and what routers over the same members share."""
 
-import asyncio
 import logging
-import random
 import threading
 import traceback
 from contextlib import aclosing, suppress
@@ -244,8 +242,7 @@ async def test_an_error_that_quotes_the_query_is_quoted_nowhere(make, server, op
 
 @pytest.mark.parametrize("how", ["ainvoke", "astream"])
 @pytest.mark.parametrize("n", [1, 2])
-async def test_every_request_of_a_cancelled_call_has_a_row(make, openai_model, server, how, n):
-    chance = random.Random(f"{how} {n}")
+async def test_every_request_of_a_cancelled_call_has_a_row(make, openai_model, server, cancel_at_random, how, n):
     chat = small_of(make, openai_model, "slow-8-small", ledger=Ledger())
 
     async def call():
@@ -256,16 +253,7 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, openai_model, s
                 async for _ in chunks:
                     pass
 
-    for _ in range(25):
-        task = asyncio.ensure_future(call())
-        await asyncio.sleep(chance.uniform(0.0, 0.03))
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    for _ in range(200):
-        if not server.inflight and len(chat.ledger.rows()) >= len(server.bills):
-            break
-        await asyncio.sleep(0.02)
+    await cancel_at_random(call, chat.ledger, seed=f"{how} {n}")
     rows = chat.ledger.rows()
     assert len(rows) >= len(server.requests)
     assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)

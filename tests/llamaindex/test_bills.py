@@ -1,9 +1,7 @@
 """What a call leaves in the ledger, whatever becomes of it; and what copies share with their origin."""
 
-import asyncio
 import copy
 import logging
-import random
 import threading
 import traceback
 from contextlib import aclosing, suppress
@@ -160,8 +158,7 @@ async def test_an_error_that_quotes_the_query_is_quoted_nowhere(make, user, serv
 
 @pytest.mark.parametrize("how", ["achat", "astream_chat"])
 @pytest.mark.parametrize("n", [1, 2])
-async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, server, how, n):
-    chance = random.Random(f"{how} {n}")
+async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, server, cancel_at_random, how, n):
     llm = small_of(make, like, "slow-8-small", ledger=Ledger())
 
     async def call():
@@ -172,16 +169,7 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, ser
                 async for _ in pieces:
                     pass
 
-    for _ in range(25):
-        task = asyncio.ensure_future(call())
-        await asyncio.sleep(chance.uniform(0.0, 0.03))
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    for _ in range(200):
-        if not server.inflight and len(llm.ledger.rows()) >= len(server.bills):
-            break
-        await asyncio.sleep(0.02)
+    await cancel_at_random(call, llm.ledger, seed=f"{how} {n}")
     rows = llm.ledger.rows()
     assert len(rows) >= len(server.requests)
     assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
