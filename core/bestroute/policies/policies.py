@@ -17,8 +17,10 @@ from bestroute.types.bases import PolicyBase, RouterBase, completed
 from bestroute.types.plans import find_plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
+from bestroute.types.settings import check_count
 
 if TYPE_CHECKING:
+    from bestroute.policies.follow import FollowPolicy
     from bestroute.policies.promises import Kind, Promise
 
 logger = logging.getLogger(__name__)
@@ -109,13 +111,18 @@ class QualityPolicy(PolicyBase):
     Args:
         price_usd: What one unit of quality is worth for one query, USD, >= 0. Ties go to the cheaper plan, then
             to the earlier.
-        max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router.
+        max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router; with
+            ``follow`` a target that the price is steered to by audits of live calls, which promises nothing.
         reason: Where the price comes from, for decisions.
+        follow: Whether the price follows what audits show; it starts from the one that training froze.
+        window: How many of the last decisions steering looks back on.
     """
 
     price_usd: float | None = None
     max_drop: float | None = None
     reason: str | None = None
+    follow: bool = False
+    window: int = 200
 
     is_light = True
 
@@ -127,9 +134,14 @@ class QualityPolicy(PolicyBase):
             raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {self.price_usd}")
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
+        if self.follow and self.max_drop is None:
+            raise ConfigError("QualityPolicy: follow=True needs max_drop, the drop that the price is steered to")
+        check_count(self.window, "QualityPolicy: window")
 
-    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
-        """Return the policy with the price that a router was tuned to for the promise.
+    def resolve(
+        self, router: object, pool: Pool | None = None, reward_model: object = None
+    ) -> QualityPolicy | FollowPolicy:
+        """Return the policy with the price that a router was tuned to for the promise, or one that follows audits.
 
         Args:
             router: The router that is used.
@@ -142,6 +154,10 @@ class QualityPolicy(PolicyBase):
         """
         if self.max_drop is None:
             return self
+        if self.follow:
+            from bestroute.policies.follow import FollowPolicy
+
+            return FollowPolicy.of(router, self.max_drop, window=self.window)
         promise = _promised(router, "max_drop", self.max_drop)
         reason = f"{promise}"
         if changed := _changes(promise, pool, reward_model):
@@ -180,7 +196,7 @@ class QualityPolicy(PolicyBase):
     def __str__(self) -> str:
         """Render as ``quality at 0.02 USD``."""
         if self.price_usd is None:
-            return f"max drop {self.max_drop:g}"
+            return f"{'following' if self.follow else 'max'} drop {self.max_drop:g}"
         return f"quality at {self.price_usd:g} USD" + (f" ({self.reason})" if self.reason else "")
 
 
@@ -273,7 +289,7 @@ def promise_of(policy: object, router: object) -> Promise | None:
     Raises:
         NotTunedError: If the router was never tuned for it; names the command.
     """
-    if isinstance(policy, QualityPolicy) and policy.max_drop is not None:
+    if isinstance(policy, QualityPolicy) and policy.max_drop is not None and not policy.follow:
         return _promised(router, "max_drop", policy.max_drop)
     return _promised(router, "budget", policy.usd_per_1k) if isinstance(policy, BudgetPolicy) else None
 

@@ -197,6 +197,12 @@ class PolicyBase:
         """
         return self
 
+    def observe(self, audit: Any) -> None:
+        """Take notice of an ``Audit`` of a call (``bestroute.monitoring``). By default nothing follows from it.
+
+        May be called from any thread, some time after the call.
+        """
+
 
 def declares_probability(reward_model: RewardModelBase) -> bool:
     """Whether the rewards as they are can be compared with ``accept``."""

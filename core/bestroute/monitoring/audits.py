@@ -1,0 +1,64 @@
+"""An audit: one call whose answer was compared with the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bestroute.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one comparison with the reference showed.
+
+    Args:
+        call_id: Of the call.
+        at: When the call was made, seconds since 1970, UTC.
+        drop: The reference's quality minus the answer's, in [-1, 1].
+        probability: With which this call was chosen to be audited, before anything was known of its answer, in (0, 1].
+        predicted_drop: What the router predicted of it, in [-1, 1]; 0 where nothing was predicted.
+        reference_quality: The reference's, in [0, 1]; 1 where answers are only compared with it.
+        saved_usd: What the call cost less than the reference would have; the audit's own cost is not in it.
+        reference_usd: What the reference would have cost.
+        model: That answered.
+        tags: Of the call; ``task`` among them, if there is one.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+
+    call_id: str
+    at: float
+    drop: float
+    probability: float
+    predicted_drop: float = 0.0
+    reference_quality: float = 1.0
+    saved_usd: float = 0.0
+    reference_usd: float = 0.0
+    model: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        for name, low in (("drop", -1), ("predicted_drop", -1), ("reference_quality", 0)):
+            if not low <= getattr(self, name) <= 1:  # NaN, too
+                raise ConfigError(f"Audit: {name} must be in [{low}, 1], got {getattr(self, name)}")
+        if not 0 < self.probability <= 1:
+            raise ConfigError(f"Audit: probability must be in (0, 1], got {self.probability}")
+
+    @property
+    def day(self) -> str:
+        """The day of the call, UTC, as ``2026-01-31``."""
+        return day_of(self.at)
+
+
+def day_of(at: float) -> str:
+    """Return the day of a moment, UTC.
+
+    Example:
+        >>> day_of(0)
+        '1970-01-01'
+    """
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

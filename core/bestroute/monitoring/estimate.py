@@ -1,0 +1,214 @@
+"""What audits show of drop and saving: numbers that add up, and intervals that hold at every moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from bestroute.monitoring.audits import Audit, day_of
+from bestroute.stats.confidence_sequence import HORIZON, standard_errors_wide
+
+PADDING = 1.0
+"""Squared drops that variances are padded with: what has not happened yet among few audits may still happen."""
+Key = tuple[str, str]
+"""What an estimate is about: ``("all", "")``, ``("model", "small")``, ``("task", "sums")``, ``("tag:team", "a")``,
+``("day", "2026-01-31")``."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a mean lies."""
+
+    mean: float
+    low: float
+    high: float
+    audited: int
+    """Calls that were compared with the reference."""
+    calls: int
+    """All calls it is about, those whose drop is zero for certain among them."""
+
+    @property
+    def half_width(self) -> float:
+        """Half of what lies between its ends."""
+        return (self.high - self.low) / 2
+
+
+@dataclass
+class DropEstimate:
+    """The mean drop over calls, from those audited.
+
+    The mean is over the calls that were made, whatever their order, and so it is the running mean of what was to be
+    expected of each, under drift too. Audited calls count with the inverse of their probability; where predictions
+    explain drops, the mean of the predictions over all calls corrects the luck of which were audited (as far as it has
+    proved right: its coefficient is estimated, in [0, 1]).
+
+    All fields are sums: those of two processes add up to those of both, in any order (``plus``, ``to_dict``).
+    """
+
+    audited: float = 0.0
+    certain: float = 0.0
+    """Calls whose plan was the reference alone."""
+    unaudited: float = 0.0
+    """Calls that might have been audited and were not."""
+    predicted_unaudited: float = 0.0
+    """Predicted drops of those, added up."""
+    weight: float = 0.0
+    drop: float = 0.0
+    predicted: float = 0.0
+    reference_quality: float = 0.0
+    saved_usd: float = 0.0
+    reference_usd: float = 0.0
+    """Since here: weighted sums over audited calls."""
+    weight2: float = 0.0
+    weight2_drop: float = 0.0
+    weight2_predicted: float = 0.0
+    weight2_drop2: float = 0.0
+    weight2_drop_predicted: float = 0.0
+    weight2_predicted2: float = 0.0
+    """Since here: sums weighted by the weight's square."""
+
+    def add(self, audit: Audit) -> None:
+        """Add an audited call."""
+        w, d, m = 1 / audit.probability, audit.drop, audit.predicted_drop
+        self.audited += 1
+        self.weight += w
+        self.drop += w * d
+        self.predicted += w * m
+        self.reference_quality += w * audit.reference_quality
+        self.saved_usd += w * audit.saved_usd
+        self.reference_usd += w * audit.reference_usd
+        self.weight2 += w * w
+        self.weight2_drop += w * w * d
+        self.weight2_predicted += w * w * m
+        self.weight2_drop2 += w * w * d * d
+        self.weight2_drop_predicted += w * w * d * m
+        self.weight2_predicted2 += w * w * m * m
+
+    def add_certain(self, calls: int = 1) -> None:
+        """Add calls whose drop is zero for certain: the plan was the reference alone."""
+        self.certain += calls
+
+    def add_unaudited(self, calls: int = 1, *, predicted_drop: float = 0.0) -> None:
+        """Add calls that might have been audited and were not; ``predicted_drop`` is their sum.
+
+        To count them is of use for predictions; without, their number is estimated by the audits' weights.
+        """
+        self.unaudited += calls
+        self.predicted_unaudited += predicted_drop
+
+    def interval(self, level: float = 0.95, *, horizon: float = HORIZON) -> Interval:
+        """Return the mean drop over all calls, and an interval that holds at all moments together.
+
+        Args:
+            level: Of all intervals of this estimate together, in (0, 1).
+            horizon: The number of audits for which it is narrow.
+
+        Returns:
+            Within [-1, 1]; all of it while nothing was audited.
+        """
+        eligible = self.audited + self.unaudited if self.unaudited else self.weight
+        calls = eligible + self.certain
+        if not self.audited:
+            mean = 0.0
+            share = 1.0 if not calls else eligible / calls
+            return Interval(mean, -share, share, 0, round(calls))
+        share = eligible / calls
+        slope = self._slope()
+        drop, predicted = self.drop / self.weight, self.predicted / self.weight
+        on_average = predicted
+        if self.unaudited:
+            on_average = (self.predicted_unaudited + self.predicted * self.audited / self.weight) / eligible
+        own = drop + slope * (on_average - predicted)
+        center = own if self.unaudited else share * own  # else the number of eligible calls is a guess, too
+        variance = self._squares(center - slope * predicted, slope) + PADDING * self.weight2 / self.audited
+        steps = self.weight**2 / self.weight2
+        half = standard_errors_wide(steps, level=level, horizon=horizon) * math.sqrt(variance) / self.weight
+        low, high = max(share * (own - half), -share), min(share * (own + half), share)
+        return Interval(share * own, low, high, round(self.audited), round(calls))
+
+    @property
+    def saving(self) -> float | None:
+        """What the audited calls saved, as a share of the reference's cost; ``None`` where nothing is known of it."""
+        return self.saved_usd / self.reference_usd if self.reference_usd > 0 else None
+
+    @property
+    def relative_to(self) -> float:
+        """The reference's mean quality over audited calls, which relative drops are shares of; 1 before any."""
+        return self.reference_quality / self.weight if self.weight else 1.0
+
+    def plus(self, other: DropEstimate) -> DropEstimate:
+        """Return the estimate from the calls of both."""
+        return DropEstimate(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the sums by name; a database may add them up."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, sums: Mapping[str, float]) -> DropEstimate:
+        """Return the estimate of such sums; those of an older version that lack one have none of it."""
+        return cls(**{f.name: float(sums.get(f.name, 0.0)) for f in fields(cls)})
+
+    def _slope(self) -> float:
+        """How much of a difference in predictions shows in drops, in [0, 1]; 0 unless all calls were predicted."""
+        if not self.unaudited:
+            return 0.0
+        together = self.weight2_drop_predicted - self.weight2_drop * self.weight2_predicted / self.weight2
+        power = self.weight2_predicted2 - self.weight2_predicted**2 / self.weight2
+        prior = PADDING * self.weight2 / self.audited
+        return min(max(together / (power + prior), 0.0), 1.0)
+
+    def _squares(self, intercept: float, slope: float) -> float:
+        """Sum of weighted squares of what a line in the predictions leaves of the drops."""
+        return max(
+            self.weight2_drop2
+            - 2 * slope * self.weight2_drop_predicted
+            + slope**2 * self.weight2_predicted2
+            - 2 * intercept * (self.weight2_drop - slope * self.weight2_predicted)
+            + intercept**2 * self.weight2,
+            0.0,
+        )
+
+
+@dataclass
+class Estimates:
+    """Estimates in all and by model, task, tag and day."""
+
+    by_key: dict[Key, DropEstimate] = field(default_factory=dict)
+
+    def add(self, audit: Audit) -> None:
+        """Add an audited call to every estimate it belongs to."""
+        for key in keys_of(model=audit.model, tags=audit.tags, day=audit.day):
+            self.of(key).add(audit)
+
+    def add_certain(self, *, at: float, model: str = "", tags: Mapping[str, str] | None = None) -> None:
+        """Add a call whose drop is zero for certain."""
+        for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
+            self.of(key).add_certain()
+
+    def add_unaudited(
+        self, *, at: float, model: str = "", tags: Mapping[str, str] | None = None, predicted_drop: float = 0.0
+    ) -> None:
+        """Add a call that might have been audited and was not."""
+        for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
+            self.of(key).add_unaudited(predicted_drop=predicted_drop)
+
+    def of(self, key: Key = ("all", "")) -> DropEstimate:
+        """Return the estimate of a key; an empty one is made where there is none."""
+        return self.by_key.setdefault(key, DropEstimate())
+
+
+def keys_of(*, model: str, tags: Mapping[str, str], day: str) -> Iterator[Key]:
+    """Yield what a call is counted under.
+
+    Example:
+        >>> list(keys_of(model="small", tags={"task": "sums"}, day="2026-01-31"))
+        [('all', ''), ('model', 'small'), ('day', '2026-01-31'), ('task', 'sums')]
+    """
+    yield "all", ""
+    if model:
+        yield "model", model
+    yield "day", day
+    for name, value in tags.items():
+        yield ("task" if name == "task" else f"tag:{name}"), value
