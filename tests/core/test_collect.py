@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bestroute
-from bestroute import Cancel, ConfigError, GenerationError, RecordError
+from bestroute import Cancel, ConfigError, GenerationError, OpenAIGenerator, Pool, Price, RecordError
 from bestroute.records.collect import Prompt, collect, load_checker, read_prompts
 from bestroute.records.jsonl import write_jsonl
 from bestroute.records.records import read_records
@@ -395,3 +395,65 @@ def test_a_line_that_could_not_be_read_again_is_not_written(tmp_path, short_line
     with pytest.raises(RecordError, match="line 2: would be longer than .* nothing was written"):
         write_jsonl(path, [{"id": "a"}, {"id": "x" * 70_000}])
     assert path.read_text() == '{"id": "kept"}\n'
+
+
+CHAT = {
+    "id": "c1",
+    "messages": [
+        {"role": "user", "content": "I am in Oslo."},
+        {"role": "assistant", "content": "Good."},
+        {"role": "user", "content": [{"type": "text", "text": "How warm is it here?"}]},
+    ],
+    "system": "Be brief.",
+    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+    "tool_choice": "auto",
+    "group": None,
+}
+
+
+def test_a_chat_is_asked_whole_and_its_calls_are_recorded(tmp_path):
+    form = {"type": "json_object"}
+    write_jsonl(tmp_path / "p.jsonl", [CHAT, {"id": "c2", "query": "Say it in JSON.", "response_format": form}])
+    judged = []
+
+    def check(fields, text):
+        judged.append((fields["id"], text))
+        return 1.0
+
+    with LoopbackServer() as server:
+        server.script("m", [{"tool": "weather", "args": {"town": "Oslo"}}, '{"warm": true}'])
+        pool = Pool(["m"], {"m": Price(1, 2)}, reference="m")
+        generators = {"m": OpenAIGenerator("m", base_url=server.base_url, api_key="none")}
+        prompts = read_prompts(tmp_path / "p.jsonl")
+        collect(prompts, pool, generators, tmp_path / "r.jsonl", n=1, checker=check, concurrency=1)
+        chat, plain = server.sent()
+        generators["m"].close()
+    assert chat["messages"] == [{"role": "system", "content": "Be brief."}, *CHAT["messages"]]
+    assert (chat["tools"], chat["tool_choice"]) == (CHAT["tools"], "auto")
+    assert (plain["response_format"], "tools" in plain) == (form, False)
+    called = '[{"name": "weather", "arguments": {"town": "Oslo"}}]'
+    assert judged == [("c1", called), ("c2", '{"warm": true}')]
+    record = read_records(tmp_path / "r.jsonl")[0]
+    assert record.samples["m"].text == (called,)
+    assert (record.query, record.extra["messages"]) == ("How warm is it here?", CHAT["messages"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]},
+            "ends with an answer",
+        ),
+        ({"messages": [{"role": "bot", "content": "hi"}]}, "turn 1 of 'messages' must be an object like"),
+        ({"messages": "hi"}, "'messages' must be a list of turns"),
+        ({"messages": [{"role": "user", "content": ""}]}, "no last user turn with a text"),
+        ({"tools": "weather"}, "'tools' must be a list of objects"),
+        ({"system": 3}, "'system' must be a text"),
+        ({"response_format": "json"}, "'response_format' must be an object"),
+    ],
+)
+def test_a_chat_that_cannot_be_asked_is_refused_by_its_field(tmp_path, changes, why):
+    write_jsonl(tmp_path / "p.jsonl", [{**CHAT, **changes}])
+    with pytest.raises(RecordError, match=f"p.jsonl line 1: .*{why}"):
+        read_prompts(tmp_path / "p.jsonl")

@@ -75,7 +75,7 @@ def test_the_group_is_the_id_where_none_is_told(tmp_path):
         (changed(id="q2", samples__small__quality=[-0.5, None]), r"quality' must be in \[0, 1\], got -0.5"),
         (
             changed(id="q2", query=[{"role": "user"}]),
-            "must be a text, got a list; of a conversation give the last user",
+            "must be a text, got a list; give a conversation as 'messages'",
         ),
         (changed(id="q2", samples__small__output_tokens=[1, -1]), "'samples.small.output_tokens' must be >= 0"),
         (changed(id="q2", samples__small__input_tokens=-1), "'samples.small.input_tokens' must be a number >= 0"),

@@ -17,6 +17,7 @@ import click
 
 from bestroute._utils.text import brief
 from bestroute._version import __version__
+from bestroute.cli.import_command import import_logs_command
 from bestroute.cli.learning_commands import evaluate, train
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
@@ -70,6 +71,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+main.add_command(import_logs_command)
 main.add_command(train)
 main.add_command(train_reward)
 main.add_command(tune)

@@ -23,6 +23,7 @@ from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
 from bestroute.faults.refusals import refused_option
+from bestroute.records.chats import call_params, check_chat, query_of, reply_text
 from bestroute.records.jsonl import LineSize, dump_line, read_jsonl, write_jsonl
 from bestroute.records.recorded_signals import FIELDS, signals_fields
 from bestroute.records.records import (
@@ -76,7 +77,7 @@ class Collected:
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
-    """Read a prompts file: ``{"id", "query", "group", "task", ...}`` a line.
+    """Read a prompts file: ``{"id", "query", "group", "task", ...}`` a line; chats have ``messages`` and ``tools``.
 
     Raises:
         RecordError: At the first bad line or repeated id; names file, line and field.
@@ -85,6 +86,7 @@ def read_prompts(path: Path | str) -> list[Prompt]:
     for number, value in read_jsonl(Path(path)):
         where = f"{path} line {number}"
         head = parse_head(value, where)
+        check_chat(value, where)
         prompt = Prompt(**head, fields={**value, "query": head["query"]})
         if prompt.id in prompts:
             raise RecordError(f"{where}: 'id' {brief(prompt.id)} was used before")
@@ -293,7 +295,7 @@ def _keep(store: _Store, judge: _Judge, job: _Job, sample: Sample) -> None:
     """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
     quality = None
     try:
-        quality = judge(job.prompt, sample.text)
+        quality = judge(job.prompt, reply_text(sample))
     finally:
         store.add(_row(job, sample, store.pool, quality), is_greedy=job.is_greedy)
 
@@ -308,7 +310,7 @@ def _draw_all(
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
     def draw(job: _Job) -> Sample:
-        sampling = {**params, "temperature": 0.0} if job.is_greedy else params
+        sampling = {**call_params(job.prompt.fields), **params, **({"temperature": 0.0} if job.is_greedy else {})}
         sample = generators[job.model].generate(_query(job.prompt), 1, params=sampling, cancel=Cancel())[0]
         if sample.error is not None:
             raise sample.error
@@ -330,7 +332,7 @@ def _draw_all(
 
 
 def _query(prompt: Prompt) -> Query:
-    return Query(prompt.query, system=str(prompt.fields.get("system") or ""))
+    return query_of(prompt.query, prompt.fields)
 
 
 def _row(job: _Job, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
@@ -339,7 +341,7 @@ def _row(job: _Job, sample: Sample, pool: Pool, quality: float | None) -> dict[s
     return {
         "id": job.prompt.id,
         "model": job.model,
-        "text": sample.text,
+        "text": reply_text(sample),
         "quality": quality,
         "input_tokens": int(usage.input),
         "output_tokens": int(usage.output),

@@ -10,6 +10,7 @@ from typing import Any
 
 from bestroute._utils.text import brief
 from bestroute.errors import RecordError, named
+from bestroute.records.chats import last_user_text
 from bestroute.records.exports import export_named
 from bestroute.records.jsonl import read_jsonl, write_jsonl
 from bestroute.records.recorded_signals import parse_greedy_signals, parse_signals, signals_columns, signals_fields
@@ -205,15 +206,18 @@ def parse_record(value: Mapping[str, Any], where: str) -> Record:
 def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
     """Check ``id``, ``query``, ``group`` and ``task``: the part records and prompts share.
 
-    ``prompt`` stands for ``query`` where there is none; ``null`` is as good as absent, since tables are written so.
+    ``prompt`` stands for ``query`` where there is none, and the last user turn of ``messages`` for both; ``null`` is as
+    good as absent, since tables are written so.
     """
+    if value.get("messages") and value.get("query") is None and value.get("prompt") is None:
+        value = {**value, "query": last_user_text(value["messages"], where)}
     query = "query" if value.get("query") is not None or value.get("prompt") is None else "prompt"
     if value.get(query) is None and (export := export_named(value)):
         raise RecordError(f"{where}: has no 'query'; this looks like {export}; {_EXPECTED}")
     if isinstance(value.get(query), list):
         raise RecordError(
-            f"{where}: '{query}' must be a text, got a list; of a conversation give the last user text as 'query' "
-            "and what the system is told as 'system'"
+            f"{where}: '{query}' must be a text, got a list; give a conversation as 'messages', with what the system "
+            "is told as its first turn or as 'system'"
         )
     for name in ("id", query):
         if not isinstance(value.get(name), str) or not value[name].strip():

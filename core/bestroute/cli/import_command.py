@@ -1,0 +1,75 @@
+"""``bestroute import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bestroute.cli.paths import FILE
+
+
+@click.command(
+    "import",
+    epilog="\b\nExamples:\n  bestroute import runs.jsonl --out prompts.jsonl\n"
+    "  bestroute import chats.csv --map query=Frage --sample 500 --stratify task --out prompts.jsonl",
+)
+@click.argument("files", metavar="FILE...", type=FILE, nargs=-1, required=True)
+@click.option("--from", "log_format", metavar="FORMAT", help="What the files are; default: recognised by content.")
+@click.option("--out", type=FILE, required=True, help="Prompts, or records with --records; .jsonl or .jsonl.gz.")
+@click.option("--records", "as_records", is_flag=True, help="Keep the answers given, as samples of their models.")
+@click.option("--map", "pairs", multiple=True, metavar="FIELD=COLUMN", help="Where your own rows have a field of ours.")
+@click.option("--sample", "size", type=int, help="Only so many calls, drawn at random.")
+@click.option("--stratify", default="", metavar="NAMES", help="Draw by day, task, length (several by commas).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing.")
+@click.option("--mask", is_flag=True, help="Take out mail addresses, phone, card and social security numbers, IPs.")
+def import_logs_command(
+    files: tuple[Path, ...],
+    log_format: str | None,
+    out: Path,
+    as_records: bool,
+    pairs: tuple[str, ...],
+    size: int | None,
+    stratify: str,
+    seed: int,
+    mask: bool,
+) -> None:
+    """Read logs of other tools, or tables of your own, into prompts that `collect` asks.
+
+    \b
+    FORMAT is one of langsmith, langfuse, openai-batch, openai-logs, litellm, otel, phoenix, helicone,
+    jsonl, csv, parquet; files may be JSON Lines, a JSON array, CSV, TSV or Parquet, gzipped or not.
+    FIELD is one of query, messages, system, answer, model, id, group, task, time, input_tokens,
+    output_tokens, cost_usd, tools.
+
+    Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
+    share a group. Runs that are no model's are left out and counted.
+    """  # noqa: D301  # the backspace keeps click from filling the lines
+    from bestroute.records.jsonl import write_jsonl
+    from bestroute.records.logs.columns import read_map
+    from bestroute.records.logs.importing import import_logs
+
+    done = import_logs(
+        files,
+        log_format=log_format,
+        columns=read_map(pairs),
+        as_records=as_records,
+        size=size,
+        by=[name.strip() for name in stratify.split(",") if name.strip()],
+        seed=seed,
+        mask=mask,
+    )
+    write_jsonl(out, done.lines)
+    kind = "records" if as_records else "prompts"
+    click.echo(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
+    if done.left_out:
+        click.echo(f"{done.left_out} rows left out: no call of a model, or nothing asked", err=True)
+    if done.unanswered:
+        click.echo(f"{done.unanswered} calls left out: no answer, or no name of its model", err=True)
+    if done.models:
+        answers = ", ".join(f"{model} {count}" for model, count in done.models.items())
+        click.echo(f"answers given: {answers}; {done.priced} of them with a cost")
+    if done.masked:
+        click.echo("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
+    if not as_records:
+        click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)

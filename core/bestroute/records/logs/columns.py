@@ -1,0 +1,94 @@
+"""Rows of a person's own table or lines: which of their fields is the question, the answer, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bestroute.errors import ConfigError, named
+from bestroute.records.logs.logged_call import LoggedCall, logged_call, moment, number, tokens
+from bestroute.records.logs.openai_bodies import tools_of
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "query": ("query", "question", "prompt", "input", "text", "instruction", "user", "user_message", "request"),
+    "messages": ("messages", "conversation", "conversations", "chat"),
+    "system": ("system", "system_prompt"),
+    "answer": ("answer", "response", "output", "completion", "reply", "assistant"),
+    "model": ("model", "model_name"),
+    "id": ("id", "uuid", "call_id", "request_id"),
+    "group": ("group", "session", "session_id", "thread_id", "conversation_id", "user_id"),
+    "task": ("task", "category", "type", "tag", "route"),
+    "time": ("time", "timestamp", "created_at", "date", "created", "start_time"),
+    "input_tokens": ("input_tokens", "prompt_tokens"),
+    "output_tokens": ("output_tokens", "completion_tokens"),
+    "cost_usd": ("cost_usd", "cost", "total_cost", "price", "spend"),
+    "tools": ("tools", "functions"),
+}
+"""Our fields, and the names of columns that are taken for them where nobody says otherwise."""
+
+
+def read_map(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return ``--map`` options, ``field=column``, as a dict.
+
+    Raises:
+        ConfigError: If one is not of that form or names a field that is none of ours.
+    """
+    chosen: dict[str, str] = {}
+    for pair in pairs:
+        name, _, column = pair.partition("=")
+        if name not in FIELDS or not column:
+            raise ConfigError(f"--map is written FIELD=COLUMN with a field of {named(FIELDS)}, got {pair!r}")
+        chosen[name] = column
+    return chosen
+
+
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a column that is taken for the question."""
+    return any(name.lower() in (*FIELDS["query"], *FIELDS["messages"]) for name in row)
+
+
+def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | None:
+    """Return the call of a row; ``None`` where its question is empty.
+
+    Args:
+        row: Columns by name.
+        chosen: Columns by our fields, where the person said so.
+
+    Raises:
+        ConfigError: If a chosen column is not there.
+    """
+    by_name = {name.strip().lower(): value for name, value in row.items()}
+
+    def column(field: str) -> Any:
+        if field in chosen:
+            if chosen[field] not in row:
+                raise ConfigError(f"--map {field}={chosen[field]}: there is no such column, only {named(row)}")
+            return row[chosen[field]]
+        return next((by_name[name] for name in FIELDS[field] if by_name.get(name) not in (None, "")), None)
+
+    asked = column("messages")
+    if asked is None or "query" in chosen:
+        asked = column("query")
+    if isinstance(asked, str) and column("system"):
+        asked = [{"role": "system", "content": str(column("system"))}, {"role": "user", "content": asked}]
+    answer = column("answer")
+    return logged_call(
+        asked,
+        {"role": "assistant", "content": answer} if isinstance(answer, str) else answer,
+        id=_text(column("id")),
+        model=_text(column("model")),
+        input_tokens=tokens(column("input_tokens")),
+        output_tokens=tokens(column("output_tokens")),
+        cost_usd=number(column("cost_usd")),
+        at=moment(column("time")),
+        session=_text(column("group")),
+        task=_text(column("task")) or "",
+        tools=tools_of(column("tools")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    """Return a text; a number, as ids of tables are, as its digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() or None if isinstance(value, str) else None

@@ -1,0 +1,63 @@
+"""Observations and traces as Langfuse exports them, by its API, its interface or its blob storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bestroute.records.logs.logged_call import LoggedCall, first, logged_call, moment, number, text, tokens
+from bestroute.records.logs.openai_bodies import answer_of, tools_of
+from bestroute.records.logs.turns import decoded
+
+
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row is an observation or a trace."""
+    marks = ("traceId", "trace_id", "usageDetails", "usage_details", "totalCost", "total_cost", "observations")
+    return "input" in row and ("output" in row or "type" in row) and any(mark in row for mark in marks)
+
+
+def opened(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the generations of a trace that has its observations with it, or the row."""
+    inner = decoded(row.get("observations"))
+    generations = [one for one in inner if _is_generation(one)] if isinstance(inner, list) else []
+    if not generations:
+        yield row
+    for one in generations:
+        yield {"sessionId": row.get("sessionId"), "tags": row.get("tags"), **one}
+
+
+def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
+    """Return the call of a generation, or of a trace without observations; ``None`` for spans and events."""
+    if not _is_generation(row):
+        return None
+    asked = decoded(row.get("input"))
+    usage = first(row, "usageDetails", "usage_details", "usage")
+    usage = decoded(usage)
+    answered = None if str(row.get("level")).upper() == "ERROR" else answer_of(row.get("output"))
+    return logged_call(
+        asked,
+        {"role": "assistant", "content": answered} if isinstance(answered, str) else answered,
+        id=text(first(row, "id")),
+        model=text(first(row, "model", "providedModelName", "provided_model_name", "modelName")),
+        input_tokens=tokens(
+            first(usage, "input", "prompt_tokens", "promptTokens") or first(row, "inputUsage", "promptTokens")
+        ),
+        output_tokens=tokens(
+            first(usage, "output", "completion_tokens", "completionTokens")
+            or first(row, "outputUsage", "completionTokens")
+        ),
+        cost_usd=number(
+            first(decoded(first(row, "costDetails", "cost_details")), "total")
+            or first(row, "totalCost", "total_cost", "calculatedTotalCost")
+        ),
+        at=moment(first(row, "startTime", "start_time", "timestamp")),
+        session=text(first(row, "sessionId", "session_id") or first(row, "traceId", "trace_id")),
+        tools=tools_of(first(asked, "tools") or first(decoded(row.get("modelParameters")), "tools")),
+        task=text(first(row, "name")) or "",
+    )
+
+
+def _is_generation(row: Any) -> bool:
+    """Whether an observation is a model's; a trace, which tells no type, may be."""
+    kind = row.get("type") if isinstance(row, Mapping) else "none"
+    return str(kind or "GENERATION").upper() == "GENERATION"

@@ -1,0 +1,186 @@
+"""One call of a model as a log tells it, and the lines of prompts and records that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bestroute._utils.text import utf8
+from bestroute.records.chats import text_of
+from bestroute.records.logs.turns import answer_text, turns_of
+
+_MONEY = re.compile(r"[^\d.,eE+-]")
+
+
+@dataclass(frozen=True)
+class LoggedCall:
+    """What one call asked, what came, and what it cost, as far as the log tells."""
+
+    turns: tuple[Mapping[str, Any], ...]
+    """In OpenAI's form; the last is what was to be answered."""
+    id: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    response_format: Mapping[str, Any] | None = None
+    answer: str | None = None
+    """What came: a text, or tool calls as JSON; ``None`` where nothing did."""
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    at: datetime | None = None
+    session: str | None = None
+    """Calls of one conversation share it."""
+    task: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def query(self) -> str:
+        """The last user turn's text, the part that decides; ``""`` where there is none."""
+        asked = [turn for turn in self.turns if turn["role"] == "user"]
+        return text_of(asked[-1].get("content")) if asked else ""
+
+    @property
+    def name(self) -> str:
+        """Its id in the log, or one made of what it asks."""
+        if self.id:
+            return self.id
+        what = json.dumps([self.turns, self.tools], sort_keys=True, default=str)
+        return "q-" + hashlib.sha256(utf8(what)).hexdigest()[:12]
+
+    def prompt(self, id_: str, group: str) -> dict[str, Any]:
+        """Return the line of a prompts file: a question with its system prompt, or the turns of a chat."""
+        line: dict[str, Any] = {"id": id_, "query": self.query, "group": group, "task": self.task}
+        roles = [turn["role"] for turn in self.turns]
+        if roles in (["user"], ["system", "user"]) and isinstance(self.turns[-1].get("content"), str):
+            if len(roles) == 2:
+                line["system"] = text_of(self.turns[0].get("content"))
+        else:
+            line["messages"] = [dict(turn) for turn in self.turns]
+        if self.tools:
+            line["tools"] = [dict(tool) for tool in self.tools]
+        if self.response_format:
+            line["response_format"] = dict(self.response_format)
+        if self.at is not None:
+            line["time"] = self.at.isoformat()
+        if self.answer is not None and self.model:
+            known = {name: getattr(self, name) for name in ("input_tokens", "output_tokens", "cost_usd")}
+            told = {name: value for name, value in known.items() if value is not None}
+            line["answered"] = {"model": self.model, "text": self.answer, **told}
+        return {**line, **{name: value for name, value in self.extra.items() if name not in line}}
+
+    def record(self, id_: str, group: str) -> dict[str, Any] | None:
+        """Return the line of a records file: the prompt with the answer as its model's sample; ``None`` without one."""
+        if self.answer is None or not self.model:
+            return None
+        samples: dict[str, Any] = {"text": [self.answer], "quality": [None]}
+        if self.input_tokens is not None:
+            samples["input_tokens"] = self.input_tokens
+        if self.output_tokens is not None:
+            samples["output_tokens"] = [self.output_tokens]
+        if self.cost_usd is not None:
+            samples["cost_usd"] = [self.cost_usd]
+        line = self.prompt(id_, group)
+        line.pop("answered", None)
+        return {**line, "samples": {self.model: samples}}
+
+
+def logged_call(asked: Any, answered: Any, **known: Any) -> LoggedCall | None:
+    """Return a call of what a log calls its input and output; ``None`` where the input holds no user's turn.
+
+    An input that ends with the answer (a conversation kept whole) is taken apart where the output tells nothing else.
+    """
+    turns = turns_of(asked)
+    answers = [turn for turn in turns_of(answered) if turn["role"] != "system"]
+    answer = answer_text(answers[-1]) if answers else None
+    if turns and turns[-1]["role"] == "assistant":
+        last = turns.pop()
+        answer = answer or answer_text(last)
+    if not any(turn["role"] == "user" for turn in turns):
+        return None
+    call = LoggedCall(tuple(turns), answer=answer or None, **known)
+    return call if call.query.strip() else None
+
+
+def number(value: Any) -> float | None:
+    """Return a number as logs write them, ``"$0.002"`` and ``"1,204"`` too; ``None`` where it is none, or below 0.
+
+    Example:
+        >>> number("$0.0021"), number("1,204"), number("0,5"), number(""), number(-1), number(True)
+        (0.0021, 1204.0, 0.5, None, None, None)
+    """
+    if isinstance(value, str):
+        digits = _MONEY.sub("", value)
+        if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", digits):
+            digits = digits.replace(",", "")
+        try:
+            value = float(digits.replace(",", "."))
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and 0 <= value <= 1e15 else None
+
+
+def tokens(value: Any) -> int | None:
+    """Return a count of tokens; ``None`` where it tells none."""
+    count = number(value)
+    return None if count is None else round(count)
+
+
+def text(value: Any) -> str | None:
+    """Return a text that is not empty; ``None`` for anything else."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def items(value: Any) -> list[Any]:
+    """Return a list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a time: ISO 8601, or seconds, milliseconds, microseconds or nanoseconds since 1970.
+
+    Example:
+        >>> moment("2026-03-01T08:00:00Z") == moment(1772352000) == moment("1772352000000") == moment(
+        ...     1772352000 * 10**9
+        ... )
+        True
+        >>> moment("yesterday") is None
+        True
+    """
+    try:
+        if isinstance(value, str) and not value.strip().isdigit():
+            at = datetime.fromisoformat(value.strip())
+            return at if at.tzinfo else at.replace(tzinfo=UTC)
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        seconds = float(value)
+        while seconds > 1e11:
+            seconds /= 1000
+        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def first(value: Any, *paths: str) -> Any:
+    """Return what stands at the first of several paths, such as ``"usage.input"``, that is not null nor empty.
+
+    Example:
+        >>> first({"usage": {"input": 3}, "a.b": 4}, "usage.prompt", "usage.input"), first({"a.b": 4}, "a.b")
+        (3, 4)
+    """
+    for path in paths:
+        at = value.get(path) if isinstance(value, Mapping) else None
+        if at is None:
+            at = value
+            for name in path.split("."):
+                at = at.get(name) if isinstance(at, Mapping) else None
+        if at not in (None, "", [], {}):
+            return at
+    return None

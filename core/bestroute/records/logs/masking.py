@@ -1,0 +1,64 @@
+"""Personal data taken out of texts before they are written: addresses, numbers of phones, cards and people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bestroute._utils.extras import need
+
+KINDS = ("EMAIL", "PHONE", "SSN", "CREDIT_CARD", "IP_ADDRESS")
+"""What datafog's patterns find and we take out; dates and places stay, since questions turn on them."""
+
+
+class Masking:
+    """Puts a mark like ``[EMAIL_1]`` in the place of what is found; the same words get the same mark in a call.
+
+    Names of people are not found: patterns cannot tell them. Look at a sample before a file leaves the house.
+
+    Raises:
+        ImportError: If datafog is not installed.
+    """
+
+    def __init__(self) -> None:
+        """Load the patterns."""
+        need("masking personal data", "datafog", extra="import")
+        from datafog import scan
+
+        self._scan = scan
+        self.found: dict[str, int] = {}
+        """How many of each kind were taken out."""
+
+    def mask_line(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the line of a call, masked in the order in which it was said."""
+        marks: dict[str, str] = {}
+        turns = self.mask(line.get("messages"), marks)
+        masked = {name: self.mask(value, marks) for name, value in line.items() if name != "messages"}
+        return {name: turns if name == "messages" else masked[name] for name in line}
+
+    def mask(self, value: Any, marks: dict[str, str]) -> Any:
+        """Return plain JSON with every text in it masked.
+
+        Args:
+            value: A text, or a list or an object that holds texts.
+            marks: The mark of each of the words taken out so far in this call; grows.
+        """
+        if isinstance(value, str):
+            return self._mask_text(value, marks)
+        if isinstance(value, Mapping):
+            return {key: self.mask(part, marks) for key, part in value.items()}
+        return [self.mask(part, marks) for part in value] if isinstance(value, list | tuple) else value
+
+    def _mask_text(self, text: str, marks: dict[str, str]) -> str:
+        found = self._scan(text, engine="regex", entity_types=list(KINDS)).entities
+        parts, at = [], 0
+        for entity in sorted(found, key=lambda entity: (entity.start, -entity.end)):
+            if entity.start < at:
+                continue
+            words = text[entity.start : entity.end]
+            if words not in marks:
+                marks[words] = f"[{entity.type}_{1 + sum(m.startswith(f'[{entity.type}_') for m in marks.values())}]"
+            self.found[entity.type] = self.found.get(entity.type, 0) + 1
+            parts += [text[at : entity.start], marks[words]]
+            at = entity.end
+        return "".join([*parts, text[at:]])
