@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, NotTunedError
+from bestroute.monitoring.audits import Audit
+from bestroute.monitoring.steering import Steering
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.bases import PolicyBase, RouterBase, completed
 from bestroute.types.plans import find_plan
@@ -20,7 +22,6 @@ from bestroute.types.prediction import Prediction
 from bestroute.types.settings import check_count
 
 if TYPE_CHECKING:
-    from bestroute.policies.follow import FollowPolicy
     from bestroute.policies.promises import Kind, Promise
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ class QualityPolicy(PolicyBase):
     reason: str | None = None
     follow: bool = False
     window: int = 200
+    steering: Steering | None = field(default=None, compare=False, repr=False)
+    """Where its price is, once it is resolved to follow."""
 
     is_light = True
 
@@ -138,9 +141,7 @@ class QualityPolicy(PolicyBase):
             raise ConfigError("QualityPolicy: follow=True needs max_drop, the drop that the price is steered to")
         check_count(self.window, "QualityPolicy: window")
 
-    def resolve(
-        self, router: object, pool: Pool | None = None, reward_model: object = None
-    ) -> QualityPolicy | FollowPolicy:
+    def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
         """Return the policy with the price that a router was tuned to for the promise, or one that follows audits.
 
         Args:
@@ -155,9 +156,7 @@ class QualityPolicy(PolicyBase):
         if self.max_drop is None:
             return self
         if self.follow:
-            from bestroute.policies.follow import FollowPolicy
-
-            return FollowPolicy.of(router, self.max_drop, window=self.window)
+            return self if self.steering is not None else replace(self, steering=_steering(router, self.max_drop))
         promise = _promised(router, "max_drop", self.max_drop)
         reason = f"{promise}"
         if changed := _changes(promise, pool, reward_model):
@@ -189,12 +188,21 @@ class QualityPolicy(PolicyBase):
         return says
 
     def _price(self) -> float:
+        if self.steering is not None:
+            return self.steering.price_usd
         if self.price_usd is None:
             raise NotTunedError(not_tuned(f"--max-drop {self.max_drop:g}"))
         return self.price_usd
 
+    def observe(self, audit: Audit) -> None:
+        """Let the price follow an audit, if it is to."""
+        if self.steering is not None:
+            self.steering.observe(audit)
+
     def __str__(self) -> str:
         """Render as ``quality at 0.02 USD``."""
+        if self.steering is not None:
+            return f"following drop {self.max_drop:g}, quality at {self.steering.price_usd:.3g} USD now"
         if self.price_usd is None:
             return f"{'following' if self.follow else 'max'} drop {self.max_drop:g}"
         return f"quality at {self.price_usd:g} USD" + (f" ({self.reason})" if self.reason else "")
@@ -267,6 +275,22 @@ class ReferencePolicy(PolicyBase):
     def __str__(self) -> str:
         """Render as ``always the reference``."""
         return "always the reference"
+
+
+def _steering(router: object, drop: float) -> Steering:
+    """Return the price that a router froze for a drop, ready to follow audits.
+
+    Raises:
+        ConfigError: If it knows none.
+    """
+    prices = completed(router, RouterBase).steering_prices(drop)
+    if prices is None:
+        raise ConfigError(
+            f"follow=True starts from a price that training froze, and {type(router).__name__} has none; "
+            "give a router of `bestroute train`"
+        )
+    lowest, frozen, highest = prices
+    return Steering(drop, frozen, lowest=lowest, highest=highest)
 
 
 def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:

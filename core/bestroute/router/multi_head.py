@@ -160,6 +160,12 @@ class MultiHeadRouter(RouterBase):
         factors[: len(self.plans)] = self.match_slopes
         return self.layout.prediction(self.means + combine(directions, self.loadings) * factors, self.pool)
 
+    def steering_prices(self, drop: float) -> tuple[float, float, float]:
+        """Return the lowest price of quality, the one frozen for a drop, and the highest, USD a unit."""
+        careful = [target for target in self.frozen if float(target) <= drop + 1e-12]
+        price = self.frozen[max(careful, key=float)] if careful else None
+        return self.path[0], self.path[-1] if price is None else price, self.path[-1]
+
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
 

@@ -156,6 +156,13 @@ class RouterBase:
         """Return predictions over plans; see ``Router.predict``."""
         raise NotImplementedError
 
+    def steering_prices(self, drop: float) -> tuple[float, float, float] | None:
+        """Return the lowest price of quality, the one frozen for a drop, and the highest, USD a unit.
+
+        By default ``None``: it knows none, and its price cannot follow audits.
+        """
+        return None
+
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool that it knows nothing of, by a ``ConfigError``. By default it takes every pool."""
 
