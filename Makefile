@@ -147,7 +147,7 @@ clean:
 	$(PYTHON) -m venv .venv-newest
 	$(NEWEST) -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(NEWEST) -m pip install --quiet --disable-pip-version-check --constraint constraints-newest.txt \
-		--editable '.[langchain,openai,prices,learn]' --group test-langchain
+		--editable '.[langchain,openai,prices,learn,ledger]' --group test-langchain
 	touch $@
 
 .venv-3.%/ready: pyproject.toml constraints.txt
@@ -160,14 +160,14 @@ clean:
 	$(PYTHON) -m venv .venv-lowest
 	$(LOWEST) -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	$(LOWEST) -m uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --constraint constraints-lowest.txt \
-		--editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices]' --group test
+		--editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices,ledger]' --group test
 	touch $@
 
 .venv-lowest-core/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest-core
 	$(LOWEST_CORE) -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	$(LOWEST_CORE) -m uv pip install --quiet --python $(LOWEST_CORE) --resolution lowest-direct \
-		--editable '.[openai,learn,encoder,plots,prices]' --group test-core
+		--editable '.[openai,learn,encoder,plots,prices,ledger]' --group test-core
 	touch $@
 
 .venv-peers/ready: pyproject.toml constraints.txt

@@ -54,6 +54,19 @@ def test_importing_brings_nothing_heavy_and_no_foreign_framework(package, unwant
     assert unwanted & set(run(f"import sys, {package}; print(*sys.modules)").split()) == set()
 
 
+@pytest.mark.parametrize("opened", ["Ledger('sqlite:///bills.db')", "Budget(1.0, store='sqlite:///bills.db')"])
+def test_a_database_without_sqlalchemy_is_refused_in_one_sentence(opened):
+    out = run(
+        "import sys; sys.modules['sqlalchemy'] = None\n"
+        "from bestroute import Budget, ConfigError, Ledger\n"
+        "Ledger(), Budget(1.0)\n"
+        f"try: {opened}\n"
+        "except ConfigError as error: print(error)"
+    )
+    assert out.startswith('a ledger or budget in a database needs SQLAlchemy: pip install "bestroute[ledger]"')
+    assert out.count("\n") == 1
+
+
 def test_importing_the_core_starts_nothing():
     out = run(
         "import threading, logging; before = threading.active_count(); import bestroute; "

@@ -9,13 +9,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import sqlalchemy as sa
+
+from bestroute._utils.extras import to_install
 from bestroute.billing.database.address import Address
 from bestroute.errors import ConfigError
-
-try:
-    import sqlalchemy as sa
-except ImportError as error:
-    raise ConfigError('a ledger or budget in a database needs SQLAlchemy: pip install "sqlalchemy>=2"') from error
 
 PATIENCE_S = 10.0
 """How long a statement waits for another process's, or a connection for its server."""
@@ -77,7 +75,7 @@ class Database:
                 isolation_level="AUTOCOMMIT",
             )
         except ImportError as error:
-            raise ConfigError(f'{address.shown!r} needs psycopg: pip install "bestroute[postgres]"') from error
+            raise ConfigError(f"{address.shown!r} needs psycopg: {to_install('postgres')}") from error
         return engine
 
     def connection(self) -> tuple[sa.Connection, bool]:
