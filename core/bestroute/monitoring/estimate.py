@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
+import numpy as np
+
 from bestroute.monitoring.audits import Audit, day_of
 from bestroute.stats.confidence_sequence import HORIZON, standard_errors_wide
+from bestroute.types.arrays import FloatArray
 
 PADDING = 1.0
 """Squared drops that variances are padded with: what has not happened yet among few audits may still happen."""
@@ -90,9 +92,10 @@ class DropEstimate:
         self.certain += calls
 
     def add_unaudited(self, calls: int = 1, *, predicted_drop: float = 0.0) -> None:
-        """Add calls that might have been audited and were not; ``predicted_drop`` is their sum.
+        """Add calls that might have been audited and were not; ``predicted_drop`` is the sum of what was predicted.
 
-        To count them is of use for predictions; without, their number is estimated by the audits' weights.
+        Either all calls are counted, by the predictions that audits have too, or none: then their number is estimated
+        by the audits' weights, and predictions are not used.
         """
         self.unaudited += calls
         self.predicted_unaudited += predicted_drop
@@ -107,25 +110,9 @@ class DropEstimate:
         Returns:
             Within [-1, 1]; all of it while nothing was audited.
         """
-        eligible = self.audited + self.unaudited if self.unaudited else self.weight
-        calls = eligible + self.certain
-        if not self.audited:
-            mean = 0.0
-            share = 1.0 if not calls else eligible / calls
-            return Interval(mean, -share, share, 0, round(calls))
-        share = eligible / calls
-        slope = self._slope()
-        drop, predicted = self.drop / self.weight, self.predicted / self.weight
-        on_average = predicted
-        if self.unaudited:
-            on_average = (self.predicted_unaudited + self.predicted * self.audited / self.weight) / eligible
-        own = drop + slope * (on_average - predicted)
-        center = own if self.unaudited else share * own  # else the number of eligible calls is a guess, too
-        variance = self._squares(center - slope * predicted, slope) + PADDING * self.weight2 / self.audited
-        steps = self.weight**2 / self.weight2
-        half = standard_errors_wide(steps, level=level, horizon=horizon) * math.sqrt(variance) / self.weight
-        low, high = max(share * (own - half), -share), min(share * (own + half), share)
-        return Interval(share * own, low, high, round(self.audited), round(calls))
+        mean, low, high = bounds(self, level=level, horizon=horizon)
+        calls = (self.audited + self.unaudited if self.unaudited else self.weight) + self.certain
+        return Interval(float(mean), float(low), float(high), round(self.audited), round(calls))
 
     @property
     def saving(self) -> float | None:
@@ -150,25 +137,40 @@ class DropEstimate:
         """Return the estimate of such sums; those of an older version that lack one have none of it."""
         return cls(**{f.name: float(sums.get(f.name, 0.0)) for f in fields(cls)})
 
-    def _slope(self) -> float:
-        """How much of a difference in predictions shows in drops, in [0, 1]; 0 unless all calls were predicted."""
-        if not self.unaudited:
-            return 0.0
-        together = self.weight2_drop_predicted - self.weight2_drop * self.weight2_predicted / self.weight2
-        power = self.weight2_predicted2 - self.weight2_predicted**2 / self.weight2
-        prior = PADDING * self.weight2 / self.audited
-        return min(max(together / (power + prior), 0.0), 1.0)
 
-    def _squares(self, intercept: float, slope: float) -> float:
-        """Sum of weighted squares of what a line in the predictions leaves of the drops."""
-        return max(
-            self.weight2_drop2
-            - 2 * slope * self.weight2_drop_predicted
-            + slope**2 * self.weight2_predicted2
-            - 2 * intercept * (self.weight2_drop - slope * self.weight2_predicted)
-            + intercept**2 * self.weight2,
-            0.0,
-        )
+def bounds(
+    sums: DropEstimate, *, level: float = 0.95, horizon: float = HORIZON
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return mean, lower and upper end; see ``DropEstimate.interval``. The sums may be arrays, of many streams.
+
+    The mean over eligible calls is the ratio of weighted sums, corrected along the predictions; its error is a walk
+    whose steps are the weighted residuals.
+    """
+    n, w, w2 = np.maximum(sums.audited, 1e-300), np.maximum(sums.weight, 1e-300), np.maximum(sums.weight2, 1e-300)
+    counted = np.asarray(sums.unaudited) > 0
+    eligible = np.where(counted, sums.audited + sums.unaudited, sums.weight)
+    total = eligible + sums.certain
+    share = np.divide(eligible, total, out=np.ones_like(total, dtype=np.float64), where=total > 0)
+    padding = PADDING * w2 / n
+    together = sums.weight2_drop_predicted - sums.weight2_drop * sums.weight2_predicted / w2
+    power = sums.weight2_predicted2 - sums.weight2_predicted**2 / w2
+    slope = np.where(counted, np.clip(together / (np.maximum(power, 0) + padding), 0, 1), 0.0)
+    predicted = sums.predicted / w
+    on_average = (sums.predicted_unaudited + predicted * sums.audited) / np.maximum(eligible, 1e-300)
+    mean = sums.drop / w + slope * (on_average - predicted)
+    # where eligible calls are not counted their number is an estimate too, and the residual is from the mean over all
+    center = np.where(counted, sums.drop / w, share * mean) - slope * predicted
+    squares = (
+        sums.weight2_drop2
+        - 2 * slope * sums.weight2_drop_predicted
+        + slope**2 * sums.weight2_predicted2
+        - 2 * center * (sums.weight2_drop - slope * sums.weight2_predicted)
+        + center**2 * w2
+    )
+    errors = standard_errors_wide(np.maximum(w**2 / w2, 1.0), level=level, horizon=horizon)
+    half = np.where(np.asarray(sums.audited) > 0, errors * np.sqrt(np.maximum(squares, 0) + padding) / w, 1.0)
+    low, high = np.maximum(mean - half, -1), np.minimum(mean + half, 1)
+    return share * mean, share * low, share * high
 
 
 @dataclass

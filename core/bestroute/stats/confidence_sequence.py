@@ -18,8 +18,11 @@ Source:
 
 from __future__ import annotations
 
-import math
 from statistics import NormalDist
+
+import numpy as np
+
+from bestroute.types.arrays import FloatArray
 
 HORIZON = 2_000
 """Audits for which intervals are made narrow."""
@@ -30,7 +33,7 @@ _MIXTURE_SHARE, _CONSTANT_SHARE = 0.3, 0.86
 normal walk crosses with 0.93 of ``1 - level``, as a test adds up."""
 
 
-def standard_errors_wide(steps: float, *, level: float = 0.95, horizon: float = HORIZON) -> float:
+def standard_errors_wide(steps: FloatArray | float, *, level: float = 0.95, horizon: float = HORIZON) -> FloatArray:
     """Return how many standard errors an interval must reach to each side to hold at all times.
 
     Args:
@@ -39,12 +42,11 @@ def standard_errors_wide(steps: float, *, level: float = 0.95, horizon: float = 
         horizon: Where it is to be narrow, in steps.
 
     Example:
-        >>> round(standard_errors_wide(2_000), 2), round(standard_errors_wide(200), 2)
-        (2.3, 4.26)
+        >>> standard_errors_wide(np.array([200.0, 2_000.0])).round(2).tolist()
+        [4.26, 2.3]
     """
     error, start = 1 - level, MIXTURE * horizon
-    mixture = math.sqrt((1 + start / steps) * (math.log1p(steps / start) - 2 * math.log(_MIXTURE_SHARE * error)))
-    if steps > horizon:
-        return mixture
+    mixture = np.sqrt((1 + start / steps) * (np.log1p(steps / start) - 2 * np.log(_MIXTURE_SHARE * error)))
     constant = NormalDist().inv_cdf(1 - _CONSTANT_SHARE * error / 4)
-    return min(mixture, constant * math.sqrt(horizon / steps))
+    late = np.where(np.asarray(steps) > horizon, np.inf, constant * np.sqrt(horizon / steps))
+    return np.asarray(np.minimum(mixture, late))
