@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,12 +16,14 @@ import click
 from bestroute._utils.text import brief
 from bestroute._version import __version__
 from bestroute.cli.import_command import import_logs_command
+from bestroute.cli.label_command import label
 from bestroute.cli.learning_commands import evaluate, train
+from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.reward_commands import train_reward
 from bestroute.cli.tuning_commands import tune
-from bestroute.errors import BestRouteError, ConfigError, GenerationError, named
+from bestroute.errors import BestRouteError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from bestroute.router import MultiHeadRouter
     from bestroute.types.pool import Pool
     from bestroute.types.protocols import Generator
-    from bestroute.types.sample import Cancel
 
 BAD_INPUT = 2
 _AT_LEAST_1 = click.IntRange(min=1)
@@ -72,6 +71,7 @@ def main() -> None:
 
 
 main.add_command(import_logs_command)
+main.add_command(label)
 main.add_command(train)
 main.add_command(train_reward)
 main.add_command(tune)
@@ -133,7 +133,7 @@ def collect(
     pool = Pool.from_file(pool_path)
     fn = load_checker(checker) if checker else None
     params = {} if temperature is None else {"temperature": temperature}
-    with live_generators(pool, gguf) as generators, _stop_on_interrupt() as stop, tqdm(unit="sample") as bar:
+    with live_generators(pool, gguf) as generators, stop_on_interrupt() as stop, tqdm(unit="sample") as bar:
 
         def show(there: int, wanted: int) -> None:
             bar.total = wanted
@@ -163,39 +163,6 @@ def collect(
         click.echo(f"failed: {failure}", err=True)
     if done.failures:
         sys.exit(1)
-
-
-@contextlib.contextmanager
-def live_generators(
-    pool: Pool, gguf: tuple[str, ...], base_url: str | None = None
-) -> Iterator[Mapping[str, Generator]]:
-    """Make the pool's generators; members named in ``gguf`` (``MODEL=PATH``) are served from this machine.
-
-    Raises:
-        ConfigError: If nothing says where a member is reached.
-    """
-    from bestroute.generators.local_server import LocalServer
-    from bestroute.generators.openai import generators_from
-
-    with contextlib.ExitStack() as stack:
-        urls = {} if base_url is None else dict.fromkeys(pool.models, base_url)
-        for spec in gguf:
-            model, _, path = spec.partition("=")
-            if not path:
-                raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
-            pool.check_model(model)
-            urls[model] = stack.enter_context(LocalServer(path)).base_url
-        served = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
-        missing = [model for model in pool.models if model not in served]
-        if missing and not os.environ.get("OPENAI_API_KEY"):
-            raise ConfigError(
-                f"nothing says where {named(missing)} can be reached; "
-                "give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
-            )
-        generators = generators_from(pool, base_urls=urls)
-        for generator in generators.values():
-            stack.callback(generator.close)
-        yield generators
 
 
 def _check_is_there(base_url: str) -> None:
@@ -240,25 +207,6 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
         if rule_for(error) is UNKNOWN:
             raise
         raise _not_there(base_url, error) from error
-
-
-@contextlib.contextmanager
-def _stop_on_interrupt() -> Iterator[Cancel]:
-    """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
-    from bestroute.types.sample import Cancel
-
-    stop = Cancel()
-
-    def handle(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-        click.echo("stopping after the draws under way; Ctrl-C again to interrupt", err=True)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @main.command(epilog='\b\nExample:\n  bestroute route router "What is 12 * 7?"')

@@ -325,18 +325,21 @@ def chat_messages(query: Query) -> list[Any]:
     return [{"role": role, "content": content} for role, content in (*turns, ("user", text))]
 
 
-def generators_from(pool: Pool, *, base_urls: Mapping[str, str] | None = None) -> dict[str, OpenAIGenerator]:
+def generators_from(
+    pool: Pool, *, base_urls: Mapping[str, str] | None = None, only: Sequence[str] = ()
+) -> dict[str, OpenAIGenerator]:
     """Make a generator for every member, as the pool file says it is reached.
 
     Args:
         pool: With ``endpoints``.
         base_urls: Where members are reached instead of where the file says.
+        only: The members that are wanted; default: all.
 
     Raises:
         ConfigError: If an ``api_key_env`` names a variable that is not set.
     """
     generators = {}
-    for model in pool.models:
+    for model in only or pool.models:
         endpoint = pool.endpoint(model)
         key = os.environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
         if endpoint.api_key_env and not key:

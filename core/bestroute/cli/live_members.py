@@ -1,0 +1,70 @@
+"""Members that are asked for real by a command, and how Ctrl-C ends that in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from bestroute.errors import ConfigError, named
+
+if TYPE_CHECKING:
+    from bestroute.types.pool import Pool
+    from bestroute.types.protocols import Generator
+    from bestroute.types.sample import Cancel
+
+
+@contextlib.contextmanager
+def live_generators(
+    pool: Pool, gguf: tuple[str, ...], base_url: str | None = None, *, only: Sequence[str] = ()
+) -> Iterator[Mapping[str, Generator]]:
+    """Make the pool's generators, or some of them; those named in ``gguf`` (``MODEL=PATH``) are served from here.
+
+    Raises:
+        ConfigError: If nothing says where a member is reached.
+    """
+    from bestroute.generators.local_server import LocalServer
+    from bestroute.generators.openai import generators_from
+
+    with contextlib.ExitStack() as stack:
+        urls = {} if base_url is None else dict.fromkeys(pool.models, base_url)
+        for spec in gguf:
+            model, _, path = spec.partition("=")
+            if not path:
+                raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
+            pool.check_model(model)
+            urls[model] = stack.enter_context(LocalServer(path)).base_url
+        served = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
+        missing = [model for model in only or pool.models if model not in served]
+        if missing and not os.environ.get("OPENAI_API_KEY"):
+            raise ConfigError(
+                f"nothing says where {named(missing)} can be reached; "
+                "give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
+            )
+        generators = generators_from(pool, base_urls=urls, only=only)
+        for generator in generators.values():
+            stack.callback(generator.close)
+        yield generators
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[Cancel]:
+    """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
+    from bestroute.types.sample import Cancel
+
+    stop = Cancel()
+
+    def handle(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+        click.echo("stopping after the draws under way; Ctrl-C again to interrupt", err=True)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

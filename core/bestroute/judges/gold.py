@@ -1,0 +1,115 @@
+"""How far a judge can be believed: its verdicts beside those of people, and what is true of all by both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bestroute._utils.text import brief
+from bestroute.errors import RecordError
+from bestroute.records.jsonl import read_jsonl
+from bestroute.records.records import Record
+from bestroute.stats.prediction_powered import CorrectedMean, corrected_mean
+
+FEWEST = 10
+"""Human verdicts on samples of a model, from so many groups at least, before anything is said of it."""
+
+
+@dataclass(frozen=True)
+class HumanVerdict:
+    """What a person said of one answer."""
+
+    id: str
+    text: str
+    quality: float
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a judge and people say the same."""
+
+    verdicts: int
+    """Answers that both judged."""
+    same: float
+    """Share on the same side of one half."""
+    bias: float
+    """The judge's mean minus people's; above 0 the judge is too kind."""
+    error: float
+    """Mean distance between both."""
+    qualities: Mapping[str, CorrectedMean]
+    """Each model's quality as people would judge it, where enough was judged."""
+    naive: Mapping[str, float]
+    """Each model's quality by the judge alone."""
+
+
+def read_gold(path: Path) -> list[HumanVerdict]:
+    """Read a file of verdicts: ``{"id", "text", "quality"}`` a line, and ``"model"`` if it is known.
+
+    Raises:
+        RecordError: At the first bad line; names file, line and field.
+    """
+    verdicts = []
+    for number, value in read_jsonl(path):
+        where = f"{path} line {number}"
+        for name in ("id", "text"):
+            if not isinstance(value.get(name), str):
+                raise RecordError(f"{where}: '{name}' must be a text, got {brief(value.get(name))}")
+        quality = value.get("quality")
+        if not isinstance(quality, int | float) or not 0 <= quality <= 1:
+            raise RecordError(f"{where}: 'quality' must be a number in [0, 1] or a boolean, got {brief(quality)}")
+        model = value.get("model")
+        if model is not None and not isinstance(model, str):
+            raise RecordError(f"{where}: 'model' must be a text, got {brief(model)}")
+        verdicts.append(HumanVerdict(value["id"], value["text"], float(quality), model))
+    return verdicts
+
+
+def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> Agreement:
+    """Compare the judge's qualities in labelled records with people's.
+
+    Raises:
+        RecordError: If no verdict is about an answer of the records.
+    """
+    people = {(verdict.id, verdict.text): verdict.quality for verdict in gold}
+    pairs: dict[str, list[tuple[str, float, float]]] = {}
+    rest: dict[str, list[float]] = {}
+    for record in records:
+        for model, samples in record.samples.items():
+            for text, quality in zip(samples.text or (), samples.quality, strict=False):
+                if quality is None:
+                    continue
+                human = people.get((record.id, text))
+                if human is None:
+                    rest.setdefault(model, []).append(quality)
+                else:
+                    pairs.setdefault(model, []).append((record.group, quality, human))
+    both = [(judge, human) for of in pairs.values() for _, judge, human in of]
+    if not both:
+        raise RecordError("no human verdict is about an answer of the records; 'id' and 'text' must be theirs")
+    judge, human = np.array(both).T
+    corrected = {
+        model: corrected_mean(
+            np.array(rest.get(model, [])),
+            np.array([quality for _, quality, _ in of]),
+            np.array([quality for _, _, quality in of]),
+            np.unique([group for group, _, _ in of], return_inverse=True)[1].astype(float),
+        )
+        for model, of in pairs.items()
+        if len({group for group, _, _ in of}) >= FEWEST
+    }
+    naive = {
+        model: float(np.mean([*rest.get(model, []), *(quality for _, quality, _ in pairs.get(model, ()))]))
+        for model in dict.fromkeys([*rest, *pairs])
+    }
+    return Agreement(
+        len(both),
+        float(np.mean((judge >= 0.5) == (human >= 0.5))),
+        float(np.mean(judge - human)),
+        float(np.mean(np.abs(judge - human))),
+        corrected,
+        naive,
+    )

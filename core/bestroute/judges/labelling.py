@@ -1,0 +1,224 @@
+"""Labelling records: checks first, a judge for what they leave open, most telling queries first, resumably."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bestroute.errors import ConfigError
+from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.judges.checks import Check, decided
+from bestroute.judges.journal import Journal
+from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks_answers
+from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
+from bestroute.selection.answer_form import answer_form
+from bestroute.types.query import Query
+from bestroute.types.sample import Cancel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a run of ``label`` did."""
+
+    records: tuple[Record, ...]
+    checked: int
+    """Samples that a check decided."""
+    judged: int
+    """Samples that have a judge's verdict, earlier runs' too."""
+    unjudged: int
+    """Samples that have no quality yet."""
+    failed: int
+    """Queries about which the judge could not be asked, or was not understood."""
+    cost_usd: float
+    """What all verdicts cost."""
+    first_wins: tuple[int, int] = (0, 0)
+    """Pairwise: how often the answer shown first was preferred, and how often the other."""
+
+
+def label(
+    records: Sequence[Record],
+    judge: Judge | None,
+    out: Path,
+    *,
+    checks: tuple[Check, ...] = (),
+    reference: str | None = None,
+    limit: int | None = None,
+    concurrency: int = 4,
+    keep_replies: bool = False,
+    again: bool = False,
+    on_task: Callable[[int, int], None] | None = None,
+    stop: Cancel | None = None,
+) -> Labelled:
+    """Give the samples of records a quality, and write them to ``out`` at the end, after an interrupt too.
+
+    Checks decide what they can. The judge is asked about the rest, each text once, all of a query in one task. Verdicts
+    go to a journal beside ``out`` as they come; a later run asks about what is missing.
+
+    Queries whose answers differ most come first: where all models say the same, no label can tell them apart.
+
+    Args:
+        records: With texts.
+        judge: Asked about what the checks leave open; ``None``: nobody is.
+        out: The labelled records.
+        checks: In their order; the first that decides counts.
+        reference: Whose answer a pairwise judge compares with.
+        limit: Most queries that the judge is asked about in this run.
+        concurrency: Queries asked about at once.
+        keep_replies: Keep the judge's words in the records (``judge_replies``).
+        again: Judge samples anew that have a quality already.
+        on_task: Called with (queries done, queries wanted).
+        stop: Once set, no further query is asked about.
+
+    Raises:
+        ConfigError: If no record has texts, a pairwise judge has no reference, or a function judges what is no quality.
+    """
+    if not any(samples.text for record in records for samples in record.samples.values()):
+        raise ConfigError("label: no record has texts to judge")
+    is_pairwise = isinstance(judge, MemberJudge) and judge.is_pairwise
+    if is_pairwise and reference is None:
+        raise ConfigError("label: a pairwise judge needs the name of the reference, --reference MODEL")
+    if judge is not None and any(judge.name in record.samples for record in records):
+        logger.warning("label: %r judges its own answers; another model would be fairer", judge.name)
+    how = {"judge": None if judge is None else judge.name, "pairwise": is_pairwise, "reference": reference}
+    if isinstance(judge, MemberJudge):
+        how["rubric"] = judge.rubric
+    fixed: dict[str, dict[str, float]] = {}
+    before = {} if again or not out.exists() else _qualities(read_records(out))
+    journal = Journal(out, how)
+    try:
+        fixed = {r.id: before.get(r.id, {}) | _decided(r, checks, again=again) for r in records}
+        tasks = [task for record in records if (task := _task(record, fixed[record.id], reference, again)) is not None]
+        waiting = [task for one in sorted(tasks, key=_telling) if (task := journal.waiting(one)) is not None]
+        failed = 0
+        if judge is not None:
+            wanted = waiting[:limit]
+            for done, (task, verdict) in enumerate(_ask_all(wanted, judge, concurrency, stop or Cancel()), start=1):
+                if isinstance(verdict, Verdict):
+                    journal.add(task, verdict, keep_replies=keep_replies)
+                    failed += None in verdict.qualities
+                else:
+                    failed += 1
+                if on_task:
+                    on_task(done, len(wanted))
+    finally:
+        labelled = [_labelled(record, fixed.get(record.id, {}), journal, keep_replies) for record in records]
+        write_records(out, labelled)
+        spent, first_wins = journal.cost_usd, journal.first_wins
+        unjudged = sum(samples.unjudged for record in labelled for samples in record.samples.values())
+        journal.close(drop=not unjudged)
+    total = sum(samples.size for record in labelled for samples in record.samples.values())
+    checked = sum(
+        decided(checks, fields_of(record), text) is not None
+        for record in records
+        for samples in record.samples.values()
+        for text in samples.text or ()
+    )
+    return Labelled(tuple(labelled), checked, total - unjudged - checked, unjudged, failed, spent, first_wins)
+
+
+def _qualities(records: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """Return the quality of every text that has one, by record: what an earlier run wrote is not asked again."""
+    known: dict[str, dict[str, float]] = {}
+    for record in records:
+        of = known.setdefault(record.id, {})
+        for samples in record.samples.values():
+            pairs = list(zip(samples.text or (), samples.quality, strict=False))
+            if samples.greedy is not None and samples.greedy.text is not None:
+                pairs.append((samples.greedy.text, samples.greedy.quality))
+            of |= {text: quality for text, quality in pairs if quality is not None}
+    return known
+
+
+def _decided(record: Record, checks: tuple[Check, ...], *, again: bool) -> dict[str, float]:
+    """Return the quality of each text that a check decides."""
+    fields = fields_of(record)
+    found = {text: decided(checks, fields, text) for text in _texts(record, again=again)}
+    return {text: quality for text, quality in found.items() if quality is not None}
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """Return a record's line without its samples, as checks and judges see it."""
+    return {"id": record.id, "query": record.query, "group": record.group, "task": record.task, **record.extra}
+
+
+def _texts(record: Record, *, again: bool) -> tuple[str, ...]:
+    """Return the texts of a record that want a quality, each once."""
+    wanted: list[str] = []
+    for samples in record.samples.values():
+        pairs = zip(samples.text or (), samples.quality, strict=False)
+        wanted += [text for text, quality in pairs if again or quality is None]
+        greedy = samples.greedy
+        if greedy is not None and greedy.text is not None and (again or greedy.quality is None):
+            wanted.append(greedy.text)
+    return tasks_answers(wanted)
+
+
+def _task(record: Record, fixed: dict[str, float], reference: str | None, again: bool) -> JudgeTask | None:
+    answers = tuple(text for text in _texts(record, again=again) if text not in fixed)
+    best = record.samples.get(reference or "")
+    with_it = None if best is None else (best.greedy.text if best.greedy and best.greedy.text else None)
+    if with_it is None and best is not None and best.text:
+        with_it = best.text[0]
+    return JudgeTask(record.id, record.query, answers, fields_of(record), with_it) if answers else None
+
+
+def _telling(task: JudgeTask) -> float:
+    """Return a rank, lower first: the share of its answers that say what most of them say."""
+    forms = [answer_form(text) for text in task.answers]
+    return max(map(forms.count, forms)) / len(forms) if len(forms) > 1 else 1.0
+
+
+def _ask_all(
+    tasks: Sequence[JudgeTask], judge: Judge, concurrency: int, stop: Cancel
+) -> Iterator[tuple[JudgeTask, Verdict | BaseException]]:
+    """Ask about tasks, some at once; yield each with its verdict, or with what the judge's client raised."""
+    queue = iter(tasks)
+    running: dict[Future[Verdict], JudgeTask] = {}
+    failures: set[str] = set()
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-label") as threads:
+        while True:
+            while not stop.is_set and len(running) < concurrency and (task := next(queue, None)):
+                running[threads.submit(judge, task)] = task
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                task, error = running.pop(future), future.exception()
+                if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
+                    stop.set()
+                    raise error
+                if error is not None:
+                    described = " ".join(describe(hide_quotations(error, Query(task.query))).split())
+                    if described not in failures:
+                        logger.warning("label: the judge could not be asked about %r: %s", task.id, described)
+                    failures.add(described)
+                yield task, future.result() if error is None else error
+
+
+def _labelled(record: Record, fixed: dict[str, float], journal: Journal, keep_replies: bool) -> Record:
+    def quality(text: str | None, before: float | None) -> float | None:
+        if text is None:
+            return before
+        found = fixed.get(text)
+        if found is None:
+            found = journal.quality(record.id, text)
+        return before if found is None else found
+
+    def judged(samples: ModelSamples) -> ModelSamples:
+        texts = samples.text or (None,) * samples.size
+        pairs = zip(texts, samples.quality, strict=True)
+        greedy: GreedySample | None = samples.greedy
+        if greedy is not None:
+            greedy = replace(greedy, quality=quality(greedy.text, greedy.quality))
+        return replace(samples, quality=tuple(quality(text, before) for text, before in pairs), greedy=greedy)
+
+    extra = dict(record.extra)
+    if keep_replies and (replies := journal.replies(record.id)):
+        extra["judge_replies"] = replies
+    return replace(record, samples={model: judged(s) for model, s in record.samples.items()}, extra=extra)
