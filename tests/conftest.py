@@ -1,9 +1,14 @@
 import asyncio
+import gc
 import importlib.util
+import inspect
 import os
 import random
+import threading
+import time
 import weakref
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,66 @@ from bestroute.testing.postgres_server import PostgresServer
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples in every run, however slow the machine is; BESTROUTE_FULL=1 looks for new ones.
+    settings.register_profile("tests", deadline=None, derandomize=os.environ.get("BESTROUTE_FULL") != "1")
+    settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("patient"):
+            item.obj = _patient(item.obj)
+
+
+def _patient(test):
+    """Try a test with ten times its ``seconds`` if it fails: the machine may have stood still for as long."""
+    failed = (Exception, pytest.fail.Exception)
+
+    @wraps(test)
+    def tried(seconds, **fixtures):
+        try:
+            test(seconds=seconds, **fixtures)
+        except failed:
+            test(seconds=10 * seconds, **fixtures)
+
+    @wraps(test)
+    async def atried(seconds, **fixtures):
+        try:
+            await test(seconds=seconds, **fixtures)
+        except failed:
+            await test(seconds=10 * seconds, **fixtures)
+
+    return atried if inspect.iscoroutinefunction(test) else tried
+
+
+@pytest.fixture
+def seconds(request):
+    """The time that a patient test has."""
+    return request.node.get_closest_marker("patient").args[0]
+
+
+@pytest.fixture
+def no_garbage():
+    """Collect what earlier tests left, and what that leaves when it goes."""
+    for _ in range(5):
+        gc.collect()
+
+
+@pytest.fixture
+def own_threads():
+    """Return the engine's threads that were started since the test began; others' come and go as they like."""
+    before = set(threading.enumerate())
+
+    def own():
+        lasting = ("bestroute-writer", "bestroute-budget")  # what they serve may be another test's
+        started = [t for t in threading.enumerate() if t not in before and t.name.startswith("bestroute")]
+        return [thread for thread in started if thread.name not in lasting]
+
+    return own
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +130,7 @@ def cancel_at_random(server):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        for _ in range(200):
+        for _ in range(1500):
             if not server.inflight and len(ledger.rows()) >= len(server.bills):
                 break
             await asyncio.sleep(0.02)
@@ -88,6 +153,10 @@ def _server():
 
 @pytest.fixture
 def server(_server):
+    for _ in range(500):  # what an earlier test gave up is billed to no later one
+        if not _server.inflight:
+            break
+        time.sleep(0.01)
     _server.reset()
     _server.answers = None
     return _server
@@ -110,6 +179,27 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/bills.db"
     return request.getfixturevalue("postgres").new_url()
+
+
+@pytest.fixture
+def meeting(server):
+    """Return what a coroutine returns whose requests are answered once all are there, and the loop has gone on."""
+
+    async def meet(call, requests):
+        are_there, went_on = threading.Barrier(requests + 1, timeout=60), threading.Event()
+
+        def answers(model, messages):
+            are_there.wait()
+            assert went_on.wait(60), "the loop stood still"
+            return f"answer {threading.get_ident()}"
+
+        server.answers = answers
+        task = asyncio.create_task(call)
+        await asyncio.to_thread(are_there.wait)
+        went_on.set()
+        return await task
+
+    return meet
 
 
 @pytest.fixture

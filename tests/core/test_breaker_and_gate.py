@@ -125,7 +125,7 @@ def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert (most, inside, gate.inside) == (3, 0, 0)
 
 
@@ -143,7 +143,7 @@ def test_whoever_is_interrupted_at_a_gate_takes_no_place(monkeypatch):
             gate.enter(Cancel())
     gate.leave()
     assert gate.inside == 0
-    assert gate.enter(Cancel(), deadline=time.monotonic() + 5)
+    assert gate.enter(Cancel(), deadline=time.monotonic() + 60)
 
 
 def test_whoever_gives_up_at_a_gate_takes_no_place():
@@ -152,7 +152,7 @@ def test_whoever_gives_up_at_a_gate_takes_no_place():
     waiting = threading.Thread(target=lambda: told.append(gate.enter(cancel)))
     waiting.start()
     cancel.set()
-    waiting.join(timeout=5)
+    waiting.join(timeout=60)
     assert told == [False]
     gate.leave()
     assert gate.inside == 0
@@ -168,7 +168,7 @@ async def test_a_task_cancelled_at_a_gate_takes_no_place():
         await waiting
     gate.leave()
     assert gate.inside == 0
-    await asyncio.wait_for(gate.aenter(), timeout=1)
+    await asyncio.wait_for(gate.aenter(), timeout=60)
 
 
 def test_a_loop_that_was_closed_while_it_waited_does_not_keep_the_place():

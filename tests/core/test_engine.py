@@ -67,7 +67,7 @@ def test_samples_for_n_1_need_no_scoring(pool):
 
 
 def test_draws_that_wait_for_nothing_run_at_the_same_time(pool):
-    barrier = threading.Barrier(4, timeout=5)
+    barrier = threading.Barrier(4, timeout=60)
 
     class Meeting(FakeGenerator):
         def generate(self, query, n, *, params, cancel):
@@ -87,7 +87,7 @@ async def test_async_draws_run_at_the_same_time_and_do_not_block_the_loop(pool):
             self.arrived += 1
             if self.arrived == 5:
                 self.everyone.set()
-            await asyncio.wait_for(self.everyone.wait(), timeout=5)
+            await asyncio.wait_for(self.everyone.wait(), timeout=60)
             return await super().agenerate(query, n, params=params, cancel=cancel)
 
     generators = {**members(), "small": Meeting(["a"])}
@@ -250,7 +250,7 @@ async def test_a_slow_router_function_does_not_hold_the_loop(pool, way):
     went_on = threading.Event()
 
     def slow(query):
-        return ("small" if went_on.wait(timeout=10) else "large", 1)
+        return ("small" if went_on.wait(timeout=60) else "large", 1)
 
     async def ask(engine):
         if way == "astream":
@@ -452,19 +452,21 @@ def test_votes_choose_among_samples(pool):
 
 async def test_a_cancelled_call_bills_what_was_under_way(pool):
     class Stuck(FakeGenerator):
-        drawn = 0
+        drawn, all_are_drawn = 0, asyncio.Event()
 
         async def agenerate(self, query, n, *, params, cancel):
             self.drawn += 1
             if self.drawn == 1:
                 return await super().agenerate(query, n, params=params, cancel=cancel)
+            if self.drawn == 3:
+                self.all_are_drawn.set()
             await asyncio.sleep(60)
 
     engine = BestRoute(
         pool, {**members(), "small": Stuck(["a"])}, router=lambda q: ("small", 3), reward_model=longest()
     )
     task = asyncio.create_task(engine.arun(Query("two words", input_tokens=100)))
-    await asyncio.sleep(0.05)
+    await Stuck.all_are_drawn.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

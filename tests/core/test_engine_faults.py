@@ -114,7 +114,7 @@ def test_siblings_of_a_draw_that_is_raised_at_once_are_called_off():
                 is_first = self.drawn == 1
             if is_first:
                 raise ConfigError("mend me")
-            release.wait(5)
+            release.wait(60)
             return [Sample("late", usage=Usage(1, 1))]
 
     members = {**{m: FakeGenerator([m]) for m in POOL.models}, "small": Mixed([""])}
@@ -127,7 +127,7 @@ def test_siblings_of_a_draw_that_is_raised_at_once_are_called_off():
     assert [row["status"] for row in engine.ledger.rows()] == ["failed", "cancelled", "cancelled"]
 
 
-def wait_for(is_true, seconds=5.0):
+def wait_for(is_true, seconds=60.0):
     waited = threading.Event()
     for _ in range(int(seconds / 0.005)):
         if is_true():

@@ -60,14 +60,15 @@ async def test_a_small_sample_is_judged_where_it_came():
     assert threads[0] is threading.current_thread() is not threads[1]
 
 
-async def test_what_is_still_judged_at_the_deadline_answers_as_not_checked():
+@pytest.mark.patient(1.5)
+async def test_what_is_still_judged_at_the_deadline_answers_as_not_checked(seconds):
     is_over = threading.Event()
 
     def judging(sample):
         is_over.wait(60)
         return sample
 
-    result = await engine(LARGE, judging).arun("x", deadline_s=1.5)
+    result = await engine(LARGE, judging).arun("x", deadline_s=seconds)
     is_over.set()
     assert (result.model, result.text) == ("s", LARGE)
     assert result.to_dict()["flaws"] == ["not checked: the deadline came first"]

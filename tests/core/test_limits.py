@@ -141,7 +141,7 @@ def test_a_wave_draws_so_many_before_it_looks(wave, calls):
 
 
 def test_a_wave_draws_at_the_same_time():
-    barrier = threading.Barrier(3, timeout=5)
+    barrier = threading.Barrier(3, timeout=60)
 
     class Meeting(FakeGenerator):
         def generate(self, query, n, *, params, cancel):
@@ -364,26 +364,26 @@ class Slow(FakeGenerator):
             self.started += 1
             is_first = self.started == 1
         if not (is_first and self.first_at_once):
-            self.release.wait(10)
+            self.release.wait(60)
         return self._take(query, n, params)
 
     async def agenerate(self, query, n, *, params, cancel):
         self.started += 1
         if not (self.started == 1 and self.first_at_once):
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
         return self._take(query, n, params)
 
     def stream(self, query, *, params, cancel):
         yield Delta("late ")
-        self.release.wait(10)
+        self.release.wait(60)
         yield self._take(query, 1, params)[0]
 
     async def astream(self, query, *, params, cancel):
         yield Delta("late ")
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
 
 
-def wait_for(is_true, seconds=5.0):
+def wait_for(is_true, seconds=60.0):
     waited = threading.Event()
     for _ in range(int(seconds / 0.005)):
         if is_true():
@@ -396,10 +396,11 @@ def statuses(it):
     return sorted(row["status"] for row in it.ledger.rows())
 
 
-def test_at_the_deadline_the_best_seen_answers_and_the_rest_is_billed_when_it_comes():
+@pytest.mark.patient(0.5)
+def test_at_the_deadline_the_best_seen_answers_and_the_rest_is_billed_when_it_comes(seconds):
     slow = Slow(first_at_once=True)
     it = engine(("small", 3), reward=by_number(), small=slow)
-    result = it.run(QUERY, deadline_s=1.0)
+    result = it.run(QUERY, deadline_s=seconds)
     assert (result.text, len(result.samples)) == ("late 1", 1)
     assert result.decision.reason.endswith("the deadline passed, the best seen so far answers")
     assert statuses(it) == ["ok"]
@@ -410,13 +411,14 @@ def test_at_the_deadline_the_best_seen_answers_and_the_rest_is_billed_when_it_co
     assert len({row["run_id"] for row in it.ledger.rows()}) == 1
 
 
-def test_if_nothing_came_before_the_deadline_the_error_is_a_timeout():
+@pytest.mark.patient(0.3)
+def test_if_nothing_came_before_the_deadline_the_error_is_a_timeout(seconds):
     slow = Slow()
     it = engine(small=slow)
     started = time.perf_counter()
-    with pytest.raises(GenerationError, match="the deadline passed.*no answer within 0.3 s") as caught:
-        it.run(QUERY, deadline_s=0.3)
-    assert time.perf_counter() - started < 5
+    with pytest.raises(GenerationError, match=f"the deadline passed.*no answer within {seconds:g} s") as caught:
+        it.run(QUERY, deadline_s=seconds)
+    assert time.perf_counter() - started < 50
     assert isinstance(caught.value.failures[-1].error, TimeoutError)
     slow.release.set()
     wait_for(lambda: statuses(it) == ["cancelled"])
@@ -431,9 +433,10 @@ def test_after_the_deadline_no_step_is_begun():
     slow.release.set()
 
 
-async def test_in_a_loop_draws_are_cancelled_at_the_deadline_and_billed():
+@pytest.mark.patient(0.5)
+async def test_in_a_loop_draws_are_cancelled_at_the_deadline_and_billed(seconds):
     it = engine(("small", 3), reward=by_number(), small=Slow(first_at_once=True))
-    result = await it.arun(QUERY, deadline_s=0.5)
+    result = await it.arun(QUERY, deadline_s=seconds)
     assert result.text == "late 1"
     assert statuses(it) == ["cancelled", "cancelled", "ok"]
     # the two prompts that were sent, 10 tokens each at 1 USD a million
@@ -459,7 +462,8 @@ async def test_siblings_stop_at_once_when_their_call_is_cancelled():
     assert statuses(it) == ["cancelled"] * 5
 
 
-async def test_a_draw_that_will_not_stop_is_left_to_itself_and_billed_when_it_ends():
+@pytest.mark.patient(0.5)
+async def test_a_draw_that_will_not_stop_is_left_to_itself_and_billed_when_it_ends(seconds):
     release = asyncio.Event()
 
     class Stubborn(FakeGenerator):
@@ -473,7 +477,7 @@ async def test_a_draw_that_will_not_stop_is_left_to_itself_and_billed_when_it_en
 
     it = engine(("small", 2), reward=by_number(), small=Stubborn(["x 1"], usage=USAGE))
     with pytest.raises(GenerationError, match="the deadline passed"):
-        await it.arun(QUERY, deadline_s=0.5)
+        await it.arun(QUERY, deadline_s=seconds)
     assert statuses(it) == []
     release.set()
     while others():
@@ -483,75 +487,70 @@ async def test_a_draw_that_will_not_stop_is_left_to_itself_and_billed_when_it_en
     assert it.ledger.cost_usd == pytest.approx(2 * ONE_SMALL, abs=1e-15)
 
 
-async def test_a_generator_that_cannot_wait_is_abandoned_in_its_thread_and_bills_itself():
+@pytest.mark.patient(0.5)
+async def test_a_generator_that_cannot_wait_is_abandoned_in_its_thread_and_bills_itself(seconds):
     release = threading.Event()
 
     class SyncOnly:
         native_n = False
 
         def generate(self, query, n, *, params, cancel):
-            release.wait(10)
+            release.wait(60)
             return [Sample("x 1", usage=USAGE)]
 
     it = engine(("small", 2), reward=by_number(), small=SyncOnly())
     with pytest.raises(GenerationError, match="the deadline passed"):
-        await it.arun(QUERY, deadline_s=0.5)
+        await it.arun(QUERY, deadline_s=seconds)
     release.set()
-    for _ in range(1000):
+    for _ in range(12_000):
         if len(it.ledger.rows()) == 2:
             break
         await asyncio.sleep(0.005)
     assert statuses(it) == ["cancelled", "cancelled"]
 
 
-def test_draws_that_wait_for_their_turn_never_start_after_the_end():
+@pytest.mark.patient(0.3)
+def test_draws_that_wait_for_their_turn_never_start_after_the_end(own_threads, seconds):
     slow = Slow()
     it = engine(("small", 3), reward=by_number(), small=slow, settings=Settings(concurrency=1))
     with pytest.raises(GenerationError):
-        it.run(QUERY, deadline_s=0.3)
+        it.run(QUERY, deadline_s=seconds)
     slow.release.set()
-    wait_for(lambda: len(it.ledger.rows()) == 1 and threading.active_count() <= 1 + others_before)
+    wait_for(lambda: len(it.ledger.rows()) == 1 and not own_threads())
     assert slow.started == 1
 
 
-others_before = threading.active_count() - 1
-
-
-@pytest.fixture(autouse=True)
-def _threads_before():
-    global others_before
-    others_before = threading.active_count() - 1
-
-
-def test_draws_that_wait_to_be_repeated_never_start_after_the_end(monkeypatch):
+def test_draws_that_wait_to_be_repeated_never_start_after_the_end(monkeypatch, own_threads):
     small, large = FakeGenerator([TimeoutError("late")]), FakeGenerator([TimeoutError("late")])
     monkeypatch.setattr("bestroute.engine.attempts.backoff_s", lambda made, settings: 30.0)
     it = engine(small=small, large=large, settings=Settings(attempts=9))
     with pytest.raises(GenerationError):
         it.run(QUERY, deadline_s=20)  # at once: there is time for another member, and none for another attempt
-    wait_for(lambda: threading.active_count() <= 1 + others_before)
+    wait_for(lambda: not own_threads())
     assert (len(small.calls), len(large.calls)) == (1, 1)
 
 
-def test_a_stream_has_a_deadline_too():
+@pytest.mark.patient(0.3)
+def test_a_stream_has_a_deadline_too(own_threads, seconds):
     slow = Slow()
     it = engine(small=slow)
     shown = []
-    with pytest.raises(GenerationError, match="not done within 0.3 s"):
-        shown.extend(it.stream(QUERY, deadline_s=0.3))
+    with pytest.raises(GenerationError, match=f"not done within {seconds:g} s"):
+        shown.extend(it.stream(QUERY, deadline_s=seconds))
     assert statuses(it) == ["cancelled"]
     slow.release.set()
-    wait_for(lambda: threading.active_count() <= 1 + others_before)
+    wait_for(lambda: not own_threads())
     kept = Slow()
-    pieces = list(engine(small=kept, settings=Settings(broken_stream="keep")).stream(QUERY, deadline_s=1.0))
+    pieces = list(engine(small=kept, settings=Settings(broken_stream="keep")).stream(QUERY, deadline_s=seconds))
     kept.release.set()
     assert [p.text for p in pieces] == ["late ", "late "]
 
 
-async def test_an_async_stream_has_a_deadline_too():
+@pytest.mark.patient(0.3)
+async def test_an_async_stream_has_a_deadline_too(seconds):
     it = engine(small=Slow())
-    with pytest.raises(GenerationError, match="not done within 0.3 s"):
-        [piece async for piece in it.astream(QUERY, deadline_s=0.3)]
+    with pytest.raises(GenerationError, match=f"not done within {seconds:g} s"):
+        [piece async for piece in it.astream(QUERY, deadline_s=seconds)]
     assert statuses(it) == ["cancelled"]
 
 
@@ -628,39 +627,40 @@ async def test_a_stream_cancelled_before_it_is_repeated_is_billed_and_gives_its_
     assert it.budget.left_usd == pytest.approx(1.0 - ONE_SMALL, abs=1e-15)
 
 
+@pytest.mark.patient(0.5)
 @pytest.mark.parametrize("way", ["sync", "a thread", "a coroutine"])
-def test_a_reward_model_that_does_not_answer_is_not_waited_for_beyond_the_deadline(way):
+def test_a_reward_model_that_does_not_answer_is_not_waited_for_beyond_the_deadline(way, own_threads, seconds):
     release = threading.Event()
 
     class Silent:
         def score(self, query, texts):
-            release.wait(10)
+            release.wait(60)
             return [1.0] * len(texts)
 
     class SilentCoroutine(Silent):
         async def ascore(self, query, texts):
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
 
     it = engine(("small", 2), reward=SilentCoroutine() if way == "a coroutine" else Silent())
 
     async def arun():
         try:
-            return await it.arun(QUERY, deadline_s=1.0)
+            return await it.arun(QUERY, deadline_s=seconds)
         finally:
             release_in_the_end.append(release.is_set())
             release.set()
 
     release_in_the_end = []
     if way == "sync":
-        result = it.run(QUERY, deadline_s=1.0)
+        result = it.run(QUERY, deadline_s=seconds)
         release_in_the_end.append(release.is_set())
         release.set()
     else:
         result = asyncio.run(arun())
     assert release_in_the_end == [False]  # it had not answered
     assert (result.text, len(result.samples)) == (result.samples[0].text, 2)
-    assert "DeadlineError: no rewards within 1 s; nothing was scored" in result.decision.reason
-    wait_for(lambda: threading.active_count() <= 1 + others_before)
+    assert f"DeadlineError: no rewards within {seconds:g} s; nothing was scored" in result.decision.reason
+    wait_for(lambda: not own_threads())
 
 
 def test_within_a_deadline_a_reward_model_scores_and_its_errors_have_their_rules():
@@ -676,7 +676,8 @@ def test_draws_for_which_there_is_no_thread_fail_and_the_others_are_billed(monke
     begin, begun = threading.Thread.start, []
 
     def start(self):
-        begun.append(self)
+        if self.name.startswith("bestroute"):
+            begun.append(self)
         if len(begun) > 2:
             raise RuntimeError("can't start new thread")
         begin(self)
@@ -723,12 +724,11 @@ def test_no_more_calls_of_a_member_are_under_way_than_its_limit(server, native):
     assert server.max_inflight <= 2
 
 
-def test_threads_are_gone_when_their_call_is():
-    before = set(threading.enumerate())
+def test_threads_are_gone_when_their_call_is(own_threads):
     it = engine(("small", 5), reward=by_number())
     for _ in range(20):
         it.run(QUERY)
-    wait_for(lambda: set(threading.enumerate()) <= before)
+    wait_for(lambda: not own_threads())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -837,6 +837,6 @@ def test_a_stream_that_came_whole_is_the_answer_though_its_close_fails():
 
     pool = Pool(["x"], {"x": Price(1, 1)}, "x")
     it = BestRoute(pool, {"x": Member(["whole"])})
-    *_, result = it.stream("hi", deadline_s=5)
+    *_, result = it.stream("hi", deadline_s=60)
     assert result.text == "whole"
     assert [row["status"] for row in it.ledger.rows()] == ["ok"]

@@ -79,7 +79,7 @@ async def test_a_copy_holds_nothing_yet():
 
 
 @pytest.mark.parametrize("loops", [1, 3])
-def test_a_generator_leaves_no_connection_open_when_its_loop_ends(server, loops):
+def test_a_generator_leaves_no_connection_open_when_its_loop_ends(server, loops, no_garbage):
     generator = OpenAIGenerator("small-mini", base_url=server.base_url, api_key="k")
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", ResourceWarning)

@@ -13,7 +13,7 @@ from bestroute.testing import FakeGenerator
 from bestroute.types.sample import Delta
 
 POOL = Pool(["s", "l"], {"s": Price(1, 1), "l": Price(2, 2)}, "l")
-LATE_S = 20.0
+LATE_S = 30.0
 """Far beyond every deadline here, and far below what would never end."""
 
 
@@ -65,12 +65,12 @@ class Endless(FakeGenerator):
 
 @pytest.mark.parametrize("how", ["run", "arun", "stream", "astream"])
 @pytest.mark.parametrize("deadline_s", [None, LATE_S])
-async def test_a_member_that_hands_over_samples_for_ever_is_read_to_a_limit_and_paid(how, deadline_s):
+async def test_a_member_that_hands_over_samples_for_ever_is_read_to_a_limit_and_paid(how, deadline_s, own_threads):
     routed = engine(Endless())
     result = await answered(routed, how, deadline_s=deadline_s)
     assert (result.model, result.text, len(result.samples)) == ("s", "a b", 1)
     if how == "stream":
-        assert not [t for t in threading.enumerate() if t.name == "bestroute-stream" and outlasts(t)]
+        assert not [thread for thread in own_threads() if thread.name == "bestroute-stream" and outlasts(thread)]
     [row] = routed.ledger.rows()
     assert 4 < row["output_tokens"] <= 4 * (1 + MOST_UNASKED)
 
@@ -125,12 +125,13 @@ def in_a_loop_that_is_left(coroutine):
         loop.close()
 
 
-def test_a_stream_that_swallows_its_cancellation_does_not_outlast_the_deadline():
+@pytest.mark.patient(1.0)
+def test_a_stream_that_swallows_its_cancellation_does_not_outlast_the_deadline(seconds):
     routed = engine(Stubborn())
     started = time.monotonic()
     with pytest.raises(DeadlineError):
-        in_a_loop_that_is_left(answered(routed, "astream", deadline_s=1.0))
-    assert time.monotonic() - started < LATE_S / 2
+        in_a_loop_that_is_left(answered(routed, "astream", deadline_s=seconds))
+    assert time.monotonic() - started < LATE_S
     [row] = routed.ledger.rows()
     assert (row["status"], row["estimated"], row["output_tokens"]) == ("cancelled", True, 2)
 
@@ -163,11 +164,12 @@ class StubbornReward(Reward):
         await asleep()
 
 
-def test_a_reward_that_swallows_its_cancellation_does_not_outlast_the_deadline():
+@pytest.mark.patient(1.0)
+def test_a_reward_that_swallows_its_cancellation_does_not_outlast_the_deadline(seconds):
     routed = engine(FakeGenerator(["came"]), lambda query: ("s", 2), StubbornReward())
     started = time.monotonic()
-    result = in_a_loop_that_is_left(routed.arun("hello", deadline_s=1.0))
-    assert time.monotonic() - started < LATE_S / 2
+    result = in_a_loop_that_is_left(routed.arun("hello", deadline_s=seconds))
+    assert time.monotonic() - started < LATE_S
     assert (result.text, len(result.samples)) == ("came", 2)
 
 

@@ -276,19 +276,20 @@ def test_a_ledger_that_raises_costs_no_answer_and_no_row(way):
 
 
 @ways
-def test_a_deadline_binds_a_ledger_that_does_not_answer(way):
+@pytest.mark.patient(0.5)
+def test_a_deadline_binds_a_ledger_that_does_not_answer(way, seconds):
     release = threading.Event()
 
     class Locked(OneWay):
         def add(self, rows):
-            release.wait(30)
+            release.wait(60)
             super().add(rows)
 
     ledger = Locked()
-    result = way(engine(ledger=ledger), deadline_s=1.0)
+    result = way(engine(ledger=ledger), deadline_s=seconds)
     assert (result.text, ledger.written) == ("small", [])
     release.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not ledger.written and time.monotonic() < deadline:
         time.sleep(0.005)
     assert [row["model"] for row in ledger.written] == ["small"]
@@ -433,7 +434,7 @@ def test_a_vote_is_never_planned_where_it_cannot_be_accepted():
 def test_without_router_and_reward_nothing_is_saved_and_the_reason_and_the_log_say_so(caplog):
     it = engine(None)
     assert "saves nothing" in it.route("hi").reason
-    assert caplog.messages == [NO_ROUTER]
+    assert [r.getMessage() for r in caplog.records if r.name == "bestroute.engine"] == [NO_ROUTER]
 
 
 def test_a_router_function_may_return_a_plain_pool_name():

@@ -81,7 +81,7 @@ def test_a_timeout_of_the_router_wins_over_the_members(openai_model):
 
 
 async def test_a_timeout_is_kept_on_the_wire(make, openai_model, server):
-    chat = make(models={"small": openai_model("slow-500-x")}, prices=make().prices, timeout=0.1, max_retries=0)
+    chat = make(models={"small": openai_model("slow-3000-x")}, prices=make().prices, timeout=0.1, max_retries=0)
     with pytest.raises(openai.APITimeoutError):
         await chat.ainvoke("x", model="small")
     while server.inflight:  # its bill is not to fall into the next test

@@ -10,12 +10,11 @@ from llamaindex_bestroute.generator import LLMGenerator
 
 
 @pytest.mark.parametrize("way", ["achat", "astream_chat"])
-def test_no_connection_is_left_open_when_a_loop_ends(make, user, way):
+def test_no_connection_is_left_open_when_a_loop_ends(make, user, way, no_garbage):
     async def ask(llm):
         answer = await getattr(llm, way)(user("hi"))
         return [piece async for piece in answer][-1] if way == "astream_chat" else answer
 
-    gc.collect()
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", ResourceWarning)
         warnings.filterwarnings("ignore", "<aiosqlite")  # LlamaIndex's memories of other tests

@@ -28,11 +28,11 @@ def test_a_calls_limits_reach_the_engine_and_not_the_members(make, server, user,
 
 
 async def test_a_deadline_ends_a_slow_call(make, like, user):
-    llm = make(models={"small": like("slow-9000-x")})
+    llm = make(models={"small": like("slow-60000-x")})
     started = time.perf_counter()
     with pytest.raises(TimeoutError):
         await llm.achat(user("x"), deadline_s=0.2)
-    assert time.perf_counter() - started < 8
+    assert time.perf_counter() - started < 50
 
 
 def test_settings_reach_the_engine(make, like, server, user):
@@ -94,7 +94,7 @@ def test_a_tool_turn_whose_member_fails_restarts_on_the_reference(make, like, se
 
 
 def test_a_timeout_wins_over_the_members_own(make, like, user):
-    member = like("slow-2000-x", timeout=30)
+    member = like("slow-60000-x", timeout=30)
     llm = make(models={"small": member}, timeout=0.2, max_retries=0)
     with pytest.raises(Exception, match="timed out"):
         llm.chat(user("x"))

@@ -53,7 +53,7 @@ def test_a_stream_tells_its_usage_if_asked_and_is_billed_once(client, server):
     assert list(ask(client, stream=True))[-1].usage is None
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -371,13 +371,14 @@ def test_responses_call_tools_as_chat_does(client, server):
     assert [b.output_tokens for b in server.bills] == [5, 5]
 
 
-def test_async_clients_are_served_at_the_same_time(server):
-    async def main():
-        async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as client:
-            await asyncio.gather(*(ask(client, "slow-200-x") for _ in range(6)))
+async def test_async_clients_are_served_at_the_same_time(server, meeting):
+    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as client:
 
-    asyncio.run(main())
-    assert server.max_inflight >= 4
+        async def all_at_once():
+            return await asyncio.gather(*(ask(client) for _ in range(6)))
+
+        await meeting(all_at_once(), 6)
+    assert server.max_inflight == 6
     assert server.inflight == 0
 
 
@@ -389,13 +390,10 @@ def test_a_connection_is_kept_alive(server):
     connection.close()
 
 
-def test_calls_on_a_kept_connection_do_not_wait_for_acknowledgements(client):
-    took = []
-    for _ in range(20):
-        started = time.perf_counter()
-        ask(client)
-        took.append(time.perf_counter() - started)
-    assert min(took[1:]) < 0.04  # what Nagle's algorithm costs every call
+def test_calls_on_a_kept_connection_do_not_wait_for_acknowledgements(client, server):
+    ask(client)
+    connection = [*server._workers.values()][-1]
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # without it, 40 ms are lost on every call
 
 
 def test_many_threads_are_billed_for_every_draw(client, server):
@@ -425,8 +423,8 @@ def test_closing_frees_the_port_and_leaves_no_thread(caplog):
     started = time.monotonic()
     server.close()
     server.close()  # twice is once
-    assert time.monotonic() - started < 5
-    assert set(threading.enumerate()) <= before
+    assert time.monotonic() - started < 50
+    assert not [t for t in set(threading.enumerate()) - before if "process_request" in t.name or t is server._thread]
     assert sorted(b.status for b in server.bills) == ["cancelled", "cancelled"]
     assert idle.sock.recv(1) == b""
     with pytest.raises(ConnectionError):
@@ -436,7 +434,7 @@ def test_closing_frees_the_port_and_leaves_no_thread(caplog):
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.name.startswith("bestroute.testing")]
 
 
 def test_reset_forgets_everything_but_the_function_that_answers(client, server):
