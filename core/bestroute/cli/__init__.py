@@ -16,11 +16,13 @@ import click
 from bestroute._utils.text import brief
 from bestroute._version import __version__
 from bestroute.cli.import_command import import_logs_command
+from bestroute.cli.init_command import init
 from bestroute.cli.label_command import label
 from bestroute.cli.learning_commands import evaluate, train
 from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
+from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.reward_commands import train_reward
 from bestroute.cli.tuning_commands import tune
 from bestroute.errors import BestRouteError, ConfigError, GenerationError
@@ -70,12 +72,16 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+main.add_command(init)
 main.add_command(import_logs_command)
 main.add_command(label)
 main.add_command(train)
 main.add_command(train_reward)
 main.add_command(tune)
 main.add_command(evaluate)
+main.add_command(split)
+main.add_command(compare)
+main.add_command(schema)
 main.add_command(add_model)
 main.add_command(remove_model)
 

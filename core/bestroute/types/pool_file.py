@@ -192,3 +192,9 @@ def _first_problem(error: ValidationError) -> str:
         known = list((_PoolFile if len(path) == 1 else _MemberFields).model_fields)
         return f"unknown field '{where}'; known fields are {named(known)}.{did_you_mean(path[-1], known)}"
     return f"'{where}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {brief(problem['input'])}"
+
+
+def pool_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a pool file (draft 2020-12), made of what reads it."""
+    made = _PoolFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "A pool file, as YAML or JSON"}

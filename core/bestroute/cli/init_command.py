@@ -1,0 +1,140 @@
+"""``bestroute init``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bestroute.cli.paths import FILE
+from bestroute.errors import ConfigError, named
+
+_PROVIDERS = {
+    "openai": (None, "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+    "mistralai": ("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "groq": ("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "deepseek": ("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "xai": ("https://api.x.ai/v1", "XAI_API_KEY"),
+    "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+}
+"""Where a provider speaks OpenAI's protocol, and what its key is usually called."""
+
+
+@click.command(
+    epilog="\b\nExamples:\n  bestroute init\n"
+    "  bestroute init --model small=openai:gpt-4o-mini --model large=openai:gpt-4o --out pool.yaml"
+)
+@click.option("--model", "models", multiple=True, metavar="NAME=PROVIDER:MODEL", help="A member; the dearest last.")
+@click.option("--base-url", "urls", multiple=True, metavar="NAME=URL", help="Where a member is reached.")
+@click.option("--price", "prices", multiple=True, metavar="NAME=IN/OUT", help="USD per million tokens.")
+@click.option("--reference", help="Whose quality is to be matched; default: the last model.")
+@click.option("--out", type=FILE, default=Path("pool.yaml"), show_default=True)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def init(
+    models: tuple[str, ...],
+    urls: tuple[str, ...],
+    prices: tuple[str, ...],
+    reference: str | None,
+    out: Path,
+    force: bool,
+) -> None:
+    """Write a pool file: who may be asked, where, and at what price. Without --model it asks.
+
+    \b
+    PROVIDER is openai, anthropic, mistralai, groq, deepseek, xai, openrouter, or local for an endpoint of your
+    own with --base-url. Prices of providers' own models are filled in by their exact names (extra "prices");
+    give the others by --price. Keys are never written, only the names of the variables that hold them.
+    """  # noqa: D301  # the backspace keeps click from filling the lines
+    import yaml
+
+    from bestroute._utils.files import atomic_file
+    from bestroute.types.pool import Pool
+
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
+    chosen = [_pair(model, "--model") for model in models] or list(_asked())
+    given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
+    names = [name for name, _ in chosen]
+    for what, of in (("--base-url", given), ("--price", known)):
+        if unknown := [name for name in of if name not in names]:
+            raise ConfigError(f"{what} names {named(unknown)}, but the models are {named(names)}")
+    members = {name: _member(name, model, given.get(name), known.get(name)) for name, model in chosen}
+    pool = {"reference": reference or names[-1], "models": members}
+    Pool.from_dict(pool, where=str(out))
+    with atomic_file(out) as stream:
+        stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
+    click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
+    if keys := sorted({member["api_key_env"] for member in members.values() if "api_key_env" in member}):
+        click.echo(f"set {', '.join(keys)}", err=True)
+    click.echo(f"next: bestroute collect prompts.jsonl --pool {out} --n 3 --out records.jsonl", err=True)
+
+
+def _asked() -> list[tuple[str, str]]:
+    """Ask for models, the dearest last, until an empty line."""
+    if not sys.stdin.isatty():
+        raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; there is no terminal to ask at")
+    click.echo("Name the models, the cheapest first, the one to be matched last; an empty line ends.")
+    chosen: list[tuple[str, str]] = []
+    while True:
+        model = click.prompt(f"model {len(chosen) + 1} (PROVIDER:MODEL)", default="", show_default=False).strip()
+        if not model:
+            return chosen
+        plain = model.partition(":")[2] or model
+        chosen.append((click.prompt("  call it", default=plain.rpartition("/")[2]), model))
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise ConfigError(f"{option} is written NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _member(name: str, model: str, url: str | None, price: str | None) -> dict[str, Any]:
+    """Return the entry of a member.
+
+    Raises:
+        ConfigError: If its provider or its price is not known.
+    """
+    provider, _, api_model = model.rpartition(":") if ":" in model else ("openai", "", model)
+    if provider not in _PROVIDERS and not (provider == "local" and url):
+        raise ConfigError(
+            f"{name!r}: the provider {provider!r} is none of {named(_PROVIDERS)}; for an endpoint of your own write "
+            f"{name}=local:{api_model} and --base-url {name}=URL"
+        )
+    own_url, key = _PROVIDERS.get(provider, (None, None))
+    entry: dict[str, Any] = {**_price(name, provider, api_model, url, price), "api_model": api_model}
+    if url or own_url:
+        entry["base_url"] = url or own_url
+    if key and not url:
+        entry["api_key_env"] = key
+    return entry
+
+
+def _price(name: str, provider: str, api_model: str, url: str | None, price: str | None) -> dict[str, float]:
+    from bestroute.adapters.known_prices import known_price
+
+    if price is not None:
+        parts = price.split("/")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 2:
+            raise ConfigError(
+                f"--price is written {name}=IN/OUT in USD per million tokens, such as 0.15/0.6, got {price!r}"
+            )
+        return {"input_price": numbers[0], "output_price": numbers[1]}
+    known = known_price(api_model, provider) if url is None else None
+    if known is None:
+        raise ConfigError(
+            f"the price of {name!r} ({provider}:{api_model}) is not known; give --price {name}=IN/OUT in USD per "
+            'million tokens, or install what knows providers\' own prices (extra "prices")'
+        )
+    prices = {"input_price": known.input, "output_price": known.output}
+    if known.cached_input is not None:
+        prices["cached_input_price"] = known.cached_input
+    return prices

@@ -1,0 +1,118 @@
+"""``bestroute split``, ``bestroute compare`` and ``bestroute schema``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from bestroute.cli.learning_commands import check_reward, load_arrays
+from bestroute.cli.paths import FILE, FOLDER
+from bestroute.errors import ConfigError
+
+
+@click.command(
+    epilog="\b\nExamples:\n  bestroute split records.jsonl --out data\n"
+    "  bestroute split records.jsonl --parts train=0.5,tune=0.25,test=0.25 --by time --out data"
+)
+@click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder in which NAME.jsonl of each part is written.")
+@click.option("--parts", default="train=0.7,test=0.3", show_default=True, metavar="NAME=SHARE,...")
+@click.option("--by", type=click.Choice(["group", "time"]), default="group", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing of groups.")
+def split(records: tuple[Path, ...], out: Path, parts: str, by: str, seed: int) -> None:
+    """Divide RECORDS into parts that share no group, so that nothing is tested on what it was made from.
+
+    By time, the groups whose first record came later stand in the later parts; records then need a "time".
+    """
+    from bestroute.records.records import read_records, write_records
+    from bestroute.records.split import split_records
+
+    shares = _shares(parts)
+    read = read_records(records)
+    done = split_records(read, shares, by_time=by == "time", seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in done.items():
+        path = out / f"{name}.jsonl"
+        write_records(path, part)
+        click.echo(f"{path}: {len(part)} records in {len({record.group for record in part})} groups")
+
+
+def _shares(parts: str) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for part in parts.split(","):
+        name, _, share = part.strip().partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            name = ""
+        if not name.isidentifier():
+            raise ConfigError(f"--parts is written NAME=SHARE,..., such as train=0.7,test=0.3, got {parts!r}")
+    return shares
+
+
+@click.command(epilog="\b\nExample:\n  bestroute compare router router2 fresh.jsonl")
+@click.argument("first", metavar="DIR_A", type=FOLDER)
+@click.argument("second", metavar="DIR_B", type=FOLDER)
+@click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
+@click.option("--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of both.")
+@click.option("--reward", callback=check_reward, help="As for evaluate; default: as each was trained.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare(
+    first: Path,
+    second: Path,
+    records: tuple[Path, ...],
+    policy_text: str | None,
+    reward: str | None,
+    allow_missing: bool,
+    resamples: int,
+    as_json: bool,
+) -> None:
+    """Put the router in DIR_B beside that in DIR_A on RECORDS that neither has seen, query by query.
+
+    Intervals are 95 %, by paired bootstrap over groups: what both share cancels out.
+    """
+    from bestroute.evaluation.comparison import compare as run
+    from bestroute.evaluation.evaluate import parse_policy
+    from bestroute.router import MultiHeadRouter
+
+    routers = tuple(MultiHeadRouter.from_pretrained(folder) for folder in (first, second))
+    arrays = tuple(
+        load_arrays(
+            records,
+            router.pool,
+            reward or router.settings.reward,
+            allow_missing=allow_missing,
+            token_means=router.token_means,
+        )
+        for router in routers
+    )
+    policy = parse_policy(policy_text) if policy_text else None
+    done = run(routers[0], routers[1], (arrays[0], arrays[1]), policies=(policy, policy), resamples=resamples)
+    if as_json:
+        click.echo(json.dumps(done.to_dict(), indent=1, allow_nan=False))
+        return
+    click.echo(f"{done.queries} queries of {done.groups} groups, neither trained nor tuned on; 95 % intervals by group")
+    for name, quality, cost in zip((first, second), done.quality, done.cost_usd, strict=True):
+        click.echo(f"  {name}: quality {quality:.4f} at {1000 * cost:.4g} USD a thousand queries")
+    click.echo(
+        f"quality of the second beyond the first: {done.quality_gain:+.4f}{_interval(done.quality_interval, '+.4f')}"
+    )
+    click.echo(f"of the first's cost the second saves: {done.saved:+.1%}{_interval(done.saved_interval, '+.1%')}")
+    click.echo(f"the same plan for {done.same:.0%} of the queries; {done.verdict}")
+
+
+def _interval(interval: tuple[float, float] | None, form: str) -> str:
+    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+@click.command(epilog="\b\nExample:\n  bestroute schema records")
+@click.argument("name", type=click.Choice(["prompts", "records", "gold", "pool"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of a file of ours, for editors and other programs."""
+    from bestroute.records.schemas import schema as schema_of
+
+    click.echo(json.dumps(schema_of(name), indent=1, ensure_ascii=False))

@@ -1,0 +1,293 @@
+"""``init``, ``split``, ``compare`` and ``schema`` as a user runs them."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bestroute import ConfigError, Pool, Price, RecordError
+from bestroute.cli import main
+from bestroute.evaluation.comparison import compare, decided
+from bestroute.judges.gold import read_gold
+from bestroute.labels import SampleArrays
+from bestroute.policies.policies import QualityPolicy, ReferencePolicy
+from bestroute.records.chats import check_chat
+from bestroute.records.records import ModelSamples, Record, parse_head, parse_record, read_records, write_records
+from bestroute.records.schemas import schema
+from bestroute.records.split import split_records
+from bestroute.router.train_settings import TrainSettings
+from bestroute.router.training import train_router
+from bestroute.testing import synthetic_pool, synthetic_records
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(main, [str(a) for a in arguments], **options)
+
+
+# init
+
+
+def test_init_writes_a_pool_that_is_read_with_prices_by_exact_name(tmp_path):
+    pytest.importorskip("genai_prices")
+    out = tmp_path / "pool.yaml"
+    done = run("init", "--model", "small=openai:gpt-4o-mini", "--model", "large=openai:gpt-4o", "--out", out)
+    assert done.exit_code == 0, done.output
+    pool = Pool.from_file(out)
+    assert (pool.models, pool.reference) == (("small", "large"), "large")
+    assert pool.prices["small"].input < pool.prices["large"].input
+    assert pool.endpoint("small").api_key_env == "OPENAI_API_KEY"
+    assert "set OPENAI_API_KEY" in done.stderr
+    assert f"bestroute collect prompts.jsonl --pool {out}" in done.stderr
+
+
+def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
+    out = tmp_path / "pool.yaml"
+    done = run(
+        "init", "--model", "a=local:qwen", "--base-url", "a=http://127.0.0.1:8080/v1", "--price", "a=0.1/0.2",
+        "--model", "b=groq:new-model", "--price", "b=1/2", "--reference", "b", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    pool = Pool.from_file(out)
+    assert pool.prices == {"a": Price(0.1, 0.2), "b": Price(1, 2)}
+    assert pool.endpoint("a").base_url == "http://127.0.0.1:8080/v1"
+    assert pool.endpoint("a").api_key_env is None
+    assert pool.endpoint("b").api_key_env == "GROQ_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--model", "a"], "--model is written NAME=VALUE, got 'a'"),
+        (["--model", "a=nowhere:m"], "the provider 'nowhere' is none of"),
+        (
+            ["--model", "a=openai:gpt-4o-min"],
+            "the price of 'a' (openai:gpt-4o-min) is not known; give --price a=IN/OUT",
+        ),
+        (["--model", "a=openai:x", "--price", "a=cheap"], "--price is written a=IN/OUT"),
+        (["--model", "a=openai:x", "--price", "a=1/-2"], "output_price"),
+        (["--model", "a=openai:x", "--price", "b=1/2"], "--price names 'b', but the models are 'a'"),
+        (["--model", "a=openai:x", "--price", "a=1/2", "--reference", "c"], "'c'"),
+        ([], "there is no terminal to ask at"),
+    ],
+)
+def test_what_init_cannot_write_is_one_sentence_and_no_file(tmp_path, arguments, why):
+    done = run("init", *arguments, "--out", tmp_path / "pool.yaml")
+    assert done.exit_code == 2
+    assert why in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_init_writes_over_nothing_unless_it_is_told_to(tmp_path):
+    (tmp_path / "pool.yaml").write_text("mine")
+    arguments = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
+    assert "is there already" in run(*arguments).stderr
+    assert (tmp_path / "pool.yaml").read_text() == "mine"
+    assert run(*arguments, "--force").exit_code == 0
+
+
+# split
+
+
+def record(i, group, time=None):
+    extra = {} if time is None else {"time": time}
+    return Record(f"r{i}", "q", {"m": ModelSamples((1.0,))}, group, "", extra)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=20, max_size=80), st.integers(0, 3))
+def test_no_group_is_on_both_sides_and_no_record_is_lost(groups, seed):
+    records = [record(i, f"g{g}") for i, g in enumerate(groups)]
+    if len(set(groups)) < 2:
+        return
+    parts = split_records(records, {"train": 0.7, "test": 0.3}, seed=seed)
+    assert sorted(r.id for part in parts.values() for r in part) == sorted(r.id for r in records)
+    assert not {r.group for r in parts["train"]} & {r.group for r in parts["test"]}
+    assert all(parts.values())
+    largest = max(map(groups.count, groups))
+    assert abs(len(parts["test"]) - 0.3 * len(records)) <= largest
+
+
+def test_by_time_what_is_tested_on_came_later():
+    records = [record(i, f"g{i % 10}", f"2026-03-{1 + i % 10:02}T00:00:00Z") for i in range(40)]
+    parts = split_records(records, {"train": 0.5, "tune": 0.2, "test": 0.3}, by_time=True)
+    assert [len(part) for part in parts.values()] == [20, 8, 12]
+    assert max(r.extra["time"] for r in parts["train"]) < min(r.extra["time"] for r in parts["test"])
+    with pytest.raises(ConfigError, match="record 'r0' has no 'time'"):
+        split_records([record(0, "g"), record(1, "h", "2026-01-01")], {"a": 0.5, "b": 0.5}, by_time=True)
+
+
+def test_the_command_writes_a_file_a_part(tmp_path):
+    write_records(tmp_path / "r.jsonl", [record(i, f"g{i % 8}") for i in range(40)])
+    done = run("split", tmp_path / "r.jsonl", "--out", tmp_path / "data", "--parts", "train=0.5,tune=0.25,test=0.25")
+    assert done.exit_code == 0, done.output
+    assert "train.jsonl: 20 records in 4 groups" in done.stdout
+    assert len(read_records(tmp_path / "data" / "test.jsonl")) == 10
+    for parts in ("train", "train=x", "train=0.5,test=0.6", "=1"):
+        done = run("split", tmp_path / "r.jsonl", "--out", tmp_path / "other", "--parts", parts)
+        assert done.exit_code == 2
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "other").exists()
+
+
+# compare
+
+
+@pytest.fixture(scope="module")
+def two_routers():
+    pool = synthetic_pool(max_n=2)
+    train = SampleArrays.of(synthetic_records(96, samples=4, prefix="train"), pool, reward="quality")
+    made = train_router(train, TrainSettings(reward="quality", offered=5, margin=0.25, seed=3)).router
+    test = SampleArrays.of(synthetic_records(64, samples=4, seed=1, prefix="test"), pool, reward="quality")
+    return pool, train, made, test
+
+
+def test_a_router_beside_itself_differs_in_nothing(two_routers):
+    _, _, router, test = two_routers
+    policy = QualityPolicy(0.0)
+    done = compare(router, router, (test, test), policies=(policy, policy), resamples=200)
+    assert (done.quality_gain, done.saved, done.same) == (0.0, 0.0, 1.0)
+    assert (done.quality_interval, done.saved_interval) == ((0.0, 0.0), (0.0, 0.0))
+    assert done.verdict == "the second is as good, as far as this tells, and at the same cost, as far as this tells"
+
+
+def test_what_one_gives_beyond_the_other_is_the_mean_of_paired_differences(two_routers):
+    _, _, router, test = two_routers
+    cheap, reference = QualityPolicy(0.0), ReferencePolicy()
+    done = compare(router, router, (test, test), policies=(reference, cheap), resamples=500)
+    one, other = decided(router, test, reference), decided(router, test, cheap)
+    assert done.quality_gain == pytest.approx(float(np.mean(other.quality - one.quality)))
+    assert done.saved == pytest.approx(1 - other.cost.mean() / one.cost.mean())
+    assert done.saved_interval[0] > 0
+    assert done.quality_interval[1] < 0
+    assert done.verdict == "the second is worse, and cheaper"
+    assert done.to_dict()["same"] == done.same
+
+
+def test_records_that_a_router_has_seen_or_that_differ_are_refused(two_routers):
+    _, train, router, test = two_routers
+    with pytest.raises(RecordError, match="the router was trained on"):
+        compare(router, router, (train, train))
+    with pytest.raises(RecordError, match="were not given the same records"):
+        compare(router, router, (test, test.take(np.arange(10))))
+
+
+def test_the_command_compares_two_folders(two_routers, tmp_path):
+    _, _, router, _ = two_routers
+    for name in ("a", "b"):
+        router.save_pretrained(tmp_path / name)
+    write_records(tmp_path / "t.jsonl", synthetic_records(64, samples=4, seed=1, prefix="test"))
+    arguments = [
+        "compare",
+        tmp_path / "a",
+        tmp_path / "b",
+        tmp_path / "t.jsonl",
+        "--policy",
+        "quality:0",
+        "--resamples",
+        200,
+    ]
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "64 queries of 16 groups" in done.stdout
+    assert "the same plan for 100%" in done.stdout
+    assert json.loads(run(*arguments, "--json").stdout)["queries"] == 64
+
+
+# schemas
+
+GOOD = {
+    "prompts": [
+        {"id": "1", "query": "q"},
+        {"id": "1", "prompt": "q", "query": None, "group": None, "mine": [1]},
+        {"id": "1", "messages": [{"role": "user", "content": "hi"}], "tools": [], "system": "s"},
+    ],
+    "records": [
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [1, 0.5, None, True]}}},
+        {
+            "id": "1",
+            "query": "q",
+            "samples": {
+                "m": {
+                    "quality": [1.0],
+                    "text": ["a"],
+                    "reward": [-3.5],
+                    "input_tokens": 3,
+                    "output_tokens": [2],
+                    "cost_usd": [0.1],
+                    "signals": {"sum_logprob": [-0.1], "logprob_share": [None]},
+                    "greedy": {"text": "a", "quality": None},
+                }
+            },
+        },
+    ],
+    "gold": [{"id": "1", "text": "", "quality": 1}, {"id": "1", "text": "a", "quality": True, "model": None}],
+    "pool": [{"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2, "logprobs": True}}}],
+}
+BAD = {
+    "prompts": [
+        {"id": "1"},
+        {"id": " ", "query": "q"},
+        {"query": "q"},
+        {"id": "1", "query": "q", "group": 3},
+        {"id": "1", "messages": [{"role": "bot", "content": "hi"}]},
+        {"id": "1", "query": "q", "tools": "all"},
+        {"id": "1", "query": "q", "response_format": "json"},
+    ],
+    "records": [
+        {"id": "1", "query": "q"},
+        {"id": "1", "query": "q", "samples": {}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": []}}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [2]}}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [1], "text": [3]}}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [1], "cost_usd": [-1]}}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [1], "signals": {"sum_logprob": [0.5]}}}},
+        {"id": "1", "query": "q", "samples": {"m": {"quality": [1], "greedy": "a"}}},
+    ],
+    "gold": [{"id": "1", "text": "a"}, {"id": 1, "text": "a", "quality": 1}, {"id": "1", "text": "a", "quality": 1.5}],
+    "pool": [
+        {"models": {}},
+        {"reference": "m", "models": {"m": {"input_price": 1}}},
+        {"reference": "m", "models": {"m": {"input_price": -1, "output_price": 2}}},
+        {"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2}}, "more": 1},
+    ],
+}
+
+
+def read(name, value, folder):
+    if name == "prompts":
+        check_chat(value, "here")
+        return parse_head(value, "here")
+    if name == "records":
+        return parse_record(value, "here")
+    path = folder / name
+    if name == "gold":
+        path.write_text(json.dumps(value) + "\n")
+        return read_gold(path)
+    path.write_text(yaml.safe_dump(value))
+    return Pool.from_file(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in GOOD for value in GOOD[name]])
+def test_what_a_schema_takes_its_reader_takes(tmp_path, name, value):
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    jsonschema.validate(value, schema(name))
+    read(name, value, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in BAD for value in BAD[name]])
+def test_what_a_schema_refuses_its_reader_refuses(tmp_path, name, value):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema(name))
+    with pytest.raises((RecordError, ConfigError)):
+        read(name, value, tmp_path)
+
+
+def test_the_command_prints_each_schema():
+    for name in GOOD:
+        assert json.loads(run("schema", name).stdout) == schema(name)
