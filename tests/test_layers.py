@@ -99,6 +99,7 @@ MAY_TAKE_FROM = {
     "cli": {
         "_utils",
         "_version",
+        "adapters",
         "artifacts",
         "demo",
         "encoders",
