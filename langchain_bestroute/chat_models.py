@@ -21,6 +21,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import (
@@ -53,6 +54,7 @@ from bestroute.adapters.response_schemas import unwrapped
 from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
+from bestroute.engine.rollout import Mode
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
 from bestroute.types.usage import estimate_tokens
@@ -71,9 +73,9 @@ _FORCED = tuple(name for name in CALL_ARGUMENTS if name != "run_id")
 """Arguments of a call that are the engine's, not the members'; ``run_id`` is LangChain's own."""
 _MADE_WITH = ("timeout", "api_key", "base_url")
 """Fields of ours that members are made with: a change of one makes another engine, too."""
-_TAGS, _RUN_ID = "ledger_tags", "ledger_run_id"
+_TAGS, _RUN_ID, _THREAD = "ledger_tags", "ledger_run_id", "graph_thread"
 """Arguments that LangChain passes on as they are, where it has other uses for the names, or keeps the value."""
-_LEDGER = {_TAGS: "tags", _RUN_ID: "run_id"}
+_OF_CALL = {_TAGS: "tags", _RUN_ID: "run_id", _THREAD: "thread"}
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
 _ENGINE_FIELDS = (*ENGINE_PARTS, "timeout")
@@ -312,6 +314,12 @@ class BestRouteChat(BaseChatModel):
     """Faults, pace and what is done at a budget's end: ``bestroute.Settings``."""
     budget: BudgetField = None
     """USD that all calls together may spend, or a shared ``bestroute.Budget``."""
+    mode: Mode = EngineFields.mode
+    """``"on"``; ``"shadow"``: decide and write it, but let the reference answer; ``"off"``: let it answer. May be set
+    at any time."""
+    share: float = EngineFields.share
+    """Of conversations that ``mode`` is for, by a hash of ``session``, of the ledger's tag ``user``, of the graph's
+    ``thread_id``, or of the first message; the reference answers the others. May be set at any time."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None
@@ -323,6 +331,7 @@ class BestRouteChat(BaseChatModel):
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
+    _has_copies: bool = PrivateAttr(default=False)
     _shared: tuple[Shared[Any], ...] = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
@@ -390,7 +399,7 @@ class BestRouteChat(BaseChatModel):
             settled=(self.timeout, secret, self.base_url),
             note=keep,
         )
-        self._engine, self._shared = built.engine, built.shared
+        self._engine, self._shared, self._has_copies = built.engine, built.shared, False
         if isinstance(self.router, str | Path):
             keep("router", built.engine.router)  # read once
         if "output_version" not in self.model_fields_set:
@@ -423,6 +432,7 @@ class BestRouteChat(BaseChatModel):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
+        self._has_copies = True
         copied = super().model_copy(update=update)
         copied.__dict__.pop("_serialized", None)
         if not {*ENGINE_FIELDS, *_MADE_WITH}.isdisjoint(update or ()):
@@ -465,6 +475,23 @@ class BestRouteChat(BaseChatModel):
         """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
         return self.__pydantic_private__["_engine"]  # type: ignore[index, no-any-return]  # ``self._engine`` is slow
 
+    def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep what is said of an answer, in the ledger.
+
+        Args:
+            call_id: Of the answer, ``response_metadata["bestroute"]["call_id"]``.
+            score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
+            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+
+        Raises:
+            ConfigError: If the score is none, or the ledger knows no such call.
+        """
+        self.engine.feedback(call_id, score, note=note)
+
+    async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep the same without blocking the loop; see ``feedback``."""
+        await self.engine.afeedback(call_id, score, note=note)
+
     @property
     def _llm_type(self) -> str:
         return "bestroute-chat"
@@ -474,7 +501,8 @@ class BestRouteChat(BaseChatModel):
         own = without_keys(self._own_params())
         if "stop" in own:  # a key of this name is the call's, also where the call sets none
             own["stop_sequences"] = own.pop("stop")
-        return {**self.__pydantic_private__["_identity"], **own}  # type: ignore[index]
+        rollout = {} if self.mode == "on" and self.share == 1.0 else {"mode": self.mode, "share": self.share}
+        return {**self.__pydantic_private__["_identity"], **rollout, **own}  # type: ignore[index]
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> builtins.dict[str, Any]:
         """Return what traces show of a call."""
@@ -486,7 +514,7 @@ class BestRouteChat(BaseChatModel):
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """Return what a cache knows a call by; it answers alike whoever is to find it in the ledger."""
-        known = {name: value for name, value in kwargs.items() if name not in (_TAGS, _RUN_ID)}
+        known = {name: value for name, value in kwargs.items() if name not in (*_OF_CALL, "session")}
         return super()._get_llm_string(stop=stop, **known)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -593,7 +621,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Answer; ``tags`` as a dict are the ledger's, LangChain's own (a list) are those of ``config``."""
-        return super().invoke(input, config, stop=stop, **_apart(kwargs))
+        return super().invoke(input, config, stop=stop, **_apart(kwargs, config))
 
     async def ainvoke(
         self,
@@ -604,7 +632,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Answer without blocking the loop; see ``invoke``."""
-        return await super().ainvoke(input, config, stop=stop, **_apart(kwargs))
+        return await super().ainvoke(input, config, stop=stop, **_apart(kwargs, config))
 
     def stream(
         self,
@@ -616,7 +644,7 @@ class BestRouteChat(BaseChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Answer piece by piece; see ``invoke``."""
         config, own = _with_run_id(config)
-        yield from super().stream(input, config, stop=stop, **_apart(kwargs), **own)
+        yield from super().stream(input, config, stop=stop, **_apart(kwargs, config), **own)
 
     async def astream(
         self,
@@ -628,7 +656,7 @@ class BestRouteChat(BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         """Answer piece by piece without blocking the loop; see ``invoke``."""
         config, own = _with_run_id(config)
-        async with aclosing(super().astream(input, config, stop=stop, **_apart(kwargs), **own)) as chunks:  # type: ignore[type-var]
+        async with aclosing(super().astream(input, config, stop=stop, **_apart(kwargs, config), **own)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 
@@ -730,7 +758,7 @@ class BestRouteChat(BaseChatModel):
             constructed.discard("stop")
         params = CallParams(own, constructed)
         forced = take_options(params, owner=turn_owner(messages), models=self.models, names=_FORCED)
-        forced |= {name: params.pop(own) for own, name in _LEDGER.items() if own in params}  # type: ignore[typeddict-item]
+        forced |= {name: params.pop(own) for own, name in _OF_CALL.items() if own in params}  # type: ignore[typeddict-item]
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
@@ -784,9 +812,15 @@ for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain
     setattr(_method, "__signature__", inspect.signature(_method))  # noqa: B010 - a function's type does not name it
 
 
-def _apart(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of a call with the ledger's tags under a name that LangChain has no other use for."""
-    return {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
+def _apart(kwargs: Mapping[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
+    """Return arguments of a call with the ledger's tags under a name that LangChain has no other use for.
+
+    The thread of a graph is among them; LangChain hands no configuration on.
+    """
+    own = {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
+    known = (config or {}).get("configurable") or (var_child_runnable_config.get() or {}).get("configurable") or {}
+    thread = known.get("thread_id")
+    return own if thread in (None, "") or _THREAD in own else {**own, _THREAD: str(thread)}
 
 
 def _run_id_of(run: BaseRunManager | None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from bestroute.adapters.engine_fields import (
 from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
+from bestroute.engine.rollout import Mode
 from bestroute.errors.credentials import without_secrets
 from llamaindex_bestroute import description, tracing
 from llamaindex_bestroute.generator import LlamaIndex
@@ -96,6 +97,9 @@ class BestRouteLLM(FunctionCallingLLM):
         settings: Retries, pace and what is done at a budget's end, ``bestroute.types.settings.Settings``.
         budget: What all calls together may spend, USD.
         max_retries: How often a draw is tried again; members' own retries are off.
+        mode: ``"on"``; ``"shadow"``: decide and write it, but let the reference answer; ``"off"``: let it answer.
+        share: Of conversations that ``mode`` is for, by a hash of ``session``, of the tag ``user``, or of the first
+            message; the reference answers the others. Both may be set at any time.
         timeout: Seconds for one request; wins over the members' own.
         temperature: Wins over the members' own; a call's wins over it.
         max_tokens: Wins over the members' own.
@@ -202,6 +206,8 @@ class BestRouteLLM(FunctionCallingLLM):
     settings: SettingsField = Field(default=None, description="Retries, pace and what is done at a budget's end.")
     budget: BudgetField = Field(default=None, description="What all calls together may spend, USD.")
     max_retries: int | None = Field(default=None, description="How often a draw is tried again.")
+    mode: Mode = Field(default=EngineFields.mode, description="Whether decisions are run, made in the shadow, or not.")
+    share: float = Field(default=EngineFields.share, description="Of conversations that the mode is for.")
     timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")
     max_tokens: int | None = Field(default=None, description="Wins over the members' own.")
@@ -261,6 +267,23 @@ class BestRouteLLM(FunctionCallingLLM):
     def engine(self) -> BestRoute:
         """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
         return self._engine
+
+    def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep what is said of an answer, in the ledger.
+
+        Args:
+            call_id: Of the answer, ``additional_kwargs["bestroute"]["call_id"]``.
+            score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
+            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+
+        Raises:
+            ConfigError: If the score is none, or the ledger knows no such call.
+        """
+        self._engine.feedback(call_id, score, note=note)
+
+    async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep the same without blocking the loop; see ``feedback``."""
+        await self._engine.afeedback(call_id, score, note=note)
 
     @property
     def metadata(self) -> LLMMetadata:

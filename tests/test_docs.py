@@ -47,7 +47,8 @@ def test_the_code_blocks_of_the_readme_run(openai_env, tmp_path, monkeypatch):
 
 ADAPTERS = (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^## (.+?)\n.*?```python\n(.*?)```", re.S | re.M)
-BLOCKS = _BLOCK.findall(EXTENDING) + _BLOCK.findall(ADAPTERS)
+OPERATION = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
+BLOCKS = _BLOCK.findall(EXTENDING) + _BLOCK.findall(ADAPTERS) + _BLOCK.findall(OPERATION)
 
 
 @pytest.mark.parametrize(("title", "block"), BLOCKS, ids=[title for title, _ in BLOCKS])
@@ -59,7 +60,9 @@ def test_what_the_page_tells_to_write_works(title, block):
 def test_every_part_of_the_page_has_its_block():
     blocks = _BLOCK.findall(EXTENDING)
     assert len(blocks) == EXTENDING.count("```python") == len(re.findall("^## ", EXTENDING, re.M)) == 4
-    assert len(BLOCKS) == 5
+    parts = len(re.findall("^## ", OPERATION, re.M))
+    assert len(_BLOCK.findall(OPERATION)) == OPERATION.count("```python") == parts
+    assert len(BLOCKS) == 5 + parts
     assert ADAPTERS.count("```python") == 1
 
 

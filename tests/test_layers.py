@@ -101,6 +101,7 @@ MAY_TAKE_FROM = {
         "_version",
         "adapters",
         "artifacts",
+        "billing",
         "demo",
         "encoders",
         "engine",

@@ -8,7 +8,7 @@ from typing import Any
 from bestroute.engine.call_context import CALL_OPTIONS, CallOptions
 
 STICKY = "a tool turn stays with the model that made the call"
-CALL_ARGUMENTS = tuple(name for name in CALL_OPTIONS if name != "reason")
+CALL_ARGUMENTS = tuple(name for name in CALL_OPTIONS if name not in ("reason", "thread"))
 """Arguments of a call that are the engine's, whatever the framework."""
 
 

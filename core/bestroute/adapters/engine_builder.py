@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bestroute.adapters.engine_fields import EngineFields
+from bestroute.adapters.engine_fields import LIVE_FIELDS, EngineFields
 from bestroute.adapters.framework import Framework, as_generator, as_member
 from bestroute.adapters.known_prices import complete_prices
 from bestroute.adapters.shared_members import Shared, shared
@@ -86,6 +86,7 @@ def build_engine(
         budget=given.budget,
         max_retries=given.max_retries,
         default=given.default,
+        **{name: getattr(given, name) for name in LIVE_FIELDS},
     )
     origin = shared(given.models, held, ("engine",), lambda: engine)
     engine.share_members(origin.value)

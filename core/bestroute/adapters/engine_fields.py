@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.engine.decider import Default
+from bestroute.engine.rollout import Mode
 from bestroute.types.prices import Price
 from bestroute.types.settings import Settings
 
@@ -54,6 +55,10 @@ class EngineFields:
     """What all calls together may spend, USD."""
     max_retries: int | None = None
     """How often a failed draw is tried again."""
+    mode: Mode = "on"
+    """``"shadow"``: decide, but let the reference answer; ``"off"``: let it answer."""
+    share: float = 1.0
+    """Of conversations that ``mode`` is for."""
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -63,6 +68,8 @@ class EngineFields:
 
 ENGINE_FIELDS = tuple(f.name for f in fields(EngineFields))
 """Fields of which a change makes another engine."""
+LIVE_FIELDS = ("mode", "share")
+"""Those that an engine may be told while it runs, so that their change makes no other."""
 ENGINE_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
 """Those that hold objects: described in a few words, never dumped."""
 
@@ -80,7 +87,9 @@ def as_stop(stop: Any) -> Any:
 def change_field(
     model: Any, name: str, change: Callable[[], object], build: Callable[[], object], *, others: Collection[str] = ()
 ) -> None:
-    """Change a field; a field of the engine's builds it anew, and what raises leaves every field as it was.
+    """Change a field; a field of the engine's builds it anew, or is told to it while it runs.
+
+    What raises leaves every field as it was. A model whose copies use its engine, too, gets one of its own.
 
     Args:
         model: A pydantic model.
@@ -96,7 +105,10 @@ def change_field(
     values, given = dict(model.__dict__), set(model.__pydantic_fields_set__)
     change()
     try:
-        build()
+        if name in LIVE_FIELDS and not (model.__pydantic_private__ or {}).get("_has_copies"):
+            setattr(model._engine, name, getattr(model, name))
+        else:
+            build()
     except BaseException:
         model.__dict__.clear()
         model.__dict__.update(values)

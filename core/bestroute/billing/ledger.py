@@ -25,11 +25,12 @@ from bestroute.billing.ledger_rows import (
     no_totals,
     totals_of,
 )
+from bestroute.billing.outcomes import CallOutcome, Feedback, as_feedback
 from bestroute.errors import ConfigError
 from bestroute.types.settings import check_count
 
 if TYPE_CHECKING:
-    from bestroute.billing.database.ledger_tables import LedgerTables
+    from bestroute.billing.database.ledger_tables import Entry, LedgerTables
     from bestroute.billing.database.writer import Writer
 
 __all__ = ["Kind", "Ledger", "LedgerRow", "Status", "Totals"]
@@ -61,6 +62,7 @@ class Ledger(ProcessState):
             for memory. A relative path is fixed here; ``"sqlite:///:memory:"`` is memory too.
         keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too: by the hour, and
             beyond 10,000 combinations of reason, plan and tags without these.
+        keep_notes: Whether the words of feedback are kept.
 
     Raises:
         ConfigError: If the URL is of another kind, or the database cannot be opened; never with a password.
@@ -71,22 +73,24 @@ class Ledger(ProcessState):
         {}
     """
 
-    def __init__(self, url: str | None = None, *, keep_rows: int = 100_000) -> None:
+    def __init__(self, url: str | None = None, *, keep_rows: int = 100_000, keep_notes: bool = False) -> None:
         """Open the ledger, making or migrating the database's tables."""
         super().__init__()
         check_count(keep_rows, "Ledger: keep_rows")
-        self.keep_rows = keep_rows
+        self.keep_rows, self.keep_notes = keep_rows, keep_notes
         self._address = url
         self._rows: deque[LedgerRow] = deque()
         """In memory; of a database, those that its writer has no room for are in ``_sums`` alone."""
         self._sums = Sums(_MOST_SUMS)
+        self._outcomes: dict[str, CallOutcome] = {}
+        self._feedback: deque[Feedback] = deque(maxlen=keep_rows)
         self._open()
 
     def _open(self) -> None:
         self.url: str | None = None
         """Where it is kept, without a password."""
         self._tables: LedgerTables | None = None
-        self._writer: Writer[list[tuple[str, LedgerRow]]] | None = None
+        self._writer: Writer[Entry] | None = None
         if self._address is None or self._address == _MEMORY:
             self.url = self._address
             return
@@ -125,10 +129,18 @@ class Ledger(ProcessState):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle where it is kept; rows in memory go along, those that wait for a database do not."""
         with self._guard():
-            kept = {"keep_rows": self.keep_rows, "_address": self._address}
+            kept = {"keep_rows": self.keep_rows, "keep_notes": self.keep_notes, "_address": self._address}
             if self.is_persistent:
-                return {**kept, "_rows": deque(), "_sums": Sums(_MOST_SUMS)}
-            return {**kept, "_rows": self._rows.copy(), "_sums": self._sums.copy()}
+                none: dict[str, CallOutcome] = {}
+                known = deque(maxlen=self.keep_rows)  # type: deque[Feedback]
+                return {**kept, "_rows": deque(), "_sums": Sums(_MOST_SUMS), "_outcomes": none, "_feedback": known}
+            return {
+                **kept,
+                "_rows": self._rows.copy(),
+                "_sums": self._sums.copy(),
+                "_outcomes": self._outcomes.copy(),
+                "_feedback": self._feedback.copy(),
+            }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open it again."""
@@ -147,20 +159,24 @@ class Ledger(ProcessState):
         """Whether writing touches a disk, or a server."""
         return self._address is not None and self._address != _MEMORY
 
-    def add(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
+    def add(
+        self, rows: Sequence[LedgerRow], *, outcomes: Sequence[CallOutcome] = (), timeout_s: float | None = None
+    ) -> None:
         """Keep rows, all or none; of a database, wait until they are written, or have to wait.
 
         Args:
             rows: Of one call, or of any.
+            outcomes: Of calls, written together with them; one of the same call takes the place of an earlier one.
             timeout_s: How long to wait at most. What is not written by then is written later.
         """
         with self._guard():
             is_memory = self._writer is None
             if is_memory:
                 self._keep(completed(rows))
+                self._keep_outcomes(outcomes)
         if is_memory:
             return
-        written = self.submit(rows)
+        written = self.submit(rows, outcomes)
         with contextlib.suppress(TimeoutError):
             written.result(self._patience_s(timeout_s))
 
@@ -172,19 +188,101 @@ class Ledger(ProcessState):
         if not written.done():
             await asyncio.wait([asyncio.wrap_future(written)], timeout=self._patience_s(timeout_s))
 
-    def submit(self, rows: Sequence[LedgerRow]) -> Future[None]:
-        """Hand rows over to be written, at once; the future is done when they are written, or have to wait."""
+    def submit(self, rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = ()) -> Future[None]:
+        """Hand rows over to be written, at once; the future is done when they are written, or have to wait.
+
+        Args:
+            rows: Of one call, or of any.
+            outcomes: Of calls, written together with them; one of the same call takes the place of an earlier one.
+        """
         kept = completed(rows)
         with self._guard():
             writer = self._writer
             if writer is None:
                 self._keep(kept)
-        if writer is None or not (kept or writer.is_away):
+                self._keep_outcomes(outcomes)
+        if writer is None or not (kept or outcomes or writer.is_away):
             done: Future[None] = Future()
             done.set_result(None)
             return done
-        batch = uuid.uuid4().hex
-        return writer.submit([(f"{batch}:{i}", row) for i, row in enumerate(kept)])
+        return writer.submit(_entry(kept, outcomes))
+
+    def note(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Keep outcomes that nobody waits for; a database has them with the next rows, or half a second later."""
+        with self._guard():
+            writer = self._writer
+            if writer is None:
+                self._keep_outcomes(outcomes)
+        if writer is not None and outcomes:
+            writer.submit_later(_entry((), outcomes))
+
+    def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep what is said of a call's answer; of a database, wait until it is written, or has to wait.
+
+        Args:
+            call_id: Of the call.
+            score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
+            note: In words; kept with ``keep_notes`` alone.
+
+        Raises:
+            ConfigError: If the score is none, the call is not in the ledger, or the database cannot be read.
+        """
+        known = as_feedback(call_id, score, note, keeps_notes=self.keep_notes)
+        if not self._has_call(known.call_id):
+            where = "the ledger" if self.url is None else f"the ledger {self.url!r}"
+            raise ConfigError(
+                f"feedback: {where} knows no call {call_id!r}; take the call_id of the answer's metadata, and the "
+                "ledger that its engine writes"
+            )
+        with self._guard():
+            writer = self._writer
+            if writer is None:
+                self._feedback.append(known)
+        if writer is not None:
+            with contextlib.suppress(TimeoutError):
+                writer.submit(_entry((), (), [known])).result(self._patience_s(None))
+
+    def _has_call(self, call_id: str) -> bool:
+        with self._settled() as waiting:
+            if any(row["call_id"] == call_id for row in reversed(waiting)):
+                return True
+            with self._guard():
+                if self._writer is None and call_id in self._outcomes:
+                    return True
+            return bool(self._read(lambda tables: tables.has_call(call_id)))
+
+    def feedbacks(self) -> list[Feedback]:
+        """Return what was said of calls, in writing order.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        return [*(self._read_settled(lambda tables: tables.feedbacks()) or ()), *self._waiting_of("feedback")]
+
+    def outcomes(self) -> list[CallOutcome]:
+        """Return what is known of the calls that audits might have chosen, the newest of each, in order of time.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        found = {o.call_id: o for o in self._read_settled(lambda tables: tables.outcomes()) or ()}
+        found |= {o.call_id: o for o in self._waiting_of("outcomes")}
+        return sorted(found.values(), key=lambda outcome: outcome.time)
+
+    def _read_settled(self, read: Callable[[LedgerTables], T]) -> T | None:
+        with self._guard():
+            writer = self._writer
+        if writer is not None:
+            writer.flush(_PATIENCE_S)
+        return self._read(read)
+
+    def _waiting_of(self, name: str) -> list[Any]:
+        """Return what memory holds: all of it, or what waits for a database."""
+        with self._guard():
+            writer = self._writer
+            if writer is None:
+                return list(self._feedback if name == "feedback" else self._outcomes.values())
+        return [value for entry in writer.waiting() for value in getattr(entry, name)]
 
     def _patience_s(self, timeout_s: float | None) -> float:
         is_away = self._writer is not None and self._writer.is_away
@@ -195,6 +293,13 @@ class Ledger(ProcessState):
         self._rows.extend(rows)
         while len(self._rows) > self.keep_rows:
             self._sums.add(self._rows.popleft())
+
+    def _keep_outcomes(self, outcomes: Sequence[CallOutcome]) -> None:
+        for outcome in outcomes:
+            self._outcomes.pop(outcome.call_id, None)
+            self._outcomes[outcome.call_id] = outcome
+        while len(self._outcomes) > self.keep_rows:
+            del self._outcomes[next(iter(self._outcomes))]
 
     def flush(self, timeout_s: float = _PATIENCE_S) -> bool:
         """Write what waits; returns whether all rows are written now."""
@@ -211,25 +316,25 @@ class Ledger(ProcessState):
             writer = self._writer
         return writer is None or writer.close(timeout_s)
 
-    def _write(self, batches: list[list[tuple[str, LedgerRow]]]) -> None:
+    def _write(self, entries: list[Entry]) -> None:
         assert self._tables is not None
-        self._tables.write([row for batch in batches for row in batch])
+        self._tables.write(entries)
 
     def _failed(self, error: Exception) -> None:
         """Log what the database said, and let the oldest rows go where too many wait."""
         assert self._tables is not None
         assert self._writer is not None
-        waiting = sum(len(batch) for batch in self._writer.waiting())
+        waiting = sum(map(len, self._writer.waiting()))
         logger.error(
             "the ledger %r cannot be written (%s): %d rows wait in memory; make room or mend it",
             self.url,
             self._tables.database.address.hide(error),
             waiting,
         )
-        while waiting > self.keep_rows and (batch := self._writer.drop_oldest()) is not None:
-            waiting -= len(batch)
+        while waiting > self.keep_rows and (entry := self._writer.drop_oldest()) is not None:
+            waiting -= len(entry)
             with self._guard():
-                for _, row in batch:
+                for _, row in entry.rows:
                     self._sums.add(row)
 
     def rows(self) -> list[LedgerRow]:
@@ -250,6 +355,8 @@ class Ledger(ProcessState):
         tags: Mapping[str, str] | None = None,
     ) -> dict[Any, Totals]:
         """Add rows up, in the database where there is one; those that memory has let go are among them.
+
+        What audits and judges cost stands apart, in ``audit_cost_usd``, but where ``kind`` tells them apart.
 
         Args:
             by: ``"model"`` (pool name), ``"day"`` (``2026-01-31``, UTC), ``"hour"`` (``2026-01-31 17:00``),
@@ -285,7 +392,7 @@ class Ledger(ProcessState):
             yield []
             return
         with writer.held():
-            yield [row for batch in writer.waiting() for _, row in batch]
+            yield [row for entry in writer.waiting() for _, row in entry.rows]
 
     def _read(self, read: Callable[[LedgerTables], T]) -> T | None:
         if self._tables is None:
@@ -300,8 +407,13 @@ class Ledger(ProcessState):
 
     @property
     def cost_usd(self) -> float:
-        """What all samples cost."""
+        """What all samples cost that were drawn for answers."""
         return self._total["cost_usd"]
+
+    @property
+    def audit_cost_usd(self) -> float:
+        """What was drawn beside the answers cost: audits and judges."""
+        return self._total["audit_cost_usd"]
 
     @property
     def reference_cost_usd(self) -> float:
@@ -311,3 +423,11 @@ class Ledger(ProcessState):
     @property
     def _total(self) -> Totals:
         return self.totals().get("all", no_totals())
+
+
+def _entry(rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = (), feedback: Sequence[Feedback] = ()) -> Entry:
+    """Return what is written in one transaction, each part with an id, so that it is written once."""
+    from bestroute.billing.database.ledger_tables import Entry
+
+    batch = uuid.uuid4().hex
+    return Entry([(f"{batch}:{i}", row) for i, row in enumerate(rows)], list(outcomes), list(feedback), batch)

@@ -78,6 +78,8 @@ class Totals(TypedDict):
     output_tokens: int
     cost_usd: float
     reference_cost_usd: float
+    audit_cost_usd: float
+    """What audits and judges cost; ``cost_usd`` is of answers alone, unless ``kind`` is told apart."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,13 @@ def no_totals() -> Totals:
         "output_tokens": 0,
         "cost_usd": 0.0,
         "reference_cost_usd": 0.0,
+        "audit_cost_usd": 0.0,
     }
+
+
+def as_audits(total: Totals) -> Totals:
+    """Return the sums over rows of audits and judges as they add to those of answers: what they cost stands apart."""
+    return {**total, "cost_usd": 0.0}
 
 
 def add_totals(total: Totals, more: Totals) -> None:
@@ -196,6 +204,7 @@ def totals_of(row: LedgerRow) -> Totals:
         "output_tokens": row["output_tokens"],
         "cost_usd": row["cost_usd"],
         "reference_cost_usd": row["reference_cost_usd"],
+        "audit_cost_usd": 0.0 if row["kind"] == "draw" else row["cost_usd"],
     }
 
 
@@ -251,6 +260,8 @@ def add_up(
             continue
         if selection.tags and any(row["tags"].get(name) != value for name, value in selection.tags.items()):
             continue
+        if row["kind"] != "draw" and "kind" not in selection.by:
+            total = as_audits(total)
         for key in itertools.product(*(_values(row, name) for name in selection.by)):
             add_totals(sums.setdefault(key, no_totals()), total)
 

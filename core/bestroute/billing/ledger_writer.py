@@ -10,6 +10,7 @@ from bestroute._utils.fork_safe import ProcessState
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread, run_in_thread, start
 from bestroute.billing.ledger import Ledger, LedgerRow
+from bestroute.billing.outcomes import CallOutcome
 
 logger = logging.getLogger("bestroute.engine")
 
@@ -66,6 +67,14 @@ class LedgerWriter(ProcessState):
                 self._keep(rows, error)
         else:
             self._add(self.ledger.add, rows)
+
+    def note(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Keep outcomes, and wait for nothing."""
+        if isinstance(self.ledger, Ledger):
+            try:
+                self.ledger.note(outcomes)
+            except Exception as error:
+                logger.error("the ledger raised %s: what is known of %d calls is lost", error, len(outcomes))
 
     def hand_over(self, rows: Sequence[LedgerRow]) -> None:
         """Have rows written, and wait for nothing."""

@@ -43,6 +43,10 @@ class CallOptions(TypedDict, total=False):
     """Words to find the call by in the ledger, by name."""
     run_id: str | None
     """The caller's own id of what the call is a part of, for the ledger; default: the call's id."""
+    session: str | None
+    """The conversation that the call is a part of; one is treated alike throughout."""
+    thread: str | None
+    """What a framework calls the same, where the caller names no ``session``."""
 
 
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
@@ -57,6 +61,8 @@ class Options:
     reason: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
+    session: str | None = None
+    thread: str | None = None
     limits: Limits = NO_LIMITS
 
     @classmethod
@@ -83,7 +89,9 @@ class Options:
             options.get("n"),
             options.get("reason"),
             _checked_tags(options.get("tags")),
-            _checked_run_id(options.get("run_id")),
+            _checked_name(options.get("run_id"), "run_id"),
+            _checked_name(options.get("session"), "session"),
+            _checked_name(options.get("thread"), "thread"),
             Limits(**limits) if limits else NO_LIMITS,
         )
 
@@ -170,7 +178,7 @@ def _checked_tags(tags: Any) -> Mapping[str, str]:
     return dict(tags)
 
 
-def _checked_run_id(run_id: Any) -> str | None:
-    if run_id is None or (isinstance(run_id, str) and run_id):
-        return run_id
-    raise ConfigError(f"run_id must be a text that is not empty, got {brief(run_id)}")
+def _checked_name(value: Any, what: str) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ConfigError(f"{what} must be a text that is not empty, got {brief(value)}")

@@ -135,6 +135,14 @@ class Decider:
             return decision
         return self._force(decision, model, n, reason)
 
+    def reference_alone(
+        self, query: Query, reason: str, *, n: int | None = None, allow: Sequence[str] | None = None
+    ) -> Decision:
+        """Return the decision that the reference answers as it would alone: nothing takes its place."""
+        plan = self.pool.reference_plan if n is None else self._check_plan(Plan.of(Candidate(self.pool.reference, n)))
+        left_out = self._left_out(query, allow)
+        return Decision(plan, reason, self.pool, query.prompt_tokens, left_out=left_out, is_forced=True)
+
     def after(
         self, decision: Decision, failed: Mapping[str, str], query: Query, *, wants_reference: bool, any_able: bool
     ) -> Decision | None:

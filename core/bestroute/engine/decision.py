@@ -42,6 +42,8 @@ class Decision:
     """What scores its samples where that is not the engine's own reward model."""
     trial: Trial | None = None
     """What is tried where there is neither a router nor a reward model, to be learnt from."""
+    shadow: Decision | None = None
+    """What was decided where the reference answers in its place (``mode="shadow"``)."""
 
     @property
     def model(self) -> str:
@@ -91,6 +93,9 @@ class Decision:
             "estimated_cost_usd": self.estimated_cost_usd,
             "policy": None if self.policy is None else str(self.policy),
             "left_out": dict(self.left_out),
+            "shadow": None
+            if self.shadow is None
+            else {"plan": self.shadow.plan.to_json(), "reason": self.shadow.reason},
             "plans": [
                 {
                     "plan": plan.to_json(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.renamed import warn_renamed
-from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, run_in_thread
+from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.ledger_writer import LedgerWriter
@@ -20,12 +22,14 @@ from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Reserve, Score
 from bestroute.engine.result import Result
+from bestroute.engine.rollout import Mode, Rollout
 from bestroute.engine.run import EngineContext, WriteBills, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
+from bestroute.errors.redaction import describe
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, completed, has_own
 from bestroute.types.pool import Pool
@@ -37,6 +41,9 @@ from bestroute.types.settings import Settings
 
 _GRACE_S = 0.05
 """What is written in that time after the deadline is waited for."""
+_SHADOW_S = 1.0
+"""How long a decision that nothing hangs on is waited for, where a router may take long."""
+logger = logging.getLogger("bestroute.engine")
 
 
 class BestRoute:
@@ -62,6 +69,11 @@ class BestRoute:
             choice, a number or a short answer, cheaper members are tried, and accepted on log-probabilities or where
             two agree, as long as that pays (``bestroute.engine.day_one``); else, and always with ``"reference"``,
             the reference answers.
+        mode: ``"on"``; ``"shadow"``: decide and write it, but let the reference answer as it would alone; ``"off"``:
+            let it answer. May be set at any time, ``engine.mode = "off"``.
+        share: Of conversations that ``mode`` is for; the reference answers the others. Which they are is told by a
+            hash of the call's ``session``, else of its tag ``user``, else of the conversation's first message, so
+            that those of a smaller share are in every larger one. May be set at any time.
 
     Raises:
         ConfigError: If parts do not fit together.
@@ -83,9 +95,12 @@ class BestRoute:
         budget: Budget | float | None = None,
         max_retries: int | None = None,
         default: Default = "plan",
+        mode: Mode = "on",
+        share: float = 1.0,
     ) -> None:
         """Check that the parts fit together; nothing is called."""
         self.pool = pool
+        self._rollout = Rollout(mode, share)
         if missing := [model for model in pool.models if model not in generators]:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
         self.generators = {model: _once_only(generators[model]) for model in pool.models}
@@ -134,6 +149,8 @@ class BestRoute:
         n: int | None = None,
         reason: str | None = None,
         allow: Sequence[str] | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
         because: str | None = None,
     ) -> Decision:
         """Decide on one query; no model is called.
@@ -145,6 +162,8 @@ class BestRoute:
             reason: Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order,
                 and nothing else answers if it fails.
             allow: Pool names of the only members that may be asked.
+            session: The conversation that it is a part of.
+            tags: Of the call; ``user`` tells whose it is.
             because: The old name of ``reason``.
 
         Raises:
@@ -152,7 +171,7 @@ class BestRoute:
         """
         if because is not None:
             warn_renamed("because=", "reason=")
-        return self._decider.route(as_query(query), model=model, n=n, reason=reason or because, allow=allow)
+        return self._route(as_query(query), _route_options(model, n, reason or because, allow, session, tags))
 
     async def aroute(
         self,
@@ -162,14 +181,16 @@ class BestRoute:
         n: int | None = None,
         reason: str | None = None,
         allow: Sequence[str] | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
         because: str | None = None,
     ) -> Decision:
         """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
         query = as_query(query)
         if because is not None:
             warn_renamed("because=", "reason=")
-        work = partial(self._decider.route, query, model=model, n=n, reason=reason or because, allow=allow)
-        if self._decider.is_quick:
+        work = partial(self._route, query, _route_options(model, n, reason or because, allow, session, tags))
+        if self._is_quick:
             return work()
         outcome = await arun_in_thread(work, name="bestroute-router")
         assert outcome is not None  # there is no limit of time
@@ -184,6 +205,24 @@ class BestRoute:
     def policy(self) -> Policy | None:
         """The policy in use; ``None`` where no router predicts."""
         return self._decider.policy
+
+    @property
+    def mode(self) -> Mode:
+        """What is done with decisions: ``"on"``, ``"shadow"`` or ``"off"``; calls that begin later follow a change."""
+        return self._rollout.mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        self._rollout = replace(self._rollout, mode=mode)
+
+    @property
+    def share(self) -> float:
+        """For which share of conversations; calls that begin later follow a change."""
+        return self._rollout.share
+
+    @share.setter
+    def share(self, share: float) -> None:
+        self._rollout = replace(self._rollout, share=share)
 
     # Running: one generator of commands, two drivers, each of which may stream.
 
@@ -296,6 +335,28 @@ class BestRoute:
             yield Delta(result.text, result.payload)
         yield result
 
+    def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep what is said of an answer, in the ledger.
+
+        Args:
+            call_id: Of the call: ``result.call_id``, or ``call_id`` of an answer's metadata.
+            score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
+            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+
+        Raises:
+            ConfigError: If the score is none, or the ledger knows no such call.
+        """
+        if not isinstance(self.ledger, Ledger):
+            raise ConfigError(
+                f"feedback: it is kept in a bestroute.Ledger, and the ledger is a {type(self.ledger).__name__}"
+            )
+        self._writer.flush()
+        self.ledger.feedback(call_id, score, note=note)
+
+    async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
+        """Keep the same without blocking the loop."""
+        await in_own_thread(self.feedback, call_id, score, note=note)
+
     def close(self) -> None:
         """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
         self._writer.flush()
@@ -330,9 +391,9 @@ class BestRoute:
         Raises:
             DeadlineError: If the deadline passes before.
         """
-        if call.deadline is None or self._decider.is_quick:
-            return self._route(query, options)
-        work = partial(self._route, query, options)
+        work = partial(self._route, query, options, call.seconds_left())
+        if call.deadline is None or self._is_quick:
+            return work()
         try:
             return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
         except ThreadsExhausted:
@@ -340,18 +401,61 @@ class BestRoute:
 
     async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
         """Decide for a run without blocking the loop; see ``_decide``."""
-        if self._decider.is_quick:
-            return self._route(query, options)
-        work = partial(self._route, query, options)
+        work = partial(self._route, query, options, call.seconds_left())
+        if self._is_quick:
+            return work()
         try:
             return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
         except ThreadsExhausted:  # better late than never
             return work()
 
-    def _route(self, query: Query, options: Options) -> Decision:
-        return self._decider.route(
-            query, model=options.model, n=options.n, reason=options.reason, allow=options.limits.allow
+    @property
+    def _is_quick(self) -> bool:
+        return self._decider.is_quick or self._rollout.mode == "off"
+
+    def _route(self, query: Query, options: Options, seconds: float | None = None) -> Decision:
+        """Decide, as far as the rollout lets it; a call's time is never all taken by a decision in the shadow."""
+        mode, why = self._rollout.mode_of(query, options, self.pool.reference)
+        limits = options.limits
+        if mode == "off":
+            return self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
+        decide = partial(
+            self._decider.route, query, model=options.model, n=options.n, reason=options.reason, allow=limits.allow
         )
+        if mode == "on":
+            return decide()
+        alone = self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
+        shadow, trouble = self._in_shadow(decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2))
+        words = trouble if shadow is None else f"'{shadow.plan}' was decided on ({shadow.reason})"
+        return replace(alone, reason=f"{why}; {words}", shadow=shadow)
+
+    def _in_shadow(
+        self, decide: Callable[[], Decision], query: Query, seconds: float
+    ) -> tuple[Decision | None, str | None]:
+        """Return a decision that no answer hangs on, or what was the matter with it."""
+        try:
+            if self._decider.is_quick:
+                return decide(), None
+            outcome = run_in_thread(decide, name="bestroute-router", seconds=seconds)
+            return (None, f"nothing was decided within {seconds:.3g} s") if outcome is None else (outcome.get(), None)
+        except BaseException as error:  # of a router or a policy of somebody else's
+            if is_interruption(error):
+                raise
+            trouble = f"deciding failed ({describe(error, query)})"
+            logger.warning(trouble)
+            return None, trouble
+
+
+def _route_options(
+    model: str | None,
+    n: int | None,
+    reason: str | None,
+    allow: Sequence[str] | None,
+    session: str | None,
+    tags: Mapping[str, str] | None,
+) -> Options:
+    given = {"model": model, "n": n, "reason": reason, "allow": allow, "session": session, "tags": tags}
+    return Options.of({name: value for name, value in given.items() if value is not None})
 
 
 def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:

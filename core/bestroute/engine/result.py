@@ -68,6 +68,7 @@ class Result:
             "reference_cost_usd": self.reference_cost_usd,
             "reference_cost_is_estimated": self.reference_cost_is_estimated,
             "plan": self.decision.plan.to_json(),
+            "shadow": None if self.decision.shadow is None else self.decision.shadow.plan.to_json(),
         }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from bestroute.selection.answer_form import options_in
-from bestroute.types.query import TOKEN_LIMITS, Query
+from bestroute.types.query import TOKEN_LIMITS, Query, role_of
 
 AnswerKind = Literal["tool call", "turn after a tool", "JSON", "choice", "number", "short answer"]
 """``None`` beside these is open text."""
@@ -108,6 +108,4 @@ def _asks_json(params: Mapping[str, Any]) -> bool:
 
 def _is_tool_result(query: Query) -> bool:
     """Whether the last message is what a tool gave."""
-    last = (query.messages or [None])[-1]
-    role = last.get("role") if isinstance(last, Mapping) else getattr(last, "type", None) or getattr(last, "role", None)
-    return str(getattr(role, "value", role)) in ("tool", "function")
+    return role_of((query.messages or [None])[-1]) in ("tool", "function")

@@ -57,6 +57,12 @@ class Query:
             return self.input_tokens
         return sum(estimate_tokens(part) for part in (self.system, self.context, self.text) if part) or 1
 
+    @property
+    def opening(self) -> str:
+        """What the conversation began with: its first message that is not the system's, else the text."""
+        first = next((m for m in self.messages or () if role_of(m) not in ("system", "developer")), None)
+        return "\n".join(_texts([first], {})) or self.text
+
     def texts(self) -> Iterator[str]:
         """Yield every text of it, earlier turns and arguments of tool calls among them."""
         yield from filter(None, (self.text, self.system, self.context))
@@ -66,6 +72,20 @@ class Query:
 def as_query(query: Query | str) -> Query:
     """Return the query itself, or the text as one."""
     return query if isinstance(query, Query) else Query(query)
+
+
+def role_of(message: Any) -> str:
+    """Return who speaks in a framework's message, in the framework's word; ``""`` where it does not tell.
+
+    Example:
+        >>> role_of({"role": "user", "content": "hi"})
+        'user'
+    """
+    if isinstance(message, Mapping):
+        role = message.get("role")
+    else:
+        role = getattr(message, "type", None) or getattr(message, "role", None)
+    return str(getattr(role, "value", role or ""))
 
 
 def _texts(value: Any, visited: dict[int, Any], depth: int = _DEEPEST) -> Iterator[str]:

@@ -6,6 +6,7 @@ import copy
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +16,23 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
-from bestroute.billing.ledger_rows import COLUMNS, LedgerRow, Selection, Totals, day_text, hour_of, hour_text
+from bestroute.billing.ledger_rows import (
+    COLUMNS,
+    LedgerRow,
+    Selection,
+    Totals,
+    add_totals,
+    as_audits,
+    as_text,
+    day_text,
+    hour_of,
+    hour_text,
+    no_totals,
+)
+from bestroute.billing.outcomes import CallOutcome, Feedback
 from bestroute.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 _MOST_INTEGER = 2**63 - 1
 
 
@@ -80,6 +94,38 @@ _samples = sa.Table(
     sa.Column("row_id", sa.Text, unique=True),  # a row that is written twice is kept once
     sa.Index("bestroute_samples_time", "time"),
 )
+_outcomes = sa.Table(
+    "bestroute_audits",
+    _metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("time", sa.Double, nullable=False, index=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
+    sa.Column("tags", sa.JSON().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("predicted_drop", sa.Double),
+    sa.Column("familiarity", sa.Double),
+    sa.Column("drop", sa.Double),
+    sa.Column("reference_quality", sa.Double),
+    sa.Column("method", sa.Text),
+    sa.Column("differs", sa.Boolean),
+    sa.Column("cost_usd", sa.Double, nullable=False),
+    sa.Column("reference_cost_usd", sa.Double, nullable=False),
+)
+_feedback = sa.Table(
+    "bestroute_feedback",
+    _metadata,
+    sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("call_id", sa.Text, nullable=False, index=True),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("note", sa.Text),
+    sa.Column("row_id", sa.Text, unique=True),
+)
+_OF_OUTCOME = tuple(f.name for f in fields(CallOutcome))
+_OF_FEEDBACK = tuple(f.name for f in fields(Feedback))
 _FIRST_COLUMNS = (
     "run_id, time, model, step, status, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
     "reasoning_tokens, cost_usd, estimated, error, reference_cost_usd"
@@ -110,6 +156,22 @@ _COMPATIBLE = (
 """What an earlier release, and anybody's own SQL, finds on SQLite in the place of version 1's table."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What is written together or not at all."""
+
+    rows: Sequence[tuple[str, LedgerRow]] = ()
+    """Each with an id."""
+    outcomes: Sequence[CallOutcome] = ()
+    feedback: Sequence[Feedback] = ()
+    name: str = ""
+    """Of the entry, by which feedback is written once."""
+
+    def __len__(self) -> int:
+        """Return how many rows of tables it has."""
+        return len(self.rows) + len(self.outcomes) + len(self.feedback)
+
+
 class LedgerTables:
     """Rows in a database. One thread at a time writes; readers have connections of their own."""
 
@@ -138,17 +200,31 @@ class LedgerTables:
                 raise
         return connection
 
-    def write(self, rows: Sequence[tuple[str, LedgerRow]]) -> None:
-        """Write rows, each with an id, all or none; one that is there already is left as it is."""
-        values = [_as_values(name, row) for name, row in rows]
-        if not values:
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write entries, all or none; rows that are there are left as they are, outcomes brought up to date."""
+        values = [_as_values(name, row) for entry in entries for name, row in entry.rows]
+        newest = {as_text(o.call_id): _of_outcome(o) for entry in entries for o in entry.outcomes}
+        notes = [{**vars(f), "row_id": f"{e.name}:{i}"} for e in entries for i, f in enumerate(e.feedback)]
+        if not (values or newest or notes):
             return
         for is_last in (False, True):
             connection = self._open()
             try:
                 with transaction(connection):
                     insert = sqlite_insert if self.database.is_file else postgres_insert
-                    connection.execute(insert(_samples).on_conflict_do_nothing(), values)
+                    if values:
+                        connection.execute(insert(_samples).on_conflict_do_nothing(), values)
+                    if notes:
+                        connection.execute(insert(_feedback).on_conflict_do_nothing(), notes)
+                    if newest:
+                        statement = insert(_outcomes)
+                        known = {name: statement.excluded[name] for name in _OF_OUTCOME if name != "call_id"}
+                        connection.execute(
+                            statement.on_conflict_do_update(index_elements=["call_id"], set_=known),
+                            [
+                                newest[call_id] for call_id in sorted(newest)
+                            ],  # in one order, so that none waits in a ring
+                        )
                 if not self.database.is_replaced():
                     return
             except sa.exc.DBAPIError as error:
@@ -171,6 +247,26 @@ class LedgerTables:
             )
             return [_as_row(values) for values in found]
 
+    def has_call(self, call_id: str) -> bool:
+        """Whether a call has a row."""
+        with self.database.reading() as connection:
+            one = sa.select(_samples.c.position).where(_samples.c.call_id == call_id).limit(1)
+            return connection.execute(one).first() is not None
+
+    def outcomes(self) -> list[CallOutcome]:
+        """Return what is known of calls, in order of time."""
+        columns = [_outcomes.c[name] for name in _OF_OUTCOME]
+        with self.database.reading() as connection:
+            found = connection.execution_options(yield_per=1000).execute(sa.select(*columns).order_by(_outcomes.c.time))
+            return [CallOutcome(**dict(zip(_OF_OUTCOME, values, strict=True))) for values in found]
+
+    def feedbacks(self) -> list[Feedback]:
+        """Return what was said of calls, in writing order."""
+        columns = [_feedback.c[name] for name in _OF_FEEDBACK]
+        with self.database.reading() as connection:
+            found = connection.execute(sa.select(*columns).order_by(_feedback.c.position))
+            return [Feedback(*values) for values in found]
+
     def totals(self, selection: Selection) -> dict[tuple[str, ...], Totals]:
         """Add rows up in the database: first those alike, so that tags are taken apart once for many rows."""
         c = _samples.c
@@ -184,7 +280,8 @@ class LedgerTables:
             sa.func.sum(c.cost_usd).label("cost_usd"),
             sa.func.sum(c.reference_cost_usd).label("reference_cost_usd"),
         ]
-        names = ["tags" if name.startswith("tag") else name for name in selection.by]
+        by = selection.by if "kind" in selection.by else (*selection.by, "kind")  # audits stand apart
+        names = ["tags" if name.startswith("tag") else name for name in by]
         keys = [(c.hour // 24 if name == "day" else c[name]).label(f"by_{name}") for name in dict.fromkeys(names)]
         query = sa.select(*keys, *sums).group_by(*(key.name for key in keys))
         if selection.since > -math.inf:
@@ -194,13 +291,22 @@ class LedgerTables:
         for name, value in (selection.tags or {}).items():
             query = query.where(self._tag(c.tags, name) == value)
         if "tags" in names:
-            query = self._by_tag(query.subquery("alike"), selection.by, [each.name for each in sums])
+            query = self._by_tag(query.subquery("alike"), by, [each.name for each in sums])
         else:
             query = query.with_only_columns(*(keys[names.index(name)] for name in names), *sums)
         with self.database.reading() as connection:
             found = connection.execute(query).all()
-        first = len(names)
-        return {_key(row[:first], selection.by): _totals(row[first:]) for row in found if row[first]}
+        first, kind = len(names), names.index("kind")
+        added: dict[tuple[str, ...], Totals] = {}
+        for row in found:
+            if not row[first]:
+                continue
+            total = _totals(row[first:], is_answer=row[kind] == "draw")
+            if row[kind] != "draw" and len(by) > len(selection.by):
+                total = as_audits(total)
+            key = _key(row[: len(selection.by)], selection.by)
+            add_totals(added.setdefault(key, no_totals()), total)
+        return added
 
     def _by_tag(self, alike: Any, by: Sequence[str], sums: Sequence[str]) -> Any:
         """Add sums of rows alike up by their tags' names and values."""
@@ -292,6 +398,12 @@ def _as_values(name: str, row: LedgerRow) -> dict[str, Any]:
     }
 
 
+def _of_outcome(outcome: CallOutcome) -> dict[str, Any]:
+    texts = {name: as_text(getattr(outcome, name)) for name in ("call_id", "model", "plan", "status", "mode")}
+    tags = {as_text(name): as_text(value) for name, value in outcome.tags.items()}
+    return {**vars(outcome), **texts, "tags": tags}
+
+
 def _small(value: int) -> int:
     """Return what fits into 32 bits."""
     return max(-(2**31), min(value, 2**31 - 1))
@@ -308,7 +420,7 @@ def _key(values: Sequence[Any], by: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts.get(name, str)(value) for name, value in zip(by, values, strict=True))
 
 
-def _totals(values: Sequence[Any]) -> Totals:
+def _totals(values: Sequence[Any], *, is_answer: bool) -> Totals:
     samples, failed, requests, input_tokens, output_tokens, cost_usd, reference_cost_usd = values
     return Totals(
         samples=samples,
@@ -318,4 +430,5 @@ def _totals(values: Sequence[Any]) -> Totals:
         output_tokens=int(output_tokens),
         cost_usd=cost_usd,
         reference_cost_usd=reference_cost_usd,
+        audit_cost_usd=0.0 if is_answer else cost_usd,
     )

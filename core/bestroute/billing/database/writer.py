@@ -21,6 +21,8 @@ _MOST_ITEMS = 500
 """Items of one transaction."""
 _RETRY_S = (0.1, 5.0)
 """The first wait before what failed is tried again unasked, and the longest; it doubles."""
+_LATER_S = 0.5
+"""How long what nobody waits for may wait for something else to be written with."""
 _EXIT_S = 10.0
 """How long the end of the process waits for what is not written yet."""
 
@@ -46,7 +48,8 @@ class Writer(Generic[Item]):
         self._write, self._close, self._failed = write, close, failed
         self._condition = threading.Condition()
         self._writing = threading.Lock()
-        self._items: deque[tuple[Item, Future[None]]] = deque()
+        self._items: deque[tuple[Item, Future[None] | None]] = deque()
+        """With what is done once they are written; ``None`` for those that nobody waits for."""
         self._thread: threading.Thread | None = None
         self._is_new = self._is_closing = False
         self.is_away = False
@@ -63,6 +66,13 @@ class Writer(Generic[Item]):
             self._start()
             self._condition.notify_all()
         return future
+
+    def submit_later(self, item: Item) -> None:
+        """Hand an item over that is written with the next one, or half a second later."""
+        with self._condition:
+            self._items.append((item, None))
+            self._start()
+            self._condition.notify_all()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -128,9 +138,11 @@ class Writer(Generic[Item]):
     def _is_idle(self, pause: float) -> bool:
         """Wait for something to write; nothing came, and the thread is to end, or something is to be written."""
         with self._condition:
-            if not self._items or self.is_away:
+            if not self._items:
+                self._condition.wait_for(lambda: self._is_closing or self._items, timeout=_IDLE_S)
+            if self._items and (self.is_away or all(future is None for _, future in self._items)):
                 self._condition.wait_for(
-                    lambda: self._is_closing or self._is_new, timeout=pause if self._items else _IDLE_S
+                    lambda: self._is_closing or self._is_new, timeout=pause if self.is_away else _LATER_S
                 )
             if not self._items or (self._is_closing and self.is_away):
                 self._thread = None
@@ -159,7 +171,7 @@ class Writer(Generic[Item]):
             if error is not None:
                 self._failed(error)
         for future in futures:
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_result(None)
         return error
 
