@@ -320,6 +320,14 @@ class BestRouteChat(BaseChatModel):
     share: float = EngineFields.share
     """Of conversations that ``mode`` is for, by a hash of ``session``, of the ledger's tag ``user``, of the graph's
     ``thread_id``, or of the first message; the reference answers the others. May be set at any time."""
+    audit: float = EngineFields.audit
+    """For which share of calls the reference is asked, too, after the answer went out; billed as ``"audit"``, and the
+    two are compared. May be set at any time."""
+    audit_budget: BudgetField = None
+    """USD that all audits together may spend, or a ``bestroute.Budget``."""
+    judge: Any = None
+    """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model`` where it
+    reads texts, else the form of the answers."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None

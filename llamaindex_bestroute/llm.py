@@ -99,7 +99,11 @@ class BestRouteLLM(FunctionCallingLLM):
         max_retries: How often a draw is tried again; members' own retries are off.
         mode: ``"on"``; ``"shadow"``: decide and write it, but let the reference answer; ``"off"``: let it answer.
         share: Of conversations that ``mode`` is for, by a hash of ``session``, of the tag ``user``, or of the first
-            message; the reference answers the others. Both may be set at any time.
+            message; the reference answers the others. Both may be set at any time, and so may ``audit``.
+        audit: For which share of calls the reference is asked, too, after the answer went out; billed as ``"audit"``.
+        audit_budget: What all audits together may spend, USD.
+        judge: Compares two answers for audits, ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model``
+            where it reads texts, else the form of the answers.
         timeout: Seconds for one request; wins over the members' own.
         temperature: Wins over the members' own; a call's wins over it.
         max_tokens: Wins over the members' own.
@@ -208,6 +212,9 @@ class BestRouteLLM(FunctionCallingLLM):
     max_retries: int | None = Field(default=None, description="How often a draw is tried again.")
     mode: Mode = Field(default=EngineFields.mode, description="Whether decisions are run, made in the shadow, or not.")
     share: float = Field(default=EngineFields.share, description="Of conversations that the mode is for.")
+    audit: float = Field(default=EngineFields.audit, description="Share of calls the reference is asked for, too.")
+    audit_budget: BudgetField = Field(default=None, description="What all audits together may spend, USD.")
+    judge: Any = Field(default=None, description="Compares two answers for audits.")
     timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")
     max_tokens: int | None = Field(default=None, description="Wins over the members' own.")

@@ -1,6 +1,7 @@
 """Rolling out: the shadow, a share, nothing; in every one of them the reference answers as it would alone."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -110,7 +111,7 @@ def routed_sessions(pool, share, **options):
 )
 def test_shares_are_nested_and_as_large_as_they_say(pool, options):
     shares = [routed_sessions(pool, share, **options) for share in (0.0, 0.01, 0.1, 0.5, 1.0)]
-    assert all(smaller <= larger for smaller, larger in zip(shares, shares[1:], strict=False))
+    assert all(smaller <= larger for smaller, larger in itertools.pairwise(shares))
     assert (len(shares[0]), len(shares[-1])) == (0, 400)
     assert 20 <= len(shares[2]) <= 60
     assert 160 <= len(shares[3]) <= 240

@@ -86,9 +86,12 @@ def build_engine(
         budget=given.budget,
         max_retries=given.max_retries,
         default=given.default,
+        audit_budget=given.audit_budget,
+        judge=given.judge,
         **{name: getattr(given, name) for name in LIVE_FIELDS},
     )
     origin = shared(given.models, held, ("engine",), lambda: engine)
     engine.share_members(origin.value)
     settle("budget", engine.budget)
+    settle("audit_budget", engine.audit_budget)
     return BuiltEngine(engine, members.value, (members, generators, origin))

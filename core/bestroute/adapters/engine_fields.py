@@ -59,6 +59,12 @@ class EngineFields:
     """``"shadow"``: decide, but let the reference answer; ``"off"``: let it answer."""
     share: float = 1.0
     """Of conversations that ``mode`` is for."""
+    audit: float = 0.0
+    """For which share of calls the reference is asked, too, and compared."""
+    audit_budget: Budget | float | None = None
+    """What audits together may spend, USD."""
+    judge: Any = None
+    """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]."""
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -68,9 +74,12 @@ class EngineFields:
 
 ENGINE_FIELDS = tuple(f.name for f in fields(EngineFields))
 """Fields of which a change makes another engine."""
-LIVE_FIELDS = ("mode", "share")
+LIVE_FIELDS = ("mode", "share", "audit")
 """Those that an engine may be told while it runs, so that their change makes no other."""
-ENGINE_PARTS = ("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget")
+ENGINE_PARTS = (
+    *("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget"),
+    *("audit_budget", "judge"),
+)
 """Those that hold objects: described in a few words, never dumped."""
 
 

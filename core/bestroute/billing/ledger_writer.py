@@ -35,12 +35,17 @@ class LedgerWriter(ProcessState):
         self._has_thread = isinstance(ledger, Ledger) and type(ledger).add is Ledger.add
         self._waiting: list[LedgerRow] = []
 
-    def write(self, rows: Sequence[LedgerRow], *, seconds: float | None = None) -> None:
-        """Write rows; a caller that may wait so many seconds alone leaves the rest to a thread."""
-        if not rows:
+    def write(
+        self, rows: Sequence[LedgerRow], *, outcomes: Sequence[CallOutcome] = (), seconds: float | None = None
+    ) -> None:
+        """Write rows; a caller that may wait so many seconds alone leaves the rest to a thread.
+
+        ``outcomes`` are written with them, by a ``Ledger`` alone.
+        """
+        if not (rows or outcomes):
             return
         if self._has_thread:
-            self._add(partial(self.ledger.add, timeout_s=seconds), rows)
+            self._add(partial(self.ledger.add, outcomes=outcomes, timeout_s=seconds), rows)
         elif seconds is None:
             self._add(self.ledger.add, rows)
         else:

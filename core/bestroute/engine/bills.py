@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from bestroute.billing.ledger import LedgerRow, Status
+from bestroute.billing.ledger import Kind, LedgerRow, Status
 from bestroute.engine.decision import Decision
 from bestroute.errors import DrawCancelledError
 from bestroute.errors.redaction import describe
@@ -24,6 +24,7 @@ def ledger_row(
     run_id: str,
     decision: Decision | None,
     tags: Mapping[str, str],
+    kind: Kind,
     attempt: int,
     attempt_id: str,
     is_late: bool = False,
@@ -37,6 +38,7 @@ def ledger_row(
         run_id: What the caller calls the run.
         decision: What was run.
         tags: Of the run, from its caller.
+        kind: What it was drawn for.
         attempt: Number of the attempt that brought it, from 1.
         attempt_id: The same for all samples of one request.
         is_late: Whether nobody waited for it: a sample that came was not used.
@@ -54,7 +56,7 @@ def ledger_row(
         "plan": "" if decision is None else str(decision.plan),
         "reason": "; ".join(filter(None, ["" if decision is None else decision.reason, drawn.missing])),
         "tags": dict(tags),
-        "kind": "draw",
+        "kind": kind,
         "attempt": attempt,
         "attempt_id": attempt_id,
         "status": status,

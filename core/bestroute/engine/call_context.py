@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
 from bestroute.billing.budget import Budget, Purse
+from bestroute.billing.ledger_rows import Kind
 from bestroute.billing.ledger_writer import LedgerWriter
 from bestroute.engine.run_bills import RunBills
 from bestroute.errors import ConfigError, did_you_mean, named
@@ -107,6 +108,8 @@ class RunContext:
         options: What the call says beside it.
         budget: The engine's own, shared with its other calls.
         writer: Of the engine's ledger.
+        call_id: By which the ledger knows it; a new one by default.
+        kind: What its samples are drawn for.
     """
 
     __slots__ = (
@@ -116,16 +119,27 @@ class RunContext:
         "deadline",
         "is_committed",
         "limits",
+        "name",
         "purse",
         "reservations",
         "samples_left",
     )
 
-    def __init__(self, query: Query, options: Options, budget: Budget | None, writer: LedgerWriter) -> None:
+    def __init__(
+        self,
+        query: Query,
+        options: Options,
+        budget: Budget | None,
+        writer: LedgerWriter,
+        *,
+        call_id: str = "",
+        kind: Kind = "draw",
+    ) -> None:
         """Start the clock."""
         limits = options.limits
         self.limits = limits
-        self.call_id = os.urandom(16).hex()
+        self.call_id = call_id or os.urandom(16).hex()
+        self.name = self.call_id if kind == "draw" else f"{self.call_id}-{kind}"
         self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
         self.cancel = Cancel(self.deadline)
         self.is_committed = False
@@ -135,7 +149,7 @@ class RunContext:
         shared = () if budget is None else (budget,)
         self.purse = Purse((*own, *shared)) if own or shared else None
         self.reservations = itertools.count(1)
-        self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id)
+        self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id, kind=kind)
 
     def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
         """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
@@ -143,7 +157,7 @@ class RunContext:
 
     def attempt_ids(self, n: int) -> tuple[str, ...]:
         """Return ids under which budgets know so many attempts; none is given twice."""
-        return tuple(f"{self.call_id}-{next(self.reservations)}" for _ in range(n))
+        return tuple(f"{self.name}-{next(self.reservations)}" for _ in range(n))
 
     def reserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
         """Set a sum aside in the call's budgets, within its time; returns whether it was there."""

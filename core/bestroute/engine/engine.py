@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -16,8 +16,10 @@ from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, 
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.engine.auditor import Auditor
 from bestroute.engine.call_context import CallOptions, Options, RunContext
 from bestroute.engine.circuit_breaker import Breakers
+from bestroute.engine.comparison import Comparer
 from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.plan_executor import Reserve, Score
@@ -30,8 +32,9 @@ from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
+from bestroute.monitoring import Audit
 from bestroute.reward_models.conversion import as_reward_model
-from bestroute.types.bases import GeneratorBase, completed, has_own
+from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator as SampleGenerator
 from bestroute.types.protocols import Policy, RewardModel, Router
@@ -43,6 +46,8 @@ _GRACE_S = 0.05
 """What is written in that time after the deadline is waited for."""
 _SHADOW_S = 1.0
 """How long a decision that nothing hangs on is waited for, where a router may take long."""
+_DRAIN_S = 60.0
+"""How long an engine that is closed waits for audits under way."""
 logger = logging.getLogger("bestroute.engine")
 
 
@@ -74,6 +79,11 @@ class BestRoute:
         share: Of conversations that ``mode`` is for; the reference answers the others. Which they are is told by a
             hash of the call's ``session``, else of its tag ``user``, else of the conversation's first message, so
             that those of a smaller share are in every larger one. May be set at any time.
+        audit: For which share of calls the reference answers, too, after the answer went out (in the shadow: what was
+            decided on is drawn), billed as ``"audit"``, and the two are compared. May be set at any time.
+        audit_budget: What audits together may spend, USD, or a ``Budget``; default: their share alone limits them.
+        judge: ``fn(query, texts) -> scores`` in [0, 1], or a reward model, that compares; default: ``reward_model``
+            where it reads texts, else the form of the answers (tool calls, JSON, choices, numbers, short answers).
 
     Raises:
         ConfigError: If parts do not fit together.
@@ -97,6 +107,9 @@ class BestRoute:
         default: Default = "plan",
         mode: Mode = "on",
         share: float = 1.0,
+        audit: float = 0.0,
+        audit_budget: Budget | float | None = None,
+        judge: RewardModel | Callable[..., Sequence[float]] | None = None,
     ) -> None:
         """Check that the parts fit together; nothing is called."""
         self.pool = pool
@@ -123,7 +136,7 @@ class BestRoute:
         if isinstance(self.settings.concurrency, Mapping):
             for model in self.settings.concurrency:
                 pool.check_model(model, what="concurrency")
-        self.budget = budget if budget is None or isinstance(budget, Budget) else Budget(budget)
+        self.budget = _as_budget(budget)
         self.breakers = Breakers(
             pool.models, failures=self.settings.breaker_failures, rest_s=self.settings.breaker_rest_s
         )
@@ -132,6 +145,15 @@ class BestRoute:
         self._stream_sampler = StreamSampler(self._sampler)
         self._context = EngineContext(
             pool, members, self._decider, self._decider.reward_model, self.settings, self.breakers
+        )
+        self._auditor = Auditor(
+            pool,
+            audit,
+            _as_budget(audit_budget),
+            Comparer(as_reward_model(judge), self.reward_model),
+            self._run_decision,
+            self._writer,
+            self._observe,
         )
 
     def share_members(self, other: BestRoute) -> None:
@@ -224,6 +246,20 @@ class BestRoute:
     def share(self, share: float) -> None:
         self._rollout = replace(self._rollout, share=share)
 
+    @property
+    def audit(self) -> float:
+        """For which share of calls the reference answers, too; calls that end later follow a change."""
+        return self._auditor.share
+
+    @audit.setter
+    def audit(self, audit: float) -> None:
+        self._auditor.share = audit
+
+    @property
+    def audit_budget(self) -> Budget | None:
+        """What audits together may spend."""
+        return self._auditor.budget
+
     # Running: one generator of commands, two drivers, each of which may stream.
 
     def run(self, query: Query | str, **options: Unpack[CallOptions]) -> Result:
@@ -268,15 +304,26 @@ class BestRoute:
         """Obey a run's commands; yield what may be shown, then the result."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        steps = run(self._context, query, self._decide(query, checked, call), call)
+        result = yield from self._obey(query, self._decide(query, checked, call), call, streams=streams)
+        try:
+            if streams and not call.is_committed:
+                yield Delta(result.text, result.payload)
+            yield result
+        finally:
+            self._auditor.offer(query, checked, result)
+
+    def _obey(
+        self, query: Query, decision: Decision, call: RunContext, *, streams: bool
+    ) -> Generator[Delta, None, Result]:
+        """Run a decision."""
+        steps = run(self._context, query, decision, call)
         reply: Any = None
         try:
             while True:
                 try:
                     command = steps.send(reply)
                 except StopIteration as stop:
-                    result: Result = stop.value
-                    break
+                    return stop.value  # type: ignore[no-any-return]
                 if isinstance(command, WriteBills):
                     call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
                 elif isinstance(command, Reserve):
@@ -294,9 +341,19 @@ class BestRoute:
         finally:
             steps.close()
             call.bills.close(seconds=call.seconds_left(grace_s=_GRACE_S))
-        if streams and not call.is_committed:
-            yield Delta(result.text, result.payload)
-        yield result
+
+    def _run_decision(self, query: Query, decision: Decision, call: RunContext) -> Result:
+        """Run a decision, for an audit."""
+        steps = self._obey(query, decision, call, streams=False)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+    def _observe(self, audit: Audit) -> None:
+        if self._decider.policy is not None:
+            completed(self._decider.policy, PolicyBase).observe(audit)
 
     async def _adrive(
         self, query: Query | str, options: CallOptions, *, streams: bool
@@ -331,9 +388,12 @@ class BestRoute:
         finally:
             steps.close()
             await call.bills.aclose(seconds=call.seconds_left(grace_s=_GRACE_S))
-        if streams and not call.is_committed:
-            yield Delta(result.text, result.payload)
-        yield result
+        try:
+            if streams and not call.is_committed:
+                yield Delta(result.text, result.payload)
+            yield result
+        finally:
+            self._auditor.offer(query, checked, result)
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep what is said of an answer, in the ledger.
@@ -358,16 +418,26 @@ class BestRoute:
         await in_own_thread(self.feedback, call_id, score, note=note)
 
     def close(self) -> None:
-        """Write what the ledger still waits for, close the members' connections; the engine may be used again."""
+        """Draw the audits that wait, write what the ledger waits for, close the members' connections.
+
+        The engine may be used again.
+        """
+        self._drain()
         self._writer.flush()
         for generator in self._context.generators.values():
             generator.close()
 
     async def aclose(self) -> None:
         """Do the same, with the connections of this event loop among them."""
+        if self._auditor.is_busy:
+            await in_own_thread(self._drain)
         await self._writer.aflush()
         for generator in self._context.generators.values():
             await generator.aclose()
+
+    def _drain(self) -> None:
+        if not self._auditor.drain(_DRAIN_S):
+            logger.warning("audit: audits are still under way after %g s; they are billed when they end", _DRAIN_S)
 
     def __enter__(self) -> BestRoute:
         """Close the connections at the end of a ``with``."""
@@ -463,6 +533,10 @@ def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:
         late = DeadlineError(f"the router did not decide within {call.limits.deadline_s:g} s; nothing was drawn")
         raise late
     return outcome.get()
+
+
+def _as_budget(budget: Budget | float | None) -> Budget | None:
+    return budget if budget is None or isinstance(budget, Budget) else Budget(budget)
 
 
 def _as_ledger(ledger: Any) -> Ledger:

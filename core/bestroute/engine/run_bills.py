@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 
-from bestroute.billing.ledger import LedgerRow
+from bestroute.billing.ledger import Kind, LedgerRow
 from bestroute.billing.ledger_writer import LedgerWriter
 from bestroute.engine import bills
 from bestroute.engine.decision import Decision
@@ -23,6 +23,7 @@ class RunBills:
         tags: What the caller wants to find the run by.
         writer: Of the ledger.
         run_id: The caller's own id of the run; default: the call's.
+        kind: What the samples are drawn for.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class RunBills:
         writer: LedgerWriter,
         *,
         run_id: str | None = None,
+        kind: Kind = "draw",
     ) -> None:
         """Start without a row."""
-        self.run_id = run_id or call_id
+        self.run_id, self.kind = run_id or call_id, kind
         self.call_id, self.query, self.tags, self.writer = call_id, query, tags, writer
         self.decision: Decision | None = None
         """What is run now."""
@@ -55,8 +57,9 @@ class RunBills:
         """
         if not attempts:
             return
+        name = self.call_id if self.kind == "draw" else f"{self.call_id}-{self.kind}"
         requests = dict.fromkeys((number, drawn.sample.request) for number, drawn in attempts)
-        ids = {request: f"{self.call_id}-{next(self._requests)}" for request in requests}
+        ids = {request: f"{name}-{next(self._requests)}" for request in requests}
         rows = [
             bills.ledger_row(
                 sample,
@@ -65,6 +68,7 @@ class RunBills:
                 run_id=self.run_id,
                 decision=self.decision,
                 tags=self.tags,
+                kind=self.kind,
                 attempt=number,
                 attempt_id=ids[number, sample.sample.request],
                 is_late=is_late,
@@ -78,8 +82,8 @@ class RunBills:
         self.writer.hand_over(rows)
 
     def refer(self, reference_cost_usd: float) -> None:
-        """Note what the reference would have cost; the next row of a sample that came carries it."""
-        self._reference_cost_usd = reference_cost_usd
+        """Note what the reference would have cost; an answer's next row of a sample that came carries it."""
+        self._reference_cost_usd = reference_cost_usd if self.kind == "draw" else None
 
     def write(self, *, seconds: float | None = None) -> None:
         """Write what was entered."""

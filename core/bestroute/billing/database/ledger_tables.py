@@ -301,11 +301,11 @@ class LedgerTables:
         for row in found:
             if not row[first]:
                 continue
-            total = _totals(row[first:], is_answer=row[kind] == "draw")
+            more = _totals(row[first:], is_answer=row[kind] == "draw")
             if row[kind] != "draw" and len(by) > len(selection.by):
-                total = as_audits(total)
+                more = as_audits(more)
             key = _key(row[: len(selection.by)], selection.by)
-            add_totals(added.setdefault(key, no_totals()), total)
+            add_totals(added.setdefault(key, no_totals()), more)
         return added
 
     def _by_tag(self, alike: Any, by: Sequence[str], sums: Sequence[str]) -> Any:

@@ -1,0 +1,342 @@
+"""Audits: for a random share of calls the reference answers, too, after the answer went out, and the two are compared.
+
+In the shadow it is the other way round: what was decided on is drawn, since the reference has answered. All of it is
+done by threads of the auditor's own, which end when there is nothing to do; nothing here is in a call's way.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bestroute._utils.fork_safe import ProcessState
+from bestroute._utils.interruptions import is_interruption
+from bestroute.billing.budget import Budget
+from bestroute.billing.ledger import Ledger, LedgerRow
+from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.billing.outcomes import CallOutcome
+from bestroute.engine.call_context import Options, RunContext
+from bestroute.engine.comparison import Comparer
+from bestroute.engine.decision import Decision
+from bestroute.engine.result import Result
+from bestroute.engine.rollout import check_share
+from bestroute.errors import BudgetError, ConfigError, GenerationError
+from bestroute.errors.redaction import describe
+from bestroute.monitoring.audits import Audit
+from bestroute.selection.output_spec import read_demand
+from bestroute.types.pool import Pool
+from bestroute.types.query import Query
+
+logger = logging.getLogger("bestroute.engine")
+
+_MOST_WAITING = 1000
+"""Audits that wait to be drawn; calls that would be one more are not audited."""
+_MOST_THREADS = 8
+_IDLE_S = 0.2
+"""How long a thread waits for another audit before it ends."""
+_HOSTED = ("web_search_options", "mcp_servers", "plugins", "code_execution")
+"""Call parameters by which a provider runs tools itself."""
+Draws = Callable[[Query, Decision, RunContext], Result]
+"""Runs a decision, as a call of the engine does."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    query: Query
+    result: Result
+    outcome: CallOutcome
+    decision: Decision
+    """What is drawn."""
+    run_id: str
+
+
+class Auditor(ProcessState):
+    """Notes what became of each call, and draws audits.
+
+    Args:
+        pool: Its reference is what answers are compared with.
+        share: Of calls that are audited.
+        budget: What all audits together may spend; ``None``: the share alone limits them.
+        comparer: Compares two answers.
+        draws: Runs a decision.
+        writer: Of the ledger.
+        observe: Takes notice of a comparison, the policy's ``observe`` for example.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        share: float,
+        budget: Budget | None,
+        comparer: Comparer,
+        draws: Draws,
+        writer: LedgerWriter,
+        observe: Callable[[Audit], object],
+    ) -> None:
+        """Check the share; no thread is started."""
+        super().__init__()
+        self.pool, self.budget, self.comparer = pool, budget, comparer
+        self.draws, self.writer, self.observe = draws, writer, observe
+        self._share = 0.0
+        self.share = share
+        self._begin()
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job] = deque()
+        self._idle = self._threads = 0
+
+    def _forget_parent(self) -> None:
+        self._begin()
+
+    @property
+    def share(self) -> float:
+        """Which share of calls is audited; calls that end later follow a change."""
+        return self._share
+
+    @share.setter
+    def share(self, share: float) -> None:
+        check_share(share, "audit")
+        if share and not isinstance(self.writer.ledger, Ledger):
+            kind = type(self.writer.ledger).__name__
+            raise ConfigError(f"audit: audits are kept in a bestroute.Ledger, and the ledger is a {kind}")
+        if share and not self._share:
+            if len(self.pool.models) == 1:
+                logger.warning("audit: the pool has the reference alone, so there is nothing to compare it with")
+            elif not self.comparer.knows_open_text:
+                logger.warning(
+                    "audit: tool calls, JSON, choices, numbers and short answers are compared by their form; nothing "
+                    "can compare open text, which is not audited: give a judge (judge=fn(query, texts), scores in "
+                    "[0, 1]) or a reward_model that reads texts (Verifier(fn), a trained one)"
+                )
+        self._share = float(share)
+
+    # In a call's thread: nothing waits, and nothing is raised.
+
+    def offer(self, query: Query, options: Options, result: Result) -> None:
+        """Note a call that has its answer; a random share of them is drawn again."""
+        if not self._share:
+            return
+        try:
+            job = self._job(query, options, result)
+            if job is not None:
+                self._take(job)
+        except Exception as error:
+            logger.warning("a call was not noted for audits: %s", describe(error, query))
+
+    def _job(self, query: Query, options: Options, result: Result) -> _Job | None:
+        decision = result.decision
+        planned = decision.shadow or decision
+        if decision.is_forced and decision.shadow is None:  # by the call, or by the rollout: nothing was decided
+            return None
+        is_shadow = decision.shadow is not None
+        outcome = CallOutcome(
+            call_id=result.call_id,
+            time=time.time(),
+            model=planned.model if is_shadow else result.model,
+            plan=str(planned.plan),
+            status="unaudited",
+            probability=self._share,
+            tags=dict(options.tags),
+            mode="shadow" if is_shadow else "on",
+            predicted_drop=predicted_drop(planned),
+            familiarity=getattr(planned, "familiarity", None),
+            cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
+            reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
+        )
+        if self._is_reference(planned, result):
+            self.writer.note([replace(outcome, status="certain", probability=1.0)])
+            return None
+        if random.random() >= self._share:
+            self.writer.note([outcome])
+            return None
+        if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):
+            self.writer.note([replace(outcome, status="uncompared")])
+            return None
+        reason = f"audit of '{planned.plan}'"
+        reference = Decision(
+            self.pool.reference_plan,
+            reason,
+            self.pool,
+            planned.input_tokens,
+            planned.prediction,
+            planned.costs_usd,
+            is_forced=True,
+        )
+        drawn = replace(planned, reason=f"{reason}, which was decided on in the shadow") if is_shadow else reference
+        return _Job(query, result, outcome, drawn, options.run_id or result.call_id)
+
+    def _is_reference(self, planned: Decision, result: Result) -> bool:
+        """Whether the answer is one sample of the reference, or would have been: no loss is to be expected."""
+        reference = self.pool.reference
+        if planned is not result.decision:
+            return planned.plan == self.pool.reference_plan
+        drawn = [s for s in result.samples if s.model == reference and s.error is None]
+        return result.model == reference and len(drawn) == 1
+
+    def _take(self, job: _Job) -> None:
+        self._guard()
+        with self._changed:
+            if len(self._jobs) >= _MOST_WAITING:
+                is_full = True
+            else:
+                is_full = False
+                self._jobs.append(job)
+                if not self._idle and self._threads < _MOST_THREADS:
+                    self._start()
+                self._changed.notify()
+        if is_full:
+            self.writer.note([job.outcome])
+            logger.warning("audit: %d audits wait already, so one is left out", _MOST_WAITING)
+
+    def _start(self) -> None:
+        self._threads += 1
+        try:  # not with the call's context variables: nobody traces audits as a part of it
+            threading.Thread(target=self._run, name="bestroute-audit").start()
+        except RuntimeError:  # no more threads, or the interpreter ends
+            self._threads -= 1
+
+    # In the auditor's threads.
+
+    def _run(self) -> None:
+        try:
+            while (job := self._next()) is not None:
+                self._audit(job)
+        finally:
+            with self._changed:
+                self._threads -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._jobs, timeout=_IDLE_S)
+            finally:
+                self._idle -= 1
+            if not self._jobs:
+                return None
+            if threading.main_thread().is_alive():
+                return self._jobs.popleft()
+            left, self._jobs = self._jobs, deque()
+        self.writer.note([job.outcome for job in left])  # the program ends
+        return None
+
+    def _audit(self, job: _Job) -> None:
+        outcome = replace(job.outcome, status="failed")
+        try:
+            outcome = self._compared(job)
+        except BudgetError:
+            outcome = job.outcome
+        except GenerationError as error:
+            logger.info("an audit brought no answer: %s", describe(error, job.query))
+        except BaseException as error:
+            logger.warning("an audit failed: %s", describe(error, job.query))
+            if is_interruption(error):
+                raise
+        finally:
+            self.writer.write([], outcomes=[outcome])
+        if outcome.status == "compared":
+            self._tell(outcome)
+
+    def _compared(self, job: _Job) -> CallOutcome:
+        drawn = replace(job.outcome, status="drawn")
+        writer: Any = _WithOutcome(self.writer, drawn)
+        call = RunContext(
+            job.query,
+            Options(tags=job.outcome.tags, run_id=job.run_id),
+            self.budget,
+            writer,
+            call_id=job.outcome.call_id,
+            kind="audit",
+        )
+        result = self.draws(job.query, job.decision, call)
+        is_shadow = job.outcome.mode == "shadow"
+        if is_shadow:
+            drawn = replace(drawn, cost_usd=result.cost_usd)
+        else:
+            drawn = replace(drawn, reference_cost_usd=result.cost_usd)
+        one, other = job.result.samples[job.result.chosen].sample, result.samples[result.chosen].sample
+        answer, reference = (other, one) if is_shadow else (one, other)
+        if not is_shadow and (other.flaw is not None or result.model != self.pool.reference):
+            return replace(drawn, status="failed")
+        found = self.comparer.compare(job.query, answer, reference)
+        if found is None:
+            return replace(drawn, status="uncompared")
+        return replace(drawn, status="compared", **vars(found))
+
+    def _tell(self, outcome: CallOutcome) -> None:
+        try:
+            self.observe(as_audit(outcome))
+        except BaseException as error:  # of a policy of somebody else's
+            logger.warning("the policy could not take notice of an audit: %s", describe(error))
+            if is_interruption(error):
+                raise
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether audits wait or are under way."""
+        self._guard()
+        return bool(self._jobs) or self._threads > self._idle
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Wait until all audits are drawn and written; returns whether they are."""
+        self._guard()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs and self._threads == self._idle, timeout=timeout_s)
+
+
+class _WithOutcome:
+    """A ledger's writer that writes a call's outcome together with the bills of its audit."""
+
+    def __init__(self, writer: LedgerWriter, outcome: CallOutcome) -> None:
+        self.writer, self.outcome = writer, outcome
+
+    def write(self, rows: Sequence[LedgerRow], *, seconds: float | None = None) -> None:
+        if rows:
+            self.writer.write(rows, outcomes=[self.outcome], seconds=seconds)
+
+    def hand_over(self, rows: Sequence[LedgerRow]) -> None:
+        self.writer.hand_over(rows)
+
+
+def predicted_drop(decision: Decision) -> float | None:
+    """Return by how much quality a decision's plan is predicted to fall short of the reference's."""
+    prediction = decision.prediction
+    if prediction is None or decision.column is None or decision.pool.reference_plan not in prediction.plans:
+        return None
+    quality = prediction.expected_quality[0]
+    reference = prediction.plans.index(decision.pool.reference_plan)
+    return float(min(max(quality[reference] - quality[decision.column], -1.0), 1.0))
+
+
+def as_audit(outcome: CallOutcome) -> Audit:
+    """Return what a compared call shows."""
+    assert outcome.drop is not None
+    return Audit(
+        call_id=outcome.call_id,
+        at=outcome.time,
+        drop=outcome.drop,
+        probability=outcome.probability,
+        predicted_drop=outcome.predicted_drop or 0.0,
+        reference_quality=1.0 if outcome.reference_quality is None else outcome.reference_quality,
+        saved_usd=outcome.reference_cost_usd - outcome.cost_usd,
+        reference_usd=outcome.reference_cost_usd,
+        model=outcome.model,
+        tags=outcome.tags,
+    )
+
+
+def _runs_tools_itself(query: Query) -> bool:
+    """Whether a provider would run tools of its own for it, which may do what is to be done once."""
+    if any(query.params.get(name) for name in _HOSTED):
+        return True
+    tools = [tool for tool in query.tools or () if isinstance(tool, Mapping)]
+    return read_demand(tools).has_foreign_tools
