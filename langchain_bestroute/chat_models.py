@@ -51,6 +51,7 @@ from bestroute.adapters.engine_fields import (
     change_field,
 )
 from bestroute.adapters.response_schemas import unwrapped
+from bestroute.adapters.router_folder import folder_fields
 from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
@@ -61,7 +62,13 @@ from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import structured
 from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
 from langchain_bestroute.generator import LangChain
-from langchain_bestroute.members import CallParams, fingerprint, identity_of, shared_output_version
+from langchain_bestroute.members import (
+    CallParams,
+    fingerprint,
+    identity_of,
+    openai_member,
+    shared_output_version,
+)
 from langchain_bestroute.messages import METADATA_KEY, CutOff, summed_counts, to_query, token_usage, turn_owner, winner
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
@@ -355,6 +362,24 @@ class BestRouteChat(BaseChatModel):
             if own is None:
                 raise
             raise own from None
+
+    @classmethod
+    def from_folder(cls, path: str | Path, **overrides: Any) -> Self:
+        """Make a model of a trained router's folder: its pool's members, prices and reward model.
+
+        Members are ``ChatOpenAI`` at the address and with the key that the pool file names, or those in ``models``.
+
+        Args:
+            path: Folder of ``bestroute train``.
+            overrides: Any argument of the constructor; it wins, and a warning says where it differs from what the
+                router was trained with.
+
+        Raises:
+            ConfigError: If a key is not set, or nothing says which reward model the router was trained with.
+            ArtifactError: If the folder holds no router, or a damaged one.
+            ImportError: If ``langchain-openai`` is not installed and no ``models`` are given.
+        """
+        return cls(**folder_fields(path, overrides, openai_member))
 
     @model_validator(mode="before")
     @classmethod

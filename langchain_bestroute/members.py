@@ -45,6 +45,21 @@ _NAMES = {
 """Under which names the classes know them."""
 
 
+def openai_member(arguments: Mapping[str, Any]) -> BaseChatModel:
+    """Make a member that speaks OpenAI's protocol.
+
+    Raises:
+        ImportError: If ``langchain-openai`` is not installed.
+    """
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise ImportError(
+            "members of a router's folder are ChatOpenAI: pip install langchain-openai, or give models=..."
+        ) from error
+    return ChatOpenAI(**arguments)
+
+
 def as_object(name: str, member: Any, for_strings: Mapping[str, Any]) -> Any:
     """Return a member as an object: a string becomes a chat model.
 

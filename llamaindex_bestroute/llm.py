@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from llama_index.core.base.llms.types import (
@@ -39,6 +40,7 @@ from bestroute.adapters.engine_fields import (
     as_stop,
     change_field,
 )
+from bestroute.adapters.router_folder import folder_fields
 from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
@@ -46,6 +48,7 @@ from bestroute.engine.rollout import Mode
 from bestroute.errors.credentials import without_secrets
 from llamaindex_bestroute import description, tracing
 from llamaindex_bestroute.generator import LlamaIndex
+from llamaindex_bestroute.members import openai_member
 from llamaindex_bestroute.messages import to_query, turn_owner
 from llamaindex_bestroute.rag_query import AskedMessages, filled_in, mark_messages, mark_prompt
 from llamaindex_bestroute.responses import chat_response, completion_response
@@ -245,6 +248,25 @@ class BestRouteLLM(FunctionCallingLLM):
         """
         super().__init__(**kwargs)
         self._build()
+
+    @classmethod
+    def from_folder(cls, path: str | Path, *, llms: Mapping[str, Any] | None = None, **overrides: Any) -> Self:
+        """Make a model of a trained router's folder: its pool's members, prices and reward model.
+
+        Args:
+            path: Folder of ``bestroute train``.
+            llms: Members by pool name; default: ``OpenAI``, or ``OpenAILike`` where the pool file names an address,
+                with the key that it names.
+            overrides: Any argument of the constructor; it wins, and a warning says where it differs from what the
+                router was trained with.
+
+        Raises:
+            ConfigError: If a key is not set, or nothing says which reward model the router was trained with.
+            ArtifactError: If the folder holds no router, or a damaged one.
+            ImportError: If no ``llms`` are given and their package is not installed.
+        """
+        given = overrides if llms is None else {**overrides, "models": llms}
+        return cls(**folder_fields(path, given, openai_member))
 
     def _build(self) -> None:
         built = build_engine(

@@ -7,6 +7,7 @@ multiply) and has the router's own settings as fields. The caller's object is ne
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,28 @@ from llamaindex_bestroute.tracing import Muted
 _PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
 """Integrations of providers' own models, by class name: the provider, and the field of its address."""
 _TIMEOUTS = ("timeout", "request_timeout")
+
+
+def openai_member(arguments: Mapping[str, Any]) -> LLM:
+    """Make a member that speaks OpenAI's protocol: OpenAI's own, or like it at another address.
+
+    Raises:
+        ImportError: If its package is not installed.
+    """
+    own = {("api_base" if name == "base_url" else name): value for name, value in arguments.items()}
+    package = "llama-index-llms-openai-like" if "api_base" in own else "llama-index-llms-openai"
+    try:
+        if "api_base" in own:
+            made = importlib.import_module("llama_index.llms.openai_like").OpenAILike
+            own |= {"is_chat_model": True, "is_function_calling_model": True}
+        else:
+            made = importlib.import_module("llama_index.llms.openai").OpenAI
+    except ImportError as error:
+        raise ImportError(
+            f"members of this router's folder need it: pip install {package}, or give llms=..."
+        ) from error
+    member: LLM = made(**own)
+    return member
 
 
 def listing_of(member: LLM) -> Listing | None:

@@ -94,7 +94,17 @@ MAY_TAKE_FROM = {
         "reward_models",
         "types",
     },
-    "adapters": {"_utils", "billing", "engine", "errors", "generators", "monitoring", "types"},
+    "adapters": {
+        "_utils",
+        "billing",
+        "engine",
+        "errors",
+        "generators",
+        "monitoring",
+        "reward_models",
+        "router",
+        "types",
+    },
     "tuning": {"_utils", "errors", "evaluation", "labels", "policies", "records", "router", "stats", "types"},
     "cli": {
         "_utils",
