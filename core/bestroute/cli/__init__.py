@@ -25,6 +25,7 @@ from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.reward_commands import train_reward
+from bestroute.cli.spend_command import spend
 from bestroute.cli.tuning_commands import tune
 from bestroute.errors import BestRouteError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
@@ -86,6 +87,7 @@ main.add_command(schema)
 main.add_command(add_model)
 main.add_command(remove_model)
 main.add_command(feedback)
+main.add_command(spend)
 
 
 @main.command(epilog="\b\nExample:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl")

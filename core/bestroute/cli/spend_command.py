@@ -1,0 +1,137 @@
+"""``bestroute spend``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.billing.ledger_rows import Totals
+
+_AGO = re.compile(r"(\d{1,6})([hdw])")
+_SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_TIMES = ("day", "hour")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  bestroute spend bills.db\n  bestroute spend bills.db --by day,model --since 7d --csv"
+)
+@click.argument("ledger")
+@click.option(
+    "--by",
+    default="model",
+    show_default=True,
+    metavar="NAMES",
+    help="model, day, hour, reason, plan, kind, tag, tag:NAME.",
+)
+@click.option("--since", metavar="WHEN", help="24h, 7d, 4w ago, or a time such as 2026-01-31.")
+@click.option("--until", metavar="WHEN", help="The first moment that counts no more.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Calls with this tag alone.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def spend(
+    ledger: str, by: str, since: str | None, until: str | None, tags: tuple[str, ...], as_csv: bool, as_json: bool
+) -> None:
+    """Print what LEDGER, a file or a database's URL, was billed, and what the reference alone would have cost.
+
+    Costs are of answers; what audits and judges cost stands apart. The reference's cost and what was saved are of
+    calls, so by model or kind they stand in the last line alone.
+    """
+    from bestroute.billing.ledger import Ledger
+    from bestroute.cli.live_commands import ledger_url
+
+    if as_csv and as_json:
+        raise ConfigError("give --csv or --json, not both")
+    names = tuple(name.strip() for name in by.split(",") if name.strip())
+    now = time.time()
+    with Ledger(ledger_url(ledger)) as opened:
+        totals = opened.totals(
+            names, since=_moment(since, now), until=_moment(until, now), tags=dict(_tag(tag) for tag in tags) or None
+        )
+    rows = list(_rows(totals, names))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
+    elif as_csv:
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, [*names, *_COLUMNS], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        click.echo(stream.getvalue(), nl=False)
+    else:
+        for line in _table(rows, names):
+            click.echo(line)
+
+
+_COLUMNS = (
+    "samples",
+    "failed",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "reference_cost_usd",
+    "audit_cost_usd",
+)
+
+
+def _moment(text: str | None, now: float) -> float | str | None:
+    found = _AGO.fullmatch(text.strip()) if text else None
+    return text if found is None else now - int(found[1]) * _SECONDS[found[2]]
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise ConfigError(f"--tag is written NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _rows(totals: Mapping[Any, Totals], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each key: in the order of time where there is one, else the dearest first."""
+
+    def key_of(key: Any) -> tuple[str, ...]:
+        return key if isinstance(key, tuple) else (key,)
+
+    def order(item: tuple[Any, Totals]) -> tuple[Any, ...]:
+        key = key_of(item[0])
+        when = tuple(part for name, part in zip(names, key, strict=False) if name in _TIMES)
+        return (*when, -item[1]["cost_usd"], key)
+
+    for key, of in sorted(totals.items(), key=order):
+        yield {**dict(zip(names, key_of(key), strict=False)), **{name: of.get(name) for name in _COLUMNS}}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    head = [*names, "samples", "failed", "tokens in", "tokens out", "USD", "reference", "saved", "audits"]
+    lines = [head, *(_cells(row, names) for row in rows)]
+    if len(rows) > 1:
+        total = {name: sum(row[name] or 0 for row in rows) for name in _COLUMNS}
+        lines.append(["all", *[""] * (len(names) - 1), *_cells(total, ())])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for line in lines:
+        left = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)][: len(names)]
+        right = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)][len(names) :]
+        yield "  ".join([*left, *right]).rstrip()
+
+
+def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    cost, reference = row["cost_usd"], row["reference_cost_usd"]
+    if {"model", "kind"} & {*names}:  # the reference's cost stands with a call's first sample, whoever drew it
+        reference = None
+    return [
+        *(str(row[name]) for name in names),
+        *(f"{row[name]:,}" for name in ("samples", "failed", "input_tokens", "output_tokens")),
+        f"{cost:.6f}",
+        f"{reference:.6f}" if reference else "",
+        f"{1 - cost / reference:.1%}" if reference else "",
+        f"{row['audit_cost_usd']:.6f}" if row["audit_cost_usd"] else "",
+    ]
