@@ -551,15 +551,17 @@ class BestRouteChat(BaseChatModel):
         return super()._get_llm_string(stop=stop, **known)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model, limits = kwargs.get("model"), {"temperature": (int, float), "max_tokens": (int,)}
+        model = kwargs.get("model")
         name = model if isinstance(model, str) else pool_name(self.models)
         params = LangSmithParams(ls_provider="bestroute", ls_model_type="chat", ls_model_name=name)
         if stop := stop or self.stop:
             params["ls_stop"] = stop
-        for field, kind in limits.items():
-            value = next((v for v in (kwargs.get(field), getattr(self, field)) if isinstance(v, kind)), None)
-            if value is not None:
-                params[f"ls_{field}"] = value  # type: ignore[literal-required]
+        for field, kind, own in (("temperature", (int, float), self.temperature), ("max_tokens", int, self.max_tokens)):
+            value = kwargs.get(field)
+            if value is not None or own is not None:
+                value = value if isinstance(value, kind) else own
+                if isinstance(value, kind):
+                    params[f"ls_{field}"] = value  # type: ignore[literal-required]
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:

@@ -10,8 +10,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
@@ -54,6 +54,7 @@ from langchain_bestroute.messages import (
     needs_of,
     prepared,
     reward_text,
+    text_of,
     usage_of,
 )
 from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
@@ -328,6 +329,8 @@ class ChatModelGenerator(GeneratorBase):
 
         A limit that has another name for the server stays in the call, where it gets that name.
         """
+        if not constructed:
+            return {}
         for name in constructed.keys() & self._refusals.left_out:
             del kwargs[name]
         untranslated = self._refusals.left_out | self._refusals.renamed.keys() | set(self._refusals.renamed.values())
@@ -449,8 +452,7 @@ class ChatModelGenerator(GeneratorBase):
         return judge(sample, calls_of(sample.payload), call.demand) if call.demand else sample
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """One call of a member, in its own words."""
 
     query: Query
@@ -473,7 +475,7 @@ class _Call:
         held = self.kwargs if "temperature" in self.kwargs else self.model.__dict__
         return signals_of(
             logprobs_in(message),
-            text=message.text,
+            text=text_of(message),
             usage=usage,
             has_calls=bool(calls_of(message)),
             is_greedy=held.get("temperature") == 0,

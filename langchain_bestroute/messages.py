@@ -47,7 +47,7 @@ def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Quer
     """Return the query that messages hold: the last human text decides, the size of all of them counts."""
     humans = [m for m in messages if isinstance(m, HumanMessage)]
     return Query(
-        text=humans[-1].text if humans else "",
+        text=text_of(humans[-1]) if humans else "",
         messages=messages,
         tools=params.get("tools"),
         system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
@@ -70,9 +70,14 @@ def _tokens_of_images(message: BaseMessage) -> int:
 def reward_text(message: BaseMessage) -> str:
     """Return what a reward model reads: the text, and tool calls written out."""
     if not isinstance(message, AIMessage) or not message.tool_calls:
-        return message.text
+        return text_of(message)
     rendered = render_calls(Call(call["name"], call["args"]) for call in message.tool_calls)
-    return f"{message.text}\n{rendered}" if message.text else rendered
+    return f"{text}\n{rendered}" if (text := text_of(message)) else rendered
+
+
+def text_of(message: BaseMessage) -> str:
+    """Return a message's text as a plain string; LangChain's own looks at it anew each time."""
+    return message.content if type(message.content) is str else str(message.text)
 
 
 def logprobs_in(message: BaseMessage) -> Mapping[str, Any]:
@@ -190,11 +195,10 @@ def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for usage in usages:
         for name, count in usage.items():
-            so_far = total.get(name)
-            if isinstance(count, Mapping):
-                total[name] = summed_counts([so_far or {}, count])
+            if type(count) is int or not isinstance(count, Mapping):
+                total[name] = total.get(name, 0) + (count or 0)
             else:
-                total[name] = (so_far or 0) + (count or 0)
+                total[name] = summed_counts([total.get(name) or {}, count])
     return total
 
 

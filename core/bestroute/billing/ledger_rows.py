@@ -132,36 +132,35 @@ def as_text(value: Any) -> str:
 def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
     """Return rows with every column filled, of plain values; numbers of numpy become Python's."""
     requests: set[str] = set()
-    found = []
+    found: list[LedgerRow] = []
     for row in rows:
         call_id = as_text(row.get("call_id") or row.get("run_id") or uuid.uuid4().hex)
         attempt_id = as_text(row.get("attempt_id") or uuid.uuid4().hex)
-        found.append(
-            LedgerRow(
-                run_id=as_text(row.get("run_id") or call_id),
-                time=float(row["time"]),
-                model=as_text(row["model"]),
-                step=int(row["step"]),
-                status=as_text(row["status"]),  # type: ignore[typeddict-item]
-                input_tokens=int(row["input_tokens"]),
-                output_tokens=int(row["output_tokens"]),
-                cached_input_tokens=int(row["cached_input_tokens"]),
-                cache_write_tokens=int(row["cache_write_tokens"]),
-                reasoning_tokens=int(row["reasoning_tokens"]),
-                cost_usd=float(row["cost_usd"]),
-                estimated=bool(row["estimated"]),
-                error=None if row["error"] is None else as_text(row["error"]),
-                reference_cost_usd=float(row["reference_cost_usd"]),
-                call_id=call_id,
-                attempt_id=attempt_id,
-                attempt=int(row.get("attempt") or 1),
-                requests=int(attempt_id not in requests),
-                kind=as_text(row.get("kind") or "draw"),  # type: ignore[typeddict-item]
-                plan=as_text(row.get("plan") or ""),
-                reason=as_text(row.get("reason") or ""),
-                tags={as_text(name): as_text(value) for name, value in (row.get("tags") or {}).items()},
-            )
-        )
+        plain: LedgerRow = {
+            "run_id": as_text(row.get("run_id") or call_id),
+            "time": float(row["time"]),
+            "model": as_text(row["model"]),
+            "step": int(row["step"]),
+            "status": as_text(row["status"]),  # type: ignore[typeddict-item]
+            "input_tokens": int(row["input_tokens"]),
+            "output_tokens": int(row["output_tokens"]),
+            "cached_input_tokens": int(row["cached_input_tokens"]),
+            "cache_write_tokens": int(row["cache_write_tokens"]),
+            "reasoning_tokens": int(row["reasoning_tokens"]),
+            "cost_usd": float(row["cost_usd"]),
+            "estimated": bool(row["estimated"]),
+            "error": None if row["error"] is None else as_text(row["error"]),
+            "reference_cost_usd": float(row["reference_cost_usd"]),
+            "call_id": call_id,
+            "attempt_id": attempt_id,
+            "attempt": int(row.get("attempt") or 1),
+            "requests": int(attempt_id not in requests),
+            "kind": as_text(row.get("kind") or "draw"),  # type: ignore[typeddict-item]
+            "plan": as_text(row.get("plan") or ""),
+            "reason": as_text(row.get("reason") or ""),
+            "tags": {as_text(name): as_text(value) for name, value in (row.get("tags") or {}).items()},
+        }
+        found.append(plain)
         requests.add(attempt_id)
     return found
 

@@ -211,8 +211,8 @@ class _Run:
         try:
             left = draw.n
             while left:
-                rest = _with(draw, n=1 if is_probe else left)
-                rest = _with(rest, greedy=self._is_greedy(rest, decision.plan, collected))
+                n = 1 if is_probe else left
+                rest = self._first_greedy(draw if n == draw.n else replace(draw, n=n), decision.plan, collected)
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -250,13 +250,13 @@ class _Run:
         reward = self.reward_model
         return step.is_scored and reward is not None and reward.needs_logprobs
 
-    def _is_greedy(self, draw: Draw, plan: Plan, collected: Sequence[DrawnSample]) -> bool:
-        """Whether the first sample of a draw is to be at temperature 0."""
-        return (
-            not draw.is_last_word
-            and is_first_of_several(draw.model, plan, [*self.samples, *collected])
-            and draws_greedily_first(self.context.generators[draw.model], self.query, self.context.settings, n=draw.n)
-        )
+    def _first_greedy(self, draw: Draw, plan: Plan, collected: Sequence[DrawnSample]) -> Draw:
+        """Return a draw whose first sample is at temperature 0, where that is wished for."""
+        if draw.is_last_word or not is_first_of_several(draw.model, plan, [*self.samples, *collected]):
+            return draw
+        member = self.context.generators[draw.model]
+        is_greedy = draws_greedily_first(member, self.query, self.context.settings, n=draw.n)
+        return replace(draw, greedy=True) if is_greedy else draw
 
     def _warn_of_missing(self, model: str, collected: Sequence[DrawnSample]) -> None:
         """Say once of a member that it does not tell what the reward model reads."""
@@ -449,11 +449,6 @@ def _cause(error: BaseException, query: Query) -> BaseException | None:
 
 def _rules(samples: Sequence[DrawnSample]) -> list[Rule]:
     return [rule_for(s.error) for s in samples if s.error is not None and not isinstance(s.error, DrawCancelledError)]
-
-
-def _with(draw: Draw, **changes: Any) -> Draw:
-    """Return a draw with changes; itself where there are none."""
-    return draw if all(getattr(draw, name) == value for name, value in changes.items()) else replace(draw, **changes)
 
 
 def _number(reward: Any) -> float:
