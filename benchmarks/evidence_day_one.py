@@ -21,7 +21,7 @@ from bestroute.demo.dataset import demo_pool, demo_records
 from bestroute.demo.tasks import check
 from bestroute.generators.replay import ReplayGenerator
 from bestroute.records.records import ModelSamples, Record
-from bestroute.stats.hull import interval, resample_groups
+from bestroute.stats.bootstrap import interval, resample_groups
 from bestroute.types.arrays import FloatArray
 
 ORDERS = 10

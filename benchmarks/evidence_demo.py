@@ -17,9 +17,10 @@ from auroc import Estimate, auroc, mean_of
 from bestroute.demo.dataset import demo_records
 from bestroute.demo.tasks import normalise
 from bestroute.records.records import GreedySample, ModelSamples, Record
+from bestroute.stats.bootstrap import interval, resample_groups
 from bestroute.stats.calibration_error import debiased_calibration_error
 from bestroute.stats.folds import deal_folds, standard_errors
-from bestroute.stats.hull import hull_quality, interval, resample_groups
+from bestroute.stats.hull import hull_quality
 from bestroute.types.arrays import BoolArray, FloatArray
 from bestroute.types.signals import Signals
 

@@ -18,7 +18,7 @@ from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, held_out, ope
 from bestroute.demo.tasks import normalise
 from bestroute.labels import label_plans
 from bestroute.router import MultiHeadRouter
-from bestroute.stats.hull import interval, resample_groups
+from bestroute.stats.bootstrap import interval, resample_groups
 from bestroute.testing import FakeGenerator
 from bestroute.types.arrays import FloatArray
 

@@ -8,7 +8,7 @@ from bestroute.generators.replay import ReplayGenerator
 from bestroute.labels import label_plans
 from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.router import MultiHeadRouter
-from bestroute.stats.hull import resample_groups
+from bestroute.stats.bootstrap import resample_groups
 from bestroute.types.settings import Settings
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bestroute._utils.fork_safe import ProcessState
+from bestroute.billing.settled_ids import SettledIds
 from bestroute.errors import ConfigError, named
 from bestroute.types.settings import check_amount
 
@@ -24,8 +24,6 @@ _LENGTHS = {None: 0, "month": 7, "day": 10, "hour": 13}
 _MEMORY = "sqlite:///:memory:"
 _PATIENCE_S = 10.0
 """How long to wait for a store."""
-_MOST_SETTLED = 10_000
-"""Attempts that are remembered, so that none is settled twice."""
 
 
 class Budget(ProcessState):
@@ -85,7 +83,7 @@ class Budget(ProcessState):
         self._period = self._period_of(time.time())
         self._spent_usd = self._reserved_usd = 0.0
         self._reserved: dict[str, float] = {}
-        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._settled = SettledIds()
         if self._address is None or self._address == _MEMORY:
             self.store = self._address
             return
@@ -233,11 +231,8 @@ class Budget(ProcessState):
         with self._guard():
             self._turn()
             if attempt_id is not None:
-                if attempt_id in self._settled:
+                if not self._settled.add(attempt_id):
                     return
-                self._settled[attempt_id] = None
-                if len(self._settled) > _MOST_SETTLED:
-                    self._settled.popitem(last=False)
                 reserved_usd = self._reserved.pop(attempt_id, 0.0)
             self._reserved_usd = max(0.0, self._reserved_usd - reserved_usd)
             self._spent_usd += cost_usd

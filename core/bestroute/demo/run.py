@@ -18,7 +18,8 @@ from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.policies.policies import QualityPolicy
 from bestroute.records.records import Record
 from bestroute.reward_models.majority_vote import MajorityVote
-from bestroute.stats.hull import hull_quality, interval, resample_groups, upper_hull
+from bestroute.stats.bootstrap import interval, resample_groups
+from bestroute.stats.hull import hull_quality, upper_hull
 from bestroute.types.arrays import FloatArray
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator

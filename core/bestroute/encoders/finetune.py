@@ -24,13 +24,12 @@ from bestroute.encoders.export import as_encoder, load_transformer
 from bestroute.encoders.onnx_encoder import FrozenEncoder
 from bestroute.encoders.training_loop import fit_model
 from bestroute.errors import RecordError
+from bestroute.stats.label_directions import unit_directions
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 TEACHING, CHOOSING = 0.5, 0.125
 """Shares of the groups that the encoder learns from, and that choose its state."""
 FEWEST_GROUPS = 20
-DIRECTIONS = 12
-"""Leading directions of the labels that it learns, at most."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def fine_tune(
     place = (rank + 0.5) / groups
     teaching, choosing = place < TEACHING, (place >= TEACHING) & (place < TEACHING + CHOOSING)
     model, tokenizer = load_transformer(name, max_tokens=max_tokens)
-    targets = directions(labels[teaching | choosing], scales)
+    targets = unit_directions(labels[teaching | choosing], scales)
     wanted = np.zeros((len(texts), targets.shape[1]), dtype=np.float32)
     wanted[teaching | choosing] = targets
     model, scores = _fit(model, tokenizer, texts, wanted, (teaching, choosing), max_tokens, settings, seed, on_progress)
@@ -110,14 +109,6 @@ def fine_tune(
         place >= TEACHING + CHOOSING,
         tuple(-score for score in scores),
     )
-
-
-def directions(labels: FloatArray, scales: FloatArray) -> FloatArray:
-    """Return the labels in their leading directions, shape ``(Q, R)``; all their squares add up to ``Q``."""
-    scaled = (labels - labels.mean(axis=0)) * scales
-    axes = np.linalg.svd(scaled, full_matrices=False)[2][:DIRECTIONS]
-    targets = scaled @ axes.T
-    return np.asarray(targets / max(float(np.sqrt((targets**2).sum(axis=1).mean())), 1e-12))
 
 
 def _fit(

@@ -12,6 +12,7 @@ from bestroute.evaluation.series import Series
 from bestroute.features.hashing import BUCKETS, featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import fixed_candidates
+from bestroute.labels.simulation import in_order_of
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy
 from bestroute.router import MultiHeadRouter
 from bestroute.router.feature_maps import FeatureMaps, learner_inputs
@@ -241,5 +242,4 @@ def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> FloatArra
 def _drawn(rng: np.random.Generator, sizes: IntArray, orders: int, most: int, n: int) -> IntArray:
     """Draw ``n`` samples of each record without replacement, ``orders`` times; shape ``(Q, orders, n)``."""
     keys = rng.random((len(sizes), orders, most))
-    keys[np.broadcast_to(np.arange(most) >= sizes[:, None, None], keys.shape)] = 2.0
-    return np.asarray(keys.argsort(axis=2)[:, :, :n], dtype=np.intp)
+    return in_order_of(keys, np.arange(most) >= sizes[:, None, None])[:, :, :n]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,8 +164,20 @@ def shuffled(arrays: SampleArrays, *, draws: int, seed: int = 0) -> IntArray:
     """Return every model's samples in seeded orders, absent samples last; shape ``(Q, R, K, S)``."""
     shape = arrays.quality.shape
     keys = np.random.default_rng(seed).random((shape[0], draws, *shape[1:]), dtype=np.float32)
-    keys[np.broadcast_to(np.isnan(arrays.quality)[:, None], keys.shape)] = 2.0
-    return keys.argsort(axis=3)
+    return in_order_of(keys, np.isnan(arrays.quality)[:, None])
+
+
+def in_order_of(keys: NDArray[np.floating[Any]], is_absent: BoolArray) -> IntArray:
+    """Return samples by their random keys, absent ones last.
+
+    The keys are the caller's, since recorded figures rest on how each draws them.
+
+    Args:
+        keys: In [0, 1), samples along the last axis; changed.
+        is_absent: Of a shape that can be broadcast to that of the keys.
+    """
+    keys[np.broadcast_to(is_absent, keys.shape)] = 2.0
+    return np.asarray(keys.argsort(axis=-1), dtype=np.intp)
 
 
 @cache

@@ -1,4 +1,9 @@
-"""Paired bootstrap over groups: the same resamples for everything compared, many columns at once."""
+"""Paired bootstrap over groups: the same resamples for everything compared.
+
+Two ways to the same distribution, each with a stream of its own, on which recorded figures rest: ``resampled_means`` of
+many columns at once, in memory that does not grow with the queries; ``resample_groups`` as weights, for what is no
+mean.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bestroute.types.arrays import FloatArray
+from bestroute.types.arrays import FloatArray, IntArray
 
 RESAMPLES = 10_000
 _CHUNK = 250
@@ -26,8 +31,7 @@ def resampled_means(
     Returns:
         Shape ``(resamples, C)``; NaN where there is one group only: it tells nothing about others.
     """
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(group_of.max()) + 1
+    group_of, count = _numbered(groups)
     if count < 2:
         return np.full((resamples, values.shape[1]), np.nan)
     order = np.argsort(group_of, kind="stable")
@@ -46,10 +50,36 @@ def resampled_means(
     return means
 
 
+def resample_groups(groups: Sequence[str], *, resamples: int, seed: int = 0) -> FloatArray:
+    """Draw groups with replacement and return how often each query is in each draw.
+
+    Args:
+        groups: Group of each query, ``Q`` of them.
+        resamples: How many draws.
+        seed: Of the draws.
+
+    Returns:
+        Weights that add up to 1, shape ``(resamples, Q)``.
+    """
+    group_of, count = _numbered(groups)
+    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    weights = counts[:, group_of].astype(np.float64)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _numbered(groups: Sequence[str]) -> tuple[IntArray, int]:
+    """Return the number of each query's group, from 0 in the order of their names, and how many groups there are."""
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    return group_of, len(names)
+
+
+def interval(values: FloatArray) -> tuple[float, float]:
+    """Return the 95 % percentile interval of resampled values."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def interval95(values: FloatArray) -> list[float] | None:
-    """Return the 95 % percentile interval; ``None`` where more than one resample in forty has no value."""
+    """Return the same of those that have a value; ``None`` where more than one resample in forty has none."""
     known = values[np.isfinite(values)]
-    if len(known) < 0.975 * len(values):
-        return None
-    low, high = np.quantile(known, (0.025, 0.975))
-    return [float(low), float(high)]
+    return list(interval(known)) if len(known) >= 0.975 * len(values) else None

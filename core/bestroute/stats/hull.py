@@ -1,8 +1,6 @@
-"""Cost-quality curves: the hull of fixed choices, mixtures, and intervals by bootstrap over groups."""
+"""Cost-quality curves: the hull of fixed choices, and their mixtures."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,27 +50,3 @@ def hull_quality(cost: FloatArray, quality: FloatArray, at: FloatArray | float) 
     """
     hull = upper_hull(cost, quality)
     return np.asarray(np.interp(at, cost[hull], quality[hull]))
-
-
-def resample_groups(groups: Sequence[str], *, resamples: int, seed: int = 0) -> FloatArray:
-    """Draw groups with replacement, paired: the same draws for everything compared.
-
-    Args:
-        groups: Group of each query, ``Q`` of them.
-        resamples: How many draws.
-        seed: Of the draws.
-
-    Returns:
-        How often each query is in each draw, as weights that add up to 1; shape ``(resamples, Q)``.
-    """
-    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = counts[:, group_of].astype(np.float64)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def interval(values: FloatArray, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of resampled values."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, (tail, 1 - tail))
-    return float(low), float(high)

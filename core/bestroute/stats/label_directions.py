@@ -26,8 +26,7 @@ class LabelSpace:
     @classmethod
     def of(cls, labels: FloatArray, scales: FloatArray) -> LabelSpace:
         """Find the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
-        means = labels.mean(axis=0)
-        _, sizes, axes = np.linalg.svd((labels - means) * scales, full_matrices=False)
+        means, _, sizes, axes = _principal(labels, scales)
         share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
         rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
         return cls(means, (axes[:rank] * scales).T, axes[:rank] / np.where(scales > 0, scales, 1.0))
@@ -35,3 +34,18 @@ class LabelSpace:
     def directions(self, labels: FloatArray) -> FloatArray:
         """Return labels ``(Q, H)`` as directions ``(Q, R)``."""
         return np.asarray((labels - self.means) @ self.axes)
+
+
+def unit_directions(labels: FloatArray, scales: FloatArray) -> FloatArray:
+    """Return labels ``(Q, H)`` in ``MOST_DIRECTIONS`` directions at most; their squares add up to ``Q``."""
+    _, scaled, _, axes = _principal(labels, scales)
+    targets = scaled @ axes[:MOST_DIRECTIONS].T
+    return np.asarray(targets / max(float(np.sqrt((targets**2).sum(axis=1).mean())), 1e-12))
+
+
+def _principal(labels: FloatArray, scales: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the labels' means, the labels centred and scaled, and the sizes and axes of their directions."""
+    means = labels.mean(axis=0)
+    scaled = (labels - means) * scales
+    _, sizes, axes = np.linalg.svd(scaled, full_matrices=False)
+    return means, scaled, sizes, axes

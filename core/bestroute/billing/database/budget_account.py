@@ -7,7 +7,6 @@ import math
 import os
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
 from bestroute.billing.database.writer import close_at_exit
+from bestroute.billing.settled_ids import SettledIds
 from bestroute.errors import BudgetError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ _GATHER_S = 0.005
 """How long what was settled waits for company."""
 _SLACK = 1 + 1e-12
 """Sums of floats must not refuse what fits exactly."""
-_MOST_SETTLED = 10_000
 
 
 @dataclass(eq=False)
@@ -105,7 +104,7 @@ class Account:
         """What was granted and is reserved still, in order."""
         self._open: dict[str, _Wish] = {}
         """The same by attempt."""
-        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._settled = SettledIds()
         self._period: str | None = None
         self._reserved_usd = self._spent_usd = self._others_usd = self._others_spent_usd = 0.0
         self._is_changed = self._is_closing = self._is_silent = self._is_away = False
@@ -143,11 +142,8 @@ class Account:
         """Give back what was reserved and note what was spent, once for an attempt; it is written soon."""
         with self._condition:
             if attempt_id is not None:
-                if attempt_id in self._settled:
+                if not self._settled.add(attempt_id):
                     return
-                self._settled[attempt_id] = None
-                if len(self._settled) > _MOST_SETTLED:
-                    self._settled.popitem(last=False)
                 wish = self._open.pop(attempt_id, None)
                 reserved_usd = 0.0 if wish is None else wish.usd / len(wish.attempt_ids)
             else:
