@@ -40,7 +40,7 @@ def milliseconds(modules: str, before: str = "sys") -> float:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a folder's files, without compiled ones."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and "__pycache__" not in str(file))
 
 
 def installed_with(name: str, found: dict[str, float] | None = None) -> dict[str, float]:

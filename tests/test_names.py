@@ -43,6 +43,8 @@ def test_few_files_of_the_core_share_a_name():
     names = Counter(path.name for path in (ROOT / "core").rglob("*.py") if path.name != "__init__.py")
     assert {name for name, count in names.items() if count > 1} <= {
         "agreement.py",  # of answers, to choose one; of samples, as a reward
+        "checks.py",  # of a sample's form; of an answer against what is known
+        "comparison.py",  # of an answer and the reference's; of two routers
         "facts.py",  # of an error; tasks about facts
         "run.py",  # of the engine; of the demo
         "summary.py",  # of a decision; of a reward model

@@ -67,13 +67,13 @@ def member_arguments(name: str, endpoint: Endpoint) -> dict[str, Any]:
         )
     if key is None and endpoint.base_url:
         key = "none"  # local servers ask for no key, the clients insist on one
-    told = {
+    given = {
         "api_key": key,
         "base_url": endpoint.base_url,
         "temperature": endpoint.temperature,
         "max_tokens": endpoint.max_tokens,
     }
-    return {"model": endpoint.api_model or name, **{n: value for n, value in told.items() if value is not None}}
+    return {"model": endpoint.api_model or name, **{n: value for n, value in given.items() if value is not None}}
 
 
 def _reward_of(router: MultiHeadRouter, folder: Path) -> Any:

@@ -55,7 +55,7 @@ def init(
 
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
-    chosen = [_pair(model, "--model") for model in models] or list(_asked())
+    chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
     for what, of in (("--base-url", given), ("--price", known)):
@@ -72,7 +72,7 @@ def init(
     click.echo(f"next: bestroute collect prompts.jsonl --pool {out} --n 3 --out records.jsonl", err=True)
 
 
-def _asked() -> list[tuple[str, str]]:
+def _pairs_of_user() -> list[tuple[str, str]]:
     """Ask for models, the dearest last, until an empty line."""
     if not sys.stdin.isatty():
         raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; there is no terminal to ask at")
@@ -118,9 +118,9 @@ def _price(name: str, provider: str, api_model: str, url: str | None, price: str
     from bestroute.adapters.known_prices import known_price
 
     if price is not None:
-        parts = price.split("/")
+        amounts = price.split("/")
         try:
-            numbers = [float(part) for part in parts]
+            numbers = [float(part) for part in amounts]
         except ValueError:
             numbers = []
         if len(numbers) != 2:

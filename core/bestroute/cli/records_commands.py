@@ -18,10 +18,10 @@ from bestroute.errors import ConfigError
 )
 @click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder in which NAME.jsonl of each part is written.")
-@click.option("--parts", default="train=0.7,test=0.3", show_default=True, metavar="NAME=SHARE,...")
+@click.option("--parts", "division", default="train=0.7,test=0.3", show_default=True, metavar="NAME=SHARE,...")
 @click.option("--by", type=click.Choice(["group", "time"]), default="group", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing of groups.")
-def split(records: tuple[Path, ...], out: Path, parts: str, by: str, seed: int) -> None:
+def split(records: tuple[Path, ...], out: Path, division: str, by: str, seed: int) -> None:
     """Divide RECORDS into parts that share no group, so that nothing is tested on what it was made from.
 
     By time, the groups whose first record came later stand in the later parts; records then need a "time".
@@ -29,7 +29,7 @@ def split(records: tuple[Path, ...], out: Path, parts: str, by: str, seed: int) 
     from bestroute.records.records import read_records, write_records
     from bestroute.records.split import split_records
 
-    shares = _shares(parts)
+    shares = _shares(division)
     read = read_records(records)
     done = split_records(read, shares, by_time=by == "time", seed=seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -39,16 +39,16 @@ def split(records: tuple[Path, ...], out: Path, parts: str, by: str, seed: int) 
         click.echo(f"{path}: {len(part)} records in {len({record.group for record in part})} groups")
 
 
-def _shares(parts: str) -> dict[str, float]:
+def _shares(division: str) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for part in parts.split(","):
+    for part in division.split(","):
         name, _, share = part.strip().partition("=")
         try:
             shares[name] = float(share)
         except ValueError:
             name = ""
         if not name.isidentifier():
-            raise ConfigError(f"--parts is written NAME=SHARE,..., such as train=0.7,test=0.3, got {parts!r}")
+            raise ConfigError(f"--parts is written NAME=SHARE,..., such as train=0.7,test=0.3, got {division!r}")
     return shares
 
 

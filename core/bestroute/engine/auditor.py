@@ -47,7 +47,7 @@ Draws = Callable[[Query, Decision, RunContext], Result]
 
 
 @dataclass(frozen=True)
-class _Job:
+class _AuditJob:
     query: Query
     result: Result
     outcome: CallOutcome
@@ -89,7 +89,7 @@ class Auditor(ProcessState):
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[_AuditJob] = deque()
         self._idle = self._threads = 0
 
     def _forget_parent(self) -> None:
@@ -130,7 +130,7 @@ class Auditor(ProcessState):
         except Exception as error:
             logger.warning("a call was not noted for audits: %s", describe(error, query))
 
-    def _job(self, query: Query, options: Options, result: Result) -> _Job | None:
+    def _job(self, query: Query, options: Options, result: Result) -> _AuditJob | None:
         decision = result.decision
         planned = decision.shadow or decision
         if decision.is_forced and decision.shadow is None:  # by the call, or by the rollout: nothing was decided
@@ -170,7 +170,7 @@ class Auditor(ProcessState):
             is_forced=True,
         )
         drawn = replace(planned, reason=f"{reason}, which was decided on in the shadow") if is_shadow else reference
-        return _Job(query, result, outcome, drawn, options.run_id or result.call_id)
+        return _AuditJob(query, result, outcome, drawn, options.run_id or result.call_id)
 
     def _is_reference(self, planned: Decision, result: Result) -> bool:
         """Whether the answer is one sample of the reference, or would have been: no loss is to be expected."""
@@ -180,7 +180,7 @@ class Auditor(ProcessState):
         drawn = [s for s in result.samples if s.model == reference and s.error is None]
         return result.model == reference and len(drawn) == 1
 
-    def _take(self, job: _Job) -> None:
+    def _take(self, job: _AuditJob) -> None:
         self._guard()
         with self._changed:
             if len(self._jobs) >= _MOST_WAITING:
@@ -213,7 +213,7 @@ class Auditor(ProcessState):
                 self._threads -= 1
                 self._changed.notify_all()
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _AuditJob | None:
         with self._changed:
             self._idle += 1
             self._changed.notify_all()
@@ -229,7 +229,7 @@ class Auditor(ProcessState):
         self.writer.note([job.outcome for job in left])  # the program ends
         return None
 
-    def _audit(self, job: _Job) -> None:
+    def _audit(self, job: _AuditJob) -> None:
         outcome = replace(job.outcome, status="failed")
         try:
             outcome = self._compared(job)
@@ -246,7 +246,7 @@ class Auditor(ProcessState):
         if outcome.status == "compared":
             self._tell(outcome)
 
-    def _compared(self, job: _Job) -> CallOutcome:
+    def _compared(self, job: _AuditJob) -> CallOutcome:
         drawn = replace(job.outcome, status="drawn")
         writer: Any = _WithOutcome(self.writer, drawn)
         call = RunContext(

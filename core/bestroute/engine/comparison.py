@@ -23,7 +23,7 @@ logger = logging.getLogger("bestroute.engine")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WithReference:
     """What two answers to one query show."""
 
     drop: float
@@ -60,23 +60,23 @@ class Comparer:
         """Whether another answer to the query could be compared with this one; if not, none need be drawn."""
         return self.knows_open_text or _form(query, answer) is not None
 
-    def compare(self, query: Query, answer: Sample, reference: Sample) -> Comparison | None:
+    def compare(self, query: Query, answer: Sample, reference: Sample) -> WithReference | None:
         """Return what the two show; ``None`` where nothing can compare them."""
         one, other = _form(query, answer), _form(query, reference)
         differs = None if one is None or other is None else one != other
         texts = (answer.text, reference.text)
         if self.judge is not None:
             if (scores := _scores(self.judge, query, texts)) is not None and all(0 <= s <= 1 for s in scores):
-                return Comparison(scores[1] - scores[0], scores[1], "judge", differs)
+                return WithReference(scores[1] - scores[0], scores[1], "judge", differs)
             logger.warning("the judge of audits gave no two numbers in [0, 1]; they are compared without it")
         if self.reward_model is not None and (scores := _scores(self.reward_model, query, texts)) is not None:
             if is_calibrated(self.reward_model):
                 chances = calibrated(self.reward_model, scores)
                 if len(chances) == 2 and all(0 <= p <= 1 for p in chances):
-                    return Comparison(chances[1] - chances[0], chances[1], "reward", differs)
+                    return WithReference(chances[1] - chances[0], chances[1], "reward", differs)
             else:
-                return Comparison(float((scores[1] > scores[0]) - (scores[1] < scores[0])), 1.0, "reward", differs)
-        return None if differs is None else Comparison(float(differs), 1.0, "agreement", differs)
+                return WithReference(float((scores[1] > scores[0]) - (scores[1] < scores[0])), 1.0, "reward", differs)
+        return None if differs is None else WithReference(float(differs), 1.0, "agreement", differs)
 
 
 def _scores(judge: RewardModelBase, query: Query, texts: Sequence[str]) -> list[float] | None:

@@ -41,10 +41,10 @@ def numeric(fields: Mapping[str, Any], text: str) -> float | None:
     known = _number_in(str(fields.get("answer")))
     if known is None:
         return None
-    said = _number_in(marked_answer(text) or text)
+    answered = _number_in(marked_answer(text) or text)
     tolerance = fields.get("tolerance")
     relative = float(tolerance) if isinstance(tolerance, int | float) else 1e-6
-    return 0.0 if said is None else float(math.isclose(said, known, rel_tol=relative, abs_tol=1e-12))
+    return 0.0 if answered is None else float(math.isclose(answered, known, rel_tol=relative, abs_tol=1e-12))
 
 
 def pattern(fields: Mapping[str, Any], text: str) -> float | None:

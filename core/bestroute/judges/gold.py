@@ -29,7 +29,7 @@ class HumanVerdict:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class JudgeAgreement:
     """How often a judge and people say the same."""
 
     verdicts: int
@@ -68,7 +68,7 @@ def read_gold(path: Path) -> list[HumanVerdict]:
     return verdicts
 
 
-def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> Agreement:
+def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> JudgeAgreement:
     """Compare the judge's qualities in labelled records with people's.
 
     Raises:
@@ -105,7 +105,7 @@ def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> Agreem
         model: float(np.mean([*rest.get(model, []), *(quality for _, quality, _ in pairs.get(model, ()))]))
         for model in dict.fromkeys([*rest, *pairs])
     }
-    return Agreement(
+    return JudgeAgreement(
         len(both),
         float(np.mean((judge >= 0.5) == (human >= 0.5))),
         float(np.mean(judge - human)),

@@ -73,8 +73,8 @@ class FunctionJudge:
 
     def _quality(self, task: JudgeTask, text: str) -> float | None:
         try:
-            said = self.fn(task.fields, text)
-            quality = None if said is None else float(said)
+            score = self.fn(task.fields, text)
+            quality = None if score is None else float(score)
         except BaseException as error:
             if is_interruption(error):
                 raise

@@ -61,10 +61,10 @@ def last_user_text(messages: Any, where: str) -> str:
             f"{where}: 'messages' ends with an answer, where a prompt ends with what is to be answered; this looks "
             "like chat messages, as for fine-tuning: leave the last turn out, or read the file by bestroute import"
         )
-    asked = [text_of(turn.get("content")) for turn in messages if turn["role"] == "user"]
-    if not asked or not asked[-1].strip():
+    questions = [text_of(turn.get("content")) for turn in messages if turn["role"] == "user"]
+    if not questions or not questions[-1].strip():
         raise RecordError(f"{where}: 'messages' has no last user turn with a text")
-    return asked[-1]
+    return questions[-1]
 
 
 def text_of(content: Any) -> str:
@@ -77,8 +77,8 @@ def text_of(content: Any) -> str:
     return content if isinstance(content, str) else "\n".join(_texts(content))
 
 
-def _texts(parts: Any) -> Iterator[str]:
-    for part in parts if isinstance(parts, list) else ():
+def _texts(blocks: Any) -> Iterator[str]:
+    for part in blocks if isinstance(blocks, list) else ():
         text = part.get("text") if isinstance(part, Mapping) else part
         if isinstance(text, str):
             yield text

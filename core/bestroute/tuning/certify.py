@@ -58,7 +58,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Certificate:
     """What came of the procedure."""
 
     setting: int | None
@@ -76,7 +76,7 @@ class Verdict:
     """What one query can cost at most, USD; a budget's."""
 
 
-def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confidence: float) -> Verdict:
+def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confidence: float) -> Certificate:
     """Find the setting that saves the most among those shown to lose at most ``max_drop`` of the reference's quality.
 
     The loss of a query is ``(1 - max_drop) * reference - policy``, so that its mean is at most zero where the promise
@@ -114,7 +114,7 @@ def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confi
     return replace(verdict, needed=max(float(needed), fewest))
 
 
-def certify_budget(order: Outcomes, calibrate: Outcomes, *, budget: float, confidence: float) -> Verdict:
+def certify_budget(order: Outcomes, calibrate: Outcomes, *, budget: float, confidence: float) -> Certificate:
     """Find the setting of the best quality among those shown to cost at most ``budget`` USD per query in the mean.
 
     The loss of a query is its cost minus the budget. A bound needs to know what a query can cost at most: twice what
@@ -148,14 +148,14 @@ def _certify(
     largest: float,
     confidence: float,
     fewest: int,
-) -> Verdict:
+) -> Certificate:
     first = group_means(losses[0], order.groups)
     points = order_settings(first, *order_on)
     by_group = group_means(losses[1][points], calibrate.groups)
     spread = by_group.std(axis=1)
     needed = draws_needed(by_group.mean(axis=1), spread, confidence).min(initial=np.inf)
     if not len(points):
-        return Verdict(None, 0, 0, fewest, max(float(needed), fewest), {})
+        return Certificate(None, 0, 0, fewest, max(float(needed), fewest), {})
     wealth = best_log_wealth(
         by_group,
         largest=largest,
@@ -174,9 +174,9 @@ def _certify(
         wealth = np.minimum(wealth, by_query)
     passed = passed_in_sequence(wealth >= needed_log_wealth(confidence))
     if not passed:
-        return Verdict(None, len(points), 0, fewest, max(float(needed), fewest), {})
+        return Certificate(None, len(points), 0, fewest, max(float(needed), fewest), {})
     setting = int(points[passed - 1])
-    return Verdict(setting, len(points), passed, fewest, needed, _estimates(calibrate, setting))
+    return Certificate(setting, len(points), passed, fewest, needed, _estimates(calibrate, setting))
 
 
 def _estimates(part: Outcomes, setting: int) -> dict[str, float]:

@@ -23,7 +23,7 @@ from bestroute.router import MultiHeadRouter
 from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
 from bestroute.stats.folds import deal_folds
-from bestroute.tuning.certify import Outcomes, Verdict, certify_budget, certify_drop
+from bestroute.tuning.certify import Certificate, Outcomes, certify_budget, certify_drop
 from bestroute.tuning.splits import ORDER_SHARE, deal_parts
 from bestroute.types.arrays import FloatArray, IntArray
 
@@ -75,7 +75,7 @@ def tune_max_drop(
     if not 0 <= max_drop < 1:
         raise ConfigError(f"max_drop must be in [0, 1), a relative drop, got {max_drop}")
 
-    def certify(ordering: Outcomes, calibration: Outcomes) -> Verdict:
+    def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_drop(ordering, calibration, max_drop=max_drop, confidence=confidence)
 
     return _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, cross_fit, seed, on_progress)
@@ -99,7 +99,7 @@ def tune_budget(
     if not (math.isfinite(usd_per_1k) and usd_per_1k > 0):
         raise ConfigError(f"budget must be > 0 USD per 1,000 queries, got {usd_per_1k}")
 
-    def certify(ordering: Outcomes, calibration: Outcomes) -> Verdict:
+    def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_budget(ordering, calibration, budget=usd_per_1k / 1000, confidence=confidence)
 
     return _tune(router, arrays, "budget", usd_per_1k, certify, confidence, order, cross_fit, seed, on_progress)
@@ -110,7 +110,7 @@ def _tune(
     arrays: SampleArrays,
     kind: Kind,
     value: float,
-    certify: Callable[[Outcomes, Outcomes], Verdict],
+    certify: Callable[[Outcomes, Outcomes], Certificate],
     confidence: float,
     order: SampleArrays | None,
     cross_fit: int | None,
@@ -248,7 +248,7 @@ def _check_quality(arrays: SampleArrays) -> None:
 
 
 def _refusal(
-    kind: Kind, value: float, confidence: float, verdict: Verdict, arrays: SampleArrays, calibration: Outcomes
+    kind: Kind, value: float, confidence: float, verdict: Certificate, arrays: SampleArrays, calibration: Outcomes
 ) -> RefusedError:
     # TUNE's queries per group that calibrates: groups hold several queries, and some of them order
     a_group = len(arrays) / max(calibration.units, 1)

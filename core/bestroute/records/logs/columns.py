@@ -66,14 +66,14 @@ def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | N
             return row[chosen[field]]
         return next((by_name[name] for name in FIELDS[field] if by_name.get(name) not in (None, "")), None)
 
-    asked = column("messages")
-    if asked is None or "query" in chosen:
-        asked = column("query")
-    if isinstance(asked, str) and column("system"):
-        asked = [{"role": "system", "content": str(column("system"))}, {"role": "user", "content": asked}]
+    prompt = column("messages")
+    if prompt is None or "query" in chosen:
+        prompt = column("query")
+    if isinstance(prompt, str) and column("system"):
+        prompt = [{"role": "system", "content": str(column("system"))}, {"role": "user", "content": prompt}]
     answer = column("answer")
     return logged_call(
-        asked,
+        prompt,
         {"role": "assistant", "content": answer} if isinstance(answer, str) else answer,
         id=_text(column("id")),
         model=_text(column("model")),

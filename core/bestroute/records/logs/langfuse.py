@@ -30,12 +30,12 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     """Return the call of a generation, or of a trace without observations; ``None`` for spans and events."""
     if not _is_generation(row):
         return None
-    asked = decoded(row.get("input"))
+    prompt = decoded(row.get("input"))
     usage = first(row, "usageDetails", "usage_details", "usage")
     usage = decoded(usage)
     answered = None if str(row.get("level")).upper() == "ERROR" else answer_of(row.get("output"))
     return logged_call(
-        asked,
+        prompt,
         {"role": "assistant", "content": answered} if isinstance(answered, str) else answered,
         id=text(first(row, "id")),
         model=text(first(row, "model", "providedModelName", "provided_model_name", "modelName")),
@@ -52,7 +52,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
         ),
         at=moment(first(row, "startTime", "start_time", "timestamp")),
         session=text(first(row, "sessionId", "session_id") or first(row, "traceId", "trace_id")),
-        tools=tools_of(first(asked, "tools") or first(decoded(row.get("modelParameters")), "tools")),
+        tools=tools_of(first(prompt, "tools") or first(decoded(row.get("modelParameters")), "tools")),
         task=text(first(row, "name")) or "",
     )
 

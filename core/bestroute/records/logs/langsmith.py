@@ -23,9 +23,9 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     extra, metadata = decoded(row.get("extra")), first(decoded(row.get("extra")), "metadata")
     params = first(extra, "invocation_params") or {}
     usage = first(outputs, "llm_output.token_usage", "usage_metadata") or _usage_of(outputs)
-    asked = first(inputs, "messages", "input", "prompts") or inputs
+    prompt = first(inputs, "messages", "input", "prompts") or inputs
     return logged_call(
-        asked,
+        prompt,
         None if row.get("error") else _answer(outputs),
         id=text(first(row, "id", "run_id")),
         model=text(

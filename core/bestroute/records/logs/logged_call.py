@@ -42,8 +42,8 @@ class LoggedCall:
     @property
     def query(self) -> str:
         """The last user turn's text, the part that decides; ``""`` where there is none."""
-        asked = [turn for turn in self.turns if turn["role"] == "user"]
-        return text_of(asked[-1].get("content")) if asked else ""
+        prompt = [turn for turn in self.turns if turn["role"] == "user"]
+        return text_of(prompt[-1].get("content")) if prompt else ""
 
     @property
     def name(self) -> str:
@@ -70,8 +70,8 @@ class LoggedCall:
             line["time"] = self.at.isoformat()
         if self.answer is not None and self.model:
             known = {name: getattr(self, name) for name in ("input_tokens", "output_tokens", "cost_usd")}
-            told = {name: value for name, value in known.items() if value is not None}
-            line["answered"] = {"model": self.model, "text": self.answer, **told}
+            details = {name: value for name, value in known.items() if value is not None}
+            line["answered"] = {"model": self.model, "text": self.answer, **details}
         return {**line, **{name: value for name, value in self.extra.items() if name not in line}}
 
     def record(self, id_: str, group: str) -> dict[str, Any] | None:
@@ -90,12 +90,12 @@ class LoggedCall:
         return {**line, "samples": {self.model: samples}}
 
 
-def logged_call(asked: Any, answered: Any, **known: Any) -> LoggedCall | None:
+def logged_call(prompt: Any, answered: Any, **known: Any) -> LoggedCall | None:
     """Return a call of what a log calls its input and output; ``None`` where the input holds no user's turn.
 
     An input that ends with the answer (a conversation kept whole) is taken apart where the output tells nothing else.
     """
-    turns = turns_of(asked)
+    turns = turns_of(prompt)
     answers = [turn for turn in turns_of(answered) if turn["role"] != "system"]
     answer = answer_text(answers[-1]) if answers else None
     if turns and turns[-1]["role"] == "assistant":

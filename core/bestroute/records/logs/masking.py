@@ -51,7 +51,7 @@ class Masking:
 
     def _mask_text(self, text: str, marks: dict[str, str]) -> str:
         found = self._scan(text, engine="regex", entity_types=list(KINDS)).entities
-        parts, at = [], 0
+        pieces, at = [], 0
         for entity in sorted(found, key=lambda entity: (entity.start, -entity.end)):
             if entity.start < at:
                 continue
@@ -59,6 +59,6 @@ class Masking:
             if words not in marks:
                 marks[words] = f"[{entity.type}_{1 + sum(m.startswith(f'[{entity.type}_') for m in marks.values())}]"
             self.found[entity.type] = self.found.get(entity.type, 0) + 1
-            parts += [text[at : entity.start], marks[words]]
+            pieces += [text[at : entity.start], marks[words]]
             at = entity.end
-        return "".join([*parts, text[at:]])
+        return "".join([*pieces, text[at:]])

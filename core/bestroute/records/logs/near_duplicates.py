@@ -29,13 +29,13 @@ def groups_of(queries: Sequence[str], sessions: Sequence[str | None]) -> list[in
     from datasketch import MinHash, MinHashLSH
 
     joined = _Joined(len(queries))
-    seen: dict[tuple[str, str], int] = {}
+    first_places: dict[tuple[str, str], int] = {}
     plain = [" ".join(query.casefold().split()) for query in queries]
     for place, (text, session) in enumerate(zip(plain, sessions, strict=True)):
         for key in (("text", text), *([("session", session)] if session else [])):
-            joined.join(place, seen.setdefault(key, place))
+            joined.join(place, first_places.setdefault(key, place))
     index = MinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS)
-    distinct = [place for place, text in enumerate(plain) if seen["text", text] == place]
+    distinct = [place for place, text in enumerate(plain) if first_places["text", text] == place]
     for start in range(0, len(distinct), _BATCH):
         places = distinct[start : start + _BATCH]
         hashes = MinHash.bulk([_runs(plain[place]) for place in places], num_perm=_PERMUTATIONS, seed=1)

@@ -20,15 +20,15 @@ def call_of_bodies(request: Any, reply: Any, **known: Any) -> LoggedCall | None:
     request, reply = decoded(request), decoded(reply)
     if not isinstance(request, Mapping):
         return None
-    told = {
+    details = {
         "model": first(reply, "model") or first(request, "model"),
         "input_tokens": tokens(first(reply, "usage.prompt_tokens", "usage.input_tokens")),
         "output_tokens": tokens(first(reply, "usage.completion_tokens", "usage.output_tokens")),
         "tools": tools_of(first(request, "tools", "functions")),
         "response_format": response_format_of(request),
     }
-    told |= {name: value for name, value in known.items() if value is not None}
-    return logged_call(request, answer_of(reply), **told)
+    details |= {name: value for name, value in known.items() if value is not None}
+    return logged_call(request, answer_of(reply), **details)
 
 
 def answer_of(reply: Any) -> Any:

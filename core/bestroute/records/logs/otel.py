@@ -45,9 +45,9 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     operation = span.get("gen_ai.operation.name")
     if operation is not None and operation not in _CHATS:
         return None
-    asked, answered = _contents(span, row)
+    prompt, answered = _contents(span, row)
     return logged_call(
-        asked,
+        prompt,
         answered,
         id=text(first(row, "spanId", "span_id", "context.span_id")),
         model=text(first(span, "gen_ai.response.model", "gen_ai.request.model")),
@@ -64,10 +64,10 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
 
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a span's attributes by name, whether they are OTLP's pairs or an object."""
-    told = decoded(row.get("attributes"))
-    if isinstance(told, list):
-        return {str(one.get("key")): _value(one.get("value")) for one in told if isinstance(one, Mapping)}
-    own = dict(told) if isinstance(told, Mapping) else {}
+    attributes = decoded(row.get("attributes"))
+    if isinstance(attributes, list):
+        return {str(one.get("key")): _value(one.get("value")) for one in attributes if isinstance(one, Mapping)}
+    own = dict(attributes) if isinstance(attributes, Mapping) else {}
     for name, value in row.items():  # a table has a column for each
         if name.startswith("attributes."):
             own.setdefault(name.removeprefix("attributes."), value)
@@ -90,28 +90,28 @@ def _value(value: Any) -> Any:
 
 def _contents(span: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return what was asked and what was answered, from wherever the span has it."""
-    if asked := items(decoded(first(span, "gen_ai.input.messages"))):
+    if prompt := items(decoded(first(span, "gen_ai.input.messages"))):
         instructions = decoded(first(span, "gen_ai.system_instructions"))
         system = {"role": "system", "parts": instructions} if isinstance(instructions, list) else None
-        return turns_of([*([system] if system else []), *asked]), decoded(first(span, "gen_ai.output.messages"))
+        return turns_of([*([system] if system else []), *prompt]), decoded(first(span, "gen_ai.output.messages"))
     if numbered(span, "gen_ai.prompt"):
         return numbered(span, "gen_ai.prompt"), numbered(span, "gen_ai.completion")
     return _of_events(items(first(row, "events")))
 
 
 def _of_events(events: list[Any]) -> tuple[list[Any], list[Any]]:
-    asked: list[Any] = []
+    prompt: list[Any] = []
     answered: list[Any] = []
     for event in (event for event in events if isinstance(event, Mapping)):
         name, own = event.get("name"), attributes_of(event) or first(event, "body") or {}
         if name in _EVENTS:
-            asked.append({"role": _EVENTS[name], **{key.removeprefix("gen_ai."): own[key] for key in own}})
+            prompt.append({"role": _EVENTS[name], **{key.removeprefix("gen_ai."): own[key] for key in own}})
         elif name == "gen_ai.choice":
             answered.append(decoded(first(own, "message")) or {"role": "assistant", "content": first(own, "content")})
         elif name in ("gen_ai.content.prompt", "gen_ai.content.completion"):
             turns = turns_of(first(own, "gen_ai.prompt", "gen_ai.completion"))
-            (asked if name.endswith("prompt") else answered).extend(turns)
-    return asked, [one if isinstance(one, Mapping) else {"role": "assistant", "content": one} for one in answered]
+            (prompt if name.endswith("prompt") else answered).extend(turns)
+    return prompt, [one if isinstance(one, Mapping) else {"role": "assistant", "content": one} for one in answered]
 
 
 def numbered(span: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:

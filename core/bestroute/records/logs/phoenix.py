@@ -24,14 +24,14 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     kind = first(row, "span_kind") or first(span, "openinference.span.kind")
     if isinstance(kind, str) and kind.upper() != "LLM":
         return None
-    asked = decoded(first(span, "llm.input_messages")) or numbered(span, "llm.input_messages")
+    prompt = decoded(first(span, "llm.input_messages")) or numbered(span, "llm.input_messages")
     answered = decoded(first(span, "llm.output_messages")) or numbered(span, "llm.output_messages")
     parameters = decoded(first(span, "llm.invocation_parameters"))
     tools = items(decoded(first(span, "llm.tools"))) or numbered(span, "llm.tools")
     schemas = [decoded(first(tool, "tool.json_schema", "json_schema")) for tool in tools]
     output = first(span, "output.value")
     return logged_call(
-        asked or first(span, "input.value"),
+        prompt or first(span, "input.value"),
         answered or ({"role": "assistant", "content": output} if isinstance(output, str) else output),
         id=text(first(row, "context.span_id", "span_id", "spanId", "id")),
         model=text(first(span, "llm.model_name") or first(parameters, "model")),

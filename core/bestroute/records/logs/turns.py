@@ -194,12 +194,12 @@ def _part(part: Any) -> Any:
     return inner if inner.get("type") else {"type": "text", **inner}
 
 
-def _turns_of_parts(role: str, parts: list[Any]) -> list[dict[str, Any]]:
+def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
     """Return the turns that OpenTelemetry's parts make."""
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
-    for part in parts:
+    for part in blocks:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, Mapping):
