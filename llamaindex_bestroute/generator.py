@@ -40,7 +40,7 @@ from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
-from llamaindex_bestroute.members import listing_of, quiet
+from llamaindex_bestroute.members import listing_of, quiet, shares_clients
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
 from llamaindex_bestroute.providers import is_broken_off, is_openai, reasons, stream_options, takes_logprobs
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
@@ -89,6 +89,7 @@ class LLMGenerator(GeneratorBase):
         self._look_for_changes()
         if (copied := self._copy) is None:
             copied = self._copy = quiet(self._original, self._timeout, self._settings)
+            shares_clients(copied, self._original, self._settings, None)
         return copied
 
     @property
@@ -99,7 +100,8 @@ class LLMGenerator(GeneratorBase):
         if (copied := copies.get(loop)) is None:
             forget_ended(copies)
             copied = copies[loop] = quiet(self._original, self._timeout, self._settings)
-            close_at_loop_end(copied, self._original)
+            if not shares_clients(copied, self._original, self._settings, loop):
+                close_at_loop_end(copied, self._original)
         return copied
 
     def _look_for_changes(self) -> None:

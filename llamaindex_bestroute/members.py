@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from llama_index.core.llms import LLM
 
@@ -90,6 +92,47 @@ def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any]
         for name, value in kept.items():
             kept[name] = clients.without_retries(value, options)
     return copied
+
+
+_Copies = WeakValueDictionary[int, LLM]
+_first_copies: _Copies = WeakValueDictionary()
+"""Of each member, by its address, the copy that was made first for synchronous calls."""
+_first_copies_of_loops: WeakKeyDictionary[AbstractEventLoop, _Copies] = WeakKeyDictionary()
+"""The same for calls in an event loop, to which connections belong."""
+_OF_REQUESTS = {"callback_manager", "additional_kwargs", "temperature", "max_tokens"}
+"""Fields that no client is made with."""
+
+
+def shares_clients(copied: LLM, member: LLM, settings: Mapping[str, Any], loop: AbstractEventLoop | None) -> bool:
+    """Whether a copy of a member has the clients of one that was made before, those yet to be made among them.
+
+    Routers over the same members make copies that differ in what is said in every request alone. The one that was
+    made first lives as long as any of the others.
+
+    Args:
+        copied: A copy of the member, just made.
+        member: What it was copied from.
+        settings: The router's own settings.
+        loop: The event loop that its asynchronous connections belong to.
+    """
+    copies = _first_copies if loop is None else _first_copies_of_loops.setdefault(loop, WeakValueDictionary())
+    first = copies.get(id(member))
+    if first is None or not _are_reached_alike(copied, first, _OF_REQUESTS | settings.keys()):
+        copies[id(member)] = copied
+        object.__setattr__(copied, "_bestroute_member", member)  # its address is nobody else's meanwhile
+        return False
+    object.__setattr__(copied, "__pydantic_private__", first.__pydantic_private__)
+    object.__setattr__(copied, "_bestroute_first", first)
+    return True
+
+
+def _are_reached_alike(one: LLM, other: LLM, aside: Collection[str]) -> bool:
+    fields = [name for name in type(one).model_fields if name not in aside]
+    ours, theirs = one.__pydantic_private__ or {}, other.__pydantic_private__ or {}
+    kept = {name: value for name, value in ours.items() if value is not None and _is_plain(value)}
+    return all(vars(one).get(name) == vars(other).get(name) for name in fields) and all(
+        theirs.get(name) == value for name, value in kept.items()
+    )
 
 
 def variant(member: LLM, settings: Mapping[str, Any]) -> LLM:

@@ -203,6 +203,28 @@ def meeting(server):
 
 
 @pytest.fixture
+def own_server(monkeypatch):
+    """A server of one test's own, whose ``accepted`` counts connections; clients keep theirs however slow they are."""
+    httpcore = pytest.importorskip("httpcore")
+    for pool in (httpcore.ConnectionPool, httpcore.AsyncConnectionPool):
+
+        def keeping(self, *args, init=pool.__init__, **kwargs):
+            init(self, *args, **{**kwargs, "keepalive_expiry": None})
+
+        monkeypatch.setattr(pool, "__init__", keeping)
+
+    class Counting(LoopbackServer):
+        accepted = 0
+
+        def process_request(self, request, client_address):
+            self.accepted += 1
+            super().process_request(request, client_address)
+
+    with Counting() as server:
+        yield server
+
+
+@pytest.fixture
 def shared():
     if not SHARED.is_dir():
         pytest.skip("needs ../shared, which is not beside this checkout")

@@ -20,7 +20,7 @@ MAY_TAKE_FROM = {
     "artifacts": {"_utils", "errors"},
     "types": {"_utils", "errors"},
     "billing": {"_utils", "errors", "types"},
-    "faults": {"errors", "types"},
+    "faults": {"_utils", "errors", "types"},
     "features": {"_utils", "types"},
     "selection": {"_utils", "types"},
     "stats": {"_utils", "types"},

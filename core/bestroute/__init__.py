@@ -12,6 +12,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from bestroute._utils.moved import find_old_paths as _find_old_paths
 from bestroute._utils.public import name_home as _name_home
 from bestroute._version import __version__
 from bestroute.billing.budget import Budget
@@ -110,6 +111,7 @@ __all__ = [
 ]
 
 _name_home(__name__, globals(), __all__)
+_find_old_paths()
 
 
 def __getattr__(name: str) -> _Any:

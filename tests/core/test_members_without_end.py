@@ -5,11 +5,12 @@ import itertools
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from bestroute import BestRoute, DeadlineError, Plan, Pool, Price, Sample, Step, Usage
+from bestroute import BestRoute, DeadlineError, Plan, Pool, Price, Sample, Settings, Step, Usage
 from bestroute.engine.attempts import MOST_UNASKED
-from bestroute.testing import FakeGenerator
+from bestroute.testing import FakeGenerator, FakeRouter
 from bestroute.types.sample import Delta
 
 POOL = Pool(["s", "l"], {"s": Price(1, 1), "l": Price(2, 2)}, "l")
@@ -222,3 +223,91 @@ async def test_an_error_that_cannot_be_redacted_loses_no_bill(how, monkeypatch):
     assert [row["cost_usd"] for row in rows] == [7e-6] * 2
     assert "hunter22" not in str(rows) + result.decision.reason
     assert "[hidden]" in rows[0]["error"]
+
+
+class Choosing:
+    """A policy that chooses quickly until it is to have no end; gives reasons without end."""
+
+    def __init__(self, *, quick_calls=0):
+        self.quick_calls, self.over = quick_calls, threading.Event()
+
+    def choose(self, prediction, cost_usd, pool):
+        self.quick_calls -= 1
+        if self.quick_calls < 0:
+            self.over.wait(2 * LATE_S)
+        return np.array([0])
+
+    def verdicts(self, prediction, cost_usd, chosen, pool):
+        return itertools.repeat("as always")
+
+
+class Predicting:
+    """A router whose prediction has no end."""
+
+    plans = (Plan((Step("s"),)), Plan((Step("l"),)))
+
+    def __init__(self):
+        self.over = threading.Event()
+
+    def predict(self, queries):
+        self.over.wait(2 * LATE_S)
+
+
+def routed_by(router, policy=None, member=None, **options):
+    members = {"s": member or FakeGenerator(["came"]), "l": FakeGenerator(["of the reference"])}
+    return BestRoute(POOL, members, router, None, policy, **options)
+
+
+TABLE = {("s", 1): (0.9, 0.9), ("l", 1): 1.0}
+
+
+async def alive(loop_turns):
+    """Count turns of the loop until cancelled."""
+    while True:
+        loop_turns.append(1)
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("how", ["run", "arun", "stream", "astream"])
+@pytest.mark.parametrize("which", ["a router", "a policy", "a policy that is asked again"])
+async def test_a_decision_without_end_ends_at_the_deadline_and_blocks_no_loop(how, which):
+    endless = Predicting() if which == "a router" else Choosing(quick_calls=int(which != "a policy"))
+    if which == "a router":
+        routed = routed_by(endless)
+    else:
+        failing = FakeGenerator([RuntimeError("down")])
+        member = failing if which == "a policy that is asked again" else None
+        routed = routed_by(FakeRouter(TABLE, [1.0, 1.0]), endless, member, settings=Settings(attempts=1))
+    turns = []
+    ticking = asyncio.create_task(alive(turns))
+    started = time.monotonic()
+    try:
+        with pytest.raises(TimeoutError):
+            await answered(routed, how, deadline_s=0.5)
+        assert time.monotonic() - started < LATE_S
+        assert len(turns) > 10
+        assert [row["status"] for row in routed.ledger.rows()] == ["failed"] * (which == "a policy that is asked again")
+    finally:
+        endless.over.set()
+        ticking.cancel()
+
+
+def test_reasons_without_end_are_read_to_the_number_of_plans():
+    router = FakeRouter(TABLE, [1.0, 1.0])
+    assert "as always" not in routed_by(router, Choosing(quick_calls=9)).route("hello").explain()
+    dry = routed_by(router, Choosing(quick_calls=9), settings=Settings(dry_run=True))
+    assert dry.run("hello").text.startswith("dry run: s x 1")
+
+
+async def test_reasons_that_never_come_hold_up_no_dry_run_beyond_its_deadline():
+    class Thinking(Choosing):
+        def verdicts(self, prediction, cost_usd, chosen, pool):
+            self.over.wait(2 * LATE_S)
+            return []
+
+    policy = Thinking(quick_calls=9)
+    dry = routed_by(FakeRouter(TABLE, [1.0, 1.0]), policy, settings=Settings(dry_run=True))
+    for how in ("run", "arun"):
+        result = await answered(dry, how, deadline_s=0.5)
+        assert result.text == f"dry run: {result.decision.reason}"
+    policy.over.set()

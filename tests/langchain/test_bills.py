@@ -95,6 +95,18 @@ def test_all_forms_have_the_same_connections(server, make, form):
     client.close()
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_no_form_opens_a_connection_of_its_own(own_server, openai_model, make, form, way):
+    models = {name: openai_model(name, base_url=own_server.base_url) for name in ("small", "large")}
+    chat = make(("small", 1), models=models)
+    await asked(chat, way, "hi")
+    assert own_server.accepted == 1
+    for model in (other_forms(chat)[form], chat, other_forms(chat)[form]):
+        await asked(model, way, "hi")
+    assert (len(own_server.requests), own_server.accepted) == (4, 1)
+
+
 # Ids and tags.
 
 

@@ -33,7 +33,8 @@ def like(server):
 
     def make(model, **options):
         told = {"is_chat_model": True, "is_function_calling_model": True, "context_window": 8000, "max_retries": 0}
-        return OpenAILike(model=model, api_base=server.base_url, api_key="sk-secret-123", **{**told, **options})
+        there = {"api_base": server.base_url, "api_key": "sk-secret-123"}
+        return OpenAILike(model=model, **{**there, **told, **options})
 
     return make
 

@@ -65,6 +65,17 @@ def test_copies_have_the_same_connections(make, user, how):
     assert other.engine.generators["small"] is llm.engine.generators["small"]
 
 
+@pytest.mark.parametrize("how", [how for how in COPIES if how != "timeout"])  # a client is made with it
+@pytest.mark.parametrize("way", ["chat", "achat"])
+async def test_no_copy_opens_a_connection_of_its_own(own_server, make, like, user, how, way):
+    llm = make(models={name: like(name, api_base=own_server.base_url) for name in ("small", "large")})
+    await asked(llm, way, user("hi"))
+    assert own_server.accepted == 1
+    for model in (COPIES[how](llm), llm, COPIES[how](llm)):
+        await asked(model, way, user("hi"))
+    assert (len(own_server.requests), own_server.accepted) == (4, 1)
+
+
 # Ids and tags.
 
 WAYS = (

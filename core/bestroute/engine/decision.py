@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from bestroute.engine.day_one import Trial
@@ -132,7 +133,8 @@ class Decision:
             return [""] * len(prediction.plans)
         policy, costs = completed(self.policy, PolicyBase), costs_usd[None, :]
         try:
-            verdicts = [str(verdict) for verdict in policy.verdicts(prediction, costs, column, self.pool)]
+            reasons = policy.verdicts(prediction, costs, column, self.pool)
+            verdicts = [str(verdict) for verdict in islice(reasons, len(prediction.plans) + 1)]
         except Exception:  # a policy of somebody else's; its failure must not cost the numbers
             verdicts = []
         if len(verdicts) != len(prediction.plans):

@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeGuard, TypeVar, Unpack
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.renamed import warn_renamed
-from bestroute._utils.threads import Outcome, ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
+from bestroute._utils.threads import ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.ledger_writer import LedgerWriter
@@ -22,10 +22,11 @@ from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.comparison import Comparer
 from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
-from bestroute.engine.plan_executor import Reserve, Score
+from bestroute.engine.fallbacks import Consult
+from bestroute.engine.plan_executor import Draw, Reserve, Score
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import Mode, Rollout
-from bestroute.engine.run import EngineContext, WriteBills, run
+from bestroute.engine.run import Command, EngineContext, WriteBills, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.streaming import StreamSampler
@@ -42,6 +43,7 @@ from bestroute.types.query import Query, as_query
 from bestroute.types.sample import Delta
 from bestroute.types.settings import Settings
 
+T = TypeVar("T")
 _GRACE_S = 0.05
 """What is written in that time after the deadline is waited for."""
 _SHADOW_S = 1.0
@@ -324,14 +326,8 @@ class BestRoute:
                     command = steps.send(reply)
                 except StopIteration as stop:
                     return stop.value  # type: ignore[no-any-return]
-                if isinstance(command, WriteBills):
-                    call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
-                elif isinstance(command, Reserve):
-                    reply = call.reserve(command.usd, command.reservations)
-                elif isinstance(command, Score):
-                    reply = score(query, command, call)
-                elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.stream)):
-                    reply = self._sampler.draw(query, command, call)
+                if not (streams and self._may_stream(command, GeneratorBase.stream)):
+                    reply = self._do(command, query, call)
                 else:
                     for piece in self._stream_sampler.draw(query, command, call):
                         if isinstance(piece, list):
@@ -370,14 +366,8 @@ class BestRoute:
                 except StopIteration as stop:
                     result: Result = stop.value
                     break
-                if isinstance(command, WriteBills):
-                    await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
-                elif isinstance(command, Reserve):
-                    reply = await call.areserve(command.usd, command.reservations)
-                elif isinstance(command, Score):
-                    reply = await ascore(query, command, call)
-                elif not (streams and self._stream_sampler.may_stream(command, GeneratorBase.astream)):
-                    reply = await self._sampler.adraw(query, command, call)
+                if not (streams and self._may_stream(command, GeneratorBase.astream)):
+                    reply = await self._ado(command, query, call)
                 else:
                     async with aclosing(self._stream_sampler.adraw(query, command, call)) as pieces:
                         async for piece in pieces:
@@ -416,6 +406,38 @@ class BestRoute:
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep the same without blocking the loop."""
         await in_own_thread(self.feedback, call_id, score, note=note)
+
+    def _may_stream(self, command: Command, method: Callable[..., Any]) -> TypeGuard[Draw]:
+        """Whether a command is a draw whose only sample is shown as it comes."""
+        return isinstance(command, Draw) and self._stream_sampler.may_stream(command, method)
+
+    def _do(self, command: Command, query: Query, call: RunContext) -> Any:
+        """Do what a run commands; returns the answer."""
+        match command:
+            case WriteBills():
+                return call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
+            case Reserve():
+                return call.reserve(command.usd, command.reservations)
+            case Score():
+                return score(query, command, call)
+            case Consult():
+                return self._ask(command.work, call)
+            case Draw():
+                return self._sampler.draw(query, command, call)
+
+    async def _ado(self, command: Command, query: Query, call: RunContext) -> Any:
+        """Do the same without blocking the loop."""
+        match command:
+            case WriteBills():
+                return await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
+            case Reserve():
+                return await call.areserve(command.usd, command.reservations)
+            case Score():
+                return await ascore(query, command, call)
+            case Consult():
+                return await self._aask(command.work, call)
+            case Draw():
+                return await self._sampler.adraw(query, command, call)
 
     def close(self) -> None:
         """Draw the audits that wait, write what the ledger waits for, close the members' connections.
@@ -461,23 +483,32 @@ class BestRoute:
         Raises:
             DeadlineError: If the deadline passes before.
         """
-        work = partial(self._route, query, options, call.seconds_left())
-        if call.deadline is None or self._is_quick:
-            return work()
-        try:
-            return _in_time(run_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
-        except ThreadsExhausted:
-            return work()
+        return _in_time(self._ask(partial(self._route, query, options, call.seconds_left()), call), call)
 
     async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
         """Decide for a run without blocking the loop; see ``_decide``."""
         work = partial(self._route, query, options, call.seconds_left())
+        return _in_time(await self._aask(work, call), call)
+
+    def _ask(self, work: Callable[[], T], call: RunContext) -> T | None:
+        """Return what the router or its policy says; ``None`` if the deadline passes before."""
+        if call.deadline is None or self._is_quick:
+            return work()
+        try:
+            outcome = run_in_thread(work, name="bestroute-router", seconds=call.seconds_left())
+        except ThreadsExhausted:  # better late than never
+            return work()
+        return None if outcome is None else outcome.get()
+
+    async def _aask(self, work: Callable[[], T], call: RunContext) -> T | None:
+        """Return the same without blocking the loop."""
         if self._is_quick:
             return work()
         try:
-            return _in_time(await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left()), call)
-        except ThreadsExhausted:  # better late than never
+            outcome = await arun_in_thread(work, name="bestroute-router", seconds=call.seconds_left())
+        except ThreadsExhausted:
             return work()
+        return None if outcome is None else outcome.get()
 
     @property
     def _is_quick(self) -> bool:
@@ -528,11 +559,10 @@ def _route_options(
     return Options.of({name: value for name, value in given.items() if value is not None})
 
 
-def _in_time(outcome: Outcome[Decision] | None, call: RunContext) -> Decision:
-    if outcome is None:
-        late = DeadlineError(f"the router did not decide within {call.limits.deadline_s:g} s; nothing was drawn")
-        raise late
-    return outcome.get()
+def _in_time(decision: Decision | None, call: RunContext) -> Decision:
+    if decision is None:
+        raise DeadlineError(f"the router did not decide within {call.limits.deadline_s:g} s; nothing was drawn")
+    return decision
 
 
 def _as_budget(budget: Budget | float | None) -> Budget | None:

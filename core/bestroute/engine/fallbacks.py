@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from bestroute.engine.decider import Decider
 from bestroute.engine.decision import Decision
 from bestroute.faults.error_rules import Action, Rule
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.query import Query
+
+
+@dataclass(frozen=True)
+class Consult:
+    """Command: ask the router's policy again. The answer is what it says; ``None`` if the deadline comes first."""
+
+    work: Callable[[], Any]
 
 
 class Fallbacks:
@@ -55,20 +64,23 @@ class Fallbacks:
         self._unnamed = []
         return named
 
-    def next(self, decision: Decision) -> tuple[Decision, str] | None:
+    def next(self, decision: Decision) -> Generator[Consult, Any, tuple[Decision, str] | None]:
         """Return what takes the place of a decision whose plan gave nothing, and why; ``None`` if nothing is left."""
         self._made += 1
         for model in decision.plan.models:  # every plan is tried once: this ends
             if model not in self._resting:
                 self._troubles.setdefault(model, "could not be drawn within the limits")
-        following = None
+        following: Decision | None = None
         if not self.asks_resting:
-            following = self._decider.after(
-                decision,
-                {**self._troubles, **dict.fromkeys(self._resting, "it is resting")},
-                self._query,
-                wants_reference=self._made > 1,
-                any_able=self._is_only_this_prompt and bool(self._troubles),
+            following = yield Consult(
+                partial(
+                    self._decider.after,
+                    decision,
+                    {**self._troubles, **dict.fromkeys(self._resting, "it is resting")},
+                    self._query,
+                    wants_reference=self._made > 1,
+                    any_able=self._is_only_this_prompt and bool(self._troubles),
+                )
             )
         if following is None and self._resting and not self.asks_resting:
             self.asks_resting = True

@@ -16,7 +16,7 @@ from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.decider import Decider
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import asks_for_logprobs, count_missing, draws_greedily_first, is_first_of_several
-from bestroute.engine.fallbacks import Fallbacks
+from bestroute.engine.fallbacks import Consult, Fallbacks
 from bestroute.engine.plan_executor import Draw, PlanOutcome, Reserve, Score, execute
 from bestroute.engine.result import Result
 from bestroute.engine.spending import USEFUL_TOKENS, Allowance
@@ -41,7 +41,7 @@ class WriteBills:
     """Command: write the run's bills so far. The answer is nothing."""
 
 
-Command = Draw | Score | WriteBills | Reserve
+Command = Draw | Score | WriteBills | Reserve | Consult
 Run = Generator[Command, Any, Result]
 
 _RUNNING = (Action.RETRY, Action.GO_ON)
@@ -67,7 +67,7 @@ def run(context: EngineContext, query: Query, decision: Decision, call: RunConte
 
     Yields:
         ``Draw`` (answered by drawn samples), ``Score`` (by rewards, or the error that the reward model raised) and
-        ``WriteBills`` and ``Reserve`` (by whether the money was there).
+        ``WriteBills``, ``Reserve`` (by whether the money was there) and ``Consult`` (by what the policy says).
 
     Raises:
         BudgetError: If nothing fits the budget; nothing was spent.
@@ -87,7 +87,7 @@ def run(context: EngineContext, query: Query, decision: Decision, call: RunConte
         if outcome.chosen is not None and outcome.samples[outcome.chosen].flaw != EMPTY:
             return state.result(decision, state.before + outcome.chosen)
         state.keep(outcome)
-        following = state.fallback(decision)
+        following = yield from state.fallback(decision)
     return state.end(decision)
 
 
@@ -174,13 +174,13 @@ class _Run:
                 self.kept = self.before + outcome.chosen
         self.before = len(self.samples)
 
-    def fallback(self, decision: Decision) -> Decision | None:
+    def fallback(self, decision: Decision) -> Generator[Command, Any, Decision | None]:
         """Return what takes the place of a plan that gave nothing sound; ``None`` if nothing may."""
         call = self.call
         if decision.is_forced or call.is_committed or call.is_late or call.samples_left == 0:
             return None
-        found = self.fallbacks.next(decision)
-        if found is None:
+        found = yield from self.fallbacks.next(decision)
+        if found is None or call.is_late:
             return None
         self.first_step += len(decision.plan.steps)
         following, why = found
@@ -415,7 +415,8 @@ class _Run:
 
 def _dry(query: Query, decision: Decision, context: EngineContext, call: RunContext) -> Run:
     """Answer with the decision in words."""
-    text = f"dry run: {decision.explain()}"
+    explained = yield Consult(decision.explain)
+    text = f"dry run: {explained or decision.reason}"
     sample = DrawnSample(Sample(text, usage=Usage(), finish_reason="dry_run"), decision.model, 0)
     reference = bills.reference_cost(query, decision, [], context.pool)[0]
     yield WriteBills()
