@@ -67,10 +67,17 @@ def test_an_unknown_field_names_the_known_ones(tmp_path):
         Pool.from_file(write(tmp_path, GOOD.replace("input_price: 0.15", "input_price: 0.15, outputprice: 1", 1)))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "just text", "42"])
-def test_a_pool_file_must_be_a_mapping(tmp_path, text):
-    with pytest.raises(ConfigError, match="must hold 'reference' and 'models'"):
+@pytest.mark.parametrize(
+    ("text", "got"), [("", "nothing"), ("[]", "an array"), ("just text", "a text"), ("42", "a number")]
+)
+def test_a_pool_file_must_be_a_mapping(tmp_path, text, got):
+    with pytest.raises(ConfigError, match=f"must hold 'reference' and 'models', as YAML or JSON, got {got}$"):
         Pool.from_file(write(tmp_path, text))
+
+
+def test_a_pool_of_two_documents_is_refused_in_a_whole_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="line 2: expected a single document in the stream, but found another"):
+        Pool.from_file(write(tmp_path, "reference: a\n---\nmodels: {}\n"))
 
 
 def test_a_missing_pool_file_is_a_config_error(tmp_path):

@@ -60,7 +60,7 @@ def test_the_group_is_the_id_where_none_is_told(tmp_path):
     ("line", "sentence"),
     [
         ("{not json", "line 2: not valid JSON"),
-        ("[]", "line 2: expected a JSON object, got list"),
+        ("[]", "line 2: expected a JSON object, got an array"),
         ('{"id": "q2", "query": "x", "samples": {"small": {"quality": [NaN]}}}', "NaN is not a number"),
         (changed(id=""), "line 2: 'id' must be a text that is not empty"),
         (changed(id="q2", query=3), "line 2: 'query' must be a text"),
@@ -184,6 +184,10 @@ def test_utf_16_that_says_so_is_read(tmp_path):
     [
         ("id,query\n1,hello\n", r"r.jsonl is CSV \(its first line is id,query\); expected JSON Lines"),
         ("\ufeffid;query\n1;hello\n", "is CSV with semicolons"),
+        ("What is 2 + 2?\nWho am I?\n", "is plain text; expected JSON Lines"),
+        ("\u0001\0\0x", "is a binary file; expected JSON Lines"),
+        ("42\n", "line 1: expected a JSON object, got a number"),
+        ("null\n", "line 1: expected a JSON object, got null"),
         ("id\tquery\n1\thello\n", "is TSV"),
         ('[\n {"id": "1", "query": "x"}\n]', "is a JSON array; expected JSON Lines"),
         ('[{"id": "1", "query": "x"}]', "is a JSON array; expected JSON Lines"),

@@ -88,3 +88,14 @@ def text_of(error: object) -> str:
         if is_interruption(failure):
             raise
         return ""
+
+
+def in_json_s_words(value: object) -> str:
+    """Return what a value read of JSON or YAML is, as those call it.
+
+    Example:
+        >>> in_json_s_words(None), in_json_s_words([1])
+        ('null', 'an array')
+    """
+    kinds = ((type(None), "null"), (bool, "a boolean"), (int | float, "a number"), (str, "a text"), (list, "an array"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "an object")

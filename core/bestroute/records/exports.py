@@ -14,7 +14,10 @@ _MAGIC = (
     (b"SQLite format 3\x00", "a SQLite database"),
     (b"%PDF", "a PDF"),
     (b"\xd0\xcf\x11\xe0", "an old Excel sheet"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
 )
+_WORDS = ("null", "true", "false", "NaN", "Infinity")
 _EXPORTS: tuple[tuple[str, tuple[frozenset[str], ...]], ...] = (
     (
         "a LangSmith export ('inputs', 'outputs')",
@@ -67,6 +70,8 @@ def file_kind(raw: bytes) -> str | None:
     for magic, name in _MAGIC:
         if raw.startswith(magic):
             return name
+    if b"\0" in raw[:1000]:
+        return "a binary file"
     text = raw[:100_000].decode("utf-8", "replace").strip()
     first = text.partition("\n")[0].strip()
     if text.startswith("["):
@@ -80,7 +85,7 @@ def file_kind(raw: bytes) -> str | None:
     for separator, name in (("\t", "TSV"), (",", "CSV"), (";", "CSV with semicolons")):
         if separator in first and not first.startswith("{"):
             return f"{name} (its first line is {first if len(first) <= 60 else first[:57] + '...'})"
-    return None
+    return "plain text" if first[:1].isalpha() and not first.startswith(_WORDS) else None
 
 
 def _array_kind(raw: bytes) -> str:

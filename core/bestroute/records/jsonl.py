@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bestroute._utils.files import atomic_file
-from bestroute._utils.text import utf8
+from bestroute._utils.text import in_json_s_words, utf8
 from bestroute.errors import RecordError
 from bestroute.records.exports import file_kind
 
@@ -87,7 +87,7 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
             raise _refused(path, number, f"not valid JSON: {error}", kind) from error
         if not isinstance(value, dict):
             kind = file_kind(_head(path)) if is_first and isinstance(value, list) else None
-            raise _refused(path, number, f"expected a JSON object, got {type(value).__name__}", kind)
+            raise _refused(path, number, f"expected a JSON object, got {in_json_s_words(value)}", kind)
         is_first = False
         yield number, value
 

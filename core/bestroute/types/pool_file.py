@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from bestroute._utils.text import brief, encodable
+from bestroute._utils.text import brief, encodable, in_json_s_words
 from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
 from bestroute.types.prices import Price
@@ -129,7 +129,8 @@ def read_pool_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
     if not isinstance(data, dict):
         raise ConfigError(
-            f"{path}: a pool file must hold 'reference' and 'models', got {type(data).__name__} at the top"
+            f"{path}: a pool file must hold 'reference' and 'models', as YAML or JSON, got "
+            f"{'nothing' if data is None else in_json_s_words(data)}"
         )
     return data
 
@@ -178,7 +179,10 @@ def pool_arguments(data: object, *, where: str) -> dict[str, Any]:
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     line = f"line {mark.line + 1}: " if mark else ""
-    return line + (getattr(error, "problem", None) or str(error).splitlines()[0])[:_LONGEST_PROBLEM]
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    if problem.startswith("but "):  # the rest of a sentence
+        problem = f"{getattr(error, 'context', None)}, {problem}"
+    return line + problem[:_LONGEST_PROBLEM]
 
 
 def _first_problem(error: ValidationError) -> str:
