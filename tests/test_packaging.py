@@ -86,7 +86,7 @@ def test_the_public_names_are_pinned():
     assert set(api.split()) <= set(bestroute.__all__)
 
 
-EXPORTED = [value for value in map(vars(bestroute).get, bestroute.__all__) if isinstance(value, type)]
+EXPORTED = [value for name in bestroute.__all__ if isinstance(value := getattr(bestroute, name), type)]
 
 
 @pytest.mark.parametrize("value", EXPORTED, ids=lambda value: value.__name__)

@@ -32,11 +32,8 @@ from bestroute.errors import (
     PriceError,
     RecordError,
 )
-from bestroute.generators.openai import OpenAIGenerator
-from bestroute.generators.tools_in_prompt import ToolsInPrompt
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models.agreement import Agreement
-from bestroute.reward_models.confidence import Confidence
 from bestroute.reward_models.logprob_confidence import LogprobConfidence
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
@@ -54,7 +51,10 @@ from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
 
 if _TYPE_CHECKING:
-    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.generators.openai import OpenAIGenerator
+    from bestroute.generators.tools_in_prompt import ToolsInPrompt
+    from bestroute.reward_models.confidence import Confidence
+    from bestroute.reward_models.proxy import ProxyRewardModel
 
 __all__ = [
     "Agreement",
@@ -114,15 +114,23 @@ _name_home(__name__, globals(), __all__)
 _find_old_paths()
 
 
-def __getattr__(name: str) -> _Any:
-    """Import the trained reward model when it is asked for: most programs have none."""
-    if name == "ProxyRewardModel":
-        from bestroute.reward_models.proxy import ProxyRewardModel
+_ON_DEMAND = {
+    "Confidence": "reward_models.confidence",
+    "OpenAIGenerator": "generators.openai",
+    "ProxyRewardModel": "reward_models.proxy",
+    "ToolsInPrompt": "generators.tools_in_prompt",
+}
+"""What many programs do not use, and where it is; each of these modules names this package as the home of its class."""
 
-        globals()[name] = ProxyRewardModel
-        _name_home(__name__, globals(), [name])
-        return ProxyRewardModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> _Any:
+    """Import what is imported when it is asked for."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

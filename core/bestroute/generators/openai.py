@@ -11,6 +11,7 @@ from typing import Any
 
 from bestroute._utils.extras import to_install
 from bestroute._utils.loops import PerLoop
+from bestroute._utils.public import name_home
 from bestroute._utils.text import encodable_within
 from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
@@ -437,3 +438,6 @@ def _openai() -> Any:
     except ImportError as error:
         raise ImportError(f"OpenAIGenerator needs the openai client: {to_install('openai')}") from error
     return openai
+
+
+name_home("bestroute", globals(), ["OpenAIGenerator"])

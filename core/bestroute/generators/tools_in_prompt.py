@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from bestroute._utils.public import name_home
 from bestroute.errors import ConfigError
 from bestroute.selection import Call, Demand, judge, read_demand, render_calls
 from bestroute.selection.call_forms import calls_in
@@ -252,3 +253,6 @@ def _in_words(message: Any) -> Any:
 
 def _parsed(arguments: Any) -> Any:
     return Call.parse("", arguments).arguments if isinstance(arguments, str) else arguments
+
+
+name_home("bestroute", globals(), ["ToolsInPrompt"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bestroute._utils.public import name_home
 from bestroute.errors import ConfigError
 from bestroute.reward_models.evidence_curve import LEAST, FittedWeights, features, probabilities
 from bestroute.reward_models.logprob_confidence import checked_level
@@ -147,3 +148,6 @@ class Confidence(RewardModelBase):
 def _log_odds(p: float) -> float:
     clipped = min(max(p, LEAST), 1 - LEAST)
     return math.log(clipped / (1 - clipped))
+
+
+name_home("bestroute", globals(), ["Confidence"])

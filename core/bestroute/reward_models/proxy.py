@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute._utils.public import name_home
 from bestroute._utils.text import utf8
 from bestroute.artifacts import (
     REWARD_MODEL,
@@ -201,3 +202,6 @@ def _scorer(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any
     raise ArtifactError(
         f"reward model: its kind is {config['kind']!r}; this version knows 'light' and 'transformer'; train it again"
     )
+
+
+name_home("bestroute", globals(), ["ProxyRewardModel"])
