@@ -62,14 +62,39 @@ def load_arrays(
             they are refused.
         token_means: Of the training records; default: of these.
     """
-    from bestroute.labels import SampleArrays
+    return arrays_of(
+        load_records(paths, pool, allow_missing=allow_missing),
+        pool,
+        reward,
+        verifier_error=verifier_error,
+        for_training=for_training,
+        token_means=token_means,
+    )
+
+
+def load_records(paths: tuple[Path, ...], pool: Pool, *, allow_missing: bool) -> list[Record]:
+    """Read records files, keep what has labels, and tell what was left out."""
     from bestroute.records.records import read_records
 
     left_out: list[str] = []
     records = read_records(paths, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
         tell(f"{len(left_out)} records left out: they lack a model of the pool (the first is {left_out[0]!r})")
-    records = with_labels(records)
+    return with_labels(records)
+
+
+def arrays_of(
+    records: list[Record],
+    pool: Pool,
+    reward: str,
+    *,
+    verifier_error: float = 0.0,
+    for_training: bool = False,
+    token_means: TokenMeans | None = None,
+) -> SampleArrays:
+    """Make arrays of records; the arguments are those of ``load_arrays``."""
+    from bestroute.labels import SampleArrays
+
     if reward not in KINDS:
         records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
     return SampleArrays.of(

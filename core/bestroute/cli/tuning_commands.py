@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.learning_commands import KINDS, check_reward, load_arrays, tell
+from bestroute.cli.learning_commands import KINDS, arrays_of, check_reward, load_arrays, load_records, tell
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.records.records import Record
+    from bestroute.router import MultiHeadRouter
+    from bestroute.tuning.tune import ByPeople
 
 
 @click.command(epilog="\b\nExample:\n  bestroute tune router fresh.jsonl --max-drop 0.01 --confidence 0.95")
@@ -27,6 +34,7 @@ from bestroute.errors import ConfigError
 @click.option(
     "--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TUNE, and look at those."
 )
+@click.option("--gold", type=FILE, help="People's verdicts, where the labels of TUNE are a judge's (see label).")
 @click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
 def tune(
     folder: Path,
@@ -37,12 +45,14 @@ def tune(
     reward: str | None,
     order: tuple[Path, ...],
     folds: int | None,
+    gold: Path | None,
     allow_missing: bool,
 ) -> None:
     """Pick what keeps a promise on fresh queries, by a finite-sample bound, and write it into DIR.
 
     Where TUNE cannot show it the promise is refused, with the number of queries it would take, and DIR stays as it
-    is. Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes
+    is. Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many
+    groups. Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes
     is none.
     """
     from bestroute.artifacts import ROUTER, sha256
@@ -57,29 +67,37 @@ def tune(
     router = MultiHeadRouter.from_pretrained(folder)
     tuned_hash = sha256((folder / ROUTER.config).read_bytes())
     kind = reward or router.settings.reward
-    arrays = load_arrays(records, router.pool, kind, allow_missing=allow_missing, token_means=router.token_means)
+    if gold is not None and max_drop is None:
+        raise ConfigError("--gold corrects a promise of a drop; a budget rests on no labels")
+    read = load_records(records, router.pool, allow_missing=allow_missing)
+    read, by_people = (read, None) if gold is None else _by_people(read, gold, router, kind)
+    arrays = arrays_of(read, router.pool, kind, token_means=router.token_means)
     ordering = (
         load_arrays(order, router.pool, kind, allow_missing=allow_missing, token_means=router.token_means)
         if order
         else None
     )
     tuned = replace(router, settings=replace(router.settings, reward=kind))
-    find, value = (tune_max_drop, max_drop) if max_drop is not None else (tune_budget, budget)
-    assert value is not None
+    if max_drop is not None:
+        find, value = partial(tune_max_drop, by_people=by_people), max_drop
+    else:
+        assert budget is not None
+        find, value = partial(tune_budget), budget
     promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)
     if kind not in KINDS:
         promise = replace(promise, reward_fingerprint=ProxyRewardModel.from_pretrained(kind).fingerprint)
     write_promises(folder, with_promise(router, promise).promises, router=tuned_hash)
     shown = promise.shown_on
     click.echo(f"{folder}: {promise}: quality at {promise.price_usd:.4g} USD")
-    for part in ("order", "calibrate"):
+    for part in ("order", "calibrate", *(["people"] if gold else [])):
         click.echo(f"  {part}: {shown[part]['queries']} queries of {shown[part]['groups']} groups")
     click.echo(
         f"  settings: {shown['settings_passed']} of {shown['settings_tested']} passed in order, seed {shown['seed']}"
     )
     estimates = promise.estimates
+    where = "calibration part" if gold is None else "part that people judged"
     click.echo(
-        f"  on the calibration part: saving {estimates['saving']:.1%}, drop {estimates['drop']:.2%}, "
+        f"  on the {where}: saving {estimates['saving']:.1%}, drop {estimates['drop']:.2%}, "
         f"{estimates['usd_per_1k']:.4g} USD per 1,000 queries"
     )
     if kind != router.settings.reward:
@@ -88,3 +106,25 @@ def tune(
         click.echo(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")
     if folds is not None:
         click.echo(f"  shown on {folds} routers trained alike, not on this very one")
+
+
+def _by_people(records: list[Record], gold: Path, router: MultiHeadRouter, kind: str) -> tuple[list[Record], ByPeople]:
+    """Take the records apart of which people judged every sample; no group of theirs stays with the others.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    from bestroute.judges.gold import judged_by_people, read_gold
+    from bestroute.tuning.tune import ByPeople
+
+    by_people = judged_by_people(records, read_gold(gold))
+    if not by_people:
+        raise ConfigError(f"{gold}: of no record of TUNE did people judge every sample; 'id' and 'text' must be theirs")
+    judged = [record for record in records if record.id in by_people]
+    groups = {record.group for record in judged}
+    rest = [record for record in records if record.group not in groups]
+    if lost := len(records) - len(judged) - len(rest):
+        tell(f"{lost} records left out: people judged others of their groups")
+    pool, means = router.pool, router.token_means
+    people = arrays_of([by_people[record.id] for record in judged], pool, kind, token_means=means)
+    return rest, ByPeople(arrays_of(judged, pool, kind, token_means=means), people)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from bestroute._utils.text import brief
 from bestroute.errors import RecordError
 from bestroute.records.jsonl import read_jsonl
-from bestroute.records.records import Record
+from bestroute.records.records import ModelSamples, Record
 from bestroute.stats.prediction_powered import CorrectedMean, corrected_mean
 
 FEWEST = 10
@@ -66,6 +66,27 @@ def read_gold(path: Path) -> list[HumanVerdict]:
             raise RecordError(f"{where}: 'model' must be a text, got {brief(model)}")
         verdicts.append(HumanVerdict(value["id"], value["text"], float(quality), model))
     return verdicts
+
+
+def judged_by_people(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> dict[str, Record]:
+    """Return the records of which people judged every sample, with people's qualities, by id."""
+    people = {(verdict.id, verdict.text): verdict.quality for verdict in gold}
+    whole: dict[str, Record] = {}
+    for record in records:
+        samples = {m: _by_people(record.id, of, people) for m, of in record.samples.items()}
+        if all(of is not None for of in samples.values()):
+            whole[record.id] = replace(record, samples={m: of for m, of in samples.items() if of is not None})
+    return whole
+
+
+def _by_people(id_: str, samples: ModelSamples, people: Mapping[tuple[str, str], float]) -> ModelSamples | None:
+    found = [people.get((id_, text)) for text in samples.text or ()]
+    if None in found or len(found) != samples.size:
+        return None
+    greedy = samples.greedy
+    if greedy is not None:
+        greedy = replace(greedy, quality=people.get((id_, greedy.text or "")))
+    return replace(samples, quality=tuple(found), greedy=greedy)
 
 
 def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> JudgeAgreement:

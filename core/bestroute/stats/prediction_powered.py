@@ -8,12 +8,11 @@ both were asked. It is right however the judge errs, and narrow where the judge 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from bestroute.types.arrays import FloatArray
-
-_Z = {0.9: 1.6449, 0.95: 1.96, 0.99: 2.5758}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def corrected_mean(
         judge: ``(n,)`` what it says of what people judged, a random part of the whole.
         people: ``(n,)`` what they say.
         groups: ``(n,)`` what belongs together; default: each stands alone. Intervals see the means of groups.
-        level: Of the interval: 0.9, 0.95 or 0.99.
+        level: Of the interval, in (0, 1).
 
     Raises:
         ValueError: If people judged fewer than two groups.
@@ -87,7 +86,7 @@ def _by_group(values: FloatArray, groups: FloatArray | None) -> FloatArray:
 
 def _student(level: float, n: int) -> float:
     """Return the quantile of Student's t for ``n - 1`` degrees of freedom, from the normal one (Cornish and Fisher)."""
-    z, nu = _Z[level], n - 1
+    z, nu = NormalDist().inv_cdf((1 + level) / 2), n - 1
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

@@ -176,10 +176,11 @@ def _certify(
     if not passed:
         return Certificate(None, len(points), 0, fewest, max(float(needed), fewest), {})
     setting = int(points[passed - 1])
-    return Certificate(setting, len(points), passed, fewest, needed, _estimates(calibrate, setting))
+    return Certificate(setting, len(points), passed, fewest, needed, estimates(calibrate, setting))
 
 
-def _estimates(part: Outcomes, setting: int) -> dict[str, float]:
+def estimates(part: Outcomes, setting: int) -> dict[str, float]:
+    """Return what a setting saves and loses on some queries, and what it costs."""
     quality, reference = float(part.quality[setting].mean()), float(part.reference_quality.mean())
     cost = float(part.cost[setting].mean())
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -24,11 +24,20 @@ from bestroute.router.predicting import predicted
 from bestroute.router.training import train_router
 from bestroute.stats.folds import deal_folds
 from bestroute.tuning.certify import Certificate, Outcomes, certify_budget, certify_drop
+from bestroute.tuning.judged import certify_drop_by_people
 from bestroute.tuning.splits import ORDER_SHARE, deal_parts
 from bestroute.types.arrays import FloatArray, IntArray
 
 PRICES = 401
 """Prices of quality looked at; at most ``sequence.MOST_POINTS`` of them are tested."""
+
+
+@dataclass(frozen=True, eq=False)
+class ByPeople:
+    """Records that people judged whole, and the same with the labels of the judge."""
+
+    judge: SampleArrays
+    people: SampleArrays
 
 
 class RefusedError(NotTunedError):
@@ -51,6 +60,7 @@ def tune_max_drop(
     confidence: float = 0.95,
     order: SampleArrays | None = None,
     cross_fit: int | None = None,
+    by_people: ByPeople | None = None,
     seed: int = 0,
     on_progress: Callable[[str], object] | None = None,
 ) -> Promise:
@@ -64,6 +74,8 @@ def tune_max_drop(
         order: Records for ordering; without them a part of ``arrays``, by group.
         cross_fit: Train this many routers alike, each on the other folds of ``arrays`` by group, and look at those:
             for records that the router has seen. What is shown then holds for such routers, not for this very one.
+        by_people: Records that people judged, where the labels of ``arrays`` are a judge's: then what is promised is
+            what people would see (``tuning/judged``), by an interval of many groups instead of an exact bound.
         seed: Of the one permutation of the groups.
         on_progress: Told what is under way.
 
@@ -75,10 +87,56 @@ def tune_max_drop(
     if not 0 <= max_drop < 1:
         raise ConfigError(f"max_drop must be in [0, 1), a relative drop, got {max_drop}")
 
+    if by_people is not None:
+        return _tune_by_people(router, arrays, by_people, max_drop, confidence, order, cross_fit, seed, on_progress)
+
     def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_drop(ordering, calibration, max_drop=max_drop, confidence=confidence)
 
     return _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, cross_fit, seed, on_progress)
+
+
+def _tune_by_people(
+    router: MultiHeadRouter,
+    arrays: SampleArrays,
+    by_people: ByPeople,
+    max_drop: float,
+    confidence: float,
+    order: SampleArrays | None,
+    cross_fit: int | None,
+    seed: int,
+    on_progress: Callable[[str], object] | None,
+) -> Promise:
+    if cross_fit is not None:
+        raise ConfigError("people's verdicts correct the labels of one router; leave --cross-fit out")
+    _check_splits(router, [arrays, by_people.judge], may_be_seen=False)
+    prices = np.geomspace(router.path[0], router.path[-1], PRICES)
+    judge, people = (outcomes_of(router, of, prices) for of in (by_people.judge, by_people.people))
+
+    def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
+        verdict = certify_drop_by_people(ordering, calibration, judge, people, max_drop=max_drop, confidence=confidence)
+        if verdict.setting is None:
+            raise _refused_by_people(max_drop, confidence, verdict, people.units)
+        return verdict
+
+    promise = _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, None, seed, on_progress)
+    shown = {**promise.shown_on, "people": {"queries": len(people.groups), "groups": people.units}}
+    seen = promise.seen_records | SeenRecords.of(by_people.people.ids, by_people.people.groups)
+    return replace(promise, shown_on=shown, seen_records=seen)
+
+
+def _refused_by_people(max_drop: float, confidence: float, verdict: Certificate, groups: int) -> RefusedError:
+    enough = math.ceil(verdict.needed) if math.isfinite(verdict.needed) else None
+    would = (
+        f"about {enough} groups judged by people would do at best"
+        if enough is not None
+        else "no number would do: people see no setting with a margin"
+    )
+    return RefusedError(
+        f"cannot promise a drop of at most {max_drop:g} with confidence {confidence:g} from a judge's labels and "
+        f"people's verdicts on {groups} groups; {would}. The router's folder is as it was",
+        enough,
+    )
 
 
 def tune_budget(
