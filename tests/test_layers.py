@@ -25,7 +25,7 @@ MAY_TAKE_FROM = {
     "selection": {"_utils", "types"},
     "stats": {"_utils", "types"},
     "encoders": {"_utils", "artifacts", "errors", "stats", "types"},
-    "monitoring": {"_utils", "errors", "stats", "types"},
+    "monitoring": {"_utils", "billing", "errors", "stats", "types"},
     "records": {"_utils", "billing", "errors", "faults", "types"},
     "generators": {"_utils", "errors", "faults", "records", "selection", "types"},
     "labels": {"errors", "records", "selection", "stats", "types"},

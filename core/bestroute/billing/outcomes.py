@@ -36,6 +36,8 @@ class CallOutcome:
     predicted_drop: float | None = None
     """By the router: the reference's expected quality less the plan's."""
     familiarity: float | None = None
+    target: float | None = None
+    """The drop that the policy was asked for."""
     drop: float | None = None
     """The reference's quality less the plan's answer's, in [-1, 1]; where only agreement is known, 1 for answers that
     differ: no more can be lost."""

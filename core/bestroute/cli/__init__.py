@@ -19,7 +19,7 @@ from bestroute.cli.import_command import import_logs_command
 from bestroute.cli.init_command import init
 from bestroute.cli.label_command import label
 from bestroute.cli.learning_commands import evaluate, train
-from bestroute.cli.live_commands import feedback
+from bestroute.cli.live_commands import feedback, monitor
 from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
@@ -87,6 +87,7 @@ main.add_command(schema)
 main.add_command(add_model)
 main.add_command(remove_model)
 main.add_command(feedback)
+main.add_command(monitor)
 main.add_command(spend)
 
 

@@ -29,6 +29,7 @@ from bestroute.engine.rollout import check_share
 from bestroute.errors import BudgetError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit
+from bestroute.monitoring.report import as_audit
 from bestroute.selection.output_spec import read_demand
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
@@ -147,17 +148,18 @@ class Auditor(ProcessState):
             mode="shadow" if is_shadow else "on",
             predicted_drop=predicted_drop(planned),
             familiarity=getattr(planned, "familiarity", None),
+            target=getattr(planned.policy, "target", None) or getattr(planned.policy, "max_drop", None),
             cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
         )
         if self._is_reference(planned, result):
             self.writer.note([replace(outcome, status="certain", probability=1.0)])
             return None
-        if random.random() >= self._share:
-            self.writer.note([outcome])
-            return None
         if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):
             self.writer.note([replace(outcome, status="uncompared")])
+            return None
+        if random.random() >= self._share:
+            self.writer.note([outcome])
             return None
         reason = f"audit of '{planned.plan}'"
         reference = Decision(
@@ -315,23 +317,6 @@ def predicted_drop(decision: Decision) -> float | None:
     quality = prediction.expected_quality[0]
     reference = prediction.plans.index(decision.pool.reference_plan)
     return float(min(max(quality[reference] - quality[decision.column], -1.0), 1.0))
-
-
-def as_audit(outcome: CallOutcome) -> Audit:
-    """Return what a compared call shows."""
-    assert outcome.drop is not None
-    return Audit(
-        call_id=outcome.call_id,
-        at=outcome.time,
-        drop=outcome.drop,
-        probability=outcome.probability,
-        predicted_drop=outcome.predicted_drop or 0.0,
-        reference_quality=1.0 if outcome.reference_quality is None else outcome.reference_quality,
-        saved_usd=outcome.reference_cost_usd - outcome.cost_usd,
-        reference_usd=outcome.reference_cost_usd,
-        model=outcome.model,
-        tags=outcome.tags,
-    )
 
 
 def _runs_tools_itself(query: Query) -> bool:

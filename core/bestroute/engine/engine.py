@@ -34,6 +34,7 @@ from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
 from bestroute.monitoring import Audit
+from bestroute.monitoring.report import MonitorReport, monitor
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
 from bestroute.types.pool import Pool
@@ -406,6 +407,20 @@ class BestRoute:
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep the same without blocking the loop."""
         await in_own_thread(self.feedback, call_id, score, note=note)
+
+    def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals.
+
+        Args:
+            target: The drop that is asked for; default: the policy's.
+
+        Raises:
+            ConfigError: If the ledger keeps no audits, or cannot be read.
+        """
+        if not isinstance(self.ledger, Ledger):
+            raise ConfigError(f"monitor: it reads a bestroute.Ledger, and the ledger is a {type(self.ledger).__name__}")
+        self._writer.flush()
+        return monitor(self.ledger, target=target)
 
     def _may_stream(self, command: Command, method: Callable[..., Any]) -> TypeGuard[Draw]:
         """Whether a command is a draw whose only sample is shown as it comes."""

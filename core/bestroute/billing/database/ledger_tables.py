@@ -107,6 +107,7 @@ _outcomes = sa.Table(
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("predicted_drop", sa.Double),
     sa.Column("familiarity", sa.Double),
+    sa.Column("target", sa.Double),
     sa.Column("drop", sa.Double),
     sa.Column("reference_quality", sa.Double),
     sa.Column("method", sa.Text),

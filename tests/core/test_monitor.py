@@ -1,0 +1,160 @@
+"""What a ledger shows of live traffic: drop and saving with intervals, alarms, what it would take to know more."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+
+import pytest
+
+from bestroute import BestRoute, ConfigError, Ledger
+from bestroute.billing.outcomes import CallOutcome
+from bestroute.monitoring.report import audits_for, monitor
+from bestroute.testing import FakeGenerator
+
+
+def outcome(i, **changes):
+    made = {
+        "call_id": f"c{i}",
+        "time": 86_400.0 * (i % 2) + i,
+        "model": "small",
+        "plan": "small x 1",
+        "status": "compared",
+        "probability": 0.5,
+        "tags": {"task": "sums" if i % 2 else "words"},
+        "drop": 0.0,
+        "cost_usd": 0.25,
+        "reference_cost_usd": 1.0,
+        "differs": False,
+    }
+    return CallOutcome(**{**made, **changes})
+
+
+def test_the_report_says_what_audits_show(database_url):
+    with Ledger(database_url) as ledger:
+        audited = [outcome(i, drop=float(i % 10 == 0), differs=i % 10 == 0, predicted_drop=0.05) for i in range(200)]
+        others = [
+            outcome(200 + i, status="unaudited", drop=None, differs=None, predicted_drop=0.07) for i in range(200)
+        ]
+        certain = [outcome(400 + i, status="certain", drop=None, differs=None, model="large") for i in range(100)]
+        rest = [outcome(500, status="uncompared", drop=None), outcome(501, status="failed", drop=None)]
+        ledger.note([*audited, *others, *certain, *rest])
+        (report,) = monitor(ledger, target=0.01)
+    assert (report.calls, report.certain, report.uncompared, report.failed) == (502, 100, 1, 1)
+    assert report.predicted_drop == pytest.approx(0.06)
+    assert report.differs == pytest.approx(0.1)
+    whole = report.lines[0]
+    assert (whole.by, whole.audited, whole.calls) == ("all", 200, 500)
+    assert whole.drop == pytest.approx(0.08, abs=0.01)  # a tenth of the 400 that had something to lose
+    assert whole.low < whole.drop < whole.high
+    assert {(line.by, line.name) for line in report.lines[1:]} == {
+        ("model", "small"),
+        ("task", "sums"),
+        ("task", "words"),
+        ("day", "1970-01-01"),
+        ("day", "1970-01-02"),
+    }
+    sums, words = [line for line in report.lines if line.by == "task"]
+    assert (sums.drop, words.drop) == (pytest.approx(0.0), pytest.approx(0.16, abs=0.01))
+    assert report.alarms
+    assert "more audited calls tell 1 % from 2 %" in report.more
+    assert json.loads(json.dumps(report.to_dict()))["lines"][0]["by"] == "all"
+
+
+def test_drops_are_shares_of_the_references_quality():
+    ledger = Ledger()
+    ledger.note([outcome(i, drop=0.1, reference_quality=0.5) for i in range(100)])
+    (report,) = monitor(ledger)
+    assert report.lines[0].drop == pytest.approx(0.2)
+
+
+def test_the_target_is_the_policys_where_none_is_given():
+    ledger = Ledger()
+    ledger.note([outcome(i, target=0.03) for i in range(20)])
+    assert [report.target for report in monitor(ledger)] == [0.03]
+    assert [report.target for report in monitor(ledger, target=0.0)] == [0.0]
+
+
+def test_a_loss_that_is_certain_is_an_alarm_and_no_loss_is_none():
+    ledger = Ledger()
+    ledger.note([outcome(i, drop=float(i % 2)) for i in range(2000)])
+    (report,) = monitor(ledger, target=0.01)
+    assert report.lines[0].low > 0.4
+    assert "the drop is above the target of 1 %: at least" in report.alarms[0]
+    ledger = Ledger()
+    ledger.note([outcome(i) for i in range(2000)])
+    (report,) = monitor(ledger, target=0.01)
+    assert (report.alarms, report.lines[0].drop) == ((), 0.0)
+
+
+def test_in_the_shadow_it_says_what_would_have_been_saved_and_lost_and_how_often_answers_differ():
+    chance, ledger = random.Random(0), Ledger()
+    for i in range(300):
+        is_worse = chance.random() < 0.2
+        status = "compared" if i % 2 else "unaudited"
+        cost = 0.25 if i % 2 else 0.0
+        ledger.note([outcome(i, mode="shadow", status=status, drop=float(is_worse), differs=is_worse, cost_usd=cost)])
+    (report,) = monitor(ledger)
+    assert (report.mode, report.lines[0].saving) == ("shadow", pytest.approx(0.75))
+    assert report.saving_ci95 == (pytest.approx(0.75), pytest.approx(0.75))
+    assert 0.1 < report.differs < 0.3
+    assert report.lines[0].low < 0.2 < report.lines[0].high
+
+
+@pytest.mark.parametrize(("half_width", "spread"), [(0.05, 0.3), (0.01, 0.2), (0.005, 0.1)])
+def test_so_many_audits_make_the_interval_so_narrow(half_width, spread):
+    from bestroute.stats.confidence_sequence import standard_errors_wide
+
+    n = audits_for(half_width, spread)
+    wide = [float(standard_errors_wide(float(k), horizon=k)) * spread / math.sqrt(k) for k in (n - 1, n)]
+    assert wide[1] <= half_width < wide[0]
+
+
+def engine(pool, ledger, **settings):
+    members = {m: FakeGenerator(["84"]) for m in pool.models}
+    return BestRoute(pool, members, lambda query: "small", ledger=ledger, **settings)
+
+
+def bestroute(*arguments):
+    return subprocess.run([sys.executable, "-m", "bestroute", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_engine_and_the_command_show_the_same(pool, tmp_path):
+    path = tmp_path / "bills.db"
+    with Ledger(f"sqlite:///{path}") as ledger, engine(pool, ledger, audit=1.0) as routed:
+        call = [routed.run("What is 12 * 7? Answer with only the number.").call_id for _ in range(12)][-1]
+        routed.feedback(call, 0.5)
+        routed.close()
+        (report,) = routed.monitor(target=0.01)
+        assert report.lines[0].audited == 12
+        assert report.audit_cost_usd == pytest.approx(ledger.audit_cost_usd)
+        assert (report.feedback, report.feedback_mean) == (1, 0.5)
+    shown = bestroute("monitor", str(path), "--target", "0.01")
+    assert (shown.returncode, shown.stdout) == (0, report.words() + "\n")
+    for words in ("target          1 %", "audited drop    0 % [", "12 audited of 12", "no alarm", "they cost", "USD"):
+        assert words in shown.stdout
+    found = json.loads(bestroute("monitor", str(path), "--target", "0.01", "--json").stdout)
+    assert found == {"modes": [json.loads(json.dumps(report.to_dict()))]}
+
+
+def test_a_ledger_without_audits_says_what_to_switch_on(pool, tmp_path):
+    path = tmp_path / "bills.db"
+    with Ledger(f"sqlite:///{path}") as ledger:
+        routed = engine(pool, ledger)
+        routed.run("hi")
+        assert routed.monitor() == []
+    shown = bestroute("monitor", str(path))
+    assert (shown.returncode, "audit=0.03" in shown.stdout) == (0, True)
+    assert "audit=0.03" in json.loads(bestroute("monitor", str(path), "--json").stdout)["hint"]
+    assert bestroute("monitor", str(tmp_path / "none.db")).returncode == 2
+    assert "bestroute monitor bills.db" in bestroute("monitor", "--help").stdout
+
+
+def test_a_ledger_of_somebody_elses_cannot_be_read(pool):
+    class Books:
+        def add(self, rows):
+            pass
+
+    with pytest.raises(ConfigError, match="reads a bestroute.Ledger, and the ledger is a Books"):
+        engine(pool, Books()).monitor()
