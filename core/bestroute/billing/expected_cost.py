@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -47,6 +47,7 @@ def plan_costs(
     *,
     once: Sequence[str] | None = None,
     greedy_apart: Collection[str] = (),
+    saved_usd: Mapping[str, float] | None = None,
 ) -> FloatArray:
     """Compute the expected cost of every plan for every query.
 
@@ -58,6 +59,7 @@ def plan_costs(
         pool: Prices.
         once: Models that bill the prompt once for n samples; default: as the pool says.
         greedy_apart: Those of them whose first draw, at temperature 0, is a request of its own.
+        saved_usd: What a member's prompt cache saves on each prompt, by model.
 
     Returns:
         USD, shape ``(Q, P)``.
@@ -74,6 +76,9 @@ def plan_costs(
             model_of[p, s] = position[step.model]
     input_price = np.array([pool.prices[m].input for m in pool.models])[model_of]
     output_price = np.array([pool.prices[m].output for m in pool.models])[model_of]
-    prompts = billed_calls(plans, expected_draws, once, greedy_apart) * input_price * input_tokens[:, None, None]
+    billed = billed_calls(plans, expected_draws, once, greedy_apart)
+    prompts = billed * input_price * input_tokens[:, None, None]
+    if saved_usd:
+        prompts -= billed * PER_MILLION * np.array([saved_usd.get(m, 0.0) for m in pool.models])[model_of]
     answers = expected_draws * output_price * output_tokens[:, model_of]
     return np.asarray((prompts + answers).sum(axis=2) / PER_MILLION)

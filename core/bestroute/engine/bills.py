@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bestroute.billing.ledger import Kind, LedgerRow, Status
 from bestroute.engine.decision import Decision
+from bestroute.engine.prompt_cache import saved_usd
 from bestroute.errors import DrawCancelledError
 from bestroute.errors.redaction import describe
 from bestroute.types.pool import Pool
@@ -76,7 +77,8 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     """Return what one sample of the reference costs for this prompt, USD, and whether that is an estimate.
 
     Exact when the reference alone answered; else this prompt at its input price plus its predicted tokens. Where
-    no router predicted them: the pool's ``default_output_tokens``, else the mean of the samples at hand.
+    no router predicted them: the pool's ``default_output_tokens``, else the mean of the samples at hand. What its
+    prompt cache would hold, had it answered the conversation so far, is billed as cached input.
     """
     reported = [s for s in samples if s.usage is not None and s.error is None]
     sound = [s for s in reported if s.is_sound] or reported
@@ -91,4 +93,5 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     if output is None:
         output = sum(u.output for u in usages) / len(usages) if usages else 0.0
     prompt = max([query.input_tokens or 0, *(u.input for u in usages)]) or query.prompt_tokens
-    return (prompt * price.input + output * price.output) / PER_MILLION, True
+    cached = saved_usd(price, min(decision.warmth.reference, prompt))
+    return (prompt * price.input + output * price.output) / PER_MILLION - cached, True

@@ -16,6 +16,7 @@ from bestroute.billing.expected_cost import plan_costs
 from bestroute.engine.day_one import NO_ROUTER, DayOne
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import drawn_apart
+from bestroute.engine.prompt_cache import COLD, Warmth
 from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.errors.redaction import describe
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
@@ -105,11 +106,12 @@ class Decider:
         n: int | None = None,
         reason: str | None = None,
         allow: Sequence[str] | None = None,
+        warmth: Warmth = COLD,
     ) -> Decision:
         """Decide on one query; ``model`` and ``n`` set the choice.
 
         With ``reason`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
-        ``allow`` names the only members that may be asked.
+        ``allow`` names the only members that may be asked. ``warmth`` is what their caches hold of the prompt.
 
         Raises:
             ConfigError: If a model is unknown or not allowed, or a router's answer cannot be run.
@@ -130,7 +132,7 @@ class Decider:
                 left_out=left_out,
                 is_forced=reason is None,
             )
-        decision = self._decide(query, left_out)
+        decision = self._decide(query, left_out, warmth)
         if model is None and n is None:
             return decision
         return self._force(decision, model, n, reason)
@@ -183,7 +185,7 @@ class Decider:
             return replace(decision, plan=Plan.of(Candidate(able_models[0])))
         return None
 
-    def _decide(self, query: Query, left_out: dict[str, str]) -> Decision:
+    def _decide(self, query: Query, left_out: dict[str, str], warmth: Warmth) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
             if self.day_one is not None:
@@ -213,7 +215,7 @@ class Decider:
         if not able and _NOT_ALLOWED in left_out.values():
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
-        costs = self._costs(prediction, np.array([float(tokens)]), query)[0]
+        costs = self._costs(prediction, np.array([float(tokens)]), query, warmth)[0]
         picked, trouble = self._pick(prediction, costs, able, query)
         if len(able) < len(prediction.plans):
             prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
@@ -336,7 +338,9 @@ class Decider:
                 reasons[model] = reason
         return reasons
 
-    def _costs(self, prediction: Prediction, input_tokens: FloatArray, query: Query) -> FloatArray:
+    def _costs(self, prediction: Prediction, input_tokens: FloatArray, query: Query, warmth: Warmth) -> FloatArray:
+        prompt = query.prompt_tokens
+        saved = {m: warmth.saved_usd(self.pool.prices[m], m, prompt) for m in warmth.cached}
         once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
         return plan_costs(
             prediction.plans,
@@ -346,6 +350,7 @@ class Decider:
             self.pool,
             once=once,
             greedy_apart=drawn_apart(once, self.generators, query, self.settings),
+            saved_usd=saved,
         )
 
     def _known_plans(self) -> Sequence[Plan]:

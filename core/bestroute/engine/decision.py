@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from bestroute.engine.day_one import Trial
+from bestroute.engine.prompt_cache import COLD, Warmth
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import PolicyBase, RewardModelBase, completed
 from bestroute.types.plans import Plan
@@ -43,6 +44,8 @@ class Decision:
     """What scores its samples where that is not the engine's own reward model."""
     trial: Trial | None = None
     """What is tried where there is neither a router nor a reward model, to be learnt from."""
+    warmth: Warmth = COLD
+    """What members' prompt caches hold of the conversation."""
     shadow: Decision | None = None
     """What was decided where the reference answers in its place (``mode="shadow"``)."""
 

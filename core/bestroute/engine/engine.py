@@ -24,11 +24,13 @@ from bestroute.engine.decider import Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.fallbacks import Consult
 from bestroute.engine.plan_executor import Draw, Reserve, Score
+from bestroute.engine.prompt_cache import COLD
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import Mode, Rollout
 from bestroute.engine.run import Command, EngineContext, WriteBills, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
+from bestroute.engine.sessions import Sessions
 from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
@@ -149,6 +151,7 @@ class BestRoute:
         self._context = EngineContext(
             pool, members, self._decider, self._decider.reward_model, self.settings, self.breakers
         )
+        self._sessions = Sessions(pool, self.settings)
         self._auditor = Auditor(
             pool,
             audit,
@@ -160,8 +163,9 @@ class BestRoute:
         )
 
     def share_members(self, other: BestRoute) -> None:
-        """Share breakers and limits of concurrency with another engine over the same members."""
+        """Share breakers, limits of concurrency and what caches hold with another engine over the same members."""
         self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
+        self._sessions = other._sessions
         if self._decider.day_one is not None and other._decider.day_one is not None:
             self._decider.day_one = other._decider.day_one
         self._context = replace(self._context, breakers=other.breakers)
@@ -313,7 +317,12 @@ class BestRoute:
                 yield Delta(result.text, result.payload)
             yield result
         finally:
-            self._auditor.offer(query, checked, result)
+            self._finish(query, checked, result)
+
+    def _finish(self, query: Query, options: Options, result: Result) -> None:
+        """Note a call that has its answer; nothing waits."""
+        self._sessions.note(query, options, result.samples)
+        self._auditor.offer(query, options, result)
 
     def _obey(
         self, query: Query, decision: Decision, call: RunContext, *, streams: bool
@@ -384,7 +393,7 @@ class BestRoute:
                 yield Delta(result.text, result.payload)
             yield result
         finally:
-            self._auditor.offer(query, checked, result)
+            self._finish(query, checked, result)
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep what is said of an answer, in the ledger.
@@ -535,11 +544,19 @@ class BestRoute:
         limits = options.limits
         if mode == "off":
             return self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
+        warmth = self._sessions.warmth(query, options)
         decide = partial(
-            self._decider.route, query, model=options.model, n=options.n, reason=options.reason, allow=limits.allow
+            self._decider.route,
+            query,
+            model=options.model,
+            n=options.n,
+            reason=options.reason,
+            allow=limits.allow,
+            warmth=warmth,
         )
         if mode == "on":
-            return decide()
+            decision = decide()
+            return decision if warmth is COLD else replace(decision, warmth=warmth)
         alone = self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
         shadow, trouble = self._in_shadow(decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2))
         words = trouble if shadow is None else f"'{shadow.plan}' was decided on ({shadow.reason})"

@@ -49,6 +49,11 @@ class Settings:
     router's constructor, sets the temperature, nor with a model that reasons, a member that takes none, or a plan of
     one draw. Where a member draws ``n`` choices in one request, whose prompt is billed once, they are all at its own
     temperature; with ``"always"`` the greedy one is a request of its own, which bills the prompt once more."""
+    cache_lifetime_s: float | Mapping[str, float] = 300.0
+    """How long members' prompt caches are taken to hold a conversation that is not asked of them, for all or by name:
+    five minutes is what providers state at least. It matters where a ``Price`` has ``cached_input``."""
+    cache_least_tokens: int = 1024
+    """Tokens from which on providers cache a prompt."""
     dry_run: bool = False
     """Decide, and answer with the decision in words; no model is called and nothing is billed."""
 
@@ -60,7 +65,10 @@ class Settings:
         """
         if not isinstance(self.greedy_first, bool) and self.greedy_first != "always":
             raise ConfigError(f"Settings: greedy_first must be True, False or 'always', got {self.greedy_first!r}")
-        for name in ("attempts", "breaker_failures", "wave", "default_max_output_tokens"):
+        lifetimes = self.cache_lifetime_s
+        for seconds in lifetimes.values() if isinstance(lifetimes, Mapping) else [lifetimes]:
+            check_amount(seconds, "Settings: cache_lifetime_s", "seconds")
+        for name in ("attempts", "breaker_failures", "wave", "default_max_output_tokens", "cache_least_tokens"):
             check_count(getattr(self, name), f"Settings: {name}")
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
             check_amount(getattr(self, name), f"Settings: {name}", "seconds")
@@ -73,6 +81,11 @@ class Settings:
                 raise ConfigError(
                     f"Settings: {name} must be one of {named(get_args(choices))}, got {getattr(self, name)!r}"
                 )
+
+    def cache_lifetime_of(self, model: str) -> float:
+        """Return how long a member's prompt cache holds a conversation, seconds."""
+        lifetimes = self.cache_lifetime_s
+        return lifetimes.get(model, 300.0) if isinstance(lifetimes, Mapping) else lifetimes
 
     def concurrency_of(self, model: str) -> int | None:
         """Return the most calls of a member at the same time."""

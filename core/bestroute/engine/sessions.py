@@ -1,0 +1,87 @@
+"""What conversations have in their members' prompt caches: so a turn is priced as it will be billed, warm or cold.
+
+A conversation stays with its member as long as that is cheaper than what moving is predicted to gain: the policy weighs
+it, by costs that know what each member's cache holds. What the reference would have cost is as warm as the
+conversation would have kept it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bestroute._utils.fork_safe import ProcessState
+from bestroute.engine.call_context import Options
+from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.types.pool import Pool
+from bestroute.types.query import Query
+from bestroute.types.sample import DrawnSample
+from bestroute.types.settings import Settings
+
+_MOST_SESSIONS = 10_000
+
+
+@dataclass
+class _Session:
+    asked: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """When each member was asked last, and with how many tokens."""
+    last: tuple[float, int] = (0.0, 0)
+    """When anyone was."""
+
+
+class Sessions(ProcessState):
+    """Remembers the last turns of conversations, of this process; safe between threads.
+
+    Args:
+        pool: Which members have a price for cached input; what the others hold is of no consequence.
+        settings: How long caches hold what, and from how many tokens on.
+        clock: Seconds, for tests and simulations.
+    """
+
+    def __init__(self, pool: Pool, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """Know none."""
+        super().__init__()
+        self.settings, self.clock = settings, clock
+        self.models = frozenset(model for model in pool.models if pool.prices[model].cached_input is not None)
+        self._has_reference = pool.reference in self.models
+        self._reference = pool.reference
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+
+    def warmth(self, query: Query, options: Options) -> Warmth:
+        """Return what caches hold of a query's prompt."""
+        if not self.models:
+            return COLD
+        now, key = self.clock(), session_key(query, options)
+        with self._guard():
+            session = self._sessions.get(key)
+            if session is None:
+                return COLD
+            cached = {m: self._held(m, *session.asked[m], now) for m in session.asked if m in self.models}
+            reference = self._held(self._reference, *session.last, now) if self._has_reference else 0
+        return Warmth({model: tokens for model, tokens in cached.items() if tokens}, reference)
+
+    def _held(self, model: str, at: float, tokens: int, now: float) -> int:
+        is_held = now - at <= self.settings.cache_lifetime_of(model) and tokens >= self.settings.cache_least_tokens
+        return tokens if is_held else 0
+
+    def note(self, query: Query, options: Options, samples: Sequence[DrawnSample]) -> None:
+        """Note whom a turn asked."""
+        if not self.models:
+            return
+        now, key = self.clock(), session_key(query, options)
+        with self._guard():
+            session = self._sessions.setdefault(key, _Session())
+            self._sessions.move_to_end(key)
+            for drawn in samples:
+                if drawn.error is None:
+                    tokens = query.prompt_tokens if drawn.usage is None else drawn.usage.input or query.prompt_tokens
+                    session.asked[drawn.model] = session.last = (now, tokens)
+            while len(self._sessions) > _MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+
+
+def session_key(query: Query, options: Options) -> str:
+    """Return what a conversation is known by: its session, the framework's thread, else its first message."""
+    return options.session or options.thread or f"\0{query.opening}"
