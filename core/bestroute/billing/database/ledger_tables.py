@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import sqlite3
 from collections.abc import Sequence
@@ -212,20 +213,14 @@ class LedgerTables:
             connection = self._open()
             try:
                 with transaction(connection):
-                    insert = sqlite_insert if self.database.is_file else postgres_insert
+                    rows, scores, calls = _inserts(self.database.is_file)
                     if values:
-                        connection.execute(insert(_samples).on_conflict_do_nothing(), values)
+                        connection.execute(rows, values)
                     if notes:
-                        connection.execute(insert(_feedback).on_conflict_do_nothing(), notes)
+                        connection.execute(scores, notes)
                     if newest:
-                        statement = insert(_outcomes)
-                        known = {name: statement.excluded[name] for name in _OF_OUTCOME if name != "call_id"}
-                        connection.execute(
-                            statement.on_conflict_do_update(index_elements=["call_id"], set_=known),
-                            [
-                                newest[call_id] for call_id in sorted(newest)
-                            ],  # in one order, so that none waits in a ring
-                        )
+                        in_one_order = [newest[call_id] for call_id in sorted(newest)]  # so that none waits in a ring
+                        connection.execute(calls, in_one_order)
                 if not self.database.is_replaced():
                     return
             except sa.exc.DBAPIError as error:
@@ -337,6 +332,19 @@ class LedgerTables:
             return tags.op("->>", return_type=sa.Text())(name)
         each = self._tags(tags, "one_tag")
         return sa.select(each.c.value).where(each.c.key == name).scalar_subquery()
+
+
+@functools.cache
+def _inserts(is_sqlite: bool) -> tuple[Any, Any, Any]:
+    """Return the statements that write rows, feedback and outcomes; to make them takes longer than to run them."""
+    insert: Any = sqlite_insert if is_sqlite else postgres_insert
+    calls = insert(_outcomes)
+    newer = {name: calls.excluded[name] for name in _OF_OUTCOME if name != "call_id"}
+    return (
+        insert(_samples).on_conflict_do_nothing(),
+        insert(_feedback).on_conflict_do_nothing(),
+        calls.on_conflict_do_update(index_elements=["call_id"], set_=newer),
+    )
 
 
 def _prepare(connection: sa.Connection) -> None:
