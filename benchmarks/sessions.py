@@ -87,7 +87,7 @@ SCENARIOS = {
     "assistant": Scenario(turns=6, start=1_800, growth=250, answer=350, easy=0.7, gap=0.5),
     "support with pauses": Scenario(turns=8, start=2_500, growth=150, answer=200, easy=0.8, gap=0.5, pause_s=400),
     "long documents": Scenario(turns=5, start=30_000, growth=150, answer=300, easy=0.7, gap=0.5),
-    "agents": Scenario(turns=25, start=6_000, growth=900, answer=150, easy=0.75, gap=0.4, pause_s=8),
+    "agents": Scenario(turns=15, start=6_000, growth=900, answer=150, easy=0.75, gap=0.4, pause_s=8),
     "hard throughout": Scenario(turns=8, start=4_000, growth=400, answer=500, easy=0.1, gap=0.6),
     "a router that knows little": Scenario(turns=6, start=1_800, growth=250, answer=350, easy=0.7, gap=0.5, noise=0.4),
 }
@@ -210,7 +210,7 @@ def tuned_price(scenario: Scenario, provider: Provider, rng: np.random.Generator
     talks = conversations(scenario, count, rng)
     best = simulate(talks, scenario, provider, model="large")
     low, high = math.log(1e-4), math.log(100.0)
-    for _ in range(12):
+    for _ in range(10):
         middle = (low + high) / 2
         kept = simulate(talks, scenario, provider, price=math.exp(middle)).success.sum()
         low, high = (low, middle) if kept >= (1 - EQUAL / 2) * best.success.sum() else (middle, high)
@@ -228,14 +228,14 @@ def main() -> None:
     """Simulate and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--conversations", type=int, default=300)
+    parser.add_argument("--conversations", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows, totals = [], {"routed": 0.0, "single": 0.0, "kept": 0.0, "reference": 0.0}
     for name, scenario in SCENARIOS.items():
         for who, provider in PROVIDERS.items():
             rng = np.random.default_rng([arguments.seed, len(rows)])
-            price = tuned_price(scenario, provider, rng, arguments.conversations // 3)
+            price = tuned_price(scenario, provider, rng, arguments.conversations // 4)
             talks = conversations(scenario, arguments.conversations, rng)
             singles = {model: simulate(talks, scenario, provider, model=model) for model in MODELS}
             reference = singles["large"]

@@ -307,6 +307,39 @@ def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_n
     assert audit.saved_usd == pytest.approx(outcome.reference_cost_usd - outcome.cost_usd)
 
 
+def test_a_policy_takes_notice_of_audits_of_others_and_of_the_time_before_it(pool, database_url, monkeypatch):
+    from bestroute.engine import auditor
+
+    class Policy:
+        def __init__(self):
+            self.observed = []
+
+        def choose(self, prediction, cost_usd, pool):
+            return np.zeros(len(cost_usd), dtype=int)
+
+        def observe(self, audit):
+            self.observed.append(audit.call_id)
+
+    monkeypatch.setattr(auditor, "_CATCH_UP_S", 0.0)
+    router = predicting([Candidate("small"), Candidate("large")], [0.7, 0.9])
+    calls, policies = [], [Policy(), Policy()]
+    with Ledger(database_url) as first, Ledger(database_url) as second:
+        engines = [
+            engine(pool, router=router, policy=policy, ledger=ledger)
+            for policy, ledger in zip(policies, (first, second), strict=True)
+        ]
+        for routed in (*engines, *engines):
+            calls.append(routed.run(QUESTION).call_id)
+            routed.close()
+            first.flush()
+        for routed in engines:
+            routed.run(QUESTION)
+            routed.close()
+    for policy in policies:
+        assert set(calls) <= set(policy.observed)
+        assert len(policy.observed) == len(set(policy.observed))
+
+
 def test_a_policy_that_raises_costs_no_audit(pool):
     class Policy:
         def choose(self, prediction, cost_usd, pool):

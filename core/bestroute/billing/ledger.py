@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from bestroute.billing.ledger_rows import (
     no_totals,
     totals_of,
 )
-from bestroute.billing.outcomes import CallOutcome, Feedback, as_feedback
+from bestroute.billing.outcomes import CallOutcome, Feedback, OutcomeStatus, as_feedback
 from bestroute.errors import ConfigError
 from bestroute.types.settings import check_count
 
@@ -259,14 +260,21 @@ class Ledger(ProcessState):
         """
         return [*(self._read_settled(lambda tables: tables.feedbacks()) or ()), *self._waiting_of("feedback")]
 
-    def outcomes(self) -> list[CallOutcome]:
+    def outcomes(self, *, since: float = -math.inf, status: OutcomeStatus | None = None) -> list[CallOutcome]:
         """Return what is known of the calls that audits might have chosen, the newest of each, in order of time.
+
+        Args:
+            since: First moment that counts, seconds since 1970.
+            status: Calls of this status alone.
 
         Raises:
             ConfigError: If the database cannot be read.
         """
-        found = {o.call_id: o for o in self._read_settled(lambda tables: tables.outcomes()) or ()}
-        found |= {o.call_id: o for o in self._waiting_of("outcomes")}
+        found = {o.call_id: o for o in self._read_settled(lambda tables: tables.outcomes(since, status)) or ()}
+        for outcome in self._waiting_of("outcomes"):
+            found.pop(outcome.call_id, None)
+            if outcome.time >= since and status in (None, outcome.status):
+                found[outcome.call_id] = outcome
         return sorted(found.values(), key=lambda outcome: outcome.time)
 
     def _read_settled(self, read: Callable[[LedgerTables], T]) -> T | None:

@@ -7,6 +7,7 @@ done by threads of the auditor's own, which end when there is nothing to do; not
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -43,6 +44,11 @@ _IDLE_S = 0.2
 """How long a thread waits for another audit before it ends."""
 _HOSTED = ("web_search_options", "mcp_servers", "plugins", "code_execution")
 """Call parameters by which a provider runs tools itself."""
+_CATCH_UP_S = 1.0
+"""How often audits of other processes are looked for in a database."""
+_LATE_S = 600.0
+"""How long after its call an audit may be written, and still be taken notice of by other processes."""
+_MOST_KNOWN = 20_000
 Draws = Callable[[Query, Decision, RunContext], Result]
 """Runs a decision, as a call of the engine does."""
 
@@ -57,6 +63,10 @@ class _AuditJob:
     run_id: str
 
 
+class _CatchUp:
+    """Audits of other processes are to be taken notice of."""
+
+
 class Auditor(ProcessState):
     """Notes what became of each call, and draws audits.
 
@@ -67,7 +77,8 @@ class Auditor(ProcessState):
         comparer: Compares two answers.
         draws: Runs a decision.
         writer: Of the ledger.
-        observe: Takes notice of a comparison, the policy's ``observe`` for example.
+        observe: Takes notice of a comparison: the policy's ``observe``, if it has one. In a database those of other
+            processes are among them, and those of the time before this one began.
     """
 
     def __init__(
@@ -78,7 +89,7 @@ class Auditor(ProcessState):
         comparer: Comparer,
         draws: Draws,
         writer: LedgerWriter,
-        observe: Callable[[Audit], object],
+        observe: Callable[[Audit], object] | None,
     ) -> None:
         """Check the share; no thread is started."""
         super().__init__()
@@ -90,8 +101,11 @@ class Auditor(ProcessState):
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
-        self._jobs: deque[_AuditJob] = deque()
+        self._jobs: deque[_AuditJob | _CatchUp] = deque()
         self._idle = self._threads = 0
+        self._known: dict[str, None] = {}
+        """Calls whose audit was taken notice of."""
+        self._looked_at = self._newest = -math.inf
 
     def _forget_parent(self) -> None:
         self._begin()
@@ -125,9 +139,13 @@ class Auditor(ProcessState):
         if not self._share:
             return
         try:
+            if self._is_behind:
+                self._looked_at = time.monotonic()
+                self._take(_CatchUp())
             job = self._job(query, options, result)
-            if job is not None:
-                self._take(job)
+            if job is not None and not self._take(job):
+                self.writer.note([job.outcome])
+                logger.warning("audit: %d audits wait already, so one is left out", _MOST_WAITING)
         except Exception as error:
             logger.warning("a call was not noted for audits: %s", describe(error, query))
 
@@ -182,20 +200,24 @@ class Auditor(ProcessState):
         drawn = [s for s in result.samples if s.model == reference and s.error is None]
         return result.model == reference and len(drawn) == 1
 
-    def _take(self, job: _AuditJob) -> None:
+    @property
+    def _is_behind(self) -> bool:
+        """Whether it is time to look for audits of other processes."""
+        if self.observe is None or time.monotonic() < self._looked_at + _CATCH_UP_S:
+            return False
+        return isinstance(self.writer.ledger, Ledger) and self.writer.ledger.is_persistent
+
+    def _take(self, work: _AuditJob | _CatchUp) -> bool:
+        """Have something done; returns whether there was room for it."""
         self._guard()
         with self._changed:
             if len(self._jobs) >= _MOST_WAITING:
-                is_full = True
-            else:
-                is_full = False
-                self._jobs.append(job)
-                if not self._idle and self._threads < _MOST_THREADS:
-                    self._start()
-                self._changed.notify()
-        if is_full:
-            self.writer.note([job.outcome])
-            logger.warning("audit: %d audits wait already, so one is left out", _MOST_WAITING)
+                return False
+            self._jobs.append(work)
+            if not self._idle and self._threads < _MOST_THREADS:
+                self._start()
+            self._changed.notify()
+        return True
 
     def _start(self) -> None:
         self._threads += 1
@@ -208,14 +230,17 @@ class Auditor(ProcessState):
 
     def _run(self) -> None:
         try:
-            while (job := self._next()) is not None:
-                self._audit(job)
+            while (work := self._next()) is not None:
+                if isinstance(work, _AuditJob):
+                    self._audit(work)
+                else:
+                    self._catch_up()
         finally:
             with self._changed:
                 self._threads -= 1
                 self._changed.notify_all()
 
-    def _next(self) -> _AuditJob | None:
+    def _next(self) -> _AuditJob | _CatchUp | None:
         with self._changed:
             self._idle += 1
             self._changed.notify_all()
@@ -228,7 +253,7 @@ class Auditor(ProcessState):
             if threading.main_thread().is_alive():
                 return self._jobs.popleft()
             left, self._jobs = self._jobs, deque()
-        self.writer.note([job.outcome for job in left])  # the program ends
+        self.writer.note([job.outcome for job in left if isinstance(job, _AuditJob)])  # the program ends
         return None
 
     def _audit(self, job: _AuditJob) -> None:
@@ -274,7 +299,27 @@ class Auditor(ProcessState):
             return replace(drawn, status="uncompared")
         return replace(drawn, status="compared", **vars(found))
 
+    def _catch_up(self) -> None:
+        """Take notice of the audits that a database has and this process does not know."""
+        ledger = self.writer.ledger
+        if not isinstance(ledger, Ledger):
+            return
+        try:
+            found = ledger.outcomes(since=self._newest - _LATE_S, status="compared")
+        except ConfigError as error:
+            logger.warning("audit: %s", error)
+            return
+        for outcome in found[-_MOST_KNOWN:]:
+            self._newest = max(self._newest, outcome.time)
+            self._tell(outcome)
+
     def _tell(self, outcome: CallOutcome) -> None:
+        with self._changed:
+            if self.observe is None or outcome.call_id in self._known:
+                return
+            self._known[outcome.call_id] = None
+            while len(self._known) > 2 * _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
         try:
             self.observe(as_audit(outcome))
         except BaseException as error:  # of a policy of somebody else's

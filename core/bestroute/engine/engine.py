@@ -159,7 +159,7 @@ class BestRoute:
             Comparer(as_reward_model(judge), self.reward_model),
             self._run_decision,
             self._writer,
-            self._observe,
+            self._observer(),
         )
 
     def share_members(self, other: BestRoute) -> None:
@@ -357,9 +357,10 @@ class BestRoute:
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
 
-    def _observe(self, audit: Audit) -> None:
-        if self._decider.policy is not None:
-            completed(self._decider.policy, PolicyBase).observe(audit)
+    def _observer(self) -> Callable[[Audit], object] | None:
+        """Return the policy's notice of audits, if it takes any."""
+        policy = None if self._decider.policy is None else completed(self._decider.policy, PolicyBase)
+        return policy.observe if policy is not None and has_own(policy, PolicyBase.observe) else None
 
     async def _adrive(
         self, query: Query | str, options: CallOptions, *, streams: bool
