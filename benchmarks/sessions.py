@@ -76,8 +76,9 @@ class Scenario:
     """Share of turns at which every member succeeds as the reference does."""
     gap: float
     """By how much the cheapest member succeeds less at the others; the middle one by a third of it."""
-    noise: float = 0.1
-    """Standard deviation of what the router predicts of a member's success."""
+    noise: float = 0.4
+    """Standard deviation of the sign by which the router tells a hard turn, 1, from an easy one, 0; what it predicts is
+    calibrated."""
     pause_s: float = 60.0
     """Between turns, median."""
 
@@ -92,6 +93,7 @@ SCENARIOS = {
     "a router that knows little": Scenario(turns=6, start=1_800, growth=250, answer=350, easy=0.7, gap=0.5, noise=0.4),
 }
 REFERENCE_SUCCESS = 0.9
+TUNING_TURNS = 300
 EQUAL = 0.01
 """Success that may be lost and still counts as equal, as a share of the reference's."""
 
@@ -114,14 +116,25 @@ def conversations(scenario: Scenario, count: int, rng: np.random.Generator) -> l
         turns, at, prompt = [], 0.0, int(scenario.start * rng.lognormal(0, 0.5))
         for _ in range(rng.geometric(1 / scenario.turns)):
             answer = max(1, int(scenario.answer * rng.lognormal(0, 0.5)))
-            loss = 0.0 if rng.random() < scenario.easy else scenario.gap
-            success = (REFERENCE_SUCCESS - loss, REFERENCE_SUCCESS - loss / 3, REFERENCE_SUCCESS)
-            predicted = np.clip(np.array(success) + scenario.noise * rng.normal(size=3) * [1, 1, 0], 0, 1)
-            turns.append(Turn(at, prompt, answer, success, tuple(predicted)))
+            is_hard = float(rng.random() >= scenario.easy)
+            hard = probability_of_hard(is_hard + scenario.noise * rng.normal(), scenario)
+            turns.append(Turn(at, prompt, answer, successes(is_hard, scenario), successes(hard, scenario)))
             at += float(scenario.pause_s * rng.lognormal(0, 0.7))
             prompt += answer + int(scenario.growth * rng.lognormal(0, 0.5))
         found.append(turns)
     return found
+
+
+def successes(hard: float, scenario: Scenario) -> tuple[float, ...]:
+    """Return each member's success at a turn that is hard with that probability."""
+    loss = hard * scenario.gap
+    return REFERENCE_SUCCESS - loss, REFERENCE_SUCCESS - loss / 3, REFERENCE_SUCCESS
+
+
+def probability_of_hard(sign: float, scenario: Scenario) -> float:
+    """Return what is to be believed of a turn after its sign."""
+    odds = math.log((1 - scenario.easy) / scenario.easy) + (sign - 0.5) / scenario.noise**2
+    return 1 / (1 + math.exp(-odds))
 
 
 class Clock:
@@ -235,7 +248,8 @@ def main() -> None:
     for name, scenario in SCENARIOS.items():
         for who, provider in PROVIDERS.items():
             rng = np.random.default_rng([arguments.seed, len(rows)])
-            price = tuned_price(scenario, provider, rng, arguments.conversations // 4)
+            apart = max(arguments.conversations // 4, math.ceil(TUNING_TURNS / scenario.turns))
+            price = tuned_price(scenario, provider, rng, apart)
             talks = conversations(scenario, arguments.conversations, rng)
             singles = {model: simulate(talks, scenario, provider, model=model) for model in MODELS}
             reference = singles["large"]
@@ -284,8 +298,8 @@ def page(found: Mapping[str, Any]) -> str:
         "# Conversations and prompt caches",
         "",
         "Made by `benchmarks/sessions.py`: simulated conversations from stated distributions, not measured ones. Every",
-        "turn is a call of the real engine with `session=`; members bill as their provider's cache does. The router's",
-        "predictions have a standard error of 0.1 (0.4 where it knows little); its price of quality is tuned on other",
+        "turn is a call of the real engine with `session=`; members bill as their provider's cache does. The router",
+        "tells hard turns from easy ones by a noisy sign, and is calibrated; its price of quality is tuned on other",
         "conversations to lose half a percent of success. "
         f"{found['conversations']} conversations a row, seed {found['seed']};",
         "95 % bootstrap intervals over conversations. *Saving* is against the best single model, its cache as warm as",

@@ -10,7 +10,7 @@ import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger
 from bestroute.billing.outcomes import CallOutcome
-from bestroute.monitoring.report import audits_for, monitor
+from bestroute.monitoring.monitor_report import audits_for, monitor
 from bestroute.testing import FakeGenerator
 
 

@@ -36,8 +36,8 @@ def monitor(ledger: str, target: float | None, as_json: bool) -> None:
     model, task, tag and day; what is saved; alarms; what it would take to know more.
     """
     from bestroute.billing.ledger import Ledger
-    from bestroute.monitoring.report import SWITCH_ON
-    from bestroute.monitoring.report import monitor as read
+    from bestroute.monitoring.monitor_report import SWITCH_ON
+    from bestroute.monitoring.monitor_report import monitor as read
 
     with Ledger(ledger_url(ledger)) as opened:
         reports = read(opened, target=target)

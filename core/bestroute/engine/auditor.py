@@ -30,7 +30,7 @@ from bestroute.engine.rollout import check_share
 from bestroute.errors import BudgetError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit
-from bestroute.monitoring.report import as_audit
+from bestroute.monitoring.monitor_report import as_audit
 from bestroute.selection.output_spec import read_demand
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query

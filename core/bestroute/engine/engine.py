@@ -36,7 +36,7 @@ from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
 from bestroute.monitoring import Audit
-from bestroute.monitoring.report import MonitorReport, monitor
+from bestroute.monitoring.monitor_report import MonitorReport, monitor
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
 from bestroute.types.pool import Pool

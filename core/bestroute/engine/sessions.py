@@ -25,7 +25,7 @@ _MOST_SESSIONS = 10_000
 
 @dataclass
 class _Session:
-    asked: dict[str, tuple[float, int]] = field(default_factory=dict)
+    by_model: dict[str, tuple[float, int]] = field(default_factory=dict)
     """When each member was asked last, and with how many tokens."""
     last: tuple[float, int] = (0.0, 0)
     """When anyone was."""
@@ -58,7 +58,7 @@ class Sessions(ProcessState):
             session = self._sessions.get(key)
             if session is None:
                 return COLD
-            cached = {m: self._held(m, *session.asked[m], now) for m in session.asked if m in self.models}
+            cached = {m: self._held(m, *session.by_model[m], now) for m in session.by_model if m in self.models}
             reference = self._held(self._reference, *session.last, now) if self._has_reference else 0
         return Warmth({model: tokens for model, tokens in cached.items() if tokens}, reference)
 
@@ -77,7 +77,7 @@ class Sessions(ProcessState):
             for drawn in samples:
                 if drawn.error is None:
                     tokens = query.prompt_tokens if drawn.usage is None else drawn.usage.input or query.prompt_tokens
-                    session.asked[drawn.model] = session.last = (now, tokens)
+                    session.by_model[drawn.model] = session.last = (now, tokens)
             while len(self._sessions) > _MOST_SESSIONS:
                 self._sessions.popitem(last=False)
 

@@ -249,11 +249,15 @@ class LedgerTables:
             one = sa.select(_samples.c.position).where(_samples.c.call_id == call_id).limit(1)
             return connection.execute(one).first() is not None
 
-    def outcomes(self) -> list[CallOutcome]:
-        """Return what is known of calls, in order of time."""
-        columns = [_outcomes.c[name] for name in _OF_OUTCOME]
+    def outcomes(self, since: float, status: str | None) -> list[CallOutcome]:
+        """Return what is known of calls from a moment on, of one status or all, in order of time."""
+        query = sa.select(*(_outcomes.c[name] for name in _OF_OUTCOME)).order_by(_outcomes.c.time)
+        if since > -math.inf:
+            query = query.where(_outcomes.c.time >= since)
+        if status is not None:
+            query = query.where(_outcomes.c.status == status)
         with self.database.reading() as connection:
-            found = connection.execution_options(yield_per=1000).execute(sa.select(*columns).order_by(_outcomes.c.time))
+            found = connection.execution_options(yield_per=1000).execute(query)
             return [CallOutcome(**dict(zip(_OF_OUTCOME, values, strict=True))) for values in found]
 
     def feedbacks(self) -> list[Feedback]:
