@@ -42,7 +42,7 @@ from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
 from llamaindex_bestroute.members import listing_of, quiet, shares_clients
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
-from llamaindex_bestroute.providers import is_broken_off, is_openai, reasons, stream_options, takes_logprobs
+from llamaindex_bestroute.providers import is_broken_off, is_openai, logprobs_option, reasons, stream_options
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
 from llamaindex_bestroute.structured import Outcome, Structure
 from llamaindex_bestroute.tools import InMessages, calls_in_blocks, with_noted_calls
@@ -187,8 +187,8 @@ class LLMGenerator(GeneratorBase):
     def _wished(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that are sent because the engine wishes for them."""
         wishes: dict[str, Any] = {"temperature": 0.0} if self._is_greedy else {}
-        if wishes_logprobs(params) and takes_logprobs(self._original, params):
-            wishes["logprobs"] = True
+        if wishes_logprobs(params):
+            wishes |= logprobs_option(self._original, params)
         return self._refusals.granted(wishes)
 
     def _chosen(self, params: Mapping[str, Any]) -> set[str]:
@@ -198,8 +198,8 @@ class LLMGenerator(GeneratorBase):
 
     def _call(self, member: LLM, query: Query, params: Mapping[str, Any], n: int) -> Call:
         taken = self._refusals.adapted(params, keep=self._chosen(params))
-        if "logprobs" in self._wished(params) and getattr(query.messages, "structure", None) is None:
-            taken["logprobs"] = True
+        if getattr(query.messages, "structure", None) is None:
+            taken |= {name: value for name, value in self._wished(params).items() if name in ("logprobs", "include")}
         return Call(
             self.name,
             member,

@@ -31,23 +31,36 @@ def arguments_without_retries(member: LLM) -> Mapping[str, Any]:
     return _ONCE.get(member.class_name(), {})
 
 
+_LOGPROBS = "message.output_text.logprobs"
+
+
 def is_openai(member: LLM) -> bool:
     """Whether a member is LlamaIndex's ``OpenAI`` or made of it: its calls take ``n`` and ``stream_options``."""
     return any(base.__module__ == "llama_index.llms.openai.base" for base in type(member).__mro__)
 
 
-def takes_logprobs(member: LLM, params: Mapping[str, Any]) -> bool:
-    """Whether a member may be asked for log-probabilities, and nobody has said whether it is.
+def logprobs_option(member: LLM, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option of a call that asks a member for log-probabilities, if nobody has said whether it is.
 
-    OpenAI's class and those made of it are, for chats; LlamaIndex hands such an option on to no other provider.
+    OpenAI's classes and those made of them take one, for chats; LlamaIndex hands such an option on to no other
+    provider. Of the Responses API it is one of what a reply is to include beside the rest.
     """
-    if not is_openai(member) or reasons(member, params):
-        return False
+    if reasons(member, params):
+        return {}
+    if _is_responses(member):
+        included = list(getattr(member, "include", None) or ())
+        return {} if "include" in params or _LOGPROBS in included else {"include": [*included, _LOGPROBS]}
+    if not is_openai(member):
+        return {}
     is_set = "logprobs" in params or "logprobs" in member.model_fields_set or getattr(member, "logprobs", None)
     try:
-        return not is_set and bool(member.metadata.is_chat_model)
+        return {"logprobs": True} if not is_set and member.metadata.is_chat_model else {}
     except ValueError:  # OpenAI(model="unknown") has no metadata
-        return False
+        return {}
+
+
+def _is_responses(member: LLM) -> bool:
+    return any(base.__module__ == "llama_index.llms.openai.responses" for base in type(member).__mro__)
 
 
 def reasons(member: LLM, params: Mapping[str, Any]) -> bool:

@@ -134,6 +134,17 @@ def test_a_call_without_a_need_sends_what_it_always_sent(make, like, server, use
     assert ours == alone
 
 
+def test_openais_responses_are_asked_beside_what_they_include_already(cascade, like, server, user):
+    from llama_index.llms.openai import OpenAIResponses
+
+    about = {"model": "gpt-4o-mini", "api_base": server.base_url, "api_key": "sk-secret"}
+    small = OpenAIResponses(**about, include=["file_search_call.results"])
+    cascade(models={"small": small, "large": like("large-max")}).chat(user("12 * 7?"))
+    (body,) = server.sent("/responses")
+    assert body["include"] == ["file_search_call.results", "message.output_text.logprobs"]
+    assert small.include == ["file_search_call.results"]
+
+
 @pytest.mark.parametrize(
     "options", [{"model": "o3-mini"}, {"model": "deepseek-reasoner"}, {"model": "some", "logprobs": False}]
 )

@@ -97,13 +97,18 @@ def arrays_of(
 
     if reward not in KINDS:
         records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
-    return SampleArrays.of(
+    arrays = SampleArrays.of(
         records,
         pool,
         reward=reward,  # type: ignore[arg-type]
         token_means=token_means,
         verifier_error=verifier_error,
+        greedy=True,
     )
+    if arrays.greedy is not None:
+        firsts = [model for model, is_drawn in zip(pool.models, arrays.greedy.is_drawn, strict=True) if is_drawn]
+        tell(f"plans of several draws begin with the greedy answer of {named(firsts)}, as the engine draws them")
+    return arrays
 
 
 def with_labels(records: Sequence[Record]) -> list[Record]:

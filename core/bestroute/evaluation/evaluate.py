@@ -235,7 +235,6 @@ def _score(
         "reference": Series.chosen(labels, np.full((1, len(test)), reference), (None,)),
         "arms": _fixed(on_arms),
         "plans": _fixed_path(router, fixed, train, on_train),
-        "oracle": oracle((labels, fixed, on_arms), path),
         "curve": Series.chosen(labels, chosen, path),
         "frozen": Series.chosen(labels, frozen, tuple(router.frozen)),
     }
@@ -252,6 +251,8 @@ def _score(
     missing: dict[str, str] = {}
     tell("baselines")
     baseline, missing = _baselines(router, test, train, prediction, cost, labels, on_train)
+    others = [baseline[name] for name in ("cascade",) if name in baseline]  # what is no choice among those plans
+    series["oracle"] = oracle((labels, fixed, on_arms), path, others=others)
     heads = [i for i, plan in enumerate(router.plans) if plan.candidate is not None and i != reference]
     matches = Matches(
         tuple(router.plans[i] for i in heads),

@@ -18,18 +18,19 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 from bestroute.types.plans import Plan
 
 
-def oracle(tables: Sequence[PlanLabels], path: Sequence[float]) -> Series:
+def oracle(tables: Sequence[PlanLabels], path: Sequence[float], *, others: Sequence[Series] = ()) -> Series:
     """Choose the best plan for each query in hindsight: at each price, then the cheapest and the best of all.
 
     Args:
         tables: What every plan that is compared gives on the queries.
         path: Prices of quality, USD.
+        others: Other ways to answer that are compared, and are no plans.
 
     Returns:
-        At no price is any choice among these plans worth more.
+        At no price is any choice among these worth more.
     """
-    quality = np.hstack([table.quality for table in tables])
-    cost = np.hstack([table.cost_usd for table in tables])
+    quality = np.hstack([table.quality for table in tables] + [other.quality for other in others])
+    cost = np.hstack([table.cost_usd for table in tables] + [other.cost for other in others])
     best = quality >= quality.max(axis=1, keepdims=True)
     chosen = [
         np.where(cost <= cost.min(axis=1, keepdims=True), quality, -np.inf).argmax(axis=1),

@@ -67,6 +67,26 @@ def _nested(sizes: list[FloatArray]) -> FloatArray:
     return np.asarray(np.maximum(stacked - steps, 0.0).prod(axis=0))
 
 
+def drawn_urns(arrays: SampleArrays, plan: Plan) -> list[int]:
+    """Return which urn each draw of a plan is from, in order.
+
+    A model's first draw is its greedy answer, where it has one, unless it is the only one of the plan, or one of
+    several choices of one request.
+
+    Source:
+        The engine's rules (``bestroute.engine.draw_wishes``).
+    """
+    urns: list[int] = []
+    is_one_draw = len(plan.steps) == 1 and plan.steps[0].n == 1
+    for step in plan.steps:
+        k = arrays.pool.models.index(step.model)
+        is_one_request = step.accept is None and step.n > 1 and arrays.pool.bills(step.model) == "once"
+        is_first = k not in urns and arrays.greedy_urns.get(k) not in urns
+        begins = is_first and k in arrays.greedy_urns and not is_one_draw and not is_one_request
+        urns += [arrays.greedy_urns[k] if begins else k, *[k] * (step.n - 1)]
+    return urns
+
+
 def plan_odds(arrays: SampleArrays, plan: Plan) -> PlanOdds:
     """Return what a plan does with each sample when every sample has a fixed reward.
 
@@ -78,15 +98,14 @@ def plan_odds(arrays: SampleArrays, plan: Plan) -> PlanOdds:
         The executor's rules (``bestroute.engine.plan_executor``): the first accepted sample answers; if none is,
         the best of the last step (``accept=None``) or the best seen; equals go to the earliest.
     """
-    models = arrays.pool.models
     blank = np.where(np.isnan(arrays.quality), np.nan, 0.0)
     reward = blank if arrays.reward is None else arrays.reward
     acceptance = reward if arrays.acceptance is None else arrays.acceptance
-    places = [
-        _Place(s, models.index(step.model), np.inf if step.accept is None else step.accept)
-        for s, step in enumerate(plan.steps)
-        for _ in range(step.n)
+    urn_of = drawn_urns(arrays, plan)
+    levels = [
+        (s, np.inf if step.accept is None else step.accept) for s, step in enumerate(plan.steps) for _ in range(step.n)
     ]
+    places = [_Place(s, k, level) for k, (s, level) in zip(urn_of, levels, strict=True)]
     urns = {k: _Urn(reward[:, k], acceptance[:, k]) for k in {p.model for p in places}}
     odds = PlanOdds(
         np.zeros(arrays.quality.shape), np.zeros(arrays.quality.shape), np.zeros((len(arrays), len(plan.steps)))
@@ -98,7 +117,7 @@ def plan_odds(arrays: SampleArrays, plan: Plan) -> PlanOdds:
         odds.answer[:, place.model] += chance * (urns[place.model].present - urns[place.model].is_below(place.level))
     last = plan.steps[-1]
     contest = [i for i, p in enumerate(places) if last.accept is not None or p.step == len(plan.steps) - 1]
-    is_simple = len(plan.models) == len(plan.steps)
+    is_simple = len(plan.models) == len(plan.steps) and not any(k in arrays.greedy_urns.values() for k in urn_of)
     for i in _first_of_each_step(places, contest) if is_simple else contest:
         win = _step_wins(urns, places, contest, i) if is_simple else _place_wins(urns, places, contest, i)
         odds.answer[:, places[i].model] += win

@@ -39,8 +39,10 @@ class PlanLabels:
     def columns(self, columns: Sequence[int] | IntArray) -> PlanLabels:
         """Return the labels of some of the plans."""
         keep = np.asarray(columns, dtype=np.intp)
-        tables = (self.quality, self.match_probability, self.cost_usd, self.draws)
-        return PlanLabels(tuple(self.plans[i] for i in keep), *(part[:, keep] for part in tables))
+        plans = tuple(self.plans[i] for i in keep)
+        steps = max((len(plan.steps) for plan in plans), default=1)
+        tables = (self.quality, self.match_probability, self.cost_usd, self.draws[:, :, :steps])
+        return PlanLabels(plans, *(part[:, keep] for part in tables))
 
     def beside(self, other: PlanLabels) -> PlanLabels:
         """Return these plans and others, on the same records."""
@@ -74,6 +76,7 @@ def label_plans(
         RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
     """
     check_samples(arrays, plans)
+    arrays = arrays.with_greedy_urns()
     steps = max((len(plan.steps) for plan in plans), default=1)
     shape = (len(arrays), len(plans))
     quality, match, cost, draws = np.zeros(shape), np.full(shape, np.nan), np.zeros(shape), np.zeros((*shape, steps))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from bestroute.errors import RecordError
 from bestroute.labels.answer_forms import form_reader
+from bestroute.labels.greedy_answers import GreedyAnswers, greedy_answers
 from bestroute.labels.reward_kinds import RewardKind
 from bestroute.labels.tokens import RecordedUsage, TokenMeans, costs, fill
 from bestroute.labels.vote_rules import AGREEMENT, MAJORITY, VoteRule
@@ -50,6 +51,10 @@ class SampleArrays:
     """What samples that vote are accepted by."""
     probability: FloatArray | None = None
     """What each sample's tokens say of it, NaN where nothing, shape ``(Q, K, S)``; votes of ``confidence`` only."""
+    greedy: GreedyAnswers | None = None
+    """Answers at temperature 0, which plans of several draws begin with; ``None``: every draw is a sample."""
+    greedy_urns: Mapping[int, int] = field(default_factory=dict)
+    """Where a model's greedy answer stands as an urn of its own, behind those of samples; see ``with_greedy_urns``."""
 
     def __len__(self) -> int:
         """How many records."""
@@ -78,7 +83,7 @@ class SampleArrays:
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
                 value = value[keep]
-            elif isinstance(value, RecordedUsage):
+            elif isinstance(value, RecordedUsage | GreedyAnswers):
                 value = value.take(keep)
             elif isinstance(value, tuple):
                 value = tuple(value[i] for i in keep)
@@ -110,6 +115,7 @@ class SampleArrays:
         normalise: Callable[[str], str] | None = None,
         token_means: TokenMeans | None = None,
         verifier_error: float = 0.0,
+        greedy: bool = False,
         seed: int = 0,
     ) -> SampleArrays:
         """Read records into arrays; samples that nobody has judged are left out.
@@ -121,6 +127,8 @@ class SampleArrays:
             normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
             token_means: Of the training records, for tokens that these do not tell; default: of these.
             verifier_error: Share of wrong samples (quality below 0.5) that a verifier takes for right.
+            greedy: Whether plans of several draws begin with a model's greedy answer, as the engine draws them, where
+                every record has a judged one.
             seed: Of the choice of those samples.
 
         Raises:
@@ -149,6 +157,10 @@ class SampleArrays:
                 raise RecordError("verifier error needs a verifier: --reward quality")
             fooled = np.random.default_rng(seed).random(shape) < verifier_error
             rewards = acceptance = np.where(fooled & (quality < 0.5), 1.0, rewards)
+        first = None
+        if greedy:
+            fooled_first = np.random.default_rng(seed + 1).random(shape[:2]) < verifier_error
+            first = greedy_answers(records, pool, reward, rewards, normalise or str.strip, answers, fooled_first)
         return cls(
             pool,
             quality,
@@ -165,6 +177,37 @@ class SampleArrays:
             tuple(r.group for r in records),
             MAJORITY if reward == "majority" else AGREEMENT,
             probability,
+            first,
+        )
+
+    def with_greedy_urns(self) -> SampleArrays:
+        """Return the same records with the greedy answer of each model as an urn of one, behind the others' samples."""
+        if self.greedy is None or self.greedy_urns:
+            return self
+        models, first = len(self.pool.models), self.greedy
+        output_price = np.array([self.pool.prices[m].output for m in self.pool.models])
+        tokens = np.where(np.isnan(first.output_tokens), np.nanmean(self.output_tokens, axis=2), first.output_tokens)
+        usd = np.where(np.isnan(first.usd), self.prompt_usd + tokens * output_price / 1e6, first.usd)
+
+        def beside(urns: Any, one: Any, absent: float) -> Any:
+            if urns is None:
+                return None
+            alone = np.full_like(urns, absent)
+            alone[:, :, 0] = np.where(first.is_drawn, one, absent)
+            return np.concatenate([urns, alone], axis=1)
+
+        return replace(
+            self,
+            quality=beside(self.quality, first.quality, np.nan),
+            reward=beside(self.reward, first.reward, np.nan),
+            acceptance=beside(self.acceptance, first.reward, np.nan),
+            answers=beside(self.answers, first.answers, -1),
+            probability=beside(self.probability, first.probability, np.nan),
+            output_tokens=beside(self.output_tokens, tokens, np.nan),
+            sample_usd=beside(self.sample_usd, usd, np.nan),
+            prompt_usd=np.hstack([self.prompt_usd, self.prompt_usd]),
+            input_tokens=np.hstack([self.input_tokens, self.input_tokens]),
+            greedy_urns={k: models + k for k in range(models) if first.is_drawn[k]},
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.labels.fixed_rewards import PlanOdds
+from bestroute.labels.fixed_rewards import PlanOdds, drawn_urns
 from bestroute.labels.sample_arrays import SampleArrays
 from bestroute.stats.vote_posterior import beta_exceeds_half
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
@@ -93,13 +93,13 @@ class Plays:
     def _answers_drawn(self) -> Numbers:
         """Answers in drawing order, shape ``(K, S, N)``."""
         assert self.arrays.answers is not None
-        models = np.arange(len(self.arrays.pool.models))[:, None, None]
+        models = np.arange(self.arrays.quality.shape[1])[:, None, None]
         return self.arrays.answers.astype(np.int16)[self._records, models, self._dealt]
 
     def _play(self, plan: Plan) -> list[_Draw]:
         """Return what each draw of a plan leaves; only those are played that the last plan did not begin with."""
-        models = self.arrays.pool.models
-        wanted = [(models.index(step.model), step.accept) for step in plan.steps for _ in range(step.n)]
+        accepts = [step.accept for step in plan.steps for _ in range(step.n)]
+        wanted = list(zip(drawn_urns(self.arrays, plan), accepts, strict=True))
         same = next((i for i, (a, b) in enumerate(zip(wanted, self._wanted, strict=False)) if a != b), len(wanted))
         self._path = self._path[:same]
         for i in range(len(self._path), len(wanted)):

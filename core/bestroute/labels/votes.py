@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from bestroute.labels.enumeration import matched_shares, vote_shares
-from bestroute.labels.fixed_rewards import PlanOdds
+from bestroute.labels.fixed_rewards import PlanOdds, drawn_urns
 from bestroute.labels.sample_arrays import SampleArrays
 from bestroute.labels.simulation import Plays
 from bestroute.types.arrays import FloatArray, IntArray
@@ -102,7 +102,7 @@ def part_matches(plays: Plays, plan: Plan, model: int, *, margin: float = 0.0) -
 
 def _enumerable(arrays: SampleArrays, plan: Plan) -> int | None:
     """Return how many samples there are, if a plan is a candidate with few enough subsets of them."""
-    if (candidate := plan.candidate) is None:
+    if (candidate := plan.candidate) is None or drawn_urns(arrays, plan)[0] in arrays.greedy_urns.values():
         return None
     sizes = arrays.sizes[:, arrays.pool.models.index(candidate.model)]
     size = int(sizes[0])
