@@ -18,7 +18,7 @@ from bestroute import Plan, Pool, Step
 from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.records.records import read_records
-from bestroute.stats.hull import interval, resample_groups
+from bestroute.stats.bootstrap import interval, resample_groups
 from bestroute.types.arrays import FloatArray, IntArray
 
 N = 5

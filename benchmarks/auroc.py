@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bestroute.stats.hull import interval, resample_groups
+from bestroute.stats.bootstrap import interval, resample_groups
 from bestroute.types.arrays import FloatArray
 
 RESAMPLES = 2000

@@ -214,3 +214,27 @@ def test_the_posterior_is_that_of_a_flat_prior():
     assert exceeds(0, 0, 0.25) == 0.75
     assert exceeds(1, 1, 0.5) == 0.75
     assert exceeds(3, 5, 1.0) == 0.0
+
+
+class WithoutImages(FakeGenerator):
+    """Cannot look at pictures."""
+
+    def lacks(self, query):
+        return "it takes no images" if query.messages else None
+
+
+@pytest.mark.parametrize("text", ["What is on it?", NUMBER])
+def test_a_reference_that_cannot_answer_is_not_asked_and_the_reason_says_so(text):
+    usage = Usage(10, 2)
+    cannot, picture = WithoutImages(["84"], usage=usage), Query(text, messages=["a picture"])
+    result = engine(large=cannot).run(picture)
+    assert [s.model for s in result.samples] == ["mid"]
+    assert "the reference cannot answer (it takes no images), so 'mid'" in result.decision.reason
+    assert not cannot.calls
+
+
+def test_where_nobody_can_answer_the_reason_says_so_too():
+    cannot = {m: WithoutImages(["84"], usage=Usage(10, 2)) for m in ("small", "mid", "large")}
+    decision = engine(**cannot).route(Query(NUMBER, messages=["a picture"]))
+    assert decision.model == "large"
+    assert "nobody can answer, the reference neither (it takes no images)" in decision.reason

@@ -18,7 +18,7 @@ from bestroute.engine.break_even import RETRY, Kind, Lengths, TrialAccount
 from bestroute.reward_models.first_evidence import EARNED, FirstEvidence
 from bestroute.selection.answer_kind import AnswerKind, answer_kind
 from bestroute.types.bases import GeneratorBase
-from bestroute.types.plans import Plan, Step
+from bestroute.types.plans import Candidate, Plan, Step
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
@@ -83,13 +83,15 @@ class DayOne(ProcessState):
 
     def plan(self, query: Query, left_out: Mapping[str, str]) -> tuple[Plan, str, Trial | None]:
         """Return what is drawn for a query, and why; nothing is counted before ``learn``."""
+        if self.pool.reference in left_out:
+            return self._without_reference(left_out)
         kind = answer_kind(query)
         reference = self.pool.reference_plan
         if kind is None:
             return reference, NO_ROUTER, None
         start = f"no router: the query asks for a {kind}"
         members = [m for m in self.pool.cheaper_models if m not in left_out]
-        if self.pool.reference in left_out or not members:
+        if not members:
             return reference, f"{start}, and no cheaper member can be tried before the reference", Trial(kind, ())
         with self._guard():
             memory = self._kinds[kind]
@@ -111,6 +113,15 @@ class DayOne(ProcessState):
             f"{start}: {why}, else the reference",
             Trial(kind, chosen, kind in _TEXT_KINDS and may_tell),
         )
+
+    def _without_reference(self, left_out: Mapping[str, str]) -> tuple[Plan, str, None]:
+        """Return the dearest member that can answer where the reference cannot, or is not allowed to."""
+        why = left_out[self.pool.reference]
+        able = [m for m in reversed(self.pool.cheaper_models) if m not in left_out]
+        if not able:
+            return self.pool.reference_plan, f"no router: nobody can answer, the reference neither ({why})", None
+        reason = f"no router: the reference cannot answer ({why}), so {able[0]!r}, the dearest that can"
+        return Plan.of(Candidate(able[0])), reason, None
 
     def learn(self, trial: Trial, query: Query, samples: Sequence[DrawnSample]) -> None:
         """Note what came of a decision: what was accepted, how long answers are, what it all cost."""
