@@ -37,7 +37,7 @@ from pydantic import (
 
 from bestroute import BestRoute, BestRouteError, ConfigError, GenerationError, Price, Query, Result
 from bestroute.adapters.call_options import CALL_ARGUMENTS, take_options
-from bestroute.adapters.description import pool_name
+from bestroute.adapters.description import pool_name, provider_name
 from bestroute.adapters.engine_builder import build_engine
 from bestroute.adapters.engine_fields import (
     ENGINE_FIELDS,
@@ -61,7 +61,7 @@ from bestroute.errors.credentials import without_secrets
 from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import structured
 from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
-from langchain_bestroute.generator import LangChain
+from langchain_bestroute.generator import LangChain, chat_model_of
 from langchain_bestroute.members import (
     CallParams,
     fingerprint,
@@ -566,8 +566,8 @@ class BestRouteChat(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what every member can do; an explicit ``profile`` wins over it."""
-        members = [getattr(generator, "member", None) for generator in self.engine.generators.values()]
-        return pool_profile([getattr(member, "profile", None) for member in members])
+        members = map(chat_model_of, self.engine.generators.values())
+        return pool_profile([None if member is None else member.profile for member in members])
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
         """Structured output by a tool call is a tool call."""
@@ -808,8 +808,7 @@ class BestRouteChat(BaseChatModel):
             raise result.payload.error  # as the member does: a part of an object is none
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
-        name = getattr(self.engine.generators[result.model], "model_name", result.model)
-        message = winner(result, str(name))
+        message = winner(result, provider_name(self.engine.generators[result.model], result.model))
         if run_id is not None:
             message.response_metadata[METADATA_KEY]["run_id"] = run_id
         return message
@@ -817,7 +816,7 @@ class BestRouteChat(BaseChatModel):
     def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
         """Say once of a member that its samples cannot differ; the best of them is any of them."""
         for name, count in Counter(sample.model for sample in result.samples).items():
-            own = getattr(getattr(self.engine.generators[name], "member", None), "temperature", None)
+            own = getattr(chat_model_of(self.engine.generators[name]), "temperature", None)
             if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
                 self._warned.add(name)
                 logger.warning(

@@ -489,6 +489,11 @@ class _Call(NamedTuple):
         return any(own is not given for own, given in zip(self.messages, sent, strict=False))
 
 
+def chat_model_of(generator: Generator) -> BaseChatModel | None:
+    """Return the chat model that a member is; ``None`` of one that is none."""
+    return generator.member if isinstance(generator, ChatModelGenerator) else None
+
+
 def _keep(piece: Delta | Sample, usage: StreamUsage, samples: list[Sample]) -> None:
     if isinstance(piece, Sample):
         samples.append(piece)

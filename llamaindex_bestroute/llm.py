@@ -28,7 +28,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from bestroute import BestRoute, ConfigError, GenerationError, Price, Query, Result, ToolsInPrompt
 from bestroute.adapters.call_options import take_options
-from bestroute.adapters.description import pool_name
+from bestroute.adapters.description import pool_name, provider_name
 from bestroute.adapters.engine_builder import build_engine
 from bestroute.adapters.engine_fields import (
     ENGINE_PARTS,
@@ -477,7 +477,7 @@ class BestRouteLLM(FunctionCallingLLM):
             raise error.members_own from error
 
     def _response(self, result: Result, delta: str | None = None) -> ChatResponse:
-        name = str(getattr(self._engine.generators[result.model], "model_name", result.model))
+        name = provider_name(self._engine.generators[result.model], result.model)
         return chat_response(result, name, delta=delta)
 
     # Tools.

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute import Budget, ConfigError, Ledger, Price, Settings, ToolsInPrompt
+from bestroute import Budget, ConfigError, GeneratorBase, Ledger, Price, Settings, ToolsInPrompt
 from bestroute.adapters.call_options import STICKY, take_options
-from bestroute.adapters.description import described
+from bestroute.adapters.description import described, provider_name
 from bestroute.adapters.engine_builder import build_engine
 from bestroute.adapters.engine_fields import ENGINE_FIELDS, EngineFields, change_field
 from bestroute.adapters.framework import Framework
@@ -156,3 +156,16 @@ def test_fields_are_read_by_their_names():
 def test_what_is_told_of_a_pool_holds_no_object():
     told = described({"small": Model("s"), "more": [len, Budget(2.0)]}, lambda part: getattr(part, "name", None))
     assert told == {"small": "s", "more": ["builtins.len", 2.0]}
+
+
+class Bare(GeneratorBase):
+    pass
+
+
+class Called(GeneratorBase):
+    model = "gpt-4o-mini"
+
+
+@pytest.mark.parametrize(("member", "name"), [(Bare(), "small"), (Called(), "gpt-4o-mini"), (object(), "small")])
+def test_a_member_without_a_providers_name_is_called_as_the_pool_does(member, name):
+    assert provider_name(member, "small") == name

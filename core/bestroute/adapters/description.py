@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bestroute.billing.budget import Budget
+from bestroute.types.protocols import Generator
 
 
 def described(part: Any, of_model: Callable[[Any], Any] = lambda part: None) -> Any:
@@ -41,3 +42,9 @@ def pool_name(models: Iterable[str]) -> str:
         'bestroute:small+large'
     """
     return "bestroute:" + "+".join(models)
+
+
+def provider_name(generator: Generator, pool_name: str) -> str:
+    """Return what the provider calls a member's model, as far as the member tells; else its name in the pool."""
+    names = (getattr(generator, name, None) for name in ("model_name", "model"))  # of ``GeneratorBase``
+    return next((name for name in names if isinstance(name, str) and name), pool_name)
