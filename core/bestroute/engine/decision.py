@@ -78,6 +78,13 @@ class Decision:
         """Expected cost of the plan taken."""
         return None if self.costs_usd is None or self.column is None else float(self.costs_usd[self.column])
 
+    @property
+    def familiarity(self) -> float | None:
+        """How often a query like those of training is as unlike them, in [0, 1]; ``None`` without a trained router."""
+        if self.prediction is None or self.prediction.familiarity is None:
+            return None
+        return float(self.prediction.familiarity[0])
+
     def output_tokens(self, model: str) -> float | None:
         """Predicted tokens of one sample of a model."""
         if self.prediction is None:
@@ -92,6 +99,7 @@ class Decision:
             "n": self.n,
             "reason": self.reason,
             "input_tokens": self.input_tokens,
+            "familiarity": self.familiarity,
             "match_probability": self.match_probability,
             "expected_quality": self.expected_quality,
             "estimated_cost_usd": self.estimated_cost_usd,
@@ -116,6 +124,10 @@ class Decision:
     def explain(self) -> str:
         """Return the decision in words: every plan's numbers, why it was taken or not, what would flip it."""
         lines = [f"{self.plan}: {self.reason} (prompt of {self.input_tokens} tokens)"]
+        if self.familiarity is not None:
+            lines.append(
+                f"  familiarity {self.familiarity:.2f}: the share of training queries, held out, as unlike the others"
+            )
         if self.prediction is not None and self.costs_usd is not None and self.column is not None:
             names = [str(plan) for plan in self.prediction.plans]
             width = max(map(len, names))

@@ -3,40 +3,153 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from threading import Lock
 
 import numpy as np
 
 from bestroute.monitoring.audits import Audit
+from bestroute.types.arrays import FloatArray, IntArray
 
-STEP = 1.0
-"""By how much the price's logarithm moves for one unit of drop."""
+FORGETS = 100
+"""Audits after which two thirds of what was shown before are forgotten, if the drop follows the price as predicted."""
+LOOKS_EVERY = 20
+"""Audits after which predictions over the last decisions are looked at anew."""
+LEAST_SLOPE = 0.03
+"""Of the drop in the price's logarithm: where predictions say that the price changes less, they are not believed."""
+MARGIN = 0.05
+"""How much worse than predicted all plans but the reference are taken to be, for each unit of the price's logarithm
+that the price would have to rise above the highest."""
+WARY = 0.1
+"""How much worse plans are taken to be at first where training found none but the reference that kept the target."""
+_NUDGE = 0.35
+"""The price's logarithm is moved so far to each side to see what predictions say of it."""
 
 
 class Steering:
     """A price that moves with every audit: up after a drop above the target, down after one below.
 
-    A control, no promise: an audit's interval says where the drop is.
+    A control, no promise: it brings the mean drop to the target in the long run, and an audit's interval says where
+    the drop is. How far it moves follows from what the router predicts, over the last decisions, of a price a little
+    higher and lower; which way it moves, from audits alone. Where the highest price is not enough, plans other than
+    the reference are taken to be worse than predicted, at last all of them to be too bad.
 
     Args:
         target: The relative drop in quality it steers to.
-        price_usd: Where it starts, USD a unit of quality.
+        price_usd: Where it starts, USD a unit of quality; ``None``: with the reference alone.
         lowest, highest: Prices it stays between.
+        window: How many decisions it looks back on.
     """
 
-    def __init__(self, target: float, price_usd: float, *, lowest: float, highest: float) -> None:
+    def __init__(
+        self, target: float, price_usd: float | None, *, lowest: float, highest: float, window: int = 200
+    ) -> None:
         """Start at a price."""
-        self.target, self._ends = target, (math.log(lowest), math.log(highest))
-        self._log_price = math.log(price_usd)
+        self.target = target
+        self._lowest, self._highest = math.log(lowest), math.log(max(highest, price_usd or 0.0))
+        self._start = self._highest + WARY / MARGIN if price_usd is None else math.log(price_usd)
+        self._moved = 0.0
+        self._probability, self._relative_to = 0.0, 1.0
+        self._slope, self._audits = LEAST_SLOPE, 0
+        self._recent: deque[tuple[FloatArray, FloatArray, int]] = deque(maxlen=window)
         self._lock = Lock()
 
     @property
     def price_usd(self) -> float:
         """The price now."""
-        return math.exp(self._log_price)
+        return math.exp(min(self._position, self._highest))
+
+    @property
+    def margin(self) -> float:
+        """By how much plans other than the reference are taken to be worse than predicted now."""
+        return MARGIN * max(self._position - self._highest, 0.0)
+
+    @property
+    def moved(self) -> float:
+        """By how much the price's logarithm has moved since the start; moves of several processes add up."""
+        return self._moved
+
+    @moved.setter
+    def moved(self, moved: float) -> None:
+        with self._lock:
+            self._set(moved)
+
+    def choose(self, quality: FloatArray, cost_usd: FloatArray, reference: int) -> IntArray:
+        """Return the plan of the best value at the price now for each query, and remember what it was chosen from.
+
+        Args:
+            quality: Expected, shape ``(Q, P)``.
+            cost_usd: Expected, shape ``(Q, P)``.
+            reference: The column of the reference alone.
+        """
+        chosen = best_value(_worse(quality, reference, self.margin), cost_usd, self.price_usd)
+        with self._lock:
+            self._recent.extend((q, c, reference) for q, c in zip(quality, cost_usd, strict=True))
+            certain = int((chosen == reference).sum())  # their drop is zero, and they are not audited
+            self._set(self._moved - self._gain() * self._probability * self.target * self._relative_to * certain)
+        return chosen
 
     def observe(self, audit: Audit) -> None:
         """Move the price by what an audit shows."""
-        step = STEP * (audit.drop - self.target * audit.reference_quality)
         with self._lock:
-            self._log_price = float(np.clip(self._log_price + step, *self._ends))
+            share = 1 / FORGETS
+            first = not self._probability
+            self._probability += (1.0 if first else share) * (audit.probability - self._probability)
+            self._relative_to += share * (audit.reference_quality - self._relative_to)
+            if self._audits % LOOKS_EVERY == 0:
+                self._slope = max(self._predicted_slope(), LEAST_SLOPE)
+            self._audits += 1
+            weight = min(self._probability / audit.probability, 5.0)
+            self._set(self._moved + self._gain() * weight * (audit.drop - self.target * audit.reference_quality))
+
+    @property
+    def _position(self) -> float:
+        return self._start + self._moved
+
+    def _set(self, moved: float) -> None:
+        top = self._highest + 1.0 / MARGIN
+        self._moved = min(max(self._start + moved, self._lowest), top) - self._start
+
+    def _gain(self) -> float:
+        """How far the price's logarithm moves for one unit of drop."""
+        return 1 / (FORGETS * self._slope)
+
+    def _predicted_slope(self) -> float:
+        """By how much the predicted drop falls for one unit of the price's logarithm."""
+        if not self._recent:
+            return LEAST_SLOPE
+        sizes = {len(quality) for quality, _, _ in self._recent}
+        if len(sizes) > 1:  # some members were left out for some queries
+            return LEAST_SLOPE
+        quality = np.array([row for row, _, _ in self._recent])
+        cost = np.array([row for _, row, _ in self._recent])
+        reference = self._recent[-1][2]
+        got = []
+        for nudge in (-_NUDGE, _NUDGE):
+            position = self._position + nudge
+            worse = _worse(quality, reference, MARGIN * max(position - self._highest, 0.0))
+            chosen = best_value(worse, cost, math.exp(min(position, self._highest)))
+            got.append(float(np.take_along_axis(quality, chosen[:, None], 1).mean()))
+        return (got[1] - got[0]) / (2 * _NUDGE)
+
+
+def best_value(quality: FloatArray, cost_usd: FloatArray, price_usd: float) -> IntArray:
+    """Return the plan with the largest quality, worth a price a unit, less cost; ties go to the cheaper, the earlier.
+
+    Args:
+        quality: Expected, shape ``(Q, P)``.
+        cost_usd: Expected, shape ``(Q, P)``.
+        price_usd: Of a unit of quality.
+    """
+    net = quality * price_usd - cost_usd
+    best = net == net.max(axis=1, keepdims=True)
+    return np.asarray(np.argmin(np.where(best, cost_usd, np.inf), axis=1), dtype=np.intp)
+
+
+def _worse(quality: FloatArray, reference: int, margin: float) -> FloatArray:
+    """Take every plan but the reference to be worse by a margin."""
+    if not margin:
+        return quality
+    worse = quality - margin
+    worse[:, reference] = quality[:, reference]
+    return worse

@@ -13,7 +13,7 @@ import numpy as np
 from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.monitoring.audits import Audit
-from bestroute.monitoring.steering import Steering
+from bestroute.monitoring.steering import Steering, best_value
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.bases import PolicyBase, RouterBase, completed
 from bestroute.types.plans import find_plan
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bestroute.policies.promises import Kind, Promise
 
 logger = logging.getLogger(__name__)
+
+UNFAMILIAR = 0.05
+"""Below this familiarity the text of a query has no say; of queries like those of training one in twenty is."""
 
 
 def check_threshold(threshold: float) -> float:
@@ -51,6 +54,19 @@ def reference_column(prediction: Prediction, pool: Pool) -> int:
             "add it to its plans"
         )
     return column
+
+
+def where_known(prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> FloatArray:
+    """Return costs, infinite where a query is too unlike those of training for its text to say anything of a plan.
+
+    What is left to it are the plans that stop at what the draws themselves show, and the reference.
+    """
+    if prediction.familiarity is None or (prediction.familiarity >= UNFAMILIAR).all():
+        return cost_usd
+    if pool.reference_plan not in prediction.plans:  # it cannot be asked, so something else has to answer
+        return cost_usd
+    blind = np.array([not plan.has_accept and plan != pool.reference_plan for plan in prediction.plans])
+    return np.where((prediction.familiarity < UNFAMILIAR)[:, None] & blind, np.inf, cost_usd)
 
 
 @dataclass(frozen=True)
@@ -156,7 +172,11 @@ class QualityPolicy(PolicyBase):
         if self.max_drop is None:
             return self
         if self.follow:
-            return self if self.steering is not None else replace(self, steering=_steering(router, self.max_drop))
+            return (
+                self
+                if self.steering is not None
+                else replace(self, steering=_steering(router, self.max_drop, self.window))
+            )
         promise = _promised(router, "max_drop", self.max_drop)
         reason = f"{promise}"
         if changed := _changes(promise, pool, reward_model):
@@ -166,19 +186,23 @@ class QualityPolicy(PolicyBase):
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
-        net = prediction.expected_quality * self._price() - cost_usd
-        best = net == net.max(axis=1, keepdims=True)
-        return np.asarray(np.argmin(np.where(best, cost_usd, np.inf), axis=1), dtype=np.intp)
+        cost_usd = where_known(prediction, cost_usd, pool)
+        if self.steering is not None:
+            return self.steering.choose(prediction.expected_quality, cost_usd, reference_column(prediction, pool))
+        return best_value(prediction.expected_quality, cost_usd, self._price())
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
         """Say for each plan of a single query why it was taken or not, and what would flip it."""
         price = self._price()
         quality, cost = prediction.expected_quality[0], cost_usd[0]
+        out = np.isinf(where_known(prediction, cost_usd, pool)[0])
         says = []
         for i in range(len(prediction.plans)):
             more_quality, more_cost = quality[i] - quality[chosen], cost[i] - cost[chosen]
             if i == chosen:
                 says.append(f"taken: the best value at {price:g} USD a unit of quality")
+            elif out[i]:
+                says.append("not considered: the query is unlike those of training, and no evidence would stop it")
             elif more_quality > 0 and more_cost > 0:
                 says.append(f"better but dearer; taken at a price above {more_cost / more_quality:.3g} USD")
             elif more_quality < 0 and more_cost < 0:
@@ -277,7 +301,7 @@ class ReferencePolicy(PolicyBase):
         return "always the reference"
 
 
-def _steering(router: object, drop: float) -> Steering:
+def _steering(router: object, drop: float, window: int) -> Steering:
     """Return the price that a router froze for a drop, ready to follow audits.
 
     Raises:
@@ -290,7 +314,7 @@ def _steering(router: object, drop: float) -> Steering:
             "give a router of `bestroute train`"
         )
     lowest, frozen, highest = prices
-    return Steering(drop, frozen, lowest=lowest, highest=highest)
+    return Steering(drop, frozen, lowest=lowest, highest=highest, window=window)
 
 
 def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:

@@ -111,6 +111,11 @@ class FeatureMaps:
         linear = blocks[0]
         return np.hstack([linear[:, : self.forest_directions], linear[:, len(self.center) :]])
 
+    def leading(self, features: Float32Array) -> Float32Array:
+        """Return the same, from raw features."""
+        directions = self._text(features)[:, : self.forest_directions]
+        return np.hstack([directions, _STATISTICS_SCALE * self._statistics(features)])
+
     @property
     def forest_directions(self) -> int:
         """Directions of the text that trees may ask for."""

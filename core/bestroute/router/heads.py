@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ class HeadLayout:
 
     plans: tuple[Plan, ...]
     models: tuple[str, ...]
+    quality_range: tuple[float, float] = (-math.inf, math.inf)
+    """The least and the largest quality that a plan can have: a prediction lies between."""
 
     @cached_property
     def steps(self) -> int:
@@ -85,7 +88,7 @@ class HeadLayout:
         """
         match, quality, draws, tokens = self.split(heads)
         match, draws = np.clip(match, 0.0, 1.0), draws.copy()
-        quality = quality.copy()
+        quality = np.clip(quality, *self.quality_range)
         match[:, self._ladders] = np.maximum.accumulate(match[:, self._ladders], axis=2)
         quality[:, self._ladders] = np.maximum.accumulate(quality[:, self._ladders], axis=2)
         match[:, find_plan(self.plans, pool.reference_plan)] = 1.0

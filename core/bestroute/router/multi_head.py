@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from bestroute.features.query_statistics import STATISTICS
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 from bestroute.policies.promises import Promise, read_promises, write_promises
 from bestroute.records.seen import SeenRecords
+from bestroute.router.familiarity import Familiarity, trust
 from bestroute.router.feature_maps import FeatureMaps
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout, combine
@@ -79,6 +80,10 @@ class MultiHeadRouter(RouterBase):
         default_policy: What decides where the user names no policy.
         promises: What tuning has shown about it.
         changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
+        quality_range: The least and the largest quality of a training sample; predictions lie between. ``None``: not
+            known, as in folders of before.
+        familiarity: Tells how unlike those of training a query is; its predictions are drawn towards the training
+            means as far as it is. ``None``: not known, as in folders of before.
         encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
     """
 
@@ -102,6 +107,8 @@ class MultiHeadRouter(RouterBase):
     promises: tuple[Promise, ...] = ()
     changes: tuple[PoolChange, ...] = ()
     encoder: Encoder | None = None
+    quality_range: tuple[float, float] | None = None
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -137,6 +144,10 @@ class MultiHeadRouter(RouterBase):
             raise ArtifactError(f"router: shrinkage must be in [0, 1], got {self.shrinkage}; train it again")
         if problem := self.forest.problem(self.maps.forest_directions + len(STATISTICS), rank):
             raise ArtifactError(f"router: forest: {problem}; train it again")
+        if self.familiarity is not None:
+            width = self.maps.forest_directions + len(STATISTICS)
+            if problem := self.familiarity.problem(width):
+                raise ArtifactError(f"router: {problem}; train it again")
         if self.pool.reference_plan not in self.plans:
             raise ArtifactError(f"router: no head for the reference, '{self.pool.reference_plan}'; train it again")
         for plan in (*self.plans, *self.fixed_plans):
@@ -145,7 +156,8 @@ class MultiHeadRouter(RouterBase):
     @cached_property
     def layout(self) -> HeadLayout:
         """Which head says what."""
-        return HeadLayout(self.plans, self.pool.models)
+        layout = HeadLayout(self.plans, self.pool.models)
+        return layout if self.quality_range is None else replace(layout, quality_range=self.quality_range)
 
     def predict(self, queries: Sequence[Query], features: np.ndarray[Any, Any] | None = None) -> Prediction:
         """Return predictions for queries; see ``Router.predict``.
@@ -155,16 +167,23 @@ class MultiHeadRouter(RouterBase):
         embeddings = None if self.encoder is None else self.encoder.encode([query.text for query in queries])
         blocks = self.maps.blocks(featurise(queries) if features is None else features, embeddings)
         directions = np.hstack(blocks) @ self.weights - self.offsets
-        directions = directions + self.forest.predict(self.maps.forest_inputs(blocks))
+        leading = self.maps.forest_inputs(blocks)
+        directions = directions + self.forest.predict(leading)
         factors = np.full(len(self.means), self.shrinkage)
         factors[: len(self.plans)] = self.match_slopes
-        return self.layout.prediction(self.means + combine(directions, self.loadings) * factors, self.pool)
+        deviations = combine(directions, self.loadings) * factors
+        if self.familiarity is None:
+            return self.layout.prediction(self.means + deviations, self.pool)
+        familiarity = self.familiarity.of(leading)
+        heads = self.means + deviations * trust(familiarity)[:, None]
+        return replace(self.layout.prediction(heads, self.pool), familiarity=familiarity)
 
-    def steering_prices(self, drop: float) -> tuple[float, float, float]:
-        """Return the lowest price of quality, the one frozen for a drop, and the highest, USD a unit."""
+    def steering_prices(self, drop: float) -> tuple[float, float | None, float]:
+        """Return the lowest price of quality, the one frozen for a drop, and the highest frozen, USD a unit."""
         careful = [target for target in self.frozen if float(target) <= drop + 1e-12]
         price = self.frozen[max(careful, key=float)] if careful else None
-        return self.path[0], self.path[-1] if price is None else price, self.path[-1]
+        highest = max([p for p in self.frozen.values() if p is not None], default=self.path[len(self.path) // 2])
+        return self.path[0], price, highest
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool it was not trained for.
@@ -205,7 +224,8 @@ class MultiHeadRouter(RouterBase):
         """Return the arrays by name, to be saved."""
         own = ("weights", "offsets", "loadings", "means", "match_slopes")
         trees = {f"forest_{f.name}": getattr(self.forest, f.name) for f in fields(Forest)}
-        return {**{name: getattr(self, name) for name in own}, **self.maps.tensors(), **trees}
+        known = {} if self.familiarity is None else self.familiarity.tensors()
+        return {**{name: getattr(self, name) for name in own}, **self.maps.tensors(), **trees, **known}
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the router into a folder, all of it or nothing, with its encoder and its promises."""
@@ -243,6 +263,10 @@ class MultiHeadRouter(RouterBase):
             for name in maps.tensors():
                 del tensors[name]
             forest = Forest(**{f.name: tensors.pop(f"forest_{f.name}") for f in fields(Forest)})
+            familiarity = Familiarity.from_tensors(tensors)
+            for name in () if familiarity is None else familiarity.tensors():
+                del tensors[name]
+            quality_range = config.get("quality_range")
             policy = config["default_policy"]
             settings = {**config["settings"], "blocks": tuple(config["settings"]["blocks"])}
             return cls(
@@ -264,6 +288,8 @@ class MultiHeadRouter(RouterBase):
                 default_policy=None if policy is None else policy_for(policy["price_usd"]),
                 promises=read_promises(folder, router=sha256(data)),
                 changes=tuple(PoolChange(**change) for change in config.get("changes", ())),
+                quality_range=None if quality_range is None else (float(quality_range[0]), float(quality_range[1])),
+                familiarity=familiarity,
                 encoder=_encoder(config.get("encoder"), folder / _ENCODER),
             )
 
@@ -285,6 +311,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "seen": router.seen_records.to_json(),
         "changes": [asdict(change) for change in router.changes],
         "default_policy": None if policy is None else {"price_usd": _price_of(policy)},
+        **({} if router.quality_range is None else {"quality_range": list(router.quality_range)}),
         **({} if router.encoder is None else {"encoder": router.encoder.fingerprint}),
     }
 

@@ -16,6 +16,7 @@ from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import check_scale, largest_n
 from bestroute.records.seen import SeenRecords
 from bestroute.router.evidence import Evidence, evidence_for, group_resamples, outcomes_of
+from bestroute.router.familiarity import Familiarity
 from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
 from bestroute.router.held_out_calibration import held_out_calibration
@@ -94,7 +95,9 @@ def train_router(
     candidates = tuple(Plan.of(c) for c in pool.candidates() if c.n <= caps[c.model])
     on_hull = [plan for plan in found.hull if plan.candidate is None]
     plans = tuple(dict.fromkeys([*candidates, *found.offered, *on_hull]))
-    layout = HeadLayout(plans, pool.models)
+    known = arrays.quality[~np.isnan(arrays.quality)]
+    quality_range = (float(known.min()), float(known.max()))
+    layout = HeadLayout(plans, pool.models, quality_range)
     if labels is None or labels.plans != plans:
         tell(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
@@ -107,6 +110,7 @@ def train_router(
     texts = [query.text for query in arrays.queries()]
     embeddings = None if encoder is None else encode_all(encoder, texts, show=on_progress is not None)
     maps = FeatureMaps.fit(features, embeddings=embeddings, seed=settings.seed)
+    familiarity = Familiarity.fit(maps, features, arrays.groups, seed=settings.seed)
     tell("fitting heads")
     folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
     used = settings.used_blocks
@@ -153,6 +157,8 @@ def train_router(
         seen_records=seen_records,
         default_policy=default,
         encoder=encoder,
+        quality_range=quality_range,
+        familiarity=familiarity,
     )
     error, perfect, error_ci95 = held_out_calibration(stack.means, deviations, layout, labels, arrays, folds)
     qualities = slice(len(plans), 2 * len(plans))

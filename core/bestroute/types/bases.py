@@ -156,10 +156,11 @@ class RouterBase:
         """Return predictions over plans; see ``Router.predict``."""
         raise NotImplementedError
 
-    def steering_prices(self, drop: float) -> tuple[float, float, float] | None:
-        """Return the lowest price of quality, the one frozen for a drop, and the highest, USD a unit.
+    def steering_prices(self, drop: float) -> tuple[float, float | None, float] | None:
+        """Return the lowest price of quality, the one frozen for a drop, and the highest that was, USD a unit.
 
-        By default ``None``: it knows none, and its price cannot follow audits.
+        ``None`` in the middle: only the reference alone kept that drop. By default ``None``: it knows none, and its
+        price cannot follow audits.
         """
         return None
 

@@ -23,6 +23,8 @@ class Prediction:
         output_tokens: Expected tokens of one sample of each model, shape ``(Q, K)``, pool order.
         expected_draws: Expected samples drawn in each step, shape ``(Q, P, S)``, 0 beyond a plan's last step;
             ``None`` where every plan is a candidate, which draws its ``n``.
+        familiarity: How often a query like those of training is as unlike them, shape ``(Q,)``, in [0, 1]; ``None``:
+            not known.
 
     Raises:
         ConfigError: If shapes disagree, or a number is NaN or out of range.
@@ -33,6 +35,7 @@ class Prediction:
     expected_quality: FloatArray
     output_tokens: FloatArray
     expected_draws: FloatArray = None  # type: ignore[assignment]  # filled in below
+    familiarity: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and ranges; make the arrays read-only."""
@@ -64,10 +67,20 @@ class Prediction:
             raise ConfigError(
                 f"Prediction: expected_draws has {self.expected_draws.shape[2]} steps, but a plan has {steps}"
             )
+        self._check_familiarity()
         if ((self.match_probability < 0) | (self.match_probability > 1)).any():
             raise ConfigError("Prediction: match_probability must be in [0, 1]")
         if (self.output_tokens < 0).any() or (self.expected_draws < 0).any():
             raise ConfigError("Prediction: output_tokens and expected_draws must be >= 0")
+
+    def _check_familiarity(self) -> None:
+        if self.familiarity is None:
+            return
+        array = np.array(self.familiarity, dtype=np.float64)
+        if array.shape != (len(self),) or not ((array >= 0) & (array <= 1)).all():
+            raise ConfigError(f"Prediction: familiarity must be {len(self)} numbers in [0, 1], one for each query")
+        array.flags.writeable = False
+        object.__setattr__(self, "familiarity", array)
 
     def _draws_of_candidates(self) -> FloatArray:
         candidates = [plan.candidate for plan in self.plans]
@@ -89,4 +102,5 @@ class Prediction:
             self.expected_quality[:, keep],
             self.output_tokens,
             self.expected_draws[:, keep],
+            self.familiarity,
         )
