@@ -1,0 +1,175 @@
+"""Alarms: what has changed in live traffic, each with the chance that it is false over a stated horizon."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from bestroute.monitoring.audits import Audit
+from bestroute.stats.wealth import MEAN_BETS, RANK_BETS, begins, mean_factors, rank_factors, wealth
+from bestroute.types.arrays import FloatArray
+
+HORIZON_CALLS, HORIZON_AUDITS = 20_000, 1_000
+"""Calls, and audits, over which alarms are false with the probabilities below; then each begins anew."""
+DROP_LEVEL, FAMILIARITY_LEVEL, CHANGE_LEVEL = 0.07, 0.005, 0.02
+"""Chances of a false alarm over the horizon: of the drop, of unlike traffic, and of all changes of members together."""
+DROP_STARTS, CALL_STARTS = 6, 40
+"""How often bettors begin over the horizon of audits, and over that of calls."""
+LOOKS_EVERY = 8
+"""Calls after which the wealth of bets on calls is looked at; it takes a while to add up."""
+CHANGES = ("logprobs", "acceptance", "length", "error", "latency")
+"""What is watched of each member: whether a sample tells log-probabilities, whether it is accepted, its tokens,
+whether the draw failed, seconds."""
+ODD, MOST_ODD = 0.05, 0.1
+"""A query of a familiarity below the first is odd; traffic as a whole is if more than the second share of it are."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that has changed.
+
+    Args:
+        kind: ``"drop"``, ``"familiarity"``, or one of ``CHANGES``.
+        message: What was seen, in one sentence.
+        level: The chance that an alarm of this kind is false, over the horizon.
+        horizon: Observations that the chance is over.
+        observed: Observations when it was raised.
+        model: The member it is about, if it is about one.
+    """
+
+    kind: str
+    message: str
+    level: float
+    horizon: int
+    observed: int
+    model: str = ""
+
+
+class Bettors:
+    """Bets on one stream of observations, and whether they have won so much that the claim is given up.
+
+    Args:
+        bets: How many bets each of them makes.
+        starts: How often some begin over the horizon.
+        looks_every: Observations after which their wealth is looked at.
+        level: The chance of a false alarm over the horizon.
+        horizon: Observations after which all begin anew.
+    """
+
+    def __init__(self, bets: int, *, starts: int, level: float, horizon: int, looks_every: int = 1) -> None:
+        """Begin with nothing observed."""
+        self.level, self.horizon, self._bets, self._looks_every = level, horizon, bets, looks_every
+        self._begins = begins(horizon, starts)
+        self._restart()
+
+    def _restart(self) -> None:
+        self.observed = 0
+        self._sums = np.zeros(self._bets)
+        self._at_start = np.full((len(self._begins), self._bets), np.inf)
+        self._at_start[0] = 0.0
+
+    def add(self, log_factors: FloatArray) -> bool:
+        """Add an observation's log factors; return whether the alarm is raised, after which they begin anew."""
+        if self.observed >= self.horizon:
+            self._restart()
+        self._at_start[self._begins == self.observed] = self._sums
+        self.observed += 1
+        self._sums = self._sums + log_factors
+        if self.observed % self._looks_every or wealth(self._sums, self._at_start) < 1 / self.level:
+            return False
+        self._restart()
+        return True
+
+
+class Ranks:
+    """Where an observation stands among all before it, evenly spread as long as their order tells nothing.
+
+    Ties are broken at random, by a seed.
+    """
+
+    def __init__(self, *, most: int = HORIZON_CALLS, seed: int = 0) -> None:
+        """Begin with nothing observed; after ``most`` observations it begins anew."""
+        self._most, self._sorted, self._random = most, list[float](), random.Random(seed)
+
+    def rank(self, value: float) -> float:
+        """Return the rank of a value in [0, 1], and remember the value."""
+        if len(self._sorted) >= self._most:
+            self._sorted = []
+        low, high = bisect_left(self._sorted, value), bisect_right(self._sorted, value)
+        place = (low + self._random.random() * (high - low + 1)) / (len(self._sorted) + 1)
+        insort(self._sorted, value)
+        return place
+
+
+class Alarms:
+    """All alarms of one router in use.
+
+    ``drop``: bets against the claim that the mean drop over calls is at most the target; the drop of calls of the
+    reference alone is zero. ``familiarity``: bets against the claim that at most a tenth of the queries are odd, so one
+    odd query never raises it. The others: bets against the claim that the order of a member's observations tells
+    nothing, whatever their distribution.
+
+    Args:
+        target: The relative drop.
+        models: The members watched; they share the level of changes.
+        least_probability: No call is audited with a smaller one; weights of audits are at most 1 by it.
+    """
+
+    def __init__(self, target: float, models: Sequence[str], *, least_probability: float) -> None:
+        """Begin with nothing observed."""
+        self.target, self._least = target, least_probability
+        level = CHANGE_LEVEL / max(len(models) * len(CHANGES), 1)
+        names = [(kind, model) for kind in CHANGES for model in models]
+        self._drop = Bettors(len(MEAN_BETS), starts=DROP_STARTS, level=DROP_LEVEL, horizon=HORIZON_AUDITS)
+        of_calls: dict[str, int] = {"starts": CALL_STARTS, "horizon": HORIZON_CALLS, "looks_every": LOOKS_EVERY}
+        self._odd = Bettors(len(MEAN_BETS), level=FAMILIARITY_LEVEL, **of_calls)
+        self._changes = {name: Bettors(len(RANK_BETS), level=level, **of_calls) for name in names}
+        self._ranks = {name: Ranks(seed=i) for i, name in enumerate(names)}
+        self._relative_to, self._certain = 1.0, 0.0
+        self._lock = Lock()
+
+    def observe(self, audit: Audit) -> list[Alarm]:
+        """Add an audit; return the alarm of the drop if it is raised by it."""
+        with self._lock:
+            self._relative_to += 0.01 * (audit.reference_quality - self._relative_to)
+            weight = min(self._least / audit.probability, 1.0)
+            lost = np.clip(audit.drop - self.target * audit.reference_quality, -1, 1) * weight
+            # calls of the reference alone since the last audit: each would have shown a drop of zero
+            certain = self._certain * np.log1p(-MEAN_BETS * self._least * self.target * self._relative_to)
+            self._certain = 0.0
+            if not self._drop.add(mean_factors(np.asarray(lost)) + certain):
+                return []
+            message = f"the drop is above the target of {self.target:g}: audits show it"
+            return [Alarm("drop", message, DROP_LEVEL, HORIZON_AUDITS, self._drop.observed)]
+
+    def observe_certain(self, calls: int = 1) -> None:
+        """Add calls of the reference alone, which lose nothing."""
+        with self._lock:
+            self._certain += calls
+
+    def observe_query(self, familiarity: float) -> list[Alarm]:
+        """Add a query; return the alarm that traffic is unlike training if it is raised by it."""
+        with self._lock:
+            if not self._odd.add(mean_factors(np.asarray((familiarity < ODD) - MOST_ODD))):
+                return []
+            message = f"more than {MOST_ODD:.0%} of the queries are unlike those of training; train on newer ones"
+            return [Alarm("familiarity", message, FAMILIARITY_LEVEL, HORIZON_CALLS, self._odd.observed)]
+
+    def observe_draw(self, model: str, values: Mapping[str, float]) -> list[Alarm]:
+        """Add what a draw of a member showed, by the names of ``CHANGES``; return alarms raised by it."""
+        raised = []
+        with self._lock:
+            for kind, value in values.items():
+                bettors = self._changes.get((kind, model))
+                if bettors is None or value != value:  # NaN: not known
+                    continue
+                if bettors.add(rank_factors(np.asarray(self._ranks[kind, model].rank(float(value))))):
+                    self._ranks[kind, model] = Ranks()
+                    message = f"{kind} of {model} has changed"
+                    raised.append(Alarm(kind, message, bettors.level, HORIZON_CALLS, bettors.observed, model))
+        return raised
