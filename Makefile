@@ -9,7 +9,7 @@ LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes evidence evidence-draws clean conformance
+.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -101,6 +101,10 @@ rewards: .venv-test/ready
 # The figures of docs/pool_changes.md.
 pool-changes: .venv-test/ready
 	$(TEST) benchmarks/pool_changes.py --shared $(SHARED)
+
+# The figures of docs/live.md, from the same folder; half an hour. ONLY="coverage alarms" makes some of its sections.
+live: .venv-test/ready
+	$(TEST) benchmarks/live.py --shared $(SHARED) --work .venv-live $(if $(ONLY),--only $(ONLY))
 
 # The figures of docs/evidence.md, from the demo's records and benchmarks/long_answers.jsonl.gz.
 evidence: .venv-test/ready

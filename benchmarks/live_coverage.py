@@ -84,6 +84,38 @@ def read(name: str, shared: Path) -> Drops:
     return Drops(low, high, predicted.clip(-1, 1), late)
 
 
+def sums_of(
+    drop: FloatArray,
+    predicted: FloatArray,
+    w: float,
+    n: FloatArray,
+    certain: FloatArray,
+    unaudited: FloatArray,
+    predicted_unaudited: FloatArray,
+) -> DropEstimate:
+    """Return the estimates of streams after each audit; every sum is an array of shape ``(streams, audits)``."""
+
+    def run(x: FloatArray) -> FloatArray:
+        return np.cumsum(x, axis=1)
+
+    sums: dict[str, Any] = {
+        "audited": n,
+        "certain": certain,
+        "unaudited": unaudited,
+        "predicted_unaudited": predicted_unaudited,
+        "weight": w * n,
+        "drop": w * run(drop),
+        "predicted": w * run(predicted),
+        "weight2": w * w * n,
+        "weight2_drop": w * w * run(drop),
+        "weight2_predicted": w * w * run(predicted),
+        "weight2_drop2": w * w * run(drop**2),
+        "weight2_drop_predicted": w * w * run(drop * predicted),
+        "weight2_predicted2": w * w * run(predicted**2),
+    }
+    return DropEstimate(**sums)
+
+
 def run(name: str, shared: Path, *, streams: int, seed: int) -> list[dict[str, Any]]:
     """Return, for each scenario, how many streams were covered at all moments, and widths after 2,000 audits.
 
@@ -121,20 +153,11 @@ def run(name: str, shared: Path, *, streams: int, seed: int) -> list[dict[str, A
         noise = rng.normal(size=at.shape) * np.sqrt(gaps - 1) * drops.predicted.std()
         unaudited_m = np.cumsum((gaps - 1) * predicted_call + noise, axis=1)
 
-        def sums(predictions: bool) -> DropEstimate:
-            p = m if predictions else np.zeros_like(m)
-            run = lambda x: np.cumsum(x, axis=1)  # noqa: E731
-            return DropEstimate(
-                audited=n, certain=certain, unaudited=(at - n) if predictions else np.zeros_like(n),
-                predicted_unaudited=unaudited_m if predictions else np.zeros_like(n),
-                weight=w * n, drop=w * run(drop), predicted=w * run(p), weight2=w * w * n,
-                weight2_drop=w * w * run(drop), weight2_predicted=w * w * run(p), weight2_drop2=w * w * run(drop**2),
-                weight2_drop_predicted=w * w * run(drop * p), weight2_predicted2=w * w * run(p * p),
-            )  # fmt: skip
-
         found = {}
         for kind, predictions in (("plain", False), ("predictions", True)):
-            _, low, high = bounds(sums(predictions))
+            known = m if predictions else np.zeros_like(m)
+            rest = (at - n, unaudited_m) if predictions else (np.zeros_like(n), np.zeros_like(n))
+            _, low, high = bounds(sums_of(drop, known, w, n, certain, *rest))
             found[kind] = ((low <= truth) & (truth <= high)).all(axis=1), (high - low)[:, 1999] / 2
         share = (at / (at + certain))[:, 1999]
         plain_mean = np.cumsum(drop, axis=1)[:, 1999] / 2000
@@ -157,11 +180,3 @@ def run(name: str, shared: Path, *, streams: int, seed: int) -> list[dict[str, A
             }
         )
     return results
-
-
-if __name__ == "__main__":
-    import sys
-
-    for name in sys.argv[2:] or ARMS:
-        for row in run(name, Path(sys.argv[1]), streams=200, seed=0):
-            print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}), flush=True)

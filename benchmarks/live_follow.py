@@ -80,22 +80,3 @@ def run(table: Table, target_index: int, *, seed: int, calls: int = CALLS, share
         "frozen_saving": frozen_saving,
         "hindsight_saving": hindsight(table, late, target),
     }
-
-
-if __name__ == "__main__":
-    import sys
-    from pathlib import Path
-
-    for path in sorted(Path(sys.argv[1]).glob(sys.argv[2] + "-*.npz")):
-        for k in range(3):
-            found = [run(Table.load(path), k, seed=seed) for seed in range(int(sys.argv[3]))]
-            print(
-                path.stem,
-                {
-                    n: [round(f[n], 3) for f in found]
-                    if n == "drop"
-                    else round(float(np.mean([f[n] for f in found])), 3)
-                    for n in found[0]
-                },
-                flush=True,
-            )

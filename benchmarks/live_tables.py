@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -93,7 +92,7 @@ def split(data: DataSet, arrays: SampleArrays, tasks: Sequence[str], deal: int) 
     return np.sort(train), rest[np.argsort([place[of[row]] for row in rest], kind="stable")]
 
 
-def tables(data: DataSet, shared: Path, deals: range) -> Iterator[tuple[int, Table]]:
+def tables(data: DataSet, shared: Path, deals: Sequence[int]) -> Iterator[tuple[int, Table]]:
     """Train a router for each deal and let it choose at every price."""
     pool = Pool.from_file(shared / "data" / "pools" / f"{data.pool}.yaml")
     if data.reward == "recorded":  # nothing chooses among samples
@@ -122,22 +121,3 @@ def tables(data: DataSet, shared: Path, deals: range) -> Iterator[tuple[int, Tab
                 np.array(tasks)[test],
             ),
         )
-
-
-def main() -> None:
-    """Write the tables of one set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=[data.name for data in SETS])
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--deals", type=int, default=3)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    data = next(data for data in SETS if data.name == given.name)
-    for deal, table in tables(data, given.shared, range(given.deals)):
-        table.save(given.out / f"{data.name}-{deal}.npz")
-        print(f"{data.name}, deal {deal}: {table.quality.shape[0]} queries, {table.quality.shape[1]} plans", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -328,7 +328,7 @@ def test_policies_are_written_as_text(text, policy):
 
 @pytest.mark.parametrize("text", ["", "0.8", "threshold", "threshold:x", "colour:1", "threshold:nan"])
 def test_a_policy_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match=r"policy must be threshold:0.8, quality:0.02, max_drop:0.01 or budget:2.5"):
+    with pytest.raises(ConfigError, match=r"policy must be threshold:0.8, quality:0.02, max_drop:0.01, follow:0.01 or"):
         parse_policy(text)
 
 

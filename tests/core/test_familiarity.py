@@ -72,7 +72,7 @@ def test_what_is_saved_is_read_back_and_nothing_where_nothing_was(known):
 
 
 def test_predictions_are_believed_less_as_familiarity_falls():
-    assert trust(np.array([0.0, 0.025, 0.1, 1.0])).tolist() == [0.0, 0.25, 1.0, 1.0]
+    assert trust(np.array([0.0, 0.01, 0.02, 0.05, 1.0])) == pytest.approx([0.0, 0.0, 0.25, 1.0, 1.0])
 
 
 def prediction(familiarity, plans=(SMALL, LARGE, CHECKED)):
@@ -84,10 +84,10 @@ def prediction(familiarity, plans=(SMALL, LARGE, CHECKED)):
 def test_below_the_level_what_the_draw_shows_decides_or_the_reference():
     cost, policy = np.array([[1.0, 10.0, 3.0]]), QualityPolicy(1.0)
     assert policy.choose(prediction(0.5), cost, POOL).tolist() == [0]
-    assert policy.choose(prediction(0.01), cost, POOL).tolist() == [2]
-    verdicts = policy.verdicts(prediction(0.01), cost, 2, POOL)
+    assert policy.choose(prediction(0.005), cost, POOL).tolist() == [2]
+    verdicts = policy.verdicts(prediction(0.005), cost, 2, POOL)
     assert verdicts[0].startswith("not considered: the query is unlike")
-    alone = prediction(0.01, (SMALL, LARGE))
+    alone = prediction(0.005, (SMALL, LARGE))
     assert policy.choose(alone, cost[:, :2], POOL).tolist() == [1]
 
 

@@ -280,7 +280,10 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 @click.argument("test", metavar="TEST...", type=FILE, nargs=-1, required=True)
 @click.option("--train", "train", type=FILE, multiple=True, help="Records that learned baselines are fitted on.")
 @click.option(
-    "--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of the decisions."
+    "--policy",
+    "policy_text",
+    metavar="threshold:T|quality:USD|max_drop:D|follow:D|budget:USD",
+    help="Of the decisions.",
 )
 @click.option(
     "--reward",

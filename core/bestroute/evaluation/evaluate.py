@@ -187,7 +187,9 @@ def _first_seen(seen_records: SeenRecords, arrays: SampleArrays) -> str | None:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01`` or ``budget:2.5`` (USD per 1,000 queries).
+    """Read ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01`` or ``budget:2.5``.
+
+    A budget is in USD per 1,000 queries. Where no audits come, a price that follows them stays where it starts.
 
     Raises:
         ConfigError: If it is none of these.
@@ -201,10 +203,13 @@ def parse_policy(text: str) -> Policy:
         "threshold": ThresholdPolicy,
         "quality": QualityPolicy,
         "max_drop": lambda drop: QualityPolicy(max_drop=drop),
+        "follow": lambda drop: QualityPolicy(max_drop=drop, follow=True),
         "budget": BudgetPolicy,
     }
     if kind not in makers or np.isnan(number):
-        raise ConfigError(f"policy must be threshold:0.8, quality:0.02, max_drop:0.01 or budget:2.5, got {text!r}")
+        raise ConfigError(
+            f"policy must be threshold:0.8, quality:0.02, max_drop:0.01, follow:0.01 or budget:2.5, got {text!r}"
+        )
     return makers[kind](number)
 
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UNFAMILIAR = 0.05
-"""Below this familiarity the text of a query has no say; of queries like those of training one in twenty is."""
+UNFAMILIAR, NO_SAY = 0.05, 0.01
+"""Below the first familiarity a query is unlike those of training (of those like them one in twenty is), and its
+predictions are drawn towards the training means; below the second its text has no say."""
 
 
 def check_threshold(threshold: float) -> float:
@@ -61,12 +62,12 @@ def where_known(prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> Flo
 
     What is left to it are the plans that stop at what the draws themselves show, and the reference.
     """
-    if prediction.familiarity is None or (prediction.familiarity >= UNFAMILIAR).all():
+    if prediction.familiarity is None or (prediction.familiarity >= NO_SAY).all():
         return cost_usd
     if pool.reference_plan not in prediction.plans:  # it cannot be asked, so something else has to answer
         return cost_usd
     blind = np.array([not plan.has_accept and plan != pool.reference_plan for plan in prediction.plans])
-    return np.where((prediction.familiarity < UNFAMILIAR)[:, None] & blind, np.inf, cost_usd)
+    return np.where((prediction.familiarity < NO_SAY)[:, None] & blind, np.inf, cost_usd)
 
 
 @dataclass(frozen=True)

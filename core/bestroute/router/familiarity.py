@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bestroute.policies.policies import NO_SAY, UNFAMILIAR
 from bestroute.router.feature_maps import FeatureMaps, Float32Array
 from bestroute.stats.folds import FOLDS, deal_folds
 from bestroute.types.arrays import FloatArray
 
-TRUSTED = 0.1
-"""From this familiarity on predictions are what the text says; below, they are drawn towards the training means."""
 QUANTILES = 400
 _RIDGE = 0.002
 """Of the variances' mean, added to each: directions that hardly vary in training are no proof of anything."""
@@ -90,13 +89,13 @@ class Familiarity:
 
 
 def trust(familiarity: FloatArray) -> FloatArray:
-    """Return how far predictions are believed, in [0, 1]: in full from ``TRUSTED`` on.
+    """Return how far predictions are believed, in [0, 1]: not at all below ``NO_SAY``, in full from ``UNFAMILIAR`` on.
 
     Example:
-        >>> trust(np.array([0.0, 0.05, 0.5])).tolist()
+        >>> trust(np.array([0.0, 0.03, 0.5])).round(2).tolist()
         [0.0, 0.5, 1.0]
     """
-    return np.asarray(np.clip(familiarity / TRUSTED, 0.0, 1.0))
+    return np.asarray(np.clip((familiarity - NO_SAY) / (UNFAMILIAR - NO_SAY), 0.0, 1.0))
 
 
 def _spread(leading: Float32Array) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,201 @@
+"""The page ``docs/live.md`` from the figures of ``live.py``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+HEAD = """\
+# Live traffic
+
+Written by `benchmarks/live.py` (`make live`): streams drawn from real answers. Three sentences that are not the same:
+a **promise** of `tune` is a bound for traffic like that it was shown on; **follow** is a control, which brings the mean
+drop to a target in the long run; an **interval** of audits says what is known now.
+
+"""
+COVERAGE = """\
+## The interval holds at every moment
+
+Streams of 50,000 calls, 4 % of the eligible ones audited (2,000), in a third of the calls the reference alone. Steady
+traffic, a slow drift from the easier half of a set's tasks (or texts) to the harder, and a sudden change in the middle.
+*Covered*: streams whose interval held the running mean after each of their audits; of 1,000 streams a share of .95 has
+a standard error of .007. *Width*: of the interval after 2,000 audits, in widths of one for that single moment (1.96
+standard errors). *With predictions*: corrected by a guess from 31 statistics of the text, made on other folds.
+
+"""
+ASSUMED = """\
+
+What it assumes: drops lie in [-1, 1], calls are chosen by a coin that knows nothing of the answer, sums of drops are
+nearly normal by the time that intervals are narrow, and the variance of drops changes slowly. There is no finite-sample
+proof; variances are padded by one squared drop against sums of few audits. Before 1,000 audits and after 2,000 it is
+1.7 to 2.5 times as wide as the moment's own interval, since the moments between are what it is made narrow for.
+
+"""
+FOLLOW = """\
+## A price that follows
+
+Streams of 50,000 calls in the order of time (`livecodebench`), of tasks (`reasoning_gym`) or topics (`routellm_mmlu`)
+that the router was not trained on, which go on changing until the end; the last half is scored. Drops are relative to
+the reference's quality, as everywhere. 4 % of calls are audited by coin; what audits cost is taken off the saving.
+*Hindsight*: the most that any one price (and margin) would have saved on that very half at a drop within the target.
+
+"""
+ALARMS = """\
+## Alarms
+
+Null streams have a mean drop at the target, and drops of -1 and 1 at the same *rate*. 20,000 calls at 4 % are 800
+audits. *False*: streams with any alarm. *Within 500*: streams with an alarm within 500 audits after 5 points are lost
+from audit 0, 200 or 300 on.
+
+"""
+FAMILIAR = """\
+## Familiarity
+
+A router's view of `routellm_mmlu`: 2,500 training queries of four fifths of its topics. Shares of queries below a
+familiarity of .05, by split. `mmlu_pro` and `routerbench` (ARC) are questions of the same kind, the former partly the
+same ones with ten answers instead of four.
+
+"""
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page; sections without figures are left out."""
+    makers = {"coverage": _coverage, "follow": _follow, "alarms": _alarms, "familiarity": _familiarity}
+    return HEAD + "".join(make(results[name]) for name, make in makers.items() if name in results)
+
+
+def _coverage(rows: Sequence[Mapping[str, Any]]) -> str:
+    by_set: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        by_set[row["set"]][row["scenario"]] = row
+    lines = [
+        (
+            f"`{name}`",
+            f"{of['steady']['drop']:.3f}",
+            f"{of['steady']['change']:+.3f}",
+            *(f"{of[s]['covered']:.3f}" for s in ("steady", "drift", "sudden")),
+            *(f"{of[s]['covered_predictions']:.3f}" for s in ("steady", "drift", "sudden")),
+            f"{of['steady']['width_ratio']:.2f}",
+            f"{of['steady']['width_ratio_predictions']:.2f}",
+            f"{of['steady']['correlation']:.2f}",
+        )
+        for name, of in by_set.items()
+    ]
+    every = [row[key] for row in rows for key in ("covered", "covered_predictions")]
+    low = sum(value < 0.95 for value in every)
+    text = (
+        f"\nOver all {len(every)} rows {np.mean(every):.3f} of the streams are covered, {min(every):.3f} at the least; "
+        f"{low} rows lie below .950.\n"
+    )
+    head = (
+        "set",
+        "drop",
+        "change",
+        "steady",
+        "drift",
+        "sudden",
+        "steady, predictions",
+        "drift, p.",
+        "sudden, p.",
+        "width",
+        "width, p.",
+        "correlation",
+    )
+    return COVERAGE + _table(head, lines) + text + ASSUMED
+
+
+def _follow(rows: Sequence[Mapping[str, Any]]) -> str:
+    groups: dict[tuple[str, float], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["set"], row["target"]].append(row)
+    lines, noise = [], []
+    for (name, target), of in groups.items():
+        deals = sorted({row["deal"] for row in of})
+        by_deal = [[row["drop"] for row in of if row["deal"] == deal] for deal in deals]
+        noise += [np.std(drops, ddof=1) for drops in by_deal if len(drops) > 1]
+        mean = {key: np.mean([row[key] for row in of]) for key in of[0] if key not in ("set", "deal")}
+        error = (
+            np.std([float(np.mean(drops)) for drops in by_deal], ddof=1) / np.sqrt(len(deals)) if len(deals) > 1 else 0
+        )
+        means = [float(np.mean(drops)) for drops in by_deal]
+        within = np.mean([abs(row["drop"] - target) <= 0.01 for row in of])
+        lines.append(
+            (
+                f"`{name}`",
+                f"{target:.0%}",
+                f"{100 * mean['frozen_drop']:.1f}",
+                f"{100 * mean['drop']:.1f} ({100 * error:.1f})",
+                f"{100 * min(means):.1f} to {100 * max(means):.1f}",
+                f"{within:.0%}",
+                f"{100 * mean['frozen_saving']:.1f}",
+                f"{100 * mean['saving']:.1f}",
+                f"{100 * mean['audits']:.1f}",
+                f"{100 * mean['hindsight_saving']:.1f}",
+            )
+        )
+    head = (
+        "set",
+        "target",
+        "frozen: drop %",
+        "follow: drop % (s.e. over deals)",
+        "by deal",
+        "streams within 1 point",
+        "frozen: saved %",
+        "follow: saved %",
+        "of it audits cost",
+        "hindsight: saved %",
+    )
+    text = (
+        f"The noise of one stream first: two streams of the same deal and target differ by a standard deviation of "
+        f"{100 * np.mean(noise):.1f} points of drop.\n\n"
+        if noise
+        else ""
+    )
+    return FOLLOW + text + _table(head, lines) + "\n"
+
+
+def _alarms(results: Mapping[str, Any]) -> str:
+    lines = [
+        (
+            f"{row['rate']:g}",
+            f"{row['deviation']:.2f}",
+            f"{row['false']:.3f}",
+            *(f"{row[f'median_{s}']:.0f} / {row[f'within_500_{s}']:.2f}" for s in (0, 200, 300)),
+        )
+        for row in results["drop"]
+    ]
+    head = (
+        "rate",
+        "deviation of a drop",
+        "false",
+        "from 0: median / within 500",
+        "from 200",
+        "from 300",
+    )
+    text = (
+        f"\nOf a member's changes (each of five kinds at a level of {results['level']:g} over 20,000 calls) "
+        f"{results['one_change']:.4f} of the null streams had a false alarm of one kind. Levels are bounds by proof; "
+        "shares are lower since wealth seldom stops just above what is needed.\n\n"
+    )
+    return ALARMS + _table(head, lines) + text
+
+
+def _familiarity(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        (
+            row["part"],
+            row["queries"],
+            f"{np.mean(row['unfamiliar']):.3f}",
+            ", ".join(f"{v:.3f}" for v in row["unfamiliar"]),
+        )
+        for row in rows
+    ]
+    return FAMILIAR + _table(("part", "queries", "unfamiliar", "by split"), lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
