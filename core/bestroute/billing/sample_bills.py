@@ -24,6 +24,8 @@ def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bil
     price = pool.prices[model]
     usage = sample.usage
     cost = 0.0 if usage is None else _cost_usd(price, usage)
+    if bills_prompt and sample.error is None and cost == 0.0 and _says_nothing(usage, sample.text):
+        usage = cost = None
     if cost is None or (usage is None and sample.error is None):
         prompt = query.prompt_tokens if bills_prompt else 0
         usage = Usage(
@@ -31,6 +33,11 @@ def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bil
         )
         cost = price.cost_usd(usage)
     return DrawnSample(sample if usage is sample.usage else replace(sample, usage=usage), model, step, cost)
+
+
+def _says_nothing(usage: Usage | None, text: str) -> bool:
+    """Whether a usage tells no token at all, of a text that came."""
+    return isinstance(usage, Usage) and usage.input == usage.output == 0 and bool(text) and not text.isspace()
 
 
 def _cost_usd(price: Price, usage: Usage) -> float | None:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bestroute._utils.text import brief
 from bestroute.errors.redaction import describe
 
 
@@ -92,6 +93,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+_LONGEST_NAME, _MOST_NAMES = 500, 50
+"""Of names that are shown whole, and in one sentence."""
+
+
 def named(names: Iterable[str]) -> str:
-    """Render names for a message: ``'a', 'b'``."""
-    return ", ".join(map(repr, names))
+    """Render names for a message: ``'a', 'b'``; of very many, or very long ones, what fits a sentence."""
+    every = list(names)
+    shown = [repr(name) if len(str(name)) <= _LONGEST_NAME else brief(name) for name in every[:_MOST_NAMES]]
+    more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""
+    return ", ".join(shown) + more

@@ -381,7 +381,7 @@ def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
     try:
         quality = float(checker(prompt.fields, text))
     except BaseException as error:
-        if is_interruption(error):
+        if is_interruption(error) and not isinstance(error, GeneratorExit):  # nobody closes a generator in it
             raise
         failure = " ".join(describe(hide_quotations(error, _query(prompt))).split())
         raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({failure}); mend it and resume") from error

@@ -15,6 +15,8 @@ from bestroute.types.plans import Candidate, Plan
 from bestroute.types.prices import Price, price_of
 
 _DEFAULTS = Endpoint()
+MOST_NAME = 500
+"""Characters of a model's name, so that every sentence about it is one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Pool:
     def __post_init__(self) -> None:
         """Check everything once, so that code inside need not."""
         if isinstance(self.models, str) or not all(isinstance(m, str) and m for m in self.models):
-            raise ConfigError(f"Pool: models must be a sequence of names, got {self.models!r}")
+            raise ConfigError(f"Pool: models must be a sequence of names, got {brief(self.models)}")
+        if too_long := [m for m in self.models if len(m) > MOST_NAME]:
+            raise ConfigError(f"Pool: a model's name has at most {MOST_NAME} characters, got {brief(too_long[0])}")
         object.__setattr__(self, "models", tuple(self.models))
         object.__setattr__(self, "prices", dict(self.prices))
         if not self.models:
@@ -55,7 +59,7 @@ class Pool:
         for model in self.models:
             if not isinstance(price_of(model, self.prices), Price):
                 raise ConfigError(
-                    f"Pool: the price of {model!r} must be a Price(input, output), got {self.prices[model]!r}"
+                    f"Pool: the price of {model!r} must be a Price(input, output), got {brief(self.prices[model])}"
                 )
         self.check_model(self.reference, what="reference")
         if isinstance(self.max_n, bool) or not isinstance(self.max_n, int) or not 1 <= self.max_n <= MOST_N:
@@ -122,7 +126,8 @@ class Pool:
         """
         if model not in self.models:
             raise ConfigError(
-                f"unknown {what} {model!r}; the pool has {named(self.models)}.{did_you_mean(str(model), self.models)}"
+                f"unknown {what} {named([model])}; the pool has {named(self.models)}."
+                f"{did_you_mean(str(model)[:MOST_NAME], self.models)}"
             )
         return model
 
