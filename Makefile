@@ -110,20 +110,22 @@ live: .venv-test/ready
 evidence: .venv-test/ready
 	$(TEST) benchmarks/evidence.py
 
-# Draws those answers anew with three GGUF files of the folder GGUF; an hour of one core. What is there is kept: it can be
+# Draws those answers anew with three GGUF files of the folder GGUF; some hours of one core. What is there is kept: it can be
 # stopped and started again.
 DRAWS = .venv-draws
 evidence-draws: .venv-test/ready
 	mkdir -p $(DRAWS)
-	$(TEST) benchmarks/step_tasks.py --kind steps --per-group 5 > $(DRAWS)/steps.jsonl
+	$(TEST) benchmarks/step_tasks.py --kind steps --per-group 5 > $(DRAWS)/verbose.jsonl
+	$(TEST) benchmarks/step_tasks.py --kind steps-by-line --per-group 5 > $(DRAWS)/steps.jsonl
 	$(TEST) benchmarks/step_tasks.py --kind sentences --per-group 8 > $(DRAWS)/sentences.jsonl
 	for model in qwen2.5-coder-1.5b qwen2.5-coder-0.5b; do \
 	  $(TEST) benchmarks/draws.py core/bestroute/demo/data/prompts.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/demo.jsonl && \
 	  $(TEST) benchmarks/draws.py $(DRAWS)/sentences.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-sentences.jsonl --long --n 2 --max-tokens 48 && \
+	  $(TEST) benchmarks/draws.py $(DRAWS)/verbose.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-verbose.jsonl --long --n 3 --max-tokens 320 && \
 	  $(TEST) benchmarks/draws.py $(DRAWS)/steps.jsonl --gguf $$model=$(GGUF)/$$model.gguf --out $(DRAWS)/long-steps.jsonl --long --n 3 --max-tokens 320 || exit 1; \
 	done
 	$(TEST) benchmarks/demo_records.py $(DRAWS)/demo.jsonl
-	$(TEST) benchmarks/evidence_long.py $(DRAWS)/steps.jsonl:$(DRAWS)/long-steps.jsonl $(DRAWS)/sentences.jsonl:$(DRAWS)/long-sentences.jsonl
+	$(TEST) benchmarks/evidence_long.py $(DRAWS)/verbose.jsonl:$(DRAWS)/long-verbose.jsonl $(DRAWS)/steps.jsonl:$(DRAWS)/long-steps.jsonl $(DRAWS)/sentences.jsonl:$(DRAWS)/long-sentences.jsonl
 	$(TEST) -m bestroute.demo.build
 
 # Every provider's own package, alone and in a pool. With BESTROUTE_FULL=1 all calls of all; that writes docs/providers.md.

@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from auroc import auroc, mean_of
+from auroc import RESAMPLES, Estimate, auroc, mean_of, weighted_auroc
 from draws import read_draws
 from step_tasks import check, final_number
 
 from bestroute.records.jsonl import read_jsonl, write_jsonl
+from bestroute.stats.bootstrap import interval, resample_groups
 
 KEPT = Path(__file__).parent / "long_answers.jsonl.gz"
+ASKED = {"verbose": "steps in sentences", "steps": "steps a line each"}
+"""Two ways to ask for step-by-step answers to the same problems, by the file of prompts."""
 SCORES = {
     "sum": "whole answer, sum",
     "mean": "whole answer, mean",
@@ -143,7 +146,27 @@ def _compared(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "mean_tokens": float(np.mean([a["tokens"] for a in whole])),
         "said_by_sum": float(claimed.mean()),
         "auroc": table,
+        "digits_beyond": _beyond(whole, right, groups),
     }
+
+
+def _beyond(whole: Sequence[Mapping[str, Any]], right: Any, groups: Sequence[str]) -> dict[str, Any]:
+    """Return by how much the tokens that hold digits tell more than what else there is, in pairs."""
+    differences: dict[str, Any] = {}
+    for name in ("mean", "span", "agrees"):
+        known = [i for i, a in enumerate(whole) if a["digits"] is not None and a[name] is not None]
+        if not 0 < right[known].sum() < len(known) or whole[known[0]]["kind"] == "sentence":
+            continue
+        weights = resample_groups([groups[i] for i in known], resamples=RESAMPLES)
+        one, other = (np.array([float(whole[i][n]) for i in known]) for n in ("digits", name))
+
+        def apart(rows: Any, one: Any = one, other: Any = other, known: Any = known) -> Any:
+            return weighted_auroc(one, right[known], rows) - weighted_auroc(other, right[known], rows)
+
+        values = apart(weights)
+        made = Estimate(float(apart(np.ones((1, len(known))))[0]), interval(values[~np.isnan(values)]))
+        differences[SCORES[name]] = made.to_json()
+    return differences
 
 
 def main() -> None:
@@ -152,7 +175,9 @@ def main() -> None:
     for spec in sys.argv[1:]:
         prompts_file, _, draws_file = spec.partition(":")
         prompts = {prompt["id"]: prompt for _, prompt in read_jsonl(Path(prompts_file))}
-        kept += [kept_of(prompts[line["id"]], line) for line in read_draws(Path(draws_file))]
+        asked = Path(prompts_file).stem  # one problem may be put in several ways
+        made = [kept_of(prompts[line["id"]], line) for line in read_draws(Path(draws_file))]
+        kept += [{**one, "id": f"{asked}-{one['id']}", "kind": ASKED.get(asked, one["kind"])} for one in made]
     write_jsonl(KEPT, kept)
     print(json.dumps(measure(), indent=1))
 

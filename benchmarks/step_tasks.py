@@ -20,6 +20,10 @@ from bestroute.demo.tasks import facts
 Make = Callable[[Random], tuple[str, int]]
 
 STEPS = 'Work it out step by step. End with a line "Answer: " and the number.'
+BY_LINE = (
+    "Work it out step by step, one short calculation a line, as in this example. Question: A shop sells 3 boxes of 12 pens "
+    "and then 5 single pens. How many pens is that? Work: 3 * 12 = 36\n36 + 5 = 41\nAnswer: 41\n\nQuestion: {}\nWork:"
+)
 SENTENCE = "Answer in one short sentence."
 _NAMES = ("Ada", "Bruno", "Chloe", "Dario", "Elif", "Farid", "Gita", "Henk", "Ines", "Jonas")
 
@@ -359,11 +363,14 @@ def _lines(prompts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def main() -> None:
     """Print the prompts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", choices=("steps", "sentences"), default="steps")
+    parser.add_argument("--kind", choices=("steps", "steps-by-line", "sentences"), default="steps")
     parser.add_argument("--per-group", type=int, default=4)
     options = parser.parse_args()
-    make = step_prompts if options.kind == "steps" else sentence_prompts
-    print("\n".join(_lines(make(options.per_group))))
+    make = sentence_prompts if options.kind == "sentences" else step_prompts
+    prompts = make(options.per_group)
+    if options.kind == "steps-by-line":
+        prompts = [{**p, "query": BY_LINE.format(p["query"].removesuffix(f" {STEPS}"))} for p in prompts]
+    print("\n".join(_lines(prompts)))
 
 
 if __name__ == "__main__":
