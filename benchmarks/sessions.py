@@ -93,7 +93,7 @@ SCENARIOS = {
     "a router that knows little": Scenario(turns=6, start=1_800, growth=250, answer=350, easy=0.7, gap=0.5, noise=0.4),
 }
 REFERENCE_SUCCESS = 0.9
-TUNING_TURNS = 300
+TUNING_TURNS = 800
 EQUAL = 0.01
 """Success that may be lost and still counts as equal, as a share of the reference's."""
 
@@ -293,6 +293,7 @@ def page(found: Mapping[str, Any]) -> str:
 
     rows = found["rows"]
     poor = [row for row in rows if row["saving"][1] < 0.05]
+    lost = [row for row in rows if row["drop"][0] > EQUAL]
     dearer = [row for row in rows if row["saving"][0] < 0]
     lines = [
         "# Conversations and prompt caches",
@@ -314,6 +315,9 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Where it does not pay, or hardly (the saving's lower end below 5 %): "
         + (", ".join(f"{row['scenario']} ({row['provider']})" for row in poor) + "." if poor else "nowhere."),
+        "",
+        "Success lost beyond 1 %, by a price tuned on too few conversations: "
+        + (", ".join(f"{row['scenario']} ({row['provider']})" for row in lost) + "." if lost else "nowhere."),
         "",
         "| conversations | cached input | turns | best single | saving | success lost |",
         "|---|---|---|---|---|---|",

@@ -290,6 +290,8 @@ def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_n
     observed = []
 
     class Policy:
+        target = 0.0
+
         def choose(self, prediction, cost_usd, pool):
             return np.zeros(len(cost_usd), dtype=int)
 
@@ -300,7 +302,7 @@ def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_n
     routed = engine(pool, small=["85"], router=predicting(plans, [0.7, 0.9]), policy=Policy())
     result = routed.run(QUESTION, tags={"task": "sums"})
     (outcome,) = outcomes(routed)
-    assert outcome.predicted_drop == pytest.approx(0.2)
+    assert (outcome.predicted_drop, outcome.target) == (pytest.approx(0.2), 0.0)
     (audit,) = observed
     assert (audit.call_id, audit.drop, audit.model, audit.tags) == (result.call_id, 1.0, "small", {"task": "sums"})
     assert audit.predicted_drop == pytest.approx(0.2)
@@ -338,6 +340,13 @@ def test_a_policy_takes_notice_of_audits_of_others_and_of_the_time_before_it(poo
     for policy in policies:
         assert set(calls) <= set(policy.observed)
         assert len(policy.observed) == len(set(policy.observed))
+
+
+def test_without_a_trained_router_nothing_is_known_of_familiarity(pool):
+    routed = engine(pool)
+    assert routed.run(QUESTION).to_dict()["familiarity"] is None
+    (outcome,) = outcomes(routed)
+    assert (outcome.familiarity, outcome.predicted_drop, outcome.target) == (None, None, None)
 
 
 def test_a_policy_that_raises_costs_no_audit(pool):

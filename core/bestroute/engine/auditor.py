@@ -166,7 +166,7 @@ class Auditor(ProcessState):
             mode="shadow" if is_shadow else "on",
             predicted_drop=predicted_drop(planned),
             familiarity=getattr(planned, "familiarity", None),
-            target=getattr(planned.policy, "target", None) or getattr(planned.policy, "max_drop", None),
+            target=getattr(planned.policy, "target", getattr(planned.policy, "max_drop", None)),
             cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
         )
