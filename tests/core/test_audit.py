@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -125,10 +124,10 @@ def test_about_the_share_is_audited_and_every_other_call_is_counted(pool):
     assert {outcome.probability for outcome in found} == {0.25}
 
 
-def test_without_a_share_nothing_is_noted_and_it_may_be_set_at_any_time(pool):
+def test_without_a_share_nothing_is_noted_and_it_may_be_set_at_any_time(pool, own_threads):
     routed = engine(pool, audit=0.0)
     routed.run(QUESTION)
-    assert (outcomes(routed), threading.active_count()) == ([], threading.active_count())
+    assert (outcomes(routed), own_threads()) == ([], [])
     routed.audit = 1.0
     routed.run(QUESTION)
     assert len(outcomes(routed)) == 1
@@ -364,7 +363,8 @@ def test_a_policy_that_raises_costs_no_audit(pool):
 
 def test_the_bill_and_the_outcome_are_written_together(pool, database_url):
     with Ledger(database_url) as ledger, Ledger(database_url) as reader:
-        routed = engine(pool, ledger=ledger, judge=lambda query, texts: time.sleep(0.3) or [1.0, 0.5])
+        is_seen = threading.Event()
+        routed = engine(pool, ledger=ledger, judge=lambda query, texts: [1.0, 0.5] if is_seen.wait(60) else [])
         call = routed.run("Write a poem.").call_id
         statuses = set()
         while not statuses & {"compared"}:
@@ -372,6 +372,8 @@ def test_the_bill_and_the_outcome_are_written_together(pool, database_url):
             billed = {row["call_id"] for row in reader.rows() if row["kind"] == "audit"}
             assert status is None or call in billed
             statuses.add(status)
+            if status == "drawn":
+                is_seen.set()
         assert "drawn" in statuses
         routed.close()
 

@@ -6,6 +6,8 @@ import sys
 import time
 from collections import Counter
 
+import pytest
+
 from bestroute import Ledger
 
 CALLER = """
@@ -13,7 +15,7 @@ import asyncio, sys, time
 from bestroute import BestRoute, Ledger, Pool, Price
 from bestroute.testing import FakeGenerator
 
-url, way = sys.argv[1:]
+url, way, seconds = sys.argv[1:]
 pool = Pool(["small", "large"], {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}, "large")
 members = {m: FakeGenerator(["84"], delay_s=0.001) for m in pool.models}
 engine = BestRoute(pool, members, lambda query: "small", ledger=Ledger(url), audit=1.0 if way == "crowd" else 0.5)
@@ -28,15 +30,15 @@ if way == "crowd":
 else:
     for _ in range(20):
         print(engine.run(QUESTION).call_id, flush=True)
-    time.sleep(3)
+    time.sleep(float(seconds))
     print("later", flush=True)
     while True:
         print(engine.run(QUESTION).call_id, flush=True)
 """
 
 
-def start(url, way):
-    arguments = [sys.executable, "-c", CALLER, url, way]
+def start(url, way, seconds=0.0):
+    arguments = [sys.executable, "-c", CALLER, url, way, str(seconds)]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -53,9 +55,10 @@ def test_four_processes_of_64_calls_each_keep_one_state_and_lose_nothing(databas
     assert {row["call_id"] for row in rows} == {outcome.call_id for outcome in outcomes}
 
 
-def test_a_process_that_is_killed_loses_no_bill_and_the_last_second_of_what_is_known_at_most(database_url):
+@pytest.mark.patient(3.0)
+def test_a_process_that_is_killed_loses_no_bill_and_the_last_second_of_what_is_known_at_most(database_url, seconds):
     with Ledger(database_url) as ledger:
-        process = start(database_url, "on")
+        process = start(database_url, "on", seconds)
         try:
             names = []
             while not names or names[-1] != "later":

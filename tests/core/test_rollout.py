@@ -75,13 +75,14 @@ def test_the_errors_of_the_reference_are_its_own_and_nobody_takes_its_place(pool
 
 
 @WAYS
-def test_a_router_that_fails_or_hangs_in_the_shadow_costs_no_answer(pool, way):
+@pytest.mark.patient(0.4)
+def test_a_router_that_fails_or_hangs_in_the_shadow_costs_no_answer(pool, way, seconds):
     def fails(query):
         raise OSError("no index")
 
     assert "no index" in answered(engine(pool, router=fails, mode="shadow"), way=way).decision.reason
     hangs = engine(pool, router=lambda query: time.sleep(3) or "small", mode="shadow")
-    result = answered(hangs, way=way, deadline_s=0.4)
+    result = answered(hangs, way=way, deadline_s=seconds)
     assert result.text == "dear"
     assert "nothing was decided" in result.decision.reason
 
