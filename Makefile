@@ -158,8 +158,9 @@ clean:
 
 .venv-3.%/ready: pyproject.toml constraints.txt
 	$(call python_of,3.$*) -m venv .venv-3.$*
-	.venv-3.$*/bin/python $(PIP_INSTALL) --upgrade pip
-	.venv-3.$*/bin/python $(PIP_INSTALL) --editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices,postgres]' --group test
+	.venv-3.$*/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	.venv-3.$*/bin/python -m uv pip install --quiet --python .venv-3.$*/bin/python --constraint constraints.txt \
+		--editable '.[langchain,llamaindex,openai,learn,encoder,plots,prices,postgres]' --group test
 	touch $@
 
 .venv-lowest/ready: pyproject.toml constraints-lowest.txt

@@ -1,6 +1,7 @@
 """Feedback: matched by the call's id, in the ledger's database, its words only if they are to be kept."""
 
 import asyncio
+import contextlib
 import math
 import pickle
 import sqlite3
@@ -137,7 +138,7 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(pool, database_url
 
 def test_a_file_of_version_1_is_brought_up_to_date(tmp_path):
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as old:
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
         old.execute(
             "CREATE TABLE samples (run_id TEXT, time REAL, model TEXT, step INTEGER, status TEXT, "
             "input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, cache_write_tokens INTEGER, "

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import pickle
 import signal
@@ -191,7 +192,7 @@ def test_rows_that_wait_too_long_are_kept_as_sums(tmp_path, locked):
 def test_a_table_that_is_gone_is_made_again(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
     ledger.add([ROW])
-    with sqlite3.connect(tmp_path / "bills.db") as other:
+    with contextlib.closing(sqlite3.connect(tmp_path / "bills.db")) as other, other:
         other.execute("DROP TABLE bestroute_samples")
     with pytest.raises(ConfigError, match="cannot read the ledger"):
         ledger.rows()

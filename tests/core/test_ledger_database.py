@@ -179,7 +179,7 @@ FIRST_ROW = ("r1", 3 * DAY + 7200, "small", 0, "ok", 10, 5, 0, 0, 0, 0.25, 0, No
 def first_file(tmp_path):
     """A file as the first version made it, with a number of numpy in it."""
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"CREATE TABLE samples ({FIRST_COLUMNS})")
         marks = ", ".join("?" * 14)
@@ -205,7 +205,7 @@ def test_a_file_of_the_first_version_is_migrated(first_file):
 
 def test_an_earlier_release_goes_on_with_a_migrated_file(first_file):
     ledger = Ledger(f"sqlite:///{first_file}")
-    with sqlite3.connect(first_file) as earlier:  # the very statements of version 1
+    with contextlib.closing(sqlite3.connect(first_file)) as earlier, earlier:  # the very statements of version 1
         earlier.execute(f"CREATE TABLE IF NOT EXISTS samples ({FIRST_COLUMNS})")
         names = ", ".join(column.split()[0] for column in FIRST_COLUMNS.split(", "))
         earlier.execute(f"INSERT INTO samples ({names}) VALUES ({', '.join('?' * 14)})", ("r3", *FIRST_ROW[1:]))
@@ -218,7 +218,7 @@ def test_an_earlier_release_goes_on_with_a_migrated_file(first_file):
 def test_a_file_of_a_later_release_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path}/bills.db"
     Ledger(url).close()
-    with sqlite3.connect(tmp_path / "bills.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "bills.db")) as connection, connection:
         connection.execute("UPDATE bestroute_versions SET version = 99")
     with pytest.raises(ConfigError, match="version 99, made by a later release.*upgrade bestroute"):
         Ledger(url)
