@@ -25,7 +25,7 @@ from bestroute.records.jsonl import read_jsonl, write_jsonl
 from bestroute.stats.bootstrap import interval, resample_groups
 
 KEPT = Path(__file__).parent / "long_answers.jsonl.gz"
-ASKED = {"verbose": "steps in sentences", "steps": "steps a line each"}
+WORDINGS = {"verbose": "steps in sentences", "steps": "steps a line each"}
 """Two ways to ask for step-by-step answers to the same problems, by the file of prompts."""
 SCORES = {
     "sum": "whole answer, sum",
@@ -175,9 +175,9 @@ def main() -> None:
     for spec in sys.argv[1:]:
         prompts_file, _, draws_file = spec.partition(":")
         prompts = {prompt["id"]: prompt for _, prompt in read_jsonl(Path(prompts_file))}
-        asked = Path(prompts_file).stem  # one problem may be put in several ways
+        wording = Path(prompts_file).stem  # one problem may be put in several ways
         made = [kept_of(prompts[line["id"]], line) for line in read_draws(Path(draws_file))]
-        kept += [{**one, "id": f"{asked}-{one['id']}", "kind": ASKED.get(asked, one["kind"])} for one in made]
+        kept += [{**one, "id": f"{wording}-{one['id']}", "kind": WORDINGS.get(wording, one["kind"])} for one in made]
     write_jsonl(KEPT, kept)
     print(json.dumps(measure(), indent=1))
 

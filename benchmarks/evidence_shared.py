@@ -133,10 +133,10 @@ def _tasks(data: Path) -> dict[str, Any]:
     records = read_records(data / "reasoning_gym.jsonl.gz", pool=pool, allow_missing=True)
     groups, ids = [record.group for record in records], [record.id for record in records]
     unseen = Tasks.of(records, pool, groups)
-    seen = Tasks.of(records, pool, ids, text=topics(records))
+    known_tasks = Tasks.of(records, pool, ids, text=topics(records))
     return {
         "tasks unseen": scored(unseen, groups, max_drop=0.01),
-        "tasks seen, text too": scored(seen, groups, max_drop=0.01, deals=3),
+        "tasks seen, text too": scored(known_tasks, groups, max_drop=0.01, deals=3),
     }
 
 
@@ -199,7 +199,7 @@ def page(report: dict[str, Any]) -> str:
             for c in ("saving", "drop", "saving_beyond_coin")
         ]
         lines.append(f"| {name} | {row['deals']} | {' | '.join(cells)} | {row['accepted']:.1%} |")
-    unseen, seen = report["tasks"]["tasks unseen"], report["tasks"]["tasks seen, text too"]
+    unseen, known = report["tasks"]["tasks unseen"], report["tasks"]["tasks seen, text too"]
     beyond, drop = unseen["saving_beyond_coin"], unseen["drop"]
     is_met = drop <= 0.01 and unseen["saving"] >= 0.15 and beyond >= 0.08 and unseen["saving_beyond_coin_ci95"][0] > 0
     lines += [
@@ -214,8 +214,8 @@ def page(report: dict[str, Any]) -> str:
         "right, and whether it is among the tasks scored moves the drop by most of a point. The",
         "members drawn, the fifth draw",
         "and the limit for a task were chosen after looks at some of these deals, so the figures flatter, if anything.",
-        f"Target, tasks seen: at least 28 % saved: **{'met' if seen['saving'] >= 0.28 else 'missed'}** "
-        f"({seen['saving']:.1%} at a drop of {seen['drop']:.2%}).",
+        f"Target, tasks seen: at least 28 % saved: **{'met' if known['saving'] >= 0.28 else 'missed'}** "
+        f"({known['saving']:.1%} at a drop of {known['drop']:.2%}).",
         "",
     ]
     return "\n".join(lines)

@@ -71,11 +71,11 @@ class Tasks:
             stages.append([_stage(columns, draw, text) for draw in range(len(DRAWN))])
         joined = tuple(
             Stage(
-                _standard(np.concatenate([s.table for s in parts])),
-                np.concatenate([s.quality for s in parts]),
-                np.concatenate([s.spent for s in parts]),
+                _standard(np.concatenate([s.table for s in of_stage])),
+                np.concatenate([s.quality for s in of_stage]),
+                np.concatenate([s.spent for s in of_stage]),
             )
-            for parts in zip(*stages, strict=True)
+            for of_stage in zip(*stages, strict=True)
         )
 
         def mean(model: str) -> tuple[FloatArray, FloatArray]:

@@ -29,7 +29,7 @@ from bestroute.stats.wealth import mean_factors, rank_factors, wealth_over_time
 from bestroute.types.query import Query
 
 DOCS = Path(__file__).parents[1] / "docs"
-PARTS = ("coverage", "follow", "alarms", "familiarity")
+SECTIONS = ("coverage", "follow", "alarms", "familiarity")
 
 
 def coverage(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--streams", type=int, default=1_000)
     parser.add_argument("--deals", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)

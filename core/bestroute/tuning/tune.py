@@ -121,8 +121,8 @@ def _tune_by_people(
 
     promise = _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, None, seed, on_progress)
     shown = {**promise.shown_on, "people": {"queries": len(people.groups), "groups": people.units}}
-    seen = promise.seen_records | SeenRecords.of(by_people.people.ids, by_people.people.groups)
-    return replace(promise, shown_on=shown, seen_records=seen)
+    known_records = promise.seen_records | SeenRecords.of(by_people.people.ids, by_people.people.groups)
+    return replace(promise, shown_on=shown, seen_records=known_records)
 
 
 def _refused_by_people(max_drop: float, confidence: float, verdict: Certificate, groups: int) -> RefusedError:
