@@ -82,10 +82,19 @@ def test_a_loss_that_is_certain_is_an_alarm_and_no_loss_is_none():
     (report,) = monitor(ledger, target=0.01)
     assert report.lines[0].low > 0.4
     assert "the drop is above the target of 1 %: at least" in report.alarms[0]
+    assert any("audits show it (false in 7 % of streams of 1,000)" in alarm for alarm in report.alarms)
     ledger = Ledger()
     ledger.note([outcome(i) for i in range(2000)])
     (report,) = monitor(ledger, target=0.01)
     assert (report.alarms, report.lines[0].drop) == ((), 0.0)
+
+
+def test_traffic_that_is_unlike_training_is_an_alarm():
+    for familiarity, is_raised in ((0.01, True), (0.5, False)):
+        ledger = Ledger()
+        ledger.note([outcome(i, status="unaudited", drop=None, familiarity=familiarity) for i in range(500)])
+        (report,) = monitor(ledger)
+        assert any("unlike those of training" in alarm for alarm in report.alarms) == is_raised
 
 
 def test_in_the_shadow_it_says_what_would_have_been_saved_and_lost_and_how_often_answers_differ():

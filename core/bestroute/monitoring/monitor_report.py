@@ -10,6 +10,7 @@ from typing import Any
 
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.outcomes import CallOutcome
+from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.audits import Audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
 from bestroute.stats.confidence_sequence import standard_errors_wide
@@ -113,9 +114,11 @@ class _Calls:
     """Of each call what it saved and what the reference costs, USD."""
     differs: list[bool] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
+    outcomes: list[CallOutcome] = field(default_factory=list)
 
     def add(self, outcome: CallOutcome) -> None:
         self.statuses[outcome.status] += 1
+        self.outcomes.append(outcome)
         if outcome.target is not None:
             self.targets.append(outcome.target)
         if outcome.predicted_drop is not None:
@@ -201,7 +204,7 @@ def _report(
         saving_ci95=_saving(calls.savings),
         audit_cost_usd=audit_cost,
         answer_cost_usd=costs.get("draw", 0.0),
-        alarms=tuple(_alarms(lines[0], target)),
+        alarms=(*_alarms(lines[0], target), *_raised(calls.outcomes, target)),
         more=_more(overall, target, level, audit_cost / drawn if drawn else None),
         feedback=len(scores),
         feedback_mean=sum(scores) / len(scores) if scores else None,
@@ -248,6 +251,23 @@ def _alarms(line: DropLine, target: float | None) -> Iterable[str]:
         yield f"the drop is above the target of {_percent(target)}: at least {_percent(line.low)}"
     elif line.drop > target:
         yield f"the audited drop is above the target of {_percent(target)}, which may be chance"
+
+
+def _raised(outcomes: Sequence[CallOutcome], target: float | None) -> Iterable[str]:
+    """Yield the alarms that calls would have raised one after another, each with its chance of being false."""
+    least = min((o.probability for o in outcomes if o.status == "compared"), default=1.0)
+    alarms = Alarms(target or 0.0, (), least_probability=least)
+    for outcome in outcomes:
+        raised: list[Alarm] = []
+        if target is not None and outcome.status == "compared":
+            raised += alarms.observe(as_audit(outcome))
+        elif outcome.status == "certain":
+            alarms.observe_certain()
+        if outcome.familiarity is not None:
+            raised += alarms.observe_query(outcome.familiarity)
+        for alarm in raised:
+            chance = f"false in {_percent(alarm.level)} of streams of {alarm.horizon:,}"
+            yield f"at call {outcome.call_id}: {alarm.message} ({chance})"
 
 
 def _more(estimate: DropEstimate, target: float | None, level: float, audit_usd: float | None) -> str:
