@@ -165,7 +165,7 @@ class Auditor(ProcessState):
             tags=dict(options.tags),
             mode="shadow" if is_shadow else "on",
             predicted_drop=predicted_drop(planned),
-            familiarity=getattr(planned, "familiarity", None),
+            familiarity=planned.familiarity,
             target=getattr(planned.policy, "target", getattr(planned.policy, "max_drop", None)),
             cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,

@@ -64,7 +64,7 @@ class Result:
             "rewards": [_plain(s.reward) for s in self.samples],
             "flaws": [s.sample.flaw or s.sample.unchecked for s in self.samples],
             "reason": self.decision.reason,
-            "familiarity": getattr(self.decision, "familiarity", None),
+            "familiarity": self.decision.familiarity,
             "cost_usd": self.cost_usd,
             "reference_cost_usd": self.reference_cost_usd,
             "reference_cost_is_estimated": self.reference_cost_is_estimated,
