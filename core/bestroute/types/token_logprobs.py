@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from bestroute.errors.facts import field
@@ -26,10 +25,6 @@ _ALL_BUT_THE_END = 1
 """So many tokens are billed and not listed where the end is not."""
 _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
 """How vocabularies write white space."""
-
-
-_OF_MAPPING = itemgetter("token", "logprob")
-_OF_OBJECT = attrgetter("token", "logprob")
 
 
 class _Tokens(NamedTuple):
@@ -151,8 +146,10 @@ def _listed(entries: Any, text: str) -> _Tokens | None:
     if not isinstance(entries, list | tuple) or not entries or isinstance(entries[0], list | tuple | str | int | float):
         return None
     try:
-        read = _OF_MAPPING if isinstance(entries[0], Mapping) else _OF_OBJECT
-        texts, logprobs = zip(*map(read, entries), strict=True)
+        if isinstance(entries[0], Mapping):
+            texts, logprobs = [entry["token"] for entry in entries], [entry["logprob"] for entry in entries]
+        else:
+            texts, logprobs = [entry.token for entry in entries], [entry.logprob for entry in entries]
         written = "".join(texts)
         if "\ufffd" not in written and "\\x" not in written:  # parts of characters
             return _Tokens(texts, logprobs)
