@@ -80,8 +80,8 @@ def alarms(given: argparse.Namespace) -> dict[str, Any]:
                 row[f"within_500_{since}"] = float((delay <= 500).mean())
         rows.append(row)
     changes = []
-    for _ in range(n // 50):
-        ranks = rng.random((50, 20_000))
+    for _ in range(max(n // 500, 1)):
+        ranks = rng.random((100, 20_000))
         most = wealth_over_time(rank_factors(ranks), CALL_STARTS).max(axis=1)
         changes.append((most >= len(CHANGES) / CHANGE_LEVEL).mean())
     return {"streams": n, "drop": rows, "one_change": float(np.mean(changes)), "level": CHANGE_LEVEL / len(CHANGES)}
