@@ -15,6 +15,8 @@ FORGETS = 100
 """Audits after which two thirds of what was shown before are forgotten, if the drop follows the price as predicted."""
 LOOKS_EVERY = 20
 """Audits after which predictions over the last decisions are looked at anew."""
+USUAL_PROBABILITY = 0.03
+"""Of an audit, until one is observed: calls of the reference alone bring none."""
 LEAST_SLOPE = 0.03
 """Of the drop in the price's logarithm: where predictions say that the price changes less, they are not believed."""
 MARGIN = 0.05
@@ -49,7 +51,7 @@ class Steering:
         self._lowest, self._highest = math.log(lowest), math.log(max(highest, price_usd or 0.0))
         self._start = self._highest + WARY / MARGIN if price_usd is None else math.log(price_usd)
         self._moved = 0.0
-        self._probability, self._relative_to = 0.0, 1.0
+        self._probability, self._relative_to = USUAL_PROBABILITY, 1.0
         self._slope, self._audits = LEAST_SLOPE, 0
         self._recent: deque[tuple[FloatArray, FloatArray, int]] = deque(maxlen=window)
         self._lock = Lock()
@@ -93,8 +95,7 @@ class Steering:
         """Move the price by what an audit shows."""
         with self._lock:
             share = 1 / FORGETS
-            first = not self._probability
-            self._probability += (1.0 if first else share) * (audit.probability - self._probability)
+            self._probability += (share if self._audits else 1.0) * (audit.probability - self._probability)
             self._relative_to += share * (audit.reference_quality - self._relative_to)
             if self._audits % LOOKS_EVERY == 0:
                 self._slope = max(self._predicted_slope(), LEAST_SLOPE)
