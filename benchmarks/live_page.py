@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.monitoring.alarms import HORIZON_AUDITS
+
 HEAD = """\
 # Live traffic
 
@@ -163,7 +165,7 @@ def _alarms(results: Mapping[str, Any]) -> str:
             f"{row['rate']:g}",
             f"{row['deviation']:.2f}",
             f"{row['false']:.3f}",
-            *(f"{row[f'median_{s}']:.0f} / {row[f'within_500_{s}']:.2f}" for s in (0, 200, 300)),
+            *(f"{_audits(row[f'median_{s}'])} / {row[f'within_500_{s}']:.2f}" for s in (0, 200, 300)),
         )
         for row in results["drop"]
     ]
@@ -177,10 +179,14 @@ def _alarms(results: Mapping[str, Any]) -> str:
     )
     text = (
         f"\nOf a member's changes (each of five kinds at a level of {results['level']:g} over 20,000 calls) "
-        f"{results['one_change']:.4f} of the null streams had a false alarm of one kind. Levels are bounds by proof; "
-        "shares are lower since wealth seldom stops just above what is needed.\n\n"
+        f"{results['one_change']:.4f} of 200 null streams had a false alarm of one kind. Levels are bounds by\n"
+        "proof; shares are lower since wealth seldom stops just above what is needed.\n\n"
     )
     return ALARMS + _table(head, lines) + text
+
+
+def _audits(median: float) -> str:
+    return f"{median:.0f}" if median <= HORIZON_AUDITS else "none"
 
 
 def _familiarity(rows: Sequence[Mapping[str, Any]]) -> str:
