@@ -232,6 +232,6 @@ then draws the longer answers; every draw is seeded by its model and question. T
 hardly more than one, since beginnings that answers share are computed once (`benchmarks/answer_tree.py`).
 `smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them. The demo set's
 figures on other pages ([rewards](rewards.md), [promises](promises.md), [changes of the pool](pool_changes.md), and the
-encoders and levels of acceptance in [experiments](experiments.md)) are of the first collection, which had none either:
+encoders in [experiments](experiments.md)) are of the first collection, which had none either:
 the same questions and models, other samples.
 """
