@@ -289,7 +289,7 @@ def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_n
     observed = []
 
     class Policy:
-        target = 0.0
+        max_drop = 0.0
 
         def choose(self, prediction, cost_usd, pool):
             return np.zeros(len(cost_usd), dtype=int)

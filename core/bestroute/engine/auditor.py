@@ -32,6 +32,7 @@ from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit
 from bestroute.monitoring.monitor_report import as_audit
 from bestroute.selection.output_spec import read_demand
+from bestroute.types.bases import PolicyBase, completed
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 
@@ -166,7 +167,7 @@ class Auditor(ProcessState):
             mode="shadow" if is_shadow else "on",
             predicted_drop=predicted_drop(planned),
             familiarity=planned.familiarity,
-            target=getattr(planned.policy, "target", getattr(planned.policy, "max_drop", None)),
+            target=None if planned.policy is None else completed(planned.policy, PolicyBase).max_drop,
             cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
         )

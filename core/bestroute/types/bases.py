@@ -173,6 +173,8 @@ class PolicyBase:
 
     is_light: bool = False
     """Whether it takes about a millisecond, so that async calls give it no thread, nor a router that is as light."""
+    max_drop: float | None = None
+    """The relative drop in quality that it promises or steers to, which ``monitor`` puts beside what audits show."""
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
