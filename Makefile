@@ -58,6 +58,7 @@ lint: .venv-test/ready
 check: lint test
 
 full: export BESTROUTE_FULL = 1
+full: export PYTEST_ADDOPTS = -W error::pytest.PytestUnraisableExceptionWarning
 full: lint coverage test-pythons test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
 # Against the built wheel: the same dependencies, but nothing of this folder on the path. What a wheel could lack is tested

@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+import warnings
 import weakref
 from contextlib import suppress
 from functools import wraps
@@ -43,19 +44,26 @@ def _patient(test):
 
     @wraps(test)
     def tried(seconds, **fixtures):
-        try:
-            test(seconds=seconds, **fixtures)
-        except failed:
-            test(seconds=10 * seconds, **fixtures)
+        with suppress(*failed):
+            return test(seconds=seconds, **fixtures)
+        _forget_what_was_left()
+        return test(seconds=10 * seconds, **fixtures)
 
     @wraps(test)
     async def atried(seconds, **fixtures):
-        try:
-            await test(seconds=seconds, **fixtures)
-        except failed:
-            await test(seconds=10 * seconds, **fixtures)
+        with suppress(*failed):
+            return await test(seconds=seconds, **fixtures)
+        _forget_what_was_left()
+        return await test(seconds=10 * seconds, **fixtures)
 
     return atried if inspect.iscoroutinefunction(test) else tried
+
+
+def _forget_what_was_left():
+    """Collect what a test that failed in the middle left open, so that no later test is told of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

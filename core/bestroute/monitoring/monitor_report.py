@@ -298,7 +298,7 @@ def audits_for(half_width: float, spread: float, *, level: float = 0.95) -> int:
 
     Example:
         >>> audits_for(0.05, 0.3)
-        279
+        194
     """
     low, high = 1, _ENOUGH
     while low < high:

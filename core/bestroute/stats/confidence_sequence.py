@@ -43,7 +43,7 @@ def standard_errors_wide(steps: FloatArray | float, *, level: float = 0.95, hori
 
     Example:
         >>> standard_errors_wide(np.array([200.0, 2_000.0])).round(2).tolist()
-        [4.39, 2.32]
+        [4.45, 2.32]
     """
     error, start = 1 - level, MIXTURE * horizon
     mixture = np.sqrt((1 + start / steps) * (np.log1p(steps / start) - 2 * np.log(_MIXTURE_SHARE * error)))
