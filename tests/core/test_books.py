@@ -58,6 +58,9 @@ class Moody:
 
     def stream(self, query, *, params, cancel):
         time.sleep(self._begin(1))
+        yield from self._pieces()
+
+    def _pieces(self):
         (sample,) = self._end(1)
         for word in sample.text.split():
             if self.chance.random() < 0.1:
@@ -66,8 +69,8 @@ class Moody:
         yield sample
 
     async def astream(self, query, *, params, cancel):
-        await asyncio.sleep(0.001)
-        for piece in self.stream(query, params=params, cancel=cancel):
+        await asyncio.sleep(self._begin(1))  # counted before anything may end it
+        for piece in self._pieces():
             await asyncio.sleep(self.chance.random() * 0.003)
             yield piece
 
