@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bestroute import Pool, Price
+from bestroute import Ledger, Pool, Price
 from bestroute._utils.loops import at_loop_end, forget_ended
 from bestroute.billing.database import writer
 from bestroute.testing import LoopbackServer
@@ -237,3 +237,16 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("needs ../shared, which is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def ledger(request, tmp_path):
+    """A ledger of each kind."""
+    if request.param == "memory":
+        url = None
+    elif request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/bills.db"
+    else:
+        url = request.getfixturevalue("postgres").new_url()
+    with Ledger(url) as made:
+        yield made

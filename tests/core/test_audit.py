@@ -37,18 +37,6 @@ def outcomes(routed):
     return routed.ledger.outcomes()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def ledger(request, tmp_path):
-    if request.param == "memory":
-        url = None
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/bills.db"
-    else:
-        url = request.getfixturevalue("postgres").new_url()
-    with Ledger(url) as made:
-        yield made
-
-
 @pytest.mark.parametrize("way", ["run", "arun", "stream", "astream"])
 def test_the_reference_is_asked_too_and_billed_as_an_audit_of_the_call(pool, ledger, way):
     routed = engine(pool, small=["85"], ledger=ledger)

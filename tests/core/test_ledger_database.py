@@ -43,18 +43,6 @@ def row(**changes):
     return {**made, **changes}
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def ledger(request, tmp_path):
-    if request.param == "memory":
-        url = None
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/bills.db"
-    else:
-        url = request.getfixturevalue("postgres").new_url()
-    with Ledger(url) as made:
-        yield made
-
-
 def test_what_a_row_does_not_say_is_filled_in(ledger):
     ledger.add(
         [row(), row(call_id="d", run_id="of langchain", attempt=2, plan="small x 2", reason="cheap", kind="audit")]
