@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bestroute._utils.under_way import ended
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.judges.checks import Check, decided
@@ -178,27 +178,18 @@ def _ask_all(
     tasks: Sequence[JudgeTask], judge: Judge, concurrency: int, stop: Cancel
 ) -> Iterator[tuple[JudgeTask, Verdict | BaseException]]:
     """Ask about tasks, some at once; yield each with its verdict, or with what the judge's client raised."""
-    queue = iter(tasks)
-    running: dict[Future[Verdict], JudgeTask] = {}
     failures: set[str] = set()
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-label") as threads:
-        while True:
-            while not stop.is_set and len(running) < concurrency and (task := next(queue, None)):
-                running[threads.submit(judge, task)] = task
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                task, error = running.pop(future), future.exception()
-                if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
-                    stop.set()
-                    raise error
-                if error is not None:
-                    described = " ".join(describe(hide_quotations(error, Query(task.query))).split())
-                    if described not in failures:
-                        logger.warning("label: the judge could not be asked about %r: %s", task.id, described)
-                    failures.add(described)
-                yield task, future.result() if error is None else error
+    for task, future in ended(judge, tasks, concurrency, lambda: stop.is_set, name="bestroute-label"):
+        error = future.exception()
+        if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
+            stop.set()
+            raise error
+        if error is not None:
+            described = " ".join(describe(hide_quotations(error, Query(task.query))).split())
+            if described not in failures:
+                logger.warning("label: the judge could not be asked about %r: %s", task.id, described)
+            failures.add(described)
+        yield task, future.result() if error is None else error
 
 
 def _labelled(record: Record, fixed: dict[str, float], journal: Journal, keep_replies: bool) -> Record:

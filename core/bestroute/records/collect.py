@@ -9,7 +9,6 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from bestroute._utils.files import lock
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
+from bestroute._utils.under_way import ended
 from bestroute.billing.sample_bills import bill
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
 from bestroute.errors.held_secrets import keep_hidden
@@ -316,19 +316,9 @@ def _draw_all(
             raise sample.error
         return sample
 
-    queue = iter(todo)
-    running: dict[Future[Sample], _Job] = {}
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="bestroute-collect") as threads:
-        while True:
-            while not stops() and len(running) < concurrency and (job := next(queue, None)):
-                running[threads.submit(draw, job)] = job
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                job = running.pop(future)
-                error = future.exception()
-                yield job, future.result() if error is None else error
+    for job, future in ended(draw, todo, concurrency, stops, name="bestroute-collect"):
+        error = future.exception()
+        yield job, future.result() if error is None else error
 
 
 def _query(prompt: Prompt) -> Query:

@@ -44,9 +44,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _head(path: Path) -> bytes:
     with _open(path) as stream:
         start: bytes = stream.read(4096)
-    for mark in (b"\xef\xbb\xbf",):
-        start = start.removeprefix(mark)
-    return start.lstrip()
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def _open(path: Path) -> Any:
