@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 
 MAY_TAKE_FROM = {
     "_utils": set(),
-    "_version": set(),
     "errors": {"_utils"},
     "artifacts": {"_utils", "errors"},
     "types": {"_utils", "errors"},
@@ -84,7 +83,6 @@ MAY_TAKE_FROM = {
     },
     "__init__": {
         "_utils",
-        "_version",
         "billing",
         "engine",
         "errors",
@@ -108,7 +106,6 @@ MAY_TAKE_FROM = {
     "tuning": {"_utils", "errors", "evaluation", "labels", "policies", "records", "router", "stats", "types"},
     "cli": {
         "_utils",
-        "_version",
         "adapters",
         "artifacts",
         "billing",

@@ -14,7 +14,7 @@ from typing import Any as _Any
 
 from bestroute._utils.moved import find_old_paths as _find_old_paths
 from bestroute._utils.public import name_home as _name_home
-from bestroute._version import __version__
+from bestroute._utils.version import __version__
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
 from bestroute.engine.decision import Decision

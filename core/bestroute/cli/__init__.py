@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bestroute._utils.text import brief
-from bestroute._version import __version__
+from bestroute._utils.version import __version__
 from bestroute.cli.import_command import import_logs_command
 from bestroute.cli.init_command import init
 from bestroute.cli.label_command import label
