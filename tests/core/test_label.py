@@ -59,7 +59,7 @@ def test_checks_decide_what_they_can_and_the_judge_the_rest_each_text_once(tmp_p
     assert first.samples["small"].quality == (1.0, 0.0, 1.0)
     assert first.samples["large"].quality == (1.0,)
     assert second.samples["small"].quality == (1.0, 0.0, 1.0)
-    assert not list(tmp_path.glob("*.journal"))
+    assert not list(tmp_path.glob("*.verdicts"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_what_a_function_says_is_a_quality_or_one_sentence(tmp_path):
     for said, why in ((1.5, "got 1.5 for 'q0'"), (math.nan, "got nan for 'q0'")):
         with pytest.raises(ConfigError, match=f"the judge must return a quality in .0, 1. or None, {why}"):
             label([record(0, ["a"], ["b"])], scored(lambda text, said=said: said), tmp_path / "l.jsonl")
-        (tmp_path / "l.jsonl.journal").unlink(missing_ok=True)
+        (tmp_path / "l.jsonl.verdicts").unlink(missing_ok=True)
 
     def broken(fields, text):
         raise SystemExit("secret text")
@@ -221,7 +221,7 @@ def test_kill_9_in_the_middle_pays_for_no_query_twice(tmp_path):
     (tmp_path / "mine.py").write_text(JUDGE)
     command = [sys.executable, "-m", "bestroute", "label", "r.jsonl", "--judge", "mine:slow", "--out", "l.jsonl"]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    journal = tmp_path / "l.jsonl.journal"
+    journal = tmp_path / "l.jsonl.verdicts"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not journal.exists() or len(journal.read_bytes().splitlines()) < 6):
         time.sleep(0.01)
@@ -351,3 +351,84 @@ def test_a_judge_of_ones_own_answers_is_named(tmp_path, caplog):
     assert "'small' judges its own answers" in caplog.text
     assert JudgeTask("q", "q", ("a",)).reference is None
     assert Verdict((1.0,)).cost_usd == 0.0
+
+
+def pool_with_a_judge(path, server):
+    path.write_text(
+        "reference: large\nmodels:\n"
+        f"  small: {{input_price: 1, output_price: 2, api_model: small, base_url: '{server.base_url}'}}\n"
+        f"  large: {{input_price: 1, output_price: 2, api_model: large, base_url: '{server.base_url}'}}\n"
+        f"  judge: {{input_price: 1, output_price: 2, api_model: judge, base_url: '{server.base_url}', role: judge}}\n"
+    )
+
+
+def answers_and_scores(model, messages):
+    """Answers that differ by member; the judge likes the large one's."""
+    question = messages[-1]["content"]
+    if model != "judge":
+        return f"{model} answer"
+    shown = re.findall(r"<answer \d+>\n(.*)\n</answer", question)
+    return json.dumps({"scores": [10 if text.startswith("large") else 4 for text in shown]})
+
+
+def test_collect_draws_and_judges_in_one_go_and_never_draws_the_judge(tmp_path):
+    (tmp_path / "p.jsonl").write_text(
+        "".join(json.dumps({"id": f"q{i}", "query": f"Why {i}?"}) + "\n" for i in range(3))
+    )
+    with LoopbackServer() as server:
+        server.answers = answers_and_scores
+        pool_with_a_judge(tmp_path / "pool.yaml", server)
+        arguments = ["collect", str(tmp_path / "p.jsonl"), "--pool", str(tmp_path / "pool.yaml"), "--n", "2"]
+        arguments += ["--out", str(tmp_path / "r.jsonl"), "--judge", "judge"]
+        outcome = CliRunner().invoke(main, arguments)
+        assert outcome.exit_code == 0, outcome.output
+        models = [body["model"] for body in server.sent()]
+        again = CliRunner().invoke(main, arguments)
+        assert again.exit_code == 0, again.output
+        assert len(server.sent()) == len(models)  # all is there
+        more = CliRunner().invoke(main, [*arguments[:5], "3", *arguments[6:]])
+        assert more.exit_code == 0, more.output
+        added = [body["model"] for body in server.sent()[len(models) :]]
+    assert [models.count(model) for model in ("small", "large", "judge")] == [6, 6, 3]
+    assert [added.count(model) for model in ("small", "large")] == [3, 3]
+    assert "12 by judge, 0 without a quality" in outcome.stdout
+    records = read_records(tmp_path / "r.jsonl")
+    assert all(set(r.samples) == {"small", "large"} for r in records)
+    assert all(r.samples["small"].quality == (0.4,) * 3 and r.samples["large"].quality == (1.0,) * 3 for r in records)
+    assert all(r.extra["judged_by"]["judge"] == "judge" for r in records)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.jsonl", "pool.yaml", "r.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--judge", "jugde"], "unknown judge 'jugde'; the pool has .*Did you mean 'judge'"),
+        (["--judge", "judge", "--checker", "a:b"], "--checker judges every answer at once; give it, or --judge"),
+        (["--pairwise"], "--pairwise needs a --judge of the pool"),
+        (["--rubric", "r.txt", "--judge", "a:b"], "--rubric is what a --judge of the pool is given"),
+    ],
+)
+def test_collect_refuses_a_judge_before_it_draws(tmp_path, arguments, why):
+    (tmp_path / "p.jsonl").write_text('{"id": "q", "query": "Why?"}\n')
+    with LoopbackServer() as server:
+        pool_with_a_judge(tmp_path / "pool.yaml", server)
+        command = ["collect", str(tmp_path / "p.jsonl"), "--pool", str(tmp_path / "pool.yaml"), "--n", "1", "--out"]
+        outcome = CliRunner().invoke(main, [*command, str(tmp_path / "r.jsonl"), *arguments])
+        assert server.sent() == []
+    assert outcome.exit_code == 2
+    assert re.search(why, outcome.stderr)
+
+
+def test_a_judge_may_not_be_the_reference_and_is_no_candidate(tmp_path):
+    path = tmp_path / "pool.yaml"
+    text = "reference: {}\nmodels:\n  large: {{input_price: 1, output_price: 2}}\n"
+    text += "  judge: {{input_price: 1, output_price: 2, role: judge}}\n"
+    path.write_text(text.format("judge"))
+    with pytest.raises(ConfigError, match="the reference 'judge' has the role 'judge'; name one that may answer"):
+        Pool.from_file(path)
+    path.write_text(text.format("large"))
+    assert Pool.from_file(path).models == ("large",)
+    assert Pool.from_file(path, judges=True).models == ("large", "judge")
+    path.write_text(text.format("large").replace("role: judge", "role: jury"))
+    with pytest.raises(ConfigError, match="models.judge.role"):
+        Pool.from_file(path)

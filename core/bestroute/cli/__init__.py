@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +14,14 @@ import click
 
 from bestroute._utils.text import brief
 from bestroute._utils.version import __version__
+from bestroute.cli.collect_command import collect
 from bestroute.cli.import_command import import_logs_command
 from bestroute.cli.init_command import init
 from bestroute.cli.label_command import label
 from bestroute.cli.learning_commands import evaluate, train
 from bestroute.cli.live_commands import feedback, monitor
-from bestroute.cli.live_members import live_generators, stop_on_interrupt
-from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.live_members import live_generators
+from bestroute.cli.paths import FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.reward_commands import train_reward
@@ -76,6 +76,7 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(import_logs_command)
+main.add_command(collect)
 main.add_command(label)
 main.add_command(train)
 main.add_command(train_reward)
@@ -89,91 +90,6 @@ main.add_command(remove_model)
 main.add_command(feedback)
 main.add_command(monitor)
 main.add_command(spend)
-
-
-@main.command(epilog="\b\nExample:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl")
-@click.argument("prompts", type=FILE)
-@click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
-@click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
-@click.option("--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
-@click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
-@click.option("--temperature", type=float, help="Wins over the pool's.")
-@click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
-@click.option("--limit", type=_AT_LEAST_1, help="Only the first so many prompts.")
-@click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
-@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
-def collect(
-    prompts: Path,
-    pool_path: Path,
-    n: int,
-    out: Path,
-    checker: str | None,
-    temperature: float | None,
-    concurrency: int,
-    limit: int | None,
-    greedy: bool,
-    gguf: tuple[str, ...],
-) -> None:
-    """Sample every model of the pool on every prompt of PROMPTS.
-
-    \b
-    A line of PROMPTS, JSON Lines; id and query (or prompt) are needed, the rest is for you and the checker:
-      {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "system": "", "answer": "84"}
-    A pool, YAML; prices in USD per million tokens:
-      reference: large
-      max_n: 5
-      models:
-        small: {input_price: 0.15, output_price: 0.6, api_model: gpt-4o-mini, base_url: "https://..."}
-        large: {input_price: 2.5, output_price: 10, api_model: gpt-4o, api_key_env: OPENAI_API_KEY}
-
-    Without --checker the quality of samples stays unknown (null); the same command with one judges them later and
-    draws nothing anew.
-
-    Ctrl-C stops after the draws under way; the same command goes on later. Nothing is lost or drawn twice.
-    """  # noqa: D301  # the backspace keeps click from filling the lines
-    from tqdm import tqdm
-
-    from bestroute.records.collect import collect as collect_records
-    from bestroute.records.collect import load_checker, read_prompts
-    from bestroute.types.pool import Pool
-
-    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
-    sys.path.insert(0, "")  # a checker usually lies in the working folder
-    prompt_list = read_prompts(prompts)[:limit]
-    pool = Pool.from_file(pool_path)
-    fn = load_checker(checker) if checker else None
-    params = {} if temperature is None else {"temperature": temperature}
-    with live_generators(pool, gguf) as generators, stop_on_interrupt() as stop, tqdm(unit="sample") as bar:
-
-        def show(there: int, wanted: int) -> None:
-            bar.total = wanted
-            bar.update(there - bar.n)
-
-        done = collect_records(
-            prompt_list,
-            pool,
-            generators,
-            out,
-            n=n,
-            checker=fn,
-            params=params,
-            concurrency=concurrency,
-            greedy=greedy,
-            on_sample=show,
-            stop=stop,
-        )
-    click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
-    if done.unjudged:
-        click.echo(
-            f"{done.unjudged} samples have no quality yet (null); the same command with --checker MODULE:FUNCTION "
-            "judges them and draws none anew",
-            err=True,
-        )
-    for failure in done.failures:
-        click.echo(f"failed: {failure}", err=True)
-    if done.failures:
-        sys.exit(1)
 
 
 def _check_is_there(base_url: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def live_generators(
     pool: Pool, gguf: tuple[str, ...], base_url: str | None = None, *, only: Sequence[str] = ()
 ) -> Iterator[Mapping[str, Generator]]:
-    """Make the pool's generators, or some of them; those named in ``gguf`` (``MODEL=PATH``) are served from here.
+    """Make the pool's generators, or ``only`` some; those named in ``gguf`` (``MODEL=PATH``) are served from here.
 
     Raises:
         ConfigError: If nothing says where a member is reached.
@@ -37,6 +37,8 @@ def live_generators(
             if not path:
                 raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
             pool.check_model(model)
+            if only and model not in only:
+                continue
             urls[model] = stack.enter_context(LocalServer(path)).base_url
         served = {*urls, *(m for m in pool.models if pool.endpoint(m).base_url or pool.endpoint(m).api_key_env)}
         missing = [model for model in only or pool.models if model not in served]

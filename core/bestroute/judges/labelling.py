@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from bestroute._utils.text import utf8
 from bestroute._utils.under_way import ended
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.judges.checks import Check, decided
-from bestroute.judges.journal import Journal
 from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks_answers
+from bestroute.judges.verdicts import Verdicts
 from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
 from bestroute.selection.answer_form import answer_form
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel
 
 logger = logging.getLogger(__name__)
+
+JUDGED_BY = "judged_by"
+"""The field of a record that says who judged it, and how."""
 
 
 @dataclass(frozen=True)
@@ -84,42 +89,51 @@ def label(
     if is_pairwise and reference is None:
         raise ConfigError("label: a pairwise judge needs the name of the reference, --reference MODEL")
     if judge is not None and any(judge.name in record.samples for record in records):
-        logger.warning("label: %r judges its own answers; another model would be fairer", judge.name)
+        logger.warning(
+            "label: %r judges its own answers; another model would be fairer (role: judge in the pool file)", judge.name
+        )
     how = {"judge": None if judge is None else judge.name, "pairwise": is_pairwise, "reference": reference}
     if isinstance(judge, MemberJudge):
         how["rubric"] = judge.rubric
-    fixed: dict[str, dict[str, float]] = {}
-    before = {} if again or not out.exists() else _qualities(read_records(out))
-    journal = Journal(out, how)
+    before = [] if again or not out.exists() else read_records(out)
+    earlier = {record.id: record.extra[JUDGED_BY] for record in before if JUDGED_BY in record.extra}
+    verdicts = Verdicts(out, how)
+    fixed = _qualities(before)
     try:
-        fixed = {r.id: before.get(r.id, {}) | _decided(r, checks, again=again) for r in records}
+        checked = {record.id: _decided(record, checks) for record in records}
+        for record in records:
+            texts = _texts(record, again=again)
+            fixed.setdefault(record.id, {}).update({t: q for t, q in checked[record.id].items() if t in texts})
         tasks = [task for record in records if (task := _task(record, fixed[record.id], reference, again)) is not None]
-        waiting = [task for one in sorted(tasks, key=_telling) if (task := journal.waiting(one)) is not None]
+        waiting = [task for one in sorted(tasks, key=_telling) if (task := verdicts.waiting(one)) is not None]
         failed = 0
         if judge is not None:
             wanted = waiting[:limit]
             for done, (task, verdict) in enumerate(_ask_all(wanted, judge, concurrency, stop or Cancel()), start=1):
                 if isinstance(verdict, Verdict):
-                    journal.add(task, verdict, keep_replies=keep_replies)
+                    verdicts.add(task, verdict, keep_replies=keep_replies)
                     failed += None in verdict.qualities
                 else:
                     failed += 1
                 if on_task:
                     on_task(done, len(wanted))
     finally:
-        labelled = [_labelled(record, fixed.get(record.id, {}), journal, keep_replies) for record in records]
+        labelled = [
+            _labelled(record, fixed.get(record.id, {}), verdicts, keep_replies, by=how, earlier=earlier.get(record.id))
+            for record in records
+        ]
         write_records(out, labelled)
-        spent, first_wins = journal.cost_usd, journal.first_wins
+        spent, first_wins = verdicts.cost_usd, verdicts.first_wins
         unjudged = sum(samples.unjudged for record in labelled for samples in record.samples.values())
-        journal.close(drop=not unjudged)
+        verdicts.close(drop=not unjudged)
     total = sum(samples.size for record in labelled for samples in record.samples.values())
-    checked = sum(
-        decided(checks, fields_of(record), text) is not None
+    by_checks = sum(
+        text in checked[record.id]
         for record in records
         for samples in record.samples.values()
         for text in samples.text or ()
     )
-    return Labelled(tuple(labelled), checked, total - unjudged - checked, unjudged, failed, spent, first_wins)
+    return Labelled(tuple(labelled), by_checks, total - unjudged - by_checks, unjudged, failed, spent, first_wins)
 
 
 def _qualities(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -135,10 +149,10 @@ def _qualities(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     return known
 
 
-def _decided(record: Record, checks: tuple[Check, ...], *, again: bool) -> dict[str, float]:
+def _decided(record: Record, checks: tuple[Check, ...]) -> dict[str, float]:
     """Return the quality of each text that a check decides."""
     fields = fields_of(record)
-    found = {text: decided(checks, fields, text) for text in _texts(record, again=again)}
+    found = {text: decided(checks, fields, text) for text in _texts(record, again=True)}
     return {text: quality for text, quality in found.items() if quality is not None}
 
 
@@ -192,13 +206,26 @@ def _ask_all(
         yield task, future.result() if error is None else error
 
 
-def _labelled(record: Record, fixed: dict[str, float], journal: Journal, keep_replies: bool) -> Record:
+def _labelled(
+    record: Record,
+    fixed: dict[str, float],
+    verdicts: Verdicts,
+    keep_replies: bool,
+    *,
+    by: Mapping[str, Any],
+    earlier: Any,
+) -> Record:
+    """Return a record with the qualities that are known, and who judged it."""
+    is_judged = False
+
     def quality(text: str | None, before: float | None) -> float | None:
+        nonlocal is_judged
         if text is None:
             return before
         found = fixed.get(text)
         if found is None:
-            found = journal.quality(record.id, text)
+            found = verdicts.quality(record.id, text)
+            is_judged = is_judged or found is not None
         return before if found is None else found
 
     def judged(samples: ModelSamples) -> ModelSamples:
@@ -209,7 +236,17 @@ def _labelled(record: Record, fixed: dict[str, float], journal: Journal, keep_re
             greedy = replace(greedy, quality=quality(greedy.text, greedy.quality))
         return replace(samples, quality=tuple(quality(text, before) for text, before in pairs), greedy=greedy)
 
-    extra = dict(record.extra)
-    if keep_replies and (replies := journal.replies(record.id)):
+    samples, extra = {model: judged(s) for model, s in record.samples.items()}, dict(record.extra)
+    if is_judged:
+        extra[JUDGED_BY] = judged_by(by)
+    elif earlier is not None:
+        extra[JUDGED_BY] = earlier
+    if keep_replies and (replies := verdicts.replies(record.id)):
         extra["judge_replies"] = replies
-    return replace(record, samples={model: judged(s) for model, s in record.samples.items()}, extra=extra)
+    return replace(record, samples=samples, extra=extra)
+
+
+def judged_by(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a judge was asked as a record holds it: its rubric by its hash alone."""
+    known = {name: value for name, value in how.items() if value not in (None, False)}
+    return {**known, **({"rubric": sha256(utf8(how["rubric"])).hexdigest()[:16]} if how.get("rubric") else {})}

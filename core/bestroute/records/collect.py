@@ -6,14 +6,12 @@ import importlib
 import json
 import logging
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bestroute._utils.files import lock
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
 from bestroute._utils.under_way import ended
@@ -24,7 +22,8 @@ from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
 from bestroute.faults.refusals import refused_option
 from bestroute.records.chats import call_params, check_chat, query_of, reply_text
-from bestroute.records.jsonl import LineSize, dump_line, read_jsonl, write_jsonl
+from bestroute.records.journal import Journal
+from bestroute.records.jsonl import LineSize, dump_line, read_jsonl
 from bestroute.records.recorded_signals import FIELDS, signals_fields
 from bestroute.records.records import (
     GreedySample,
@@ -403,25 +402,19 @@ class _Store:
     """
 
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
-        self.out, self.journal_path = out, out.with_name(out.name + ".journal")
-        self.pool, self.prompts = pool, {p.id: p for p in prompts}
+        self.out, self.pool, self.prompts = out, pool, {p.id: p for p in prompts}
         endpoints = {m: pool.endpoint(m) for m in pool.models}
         self.sampling = {
             m: {"temperature": e.temperature, "max_tokens": e.max_tokens, **params} for m, e in endpoints.items()
         }
-        self.journal = open(self.journal_path, "a+b")
-        try:
-            lock(self.journal)
-        except OSError as error:
-            self.journal.close()
-            raise ConfigError(f"{out}: another process is collecting into it") from error
+        self.journal = Journal(out, "journal", doing="collecting")
         try:
             self._read()
         except BaseException:
             self.journal.close()
             raise
-        if not self.journal.tell():
-            self._append({"sampling": self.sampling})
+        if self.journal.is_empty:
+            self.journal.append({"sampling": self.sampling})
 
     def add(self, row: dict[str, Any], *, is_greedy: bool) -> None:
         key = row["id"], row["model"]
@@ -432,7 +425,7 @@ class _Store:
             row = {**row, "text": row["text"][:room]}
             size = LineSize.of(dump_line(row))
         self._grow(row["id"], size)
-        self._append({**row, "at": _GREEDY if is_greedy else len(self.rows[key])})
+        self.journal.append({**row, "at": _GREEDY if is_greedy else len(self.rows[key])})
         if is_greedy:
             self.greedy[key] = row
         else:
@@ -474,7 +467,7 @@ class _Store:
     def judge(self, place: _Slot, quality: float | None) -> None:
         if quality is not None:
             self.row(place)["quality"] = quality
-            self._append({**self.row(place), **place._asdict()})
+            self.journal.append({**self.row(place), **place._asdict()})
 
     def wanted(self, id_: str, model: str, n: int, greedy: bool) -> list[dict[str, Any]]:
         """Return the rows there are of those wanted."""
@@ -492,16 +485,7 @@ class _Store:
         if records:
             write_records(self.out, records)
         waiting = [{**row, "at": _GREEDY} for key, row in self.greedy.items() if not self.rows.get(key)]
-        if waiting:
-            write_jsonl(self.journal_path, [{"sampling": self.sampling}, *waiting])
-        else:
-            self.journal_path.unlink(missing_ok=True)
-        self.journal.close()
-
-    def _append(self, value: Mapping[str, Any]) -> None:
-        self.journal.write(dump_line(value))
-        self.journal.flush()
-        os.fsync(self.journal.fileno())
+        self.journal.close([{"sampling": self.sampling}, *waiting] if waiting else ())
 
     def _read(self) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -517,8 +501,7 @@ class _Store:
                 self.rows[record.id, model] = _as_rows(samples)
                 if samples.greedy is not None:
                     self.greedy[record.id, model] = _as_row(samples.greedy)
-        self._truncate_torn_line()
-        for number, row in read_jsonl(self.journal_path):
+        for number, row in self.journal.lines():
             if number == 1:
                 self._check(row.get("sampling"), "the journal")
                 continue
@@ -536,13 +519,6 @@ class _Store:
             rows.append(row)
         elif row["at"] < len(rows) and rows[row["at"]]["quality"] is None:
             rows[row["at"]] = row
-
-    def _truncate_torn_line(self) -> None:
-        """Drop a last line that was not finished: its process was killed before the sample was safe."""
-        self.journal.seek(0)
-        whole = self.journal.read()
-        self.journal.truncate(whole.rfind(b"\n") + 1)
-        self.journal.seek(0, os.SEEK_END)
 
     def _check(self, sampling: Any, what: str) -> None:
         for model, settings in (sampling or {}).items():

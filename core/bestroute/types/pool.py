@@ -81,29 +81,30 @@ class Pool:
             )
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Pool:
+    def from_file(cls, path: str | Path, *, judges: bool = False) -> Pool:
         """Read a pool from YAML.
 
         Args:
             path: A file with ``reference``, ``max_n`` and ``models: {name: {input_price, output_price, ...}}``.
+            judges: Keep models whose ``role`` is ``judge``, too; they may judge, but not answer.
 
         Raises:
             ConfigError: If the file is missing or malformed; names the file and the field.
         """
         from bestroute.types.pool_file import read_pool_file
 
-        return cls.from_dict(read_pool_file(Path(path)), where=str(path))
+        return cls.from_dict(read_pool_file(Path(path)), where=str(path), judges=judges)
 
     @classmethod
-    def from_dict(cls, data: object, *, where: str) -> Pool:
-        """Read what a pool file holds, or ``to_dict`` returned.
+    def from_dict(cls, data: object, *, where: str, judges: bool = False) -> Pool:
+        """Read what a pool file holds, or ``to_dict`` returned; ``judges`` as in ``from_file``.
 
         Raises:
             ConfigError: If it is malformed; ``where`` begins the sentence.
         """
         from bestroute.types.pool_file import pool_arguments
 
-        arguments = pool_arguments(data, where=where)
+        arguments = pool_arguments(data, where=where, judges=judges)
         try:
             return cls(**arguments)
         except BestRouteError as error:

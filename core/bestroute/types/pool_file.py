@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -43,6 +43,9 @@ class _MemberFields(_Strict):
     temperature: float | None = Field(None, ge=0)
     max_tokens: int | None = Field(None, ge=1, le=_MOST_TOKENS)
     logprobs: StrictBool | None = None
+    role: Literal["candidate", "judge"] = Field(
+        "candidate", description="A judge labels answers, and is never asked for one."
+    )
 
 
 class _PoolFile(_Strict):
@@ -146,11 +149,11 @@ def member_to_dict(price: Price, bills_input: BillsInput, endpoint: Endpoint) ->
         bills_input=bills_input,
         **vars(endpoint),
     )
-    return member.model_dump(exclude_none=True)
+    return member.model_dump(exclude_none=True, exclude={"role"})
 
 
-def pool_arguments(data: object, *, where: str) -> dict[str, Any]:
-    """Return the arguments of ``Pool`` that the fields of a pool file stand for.
+def pool_arguments(data: object, *, where: str, judges: bool = False) -> dict[str, Any]:
+    """Return the arguments of ``Pool`` that the fields of a pool file stand for; judges are left out unless wanted.
 
     Raises:
         ConfigError: If a field is missing, unknown or out of range; ``where`` begins the sentence.
@@ -159,7 +162,10 @@ def pool_arguments(data: object, *, where: str) -> dict[str, Any]:
         parsed = _PoolFile.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_problem(error)}") from error
-    members = parsed.models
+    reference = parsed.models.get(parsed.reference)
+    if reference is not None and reference.role == "judge":
+        raise ConfigError(f"{where}: the reference {parsed.reference!r} has the role 'judge'; name one that may answer")
+    members = {name: m for name, m in parsed.models.items() if judges or m.role == "candidate"}
     return {
         "models": tuple(members),
         "prices": {

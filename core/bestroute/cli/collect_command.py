@@ -1,0 +1,120 @@
+"""``bestroute collect``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
+from bestroute.cli.live_members import live_generators, stop_on_interrupt
+from bestroute.cli.paths import FILE
+from bestroute.cli.progress import shown
+from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.records.collect import Collected
+
+
+@click.command(
+    epilog="\b\nExamples:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl\n"
+    "  bestroute collect prompts.jsonl --pool pool.yaml --n 3 --judge judge --out records.jsonl"
+)
+@click.argument("prompts", type=FILE)
+@click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
+@click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
+@click.option("--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
+@click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
+@click.option("--temperature", type=float, help="Wins over the pool's.")
+@click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts.")
+@click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
+@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
+@judging_options
+def collect(
+    prompts: Path,
+    judging: Judging,
+    pool_path: Path,
+    n: int,
+    out: Path,
+    checker: str | None,
+    temperature: float | None,
+    concurrency: int,
+    limit: int | None,
+    greedy: bool,
+    gguf: tuple[str, ...],
+) -> None:
+    """Sample every model of the pool on every prompt of PROMPTS, and judge the answers.
+
+    \b
+    A line of PROMPTS, JSON Lines; id and query (or prompt) are needed, the rest is for you and the checker:
+      {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "system": "", "answer": "84"}
+    A pool, YAML; prices in USD per million tokens; a model with "role: judge" is not sampled:
+      reference: large
+      max_n: 5
+      models:
+        small: {input_price: 0.15, output_price: 0.6, api_model: gpt-4o-mini, base_url: "https://..."}
+        large: {input_price: 2.5, output_price: 10, api_model: gpt-4o, api_key_env: OPENAI_API_KEY}
+        judge: {input_price: 3, output_price: 15, api_model: ..., role: judge}
+
+    Quality is what --checker says, or --check and --judge, as `bestroute label` does it, when all is drawn. Without
+    any it stays unknown (null); the same command with one judges later and draws nothing anew.
+
+    Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
+    """  # noqa: D301  # the backspace keeps click from filling the lines
+    from bestroute.records.collect import collect as collect_records
+    from bestroute.records.collect import load_checker, read_prompts
+    from bestroute.records.records import read_records
+    from bestroute.types.pool import Pool
+
+    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
+    if checker and judging.is_wanted:
+        raise ConfigError("--checker judges every answer at once; give it, or --judge and --check")
+    sys.path.insert(0, "")  # a checker usually lies in the working folder
+    prompt_list = read_prompts(prompts)[:limit]
+    pool, everyone = Pool.from_file(pool_path), Pool.from_file(pool_path, judges=True)
+    judging.check(everyone)
+    fn = load_checker(checker) if checker else None
+    params = {} if temperature is None else {"temperature": temperature}
+    labels = None
+    with stop_on_interrupt() as stop:
+        with live_generators(everyone, gguf, only=pool.models) as generators, shown("sample") as show:
+            done = collect_records(
+                prompt_list,
+                pool,
+                generators,
+                out,
+                n=n,
+                checker=fn,
+                params=params,
+                concurrency=concurrency,
+                greedy=greedy,
+                on_sample=show,
+                stop=stop,
+            )
+        click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
+        if judging.is_wanted and not stop.is_set and out.exists():
+            labels = judge_records(
+                read_records(out), judging, out, stop, everyone=everyone, gguf=gguf, concurrency=concurrency
+            )
+            tell_labels(labels, out, judging.judge_name)
+    unjudged = done.unjudged if labels is None else labels.unjudged
+    _tell_missing(done, unjudged)
+    if done.failures or (labels is not None and labels.failed):
+        sys.exit(1)
+
+
+def _tell_missing(done: Collected, unjudged: int) -> None:
+    """Say on stderr what has no quality, and which draws failed."""
+    if unjudged:
+        click.echo(
+            f"{unjudged} samples have no quality yet (null); the same command with --checker MODULE:FUNCTION or "
+            "--judge MEMBER judges them and draws none anew",
+            err=True,
+        )
+    for failure in done.failures:
+        click.echo(f"failed: {failure}", err=True)
