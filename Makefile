@@ -9,7 +9,7 @@ LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 
-.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -98,6 +98,10 @@ promises: .venv-test/ready
 # The figures of docs/rewards.md, from the same folder; half two hours on two cores.
 rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
+
+# The figures of docs/judged_rewards.md, from the same folder; half an hour.
+judged-rewards: .venv-test/ready
+	$(TEST) benchmarks/judged_rewards.py --shared $(SHARED)
 
 # The figures of docs/pool_changes.md.
 pool-changes: .venv-test/ready
