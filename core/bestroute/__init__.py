@@ -33,7 +33,6 @@ from bestroute.errors import (
     RecordError,
 )
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
-from bestroute.reward_models.agreement import Agreement
 from bestroute.reward_models.logprob_confidence import LogprobConfidence
 from bestroute.reward_models.majority_vote import MajorityVote
 from bestroute.reward_models.verifier import Verifier
@@ -53,6 +52,7 @@ from bestroute.types.usage import Usage
 if _TYPE_CHECKING:
     from bestroute.generators.openai import OpenAIGenerator
     from bestroute.generators.tools_in_prompt import ToolsInPrompt
+    from bestroute.reward_models.agreement import Agreement
     from bestroute.reward_models.confidence import Confidence
     from bestroute.reward_models.proxy import ProxyRewardModel
 
@@ -115,6 +115,7 @@ _find_old_paths()
 
 
 _ON_DEMAND = {
+    "Agreement": "reward_models.agreement",
     "Confidence": "reward_models.confidence",
     "OpenAIGenerator": "generators.openai",
     "ProxyRewardModel": "reward_models.proxy",

@@ -29,8 +29,7 @@ from bestroute.engine.result import Result
 from bestroute.engine.rollout import check_share
 from bestroute.errors import BudgetError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
-from bestroute.monitoring.audits import Audit
-from bestroute.monitoring.monitor_report import as_audit
+from bestroute.monitoring.audits import Audit, as_audit
 from bestroute.selection.output_spec import read_demand
 from bestroute.types.bases import PolicyBase, completed
 from bestroute.types.pool import Pool

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.outcomes import Method
 from bestroute.errors.redaction import describe
-from bestroute.reward_models.agreement import NO_CALL, forms_of
 from bestroute.reward_models.untrained import calibrated, is_calibrated, reads_samples
-from bestroute.selection.answer_form import marked_answer
-from bestroute.selection.answer_kind import answer_kind
 from bestroute.types.bases import RewardModelBase, completed
 from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
@@ -93,6 +90,10 @@ def _scores(judge: RewardModelBase, query: Query, texts: Sequence[str]) -> list[
 
 def _form(query: Query, sample: Sample) -> str | None:
     """Return the form by which a sample can be compared; ``None`` for open text, and for what is said beside tools."""
+    from bestroute.reward_models.agreement import NO_CALL, forms_of
+    from bestroute.selection.answer_form import marked_answer
+    from bestroute.selection.answer_kind import answer_kind
+
     if sample.form is None and answer_kind(query) is None and marked_answer(sample.text) is None:
         return None
     (form,) = forms_of(query, [sample])

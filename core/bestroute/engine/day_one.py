@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from bestroute._utils.fork_safe import ProcessState
 from bestroute.engine.break_even import RETRY, Kind, Lengths, TrialAccount
-from bestroute.reward_models.first_evidence import EARNED, FirstEvidence
+from bestroute.engine.trial import NO_ROUTER, Trial
+from bestroute.reward_models.first_evidence import EARNED
 from bestroute.selection.answer_kind import AnswerKind, answer_kind
 from bestroute.types.bases import GeneratorBase
 from bestroute.types.plans import Candidate, Plan, Step
@@ -40,29 +40,6 @@ _TOKENS = 48.0
 """Of an answer of which none was seen."""
 _TEXT_KINDS: frozenset[AnswerKind] = frozenset({"choice", "number", "short answer"})
 """Kinds whose log-probabilities are those of the answer."""
-
-_WITH_LOGPROBS, _AGREEMENT_ALONE = FirstEvidence(), FirstEvidence(needs_logprobs=False)
-
-NO_ROUTER = (
-    "no router: the reference answers open text, which saves nothing; give router= (a folder of `bestroute train`, or "
-    "a function that returns a pool name), or a reward_model (MajorityVote(), Verifier(fn), a trained one)"
-)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a decision tried, to be learnt from."""
-
-    kind: AnswerKind
-    members: tuple[str, ...]
-    """None where the reference alone was asked."""
-    reads_logprobs: bool = False
-    """Whether members are asked for log-probabilities: where they are those of the answer, and may be told."""
-
-    @property
-    def reward_model(self) -> FirstEvidence:
-        """What accepts the samples."""
-        return _WITH_LOGPROBS if self.reads_logprobs else _AGREEMENT_ALONE
 
 
 class DayOne(ProcessState):

@@ -7,16 +7,16 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.expected_cost import plan_costs
-from bestroute.engine.day_one import NO_ROUTER, DayOne
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import drawn_apart
 from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.engine.trial import NO_ROUTER
 from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.errors.redaction import describe
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
@@ -37,6 +37,9 @@ from bestroute.types.prediction import Prediction
 from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query
 from bestroute.types.settings import Settings
+
+if TYPE_CHECKING:
+    from bestroute.engine.day_one import DayOne
 
 Default = Literal["plan", "reference"]
 """What is done where there is neither a router nor a reward model: what ``DayOne`` plans, or ask the reference."""
@@ -86,6 +89,8 @@ class Decider:
         self.day_one: DayOne | None = None
         if self._untrained[1] == REFERENCE_ONLY and len(pool.models) > 1:
             if default == "plan":
+                from bestroute.engine.day_one import DayOne
+
                 self.day_one = DayOne(pool, generators)
             logger.warning("%s", REFERENCE_ONLY if self.day_one is None else NO_ROUTER)
         for plan in self._known_plans():

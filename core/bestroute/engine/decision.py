@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from bestroute.engine.day_one import Trial
 from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.engine.trial import Trial
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import PolicyBase, RewardModelBase, completed
 from bestroute.types.plans import Plan

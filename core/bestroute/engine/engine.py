@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.renamed import warn_renamed
@@ -35,8 +35,7 @@ from bestroute.engine.streaming import StreamSampler
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
-from bestroute.monitoring import Audit
-from bestroute.monitoring.monitor_report import MonitorReport, monitor
+from bestroute.monitoring.audits import Audit
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
 from bestroute.types.pool import Pool
@@ -45,6 +44,9 @@ from bestroute.types.protocols import Policy, RewardModel, Router
 from bestroute.types.query import Query, as_query
 from bestroute.types.sample import Delta
 from bestroute.types.settings import Settings
+
+if TYPE_CHECKING:
+    from bestroute.monitoring.monitor_report import MonitorReport
 
 T = TypeVar("T")
 _GRACE_S = 0.05
@@ -429,6 +431,8 @@ class BestRoute:
         """
         if not isinstance(self.ledger, Ledger):
             raise ConfigError(f"monitor: it reads a bestroute.Ledger, and the ledger is a {type(self.ledger).__name__}")
+        from bestroute.monitoring.monitor_report import monitor
+
         self._writer.flush()
         return monitor(self.ledger, target=target)
 

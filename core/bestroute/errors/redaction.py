@@ -6,12 +6,15 @@ import re
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bestroute._utils.text import encodable, text_of
 from bestroute.errors.facts import field
 from bestroute.errors.held_secrets import known_secrets
-from bestroute.errors.quotations import Sources
+
+if TYPE_CHECKING:
+    from bestroute.errors.quotations import Sources
 
 LONGEST = 500
 """Characters of an error that are kept."""
@@ -25,21 +28,6 @@ _DEEP = 12
 """How far data that an error holds are looked through."""
 _WORDS = ("message", "msg", "reason", "strerror", "detail", "details", "filename", "filename2", "text")
 """Attributes that errors of clients, of files and of syntax make their text of."""
-_SECRETS = (
-    re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
-    re.compile(r"\bAIza[\w-]{10,}"),
-    re.compile(r"\bAKIA[A-Z0-9]{8,}"),
-    re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?"),
-    re.compile(r"(?i)(?<=\bbearer\s)\s*[^\s\"',;]+"),
-    re.compile(r"(?i)(?<=\bbasic\s)\s*[A-Za-z0-9+/=]{8,}"),
-    re.compile(r"(?<=://)[^/\s@]+(?=@)"),
-    re.compile(r"(?<=\binput_value=).*?(?=, input_type=)", re.DOTALL),  # pydantic's errors quote what they refuse
-)
-_NAMED_SECRET = re.compile(
-    r"(?i)((?:api|access|secret|auth|subscription|refresh|id|session|client)[-_ ]?(?:key|token|secret)"
-    r"|authorization|password|passwd|\bpwd|\bsecret|\b(?:set-)?cookie|\btoken(?==)|[?&](?:key|sig|signature|code)(?==))"
-    r"(\"?'?\s*(?:[:=]|provided:|is)\s*\"?'?)(?!bearer\b|basic\b)([^\s\"',;&}]{4,})"
-)
 
 
 class Quotable(Protocol):
@@ -188,6 +176,31 @@ def _of_pydantic(error: BaseException, hider: _Hider) -> BaseException:
     return _of_own_text(type(validation).from_exception_data(validation.title, complaints), hider)
 
 
+@cache
+def _secrets() -> tuple[re.Pattern[str], ...]:
+    """Return what a secret looks like; compiled for the first error, not for every start."""
+    return (
+        re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
+        re.compile(r"\bAIza[\w-]{10,}"),
+        re.compile(r"\bAKIA[A-Z0-9]{8,}"),
+        re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?"),
+        re.compile(r"(?i)(?<=\bbearer\s)\s*[^\s\"',;]+"),
+        re.compile(r"(?i)(?<=\bbasic\s)\s*[A-Za-z0-9+/=]{8,}"),
+        re.compile(r"(?<=://)[^/\s@]+(?=@)"),
+        re.compile(r"(?<=\binput_value=).*?(?=, input_type=)", re.DOTALL),  # pydantic's errors quote what they refuse
+    )
+
+
+@cache
+def _named_secret() -> re.Pattern[str]:
+    """Return what a secret looks like behind its name."""
+    return re.compile(
+        r"(?i)((?:api|access|secret|auth|subscription|refresh|id|session|client)[-_ ]?(?:key|token|secret)"
+        r"|authorization|password|passwd|\bpwd|\bsecret|\b(?:set-)?cookie|\btoken(?==)|[?&](?:key|sig|signature|code)(?==))"
+        r"(\"?'?\s*(?:[:=]|provided:|is)\s*\"?'?)(?!bearer\b|basic\b)([^\s\"',;&}]{4,})"
+    )
+
+
 class _Hider:
     """Hides in any number of texts what is looked up once: the keys that members hold, and a query's texts."""
 
@@ -206,9 +219,9 @@ class _Hider:
             head = _without(head, self.sources.spans(head))
         for secret in self.secrets:
             head = head.replace(secret, _HIDDEN)
-        for pattern in _SECRETS:
+        for pattern in _secrets():
             head = pattern.sub(_HIDDEN, head)
-        return _NAMED_SECRET.sub(rf"\1\2{_HIDDEN}", head)
+        return _named_secret().sub(rf"\1\2{_HIDDEN}", head)
 
 
 _read_queries: dict[int, tuple[weakref.ref[Quotable], Sources]] = {}
@@ -219,6 +232,8 @@ def _sources_of(query: Quotable) -> Sources:
     key = id(query)
     if (found := _read_queries.get(key)) is not None and found[0]() is query:
         return found[1]
+    from bestroute.errors.quotations import Sources
+
     sources = Sources(query.texts())
     _read_queries[key] = weakref.ref(query, lambda _: _read_queries.pop(key, None)), sources
     return sources

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from bestroute.billing.outcomes import CallOutcome
 from bestroute.errors import ConfigError
 
 
@@ -52,6 +53,23 @@ class Audit:
     def day(self) -> str:
         """The day of the call, UTC, as ``2026-01-31``."""
         return day_of(self.at)
+
+
+def as_audit(outcome: CallOutcome) -> Audit:
+    """Return what a compared call shows."""
+    assert outcome.drop is not None
+    return Audit(
+        call_id=outcome.call_id,
+        at=outcome.time,
+        drop=outcome.drop,
+        probability=outcome.probability,
+        predicted_drop=outcome.predicted_drop or 0.0,
+        reference_quality=1.0 if outcome.reference_quality is None else outcome.reference_quality,
+        saved_usd=outcome.reference_cost_usd - outcome.cost_usd,
+        reference_usd=outcome.reference_cost_usd,
+        model=outcome.model,
+        tags=outcome.tags,
+    )
 
 
 def day_of(at: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.monitoring.alarms import Alarm, Alarms
-from bestroute.monitoring.audits import Audit
+from bestroute.monitoring.audits import as_audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
 from bestroute.stats.confidence_sequence import standard_errors_wide
 
@@ -136,23 +136,6 @@ class _Calls:
             self.estimates.add_certain(**known)  # type: ignore[arg-type]
         elif outcome.status == "unaudited":
             self.estimates.add_unaudited(**known, predicted_drop=outcome.predicted_drop or 0.0)  # type: ignore[arg-type]
-
-
-def as_audit(outcome: CallOutcome) -> Audit:
-    """Return what a compared call shows."""
-    assert outcome.drop is not None
-    return Audit(
-        call_id=outcome.call_id,
-        at=outcome.time,
-        drop=outcome.drop,
-        probability=outcome.probability,
-        predicted_drop=outcome.predicted_drop or 0.0,
-        reference_quality=1.0 if outcome.reference_quality is None else outcome.reference_quality,
-        saved_usd=outcome.reference_cost_usd - outcome.cost_usd,
-        reference_usd=outcome.reference_cost_usd,
-        model=outcome.model,
-        tags=outcome.tags,
-    )
 
 
 def monitor(ledger: Ledger, *, target: float | None = None, level: float = 0.95) -> list[MonitorReport]:

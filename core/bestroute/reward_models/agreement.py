@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from bestroute._utils.public import name_home
 from bestroute.reward_models.logprob_confidence import checked_level
 from bestroute.selection.agreement import CUT
 from bestroute.selection.answer_form import answer_form, options_in
@@ -109,3 +110,6 @@ def forms_of(query: Query, samples: Sequence[Sample | DrawnSample]) -> list[str]
         else answer_form(sample.text, options)
         for sample in plain
     ]
+
+
+name_home("bestroute", globals(), ["Agreement"])

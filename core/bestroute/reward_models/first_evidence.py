@@ -59,3 +59,7 @@ class FirstEvidence(RewardModelBase):
     def _earned(probability: float, agreed: float) -> float:
         known = [p for p in (probability, agreed if agreed >= _AGREED else math.nan) if p == p]
         return max(known, default=math.nan)
+
+
+WITH_LOGPROBS, AGREEMENT_ALONE = FirstEvidence(), FirstEvidence(needs_logprobs=False)
+"""The two there are: where members tell log-probabilities of the answer, and where they do not."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread
 from bestroute.selection.agreement import CUT
-from bestroute.selection.call_forms import canonical_calls
 from bestroute.selection.json_schema import Uncheckable, Unchecked, allow_more, misfit
 from bestroute.selection.output_spec import Demand
 from bestroute.selection.tool_calls import Call, NotJson, canonical, read_json
@@ -98,6 +97,8 @@ def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     try:
         if demand.is_json and not calls:
             return replace(sample, form=canonical(value))
+        from bestroute.selection.call_forms import canonical_calls
+
         return replace(sample, form=canonical_calls(calls, demand.tools))
     except RecursionError:
         raise Unchecked("it is nested too deeply") from None
