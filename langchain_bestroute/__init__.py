@@ -1,13 +1,38 @@
 """BestRoute for LangChain: a chat model made of chat models."""
 
-from bestroute._utils.extras import to_install
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from bestroute._utils.extras import to_install as _to_install
 
 try:
     import langchain_core  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"BestRouteChat needs langchain-core: {to_install('langchain')}") from error
+    raise ImportError(f"BestRouteChat needs langchain-core: {_to_install('langchain')}") from error
 
 from bestroute import ToolsInPrompt, __version__
 from langchain_bestroute.chat_models import BestRouteChat
 
+if _TYPE_CHECKING:
+    from langchain_bestroute.decisions import BestRouteDecision as BestRouteDecision
+    from langchain_bestroute.middleware import BestRouteMiddleware as BestRouteMiddleware
+
 __all__ = ["BestRouteChat", "ToolsInPrompt", "__version__"]
+
+_ON_DEMAND = {"BestRouteDecision": "decisions", "BestRouteMiddleware": "middleware"}
+"""What needs more than langchain-core, or a newer one, and where it is; ``import *`` leaves it out."""
+
+
+def __getattr__(name: str) -> _Any:
+    """Import what is imported when it is asked for."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """Name what is exported, imported yet or not."""
+    return sorted({*globals(), *_ON_DEMAND})

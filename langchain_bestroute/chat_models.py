@@ -55,6 +55,7 @@ from bestroute.adapters.router_folder import folder_fields
 from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
+from bestroute.engine.decision import Decision
 from bestroute.engine.rollout import Mode
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
@@ -83,6 +84,8 @@ _MADE_WITH = ("timeout", "api_key", "base_url")
 _TAGS, _RUN_ID, _THREAD = "ledger_tags", "ledger_run_id", "graph_thread"
 """Arguments that LangChain passes on as they are, where it has other uses for the names, or keeps the value."""
 _OF_CALL = {_TAGS: "tags", _RUN_ID: "run_id", _THREAD: "thread"}
+_OF_DECISIONS = ("model", "n", "reason", "allow", "session", "tags")
+"""What of a call decides."""
 _CONSTRUCTED = ("temperature", "max_tokens", "stop")
 """Arguments of the constructor that each member's own constructor is asked to understand."""
 _ENGINE_FIELDS = (*ENGINE_PARTS, "timeout")
@@ -694,6 +697,32 @@ class BestRouteChat(BaseChatModel):
         async with aclosing(super().astream(input, config, stop=stop, **_apart(kwargs, config), **own)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
+
+    def route(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
+        """Decide as ``invoke`` would; no model is called. For a graph's edges: ``pool.route(messages).model``.
+
+        Args:
+            input: As for ``invoke``; the results of tools stay with the model that called the tools.
+            config: As for ``invoke``; its ``thread_id`` names the conversation.
+            kwargs: As for ``invoke``: ``tools``, and ``model``, ``n``, ``allow``, ``session``, ``tags``.
+        """
+        query, options = self._question(input, config, kwargs)
+        return self.engine.route(query, **options)
+
+    async def aroute(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
+        """Decide as ``ainvoke`` would, without blocking the loop; see ``route``."""
+        query, options = self._question(input, config, kwargs)
+        return await self.engine.aroute(query, **options)
+
+    def _question(
+        self, input: LanguageModelInput, config: RunnableConfig | None, kwargs: Mapping[str, Any]
+    ) -> tuple[Query, builtins.dict[str, Any]]:
+        messages = self._convert_input(input).to_messages()
+        query, forced = self._query(messages, None, _apart(kwargs, config), None)
+        options = {name: value for name, value in forced.items() if name in _OF_DECISIONS}
+        if "thread" in forced and "session" not in options:
+            options["session"] = forced["thread"]
+        return query, options
 
     def _generate_with_cache(
         self,

@@ -287,12 +287,13 @@ class ChatModelGenerator(GeneratorBase):
         chosen = frozenset(kwargs) - {"n", *constructed}
         if "logprobs" in wished:
             model, kwargs = providers.with_logprobs(model, kwargs)
+        messages, kwargs = providers.without_cache_marks(model, prepared(query.messages or (), self.name), kwargs)
         model, stop, kwargs = providers.adapt_call(model, stop, kwargs, stream=stream)
         kwargs = providers.with_limit_name(model, self._refusals.adapted(kwargs, keep=chosen), self._refusals.renamed)
         return _Call(
             query,
             model,
-            prepared(query.messages or (), self.name),
+            messages,
             stop,
             kwargs,
             constructed,

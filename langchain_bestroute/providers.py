@@ -12,6 +12,9 @@ from langchain_core.messages import BaseMessage
 
 from bestroute.faults.refusals import is_reasoning_model
 
+CACHE_MARK = "cache_control"
+_KNOWING_CACHE_MARKS = frozenset({"langchain_anthropic", "langchain_aws", "langchain_google_vertexai"})
+"""Packages whose classes take Anthropic's marks of what is to be cached as an argument of a call."""
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _TELLING_THEIR_END = frozenset(
     {"langchain_openai", "langchain_anthropic", "langchain_google_genai", "langchain_aws", "langchain_mistralai"}
@@ -128,6 +131,26 @@ def adapt_call(
     elif _is_silent_of_usage(member, kwargs):
         kwargs["stream_options"] = {"include_usage": True}
     return member, stop, kwargs
+
+
+def without_cache_marks(
+    member: BaseChatModel, messages: list[BaseMessage], kwargs: dict[str, Any]
+) -> tuple[list[BaseMessage], dict[str, Any]]:
+    """Return messages and arguments of a call without Anthropic's marks, where the member's class does not know them.
+
+    Only where the call itself is marked, as Anthropic's middleware marks it: then it was made for members of theirs.
+    """
+    if CACHE_MARK not in kwargs or any(_is_of(member, package) for package in _KNOWING_CACHE_MARKS):
+        return messages, kwargs
+    return list(map(_unmarked, messages)), {name: value for name, value in kwargs.items() if name != CACHE_MARK}
+
+
+def _unmarked(message: BaseMessage) -> BaseMessage:
+    blocks = message.content
+    if not isinstance(blocks, list) or not any(isinstance(block, dict) and CACHE_MARK in block for block in blocks):
+        return message
+    plain = [{k: v for k, v in b.items() if k != CACHE_MARK} if isinstance(b, dict) else b for b in blocks]
+    return message.model_copy(update={"content": plain})
 
 
 def _is_silent_of_usage(member: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:

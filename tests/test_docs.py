@@ -66,6 +66,28 @@ def test_every_part_of_the_page_has_its_block():
     assert ADAPTERS.count("```python") == 1
 
 
+AGENTS = _BLOCK.findall((ROOT / "docs" / "agents.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("title", "block"), AGENTS, ids=[title for title, _ in AGENTS])
+@pytest.mark.filterwarnings("ignore:.*in beta.*")
+def test_what_the_page_of_langchains_agents_shows_works(title, block, openai_env):
+    for module in ("langchain", "langchain_openai"):
+        pytest.importorskip(module)
+    if "BestRouteDecision" in block:
+        pytest.importorskip("langchain_core.decisions", reason="langchain-core has decision models from 1.8 on")
+    assert "assert" in block
+    exec(compile(block, f"the page's part {title!r}", "exec"), {"__name__": "agents"})
+
+
+def test_the_page_of_agents_has_its_parts():
+    assert [title for title, _ in AGENTS] == [
+        "LangChain's middleware",
+        "A decision without a call",
+        "LangChain's own router",
+    ]
+
+
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 

@@ -255,7 +255,7 @@ def test_both_adapters_have_one_floor_plan():
         {path.stem for path in (ROOT / package).glob("*.py")}
         for package in ("langchain_bestroute", "llamaindex_bestroute")
     )
-    assert langchain == ROOMS_OF_BOTH | {"chat_models"}
+    assert langchain == ROOMS_OF_BOTH | {"chat_models", "middleware", "decisions"}
     assert llamaindex == ROOMS_OF_BOTH | {"llm", "rag_query", "responses", "member_request"}
 
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent
 from llama_index.core.memory import Memory
+from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, JsonSerializer
 
 CALLS = 'CALL add({"a": 2, "b": 3}) then CALL multiply({"a": 5, "b": 7})'
@@ -51,6 +52,14 @@ async def test_a_function_agent_calls_its_tools_and_answers(make, server, stream
     rows = llm.ledger.rows()
     assert sum(row["input_tokens"] for row in rows) == billed["input"]
     assert sum(row["output_tokens"] for row in rows) == billed["output"]
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+async def test_a_function_agent_has_two_to_eight_tools(make, server, count):
+    others = [FunctionTool.from_defaults(add, name=f"add_{i}", description="Add.") for i in range(count - 2)]
+    result, _ = await run(FunctionAgent(tools=[add, *others, multiply], llm=make(("small", 1 + count % 2))))
+    assert "tool said: 5 | tool said: 35" in str(result)
+    assert {len(body["tools"]) for body in server.sent()} == {count}
 
 
 @pytest.mark.parametrize("streaming", [True, False])
