@@ -155,7 +155,8 @@ def _noted(response: ModelResponse[Any]) -> ExtendedModelResponse[Any]:
 
 
 def _call_of(message: AIMessage, about: Mapping[str, Any]) -> dict[str, Any]:
-    is_cached = (message.usage_metadata or {}).get("total_cost") == 0  # LangChain's cache says so
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    is_cached = about["cost_usd"] > 0 and usage.get("total_cost") == 0  # LangChain's cache says so
     made = [call["id"] for call in message.tool_calls]
     return {
         "calls": 1,
