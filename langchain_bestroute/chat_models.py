@@ -59,6 +59,7 @@ from bestroute.engine.decision import Decision
 from bestroute.engine.rollout import Mode
 from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
+from bestroute.monitoring.monitor_report import MonitorReport
 from bestroute.types.usage import estimate_tokens
 from langchain_bestroute import structured
 from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
@@ -117,6 +118,7 @@ class BestRouteChat(BaseChatModel):
         | `router` | A trained router or its folder, a function, or `None`. |
         | `reward_model` | Chooses among samples: `MajorityVote()`, `Verifier(fn)`, a function. |
         | `policy`, `threshold`, `max_drop` | One of them: how a trained router's predictions decide. |
+        | `follow`, `audit`, `mode`, `share` | A drop steered to by audits, and how much of the traffic is routed. |
         | `max_n` | The most samples of a step. |
         | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
         | `ledger` | Where bills are kept, `Ledger("sqlite:///bills.db")` for example. |
@@ -294,11 +296,15 @@ class BestRouteChat(BaseChatModel):
     reward_model: Any = None
     """A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``."""
     policy: Any = None
-    """Chooses among the router's plans."""
+    """Chooses among the router's plans; or as on the command line, ``"follow:0.01"``."""
     threshold: float | None = None
     """Short for ``policy=ThresholdPolicy(threshold)``."""
     max_drop: float | None = None
-    """Short for a promise that the router was tuned for."""
+    """Short for a promise that the router was tuned for; with ``follow``, a target."""
+    follow: bool = EngineFields.follow
+    """With ``max_drop``, on a trained router: the price of quality is steered to it by what ``audit`` shows."""
+    window: int = EngineFields.window
+    """With ``follow``: how many of the last decisions steering looks back on."""
     default: Default = EngineFields.default
     """What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be compared
     (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never does."""
@@ -527,6 +533,21 @@ class BestRouteChat(BaseChatModel):
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep the same without blocking the loop; see ``feedback``."""
         await self.engine.afeedback(call_id, score, note=note)
+
+    def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals; alarms.
+
+        Args:
+            target: The drop that is asked for; default: the policy's.
+
+        Raises:
+            ConfigError: If the ledger keeps no audits, or cannot be read.
+        """
+        return self.engine.monitor(target=target)
+
+    async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return the same without blocking the loop; see ``monitor``."""
+        return await self.engine.amonitor(target=target)
 
     @property
     def _llm_type(self) -> str:

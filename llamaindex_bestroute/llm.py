@@ -46,6 +46,7 @@ from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
 from bestroute.engine.rollout import Mode
 from bestroute.errors.credentials import without_secrets
+from bestroute.monitoring.monitor_report import MonitorReport
 from llamaindex_bestroute import description, tracing
 from llamaindex_bestroute.generator import LlamaIndex
 from llamaindex_bestroute.members import openai_member
@@ -91,7 +92,10 @@ class BestRouteLLM(FunctionCallingLLM):
         reference: The model whose quality is to be matched; default: the dearest output price.
         router: A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``.
         reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
-        policy: Chooses among a router's plans; or ``threshold=0.8``; or ``max_drop=0.01``.
+        policy: Chooses among a router's plans, also as on the command line, ``"follow:0.01"``; or ``threshold=0.8``;
+            or ``max_drop=0.01``.
+        follow: With ``max_drop``, on a trained router: the price of quality is steered to it by what ``audit`` shows.
+        window: With ``follow``: how many of the last decisions steering looks back on.
         default: What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be
             compared (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never.
         max_n: The most samples a step may draw.
@@ -206,6 +210,8 @@ class BestRouteLLM(FunctionCallingLLM):
     policy: Any = Field(default=None, description="Chooses among the router's plans.")
     threshold: float | None = Field(default=None, description="Short for policy=ThresholdPolicy(threshold).")
     max_drop: float | None = Field(default=None, description="Short for a promise that the router was tuned for.")
+    follow: bool = Field(default=EngineFields.follow, description="Whether the price is steered to max_drop by audits.")
+    window: int = Field(default=EngineFields.window, description="Decisions that steering looks back on.")
     default: Default = Field(default=EngineFields.default, description="What is done without router and reward model.")
     max_n: int = Field(default=EngineFields.max_n, description="The most samples a step may draw.")
     bills_input: Any = Field(default=EngineFields.bills_input, description="How often n samples bill the prompt.")
@@ -313,6 +319,21 @@ class BestRouteLLM(FunctionCallingLLM):
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
         """Keep the same without blocking the loop; see ``feedback``."""
         await self._engine.afeedback(call_id, score, note=note)
+
+    def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals; alarms.
+
+        Args:
+            target: The drop that is asked for; default: the policy's.
+
+        Raises:
+            ConfigError: If the ledger keeps no audits, or cannot be read.
+        """
+        return self._engine.monitor(target=target)
+
+    async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return the same without blocking the loop; see ``monitor``."""
+        return await self._engine.amonitor(target=target)
 
     @property
     def metadata(self) -> LLMMetadata:

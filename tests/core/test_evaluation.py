@@ -9,11 +9,11 @@ import pytest
 from bestroute import Plan, QualityPolicy, RecordError, Step, ThresholdPolicy
 from bestroute.errors import ConfigError
 from bestroute.evaluation import baselines, cross_fit, evaluate
-from bestroute.evaluation.evaluate import parse_policy
 from bestroute.evaluation.mixtures import best_quality, least_cost
 from bestroute.evaluation.oracle import chosen_on_half
 from bestroute.evaluation.tables import plot, table
 from bestroute.labels import SampleArrays, label_plans
+from bestroute.policies.parsing import parse_policy
 from bestroute.router.predicting import predicted
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router

@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 
-from bestroute import Candidate, ConfigError, NotTunedError, Plan, Pool, Price, QualityPolicy
+from bestroute import (
+    BestRoute,
+    Candidate,
+    ConfigError,
+    NotTunedError,
+    Plan,
+    Pool,
+    Price,
+    QualityPolicy,
+    ThresholdPolicy,
+)
 from bestroute.monitoring import Audit
 from bestroute.monitoring.steering import Steering, best_value
-from bestroute.testing import FakeRouter
+from bestroute.testing import FakeGenerator, FakeRouter
 from bestroute.types.bases import RouterBase
 from bestroute.types.prediction import Prediction
 
@@ -126,6 +136,24 @@ def test_what_cannot_follow_says_so():
         QualityPolicy(max_drop=0.01, follow=True).resolve(FakeRouter({("large", 1): 1.0}, output_tokens=[50, 50]))
     with pytest.raises(ConfigError, match="window"):
         QualityPolicy(max_drop=0.01, follow=True, window=0)
+
+
+def test_a_policy_is_given_to_an_engine_as_on_the_command_line_or_by_its_arguments():
+    members = {"small": FakeGenerator(["a"]), "large": FakeGenerator(["b"])}
+
+    def policy(**given):
+        return BestRoute(POOL, members, router(), **given).policy
+
+    assert policy(policy="follow:0.01") == QualityPolicy(max_drop=0.01, follow=True)
+    assert policy(policy="follow:0.01").steering is not None
+    assert policy(max_drop=0.01, follow=True, window=50) == QualityPolicy(max_drop=0.01, follow=True, window=50)
+    assert policy(policy="threshold:0.7") == ThresholdPolicy(0.7)
+    with pytest.raises(ConfigError, match="follow=True needs max_drop="):
+        policy(follow=True)
+    with pytest.raises(ConfigError, match="follow must be True or False, got 0.01"):
+        policy(max_drop=0.01, follow=0.01)
+    with pytest.raises(ConfigError, match="policy must be threshold:0.8"):
+        policy(policy="cheapest")
 
 
 def test_ties_in_value_go_to_the_cheaper_plan():

@@ -82,6 +82,8 @@ def build_engine(
         ledger=ledger,
         threshold=given.threshold,
         max_drop=given.max_drop,
+        follow=given.follow,
+        window=given.window,
         settings=given.settings,
         budget=given.budget,
         max_retries=given.max_retries,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
-from bestroute.engine.decider import Default
+from bestroute.engine.decider import WINDOW, Default
 from bestroute.engine.rollout import Mode
 from bestroute.types.prices import Price
 from bestroute.types.settings import Settings
@@ -40,7 +40,11 @@ class EngineFields:
     threshold: float | None = None
     """Short for ``policy=ThresholdPolicy(threshold)``."""
     max_drop: float | None = None
-    """Short for a promise that the router was tuned for."""
+    """Short for a promise that the router was tuned for; with ``follow``, a target."""
+    follow: bool = False
+    """With ``max_drop``: the price of quality is steered to it by what audits show."""
+    window: int = WINDOW
+    """With ``follow``: how many of the last decisions steering looks back on."""
     default: Default = "plan"
     """What is done without router and reward model."""
     max_n: int = 5

@@ -318,8 +318,8 @@ def evaluate(
     from bestroute._utils.files import atomic_file
     from bestroute.evaluation import cross_fit as run_cross_fit
     from bestroute.evaluation import evaluate as run
-    from bestroute.evaluation.evaluate import parse_policy
     from bestroute.evaluation.tables import plot, table
+    from bestroute.policies.parsing import parse_policy
     from bestroute.records.jsonl import write_jsonl
     from bestroute.router import MultiHeadRouter
 

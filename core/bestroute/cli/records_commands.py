@@ -76,7 +76,7 @@ def compare(
     Intervals are 95 %, by paired bootstrap over groups: what both share cancels out.
     """
     from bestroute.evaluation.comparison import compare as run
-    from bestroute.evaluation.evaluate import parse_policy
+    from bestroute.policies.parsing import parse_policy
     from bestroute.router import MultiHeadRouter
 
     routers = tuple(MultiHeadRouter.from_pretrained(folder) for folder in (first, second))

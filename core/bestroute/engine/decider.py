@@ -19,6 +19,7 @@ from bestroute.engine.prompt_cache import COLD, Warmth
 from bestroute.engine.trial import NO_ROUTER
 from bestroute.errors import BestRouteError, ConfigError, named
 from bestroute.errors.redaction import describe
+from bestroute.policies.parsing import parse_policy
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
 from bestroute.reward_models.untrained import is_calibrated
 from bestroute.types.arrays import FloatArray
@@ -45,6 +46,8 @@ Default = Literal["plan", "reference"]
 """What is done where there is neither a router nor a reward model: what ``DayOne`` plans, or ask the reference."""
 DEFAULT_THRESHOLD = 0.8
 """Of the policy of a router that was given none and brings none."""
+WINDOW = QualityPolicy.window
+"""Decisions that steering looks back on."""
 logger = logging.getLogger("bestroute.engine")
 _NOT_ALLOWED = "the call does not allow it"
 REFERENCE_ONLY = (
@@ -67,10 +70,12 @@ class Decider:
         generators: Mapping[str, GeneratorBase],
         router: Router | str | Path | Callable[[Query], object] | None,
         reward_model: RewardModel | None,
-        policy: Policy | None,
+        policy: Policy | str | None,
         *,
         threshold: float | None,
         max_drop: float | None,
+        follow: bool = False,
+        window: int = WINDOW,
         settings: Settings,
         default: Default = "plan",
     ) -> None:
@@ -83,7 +88,8 @@ class Decider:
         self._predictor = completed(self.router, RouterBase) if isinstance(self.router, Router) else None
         if self._predictor is not None:
             self._predictor.check_pool(pool)
-        self.policy = _as_policy(self._predictor, self.router, pool, policy, threshold, max_drop, reward_model)
+        given = _one_policy(policy, threshold, max_drop, follow, window)
+        self.policy = _as_policy(self._predictor, self.router, pool, *given, reward_model)
         self._is_policy_light = self.policy is None or completed(self.policy, PolicyBase).is_light
         self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
         self.day_one: DayOne | None = None
@@ -388,28 +394,38 @@ def _as_router(router: Any) -> Any:
     )
 
 
-def _as_policy(
-    predictor: RouterBase | None,
-    router: Any,
-    pool: Pool,
-    policy: Policy | None,
-    threshold: float | None,
-    max_drop: float | None,
-    reward_model: RewardModel | None,
-) -> Policy | None:
+def _one_policy(
+    policy: Policy | str | None, threshold: float | None, max_drop: float | None, follow: bool, window: int
+) -> tuple[str, Policy | None]:
+    """Return the argument that gives a policy, and the policy."""
     given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ConfigError(f"give one of policy, threshold and max_drop, got {named(names)}")
-    if predictor is None:
-        if names:
-            what = "there is no router" if router is None else "a router function decides alone"
-            raise ConfigError(f"{names[0]} chooses among a router's predictions, but {what}; leave it out")
-        return None
+    if not isinstance(follow, bool):
+        raise ConfigError(f"follow must be True or False, got {follow!r}")
+    if follow and max_drop is None:
+        raise ConfigError("follow=True needs max_drop=, the drop that the price is steered to")
     if threshold is not None:
-        return ThresholdPolicy(threshold)
+        return "threshold", ThresholdPolicy(threshold)
     if max_drop is not None:
-        policy = QualityPolicy(max_drop=max_drop)
+        return "max_drop", QualityPolicy(max_drop=max_drop, follow=follow, window=window)
+    return "policy", parse_policy(policy) if isinstance(policy, str) else policy
+
+
+def _as_policy(
+    predictor: RouterBase | None,
+    router: Any,
+    pool: Pool,
+    name: str,
+    policy: Policy | None,
+    reward_model: RewardModel | None,
+) -> Policy | None:
+    if predictor is None:
+        if policy is not None:
+            what = "there is no router" if router is None else "a router function decides alone"
+            raise ConfigError(f"{name} chooses among a router's predictions, but {what}; leave it out")
+        return None
     if policy is None:
         return predictor.default_policy or ThresholdPolicy(DEFAULT_THRESHOLD)
     if not callable(getattr(policy, "choose", None)):

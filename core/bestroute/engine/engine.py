@@ -20,7 +20,7 @@ from bestroute.engine.auditor import Auditor
 from bestroute.engine.call_context import CallOptions, Options, RunContext
 from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.comparison import Comparer
-from bestroute.engine.decider import Decider, Default
+from bestroute.engine.decider import WINDOW, Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.fallbacks import Consult
 from bestroute.engine.plan_executor import Draw, Reserve, Score
@@ -70,10 +70,14 @@ class BestRoute:
             cheapest that they can agree).
         reward_model: A ``RewardModel``, the folder of a trained one, or a function
             ``fn(query, texts) -> list[float]``.
-        policy: Chooses among a router's plans; default: the router's own, else ``ThresholdPolicy(0.8)``.
+        policy: Chooses among a router's plans, a ``Policy`` or as on the command line, ``"follow:0.01"``; default: the
+            router's own, else ``ThresholdPolicy(0.8)``.
         ledger: Where bills go; default: a new one in memory.
         threshold: Short for ``policy=ThresholdPolicy(threshold)``.
         max_drop: Short for ``policy=QualityPolicy(max_drop=max_drop)``, for a tuned router.
+        follow: With ``max_drop``, on a trained router: it is no promise but a target, which the price of quality is
+            steered to by what ``audit`` shows.
+        window: With ``follow``: how many of the last decisions steering looks back on.
         settings: Retries, breakers, pace and what is done at a budget's end; see ``Settings``.
         budget: What all calls together may spend, USD, or a ``Budget`` shared with other engines.
         max_retries: Short for ``Settings(attempts=max_retries + 1)``.
@@ -103,11 +107,13 @@ class BestRoute:
         generators: Mapping[str, SampleGenerator],
         router: Router | str | Path | Callable[[Query], object] | None = None,
         reward_model: RewardModel | str | Path | Callable[..., Sequence[float]] | None = None,
-        policy: Policy | None = None,
+        policy: Policy | str | None = None,
         ledger: Ledger | None = None,
         *,
         threshold: float | None = None,
         max_drop: float | None = None,
+        follow: bool = False,
+        window: int = WINDOW,
         settings: Settings | None = None,
         budget: Budget | float | None = None,
         max_retries: int | None = None,
@@ -137,6 +143,8 @@ class BestRoute:
             policy,
             threshold=threshold,
             max_drop=max_drop,
+            follow=follow,
+            window=window,
             settings=self.settings,
             default=default,
         )
@@ -435,6 +443,10 @@ class BestRoute:
 
         self._writer.flush()
         return monitor(self.ledger, target=target)
+
+    async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
+        """Return the same without blocking the loop."""
+        return await in_own_thread(self.monitor, target=target)
 
     def _may_stream(self, command: Command, method: Callable[..., Any]) -> TypeGuard[Draw]:
         """Whether a command is a draw whose only sample is shown as it comes."""

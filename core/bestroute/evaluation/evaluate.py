@@ -17,7 +17,7 @@ from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import check_scale, fixed_candidates
-from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy, promise_of
+from bestroute.policies.policies import QualityPolicy, promise_of
 from bestroute.records.seen import SeenRecords
 from bestroute.router import MultiHeadRouter
 from bestroute.router.predicting import predicted
@@ -184,33 +184,6 @@ def _first_seen(seen_records: SeenRecords, arrays: SampleArrays) -> str | None:
         if (name := next(filter(is_known, names), None)) is not None:
             return f"{what} {name!r}"
     return None
-
-
-def parse_policy(text: str) -> Policy:
-    """Read ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01`` or ``budget:2.5``.
-
-    A budget is in USD per 1,000 queries. Where no audits come, a price that follows them stays where it starts.
-
-    Raises:
-        ConfigError: If it is none of these.
-    """
-    kind, _, value = text.partition(":")
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    makers: dict[str, Callable[[float], Policy]] = {
-        "threshold": ThresholdPolicy,
-        "quality": QualityPolicy,
-        "max_drop": lambda drop: QualityPolicy(max_drop=drop),
-        "follow": lambda drop: QualityPolicy(max_drop=drop, follow=True),
-        "budget": BudgetPolicy,
-    }
-    if kind not in makers or np.isnan(number):
-        raise ConfigError(
-            f"policy must be threshold:0.8, quality:0.02, max_drop:0.01, follow:0.01 or budget:2.5, got {text!r}"
-        )
-    return makers[kind](number)
 
 
 def _score(
