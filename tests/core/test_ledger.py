@@ -37,6 +37,7 @@ ROW = {
     "plan": "small x 1",
     "reason": "cheap",
     "tags": {"team": "search"},
+    "latency_s": 0.5,
 }
 
 

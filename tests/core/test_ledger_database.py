@@ -178,6 +178,19 @@ def first_file(tmp_path):
     return path
 
 
+def test_rows_of_a_release_without_latency_are_kept_and_say_that_none_is_known(tmp_path):
+    path = tmp_path / "bills.db"
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.add([row(latency_s=0.5)])
+    with contextlib.closing(sqlite3.connect(path)) as earlier, earlier:
+        earlier.execute("ALTER TABLE bestroute_samples DROP COLUMN latency_s")
+        earlier.execute("UPDATE bestroute_versions SET version = 3")
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.add([row(latency_s=2.5)])
+        assert [kept["latency_s"] for kept in ledger.rows()] == [None, 2.5]
+        assert [kept["latency_s"] for kept in ledger.rows(newest=1)] == [2.5]
+
+
 def test_a_file_of_the_first_version_is_migrated(first_file):
     ledger = Ledger(f"sqlite:///{first_file}")
     assert [(r["call_id"], r["run_id"], r["input_tokens"], r["tags"]) for r in ledger.rows()] == [

@@ -10,6 +10,7 @@ import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger
 from bestroute.billing.outcomes import CallOutcome
+from bestroute.monitoring.draw_facts import NO_LOGPROBS, draw_facts
 from bestroute.monitoring.monitor_report import audits_for, monitor
 from bestroute.testing import FakeGenerator
 
@@ -167,3 +168,64 @@ def test_a_ledger_of_somebody_elses_cannot_be_read(pool):
 
     with pytest.raises(ConfigError, match="reads a bestroute.Ledger, and the ledger is a Books"):
         engine(pool, Books()).monitor()
+
+
+def draw_row(i, **changes):
+    made = {
+        "call_id": f"c{i}",
+        "attempt_id": f"a{i}",
+        "time": float(i),
+        "model": "small",
+        "step": 0,
+        "status": "ok",
+        "input_tokens": 10,
+        "output_tokens": 50 + i % 7,
+        "cached_input_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+        "cost_usd": 0.25,
+        "estimated": False,
+        "error": None,
+        "reference_cost_usd": 1.0,
+        "plan": "small x 1 until 0.7, then large x 1",
+        "reason": "cheap",
+        "latency_s": 0.5 + (i % 11) / 10,
+    }
+    return {**made, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changed", "changes"),
+    [
+        (None, {}),
+        ("the error rate of 'small'", {"status": "failed", "error": "E: no"}),
+        ("the length of answers of 'small'", {"output_tokens": 400}),
+        ("the latency of 'small'", {"latency_s": 9.0}),
+        ("how often the log-probabilities are told of 'small'", {"reason": f"cheap; {NO_LOGPROBS}"}),
+    ],
+)
+def test_what_changes_of_a_member_is_an_alarm_of_the_ledger(database_url, changed, changes):
+    with Ledger(database_url) as ledger:
+        ledger.note([outcome(i) for i in range(20)])
+        ledger.add([draw_row(i) for i in range(1_000)])
+        ledger.add([draw_row(i, **changes) for i in range(1_000, 1_400)])
+        alarms = monitor(ledger)[0].alarms
+    assert [alarm.partition(": ")[2].partition(" has changed")[0] for alarm in alarms] == [changed] * bool(changed)
+    assert all("(false in 0.4 % of streams of 20,000)" in alarm for alarm in alarms)
+
+
+def test_fewer_answers_accepted_are_an_alarm():
+    ledger = Ledger()
+    ledger.note([outcome(i) for i in range(20)])
+    for i in range(1_500):
+        accepted = i % 10 > (1 if i < 1_000 else 7)
+        ledger.add([draw_row(i)] + [draw_row(i, model="large", step=1)] * (not accepted))
+    assert ["the acceptance of 'small' has changed" in alarm for alarm in monitor(ledger)[0].alarms] == [True]
+
+
+def test_of_several_draws_of_a_member_in_one_call_the_first_counts_and_cancelled_ones_never():
+    rows = [draw_row(1, status="cancelled"), draw_row(1, output_tokens=3), draw_row(1, output_tokens=900)]
+    rows.append(draw_row(1, kind="audit", model="large"))
+    rows = [{"kind": "draw", **row} for row in rows]
+    ((model, facts),) = draw_facts(rows)
+    assert (model, facts["length"], facts["acceptance"]) == ("small", 3.0, 1.0)

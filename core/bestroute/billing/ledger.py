@@ -345,14 +345,19 @@ class Ledger(ProcessState):
                 for _, row in entry.rows:
                     self._sums.add(row)
 
-    def rows(self) -> list[LedgerRow]:
+    def rows(self, *, newest: int | None = None) -> list[LedgerRow]:
         """Return every row that is kept, in writing order, those that wait for a database last.
+
+        Args:
+            newest: So many of the last ones alone.
 
         Raises:
             ConfigError: If the database cannot be read.
         """
         with self._settled() as waiting:
-            return [*(self._read(lambda tables: tables.rows()) or ()), *waiting]
+            if newest is None:
+                return [*(self._read(lambda tables: tables.rows()) or ()), *waiting]
+            return [*(self._read(lambda tables: tables.newest_rows(newest)) or ()), *waiting][-newest:]
 
     def totals(
         self,

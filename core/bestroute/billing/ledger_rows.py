@@ -63,6 +63,8 @@ class LedgerRow(TypedDict):
     """Why that plan was taken."""
     tags: NotRequired[dict[str, str]]
     """What the caller named the call by."""
+    latency_s: NotRequired[float | None]
+    """Seconds that its request took; ``None`` where that is not known."""
 
 
 class Totals(TypedDict):
@@ -159,6 +161,7 @@ def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
             "plan": as_text(row.get("plan") or ""),
             "reason": as_text(row.get("reason") or ""),
             "tags": {as_text(name): as_text(value) for name, value in (row.get("tags") or {}).items()},
+            "latency_s": None if (seconds := row.get("latency_s")) is None else float(seconds),
         }
         found.append(plain)
         requests.add(attempt_id)

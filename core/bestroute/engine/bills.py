@@ -70,6 +70,7 @@ def ledger_row(
         "estimated": bool(usage.estimated),
         "error": drawn.flaw if drawn.error is None else describe(drawn.error, query),
         "reference_cost_usd": 0.0,
+        "latency_s": drawn.sample.latency_s,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from bestroute.monitoring.draw_facts import NO_LOGPROBS
 from bestroute.types.bases import GeneratorBase
 from bestroute.types.draw_params import sets_sampling
 from bestroute.types.plans import Plan
@@ -12,9 +13,6 @@ from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 from bestroute.types.settings import Settings
-
-NO_LOGPROBS = "no log-probability of each token"
-"""What a sample misses that is scored by one of those rewards; it ends the reason of its row in the ledger."""
 
 
 def draws_greedily_first(generator: GeneratorBase, query: Query, settings: Settings, *, n: int = 1) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,13 @@ LOOKS_EVERY = 8
 CHANGES = ("logprobs", "acceptance", "length", "error", "latency")
 """What is watched of each member: whether a sample tells log-probabilities, whether it is accepted, its tokens,
 whether the draw failed, seconds."""
+_CHANGED = {
+    "logprobs": "how often the log-probabilities are told",
+    "acceptance": "the acceptance",
+    "length": "the length of answers",
+    "error": "the error rate",
+    "latency": "the latency",
+}
 ODD, MOST_ODD = 0.05, 0.1
 """A query of a familiarity below the first is odd; traffic as a whole is if more than the second share of it are."""
 
@@ -64,7 +72,7 @@ class Bettors:
     def __init__(self, bets: int, *, starts: int, level: float, horizon: int, looks_every: int = 1) -> None:
         """Begin with nothing observed."""
         self.level, self.horizon, self._bets, self._looks_every = level, horizon, bets, looks_every
-        self._begins = begins(horizon, starts)
+        self._begins, self._log_least = begins(horizon, starts), -math.log(level)
         self._restart()
 
     def _restart(self) -> None:
@@ -75,15 +83,33 @@ class Bettors:
 
     def add(self, log_factors: FloatArray) -> bool:
         """Add an observation's log factors; return whether the alarm is raised, after which they begin anew."""
-        if self.observed >= self.horizon:
-            self._restart()
-        self._at_start[self._begins == self.observed] = self._sums
-        self.observed += 1
-        self._sums = self._sums + log_factors
-        if self.observed % self._looks_every or wealth(self._sums, self._at_start) < 1 / self.level:
-            return False
-        self._restart()
-        return True
+        return bool(self.add_all(np.asarray(log_factors)[None, :]))
+
+    def add_all(self, log_factors: FloatArray) -> list[tuple[int, int]]:
+        """Add the log factors of observations, shape ``(T, B)``.
+
+        Returns:
+            For each alarm the observation among these that raises it, and how many were made since they began; after
+            it they begin anew.
+        """
+        raised, i = list[tuple[int, int]](), 0
+        while i < len(log_factors):
+            if self.observed >= self.horizon:
+                self._restart()
+            self._at_start[self._begins == self.observed] = self._sums
+            later = self._begins[self._begins > self.observed]
+            until_look = self._looks_every - self.observed % self._looks_every
+            steps = min(len(log_factors) - i, until_look, *(int(begin) - self.observed for begin in later[:1]))
+            self._sums = self._sums + log_factors[i : i + steps].sum(axis=0)
+            self.observed, i = self.observed + steps, i + steps
+            if self.observed % self._looks_every == 0 and self._has_won():
+                raised.append((i - 1, self.observed))
+                self._restart()
+        return raised
+
+    def _has_won(self) -> bool:
+        best = (self._sums - self._at_start.min(axis=0)).max()  # no bettor has more than that
+        return bool(best >= self._log_least and wealth(self._sums, self._at_start) >= 1 / self.level)
 
 
 class Ranks:
@@ -154,22 +180,36 @@ class Alarms:
 
     def observe_query(self, familiarity: float) -> list[Alarm]:
         """Add a query; return the alarm that traffic is unlike training if it is raised by it."""
+        return [alarm for _, alarm in self.observe_queries([familiarity])]
+
+    def observe_queries(self, familiarity: Sequence[float]) -> list[tuple[int, Alarm]]:
+        """Add queries; return the alarms that are raised, each with the query among these that raises it."""
+        is_odd = np.asarray(familiarity, dtype=np.float64) < ODD
         with self._lock:
-            if not self._odd.add(mean_factors(np.asarray((familiarity < ODD) - MOST_ODD))):
-                return []
-            message = f"more than {MOST_ODD:.0%} of the queries are unlike those of training; train on newer ones"
-            return [Alarm("familiarity", message, FAMILIARITY_LEVEL, HORIZON_CALLS, self._odd.observed)]
+            raised = self._odd.add_all(mean_factors(is_odd - MOST_ODD))
+        message = f"more than {MOST_ODD:.0%} of the queries are unlike those of training; train on newer ones"
+        return [
+            (i, Alarm("familiarity", message, FAMILIARITY_LEVEL, HORIZON_CALLS, observed)) for i, observed in raised
+        ]
 
     def observe_draw(self, model: str, values: Mapping[str, float]) -> list[Alarm]:
         """Add what a draw of a member showed, by the names of ``CHANGES``; return alarms raised by it."""
+        return [alarm for _, alarm in self.observe_draws(model, [values])]
+
+    def observe_draws(self, model: str, draws: Sequence[Mapping[str, float]]) -> list[tuple[int, Alarm]]:
+        """Add draws of a member; return the alarms raised, each with the draw among these that raises it."""
         raised = []
         with self._lock:
-            for kind, value in values.items():
+            for kind in CHANGES:
                 bettors = self._changes.get((kind, model))
-                if bettors is None or value != value:  # NaN: not known
+                known = [i for i, values in enumerate(draws) if not math.isnan(values.get(kind, math.nan))]
+                if bettors is None or not known:
                     continue
-                if bettors.add(rank_factors(np.asarray(self._ranks[kind, model].rank(float(value))))):
-                    self._ranks[kind, model] = Ranks()
-                    message = f"{kind} of {model} has changed"
-                    raised.append(Alarm(kind, message, bettors.level, HORIZON_CALLS, bettors.observed, model))
-        return raised
+                message = f"{_CHANGED[kind]} of {model!r} has changed"
+                for start in range(0, len(known), LOOKS_EVERY):
+                    part = known[start : start + LOOKS_EVERY]
+                    ranks = [self._ranks[kind, model].rank(float(draws[i][kind])) for i in part]
+                    for i, observed in bettors.add_all(rank_factors(np.array(ranks))):
+                        raised.append((part[i], Alarm(kind, message, bettors.level, HORIZON_CALLS, observed, model)))
+                        self._ranks[kind, model] = Ranks()  # from now on compared with what comes from now on
+        return sorted(raised, key=lambda found: found[0])

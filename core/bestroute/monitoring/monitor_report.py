@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bestroute.billing.ledger import Ledger
@@ -13,6 +13,7 @@ from bestroute.billing.outcomes import CallOutcome
 from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.audits import as_audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
+from bestroute.monitoring.member_changes import NEWEST, member_changes
 from bestroute.stats.confidence_sequence import standard_errors_wide
 
 LEAST_GAP = 0.01
@@ -157,7 +158,9 @@ def monitor(ledger: Ledger, *, target: float | None = None, level: float = 0.95)
     by_kind = ledger.totals(by="kind")
     costs = {kind: total["cost_usd"] for kind, total in by_kind.items()}
     scores = {note.call_id: note.score for note in ledger.feedbacks()}
-    return [_report(mode, calls[mode], target, level, costs, list(scores.values())) for mode in sorted(calls)]
+    changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(ledger.rows(newest=NEWEST))]
+    reports = [_report(mode, calls[mode], target, level, costs, list(scores.values())) for mode in sorted(calls)]
+    return [replace(report, alarms=(*report.alarms, *changes)) for report in reports]
 
 
 def _report(
@@ -249,8 +252,11 @@ def _raised(outcomes: Sequence[CallOutcome], target: float | None) -> Iterable[s
         if outcome.familiarity is not None:
             raised += alarms.observe_query(outcome.familiarity)
         for alarm in raised:
-            chance = f"false in {_percent(alarm.level)} of streams of {alarm.horizon:,}"
-            yield f"at call {outcome.call_id}: {alarm.message} ({chance})"
+            yield _in_words(outcome.call_id, alarm)
+
+
+def _in_words(call_id: str, alarm: Alarm) -> str:
+    return f"at call {call_id}: {alarm.message} (false in {_percent(alarm.level)} of streams of {alarm.horizon:,})"
 
 
 def _more(estimate: DropEstimate, target: float | None, level: float, audit_usd: float | None) -> str:

@@ -33,7 +33,7 @@ from bestroute.billing.ledger_rows import (
 from bestroute.billing.outcomes import CallOutcome, Feedback
 from bestroute.errors import ConfigError
 
-VERSION = 3
+VERSION = 4
 _MOST_INTEGER = 2**63 - 1
 
 
@@ -92,6 +92,7 @@ _samples = sa.Table(
     sa.Column("run_id", sa.Text),  # NULL where it is the call's
     sa.Column("attempt_id", sa.Text, nullable=False),
     sa.Column("error", sa.Text),
+    sa.Column("latency_s", sa.Double),
     sa.Column("row_id", sa.Text, unique=True),  # a row that is written twice is kept once
     sa.Index("bestroute_samples_time", "time"),
 )
@@ -243,6 +244,13 @@ class LedgerTables:
             )
             return [_as_row(values) for values in found]
 
+    def newest_rows(self, most: int) -> list[LedgerRow]:
+        """Return the newest rows in writing order."""
+        columns = [_samples.c[name] for name in COLUMNS]
+        query = sa.select(*columns).order_by(_samples.c.position.desc()).limit(most)
+        with self.database.reading() as connection:
+            return [_as_row(values) for values in connection.execute(query)][::-1]
+
     def has_call(self, call_id: str) -> bool:
         """Whether a call has a row."""
         with self.database.reading() as connection:
@@ -368,6 +376,8 @@ def _prepare(connection: sa.Connection) -> None:
                 "upgrade bestroute"
             )
         has_first = is_sqlite and "samples" in sa.inspect(connection).get_table_names()
+        if 0 < version < VERSION and sa.inspect(connection).has_table(_samples.name):
+            _add_columns(connection)
         _metadata.create_all(connection)
         if has_first:
             _take_first_rows(connection)
@@ -382,6 +392,15 @@ def _version(connection: sa.Connection) -> int:
     if not sa.inspect(connection).has_table(_versions.name):
         return 0
     return connection.scalar(sa.select(_versions.c.version).where(_versions.c.part == "ledger")) or 0
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Add the columns that an earlier release's rows lack; all of these may be empty."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(_samples.name)}
+    for column in _samples.columns:
+        if column.name not in known:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {_samples.name} ADD COLUMN {column.name} {kind}")
 
 
 def _take_first_rows(connection: sa.Connection) -> None:
