@@ -186,7 +186,7 @@ class Alarms:
         """Add queries; return the alarms that are raised, each with the query among these that raises it."""
         is_odd = np.asarray(familiarity, dtype=np.float64) < ODD
         with self._lock:
-            raised = self._odd.add_all(mean_factors(is_odd - MOST_ODD))
+            raised = self._odd.add_all(mean_factors(is_odd.astype(np.float64) - MOST_ODD))
         message = f"more than {MOST_ODD:.0%} of the queries are unlike those of training; train on newer ones"
         return [
             (i, Alarm("familiarity", message, FAMILIARITY_LEVEL, HORIZON_CALLS, observed)) for i, observed in raised
