@@ -1,9 +1,18 @@
 """A trained router's folder is all that either adapter needs."""
 
-import pytest
+import contextlib
+import json
+import shutil
+from dataclasses import replace
+from hashlib import sha256
 
-from bestroute import ArtifactError, ConfigError, MajorityVote, Pool, Price, Verifier
+import pytest
+from click.testing import CliRunner
+
+from bestroute import ArtifactError, ConfigError, MajorityVote, Pool, Price, ProxyRewardModel, Verifier
+from bestroute.cli import main
 from bestroute.labels import SampleArrays
+from bestroute.records.records import write_records
 from bestroute.router import MultiHeadRouter
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
@@ -100,3 +109,79 @@ def test_members_of_ones_own_take_the_place_of_the_folders(folders, monkeypatch,
     assert BestRouteChat.from_folder(folders / "majority", models=chats).models == chats
     assert set(BestRouteLLM.from_folder(folders / "majority", llms=llms).models) == set(names)
     assert "prices" not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def learnt(server, tmp_path_factory):
+    """A router with a reward model of the same records, made by the command, in a folder that was moved since."""
+    where = tmp_path_factory.mktemp("learnt")
+    entries = synthetic_pool(max_n=2).to_dict()
+    for entry in entries["models"].values():
+        entry |= {"base_url": server.base_url, "api_model": "served"}
+    (where / "pool.yaml").write_text(json.dumps(entries))
+    extra = {"judged_by": {"judge": "strict"}}
+    records = [replace(record, extra=extra) for record in synthetic_records(48, samples=2)]
+    write_records(where / "records.jsonl", records)
+    arguments = ["train", str(where / "records.jsonl"), "--pool", str(where / "pool.yaml"), "--reward", "learn"]
+    outcome = CliRunner().invoke(main, [*arguments, "--out", str(where / "router"), "--plans", "4", "--margin", "0.25"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "48 records are few: below 100 use the default" in outcome.stdout
+    return (where / "router").rename(where / "moved")
+
+
+def test_a_moved_folder_still_has_the_reward_model_that_was_learnt_with_it(learnt, caplog):
+    for make in ADAPTERS.values():
+        text, metadata = asked(make.from_folder(learnt))
+        assert text
+        assert metadata["model"] in ("small", "mid", "large")
+    assert not caplog.messages
+    trained_on = MultiHeadRouter.from_pretrained(learnt).trained_on
+    assert trained_on.reward == ProxyRewardModel.from_pretrained(learnt / "reward").fingerprint
+    assert trained_on.labels == ({"judge": "strict"},)
+    digest = sha256((learnt.parent / "records.jsonl").read_bytes()).hexdigest()
+    assert trained_on.records == {"records.jsonl": digest}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_another_reward_model_is_warned_of(learnt, folders, adapter, caplog, tmp_path):
+    ADAPTERS[adapter].from_folder(learnt, reward_model=MajorityVote())
+    assert "the reward model is not the one that the router was trained with" in caplog.text
+    caplog.clear()
+    ADAPTERS[adapter].from_folder(learnt, reward_model=ProxyRewardModel.from_pretrained(learnt / "reward"))
+    ADAPTERS[adapter].from_folder(learnt, reward_model=str(learnt / "reward"))
+    assert not caplog.messages
+    ADAPTERS[adapter].from_folder(folders / "majority", reward_model=str(learnt / "reward"))
+    assert "the reward model is a ProxyRewardModel, but the router was trained with 'majority' rewards" in caplog.text
+    caplog.clear()
+    changed = tmp_path / "changed"
+    shutil.copytree(learnt, changed)
+    other = ProxyRewardModel.from_pretrained(learnt / "reward")
+    replace(other, report={**other.report, "note": "another"}).save_pretrained(changed / "reward")
+    ADAPTERS[adapter].from_folder(changed)
+    assert "the reward model is not the one that the router was trained with" in caplog.text
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_another_reference_and_other_members_are_warned_of(folders, adapter, caplog):
+    folder = folders / "majority"
+    names = MultiHeadRouter.from_pretrained(folder).pool.models
+    full = ADAPTERS[adapter].from_folder(folder)
+    fewer = {name: full.models[name] for name in names[1:]}
+    with contextlib.suppress(ConfigError, ArtifactError):  # the engine may refuse what the warning was about
+        ADAPTERS[adapter].from_folder(folder, models=fewer)
+    assert f"but the router was trained with '{names[0]}'" in caplog.text
+    caplog.clear()
+    with contextlib.suppress(ConfigError, ArtifactError):
+        ADAPTERS[adapter].from_folder(folder, reference=names[0])
+    assert f"the reference is {names[0]!r}, but the router was trained against {names[-1]!r}" in caplog.text
+
+
+def test_commands_find_the_reward_model_of_a_moved_folder(learnt, tmp_path):
+    fresh = tmp_path / "fresh.jsonl"
+    write_records(fresh, synthetic_records(24, samples=2, seed=1, prefix="f"))
+    done = CliRunner().invoke(main, ["evaluate", str(learnt), str(fresh), "--resamples", "100"])
+    assert done.exit_code == 0, done.output
+    removed = CliRunner().invoke(main, ["remove-model", str(learnt), "mid", "--out", str(tmp_path / "router2")])
+    assert removed.exit_code == 0, removed.output
+    assert ProxyRewardModel.from_pretrained(tmp_path / "router2" / "reward").fingerprint
+    assert MultiHeadRouter.from_pretrained(tmp_path / "router2").trained_on.reward is not None

@@ -27,7 +27,7 @@ def folder_fields(
     """Return the fields of a model over a trained router, the caller's own first.
 
     Args:
-        folder: Of ``bestroute train``; a reward model that it was trained with may lie in it as ``reward``.
+        folder: Of ``bestroute train``; the reward model that it was trained with lies in it.
         overrides: The caller's; they win, and a warning says where they differ from what the router was trained with.
         member_of: Makes a framework's model of the arguments of a member.
 
@@ -78,31 +78,64 @@ def member_arguments(name: str, endpoint: Endpoint) -> dict[str, Any]:
 
 def _reward_of(router: MultiHeadRouter, folder: Path) -> Any:
     """Return the reward model that the router was trained with."""
+    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.router.trained_on import reward_of
+
+    kind = router.settings.reward
+    if all(plan.candidate is not None and plan.candidate.n == 1 for plan in router.plans):
+        return None  # nothing is ever chosen among samples
+    made = _untrained(kind)
+    if made is not None:
+        return made
+    if kind in ("recorded", "quality"):
+        raise ConfigError(
+            f"{folder}: the router was trained with {kind} rewards, which no folder holds; give reward_model=, what "
+            "scores answers as those were scored (a Verifier, or the folder of a trained one)"
+        )
+    place = Path(reward_of(folder, kind))
+    if not (place / "reward.json").exists():
+        raise ConfigError(f"{folder}: the reward model {kind!r} it was trained with is not there; give reward_model=")
+    model = ProxyRewardModel.from_pretrained(place)
+    _warn_of_reward(router, model)
+    return model
+
+
+def _untrained(kind: str) -> Any:
+    """Return the reward model of a kind that needs no training; ``None`` for any other."""
     from bestroute.reward_models.agreement import Agreement
     from bestroute.reward_models.confidence import Confidence
     from bestroute.reward_models.logprob_confidence import LogprobConfidence
     from bestroute.reward_models.majority_vote import MajorityVote
 
-    kind = router.settings.reward
-    if all(plan.candidate is not None and plan.candidate.n == 1 for plan in router.plans):
-        return None  # nothing is ever chosen among samples
     makers: Mapping[str, Callable[[], Any]] = {
         "majority": MajorityVote,
         "logprobs": LogprobConfidence,
         "agreement": Agreement,
         "confidence": lambda: Confidence.of(LogprobConfidence(), Agreement()),
     }
-    if kind in makers:
-        return makers[kind]()
-    for place in (folder / "reward", Path(kind)):
-        if (place / "reward.json").exists():
-            return str(place)
-    if kind in ("recorded", "quality"):
-        raise ConfigError(
-            f"{folder}: the router was trained with {kind} rewards, which no folder holds; give reward_model=, what "
-            "scores answers as those were scored (a Verifier, or the folder of a trained one)"
+    return makers[kind]() if kind in makers else None
+
+
+def _warn_of_reward(router: MultiHeadRouter, given: Any) -> None:
+    """Say where a reward model is not the one that the router was trained with, as far as that can be told."""
+    from bestroute.reward_models import ProxyRewardModel
+
+    kind, trained = router.settings.reward, router.trained_on and router.trained_on.reward
+    if isinstance(given, str | Path):
+        given = ProxyRewardModel.from_pretrained(given)
+    if trained is not None:
+        if getattr(given, "fingerprint", None) != trained:
+            logger.warning(
+                "the reward model is not the one that the router was trained with (%s); plans that stop at a reward "
+                "rest on that one: train the router again with it",
+                trained,
+            )
+        return
+    usual = _untrained(kind)
+    if usual is not None and type(given) is not type(usual):
+        logger.warning(
+            "the reward model is a %s, but the router was trained with %r rewards", type(given).__name__, kind
         )
-    raise ConfigError(f"{folder}: the reward model {kind!r} it was trained with is not there; give reward_model=")
 
 
 def _warn(router: MultiHeadRouter, overrides: Mapping[str, Any]) -> None:
@@ -117,6 +150,8 @@ def _warn(router: MultiHeadRouter, overrides: Mapping[str, Any]) -> None:
     models = overrides.get("models")
     if isinstance(models, Mapping) and set(models) != set(pool.models):
         logger.warning("the models are %s, but the router was trained with %s", named(models), named(pool.models))
+    if overrides.get("reward_model") is not None:
+        _warn_of_reward(router, overrides["reward_model"])
     reference = overrides.get("reference")
     if reference and reference != pool.reference:
         logger.warning("the reference is %r, but the router was trained against %r", reference, pool.reference)

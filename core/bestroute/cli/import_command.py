@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,22 +46,32 @@ def import_logs_command(
     Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
     share a group. Runs that are no model's are left out and counted.
     """  # noqa: D301  # the backspace keeps click from filling the lines
-    from bestroute.records.jsonl import write_jsonl
     from bestroute.records.logs.columns import read_map
-    from bestroute.records.logs.importing import import_logs
 
-    done = import_logs(
+    by = [name.strip() for name in stratify.split(",") if name.strip()]
+    import_into(
+        out,
         files,
         log_format=log_format,
         columns=read_map(pairs),
         as_records=as_records,
         size=size,
-        by=[name.strip() for name in stratify.split(",") if name.strip()],
+        by=by,
         seed=seed,
         mask=mask,
     )
+    if not as_records:
+        click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)
+
+
+def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:
+    """Read logs, write what they hold and tell it; ``options`` are those of ``import_logs``."""
+    from bestroute.records.jsonl import write_jsonl
+    from bestroute.records.logs.importing import import_logs
+
+    done = import_logs(files, **options)
     write_jsonl(out, done.lines)
-    kind = "records" if as_records else "prompts"
+    kind = "records" if options.get("as_records") else "prompts"
     click.echo(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
     if done.left_out:
         click.echo(f"{done.left_out} rows left out: no call of a model, or nothing asked", err=True)
@@ -71,5 +82,3 @@ def import_logs_command(
         click.echo(f"answers given: {answers}; {done.priced} of them with a cost")
     if done.masked:
         click.echo("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
-    if not as_records:
-        click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)

@@ -31,6 +31,8 @@ _PROVIDERS = {
 @click.option("--base-url", "urls", multiple=True, metavar="NAME=URL", help="Where a member is reached.")
 @click.option("--price", "prices", multiple=True, metavar="NAME=IN/OUT", help="USD per million tokens.")
 @click.option("--reference", help="Whose quality is to be matched; default: the last model.")
+@click.option("--judge", metavar="NAME=PROVIDER:MODEL", help="Who labels answers; never asked for one.")
+@click.option("--log", "logs", type=FILE, multiple=True, help="A log to make prompts.jsonl of, beside the pool.")
 @click.option("--out", type=FILE, default=Path("pool.yaml"), show_default=True)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def init(
@@ -38,19 +40,23 @@ def init(
     urls: tuple[str, ...],
     prices: tuple[str, ...],
     reference: str | None,
+    judge: str | None,
+    logs: tuple[Path, ...],
     out: Path,
     force: bool,
 ) -> None:
-    """Write a pool file: who may be asked, where, and at what price. Without --model it asks.
+    """Write a pool file: who may be asked, where, at what price, and who judges. Without --model it asks.
 
     \b
     PROVIDER is openai, anthropic, mistralai, groq, deepseek, xai, openrouter, or local for an endpoint of your
     own with --base-url. Prices of providers' own models are filled in by their exact names (extra "prices");
-    give the others by --price. Keys are never written, only the names of the variables that hold them.
+    give the others by --price. Keys are never written, only the names of the variables that hold them. With --log
+    the prompts of a log lie beside the pool file then; `bestroute import` can sample, mask and map columns.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     import yaml
 
     from bestroute._utils.files import atomic_file
+    from bestroute.cli.import_command import import_into
     from bestroute.types.pool import Pool
 
     if out.exists() and not force:
@@ -58,18 +64,30 @@ def init(
     chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
+    judges = [] if judge is None else [_pair(judge, "--judge")]
+    if judges and judges[0][0] in names:
+        raise ConfigError(f"--judge {judges[0][0]!r} is the name of a model, too; give it another")
+    every = [*chosen, *judges]
     for what, of in (("--base-url", given), ("--price", known)):
-        if unknown := [name for name in of if name not in names]:
-            raise ConfigError(f"{what} names {named(unknown)}, but the models are {named(names)}")
-    members = {name: _member(name, model, given.get(name), known.get(name)) for name, model in chosen}
+        if unknown := [name for name in of if name not in dict(every)]:
+            raise ConfigError(f"{what} names {named(unknown)}, but the models are {named(dict(every))}")
+    members = {name: _member(name, model, given.get(name), known.get(name)) for name, model in every}
+    for name, _ in judges:
+        members[name]["role"] = "judge"
     pool = {"reference": reference or names[-1], "models": members}
     Pool.from_dict(pool, where=str(out))
+    prompts = out.with_name("prompts.jsonl")
+    if logs:
+        import_into(prompts, logs)
     with atomic_file(out) as stream:
         stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
     click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
     if keys := sorted({member["api_key_env"] for member in members.values() if "api_key_env" in member}):
         click.echo(f"set {', '.join(keys)}", err=True)
-    click.echo(f"next: bestroute collect prompts.jsonl --pool {out} --n 3 --out records.jsonl", err=True)
+    judged = "".join(f" --judge {name}" for name, _ in judges)
+    click.echo(
+        f"next: bestroute collect {prompts} --pool {out} --n 3{judged} --out {out.with_name('records.jsonl')}", err=True
+    )
 
 
 def _pairs_of_user() -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bestroute.labels import SampleArrays
     from bestroute.labels.tokens import TokenMeans
     from bestroute.records.records import Record
+    from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
     from bestroute.router.train_settings import TrainSettings
     from bestroute.router.training import Training
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 DEALS, FEW = 3, 2000
 """How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
 KINDS = ("recorded", "quality", "majority", "logprobs", "agreement", "confidence")
+LEARN = "learn"
+"""As ``--reward`` of ``train``: a reward model is learnt from the same records, and lies in the router's folder."""
 
 
 def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -33,6 +36,23 @@ def check_reward(context: click.Context, parameter: click.Parameter, value: str 
     if value is not None and value not in KINDS and not Path(value).is_dir():
         raise ConfigError(f"--reward must be one of {named(KINDS)}, or the folder of a reward model, got {value!r}")
     return value
+
+
+def check_train_reward(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse what ``check_reward`` refuses, but for ``learn``."""
+    if value != LEARN and value not in KINDS and not Path(value).is_dir():
+        raise ConfigError(
+            f"--reward must be one of {named((*KINDS, LEARN))}, or the folder of a reward model, got {value!r}"
+        )
+    return value
+
+
+def kind_of(folder: Path, router: MultiHeadRouter, given: str | None) -> str:
+    """Return where rewards come from: as given, else as the router was trained."""
+    from bestroute.router.trained_on import reward_of
+
+    kind = given or router.settings.reward
+    return kind if given or kind in KINDS else reward_of(folder, kind)
 
 
 def tell(message: str) -> None:
@@ -91,12 +111,15 @@ def arrays_of(
     verifier_error: float = 0.0,
     for_training: bool = False,
     token_means: TokenMeans | None = None,
+    model: ProxyRewardModel | None = None,
 ) -> SampleArrays:
-    """Make arrays of records; the arguments are those of ``load_arrays``."""
+    """Make arrays of records; the arguments are those of ``load_arrays``, and the reward model where it is open."""
     from bestroute.labels import SampleArrays
+    from bestroute.reward_models import ProxyRewardModel
 
     if reward not in KINDS:
-        records, reward = _scored(Path(reward), records, for_training=for_training), "recorded"
+        model = model or ProxyRewardModel.from_pretrained(reward)
+        records, reward = _scored(model, records, for_training=for_training), "recorded"
     arrays = SampleArrays.of(
         records,
         pool,
@@ -136,14 +159,12 @@ def with_labels(records: Sequence[Record]) -> list[Record]:
     return list(judged.records)
 
 
-def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[Record]:
+def _scored(model: ProxyRewardModel, records: list[Record], *, for_training: bool) -> list[Record]:
     """Let a trained reward model score records."""
     from tqdm import tqdm
 
-    from bestroute.reward_models import ProxyRewardModel
     from bestroute.reward_models.record_rewards import score_records
 
-    model = ProxyRewardModel.from_pretrained(folder)
     with tqdm(total=len(records), unit="record", desc="scoring", disable=None) as bar:
         return score_records(model, records, for_training=for_training, on_progress=lambda *_: bar.update())
 
@@ -156,9 +177,9 @@ def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[
     "--reward",
     default="recorded",
     show_default=True,
-    callback=check_reward,
+    callback=check_train_reward,
     help="What chooses among samples: recorded rewards, quality (a verifier known at run time), majority (a vote), "
-    "or the folder of a reward model (train-reward).",
+    "the folder of a reward model (train-reward), or learn: a light one of these records.",
 )
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
 @click.option("--plans", "offered", type=int, default=24, show_default=True, help="Most plans beside the candidates.")
@@ -171,6 +192,9 @@ def _scored(folder: Path, records: list[Record], *, for_training: bool) -> list[
 )
 @click.option("--max-tokens", type=int, help="Tokens that the encoder reads of a query. [default: 128]")
 @click.option("--fine-tune", is_flag=True, help="Fine-tune the encoder first; accelerate launch uses every GPU.")
+@click.option(
+    "--learning-curve", "curve", is_flag=True, help="Say what more labels would bring; trains some 20 times more."
+)
 def train(
     train: tuple[Path, ...],
     pool_path: Path,
@@ -183,6 +207,7 @@ def train(
     encoder: str | None,
     max_tokens: int | None,
     fine_tune: bool,
+    curve: bool,
 ) -> None:
     """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say.
 
@@ -193,11 +218,15 @@ def train(
     A pool, YAML; prices in USD per million tokens:
       {reference: large, max_n: 5, models: {small: {input_price: 0.15, output_price: 0.6}, large: ...}}
 
-    Samples without a label are not used.
+    Samples without a label are not used. The folder is all that is needed later: it keeps the pool, the reward model,
+    and the hashes of TRAIN.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.artifacts import check_folder
     from bestroute.encoders.training_loop import is_main_process
+    from bestroute.judges.labelling import JUDGED_BY
+    from bestroute.reward_models import ProxyRewardModel
     from bestroute.router.train_settings import TrainSettings
+    from bestroute.router.trained_on import REWARD_FOLDER, TrainedOn
     from bestroute.router.training import train_router
     from bestroute.types.pool import Pool
 
@@ -207,13 +236,25 @@ def train(
         raise ConfigError(
             f"{'--fine-tune' if fine_tune else '--max-tokens'} is for transformers; name one by --encoder"
         )
+    own = out / REWARD_FOLDER
     settings = TrainSettings(
-        reward=reward, margin=margin, offered=offered, seed=seed, encoder=encoder, fine_tune=fine_tune
+        reward=str(own) if reward == LEARN else reward,
+        margin=margin,
+        offered=offered,
+        seed=seed,
+        encoder=encoder,
+        fine_tune=fine_tune,
     )
     if max_tokens is not None:
         settings = replace(settings, max_tokens=max_tokens)
     made = _open_encoder(settings)
-    arrays = load_arrays(train, pool, reward, allow_missing=allow_missing, for_training=True)
+    records = load_records(train, pool, allow_missing=allow_missing)
+    model = None
+    if reward == LEARN:
+        model = _learnt(records, pool, seed)
+    elif reward not in KINDS:
+        model = ProxyRewardModel.from_pretrained(reward)
+    arrays = arrays_of(records, pool, reward, for_training=True, model=model)
     training = train_router(
         arrays,
         settings,
@@ -223,16 +264,46 @@ def train(
     )
     if not is_main_process():
         return
-    training.router.save_pretrained(out)
+    known = TrainedOn.of(train, (r.extra.get(JUDGED_BY) for r in records), model.fingerprint if model else None)
+    if model is not None:
+        model.save_pretrained(own)
+    replace(training.router, trained_on=known).save_pretrained(out)
     click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
     for line in training_lines(training, len(arrays)):
         click.echo(f"  {line}")
+    if curve:
+        for line in _curve_lines(arrays, settings, made):
+            click.echo(f"  {line}")
+
+
+def _learnt(records: list[Record], pool: Pool, seed: int) -> ProxyRewardModel:
+    """Learn a light reward model from the records; the router gets rewards of folds that it was held out of."""
+    from bestroute.reward_models.reward_settings import RewardSettings
+    from bestroute.reward_models.training import train_reward
+
+    tell("learning a reward model")
+    return train_reward(records, RewardSettings(reference=pool.reference, seed=seed), resamples=100)
+
+
+def _curve_lines(arrays: SampleArrays, settings: TrainSettings, encoder: FrozenEncoder | None) -> Iterator[str]:
+    """Yield what more labels would bring."""
+    from bestroute.tuning.learning_curve import learning_curve
+
+    found = learning_curve(arrays, settings, encoder=encoder, on_progress=tell)
+    yield f"learning curve, on held-out folds, frozen for a drop of {float(found.target):.0%}, 95 % intervals:"
+    for point in found.points:
+        yield f"  {point}"
+    yield f"  {found.verdict}"
+    for drop, records in found.needed.items():
+        would = "no number would do: no price has a margin" if records is None else f"about {records} more records"
+        yield f"  a promise of {drop:.0%} would take, in tune: {would}"
 
 
 def training_lines(training: Training, records: int) -> Iterator[str]:
     """Yield what held-out folds say, every estimate with its 95 % interval, and what the folder will do by default."""
     from bestroute.router.evidence import MOST_DROP
     from bestroute.router.shrinkage import DEFAULT_TARGET
+    from bestroute.tuning.learning_curve import FEWEST_RECORDS
 
     for name, value in training.summary.items():
         interval = training.intervals.get(name)
@@ -242,6 +313,8 @@ def training_lines(training: Training, records: int) -> Iterator[str]:
     for target, evidence in training.evidence.items():
         shown = "the reference only, nothing cheaper met it" if evidence is None else str(evidence)
         yield f"  {float(target):.1%}: {shown}"
+    if records < FEWEST_RECORDS:
+        yield f"{records} records are few: below {FEWEST_RECORDS} use the default, without a router, and label more"
     default = training.evidence[DEFAULT_TARGET]
     if default is None or default.is_enough:
         yield f"default policy: {training.router.default_policy}"
@@ -329,7 +402,7 @@ def evaluate(
         raise ConfigError(f"--resamples must be at least 100 for an interval, got {resamples}")
     router = MultiHeadRouter.from_pretrained(folder)
     policy = parse_policy(policy_text) if policy_text else None
-    kind = reward or router.settings.reward
+    kind = kind_of(folder, router, reward)
     if folds is not None:
         if train:
             raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.learning_commands import load_arrays, tell
+from bestroute.cli.learning_commands import kind_of, load_arrays, tell
 from bestroute.cli.paths import FILE, FOLDER
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def add_model(folder: Path, records: tuple[Path, ...], pool_path: Path, out: Pat
     check_folder(out, "router.json")
     router, pool = MultiHeadRouter.from_pretrained(folder), Pool.from_file(pool_path)
     new_member(router.pool, pool)
-    arrays = load_arrays(records, pool, router.settings.reward, allow_missing=allow_missing, for_training=True)
-    _finish(router, add(router, arrays, on_progress=tell), out)
+    arrays = load_arrays(records, pool, kind_of(folder, router, None), allow_missing=allow_missing, for_training=True)
+    _finish(router, add(router, arrays, on_progress=tell), out, folder)
 
 
 @click.command(epilog="\b\nExample:\n  bestroute remove-model router mid --out router2")
@@ -59,11 +59,16 @@ def remove_model(folder: Path, model: str, out: Path) -> None:
     from bestroute.router.pool_changes import remove_model as remove
 
     router = MultiHeadRouter.from_pretrained(folder)
-    _finish(router, remove(router, model), out)
+    _finish(router, remove(router, model), out, folder)
 
 
-def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path) -> None:
-    """Write the new router and say what is new, what went and what stayed."""
+def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path, folder: Path) -> None:
+    """Write the new router with the old one's reward model, and say what is new, what went and what stayed."""
+    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.router.trained_on import REWARD_FOLDER
+
+    if (folder / REWARD_FOLDER / "reward.json").exists() and folder.resolve() != out.resolve():
+        ProxyRewardModel.from_pretrained(folder / REWARD_FOLDER).save_pretrained(out / REWARD_FOLDER)
     after.save_pretrained(out)
     click.echo(f"{out}: {after.changes[-1]}")
     new, gone = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bestroute.cli.learning_commands import check_reward, load_arrays
+from bestroute.cli.learning_commands import check_reward, kind_of, load_arrays
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
 
@@ -84,11 +84,11 @@ def compare(
         load_arrays(
             records,
             router.pool,
-            reward or router.settings.reward,
+            kind_of(folder, router, reward),
             allow_missing=allow_missing,
             token_means=router.token_means,
         )
-        for router in routers
+        for folder, router in zip((first, second), routers, strict=True)
     )
     policy = parse_policy(policy_text) if policy_text else None
     done = run(routers[0], routers[1], (arrays[0], arrays[1]), policies=(policy, policy), resamples=resamples)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.learning_commands import KINDS, arrays_of, check_reward, load_arrays, load_records, tell
+from bestroute.cli.learning_commands import KINDS, arrays_of, check_reward, kind_of, load_arrays, load_records, tell
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
 
@@ -66,7 +66,7 @@ def tune(
         raise ConfigError("give either --max-drop or --budget")
     router = MultiHeadRouter.from_pretrained(folder)
     tuned_hash = sha256((folder / ROUTER.config).read_bytes())
-    kind = reward or router.settings.reward
+    kind = kind_of(folder, router, reward)
     if gold is not None and max_drop is None:
         raise ConfigError("--gold corrects a promise of a drop; a budget rests on no labels")
     read = load_records(records, router.pool, allow_missing=allow_missing)
@@ -100,7 +100,7 @@ def tune(
         f"  on the {where}: saving {estimates['saving']:.1%}, drop {estimates['drop']:.2%}, "
         f"{estimates['usd_per_1k']:.4g} USD per 1,000 queries"
     )
-    if kind != router.settings.reward:
+    if kind != kind_of(folder, router, None):
         click.echo(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")
     if promise.cost_cap_usd is not None:
         click.echo(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")

@@ -37,6 +37,7 @@ from bestroute.router.feature_maps import FeatureMaps
 from bestroute.router.forest import Forest
 from bestroute.router.heads import HeadLayout, combine
 from bestroute.router.train_settings import PoolChange, TrainSettings, policy_for
+from bestroute.router.trained_on import TrainedOn
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import RouterBase
 from bestroute.types.plans import Plan, Step
@@ -85,6 +86,7 @@ class MultiHeadRouter(RouterBase):
         familiarity: Tells how unlike those of training a query is; its predictions are drawn towards the training
             means as far as it is. ``None``: not known, as in folders of before.
         encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
+        trained_on: The files of its records, who judged them, and its reward model; ``None``: nothing is kept of that.
     """
 
     pool: Pool
@@ -109,6 +111,7 @@ class MultiHeadRouter(RouterBase):
     encoder: Encoder | None = None
     quality_range: tuple[float, float] | None = None
     familiarity: Familiarity | None = None
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -291,6 +294,7 @@ class MultiHeadRouter(RouterBase):
                 quality_range=None if quality_range is None else (float(quality_range[0]), float(quality_range[1])),
                 familiarity=familiarity,
                 encoder=_encoder(config.get("encoder"), folder / _ENCODER),
+                trained_on=TrainedOn.from_json(config["trained_on"]) if "trained_on" in config else None,
             )
 
 
@@ -313,6 +317,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
         "default_policy": None if policy is None else {"price_usd": _price_of(policy)},
         **({} if router.quality_range is None else {"quality_range": list(router.quality_range)}),
         **({} if router.encoder is None else {"encoder": router.encoder.fingerprint}),
+        **({} if router.trained_on is None else {"trained_on": router.trained_on.to_json()}),
     }
 
 

@@ -87,29 +87,34 @@ def tune_max_drop(
     if not 0 <= max_drop < 1:
         raise ConfigError(f"max_drop must be in [0, 1), a relative drop, got {max_drop}")
 
+    grounds = _Grounds(router, arrays, confidence, order, cross_fit, seed, on_progress)
     if by_people is not None:
-        return _tune_by_people(router, arrays, by_people, max_drop, confidence, order, cross_fit, seed, on_progress)
+        return _tune_by_people(grounds, by_people, max_drop)
 
     def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_drop(ordering, calibration, max_drop=max_drop, confidence=confidence)
 
-    return _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, cross_fit, seed, on_progress)
+    return _tune(grounds, "max_drop", max_drop, certify)
 
 
-def _tune_by_people(
-    router: MultiHeadRouter,
-    arrays: SampleArrays,
-    by_people: ByPeople,
-    max_drop: float,
-    confidence: float,
-    order: SampleArrays | None,
-    cross_fit: int | None,
-    seed: int,
-    on_progress: Callable[[str], object] | None,
-) -> Promise:
-    if cross_fit is not None:
+@dataclass(frozen=True, eq=False)
+class _Grounds:
+    """What a promise is shown on, and how; the fields are arguments of ``tune_max_drop``."""
+
+    router: MultiHeadRouter
+    arrays: SampleArrays
+    confidence: float
+    order: SampleArrays | None
+    cross_fit: int | None
+    seed: int
+    on_progress: Callable[[str], object] | None
+
+
+def _tune_by_people(grounds: _Grounds, by_people: ByPeople, max_drop: float) -> Promise:
+    router, confidence = grounds.router, grounds.confidence
+    if grounds.cross_fit is not None:
         raise ConfigError("people's verdicts correct the labels of one router; leave --cross-fit out")
-    _check_splits(router, [arrays, by_people.judge], may_be_seen=False)
+    _check_splits(router, [grounds.arrays, by_people.judge], may_be_seen=False)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
     judge, people = (outcomes_of(router, of, prices) for of in (by_people.judge, by_people.people))
 
@@ -119,7 +124,7 @@ def _tune_by_people(
             raise _refused_by_people(max_drop, confidence, verdict, people.units)
         return verdict
 
-    promise = _tune(router, arrays, "max_drop", max_drop, certify, confidence, order, None, seed, on_progress)
+    promise = _tune(grounds, "max_drop", max_drop, certify)
     shown = {**promise.shown_on, "people": {"queries": len(people.groups), "groups": people.units}}
     known_records = promise.seen_records | SeenRecords.of(by_people.people.ids, by_people.people.groups)
     return replace(promise, shown_on=shown, seen_records=known_records)
@@ -160,26 +165,18 @@ def tune_budget(
     def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_budget(ordering, calibration, budget=usd_per_1k / 1000, confidence=confidence)
 
-    return _tune(router, arrays, "budget", usd_per_1k, certify, confidence, order, cross_fit, seed, on_progress)
+    grounds = _Grounds(router, arrays, confidence, order, cross_fit, seed, on_progress)
+    return _tune(grounds, "budget", usd_per_1k, certify)
 
 
-def _tune(
-    router: MultiHeadRouter,
-    arrays: SampleArrays,
-    kind: Kind,
-    value: float,
-    certify: Callable[[Outcomes, Outcomes], Certificate],
-    confidence: float,
-    order: SampleArrays | None,
-    cross_fit: int | None,
-    seed: int,
-    on_progress: Callable[[str], object] | None,
-) -> Promise:
+def _tune(grounds: _Grounds, kind: Kind, value: float, certify: Callable[[Outcomes, Outcomes], Certificate]) -> Promise:
+    router, arrays, order = grounds.router, grounds.arrays, grounds.order
+    confidence, cross_fit, seed = grounds.confidence, grounds.cross_fit, grounds.seed
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"confidence must be in [0.5, 1), got {confidence}")
     if cross_fit is not None and order is not None:
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
-    tell = on_progress or (lambda _: None)
+    tell = grounds.on_progress or (lambda _: None)
     splits = [arrays] if order is None else [arrays, order]
     _check_splits(router, splits, may_be_seen=cross_fit is not None)
     first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
