@@ -131,6 +131,17 @@ def test_a_decision_is_five_lines(options):
     assert not lines[2].startswith(f"runner-up: {taken}, ")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Which city is the capital of France? Answer with only the name.", r"; familiarity 0\.[1-9]\d$"),
+        ("hi", r"; familiarity 0\.00 \(unlike training: its text has no say\)$"),
+    ],
+)
+def test_route_says_how_like_those_of_training_the_query_is(text, words):
+    assert re.search(words, run("route", ROUTER, text).stdout.splitlines()[4])
+
+
 def plan_taken(*options):
     decision = json.loads(run("route", ROUTER, "What is 12 * 7?", *options, "--json").stdout)
     return str(Plan(tuple(Step(**step) for step in decision["plan"])))

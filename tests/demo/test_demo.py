@@ -71,6 +71,10 @@ def test_the_shipped_router_is_what_the_command_makes():
     assert router.plans == shipped.plans
     assert router.shrinkage == shipped.shrinkage
     assert router.frozen == pytest.approx(shipped.frozen)
+    known, shown = (made.predict(queries).familiarity for made in (router, shipped))
+    assert shown == pytest.approx(known, abs=0.01)
+    assert shown.min() > 0.05  # of kinds it was not trained on, and none too odd to be predicted
+    assert shipped.predict([Query("hi")]).familiarity[0] < 0.01
     # another processor or library rounds otherwise, and trees cut at other places where two cuts are nearly as good
     apart = np.abs(router.predict(queries).expected_quality - shipped.predict(queries).expected_quality)
     assert apart.mean() < 0.002

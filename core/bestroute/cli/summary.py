@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bestroute.engine.decision import Decision
-from bestroute.policies.policies import QualityPolicy, ThresholdPolicy
+from bestroute.policies.policies import NO_SAY, UNFAMILIAR, QualityPolicy, ThresholdPolicy
 from bestroute.types.arrays import FloatArray
 from bestroute.types.prediction import Prediction
 
@@ -22,7 +22,7 @@ def five_lines(decision: Decision) -> str:
         lines += [
             f"runner-up: {'there is no other plan' if second is None else _in_numbers(decision, second)}",
             f"flips:     {_flips(decision, decision.prediction, decision.costs_usd, decision.column)}",
-            f"how sure:  {_how_sure(decision, decision.prediction, decision.column, second)}",
+            f"how sure:  {_how_sure(decision, decision.prediction, decision.column, second)}{_familiar(decision)}",
         ]
     lines += [f"left out:  {model}: {why}" for model, why in decision.left_out.items()]
     return "\n".join(lines)
@@ -39,6 +39,17 @@ def _why(decision: Decision) -> str:
         return f"{decision.reason} ({tokens})"
     verdicts = policy.verdicts(decision.prediction, decision.costs_usd[None, :], decision.column, decision.pool)
     return f"{verdicts[decision.column]} ({tokens})"
+
+
+def _familiar(decision: Decision) -> str:
+    """Say how like those of training the query is, if the router knows."""
+    known = decision.familiarity
+    if known is None:
+        return ""
+    words = (
+        "unlike training: its text has no say" if known < NO_SAY else "unlike training" if known < UNFAMILIAR else ""
+    )
+    return f"; familiarity {known:.2f}" + (f" ({words})" if words else "")
 
 
 def _in_numbers(decision: Decision, column: int) -> str:
