@@ -124,7 +124,7 @@ def learning_curve(
             found[size].append(_sums(router, held_out, target))
         prices = np.geomspace(router.path[0], router.path[-1], _PRICES)
         largest.append(outcomes_of(router, held_out, prices))
-    figures = {size: _figures(np.vstack(parts), groups) for size, parts in found.items()}
+    figures = {size: _figures(np.vstack(sums), groups) for size, sums in found.items()}
     points = tuple(
         CurvePoint(size, float(saving[0]), interval(saving[1:]), float(drop[0]), interval(drop[1:]))
         for size, (saving, drop) in figures.items()
