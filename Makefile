@@ -8,8 +8,9 @@ NEWEST = .venv-newest/bin/python
 LOWEST = .venv-lowest/bin/python
 LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
+DOCS = .venv-docs/bin/python
 
-.PHONY: demo test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -50,6 +51,10 @@ coverage: .venv-test/ready
 peer-tests: .venv-peers/ready
 	$(PEERS) benchmarks/peer_tests.py $(PEER_OPTIONS)
 
+# The site, from docs/ and the docstrings, into site/; a warning fails it.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS) -m mkdocs build --clean
+
 lint: .venv-test/ready
 	$(TEST) -m ruff format --check .
 	$(TEST) -m ruff check .
@@ -59,7 +64,7 @@ check: lint test
 
 full: export BESTROUTE_FULL = 1
 full: export PYTEST_ADDOPTS = -W error::pytest.PytestUnraisableExceptionWarning
-full: lint coverage test-pythons test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
+full: lint docs coverage test-pythons test-newest test-lowest conformance peer-tests wheel-test  ## everything, the long tests too; what a release runs
 
 # Against the built wheel: the same dependencies, but nothing of this folder on the path. What a wheel could lack is tested
 # each time, and with BESTROUTE_FULL=1 everything once more.
@@ -139,7 +144,7 @@ conformance: .venv-conformance/ready
 	$(if $(BESTROUTE_FULL),$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml)
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-3.* .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel dist demo-out
+	rm -rf .venv-demo .venv-test .venv-3.* .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel .venv-docs site dist demo-out
 
 .venv-conformance/ready: pyproject.toml constraints-conformance.txt
 	$(PYTHON) -m venv .venv-conformance
@@ -180,6 +185,12 @@ clean:
 	$(LOWEST_CORE) -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	$(LOWEST_CORE) -m uv pip install --quiet --python $(LOWEST_CORE) --resolution lowest-direct \
 		--editable '.[openai,learn,encoder,plots,prices,ledger]' --group test-core
+	touch $@
+
+.venv-docs/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS) $(PIP_INSTALL) --upgrade pip
+	$(DOCS) $(PIP_INSTALL) --editable '.[langchain,llamaindex]' --group docs
 	touch $@
 
 .venv-peers/ready: pyproject.toml constraints.txt
