@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from bestroute.engine.call_context import CALL_OPTIONS, CallOptions
+from bestroute.engine.call_context import CALL_OPTIONS, STICKY, CallOptions
 
-STICKY = "a tool turn stays with the model that made the call"
-CALL_ARGUMENTS = tuple(name for name in CALL_OPTIONS if name not in ("reason", "thread"))
+CALL_ARGUMENTS = tuple(name for name in CALL_OPTIONS if name not in ("reason", "thread", "budget"))
 """Arguments of a call that are the engine's, whatever the framework."""
 
 

@@ -82,8 +82,8 @@ def _reward_of(router: MultiHeadRouter, folder: Path) -> Any:
     from bestroute.router.trained_on import reward_of
 
     kind = router.settings.reward
-    if all(plan.candidate is not None and plan.candidate.n == 1 for plan in router.plans):
-        return None  # nothing is ever chosen among samples
+    if not router.needs_reward:
+        return None
     made = _untrained(kind)
     if made is not None:
         return made
@@ -102,18 +102,9 @@ def _reward_of(router: MultiHeadRouter, folder: Path) -> Any:
 
 def _untrained(kind: str) -> Any:
     """Return the reward model of a kind that needs no training; ``None`` for any other."""
-    from bestroute.reward_models.agreement import Agreement
-    from bestroute.reward_models.confidence import Confidence
-    from bestroute.reward_models.logprob_confidence import LogprobConfidence
-    from bestroute.reward_models.majority_vote import MajorityVote
+    from bestroute.reward_models.by_name import REWARDS
 
-    makers: Mapping[str, Callable[[], Any]] = {
-        "majority": MajorityVote,
-        "logprobs": LogprobConfidence,
-        "agreement": Agreement,
-        "confidence": lambda: Confidence.of(LogprobConfidence(), Agreement()),
-    }
-    return makers[kind]() if kind in makers else None
+    return REWARDS[kind]() if kind in REWARDS else None
 
 
 def _warn_of_reward(router: MultiHeadRouter, given: Any) -> None:

@@ -25,6 +25,7 @@ from bestroute.cli.paths import FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.reward_commands import train_reward
+from bestroute.cli.serve_command import serve
 from bestroute.cli.spend_command import spend
 from bestroute.cli.tuning_commands import tune
 from bestroute.errors import BestRouteError, ConfigError, GenerationError
@@ -90,6 +91,7 @@ main.add_command(remove_model)
 main.add_command(feedback)
 main.add_command(monitor)
 main.add_command(spend)
+main.add_command(serve)
 
 
 def _check_is_there(base_url: str) -> None:

@@ -48,7 +48,12 @@ class CallOptions(TypedDict, total=False):
     """The conversation that the call is a part of; one is treated alike throughout."""
     thread: str | None
     """What a framework calls the same, where the caller names no ``session``."""
+    budget: Budget | None
+    """What the call spends from, beside the engine's own budget: that of its caller, say."""
 
+
+STICKY = "a tool turn stays with the model that made the call"
+"""A reason to wish for a model."""
 
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
 
@@ -65,6 +70,7 @@ class Options:
     session: str | None = None
     thread: str | None = None
     limits: Limits = NO_LIMITS
+    budget: Budget | None = None
 
     @classmethod
     def of(cls, options: CallOptions | Mapping[str, Any]) -> Options:
@@ -94,6 +100,7 @@ class Options:
             _checked_name(options.get("session"), "session"),
             _checked_name(options.get("thread"), "thread"),
             Limits(**limits) if limits else NO_LIMITS,
+            _checked_budget(options.get("budget")),
         )
 
 
@@ -146,7 +153,7 @@ class RunContext:
         """Whether the caller has seen a piece of an answer, so that none other can take its place."""
         self.samples_left = limits.max_samples
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
-        shared = () if budget is None else (budget,)
+        shared = tuple(each for each in (options.budget, budget) if each is not None)
         self.purse = Purse((*own, *shared)) if own or shared else None
         self.reservations = itertools.count(1)
         self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id, kind=kind)
@@ -196,3 +203,9 @@ def _checked_name(value: Any, what: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
     raise ConfigError(f"{what} must be a text that is not empty, got {brief(value)}")
+
+
+def _checked_budget(budget: Any) -> Budget | None:
+    if budget is None or isinstance(budget, Budget):
+        return budget
+    raise ConfigError(f"budget must be a Budget, for example Budget(5.0, per='day'), got {brief(budget)}")

@@ -313,9 +313,21 @@ class BestRoute:
         """
         return self._drive(query, options, streams=True)
 
-    def astream(self, query: Query | str, **options: Unpack[CallOptions]) -> AsyncIterator[Delta | Result]:
-        """Answer one query piece by piece without blocking the loop; see ``stream``."""
-        return self._adrive(query, options, streams=True)
+    def astream(
+        self,
+        query: Query | str,
+        *,
+        on_decision: Callable[[Decision, str], object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[Delta | Result]:
+        """Answer one query piece by piece without blocking the loop; see ``stream``.
+
+        Args:
+            query: What is asked.
+            on_decision: Called with the decision and the call's id, before anything is drawn.
+            options: As for ``run``.
+        """
+        return self._adrive(query, options, streams=True, on_decision=on_decision)
 
     def _drive(self, query: Query | str, options: CallOptions, *, streams: bool) -> Iterator[Delta | Result]:
         """Obey a run's commands; yield what may be shown, then the result."""
@@ -373,12 +385,20 @@ class BestRoute:
         return policy.observe if policy is not None and has_own(policy, PolicyBase.observe) else None
 
     async def _adrive(
-        self, query: Query | str, options: CallOptions, *, streams: bool
+        self,
+        query: Query | str,
+        options: CallOptions,
+        *,
+        streams: bool,
+        on_decision: Callable[[Decision, str], object] | None = None,
     ) -> AsyncGenerator[Delta | Result]:
         """Obey a run's commands without blocking the loop; see ``_drive``."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        steps = run(self._context, query, await self._adecide(query, checked, call), call)
+        decision = await self._adecide(query, checked, call)
+        if on_decision is not None:
+            on_decision(decision, call.call_id)
+        steps = run(self._context, query, decision, call)
         reply: Any = None
         try:
             while True:

@@ -47,6 +47,9 @@ class Allowance:
         """Keep the parts."""
         self.pool, self.generators, self.settings = pool, generators, settings
         self.query, self.decision = query, decision
+        choices = query.params.get("n")
+        self._choices = choices if type(choices) is int and choices > 1 else 1
+        """Answers that the caller wants of each sample; all are billed."""
 
     def sample_usd(self, model: str, output_tokens: float, drawn: Sequence[DrawnSample] = ()) -> float:
         """Return what a sample of that length costs, drawn alone."""
@@ -54,7 +57,7 @@ class Allowance:
         prompt = max([self.query.prompt_tokens, *(s.usage.input for s in drawn if s.usage and s.model == model)])
         dearest_input = max(price.input, price.cache_write or 0.0)
         dearest_output = max(price.output, price.reasoning or 0.0)
-        return (prompt * dearest_input + output_tokens * dearest_output) / PER_MILLION
+        return (prompt * dearest_input + self._choices * output_tokens * dearest_output) / PER_MILLION
 
     def limit(self, model: str) -> int | None:
         """Return the most tokens a sample may have, as the call or the member says."""
@@ -106,7 +109,7 @@ class Allowance:
 
     def _affordable_tokens(self, model: str, usd: float, drawn: Sequence[DrawnSample]) -> int:
         price = self.pool.prices[model]
-        per_token = max(price.output, price.reasoning or 0.0) / PER_MILLION
+        per_token = self._choices * max(price.output, price.reasoning or 0.0) / PER_MILLION
         rest = usd - self.sample_usd(model, 0, drawn)
         if rest < 0:
             return 0

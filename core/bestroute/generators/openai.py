@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals, is_reasoning_model
-from bestroute.selection import Call, judge, read_demand
+from bestroute.selection import Call, Demand, judge, read_demand
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
 from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
@@ -209,7 +209,7 @@ class OpenAIGenerator(GeneratorBase):
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return self._sync().chat.completions.create(**sent), sent
+                return self._sync().chat.completions.create(**self._arguments(sent)), sent
             except Exception as error:
                 if not self._refusals.learn(error, sent, keep, wished):
                     raise
@@ -222,10 +222,18 @@ class OpenAIGenerator(GeneratorBase):
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return await self._async().chat.completions.create(**sent), sent
+                return await self._async().chat.completions.create(**self._arguments(sent)), sent
             except Exception as error:
                 if not self._refusals.learn(error, sent, keep, wished):
                     raise
+
+    def _arguments(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a request as the arguments of the client's method."""
+        return request
+
+    def _demand(self, query: Query, request: Mapping[str, Any]) -> Demand:
+        """Return what a reply is checked against."""
+        return read_demand(query.tools, request.get("tool_choice"))
 
     def _own(self, params: Mapping[str, Any]) -> Collection[str]:
         """Return the options of a stream that its caller chose."""
@@ -276,7 +284,7 @@ class OpenAIGenerator(GeneratorBase):
             has_reply=any(map(carries_something, messages)),
         )
         bill = usage if len(choices) == 1 else None  # what each of several used is not told
-        demand = read_demand(query.tools, request.get("tool_choice"))
+        demand = self._demand(query, request)
         return [
             judge(
                 Sample(
@@ -327,7 +335,11 @@ def chat_messages(query: Query) -> list[Any]:
 
 
 def generators_from(
-    pool: Pool, *, base_urls: Mapping[str, str] | None = None, only: Sequence[str] = ()
+    pool: Pool,
+    *,
+    base_urls: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+    make: Callable[..., OpenAIGenerator] = OpenAIGenerator,
 ) -> dict[str, OpenAIGenerator]:
     """Make a generator for every member, as the pool file says it is reached.
 
@@ -335,6 +347,7 @@ def generators_from(
         pool: With ``endpoints``.
         base_urls: Where members are reached instead of where the file says.
         only: The members that are wanted; default: all.
+        make: Makes one; it takes what ``OpenAIGenerator`` does.
 
     Raises:
         ConfigError: If an ``api_key_env`` names a variable that is not set.
@@ -352,7 +365,7 @@ def generators_from(
             key = "none"  # local servers ask for no key, the client insists on one
         sampling = {"temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
         params = {name: value for name, value in sampling.items() if value is not None}
-        generators[model] = OpenAIGenerator(
+        generators[model] = make(
             endpoint.api_model or model,
             base_url=base_url,
             api_key=key,

@@ -181,6 +181,11 @@ class MultiHeadRouter(RouterBase):
         heads = self.means + deviations * trust(familiarity)[:, None]
         return replace(self.layout.prediction(heads, self.pool), familiarity=familiarity)
 
+    @property
+    def needs_reward(self) -> bool:
+        """Whether anything is ever chosen among samples, so that a reward model has to score them."""
+        return any(plan.candidate is None or plan.candidate.n > 1 for plan in self.plans)
+
     def steering_prices(self, drop: float) -> tuple[float, float | None, float]:
         """Return the lowest price of quality, the one frozen for a drop, and the highest frozen, USD a unit."""
         careful = [target for target in self.frozen if float(target) <= drop + 1e-12]

@@ -120,19 +120,33 @@ def read_pool_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: If it cannot be read, or is no YAML of a mapping; names the file.
     """
+    return read_yaml(path, "pool file", "'reference' and 'models'")
+
+
+def read_yaml(path: Path, what: str, fields: str) -> dict[str, Any]:
+    """Return the mapping that a file holds as YAML or JSON, of bounded size and without a key written twice.
+
+    Args:
+        path: The file.
+        what: What it is called, for errors.
+        fields: What it must hold, for errors.
+
+    Raises:
+        ConfigError: If it cannot be read, or is no YAML of a mapping; names the file.
+    """
     try:
         data = _load(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the pool file: {error.strerror or error}") from error
+        raise ConfigError(f"{path}: cannot read the {what}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: a pool file must be UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise ConfigError(f"{path}: a {what} must be UTF-8 text: {error.reason} at byte {error.start}") from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:  # a tag's text of no sense
         raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
     if not isinstance(data, dict):
         raise ConfigError(
-            f"{path}: a pool file must hold 'reference' and 'models', as YAML or JSON, got "
+            f"{path}: a {what} must hold {fields}, as YAML or JSON, got "
             f"{'nothing' if data is None else in_json_s_words(data)}"
         )
     return data

@@ -1,0 +1,24 @@
+"""Rewards as flags, files and routers' folders name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bestroute.reward_models.agreement import Agreement
+from bestroute.reward_models.confidence import Confidence
+from bestroute.reward_models.logprob_confidence import LogprobConfidence
+from bestroute.reward_models.majority_vote import MajorityVote
+from bestroute.types.protocols import RewardModel
+
+REWARDS: Mapping[str, Callable[[], RewardModel]] = {
+    "majority": MajorityVote,
+    "logprobs": LogprobConfidence,
+    "agreement": Agreement,
+    "confidence": lambda: Confidence.of(LogprobConfidence(), Agreement()),
+}
+"""Those that need no training."""
+
+
+def reward_by_name(name: str) -> RewardModel | str:
+    """Return a reward that needs no training by its name, else the name as it is: the folder of a trained one."""
+    return REWARDS[name]() if name in REWARDS else name

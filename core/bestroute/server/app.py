@@ -1,0 +1,211 @@
+"""The application: OpenAI's endpoints over the engines, and ours beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.threads import in_own_thread
+from bestroute._utils.version import __version__
+from bestroute.engine.decision import Decision
+from bestroute.engine.result import Result
+from bestroute.errors import ConfigError
+from bestroute.server.admission import admit
+from bestroute.server.api_errors import ApiErrorBody, RequestError, api_error
+from bestroute.server.body import read_json
+from bestroute.server.chat_reply import ChatWire
+from bestroute.server.chat_request import ChatRequest, read_chat
+from bestroute.server.config import ServerConfig
+from bestroute.server.decision_headers import headers_of_decision, headers_of_result
+from bestroute.server.disconnects import ClientGoneError, while_connected
+from bestroute.server.exchange import Exchange
+from bestroute.server.prometheus import CONTENT_TYPE, ledger_lines
+from bestroute.server.service import Service
+from bestroute.server.wire import Wire
+
+Handler = Callable[[Service, Exchange], Awaitable[None]]
+_HUNG_UP = 499
+
+
+def create_app(config: ServerConfig) -> Starlette:
+    """Return the application of a configuration; it is closed by its lifespan.
+
+    Raises:
+        ConfigError: If parts of the configuration do not fit together.
+    """
+    service = Service(config)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await service.aclose()
+
+    def post(path: str, handler: Handler) -> Route:
+        return Route(path, Endpoint(service, path, handler), methods=["POST"])
+
+    def get(path: str, handler: Handler, *, needs_key: bool = True) -> Route:
+        return Route(path, Endpoint(service, path, handler, needs_key=needs_key), methods=["GET"])
+
+    app = Starlette(
+        routes=[
+            post("/v1/chat/completions", chat_completions),
+            post("/v1/feedback", feedback),
+            get("/v1/models", list_models),
+            get("/v1/models/{model:path}", retrieve_model),
+            get("/health", health, needs_key=False),
+            get("/metrics", metrics),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _not_ours},
+    )
+    app.state.service = service
+    return app
+
+
+class Endpoint:
+    """Admits a request, has it handled, and tells its errors in OpenAI's form.
+
+    Args:
+        service: Shared by all.
+        path: Of the route.
+        handler: Answers.
+        needs_key: Whether callers need a key where there are keys.
+    """
+
+    def __init__(self, service: Service, path: str, handler: Handler, *, needs_key: bool = True) -> None:
+        """Keep the parts."""
+        self._service, self._path, self._handler, self._needs_key = service, path, handler, needs_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        service, exchange = self._service, Exchange(scope, receive, send)
+        started = time.perf_counter()
+        service.requests.under_way += 1
+        status: int | None = None
+        try:
+            if self._needs_key:
+                exchange.key = admit(exchange.request, service.keys, service.config.host)
+            await self._handler(service, exchange)
+        except ClientGoneError:
+            status = _HUNG_UP
+        except BaseException as error:
+            status = _HUNG_UP if isinstance(error, asyncio.CancelledError) else None
+            if is_interruption(error):
+                raise
+            await _tell(exchange, api_error(error, exchange.query))
+        finally:
+            service.requests.under_way -= 1
+            seconds = time.perf_counter() - started
+            service.requests.note(self._path, exchange.model, status or exchange.status, seconds)
+
+
+async def _tell(exchange: Exchange, error: ApiErrorBody) -> None:
+    """Send an error: in place of the answer, or, where that has begun, as its last event."""
+    if exchange.status:
+        await exchange.send_event(error.to_json())
+        await exchange.end_stream()
+        exchange.status = error.status
+        return
+    headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+    await exchange.send_json(error.to_json(), error.status, {**error.headers, **headers})
+
+
+async def chat_completions(service: Service, exchange: Exchange) -> None:
+    """Answer ``POST /v1/chat/completions``."""
+    body = await read_json(exchange.request, service.config.most_bytes)
+    request = read_chat(body)
+    marks = request.model not in service.engines.pool.models
+    await _answer(service, exchange, request, ChatWire(request.model, wants_usage=request.wants_usage, marks=marks))
+
+
+async def _answer(service: Service, exchange: Exchange, request: ChatRequest, wire: Wire) -> None:
+    exchange.query = request.query
+    engine, options = await service.call(request, exchange.key)
+    exchange.model = request.model
+
+    async def whole() -> Result:
+        return await engine.arun(request.query, **options)
+
+    async def streamed() -> None:
+        decisions: list[tuple[Decision, str]] = []
+        stream = engine.astream(request.query, on_decision=lambda *made: decisions.append(made), **options)
+        async with aclosing(stream) as items:  # type: ignore[type-var]
+            async for item in items:
+                if not exchange.status:  # so late, an error before the first piece has a status of its own
+                    await exchange.start_stream(headers_of_decision(*decisions[0]))
+                for event, data in wire.end(item) if isinstance(item, Result) else wire.pieces(item):
+                    await exchange.send_event(data, event)
+        await exchange.end_stream()
+
+    if request.streams:
+        await while_connected(exchange.receive, streamed())
+        return
+    result = await while_connected(exchange.receive, whole())
+    await exchange.send_json(wire.whole(result), headers=headers_of_result(result))
+
+
+async def feedback(service: Service, exchange: Exchange) -> None:
+    """Answer ``POST /v1/feedback``: ``{"call_id", "score", "note"}``."""
+    body = await read_json(exchange.request, service.config.most_bytes)
+    call_id, score, note = body.get("call_id"), body.get("score"), body.get("note")
+    if not isinstance(call_id, str) or not call_id:
+        raise RequestError(400, "call_id must be the bestroute.call_id of an answer", param="call_id")
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise RequestError(400, "score must be a number in [0, 1], or true or false", param="score")
+    if note is not None and not isinstance(note, str):
+        raise RequestError(400, "note must be a text", param="note")
+    try:
+        await service.engines.auto.afeedback(call_id, score, note=note)
+    except ConfigError as error:
+        raise RequestError(404, str(error), code="call_not_found", param="call_id") from error
+    await exchange.send_json({"object": "feedback", "call_id": call_id, "score": float(score)})
+
+
+async def list_models(service: Service, exchange: Exchange) -> None:
+    """Answer ``GET /v1/models``."""
+    await exchange.send_json({"object": "list", "data": [_model(service, name) for name in service.engines.names]})
+
+
+async def retrieve_model(service: Service, exchange: Exchange) -> None:
+    """Answer ``GET /v1/models/NAME``."""
+    name = exchange.request.path_params["model"]
+    service.engines.find(name)
+    await exchange.send_json(_model(service, name))
+
+
+def _model(service: Service, name: str) -> dict[str, Any]:
+    owner = "member" if name in service.engines.pool.models else "policy"
+    return {"id": name, "object": "model", "created": service.started, "owned_by": f"bestroute-{owner}"}
+
+
+async def health(service: Service, exchange: Exchange) -> None:
+    """Answer ``GET /health``."""
+    await exchange.send_json({"status": "ok", "version": __version__})
+
+
+async def metrics(service: Service, exchange: Exchange) -> None:
+    """Answer ``GET /metrics``."""
+    totals = await in_own_thread(service.engines.ledger.totals, "model")
+    lines = [*service.requests.lines(), *ledger_lines(totals)]
+    await exchange.send_bytes("".join(f"{line}\n" for line in lines).encode(), CONTENT_TYPE)
+
+
+async def _not_ours(request: Request, error: Exception) -> Response:
+    """Tell in OpenAI's form that there is no such endpoint, or not by this method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    words = {404: f"there is no {request.url.path[:200]}", 405: f"{request.url.path[:200]} takes no {request.method}"}
+    body = RequestError(status, words.get(status, "the request cannot be answered"), code="unknown_url").body
+    return JSONResponse(body.to_json(), status)

@@ -1,0 +1,151 @@
+"""A chat completion's request as a query: what the engine reads of it, and what goes to the member as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bestroute.server.api_errors import RequestError
+from bestroute.server.tool_turns import unmarked
+from bestroute.types.query import Query
+from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
+
+_MOST_CHOICES = 128
+_IMAGES = ("image_url", "image", "input_image")
+_OWN = ("model", "messages", "tools", "stream", "bestroute")
+"""Fields of a request that are ours, or have a place of their own in a query."""
+OPTIONS = ("session", "tags", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow", "run_id")
+"""What the field ``bestroute`` of a request may hold: options of the engine's call."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChatRequest:
+    """What one request asks for."""
+
+    model: str
+    """The name of a policy, or of a member."""
+    query: Query
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the engine's call."""
+    choices: int = 1
+    """Answers that the caller wants."""
+    streams: bool = False
+    wants_usage: bool = False
+    """Whether a stream ends with the usage."""
+    mark: str | None = None
+    """Of the member whose tool calls the last message answers."""
+
+
+def read_chat(body: Mapping[str, Any]) -> ChatRequest:
+    """Read the body of a chat completion's request. What a member may judge by itself is left to it.
+
+    Raises:
+        RequestError: Status 400, naming the field.
+    """
+    messages, tools = body.get("messages"), body.get("tools")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, Mapping) for m in messages):
+        raise RequestError(400, "messages must be a list of objects with a role, at least one", param="messages")
+    streams = _flag(body, "stream")
+    stream_options = body.get("stream_options") or {}
+    if not isinstance(stream_options, Mapping):
+        raise RequestError(400, "stream_options must be an object", param="stream_options")
+    plain, mark = unmarked(messages)
+    takes_tools = isinstance(tools, list) and bool(tools)
+    params = {name: value for name, value in body.items() if name not in _OWN}
+    if "tools" in body and not takes_tools:
+        params["tools"] = tools  # the member says what it thinks of it
+    return ChatRequest(
+        model=read_model(body),
+        query=chat_query(plain, tools if takes_tools else None, params),
+        options=read_options(body),
+        choices=_choices(body),
+        streams=streams,
+        wants_usage=streams and stream_options.get("include_usage") is True,
+        mark=mark,
+    )
+
+
+def read_model(body: Mapping[str, Any]) -> str:
+    """Return the name of the model that a request asks for.
+
+    Raises:
+        RequestError: If it is no name.
+    """
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise RequestError(400, "model must be the name of a policy or a member; /v1/models lists them", param="model")
+    return model
+
+
+def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the engine's call that a request holds in its field ``bestroute``.
+
+    Raises:
+        RequestError: If it is no object, or holds something else.
+    """
+    given = body.get("bestroute")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not set(given) <= set(OPTIONS):
+        raise RequestError(400, f"bestroute must be an object of {', '.join(OPTIONS)}", param="bestroute")
+    if given.get("allow") is not None and not isinstance(given["allow"], list):
+        raise RequestError(400, "bestroute.allow must be a list of members", param="bestroute")
+    tags = given.get("tags")
+    if tags is not None and not (isinstance(tags, Mapping) and all(isinstance(value, str) for value in tags.values())):
+        raise RequestError(400, "bestroute.tags must be an object of texts", param="bestroute")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, params: Mapping[str, Any]) -> Query:
+    """Return the query that chat messages hold: the last text of the user decides, the size of all of them counts."""
+    users = [message for message in messages if message.get("role") == "user"]
+    systems = [text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
+    written = [json.dumps(value, default=str) for value in (tools, params.get("response_format")) if value]
+    return Query(
+        text=text_of(users[-1].get("content")) if users else "",
+        messages=messages,
+        tools=tools,
+        system="\n\n".join(systems),
+        input_tokens=sum(map(_tokens_of, messages)) + sum(map(estimate_tokens, written)),
+        params=params,
+    )
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content, a string or blocks.
+
+    Example:
+        >>> text_of([{"type": "text", "text": "What is "}, {"type": "image_url"}, {"type": "text", "text": "this?"}])
+        'What is this?'
+    """
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else ()
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in blocks)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens_of(message: Mapping[str, Any]) -> int:
+    content, calls = message.get("content"), message.get("tool_calls")
+    blocks = content if isinstance(content, list) else ()
+    images = sum(isinstance(part, Mapping) and part.get("type") in _IMAGES for part in blocks)
+    rendered = json.dumps(calls, default=str) if calls else ""
+    return estimate_tokens(text_of(content) + rendered) + images * IMAGE_TOKENS
+
+
+def _choices(body: Mapping[str, Any]) -> int:
+    n = body.get("n")
+    if n is None:
+        return 1
+    if type(n) is not int or not 1 <= n <= _MOST_CHOICES:
+        raise RequestError(400, f"n must be a whole number in 1..{_MOST_CHOICES}, got {n!r:.50}", param="n")
+    return n
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise RequestError(400, f"{name} must be true or false, got {value!r:.50}", param=name)
+    return bool(value)

@@ -1,0 +1,235 @@
+"""What ``bestroute serve`` is told: a file of YAML, and flags that win over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bestroute._utils.text import brief
+from bestroute.billing.budget import Budget
+from bestroute.engine.rollout import Rollout, check_share
+from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.policies.parsing import parse_policy
+from bestroute.reward_models.by_name import REWARDS
+from bestroute.server.keys import ApiKey, read_keys
+from bestroute.types.pool import Pool
+from bestroute.types.pool_file import read_yaml
+from bestroute.types.settings import check_amount, check_count
+
+_SQLITE = "sqlite:///"
+_MB = 2**20
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """What all calls together may spend."""
+
+    usd: float
+    per: Any = None
+    """``"hour"``, ``"day"`` or ``"month"``; ``None`` is all time."""
+
+    def open(self, store: str | None) -> Budget:
+        """Return the budget, shared by all processes where there is a database.
+
+        Raises:
+            ConfigError: If a value is out of range, or the store cannot be opened.
+        """
+        return Budget(self.usd, per=self.per, store=store, name="server")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """What a server is made of, checked. Paths are whole."""
+
+    pool: Pool
+    router: Path | None = None
+    """The folder of a trained router."""
+    reward: str | None = None
+    """``majority``, ``logprobs``, ``agreement``, ``confidence``, or the folder of a trained reward model."""
+    policy: str | None = None
+    """Of the name ``auto``: ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01``."""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """Further names, each with its policy."""
+    ledger: str | None = None
+    """A URL; ``None`` is memory."""
+    budget: BudgetSettings | None = None
+    audit: float = 0.0
+    mode: Any = "on"
+    share: float = 1.0
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    keys: tuple[ApiKey, ...] = ()
+    keys_file: Path | None = None
+    """Where the keys stand, which is read again when it changes."""
+    max_request_mb: float = 32.0
+    timeout_s: float = 600.0
+    """The most time of one call; then the best that was drawn answers."""
+    stop_s: float = 30.0
+    """How long calls under way are waited for when the server is stopped."""
+    source: str = "bestroute serve"
+    """Begins the sentence of an error."""
+
+    def __post_init__(self) -> None:
+        """Check what is no matter of another part.
+
+        Raises:
+            ConfigError: Names the field, what it may be and what it is.
+        """
+        if self.policy is not None:
+            parse_policy(self.policy)
+        for name, policy in self.policies.items():
+            if not name or name in self.pool.models:
+                raise ConfigError(f"policies: {name!r} is a member of the pool; give the policy another name")
+            parse_policy(policy)
+        if self.router is None and (self.policy or self.policies):
+            raise ConfigError("policy chooses among a router's predictions, and there is no router; leave it out")
+        check_share(self.audit, "audit")
+        Rollout(self.mode, self.share)
+        check_count(self.workers, "workers")
+        for name in ("max_request_mb", "timeout_s", "stop_s"):
+            check_amount(getattr(self, name), name, "seconds" if name.endswith("_s") else "MB")
+        if type(self.port) is not int or not 0 <= self.port < 65536:
+            raise ConfigError(f"port must be a whole number in 0..65535, got {brief(self.port)}")
+        if not isinstance(self.host, str) or not self.host:
+            raise ConfigError(f"host must be an address, for example 127.0.0.1, got {brief(self.host)}")
+        if self.workers > 1 and self.ledger is None:
+            raise ConfigError(
+                f"workers: {self.workers} of them share ledger and budgets by a database; give ledger, "
+                "for example sqlite:///bills.db"
+            )
+
+    @property
+    def most_bytes(self) -> int:
+        """How long a request's body may be."""
+        return int(self.max_request_mb * _MB)
+
+
+_FIELDS = tuple(f.name for f in fields(ServerConfig) if f.name not in ("keys_file", "source"))
+
+
+def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> ServerConfig:
+    """Read a configuration.
+
+    Args:
+        path: The file; ``None``: the flags alone.
+        flags: Values by name that win over the file's; ``None`` is none. Their relative paths are of this folder.
+
+    Raises:
+        ConfigError: One sentence that names the file and what is wrong.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    in_file = {} if path is None else read_yaml(path, "server's configuration", "at least 'pool'")
+    where = "bestroute serve" if path is None else str(path)
+    if unknown := [str(name) for name in in_file if name not in _FIELDS]:
+        raise ConfigError(
+            f"{where}: unknown field {named(unknown[:1])}; known fields are {named(_FIELDS)}."
+            f"{did_you_mean(unknown[0], _FIELDS)}"
+        )
+    base = Path() if path is None else path.parent
+    values = {**_read(in_file, base, where), **_read(given, Path(), "bestroute serve")}
+    if "pool" not in values:
+        raise ConfigError(f"{where}: 'pool' is missing; give a pool file, or its mapping")
+    if values.get("keys_file") is None and values.get("keys"):
+        values["keys_file"] = path
+    try:
+        return replace(ServerConfig(values["pool"]), **values, source=where)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def read_keys_again(path: Path) -> tuple[ApiKey, ...]:
+    """Return the keys of a file: a configuration, or one of keys alone.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    return read_keys(read_yaml(path, "file of keys", "'keys'").get("keys") or [], str(path))
+
+
+def _read(values: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
+    """Return fields with whole paths and read parts."""
+    read = {name: value for name, value in values.items() if value is not None}
+    readers: Mapping[str, Callable[[Any, Path, str], Any]] = {
+        "pool": _pool,
+        "router": _path,
+        "reward": _reward,
+        "policy": _text,
+        "policies": _policies,
+        "ledger": _ledger,
+        "budget": _budget,
+    }
+    for name, reader in readers.items():
+        if name in read:
+            read[name] = reader(read[name], base, f"{where}: {name}")
+    for name in ("audit", "share", "max_request_mb", "timeout_s", "stop_s"):
+        if name in read and (isinstance(read[name], bool) or not isinstance(read[name], int | float)):
+            raise ConfigError(f"{where}: {name} must be a number, got {brief(read[name])}")
+    if "keys" in read:
+        read |= _keys(read["keys"], base, where)
+    return read
+
+
+def _text(value: Any, base: Path, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where} must be a text, got {brief(value)}")
+    return value
+
+
+def _path(value: Any, base: Path, where: str) -> Path:
+    return (base / _text(str(value) if isinstance(value, Path) else value, base, where)).absolute()
+
+
+def _pool(value: Any, base: Path, where: str) -> Pool:
+    if isinstance(value, Mapping):
+        return Pool.from_dict(dict(value), where=where)
+    return Pool.from_file(_path(value, base, where))
+
+
+def _reward(value: Any, base: Path, where: str) -> str:
+    name = _text(value, base, where)
+    if name in REWARDS:
+        return name
+    folder = _path(name, base, where)
+    if not (folder / "reward.json").exists():
+        raise ConfigError(
+            f"{where} must be {named(REWARDS)} or the folder of a trained reward model, and {folder} holds none"
+        )
+    return str(folder)
+
+
+def _policies(value: Any, base: Path, where: str) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a mapping of names to policies, got {brief(value)}")
+    return {_text(name, base, where): _text(policy, base, f"{where}.{name}") for name, policy in value.items()}
+
+
+def _ledger(value: Any, base: Path, where: str) -> str:
+    text = _text(value, base, where)
+    if "://" not in text:
+        text = _SQLITE + text
+    if text.startswith(_SQLITE) and text != "sqlite:///:memory:":
+        return _SQLITE + str(_path(text.removeprefix(_SQLITE), base, where))
+    return text
+
+
+def _budget(value: Any, base: Path, where: str) -> BudgetSettings:
+    settings = value if isinstance(value, Mapping) else {"usd": value}
+    if not {"usd"} <= set(settings) <= {"usd", "per"} or isinstance(settings["usd"], str | bool):
+        raise ConfigError(
+            f"{where} must be a number of USD, or usd and per, for example {{usd: 5, per: day}}, got {brief(value)}"
+        )
+    try:
+        Budget(settings["usd"], per=settings.get("per"))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return BudgetSettings(**settings)
+
+
+def _keys(value: Any, base: Path, where: str) -> dict[str, Any]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {"keys": read_keys(list(value), where)}
+    path = _path(value, base, f"{where}: keys")
+    return {"keys": read_keys_again(path), "keys_file": path}

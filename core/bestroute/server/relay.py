@@ -1,0 +1,226 @@
+"""A pool member whose requests and replies go through the server as they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+from bestroute.errors.facts import field
+from bestroute.generators.openai import OpenAIGenerator
+from bestroute.selection import Call, Demand, judge, read_demand
+from bestroute.types.query import Query
+from bestroute.types.sample import Cancel, Delta, Sample
+from bestroute.types.token_logprobs import joined, signals_of
+from bestroute.types.usage import completed_usage, read_usage, sum_usage
+
+_JOINED = ("content", "refusal", "reasoning_content", "reasoning")
+"""Texts of a message that come in pieces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """A chat completion as a member gave it: of one sample, or of all choices that the caller asked for."""
+
+    completion: Mapping[str, Any]
+    """Plain JSON, with the choices of this sample alone."""
+    message: Any
+    """Of the first choice; by it the engine sees whether the reply carries something beside text."""
+    member: str
+    """Pool name of who gave it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A chunk of a streamed chat completion as a member gave it."""
+
+    chunk: Mapping[str, Any]
+    member: str
+
+    @property
+    def message(self) -> Any:
+        """What the chunk carries, tool calls and thoughts among it; by it the engine sees whether to show it."""
+        deltas = [choice.get("delta") or {} for choice in self.chunk["choices"]]
+        calls = [call for delta in deltas for call in delta.get("tool_calls") or ()]
+        other = {name: value for delta in deltas for name, value in delta.items() if name not in ("role", "content")}
+        return SimpleNamespace(tool_calls=calls, additional_kwargs=other)
+
+
+class Relay(OpenAIGenerator):
+    """Draws a member's samples and keeps each reply whole.
+
+    Whatever the caller's request holds goes into the body of the member's request, never into the client's own
+    arguments (headers, timeouts). ``n`` of the call is the caller's: so many choices of one sample.
+    """
+
+    name = ""
+    """In the pool."""
+
+    def without_retries(self) -> Relay:
+        """Return itself: it is made without retries, and every policy's engine shares its connections."""
+        return self
+
+    def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        request = super()._request(query, n, params)
+        request.pop("stream_options", None)
+        if (choices := params.get("n")) is not None:
+            request["n"] = choices
+        return request
+
+    def _arguments(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        own: dict[str, Any] = {"model": request["model"], "messages": []}
+        if request.get("stream"):
+            own["stream"] = True
+        return {**own, "extra_body": {name: value for name, value in request.items() if name != "stream"}}
+
+    def _demand(self, query: Query, request: Mapping[str, Any]) -> Demand:
+        return demand_of(query.tools, request)
+
+    def _read(
+        self, reply: Any, query: Query, request: Mapping[str, Any], wanted: int, latency_s: float
+    ) -> list[Sample]:
+        choices = query.params.get("n") or 1
+        samples = super()._read(reply, query, request, max(wanted, choices), latency_s)
+        completion = reply.to_dict()
+        if choices > 1:  # one sample that has all of them, and their whole bill
+            usage = sum_usage([sample.usage for sample in samples])
+            return [replace(samples[0], usage=usage, payload=Reply(completion, samples[0].payload, self.name))]
+        return [
+            replace(sample, payload=Reply({**completion, "choices": [choice]}, sample.payload, self.name))
+            for sample, choice in zip(samples, completion["choices"], strict=False)
+        ]
+
+    async def astream(
+        self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
+    ) -> AsyncIterator[Delta | Sample]:
+        """Yield every chunk as it comes, those of tool calls too, then the sample."""
+        options = {**(params.get("stream_options") or {}), "include_usage": True}
+        request = {**self._request(query, 1, params), "stream": True, "stream_options": options}
+        started = time.perf_counter()
+        opened, sent = await self._acreate(request, params, params)
+        stream = Assembly(self.name)
+        async with opened as chunks:
+            async for chunk in chunks:
+                delta = stream.add(chunk.to_dict())
+                if delta is not None:
+                    yield delta
+        yield stream.sample(query, sent, time.perf_counter() - started)
+
+
+def demand_of(tools: Sequence[Any] | None, request: Mapping[str, Any]) -> Demand:
+    """Return what a reply is checked against: the tools on offer, and JSON of a schema where that is asked for."""
+    form = request.get("response_format")
+    kind = field(form, "type")
+    schema = field(field(form, "json_schema"), "schema") if kind == "json_schema" else None
+    return read_demand(
+        tools,
+        request.get("tool_choice"),
+        is_json=kind in ("json_object", "json_schema"),
+        schema=schema if isinstance(schema, Mapping) else None,
+    )
+
+
+class Assembly:
+    """What a stream has brought so far, put together as the completion that it stands for.
+
+    Args:
+        member: Pool name of who gives it.
+    """
+
+    def __init__(self, member: str = "") -> None:
+        """Start with nothing."""
+        self.member = member
+        self.head: dict[str, Any] = {}
+        """What the last chunk says beside its choices."""
+        self.messages: dict[int, dict[str, Any]] = {}
+        self.reasons: dict[int, str] = {}
+        self._logprobs: dict[int, list[Any]] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> Delta | None:
+        """Note a chunk; returns what of it may be shown."""
+        self.head |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        usage = read_usage(chunk.get("usage"))
+        text = ""
+        for choice in chunk.get("choices") or ():
+            index = choice.get("index", 0)
+            message = self.messages.setdefault(index, {"role": "assistant", "content": None})
+            delta = choice.get("delta") or {}
+            add_delta(message, delta)
+            text += content if isinstance(content := delta.get("content"), str) else ""
+            if choice.get("finish_reason") is not None:
+                self.reasons[index] = str(choice["finish_reason"])
+            if choice.get("logprobs") is not None:
+                self._logprobs.setdefault(index, []).append(choice["logprobs"])
+        if not chunk.get("choices"):
+            return Delta("", usage=usage) if usage else None
+        return Delta(text, Piece(chunk, self.member), usage)
+
+    def sample(self, query: Query, request: Mapping[str, Any], latency_s: float) -> Sample:
+        """Return the sample that the chunks make.
+
+        Raises:
+            ConnectionError: If the stream ended before its end.
+        """
+        if not self.reasons or len(self.reasons) < len(self.messages):
+            raise ConnectionError("the stream broke off: it ended without a finish reason")
+        choices = [self._choice(index) for index in sorted(self.messages)]
+        message = choices[0]["message"]
+        text = message["content"] or ""
+        whole = "".join(choice["message"]["content"] or "" for choice in choices)
+        usage = completed_usage(
+            read_usage(self.head.get("usage")), query.prompt_tokens, whole, has_reply=bool(message.get("tool_calls"))
+        )
+        calls = [
+            Call.parse(str(field(call.get("function"), "name")), field(call.get("function"), "arguments"))
+            for call in message.get("tool_calls") or ()
+        ]
+        signals = signals_of(
+            joined(self._logprobs.get(0, [])),
+            text=text,
+            usage=usage,
+            has_calls=bool(calls),
+            is_greedy=request.get("temperature") == 0,
+            tools="native" if request.get("tools") else None,
+        )
+        completion = {**self.head, "object": "chat.completion", "choices": choices}
+        reply = Reply(completion, SimpleNamespace(**message), self.member)
+        sample = Sample(text, reply, usage, choices[0]["finish_reason"], latency_s=latency_s, signals=signals)
+        return judge(sample, calls, demand_of(query.tools, request))
+
+    def _choice(self, index: int) -> dict[str, Any]:
+        choice = {"index": index, "message": self.messages[index], "finish_reason": self.reasons[index]}
+        return {**choice, "logprobs": joined(self._logprobs.get(index, [])).get("logprobs")}
+
+
+def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Add a piece of a message to what came of it.
+
+    Example:
+        >>> message = {"role": "assistant", "content": None}
+        >>> add_delta(message, {"content": "1 + "})
+        >>> add_delta(message, {"content": "1"})
+        >>> message["content"]
+        '1 + 1'
+    """
+    for name, value in delta.items():
+        if name == "tool_calls":
+            for call in value or ():
+                _add_call(message.setdefault("tool_calls", []), call)
+        elif name in _JOINED and isinstance(value, str):
+            message[name] = (message.get(name) or "") + value
+        elif value is not None and name != "role":
+            message[name] = value
+
+
+def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+    """Add a piece of a tool call; its ``index`` says of which, or it is a new one."""
+    index = piece.get("index", len(calls))
+    while len(calls) <= index and len(calls) < 1000:
+        calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    call, function = calls[min(index, len(calls) - 1)], piece.get("function") or {}
+    call["id"] = piece.get("id") or call["id"]
+    call["type"] = piece.get("type") or call["type"]
+    call["function"]["name"] += function.get("name") or ""
+    call["function"]["arguments"] += function.get("arguments") or ""

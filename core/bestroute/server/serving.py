@@ -1,0 +1,159 @@
+"""Running the application: the socket, the workers, and how it stops."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bestroute.errors import ConfigError
+from bestroute.server.app import create_app
+from bestroute.server.config import ServerConfig, read_config
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+logger = logging.getLogger("bestroute.server")
+
+_WATCH_S = 0.5
+_LONGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers."""
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections, so that none is closed under a request."""
+
+
+def serve(path: Path | None, flags: Mapping[str, Any], announce: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is under way.
+
+    Args:
+        path: The configuration.
+        flags: Values that win over it.
+        announce: Handed where the server listens and what it serves, once it does.
+
+    Raises:
+        ConfigError: If the configuration cannot work, or the address is taken.
+    """
+    config = read_config(path, flags)
+    app = create_app(config)
+    names = ", ".join(app.state.service.engines.names)
+    listening = _listen(config)
+    host, port = listening.getsockname()[:2]
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1 serves {names}"
+    try:
+        if config.workers == 1:
+            announce(where)
+            _run(app, config, listening)
+        else:
+            app.state.service.close()
+            _Workers(config.workers, (path, dict(flags), listening)).run(lambda: announce(where))
+    finally:
+        listening.close()
+
+
+def _work(path: Path | None, flags: Mapping[str, Any], listening: socket.socket) -> None:
+    """Be one of several workers."""
+    config = read_config(path, flags)
+    _run(create_app(config), config, listening)
+
+
+def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None:
+    import uvicorn
+
+    with _signals(_ignore):  # uvicorn has its own meanwhile, and raises what came again once it has stopped
+        uvicorn.Server(_uvicorn(app, config)).run(sockets=[listening])
+
+
+class _Workers:
+    """Processes that serve one socket; one that ends before it should is started again.
+
+    Args:
+        count: How many.
+        arguments: Of each.
+    """
+
+    def __init__(self, count: int, arguments: tuple[Any, ...]) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._arguments = arguments
+        self._processes = [self._start() for _ in range(count)]
+        self._is_stopping = threading.Event()
+
+    def run(self, begun: Callable[[], object]) -> None:
+        """Watch over them until a signal comes, then wait for them."""
+        with _signals(lambda number, frame: self._is_stopping.set()):
+            begun()
+            while not self._is_stopping.wait(_WATCH_S):
+                for place, process in enumerate(self._processes):
+                    if not process.is_alive():
+                        logger.error("a worker ended by itself (%s) and is started again", process.exitcode)
+                        self._processes[place] = self._start()
+            for process in self._processes:
+                process.terminate()
+            for process in self._processes:
+                process.join()
+
+    def _start(self) -> Any:
+        process = self._context.Process(target=_work, args=self._arguments)
+        process.start()
+        return process
+
+
+@contextmanager
+def _signals(handler: Any) -> Iterator[None]:
+    """Have signals that stop a process handled otherwise for a while."""
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Let the process end by itself."""
+
+
+def _uvicorn(app: Starlette, config: ServerConfig) -> uvicorn.Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",  # which has a limit for the length of headers
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_LONGEST_HEAD,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(config.stop_s)),
+        backlog=2048,
+    )
+
+
+def _listen(config: ServerConfig) -> socket.socket:
+    """Return a socket that listens where the configuration says.
+
+    Raises:
+        ConfigError: If the address is taken, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((config.host, config.port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose another host or port"
+        ) from error
+    return listening

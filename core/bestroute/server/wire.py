@@ -1,0 +1,28 @@
+"""What an endpoint's answers look like: the seam between the engine's results and a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from bestroute.engine.result import Result
+from bestroute.types.sample import Delta
+
+Event = tuple[str | None, Any]
+"""Name and data of a server-sent event."""
+
+
+class Wire(Protocol):
+    """One protocol, for one answer."""
+
+    def whole(self, result: Result) -> dict[str, Any]:
+        """Return the answer as JSON."""
+        ...
+
+    def pieces(self, delta: Delta) -> Iterable[Event]:
+        """Yield the events of one piece of a streamed answer."""
+        ...
+
+    def end(self, result: Result) -> Iterable[Event]:
+        """Yield the events that end it."""
+        ...
