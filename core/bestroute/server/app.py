@@ -54,10 +54,10 @@ def create_app(config: ServerConfig) -> Starlette:
             await service.aclose()
 
     def post(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(service, path, handler), methods=["POST"])
+        return Route(path, Door(service, path, handler), methods=["POST"])
 
     def get(path: str, handler: Handler, *, needs_key: bool = True) -> Route:
-        return Route(path, Endpoint(service, path, handler, needs_key=needs_key), methods=["GET"])
+        return Route(path, Door(service, path, handler, needs_key=needs_key), methods=["GET"])
 
     app = Starlette(
         routes=[
@@ -75,7 +75,7 @@ def create_app(config: ServerConfig) -> Starlette:
     return app
 
 
-class Endpoint:
+class Door:
     """Admits a request, has it handled, and tells its errors in OpenAI's form.
 
     Args:

@@ -18,7 +18,7 @@ def mark_of(model: str) -> str:
 
     Example:
         >>> mark_of("small")
-        'cd9fd1e7'
+        '81db8ebb'
     """
     return hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
