@@ -139,6 +139,40 @@ def test_a_tool_call_is_known_where_its_tokens_are_as_many_as_were_billed(billed
     assert (signals.sum_logprob is not None) == is_known
 
 
+@pytest.mark.parametrize(
+    ("logprobs", "of_known"),
+    [
+        ([-0.5, 0.0, -0.25], (-0.75, -0.25, -0.5, 1.0, 3)),
+        ([-0.5, -0.25, False], (None, -0.375, -0.5, 2 / 3, 3)),
+        ([-0.5, -0.25, 0.5], (None, -0.375, -0.5, 2 / 3, 3)),
+        ([-0.5, math.nan, -0.25], (None, -0.375, -0.5, 2 / 3, 3)),
+        ([-0.5, -math.inf, -0.25], (None, -0.375, -0.5, 2 / 3, 3)),
+        ([-0.5, "-0.5", -0.25], (None, -0.375, -0.5, 2 / 3, 3)),
+    ],
+    ids=str,
+)
+def test_what_is_no_logarithm_of_a_probability_is_unknown_wherever_it_stands(logprobs, of_known):
+    for turned in (logprobs, logprobs[1:] + logprobs[:1], logprobs[2:] + logprobs[:2]):
+        entries = [{"token": "a", "logprob": value} for value in turned]
+        assert known({"logprobs": entries}, text="aaa", usage=Usage(9, 3)) == pytest.approx(of_known)
+
+
+@pytest.mark.parametrize(("billed", "looks"), [(2, 0), (3, 2)])
+def test_texts_of_tokens_are_read_only_where_the_bill_does_not_show_that_all_are_there(billed, looks):
+    read = []
+
+    class Token:
+        logprob = -0.25
+
+        @property
+        def token(self):
+            read.append(self)
+            return "a"
+
+    signals = signals_of(SimpleNamespace(logprobs=[Token(), Token()]), text="aa", usage=Usage(9, billed))
+    assert (signals.sum_logprob, len(read)) == (-0.5, looks)
+
+
 @given(st.lists(st.floats(-20, 0), min_size=1, max_size=50))
 def test_signals_agree_with_each_other(logprobs):
     signals = Signals.from_logprobs(logprobs)

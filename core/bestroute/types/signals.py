@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -53,15 +54,15 @@ class Signals:
             >>> Signals.from_logprobs([-0.5, None]).sum_logprob is None
             True
         """
-        known = _known(logprobs)
         total = max(len(logprobs), tokens or 0)
+        known = _ordered(logprobs)
         if not known:
             return cls(tokens=total or None, logprob_share=0.0 if total else None, mode=mode, tools=tools)
-        of_known = math.fsum(known)
+        of_known = float(sum(known))
         return cls(
             sum_logprob=of_known if len(known) == total else None,
             mean_logprob=of_known / len(known),
-            min_logprob=min(known),
+            min_logprob=float(known[0]),
             logprob_share=len(known) / total,
             tokens=total,
             mode=mode,
@@ -69,13 +70,20 @@ class Signals:
         )
 
 
-def _known(logprobs: Sequence[float | None]) -> list[float]:
-    """Return those that are logarithms of probabilities; where all are, as nearly always, without a look at each."""
-    if set(map(type, logprobs)) == {float}:
-        every: list[float] = list(logprobs)  # type: ignore[arg-type]
-        if max(every) <= _ROUNDING and math.isfinite(math.fsum(every)):
+def _ordered(logprobs: Sequence[float | None]) -> list[float]:
+    """Return those that are logarithms of probabilities, rising.
+
+    Where all are, as nearly always, sorting them shows it without a look at each: numbers alone can be added up and
+    compared, NaN and infinity stay in the sum, and the greatest comes last.
+    """
+    try:
+        every: list[float] = sorted(logprobs)  # type: ignore[type-var]
+        certain = every[bisect_left(every, 0.0) :]
+        if every[-1] <= _ROUNDING and bool not in map(type, certain) and math.isfinite(sum(every)):
             return every
-    return [float(value) for value in logprobs if _is_logprob(value)]
+    except (TypeError, IndexError):
+        pass
+    return sorted(float(value) for value in logprobs if _is_logprob(value))
 
 
 SHORT_ANSWER = 16

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from bestroute.errors.facts import field
@@ -28,8 +29,9 @@ _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
 
 
 class _Tokens(NamedTuple):
-    texts: Sequence[str]
     logprobs: Sequence[Any]
+    spelled: Callable[[], str]
+    """Their texts on end; put together only where somebody asks, since that takes longer than all else."""
 
 
 def signals_of(
@@ -69,10 +71,10 @@ def signals_of(
     if tokens is None:
         return _of_mean(reply, billed, mode, tools)
     logprobs, count = tokens.logprobs, len(tokens.logprobs)
-    if has_calls:
-        is_whole = billed is not None and count >= billed - _ALL_BUT_THE_END
+    if billed is not None and count >= billed - (_ALL_BUT_THE_END if has_calls else 0):
+        is_whole = True
     else:
-        is_whole = _spells(tokens.texts, text) or (billed is not None and count >= billed)
+        is_whole = not has_calls and _spells(tokens.spelled(), text)
     if is_whole:
         return Signals.from_logprobs(logprobs, mode=mode, tools=tools)
     if billed is not None:
@@ -125,11 +127,10 @@ def _of_mean(reply: Any, billed: int | None, mode: str, tools: str | None) -> Si
     return Signals(mean * billed, float(mean), None, 1.0, billed, mode, tools)
 
 
-def _spells(texts: Sequence[str], text: str) -> bool:
-    """Whether the tokens are all of a text; there may be more of them, such as its end."""
+def _spells(written: str, text: str) -> bool:
+    """Whether what tokens spell is all of a text; there may be more of it, such as its end."""
     if not (wanted := text.strip()):
         return False
-    written = "".join(texts)
     return wanted in written or wanted in written.translate(_SPACES)
 
 
@@ -147,15 +148,25 @@ def _listed(entries: Any, text: str) -> _Tokens | None:
         return None
     try:
         if isinstance(entries[0], Mapping):
-            texts, logprobs = [entry["token"] for entry in entries], [entry["logprob"] for entry in entries]
+            logprobs = [entry["logprob"] for entry in entries]
         else:
-            texts, logprobs = [entry.token for entry in entries], [entry.logprob for entry in entries]
-        written = "".join(texts)
+            logprobs = [entry.logprob for entry in entries]
+    except (KeyError, AttributeError, TypeError):
+        logprobs = [_logprob_in_words(entry) for entry in entries]
+    return _Tokens(logprobs, partial(_spelled, entries))
+
+
+def _spelled(entries: Sequence[Any]) -> str:
+    try:
+        if isinstance(entries[0], Mapping):
+            written = "".join([entry["token"] for entry in entries])
+        else:
+            written = "".join([entry.token for entry in entries])
         if "\ufffd" not in written and "\\x" not in written:  # parts of characters
-            return _Tokens(texts, logprobs)
+            return written
     except (KeyError, AttributeError, TypeError):
         pass
-    return _in_words(entries)
+    return "".join(_texts_in_words(entries))
 
 
 def _gemini(holder: Any, text: str) -> _Tokens | None:
@@ -174,7 +185,7 @@ def _completion(holder: Any, text: str) -> _Tokens | None:
     if not isinstance(logprobs, list | tuple) or not logprobs:
         return None
     is_aligned = isinstance(texts, list | tuple) and len(texts) == len(logprobs)
-    return _Tokens([str(token) for token in texts] if is_aligned else [], logprobs)
+    return _Tokens(logprobs, lambda: "".join(map(str, texts)) if is_aligned else "")
 
 
 def _alternatives(entries: Any, text: str) -> _Tokens | None:
@@ -182,7 +193,7 @@ def _alternatives(entries: Any, text: str) -> _Tokens | None:
     if not isinstance(entries, list | tuple) or not entries or not isinstance(entries[0], list | tuple):
         return None
     texts, logprobs = zip(*_drawn(entries, text), strict=True)
-    return _Tokens(texts, logprobs)
+    return _Tokens(logprobs, lambda: "".join(texts))
 
 
 _SHAPES: tuple[Callable[[Any, str], _Tokens | None], ...] = (
@@ -194,7 +205,7 @@ def _drawn(alternatives: Sequence[Any], text: str) -> Iterator[tuple[str, Any]]:
     """Yield the drawn token of each list; of several that go on with the text, the least likely."""
     at = 0
     for entries in alternatives:
-        tokens = list(zip(*_in_words(entries), strict=True)) if isinstance(entries, list | tuple) else []
+        tokens = _in_words(entries) if isinstance(entries, list | tuple) else []
         if len(tokens) > 1:
             tokens = [token for token in tokens if token[0] and text.startswith(token[0], at)]
         drawn, logprob = min(tokens, key=_likelihood, default=("", None))
@@ -210,16 +221,24 @@ _TEXTS = ("token", "text", "tok_str", "content")
 _LOGPROBS = ("logprob", "log_probability", "logProbability", "logprobs")
 
 
-def _in_words(entries: Sequence[Any]) -> _Tokens:
-    """Read entries in whatever words; of characters that several tokens make, the bytes."""
-    texts, logprobs = [], []
+def _in_words(entries: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Read entries in whatever words."""
+    return list(zip(_texts_in_words(entries), map(_logprob_in_words, entries), strict=True))
+
+
+def _logprob_in_words(entry: Any) -> Any:
+    logprob = next((value for name in _LOGPROBS if (value := field(entry, name)) is not None), None)
+    return logprob[0] if isinstance(logprob, list) and len(logprob) == 1 else logprob
+
+
+def _texts_in_words(entries: Sequence[Any]) -> list[str]:
+    """Read texts in whatever words; of characters that several tokens make, the bytes."""
+    texts = []
     for entry in entries:
-        logprob = next((value for name in _LOGPROBS if (value := field(entry, name)) is not None), None)
-        logprobs.append(logprob[0] if isinstance(logprob, list) and len(logprob) == 1 else logprob)
         word = next((value for name in _TEXTS if isinstance(value := field(entry, name), str)), "")
         given = field(entry, "bytes")
         texts.append(bytes(given) if _are_bytes(given) else word.encode("utf-8", "surrogatepass"))
-    return _Tokens(list(_characters(texts)), logprobs)
+    return list(_characters(texts))
 
 
 def _are_bytes(given: Any) -> bool:
