@@ -372,7 +372,7 @@ def score(fold: Fold, fitted: Fitted, tally: Tally) -> tuple[Scored, Scored]:
     rows = np.arange(len(fold.train)) if fitted.trusted is None else np.flatnonzero(fitted.trusted)
     arrays, labels = fold.train.take(rows), fold.labels.take(rows)
     held_out = {decay: deviations[rows] for decay, deviations in fitted.held_out.items()}
-    choice = choose(fitted.means, held_out, layout, labels, arrays)
+    choice = choose(fitted.means, [held_out], layout, labels, arrays)
     chosen_deviations, path = fitted.deviations(choice.decay), choice.path
     deviations = chosen_deviations(fold.test.queries(), fitted.encoder)
     heads = scaled_heads(fitted.means, deviations, layout, choice.slopes, choice.shrinkage)

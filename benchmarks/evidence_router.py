@@ -20,7 +20,7 @@ from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Scored
 from bestroute.labels import SampleArrays
 from bestroute.records.records import ModelSamples, Record
-from bestroute.router.train_settings import TrainSettings
+from bestroute.router.train_settings import DEALS, TrainSettings
 from bestroute.types.arrays import FloatArray
 from bestroute.types.pool import Pool
 from bestroute.types.prices import Price
@@ -68,7 +68,9 @@ def routed(arrays: SampleArrays, *, seeds: int = SEEDS) -> dict[str, Any]:
     """Return the router's figures when it was frozen for a drop of 1 %, a mean over deals of folds."""
     runs: list[Scored] = []
     for seed in range(seeds):
-        runs.append(cross_fit(arrays, TrainSettings(seed=seed), folds=FOLDS, seed=seed, resamples=10).scored)
+        runs.append(
+            cross_fit(arrays, TrainSettings(seed=seed), folds=FOLDS, seed=seed, deals=DEALS, resamples=10).scored
+        )
     scored = averaged(runs)
     report = report_on(scored, dict.fromkeys(scored.series["frozen"].parameters), resamples=RESAMPLES)
     frozen = report["frozen"]["0.01"]

@@ -27,7 +27,7 @@ from bestroute.evaluation.series import Scored, Series
 from bestroute.evaluation.tables import plot, table
 from bestroute.labels import SampleArrays
 from bestroute.records.records import read_records
-from bestroute.router.train_settings import TrainSettings
+from bestroute.router.train_settings import TrainSettings, deals_for
 from bestroute.router.training import train_router
 from bestroute.stats.bootstrap import interval95, resampled_means
 from bestroute.stats.folds import deal_folds
@@ -70,7 +70,7 @@ def run_seed(data: DataSet, shared: Path, seed: int) -> Scored:
     """Cross-fit once."""
     arrays = arrays_of(data, shared)
     settings = TrainSettings(reward=data.reward, seed=seed)  # type: ignore[arg-type]
-    return cross_fit(arrays, settings, folds=FOLDS, seed=seed, resamples=100).scored
+    return cross_fit(arrays, settings, folds=FOLDS, seed=seed, deals=deals_for(len(arrays)), resamples=100).scored
 
 
 def run_shares(shared: Path, seed: int) -> Scored:

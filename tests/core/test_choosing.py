@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from bestroute.labels import SampleArrays, label_plans
+from bestroute.router import shrinkage
 from bestroute.router.heads import HeadLayout
 from bestroute.router.held_out_calibration import held_out_calibration
-from bestroute.router.shrinkage import TARGET_DROPS, choose
+from bestroute.router.shrinkage import HULL_SLACK, TARGET_DROPS, choose
+from bestroute.stats.hull import hull_quality
 from bestroute.testing import synthetic_pool, synthetic_records
 from bestroute.types.plans import Candidate, Plan
 
@@ -26,7 +28,7 @@ def test_heads_that_are_right_are_believed(known):
     arrays, labels, layout, heads = known
     truth = heads - heads.mean(axis=0)
     nothing = np.zeros_like(truth)
-    choice = choose(heads.mean(axis=0), {0.5: nothing, 1.0: truth}, layout, labels, arrays)
+    choice = choose(heads.mean(axis=0), [{0.5: nothing, 1.0: truth}], layout, labels, arrays)
     assert choice.decay == 1.0
     assert choice.slopes == pytest.approx(1.0)
     assert choice.savings[choice.path.index(choice.frozen["0"])] > 0.2
@@ -35,17 +37,43 @@ def test_heads_that_are_right_are_believed(known):
 def test_where_nothing_speaks_for_more_less_is_believed(known):
     arrays, labels, layout, heads = known
     noise = np.random.default_rng(0).normal(size=heads.shape) * heads.std(axis=0)
-    choice = choose(heads.mean(axis=0), {0.5: noise / 2, 1.0: noise}, layout, labels, arrays)
+    choice = choose(heads.mean(axis=0), [{0.5: noise / 2, 1.0: noise}], layout, labels, arrays)
     assert choice.decay == 0.5
     assert choice.shrinkage <= 0.25
 
 
 def test_a_dearer_target_never_saves_more(known):
     arrays, labels, layout, heads = known
-    choice = choose(heads.mean(axis=0), {1.0: heads - heads.mean(axis=0)}, layout, labels, arrays)
+    choice = choose(heads.mean(axis=0), [{1.0: heads - heads.mean(axis=0)}], layout, labels, arrays)
     assert tuple(choice.frozen) == TARGET_DROPS
     prices = [np.inf if price is None else price for price in choice.frozen.values()]
     assert prices == sorted(prices, reverse=True)
+
+
+def test_one_deal_of_folds_that_is_lucky_does_not_decide(known):
+    arrays, labels, layout, heads = known
+    truth = heads - heads.mean(axis=0)
+    lucky = choose(heads.mean(axis=0), [{1.0: truth}], layout, labels, arrays)
+    both = choose(heads.mean(axis=0), [{1.0: truth}, {1.0: -truth}], layout, labels, arrays)
+    assert lucky.shrinkage > 0.25 >= both.shrinkage
+
+
+def test_no_price_is_frozen_at_which_held_out_choices_are_below_the_hull_of_fixed_plans(known, monkeypatch):
+    """Heads of noise that have to be believed: some prices meet a target and win less than a coin would."""
+    arrays, labels, layout, heads = known
+    monkeypatch.setattr(shrinkage, "SHRINKAGES", (1.0,))
+    costs, qualities = labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0)
+
+    def least_over_hull(seed):
+        noise = 0.2 * np.random.default_rng(seed).normal(size=heads.shape) * heads.std(axis=0)
+        choice = choose(heads.mean(axis=0), [{1.0: noise}], layout, labels, arrays)
+        quality, cost = (of.mean(axis=1) for of in (choice.outcomes.quality, choice.outcomes.cost))
+        over = dict(zip(choice.path, quality - hull_quality(costs, qualities, cost), strict=True))
+        return min(0.0 if price is None else over[price] for price in choice.frozen.values())
+
+    assert min(map(least_over_hull, range(5))) >= -HULL_SLACK
+    monkeypatch.setattr(shrinkage, "HULL_SLACK", 9.0)
+    assert min(map(least_over_hull, range(5))) < -0.002, "what would be frozen otherwise"
 
 
 def test_the_calibration_error_is_of_slopes_from_other_folds(known):

@@ -7,8 +7,8 @@ import pytest
 
 from bestroute.labels import SampleArrays
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
-from bestroute.router.evidence import MOST_DROP, PlanOutcomes, evidence_for
-from bestroute.router.shrinkage import ShrinkageChoice
+from bestroute.router.evidence import MOST_DROP, evidence_for
+from bestroute.router.shrinkage import PlanOutcomes, ShrinkageChoice
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
 from bestroute.testing import synthetic_pool, synthetic_records
@@ -16,13 +16,10 @@ from bestroute.testing import synthetic_pool, synthetic_records
 PATH = tuple(float(v) for v in range(1, 31))
 
 
-def choice_of(frozen, path=PATH):
-    return ShrinkageChoice(1.0, 0.5, np.ones(1), path, frozen, np.zeros(len(path)))
-
-
-def outcomes_of(quality, reference, cost=0.5):
+def choice_of(frozen, quality, reference, path=PATH, cost=0.5):
     quality = np.atleast_2d(quality)
-    return PlanOutcomes(quality, np.full(quality.shape, cost), reference, np.ones(len(reference)))
+    outcomes = PlanOutcomes(quality, np.full(quality.shape, cost), reference, np.ones(len(reference)))
+    return ShrinkageChoice(1.0, 0.5, np.ones(1), path, frozen, outcomes)
 
 
 def names(count):
@@ -32,8 +29,7 @@ def names(count):
 def test_answers_that_never_differ_prove_little_where_they_are_few():
     """No drop on 40 queries is no proof: what was missed may be ln(20) / 40 of them, 7.5 % of all quality."""
     few, many = (
-        evidence_for(outcomes_of(np.ones(q), np.ones(q)), choice_of({"0.01": 1.0}, PATH[:1]), names(q))["0.01"]
-        for q in (40, 1000)
+        evidence_for(choice_of({"0.01": 1.0}, np.ones(q), np.ones(q), PATH[:1]), names(q))["0.01"] for q in (40, 1000)
     )
     assert few.drop == many.drop == 0
     assert few.upper_drop == pytest.approx(np.log(20) / 40)
@@ -48,13 +44,12 @@ def test_the_interval_of_a_drop_is_that_of_its_mean_over_groups():
     rng = np.random.default_rng(0)
     reference = np.ones(900)
     quality = (rng.random(900) < 0.98).astype(float)
-    found = evidence_for(outcomes_of(quality, reference), choice_of({"0.03": 1.0}, PATH[:1]), names(900))["0.03"]
+    choice = choice_of({"0.03": 1.0}, quality, reference, PATH[:1])
+    found = evidence_for(choice, names(900))["0.03"]
     width = 1.96 * quality.std() / 30
     assert found.drop == pytest.approx(1 - quality.mean(), abs=0.002)
     assert found.drop_ci95[1] - found.drop_ci95[0] == pytest.approx(2 * width, rel=0.15)
-    alike = evidence_for(
-        outcomes_of(quality, reference), choice_of({"0.03": 1.0}, PATH[:1]), [f"g{i // 9}" for i in range(900)]
-    )
+    alike = evidence_for(choice, [f"g{i // 9}" for i in range(900)])
     assert alike["0.03"].drop_ci95[1] > found.drop_ci95[0], "groups are drawn whole"
 
 
@@ -70,7 +65,7 @@ def test_the_luck_of_choosing_among_prices_is_taken_off():
         if drops.min() > 0.05:
             continue
         frozen = float(PATH[int(np.flatnonzero(np.sort(drops)[::-1] > 0.05)[-1]) + 1])
-        found = evidence_for(outcomes_of(quality, reference), choice_of({"0.05": frozen}), names(120), resamples=200)
+        found = evidence_for(choice_of({"0.05": frozen}, quality, reference), names(120), resamples=200)
         apparent.append(1 - quality[PATH.index(frozen)].mean() / reference.mean())
         corrected.append(found["0.05"].drop)
     assert len(apparent) > 10
@@ -78,7 +73,7 @@ def test_the_luck_of_choosing_among_prices_is_taken_off():
 
 
 def test_a_target_that_only_the_reference_meets_shows_nothing():
-    assert evidence_for(outcomes_of(np.ones(9), np.ones(9)), choice_of({"0": None}, PATH[:1]), names(9)) == {"0": None}
+    assert evidence_for(choice_of({"0": None}, np.ones(9), np.ones(9), PATH[:1]), names(9)) == {"0": None}
 
 
 def test_the_default_policy_is_the_reference_until_a_larger_drop_can_be_ruled_out():

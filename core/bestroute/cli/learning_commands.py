@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bestroute.router.training import Training
     from bestroute.types.pool import Pool
 
-DEALS, FEW = 3, 2000
-"""How often folds are dealt for the evidence where there are at most so many records; once where there are more."""
 KINDS = ("recorded", "quality", "majority", "logprobs", "agreement", "confidence")
 LEARN = "learn"
 """As ``--reward`` of ``train``: a reward model is learnt from the same records, and lies in the router's folder."""
@@ -225,7 +223,7 @@ def train(
     from bestroute.encoders.training_loop import is_main_process
     from bestroute.judges.labelling import JUDGED_BY
     from bestroute.reward_models import ProxyRewardModel
-    from bestroute.router.train_settings import TrainSettings
+    from bestroute.router.train_settings import TrainSettings, deals_for
     from bestroute.router.trained_on import REWARD_FOLDER, TrainedOn
     from bestroute.router.training import train_router
     from bestroute.types.pool import Pool
@@ -259,7 +257,7 @@ def train(
         arrays,
         settings,
         encoder=made,
-        deals=DEALS if len(arrays) <= FEW else 1,
+        deals=deals_for(len(arrays)),
         on_progress=tell if is_main_process() else None,
     )
     if not is_main_process():
@@ -395,6 +393,7 @@ def evaluate(
     from bestroute.policies.parsing import parse_policy
     from bestroute.records.jsonl import write_jsonl
     from bestroute.router import MultiHeadRouter
+    from bestroute.router.train_settings import deals_for
 
     if not 0 <= verifier_error < 1:
         raise ConfigError(f"--verifier-error must be in [0, 1), got {verifier_error}")
@@ -414,11 +413,13 @@ def evaluate(
             )
 
         settings = replace(router.settings, reward=kind)
+        arrays = load(0.0)
         done = run_cross_fit(
-            load(0.0),
+            arrays,
             settings,
             folds=folds,
             seed=settings.seed,
+            deals=deals_for(len(arrays)),
             scored_as=load(verifier_error) if verifier_error else None,
             policy=policy,
             encoder=router.encoder,

@@ -89,6 +89,7 @@ def cross_fit(
     *,
     folds: int,
     seed: int = 0,
+    deals: int = 1,
     scored_as: SampleArrays | None = None,
     policy: Policy | None = None,
     encoder: Encoder | None = None,
@@ -106,6 +107,7 @@ def cross_fit(
         settings: Of every training.
         folds: How many.
         seed: Of the folds.
+        deals: How often each training deals its own folds.
         scored_as: The same records as they are scored, where that differs from how they are trained on (a verifier
             that errs).
         policy: Of the decisions; default: each router's own.
@@ -127,7 +129,7 @@ def cross_fit(
         train = train.with_token_means(train.token_means)
         test = (scored_as or records).take(np.flatnonzero(fold_of == fold)).with_token_means(train.token_means)
         tell(f"fold {fold + 1} of {folds}: training")
-        training = train_router(train, settings, encoder=encoder)
+        training = train_router(train, settings, encoder=encoder, deals=deals)
         fitted = training.router
         frozen = fitted.frozen
         tell(f"fold {fold + 1} of {folds}: scoring")

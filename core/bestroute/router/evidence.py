@@ -12,11 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bestroute.billing.expected_cost import plan_costs
-from bestroute.labels import PlanLabels, SampleArrays
-from bestroute.policies.policies import QualityPolicy
-from bestroute.router.heads import HeadLayout
-from bestroute.router.shrinkage import ShrinkageChoice, cheapest_that_meets, match_slopes, scaled_heads
+from bestroute.router.shrinkage import ShrinkageChoice, cheapest_that_meets
 from bestroute.types.arrays import FloatArray
 
 MOST_DROP = 0.05
@@ -68,56 +64,11 @@ class Evidence:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class PlanOutcomes:
-    """What each of ``V`` prices gives on ``Q`` queries of held-out folds, and what the reference gives."""
-
-    quality: FloatArray
-    """Shape ``(V, Q)``."""
-    cost: FloatArray
-    """USD, shape ``(V, Q)``."""
-    reference_quality: FloatArray
-    reference_cost: FloatArray
-
-
-def outcomes_of(
-    choice: ShrinkageChoice,
-    means: FloatArray,
-    deals: Sequence[FloatArray],
-    layout: HeadLayout,
-    labels: PlanLabels,
-    arrays: SampleArrays,
-) -> PlanOutcomes:
-    """Return what the path's prices give where heads were held out, the mean over several deals of the folds.
-
-    Args:
-        choice: How far heads are believed, and the path.
-        means: Of the heads.
-        deals: Deviations predicted on held-out folds, ``(Q, H)``, for each deal.
-        layout: Which head says what.
-        labels: Of the queries.
-        arrays: Their records.
-    """
-    rows, pool = np.arange(len(arrays)), arrays.pool
-    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
-    quality, cost = (np.zeros((len(choice.path), len(arrays))) for _ in range(2))
-    for deviations in deals:
-        slopes = match_slopes(deviations[:, : len(layout.plans)], labels.match_probability)
-        heads = scaled_heads(means, deviations, layout, slopes, choice.shrinkage)
-        prediction = layout.prediction(heads, pool)
-        costs = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
-        for v, price in enumerate(choice.path):
-            chosen = QualityPolicy(price).choose(prediction, costs, pool)
-            quality[v] += labels.quality[rows, chosen] / len(deals)
-            cost[v] += labels.cost_usd[rows, chosen] / len(deals)
-    reference = layout.plans.index(pool.reference_plan)
-    return PlanOutcomes(quality, cost, labels.quality[:, reference], labels.cost_usd[:, reference])
-
-
 def evidence_for(
-    outcomes: PlanOutcomes, choice: ShrinkageChoice, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+    choice: ShrinkageChoice, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Evidence | None]:
     """Return what the folds show of each frozen price, by target drop; ``None`` where it is the reference alone."""
+    outcomes = choice.outcomes
     means = group_resamples(
         np.vstack([outcomes.quality, outcomes.cost, outcomes.reference_quality, outcomes.reference_cost]).T,
         groups,

@@ -1,4 +1,8 @@
-"""Choosing how far heads are believed, and the prices that meet target drops, by what held-out choices are worth."""
+"""Choosing how far heads are believed, and the prices that meet target drops, by what held-out choices are worth.
+
+The folds are dealt several times where that is quick enough: one deal has luck of its own, and a price that it favours
+loses to the hull of fixed plans on other queries.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from bestroute.labels import PlanLabels, SampleArrays
 from bestroute.policies.policies import QualityPolicy
 from bestroute.router.heads import HeadLayout
 from bestroute.stats.folds import standard_errors
+from bestroute.stats.hull import upper_hull
 from bestroute.types.arrays import BoolArray, FloatArray
 
 SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -24,6 +29,21 @@ TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 DEFAULT_TARGET = "0.01"
 """Its price is the default policy's."""
 PATH_POINTS = 101
+HULL_SLACK = 0.001
+"""By so much of the reference's quality may choices, less half a standard error, be below the hull of fixed plans on
+held-out folds; a price at which they are lower is not frozen."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlanOutcomes:
+    """What each of ``V`` prices gives on ``Q`` queries of held-out folds, and what the reference gives."""
+
+    quality: FloatArray
+    """The mean over deals of the folds, shape ``(V, Q)``."""
+    cost: FloatArray
+    """USD, shape ``(V, Q)``."""
+    reference_quality: FloatArray
+    reference_cost: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +59,18 @@ class ShrinkageChoice:
     """Prices of quality, USD, rising."""
     frozen: dict[str, float | None]
     """For each target drop the price that met it; ``None``: the reference alone does."""
-    savings: FloatArray
-    """What each price of the path saved, as a share of the reference's cost."""
+    outcomes: PlanOutcomes
+    """What the prices of the path gave."""
+
+    @property
+    def savings(self) -> FloatArray:
+        """What each price of the path saved, as a share of the reference's cost."""
+        return np.asarray(1 - self.outcomes.cost.mean(axis=1) / self.outcomes.reference_cost.mean())
 
 
 def choose(
     means: FloatArray,
-    held_out: Mapping[float, FloatArray],
+    deals: Sequence[Mapping[float, FloatArray]],
     layout: HeadLayout,
     labels: PlanLabels,
     arrays: SampleArrays,
@@ -54,43 +79,98 @@ def choose(
 
     Args:
         means: Training means of the heads, shape ``(H,)``.
-        held_out: For each decay, deviations predicted on held-out folds, shape ``(Q, H)``.
+        deals: For each deal of the folds and each decay, deviations predicted on held-out folds, shape ``(Q, H)``.
         layout: Which head says what.
         labels: Of the ``Q`` queries.
         arrays: Their records.
 
     Returns:
-        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows.
+        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows. A
+        price is frozen only where the choices made at it were not below the hull of fixed plans: what leaves that hull
+        has to pay on queries that were held out.
     """
     pool, rows = arrays.pool, np.arange(len(arrays))
-    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
     reference = layout.plans.index(pool.reference_plan)
-    quality0, cost0 = labels.quality[:, reference].mean(), labels.cost_usd[:, reference].mean()
-    path = np.geomspace(1e-3, 1e2, PATH_POINTS) * cost0 / max(float(quality0), 1e-9)
-    slopes = {r: match_slopes(d[:, : len(layout.plans)], labels.match_probability) for r, d in held_out.items()}
-    choices, points, relevant = {}, {}, np.zeros(len(path), dtype=bool)
-    for decay, deviations in held_out.items():
+    quality0, cost0 = float(labels.quality[:, reference].mean()), float(labels.cost_usd[:, reference].mean())
+    path = np.geomspace(1e-3, 1e2, PATH_POINTS) * cost0 / max(quality0, 1e-9)
+    slopes = {
+        decay: [match_slopes(deal[decay][:, : len(layout.plans)], labels.match_probability) for deal in deals]
+        for decay in deals[0]
+    }
+    choices: dict[tuple[float, float], list[NDArray[np.int16]]] = {}
+    relevant = np.zeros(len(path), dtype=bool)
+    for decay in deals[0]:
         for shrinkage in SHRINKAGES:
-            heads = scaled_heads(means, deviations, layout, slopes[decay], shrinkage)
-            prediction = layout.prediction(heads, pool)
-            cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
-            chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in path])
-            got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]  # (path, Q)
-            choices[decay, shrinkage] = chosen.astype(np.int16)
-            points[decay, shrinkage] = np.column_stack([got.mean(axis=1), paid.mean(axis=1)])
-            relevant |= (got.mean(axis=1) >= 0.9 * quality0) & (paid.mean(axis=1) <= 1.2 * cost0)
+            choices[decay, shrinkage] = []
+            for deal, slope in zip(deals, slopes[decay], strict=True):
+                heads = scaled_heads(means, deal[decay], layout, slope, shrinkage)
+                chosen = _chosen_plans(heads, layout, arrays, path)
+                got, paid = labels.quality[rows, chosen].mean(axis=1), labels.cost_usd[rows, chosen].mean(axis=1)
+                relevant |= (got >= 0.9 * quality0) & (paid <= 1.2 * cost0)
+                choices[decay, shrinkage].append(chosen)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    worth = {setting: _mean_worth(labels, chosen[where], path[where]) for setting, chosen in choices.items()}
+    worth = {
+        setting: np.mean([_mean_worth(labels, chosen[where], path[where]) for chosen in of_deals], axis=0)
+        for setting, of_deals in choices.items()
+    }
     decay = _chosen_decay(worth, arrays.groups)
     shrinkage = _as_good_as_best({s: worth[d, s] for d, s in worth if d == decay}, arrays.groups)
-    quality, paid = points[decay, shrinkage].T
+    of_deals = choices[decay, shrinkage]
+    quality = np.mean([labels.quality[rows, chosen] for chosen in of_deals], axis=0)  # (path, Q)
+    cost = np.mean([labels.cost_usd[rows, chosen] for chosen in of_deals], axis=0)
+    pays = (cost.mean(axis=1) <= cost0) & _is_on_hull(quality, cost, labels, arrays.groups, HULL_SLACK * quality0)
     frozen: dict[str, float | None] = {}
     for target in TARGET_DROPS:
-        best = cheapest_that_meets(quality >= (1 - float(target)) * quality0)
-        if best is not None and paid[best] > cost0:
-            best = None
+        first = cheapest_that_meets(quality.mean(axis=1) >= (1 - float(target)) * quality0)
+        meets = [] if first is None else [i for i in range(first, len(path)) if pays[i]]
+        best = min(meets, key=lambda i: (cost[i].mean(), i), default=None)
         frozen[target] = None if best is None else float(path[best])
-    return ShrinkageChoice(decay, shrinkage, slopes[decay], tuple(path.tolist()), frozen, np.asarray(1 - paid / cost0))
+    outcomes = PlanOutcomes(quality, cost, labels.quality[:, reference], labels.cost_usd[:, reference])
+    return ShrinkageChoice(decay, shrinkage, np.mean(slopes[decay], axis=0), tuple(path.tolist()), frozen, outcomes)
+
+
+def _chosen_plans(heads: FloatArray, layout: HeadLayout, arrays: SampleArrays, prices: FloatArray) -> NDArray[np.int16]:
+    """Return the plan chosen at each price for each query, shape ``(prices, Q)``."""
+    pool = arrays.pool
+    inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
+    prediction = layout.prediction(heads, pool)
+    cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
+    return np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in prices], dtype=np.int16)
+
+
+def _is_on_hull(
+    quality: FloatArray, cost: FloatArray, labels: PlanLabels, groups: Sequence[str], slack: float
+) -> BoolArray:
+    """Return at which prices choices are as good as a coin between fixed plans that costs as much, within the slack.
+
+    Args:
+        quality: Of what was chosen at each price, shape ``(V, Q)``.
+        cost: What it cost, USD, shape ``(V, Q)``.
+        labels: Of every plan; the hull is theirs on these very records, which flatters it.
+        groups: Of the queries.
+        slack: In units of quality.
+    """
+    means = labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0)
+    over = np.array([q - _coin(labels, *means, c) for q, c in zip(quality, cost, strict=True)])
+    return np.asarray(over.mean(axis=1) - standard_errors(over.T, groups) / 2 >= -slack)
+
+
+def _coin(labels: PlanLabels, costs: FloatArray, qualities: FloatArray, paid: FloatArray) -> FloatArray:
+    """Return what the coin between fixed plans that costs as much in the mean gives each query, ``(Q,)``.
+
+    Where a query costs more than the coin did there, the coin's quality is raised by what that buys on the hull: the
+    mean is the hull's, and queries that are dear by themselves make no noise.
+    """
+    hull = upper_hull(costs, qualities)
+    high = int(np.searchsorted(costs[hull], paid.mean()))
+    if high in (0, len(hull)):
+        return labels.quality[:, hull[min(high, len(hull) - 1)]]
+    low, high = hull[high - 1], hull[high]
+    share = (paid.mean() - costs[low]) / (costs[high] - costs[low])
+    slope = (qualities[high] - qualities[low]) / (costs[high] - costs[low])
+    quality = (1 - share) * labels.quality[:, low] + share * labels.quality[:, high]
+    cost = (1 - share) * labels.cost_usd[:, low] + share * labels.cost_usd[:, high]
+    return np.asarray(quality + slope * (paid - cost))
 
 
 def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:

@@ -14,6 +14,13 @@ BLOCKS = (0, 1, 2)
 EMBEDDING_BLOCKS = (3, 4)
 """Those that an encoder adds."""
 
+DEALS, FEW = 3, 2000
+
+
+def deals_for(records: int) -> int:
+    """Return how often folds are dealt where there are so many records; one deal has luck of its own, less if many."""
+    return DEALS if records <= FEW else 1
+
 
 @dataclass(frozen=True)
 class TrainSettings:

@@ -15,7 +15,7 @@ from bestroute.features.hashing import featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import check_scale, largest_n
 from bestroute.records.seen import SeenRecords
-from bestroute.router.evidence import Evidence, evidence_for, group_resamples, outcomes_of
+from bestroute.router.evidence import Evidence, evidence_for, group_resamples
 from bestroute.router.familiarity import Familiarity
 from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
@@ -65,8 +65,8 @@ def train_router(
 ) -> Training:
     """Train a router on records.
 
-    Prices are frozen by the first deal of the folds. What they show on the folds decides the default policy: where a
-    drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
+    Prices are frozen by what choices gave on held-out folds, in the mean of all deals. What they show there decides
+    the default policy: where a drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
 
     Args:
         arrays: The training records, with their kind of reward.
@@ -75,7 +75,7 @@ def train_router(
         labels: Labels of the same records and plans, if they are known already.
         features: Of the same records' queries (``featurise``), if they are known already.
         encoder: The settings' encoder, if it is made already; one to be fine-tuned is made for the records at hand.
-        deals: How often folds are dealt for the evidence; one deal has luck of its own.
+        deals: How often folds are dealt; one deal has luck of its own.
         on_progress: Told what is under way.
 
     Raises:
@@ -117,22 +117,19 @@ def train_router(
     inputs = learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed)
     wary = [i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS]
     stack = fit_stack(inputs, targets, layout.scales, folds, trusted=trusted, wary=wary, seed=settings.seed)
-    held_out = stack.held_out
-    others = []
+    held_out = [stack.held_out]
     for deal in range(1, deals if trusted.all() else 1):
         tell(f"folds dealt anew, {deal + 1} of {deals}")
         dealt = deal_folds(arrays.groups, FOLDS, seed=settings.seed + 10_007 * deal)
         again = fit_stack(inputs, targets, layout.scales, dealt, trusted=trusted, wary=wary, seed=settings.seed)
-        others.append(again.held_out)
+        held_out.append(again.held_out)
     if not trusted.all():  # what follows is chosen on what the encoder has not seen
         rows = np.flatnonzero(trusted)
-        held_out = {decay: deviations[rows] for decay, deviations in held_out.items()}
+        held_out = [{decay: deviations[rows] for decay, deviations in deal.items()} for deal in held_out]
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
     choice = choose(stack.means, held_out, layout, labels, arrays)
-    stack, deviations = stack.decayed(choice.decay), held_out[choice.decay]
-    every_deal = [deviations, *(other[choice.decay] for other in others)]
-    outcomes = outcomes_of(choice, stack.means, every_deal, layout, labels, arrays)
-    evidence = evidence_for(outcomes, choice, arrays.groups)
+    stack, deviations = stack.decayed(choice.decay), held_out[0][choice.decay]
+    evidence = evidence_for(choice, arrays.groups)
     shown = evidence[DEFAULT_TARGET]
     default = policy_for(choice.frozen[DEFAULT_TARGET] if shown is not None and shown.is_enough else None)
     weights = [np.zeros((width, len(stack.offsets))) for width in maps.widths]
