@@ -77,7 +77,7 @@ def _ordered(logprobs: Sequence[float | None]) -> list[float]:
     compared, NaN and infinity stay in the sum, and the greatest comes last.
     """
     try:
-        every: list[float] = sorted(logprobs)  # type: ignore[type-var]
+        every: list[float] = sorted(logprobs)  # type: ignore[arg-type]
         certain = every[bisect_left(every, 0.0) :]
         if every[-1] <= _ROUNDING and bool not in map(type, certain) and math.isfinite(sum(every)):
             return every
