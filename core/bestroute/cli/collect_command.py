@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bestroute.cli.batching import Batching, batch_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts.")
 @click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
+@batch_options
 @judging_options
 def collect(
     prompts: Path,
     judging: Judging,
+    batching: Batching,
     pool_path: Path,
     n: int,
     out: Path,
@@ -63,6 +66,9 @@ def collect(
     Quality is what --checker says, or --check and --judge, as `bestroute label` does it, when all is drawn. Without
     any it stays unknown (null); the same command with one judges later and draws nothing anew.
 
+    With --batch draws go by the provider's batch files, at half the price within a day: one file a model, and what a
+    stop or a kill leaves under way is taken up by the same command.
+
     Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.records.collect import collect as collect_records
@@ -83,9 +89,10 @@ def collect(
     labels = None
     with stop_on_interrupt() as stop:
         with live_generators(everyone, gguf, only=pool.models) as generators, shown("sample") as show:
+            drawer, charged = batching.drawer(pool, generators, out)
             done = collect_records(
                 prompt_list,
-                pool,
+                charged,
                 generators,
                 out,
                 n=n,
@@ -95,6 +102,7 @@ def collect(
                 greedy=greedy,
                 on_sample=show,
                 stop=stop,
+                drawer=drawer,
             )
         click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
         if judging.is_wanted and not stop.is_set and out.exists():

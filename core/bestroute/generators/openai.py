@@ -235,6 +235,25 @@ class OpenAIGenerator(GeneratorBase):
         """Return what a reply is checked against."""
         return read_demand(query.tools, request.get("tool_choice"))
 
+    def request_of(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of the request for one sample, for those who send it in their own way."""
+        wished = self._refusals.granted(self._wishes(params))
+        return self._refusals.adapted({**self._request(query, 1, params), **wished}, params)
+
+    def sample_of(self, body: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
+        """Read the body of a reply.
+
+        Raises:
+            EmptyReplyError: If it holds no choice.
+        """
+        reply = _openai().types.chat.ChatCompletion.construct(**body)
+        return self._read(reply, query, request, 1, 0.0)[0]
+
+    @property
+    def client(self) -> Any:
+        """The provider's client, for what is not a chat completion."""
+        return self._sync()
+
     def _own(self, params: Mapping[str, Any]) -> Collection[str]:
         """Return the options of a stream that its caller chose."""
         return {*params, *({"stream_options"} & self.params.keys())}

@@ -9,8 +9,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
@@ -126,6 +127,7 @@ def collect(
     greedy: bool = False,
     on_sample: Callable[[int, int], None] | None = None,
     stop: Cancel | None = None,
+    drawer: Drawer | None = None,
 ) -> Collected:
     """Draw until every model of the pool has ``n`` samples of every prompt.
 
@@ -150,6 +152,7 @@ def collect(
         greedy: Draw one answer at temperature 0 beside the samples, of every model that takes a temperature.
         on_sample: Called with (samples there, samples wanted) at the start and after each draw.
         stop: Once set, no further draw starts; those under way are finished and kept.
+        drawer: Makes the draws in its own way (``generators.batches``); default: one call each, some at once.
 
     Raises:
         ConfigError: If ``n < 1``, a generator is missing, ``out`` was drawn with other parameters, or another
@@ -164,8 +167,8 @@ def collect(
             for prompt in prompts
             for model in pool.models
             for job in (
-                *[_Job(prompt, model)] * (n - min(n, len(store.rows[prompt.id, model]))),
-                *[_Job(prompt, model, is_greedy=True)] * (greedy and (prompt.id, model) not in store.greedy),
+                *(Job(prompt, model, at=at) for at in range(len(store.rows[prompt.id, model]), n)),
+                *[Job(prompt, model, is_greedy=True)] * (greedy and (prompt.id, model) not in store.greedy),
             )
         ]
         wanted = len(prompts) * len(pool.models) * (n + greedy)
@@ -177,14 +180,15 @@ def collect(
         def stops() -> bool:
             return outside.is_set or judge.failure is not None or failures.no_client
 
-        def may_ask(job: _Job) -> bool:
+        def may_ask(job: Job) -> bool:
             return failures.may_ask(job) and (store.has_room(job, concurrency) or failures.full(job))
 
         if checker is not None:
             _judge_waiting(store, judge, stops)
         if on_sample:
             on_sample(kept, wanted)
-        for job, outcome in _draw_all(filter(may_ask, todo), generators, params or {}, concurrency, stops):
+        draw_all = drawer or partial(_draw_all, generators, concurrency)
+        for job, outcome in draw_all(filter(may_ask, todo), params or {}, stops):
             if isinstance(outcome, Sample):
                 _keep(store, judge, job, outcome)
                 failures.answered(job.model)
@@ -217,12 +221,34 @@ _UNREACHABLE = ("no client", "not allowed, or not there", "no connection, or no 
 """Rules of errors that every other draw of a member which has never answered would meet, too."""
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """A draw that is to be made."""
 
     prompt: Prompt
     model: str
     is_greedy: bool = False
+    at: int = 0
+    """How many samples of its prompt and model there are before it."""
+
+    @property
+    def query(self) -> Query:
+        """What is asked."""
+        return _query(self.prompt)
+
+    def sampling(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of its call: the prompt's, then those of the run."""
+        greedy = {"temperature": 0.0} if self.is_greedy else {}
+        return {**call_params(self.prompt.fields), **params, **greedy}
+
+
+class Drawer(Protocol):
+    """Makes draws."""
+
+    def __call__(
+        self, todo: Iterable[Job], params: Mapping[str, Any], stops: Callable[[], bool]
+    ) -> Iterator[tuple[Job, Sample | BaseException]]:
+        """Yield each job with its sample, or with what went wrong; once ``stops`` is true, begin nothing more."""
+        ...
 
 
 class _Failures:
@@ -244,10 +270,10 @@ class _Failures:
         self._answered.add(model)
         self.unreachable.pop(model, None)
 
-    def may_ask(self, job: _Job) -> bool:
+    def may_ask(self, job: Job) -> bool:
         return job.model not in self.unreachable and not (job.is_greedy and job.model in self.not_greedy)
 
-    def add(self, job: _Job, error: BaseException) -> None:
+    def add(self, job: Job, error: BaseException) -> None:
         prompt, model = job.prompt, job.model
         if job.is_greedy and refused_option(error, ["temperature"]):
             if model not in self.not_greedy:
@@ -262,7 +288,7 @@ class _Failures:
         elif self.counts[kind] == 1:
             logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, described)
 
-    def full(self, job: _Job) -> bool:
+    def full(self, job: Job) -> bool:
         """Note a draw that is not made, because there is no room for it; returns ``False``."""
         self.counts[f"{job.model!r}: the record of {brief(job.prompt.id)} is full, so nothing was drawn"] += 1
         return False
@@ -290,7 +316,7 @@ def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> N
         store.judge(place, judge(store.prompts[place.id], store.row(place)["text"]))
 
 
-def _keep(store: _Store, judge: _Judge, job: _Job, sample: Sample) -> None:
+def _keep(store: _Store, judge: _Judge, job: Job, sample: Sample) -> None:
     """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
     quality = None
     try:
@@ -300,17 +326,17 @@ def _keep(store: _Store, judge: _Judge, job: _Job, sample: Sample) -> None:
 
 
 def _draw_all(
-    todo: Iterable[_Job],
     generators: Mapping[str, Generator],
-    params: Mapping[str, Any],
     concurrency: int,
+    todo: Iterable[Job],
+    params: Mapping[str, Any],
     stops: Callable[[], bool],
-) -> Iterator[tuple[_Job, Sample | BaseException]]:
+) -> Iterator[tuple[Job, Sample | BaseException]]:
     """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
 
-    def draw(job: _Job) -> Sample:
-        sampling = {**call_params(job.prompt.fields), **params, **({"temperature": 0.0} if job.is_greedy else {})}
-        sample = generators[job.model].generate(_query(job.prompt), 1, params=sampling, cancel=Cancel())[0]
+    def draw(job: Job) -> Sample:
+        sampling = job.sampling(params)
+        sample = generators[job.model].generate(job.query, 1, params=sampling, cancel=Cancel())[0]
         if sample.error is not None:
             raise sample.error
         return sample
@@ -324,7 +350,7 @@ def _query(prompt: Prompt) -> Query:
     return query_of(prompt.query, prompt.fields)
 
 
-def _row(job: _Job, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
+def _row(job: Job, sample: Sample, pool: Pool, quality: float | None) -> dict[str, Any]:
     priced = bill(sample, model=job.model, step=0, query=_query(job.prompt), pool=pool)
     usage = priced.usage or Usage(estimated=True)
     return {
@@ -431,7 +457,7 @@ class _Store:
         else:
             self.rows[key].append(row)
 
-    def has_room(self, job: _Job, concurrency: int) -> bool:
+    def has_room(self, job: Job, concurrency: int) -> bool:
         """Whether a record takes one more sample as large as its largest so far, beside those under way."""
         used, largest = self._sizes[job.prompt.id], self._largest[job.prompt.id]
         return used.plus(largest, times=concurrency).plus(_OF_NUMBERS).left > 0

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from bestroute.testing import anthropic_wire, ollama_wire, payloads
+from bestroute.testing.batch_wire import Batches
 from bestroute.testing.brain import Brain, as_answer
 from bestroute.testing.payloads import Choice, Frame
 from bestroute.testing.switches import Refused, switches
@@ -42,7 +43,7 @@ class LoopbackServer(ThreadingHTTPServer):
     """Speaks chat completions (n, SSE with usage, tools, response formats), Responses, embeddings and models.
 
     Under ``root_url`` it also speaks Anthropic's Messages (``/v1/messages``) and Ollama's chat (``/api/chat``), both
-    with streams, tools and JSON schemas.
+    with streams, tools and JSON schemas. ``batches`` holds what is done by files and batches of either provider.
 
     It listens on a free port of 127.0.0.1 at once. Every request is kept in ``requests``; each has one bill in
     ``bills``, written before its answer ends. ``inflight`` counts requests without a bill yet, ``max_inflight`` the
@@ -62,7 +63,7 @@ class LoopbackServer(ThreadingHTTPServer):
     def __init__(self, models: Sequence[str] = ("small", "large")) -> None:
         """Listen, and serve in a thread."""
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.models, self.brain = list(models), Brain()
+        self.models, self.brain, self.batches = list(models), Brain(), Batches()
         self.requests: list[dict[str, Any]] = []
         self.bills: list[Bill] = []
         self.inflight = self.max_inflight = 0
@@ -121,9 +122,10 @@ class LoopbackServer(ThreadingHTTPServer):
         return [r["body"] for r in self.requests if r["path"].endswith(path)]
 
     def reset(self) -> None:
-        """Forget requests, bills, draws and scripts."""
+        """Forget requests, bills, draws, scripts and batches."""
         with self.brain.lock:
             self.brain.reset()
+            self.batches = Batches()
             self.requests.clear()
             self.bills.clear()
             self.max_inflight = self.inflight
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
     def do_GET(self) -> None:
+        if self.server.batches.handles(self.path):
+            return self._of_batches(lambda: self.server.batches.get(self.path, self.server.server_address[1]))
         if self.path.endswith("/api/tags"):
             return self._json({"models": [{"model": m, "name": m} for m in self.server.models]})
         if not self.path.endswith("/models"):
@@ -179,8 +183,22 @@ class _Handler(BaseHTTPRequestHandler):
         listed = [{"id": m, "object": "model", "created": 0, "owned_by": "t"} for m in self.server.models]
         self._json({"object": "list", "data": listed})
 
+    def _of_batches(self, answer: Callable[[], tuple[bytes, str]]) -> None:
+        try:
+            data, kind = answer()
+        except Refused as refusal:
+            return self._json(refusal.body, refusal.status)
+        except ConnectionError:
+            self.close_connection = True
+            return None
+        return self._raw(data, 200, kind=kind)
+
     def do_POST(self) -> None:
-        parsed = _parse(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.batches.handles(self.path):
+            batches, form = self.server.batches, self.headers.get("Content-Type", "")
+            return self._of_batches(lambda: (batches.post(self.path, form, data), "application/json"))
+        parsed = _parse(data or b"{}")
         self.body: dict[str, Any] = parsed or {}
         self.model = str(self.body.get("model") or "")
         self.on = switches(self.model)
@@ -409,9 +427,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> None:
         self._raw(json.dumps(value).encode(), status, headers)
 
-    def _raw(self, data: bytes, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def _raw(
+        self, data: bytes, status: int, headers: Sequence[tuple[str, str]] = (), kind: str = "application/json"
+    ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("x-request-id", self.server.brain.next_id("req"))
         for name, text in headers:
             self.send_header(name, text)

@@ -1,0 +1,276 @@
+"""Draws of ``collect`` by batches: a file a model, handed in, waited for, read back by id, and taken up after a kill.
+
+What is under way stands on disk beside the records (``<out>.batches/``): of each batch a file of its lines and one of
+what is known of it, written before it is handed in. A batch is dropped when every line has been given to ``collect``,
+which has it on disk by then. So whatever a kill leaves is found again, and nothing is drawn or paid for twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bestroute._utils.files import atomic_file
+from bestroute.errors import ConfigError, named
+from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, LineResult, chunks
+from bestroute.records.collect import Job
+from bestroute.records.jsonl import dump_line
+from bestroute.types.sample import Sample
+
+logger = logging.getLogger(__name__)
+
+_Slot = tuple[str, str, bool]
+"""Prompt's id, model, and whether it is the greedy answer."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch that was written, and handed in if it has an id."""
+
+    key: str
+    model: str
+    lines: tuple[tuple[str, bool], ...]
+    """Of each line the prompt's id, and whether it is the greedy answer."""
+    id: str | None = None
+    kept: tuple[int, ...] | None = None
+    """For each line, how many samples of its prompt and model were kept when its results began to be read."""
+
+    def slot(self, place: int) -> _Slot:
+        id_, is_greedy = self.lines[place]
+        return id_, self.model, is_greedy
+
+    @property
+    def slots(self) -> list[_Slot]:
+        return [self.slot(place) for place in range(len(self.lines))]
+
+
+@dataclass
+class _Run:
+    """What is waited for in one run."""
+
+    waiting: dict[_Slot, list[Job]]
+    kept: dict[_Slot, int]
+    """How many samples there are, of what is waited for."""
+    params: Mapping[str, Any]
+
+    def delivered(self, batch: _Batch) -> Counter[_Slot]:
+        """Return how many of a batch's samples were kept before a kill; they come first when it is read again."""
+        if batch.kept is None:
+            return Counter()
+        pairs = zip(batch.slots, batch.kept, strict=True)
+        return Counter({slot: self.kept[slot] - before for slot, before in pairs if slot in self.kept})
+
+
+class BatchDraws:
+    """Makes draws by batches; a ``Drawer`` of ``collect``.
+
+    Args:
+        forms: How each member takes batches.
+        out: The records file; batches stand beside it.
+        poll_s: Seconds between two looks at a batch.
+        rounds: How often lines that were not reached, or failed at the provider, are handed in again.
+        on_wait: Called with (lines done, lines in all) after each look.
+    """
+
+    def __init__(
+        self,
+        forms: Mapping[str, BatchForm],
+        out: Path,
+        *,
+        poll_s: float = 30.0,
+        rounds: int = 2,
+        on_wait: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Keep the settings; nothing is written yet."""
+        self.forms, self.folder = dict(forms), folder_of(out)
+        self.poll_s, self.rounds, self.on_wait = poll_s, rounds, on_wait
+
+    def __call__(
+        self, todo: Iterable[Job], params: Mapping[str, Any], stops: Callable[[], bool]
+    ) -> Iterator[tuple[Job, Sample | BaseException]]:
+        """Take up what is under way, hand in the rest, and yield what comes of both."""
+        waiting: dict[_Slot, list[Job]] = defaultdict(list)
+        for job in todo:
+            waiting[_slot_of(job)].append(job)
+        run = _Run(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
+        batches = self._under_way()
+        covered = Counter(slot for batch in batches for slot in batch.slots)
+        for batch in batches:
+            covered -= run.delivered(batch)
+        fresh = [job for slot, jobs in waiting.items() for job in jobs[covered[slot] :]]
+        for attempt in range(self.rounds + 1):
+            batches += [] if stops() else self._hand_in(fresh, params)
+            fresh = []
+            for batch, refusal in self._ended(batches, stops):
+                for job, outcome in self._read(batch, run, refusal):
+                    if attempt < self.rounds and _is_worth_another_try(outcome):
+                        fresh.append(job)
+                        waiting[_slot_of(job)].append(job)
+                    else:
+                        yield job, outcome
+                self._drop(batch)
+            batches = []
+            if not fresh or stops():
+                return
+            logger.warning("collect: %d lines of batches were not answered and are handed in again", len(fresh))
+
+    def _under_way(self) -> list[_Batch]:
+        """Return the batches that an earlier run left, handed in by now."""
+        batches = []
+        for path in sorted(self.folder.glob("*.json")):
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            kept = None if noted["kept"] is None else tuple(noted["kept"])
+            lines = tuple((id_, is_greedy) for id_, is_greedy in noted["lines"])
+            batch = _Batch(noted["key"], noted["model"], lines, noted["id"], kept)
+            if batch.model not in self.forms:
+                raise ConfigError(
+                    f"{self.folder}: a batch of {batch.model!r} is under way; the pool has {named(self.forms)}"
+                )
+            batches.append(self._with_id(batch, is_new=False))
+        return batches
+
+    def _hand_in(self, jobs: Sequence[Job], params: Mapping[str, Any]) -> list[_Batch]:
+        batches = []
+        for model in dict.fromkeys(job.model for job in jobs):
+            form, own = self.forms[model], [job for job in jobs if job.model == model]
+            bodies = [form.request(job.query, job.sampling(params)) for job in own]
+            for places in chunks([dump_line(body) for body in bodies], form):
+                key = os.urandom(8).hex()
+                lines = tuple((own[i].prompt.id, own[i].is_greedy) for i in places)
+                batch = _Batch(key, model, lines)
+                self.folder.mkdir(exist_ok=True)
+                with atomic_file(self._file(batch)) as stream:
+                    stream.writelines(
+                        dump_line(form.line(f"{key}-{n}", bodies[place])) for n, place in enumerate(places)
+                    )
+                self._note(batch)
+                batches.append(self._with_id(batch, is_new=True))
+        return batches
+
+    def _with_id(self, batch: _Batch, *, is_new: bool) -> _Batch:
+        """Return a batch that was handed in; where its id was not noted before a kill, the provider may know it."""
+        if batch.id is not None:
+            return batch
+        form = self.forms[batch.model]
+        found = None if is_new else form.find(batch.key, self._file(batch))
+        try:
+            found = found or form.submit(batch.key, self._file(batch))
+        except Exception:  # it may have arrived all the same
+            found = form.find(batch.key, self._file(batch))
+            if found is None:
+                raise
+        batch = replace(batch, id=found)
+        self._note(batch)
+        logger.info("batch %s of %d lines for %r", batch.id, len(batch.lines), batch.model)
+        return batch
+
+    def _ended(
+        self, batches: Sequence[_Batch], stops: Callable[[], bool]
+    ) -> Iterator[tuple[_Batch, BatchLineError | None]]:
+        """Yield each batch when it is over, and why it was refused as a whole, if it was.
+
+        Once ``stops``, none any more: they are taken up by a later run.
+        """
+        open_, total = list(batches), sum(len(batch.lines) for batch in batches)
+        over = 0
+        while open_:
+            done = over
+            for batch in list(open_):
+                assert batch.id is not None
+                state = self.forms[batch.model].state(batch.id)
+                done += state.done
+                if state.is_over:
+                    over += len(batch.lines)
+                    open_.remove(batch)
+                    refused = f"the batch was refused: {state.failure}"
+                    yield batch, None if state.failure is None else BatchLineError(refused, status_code=400)
+            if self.on_wait:
+                self.on_wait(done, total)
+            if not open_ or stops():
+                return
+            _sleep(self.poll_s, stops)
+
+    def _read(
+        self, batch: _Batch, run: _Run, refusal: BatchLineError | None
+    ) -> Iterator[tuple[Job, Sample | BaseException]]:
+        """Yield what the lines of a batch came to, but for samples that were kept before a kill."""
+        assert batch.id is not None
+        form, skipped = self.forms[batch.model], run.delivered(batch)
+        if batch.kept is None:
+            self._note(replace(batch, kept=tuple(run.kept.get(slot, 0) for slot in batch.slots)))
+        missing = set(range(len(batch.lines)))
+        for result in () if refusal else form.results(batch.id):
+            place = _place(result, batch)
+            if place is None or place not in missing:
+                continue
+            missing.remove(place)
+            slot = batch.slot(place)
+            if result.error is None and skipped[slot] > 0:
+                skipped[slot] -= 1
+            elif jobs := run.waiting[slot]:
+                job = jobs.pop(0)
+                outcome = _outcome(form, job, result, run.params)
+                run.kept[slot] += isinstance(outcome, Sample)
+                yield job, outcome
+        for place in sorted(missing):
+            if jobs := run.waiting[batch.slot(place)]:
+                unanswered = BatchLineError("the batch ended without an answer to this line", code="no_answer")
+                yield jobs.pop(0), refusal or unanswered
+
+    def _file(self, batch: _Batch) -> Path:
+        return self.folder / f"{batch.key}.jsonl"
+
+    def _note(self, batch: _Batch) -> None:
+        with atomic_file(self.folder / f"{batch.key}.json") as stream:
+            stream.write(json.dumps(asdict(batch)).encode())
+
+    def _drop(self, batch: _Batch) -> None:
+        for end in ("json", "jsonl", "out"):
+            (self.folder / f"{batch.key}.{end}").unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def folder_of(out: Path) -> Path:
+    """Return where batches under way stand."""
+    return out.with_name(f"{out.name}.batches")
+
+
+def are_under_way(out: Path) -> bool:
+    """Whether an earlier run left batches; other draws in between would take the places of theirs."""
+    return any(folder_of(out).glob("*.json"))
+
+
+def _slot_of(job: Job) -> _Slot:
+    return job.prompt.id, job.model, job.is_greedy
+
+
+def _place(result: LineResult, batch: _Batch) -> int | None:
+    key, _, number = result.custom_id.rpartition("-")
+    return int(number) if key == batch.key and number.isdigit() and int(number) < len(batch.lines) else None
+
+
+def _outcome(form: BatchForm, job: Job, result: LineResult, params: Mapping[str, Any]) -> Sample | BaseException:
+    if result.error is not None or result.reply is None:
+        return result.error or BatchLineError("the line has no reply", code="no_answer")
+    try:
+        return form.sample(result.reply, job.query, form.request(job.query, job.sampling(params)))
+    except Exception as error:
+        return error
+
+
+def _is_worth_another_try(outcome: Sample | BaseException) -> bool:
+    return isinstance(outcome, BatchLineError) and outcome.is_worth_another_try
+
+
+def _sleep(seconds: float, stops: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not stops() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.2))

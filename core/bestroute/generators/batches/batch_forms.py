@@ -1,0 +1,376 @@
+"""The forms in which providers take batches: OpenAI's files, Anthropic's message batches, a command for local models.
+
+A form knows how one request is written, how a batch of them is handed in and read back, and what a line costs.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from bestroute.errors import ConfigError, GenerationError
+from bestroute.errors.facts import field
+from bestroute.generators.batches import anthropic_messages
+from bestroute.generators.openai import OpenAIGenerator
+from bestroute.records.jsonl import read_jsonl
+from bestroute.types.pool import Pool
+from bestroute.types.prices import Price
+from bestroute.types.query import Query
+from bestroute.types.sample import Sample
+
+FormName = Literal["auto", "openai", "anthropic", "command"]
+
+
+class BatchLineError(Exception):
+    """What went wrong with one line of a batch, as the provider says it; nothing was billed for it.
+
+    Args:
+        message: In the provider's words.
+        status_code: As of a call of its own, where there is one.
+        code: The provider's word for it.
+        body: The rest of what it says.
+    """
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, code: str | None = None, body: Any = None
+    ) -> None:
+        """Keep what is known."""
+        super().__init__(message)
+        self.status_code, self.code, self.body = status_code, code, body
+
+    @property
+    def is_worth_another_try(self) -> bool:
+        """Whether the line itself may be well: it was not reached in time, or the provider failed."""
+        status = self.status_code
+        return self.code in _NOT_REACHED if status is None else status in (408, 409, 429) or status >= 500
+
+
+_NOT_REACHED = ("batch_expired", "batch_cancelled", "expired", "canceled", "no_answer", "overloaded_error", "api_error")
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """How far a batch is."""
+
+    is_over: bool
+    done: int = 0
+    """Lines that are done, failed ones among them."""
+    failure: str | None = None
+    """Why the batch as a whole was refused."""
+
+
+@dataclass(frozen=True)
+class LineResult:
+    """What one line came to: the reply, or what went wrong."""
+
+    custom_id: str
+    reply: Mapping[str, Any] | None = None
+    error: BatchLineError | None = None
+
+
+class BatchForm(ABC):
+    """How one member takes batches."""
+
+    price_factor: ClassVar[float] = 0.5
+    """Of the price of a call on its own."""
+    most_lines: ClassVar[int]
+    most_bytes: ClassVar[int]
+
+    def __init__(self, member: OpenAIGenerator) -> None:
+        """Keep the member, which knows its name, key and parameters."""
+        self.member = member
+
+    @abstractmethod
+    def request(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of one request."""
+
+    @abstractmethod
+    def line(self, custom_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the line of a file that holds a request."""
+
+    @abstractmethod
+    def submit(self, key: str, path: Path) -> str:
+        """Hand in a file under a key; return the batch's id."""
+
+    @abstractmethod
+    def find(self, key: str, path: Path) -> str | None:
+        """Return the id of a batch that was handed in under a key, ``None`` if there is none."""
+
+    @abstractmethod
+    def state(self, batch_id: str) -> BatchState:
+        """Ask how far a batch is."""
+
+    @abstractmethod
+    def results(self, batch_id: str) -> Iterator[LineResult]:
+        """Yield the results of a batch that is over, in the same order each time."""
+
+    @abstractmethod
+    def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
+        """Read a reply."""
+
+
+class OpenAIBatches(BatchForm):
+    """OpenAI's Batch API, and whatever takes the same files."""
+
+    most_lines, most_bytes = 50_000, 200_000_000
+
+    def request(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of a chat completion."""
+        return self.member.request_of(query, params)
+
+    def line(self, custom_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a line of an input file."""
+        return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": dict(request)}
+
+    def submit(self, key: str, path: Path) -> str:
+        """Upload the file and start its batch; the key is kept in the batch's metadata."""
+        client = self.member.client
+        with path.open("rb") as stream:
+            uploaded = client.files.create(file=(path.name, stream), purpose="batch")
+        batch = client.with_options(max_retries=0).batches.create(  # a second one would be paid for, too
+            input_file_id=uploaded.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={"bestroute": key},
+        )
+        return str(batch.id)
+
+    def find(self, key: str, path: Path) -> str | None:
+        """Look for the key among the batches there are."""
+        batches = self.member.client.batches.list(limit=100)
+        return next((str(b.id) for b in batches if (field(b, "metadata") or {}).get("bestroute") == key), None)
+
+    def state(self, batch_id: str) -> BatchState:
+        """Ask how far it is."""
+        batch = self.member.client.batches.retrieve(batch_id)
+        counts = field(batch, "request_counts")
+        done = (field(counts, "completed") or 0) + (field(counts, "failed") or 0)
+        errors = field(field(batch, "errors"), "data") or []
+        failure = None
+        if batch.status == "failed":
+            failure = "; ".join(str(field(error, "message")) for error in errors) or "the batch was refused"
+        return BatchState(batch.status in ("completed", "failed", "expired", "cancelled"), done, failure)
+
+    def results(self, batch_id: str) -> Iterator[LineResult]:
+        """Read the output file, then the error file; what an expired batch has done is in the first."""
+        batch = self.member.client.batches.retrieve(batch_id)
+        for file_id in (field(batch, "output_file_id"), field(batch, "error_file_id")):
+            if file_id:
+                content = self.member.client.files.content(file_id).read()
+                yield from (_openai_result(json.loads(line)) for line in content.splitlines() if line.strip())
+
+    def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
+        """Read a chat completion."""
+        return self.member.sample_of(reply, query, request)
+
+
+def _openai_result(line: Mapping[str, Any]) -> LineResult:
+    custom_id, response, error = str(line.get("custom_id")), line.get("response"), line.get("error")
+    if response is not None and response.get("status_code", 200) == 200 and not error:
+        return LineResult(custom_id, response.get("body") or {})
+    body = (response or {}).get("body") or {}
+    told = error or body.get("error") or body
+    told = told if isinstance(told, Mapping) else {"message": str(told)}
+    return LineResult(
+        custom_id,
+        error=BatchLineError(
+            str(told.get("message") or "the line failed"),
+            status_code=None if response is None else response.get("status_code"),
+            code=told.get("code"),
+            body=body,
+        ),
+    )
+
+
+class AnthropicBatches(BatchForm):
+    """Anthropic's Message Batches, by its own client."""
+
+    most_lines, most_bytes = 100_000, 250_000_000
+
+    def __init__(self, member: OpenAIGenerator) -> None:
+        """Keep the member; its client is built when it is needed."""
+        super().__init__(member)
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """Anthropic's client, at the member's address with the member's key."""
+        if self._client is None:
+            try:
+                import anthropic
+            except ImportError as error:
+                raise ImportError("batches of Anthropic's need its client: pip install anthropic") from error
+            plain = self.member.client
+            root = str(plain.base_url).rstrip("/").removesuffix("/v1")
+            self._client = anthropic.Anthropic(api_key=plain.api_key, base_url=root)
+        return self._client
+
+    def request(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a message."""
+        return anthropic_messages.request_of(self.member.request_of(query, params))
+
+    def line(self, custom_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return one of a batch's requests."""
+        return {"custom_id": custom_id, "params": dict(request)}
+
+    def submit(self, key: str, path: Path) -> str:
+        """Start a batch; ids of its lines begin with the key."""
+        batches = self.client.with_options(max_retries=0).messages.batches  # a second one would be paid for, too
+        return str(batches.create(requests=[line for _, line in read_jsonl(path)]).id)
+
+    def find(self, key: str, path: Path) -> str | None:
+        """Look for the key among the batches that are over, in their first result; wait for those that are not.
+
+        Nothing else of a batch tells whose it is.
+        """
+        lines = sum(1 for _ in read_jsonl(path))
+        for batch in self.client.messages.batches.list(limit=100):
+            counts = batch.request_counts
+            total = sum(field(counts, n) or 0 for n in ("processing", "succeeded", "errored", "canceled", "expired"))
+            if total != lines:
+                continue
+            if batch.processing_status != "ended":
+                raise GenerationError(
+                    f"the batch {batch.id!r} of {lines} requests is under way, and may be the one whose id was not "
+                    "noted when this was killed; run the same command when it has ended"
+                )
+            first = next(iter(self.client.messages.batches.results(batch.id)), None)
+            if first is not None and first.custom_id.startswith(key):
+                return str(batch.id)
+        return None
+
+    def state(self, batch_id: str) -> BatchState:
+        """Ask how far it is."""
+        batch = self.client.messages.batches.retrieve(batch_id)
+        counts = batch.request_counts
+        done = sum(field(counts, name) or 0 for name in ("succeeded", "errored", "canceled", "expired"))
+        return BatchState(batch.processing_status == "ended", done)
+
+    def results(self, batch_id: str) -> Iterator[LineResult]:
+        """Read what every request came to."""
+        for entry in self.client.messages.batches.results(batch_id):
+            result = entry.result
+            if result.type == "succeeded":
+                yield LineResult(entry.custom_id, result.message.model_dump(mode="json"))
+                continue
+            told = field(field(result, "error"), "error")
+            code = field(told, "type") or result.type
+            message = str(field(told, "message") or f"the request was {result.type}")
+            status = 400 if code == "invalid_request_error" else None
+            yield LineResult(entry.custom_id, error=BatchLineError(message, status_code=status, code=code))
+
+    def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
+        """Read a message."""
+        body = anthropic_messages.chat_completion_of(reply)
+        return self.member.sample_of(body, query, request)
+
+
+class CommandBatches(OpenAIBatches):
+    """A command that turns a file of OpenAI's form into one of its results: vLLM's ``run-batch``.
+
+    Args:
+        member: Whose model is named in the requests.
+        command: With ``{input}``, ``{output}`` and ``{model}``.
+    """
+
+    price_factor = 1.0
+
+    def __init__(self, member: OpenAIGenerator, command: str) -> None:
+        """Check the command."""
+        super().__init__(member)
+        if "{input}" not in command or "{output}" not in command:
+            raise ConfigError(f"a batch command names {{input}} and {{output}}, such as {VLLM!r}, got {command!r}")
+        self.command = command
+
+    def submit(self, key: str, path: Path) -> str:
+        """Run the command; its results are there when it ends.
+
+        Raises:
+            GenerationError: If it fails.
+        """
+        output = path.with_suffix(".out")
+        names = {"input": str(path), "output": str(output), "model": self.member.model}
+        arguments = [part.format(**names) for part in shlex.split(self.command)]
+        try:
+            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise GenerationError(f"the batch command cannot be run: {error}") from error
+        if done.returncode or not output.exists():
+            last = (done.stderr.strip() or done.stdout.strip() or "it wrote no output").splitlines()[-1]
+            raise GenerationError(f"the batch command ended with status {done.returncode}: {last[:300]}")
+        return str(output)
+
+    def find(self, key: str, path: Path) -> str | None:
+        """Return nothing: what it had done is lost, and costs nothing."""
+        return None
+
+    def state(self, batch_id: str) -> BatchState:
+        """Tell that it is over."""
+        return BatchState(True)
+
+    def results(self, batch_id: str) -> Iterator[LineResult]:
+        """Read its output."""
+        return (_openai_result(line) for _, line in read_jsonl(Path(batch_id)))
+
+
+VLLM = "vllm run-batch -i {input} -o {output} --model {model}"
+_ANTHROPICS = "anthropic.com"
+
+
+def form_of(member: OpenAIGenerator, name: FormName = "auto", *, command: str = VLLM) -> BatchForm:
+    """Return how a member takes batches.
+
+    Args:
+        member: The member.
+        name: The form; ``"auto"`` is Anthropic's at its own address, OpenAI's anywhere else.
+        command: For ``"command"``.
+    """
+    if name == "command":
+        return CommandBatches(member, command)
+    host = urlsplit(str(member.client.base_url)).hostname or ""
+    is_anthropics = host == _ANTHROPICS or host.endswith(f".{_ANTHROPICS}")
+    return (
+        AnthropicBatches(member) if name == "anthropic" or (name == "auto" and is_anthropics) else OpenAIBatches(member)
+    )
+
+
+def at_batch_prices(pool: Pool, factors: Mapping[str, float]) -> Pool:
+    """Return a pool whose members charge what they charge for batches.
+
+    Args:
+        pool: The pool.
+        factors: Of each model, what part of its price is charged.
+
+    Example:
+        >>> pool = Pool(["m"], {"m": Price(2.0, 8.0)}, reference="m")
+        >>> at_batch_prices(pool, {"m": 0.5}).prices["m"].output
+        4.0
+    """
+
+    def charged(price: Price, factor: float) -> Price:
+        changed: dict[str, Any] = {name: usd * factor for name, usd in vars(price).items() if usd is not None}
+        return replace(price, **changed)
+
+    prices = {model: charged(price, factors.get(model, 1.0)) for model, price in pool.prices.items()}
+    return replace(pool, prices=prices)
+
+
+def chunks(lines: Sequence[bytes], form: BatchForm) -> Iterator[Sequence[int]]:
+    """Yield places of lines that fit into one file each."""
+    places: list[int] = []
+    size = 0
+    for place, line in enumerate(lines):
+        if places and (len(places) == form.most_lines or size + len(line) > form.most_bytes):
+            yield places
+            places, size = [], 0
+        places.append(place)
+        size += len(line)
+    if places:
+        yield places
