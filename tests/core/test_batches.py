@@ -200,8 +200,8 @@ def test_more_samples_are_drawn_by_a_later_run_alone(run, server):
 def test_a_batch_that_is_refused_as_a_whole_is_one_sentence(run, server, monkeypatch):
     from bestroute.testing import batch_wire
 
-    made = batch_wire._Job
-    monkeypatch.setattr(batch_wire, "_Job", lambda *a, **k: made(*a, **{**k, "problem": "the file is not right"}))
+    made = batch_wire._Submitted
+    monkeypatch.setattr(batch_wire, "_Submitted", lambda *a, **k: made(*a, **{**k, "problem": "the file is not right"}))
     done = run()
     assert done.missing == 12
     assert [f.partition(": ")[2] for f in done.failures] == [

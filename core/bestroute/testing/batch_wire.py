@@ -19,7 +19,7 @@ HEADER = "x-loopback-batch"
 
 
 @dataclass
-class _Job:
+class _Submitted:
     id: str
     lines: list[dict[str, Any]]
     is_anthropics: bool
@@ -47,7 +47,7 @@ class Batches:
         self.looks = 1
         self.expire_after: int | None = None
         self.lost = 0
-        self.jobs: dict[str, _Job] = {}
+        self.jobs: dict[str, _Submitted] = {}
         self._files: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._ids = 0
@@ -94,10 +94,10 @@ class Batches:
             lines = [
                 {"custom_id": r["custom_id"], "body": r["params"], "url": "/v1/messages"} for r in body["requests"]
             ]
-            job = _Job(self._next("msgbatch"), lines, is_anthropics=True)
+            job = _Submitted(self._next("msgbatch"), lines, is_anthropics=True)
         else:
             lines = [json.loads(line) for line in self._file(body["input_file_id"]).splitlines()]
-            job = _Job(self._next("batch"), lines, is_anthropics=False, metadata=body.get("metadata") or {})
+            job = _Submitted(self._next("batch"), lines, is_anthropics=False, metadata=body.get("metadata") or {})
             if len({line["body"]["model"] for line in lines}) > 1:
                 job.problem = "all lines of a batch must name one model"
         self.jobs[job.id] = job
@@ -106,7 +106,7 @@ class Batches:
             raise ConnectionAbortedError("the answer is lost")
         return _dumped(self._shown(job))
 
-    def _look(self, job: _Job, port: int) -> None:
+    def _look(self, job: _Submitted, port: int) -> None:
         with self._lock:
             job.looks += 1
             if job.results is None and job.problem is None and job.looks > self.looks:
@@ -122,7 +122,7 @@ class Batches:
                     self._files[f"file-{job.id}-out"] = b"".join(map(_dumped, output))
                     self._files[f"file-{job.id}-err"] = b"".join(map(_dumped, errors))
 
-    def _shown(self, job: _Job) -> dict[str, Any]:
+    def _shown(self, job: _Submitted) -> dict[str, Any]:
         done, failed = len(job.results or ()), job.failed
         if job.is_anthropics:
             expired = sum(r["status"] == 0 for r in job.results or ())
@@ -162,7 +162,7 @@ class Batches:
             self._ids += 1
             return f"{prefix}-{self._ids:04d}"
 
-    def _job(self, name: str) -> _Job:
+    def _job(self, name: str) -> _Submitted:
         if name not in self.jobs:
             raise Refused(404, f"no batch {name!r}")
         return self.jobs[name]
@@ -189,7 +189,7 @@ def _uploaded(content_type: str, data: bytes) -> bytes:
     raise Refused(400, "the form holds no file")
 
 
-def _answered(line: Mapping[str, Any], job: _Job, port: int) -> dict[str, Any]:
+def _answered(line: Mapping[str, Any], job: _Submitted, port: int) -> dict[str, Any]:
     """Ask the server itself."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
@@ -218,9 +218,9 @@ def _openais_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _anthropics_result(result: Mapping[str, Any]) -> dict[str, Any]:
     if result["status"] == 0:
-        told: dict[str, Any] = {"type": "expired"}
+        outcome: dict[str, Any] = {"type": "expired"}
     elif result["status"] == 200:
-        told = {"type": "succeeded", "message": result["body"]}
+        outcome = {"type": "succeeded", "message": result["body"]}
     else:
-        told = {"type": "errored", "error": result["body"]}
-    return {"custom_id": result["custom_id"], "result": told}
+        outcome = {"type": "errored", "error": result["body"]}
+    return {"custom_id": result["custom_id"], "result": outcome}

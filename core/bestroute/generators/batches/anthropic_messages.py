@@ -46,8 +46,8 @@ _SYSTEM = ("system", "developer")
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
     schema = function.get("parameters") or {"type": "object", "properties": {}}
-    told = {"description": function["description"]} if function.get("description") else {}
-    return {"name": function["name"], **told, "input_schema": schema}
+    description = {"description": function["description"]} if function.get("description") else {}
+    return {"name": function["name"], **description, "input_schema": schema}
 
 
 def _turns(messages: list[Any]) -> list[dict[str, Any]]:
@@ -101,13 +101,13 @@ def chat_completion_of(message: Mapping[str, Any]) -> dict[str, Any]:
         if block["type"] == "tool_use"
     ]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    told = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
+    reply = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
     reason = _ENDS.get(str(message.get("stop_reason")), message.get("stop_reason"))
     return {
         "id": message.get("id") or "",
         "object": "chat.completion",
         "created": 0,
         "model": message.get("model") or "",
-        "choices": [{"index": 0, "message": told, "finish_reason": reason, "logprobs": None}],
+        "choices": [{"index": 0, "message": reply, "finish_reason": reason, "logprobs": None}],
         "usage": message.get("usage"),
     }

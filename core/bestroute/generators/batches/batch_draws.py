@@ -52,7 +52,7 @@ class _Batch:
 
 
 @dataclass
-class _Run:
+class _Awaited:
     """What is waited for in one run."""
 
     waiting: dict[_Slot, list[Job]]
@@ -99,7 +99,7 @@ class BatchDraws:
         waiting: dict[_Slot, list[Job]] = defaultdict(list)
         for job in todo:
             waiting[_slot_of(job)].append(job)
-        run = _Run(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
+        run = _Awaited(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
         batches = self._under_way()
         covered = Counter(slot for batch in batches for slot in batch.slots)
         for batch in batches:
@@ -198,7 +198,7 @@ class BatchDraws:
             _sleep(self.poll_s, stops)
 
     def _read(
-        self, batch: _Batch, run: _Run, refusal: BatchLineError | None
+        self, batch: _Batch, run: _Awaited, refusal: BatchLineError | None
     ) -> Iterator[tuple[Job, Sample | BaseException]]:
         """Yield what the lines of a batch came to, but for samples that were kept before a kill."""
         assert batch.id is not None

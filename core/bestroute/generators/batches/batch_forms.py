@@ -176,14 +176,14 @@ def _openai_result(line: Mapping[str, Any]) -> LineResult:
     if response is not None and response.get("status_code", 200) == 200 and not error:
         return LineResult(custom_id, response.get("body") or {})
     body = (response or {}).get("body") or {}
-    told = error or body.get("error") or body
-    told = told if isinstance(told, Mapping) else {"message": str(told)}
+    problem = error or body.get("error") or body
+    problem = problem if isinstance(problem, Mapping) else {"message": str(problem)}
     return LineResult(
         custom_id,
         error=BatchLineError(
-            str(told.get("message") or "the line failed"),
+            str(problem.get("message") or "the line failed"),
             status_code=None if response is None else response.get("status_code"),
-            code=told.get("code"),
+            code=problem.get("code"),
             body=body,
         ),
     )
@@ -260,9 +260,9 @@ class AnthropicBatches(BatchForm):
             if result.type == "succeeded":
                 yield LineResult(entry.custom_id, result.message.model_dump(mode="json"))
                 continue
-            told = field(field(result, "error"), "error")
-            code = field(told, "type") or result.type
-            message = str(field(told, "message") or f"the request was {result.type}")
+            problem = field(field(result, "error"), "error")
+            code = field(problem, "type") or result.type
+            message = str(field(problem, "message") or f"the request was {result.type}")
             status = 400 if code == "invalid_request_error" else None
             yield LineResult(entry.custom_id, error=BatchLineError(message, status_code=status, code=code))
 
