@@ -10,7 +10,7 @@ LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 DOCS = .venv-docs/bin/python
 
-.PHONY: demo docs test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs notebooks test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -54,6 +54,10 @@ peer-tests: .venv-peers/ready
 # The site, from docs/ and the docstrings, into site/; a warning fails it.
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS) -m mkdocs build --clean
+
+# What the cells of examples/notebooks print, written into them.
+notebooks: .venv-test/ready
+	$(TEST) benchmarks/notebooks.py
 
 lint: .venv-test/ready
 	$(TEST) -m ruff format --check .
