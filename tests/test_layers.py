@@ -71,10 +71,12 @@ MAY_TAKE_FROM = {
     },
     "evaluation": {
         "_utils",
+        "billing",
         "encoders",
         "errors",
         "features",
         "labels",
+        "monitoring",
         "policies",
         "records",
         "router",

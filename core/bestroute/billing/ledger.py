@@ -7,11 +7,12 @@ import logging
 import math
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bestroute._utils.fork_safe import ProcessState
+from bestroute.billing.call_bills import CallBill, DrawnModel, call_bills, drawn_models
 from bestroute.billing.ledger_rows import (
     Kind,
     LedgerRow,
@@ -26,7 +27,15 @@ from bestroute.billing.ledger_rows import (
     no_totals,
     totals_of,
 )
-from bestroute.billing.outcomes import CallOutcome, Feedback, OutcomeStatus, as_feedback
+from bestroute.billing.outcomes import (
+    CallOutcome,
+    Feedback,
+    OutcomeGroup,
+    OutcomeNote,
+    OutcomeStatus,
+    as_feedback,
+    outcome_groups,
+)
 from bestroute.errors import ConfigError
 from bestroute.types.settings import check_count
 
@@ -260,22 +269,64 @@ class Ledger(ProcessState):
         """
         return [*(self._read_settled(lambda tables: tables.feedbacks()) or ()), *self._waiting_of("feedback")]
 
-    def outcomes(self, *, since: float = -math.inf, status: OutcomeStatus | None = None) -> list[CallOutcome]:
+    def outcomes(
+        self, *, since: float = -math.inf, until: float = math.inf, status: OutcomeStatus | None = None
+    ) -> list[CallOutcome]:
         """Return what is known of the calls that audits might have chosen, the newest of each, in order of time.
 
         Args:
             since: First moment that counts, seconds since 1970.
+            until: First moment that counts no more.
             status: Calls of this status alone.
 
         Raises:
             ConfigError: If the database cannot be read.
         """
-        found = {o.call_id: o for o in self._read_settled(lambda tables: tables.outcomes(since, status)) or ()}
+        found = {o.call_id: o for o in self._read_settled(lambda tables: tables.outcomes(since, status, until)) or ()}
         for outcome in self._waiting_of("outcomes"):
             found.pop(outcome.call_id, None)
-            if outcome.time >= since and status in (None, outcome.status):
+            if since <= outcome.time < until and status in (None, outcome.status):
                 found[outcome.call_id] = outcome
         return sorted(found.values(), key=lambda outcome: outcome.time)
+
+    def outcome_groups(self, *, since: float = -math.inf, until: float = math.inf) -> list[OutcomeGroup]:
+        """Return the same calls added up where they are alike, by the database where there is one.
+
+        Args:
+            since: First moment that counts, seconds since 1970.
+            until: First moment that counts no more.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        if self._is_written():
+            return self._read(lambda tables: tables.outcome_groups(since, until)) or []
+        return list(outcome_groups(self.outcomes(since=since, until=until)))
+
+    def visit_notes(
+        self, visit: Callable[[OutcomeNote], None], *, since: float = -math.inf, until: float = math.inf
+    ) -> None:
+        """Hand on what alarms need of the same calls, one after another, in order of time.
+
+        Args:
+            visit: Is called with each.
+            since: First moment that counts, seconds since 1970.
+            until: First moment that counts no more.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        if self._is_written():
+            self._read(lambda tables: tables.visit_notes(since, until, visit))
+            return
+        for o in self.outcomes(since=since, until=until):
+            visit(OutcomeNote(o.call_id, o.mode, o.status, o.familiarity))
+
+    def _is_written(self) -> bool:
+        """Whether the database has everything."""
+        with self._guard():
+            writer = self._writer
+        return writer is not None and writer.flush(_PATIENCE_S) and not writer.waiting()
 
     def _read_settled(self, read: Callable[[LedgerTables], T]) -> T | None:
         with self._guard():
@@ -390,6 +441,40 @@ class Ledger(ProcessState):
                 let_go = self._sums.groups()
             add_up(sums, [*let_go, *((row, totals_of(row)) for row in waiting)], selection)
         return as_keys(sums, by)
+
+    def visit_calls(
+        self,
+        visit: Callable[[CallBill], None],
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Hand on the bill of each call, one after another, in no order; of memory, of the rows that are kept.
+
+        Args:
+            visit: Is called with each.
+            since: First moment that counts; the arguments are those of ``totals``.
+            until: First moment that counts no more.
+            tags: Calls with all of these tags alone.
+
+        Raises:
+            ConfigError: If an argument is something else, or the database cannot be read.
+        """
+        selection = Selection.of(None, since, until, tags)
+        with self._settled() as waiting:
+            self._read(lambda tables: tables.visit_calls(selection, visit))
+            for bill in call_bills(waiting, selection):
+                visit(bill)
+
+    def drawn_models(self, call_ids: Collection[str]) -> dict[str, list[DrawnModel]]:
+        """Return what each of some calls drew of each model.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        with self._settled() as waiting:
+            return drawn_models([*(self._read(lambda tables: tables.rows_of(call_ids)) or ()), *waiting], call_ids)
 
     @contextlib.contextmanager
     def _settled(self) -> Iterator[list[LedgerRow]]:

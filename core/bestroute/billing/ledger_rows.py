@@ -114,8 +114,8 @@ class Selection:
                 )
         return cls(
             names,
-            -math.inf if since is None else _seconds(since, "since"),
-            math.inf if until is None else _seconds(until, "until"),
+            -math.inf if since is None else seconds_of(since, "since"),
+            math.inf if until is None else seconds_of(until, "until"),
             None if tags is None else {as_text(name): as_text(value) for name, value in tags.items()},
         )
 
@@ -308,7 +308,12 @@ def _values(row: Mapping[str, Any], name: str) -> Iterator[str]:
         yield row[name]
 
 
-def _seconds(moment: Any, name: str) -> float:
+def seconds_of(moment: Any, name: str) -> float:
+    """Return a moment in seconds since 1970; without a zone it is UTC.
+
+    Raises:
+        ConfigError: If it is none.
+    """
     try:
         if isinstance(moment, str):
             moment = datetime.fromisoformat(moment)

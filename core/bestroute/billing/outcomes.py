@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,6 +49,72 @@ class CallOutcome:
     """Of the plan's answer."""
     reference_cost_usd: float = 0.0
     """Of the reference's; as drawn where it was, else estimated."""
+
+
+@dataclass(frozen=True)
+class OutcomeGroup:
+    """Calls of one mode, status, model, day, target and set of tags."""
+
+    mode: str
+    status: OutcomeStatus
+    model: str
+    day: int
+    """Since 1970, UTC."""
+    tags: Mapping[str, str]
+    calls: int
+    predicted_drop: float
+    """Of all of them together; those that were not predicted count 0."""
+    predicted: int
+    """Calls whose drop was predicted."""
+    priced: int
+    """Calls that tell what was saved: those that the reference has a cost for, in the shadow with a known answer."""
+    saved_usd: float
+    """Sums over these, in the shadow each with one over the probability of its audit as its weight."""
+    reference_usd: float
+    saved2: float
+    reference2: float
+    saved_reference: float
+    """Sums of the squares, and of the products, of the same."""
+    target: float | None
+    newest: float
+    """When the newest of them was made, seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeNote:
+    """What alarms need of a call, in the order of time."""
+
+    call_id: str
+    mode: str
+    status: OutcomeStatus
+    familiarity: float | None
+
+
+def outcome_groups(outcomes: Iterable[CallOutcome]) -> Iterator[OutcomeGroup]:
+    """Yield each call as a group of its own."""
+    for o in outcomes:
+        weight = 1 / o.probability if o.mode == "shadow" else 1.0
+        is_priced = o.reference_cost_usd > 0 and (o.mode != "shadow" or o.status in ("compared", "certain"))
+        saved, reference = weight * (o.reference_cost_usd - o.cost_usd), weight * o.reference_cost_usd
+        saved, reference = (saved, reference) if is_priced else (0.0, 0.0)
+        yield OutcomeGroup(
+            mode=o.mode,
+            status=o.status,
+            model=o.model,
+            day=math.floor(o.time / 86_400),
+            tags=o.tags,
+            calls=1,
+            predicted_drop=o.predicted_drop or 0.0,
+            predicted=int(o.predicted_drop is not None),
+            priced=int(is_priced),
+            saved_usd=saved,
+            reference_usd=reference,
+            saved2=saved**2,
+            reference2=reference**2,
+            saved_reference=saved * reference,
+            target=o.target,
+            newest=o.time,
+        )
 
 
 @dataclass(frozen=True)

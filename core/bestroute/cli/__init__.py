@@ -24,6 +24,7 @@ from bestroute.cli.live_members import live_generators
 from bestroute.cli.paths import FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.records_commands import compare, schema, split
+from bestroute.cli.report_command import report
 from bestroute.cli.reward_commands import train_reward
 from bestroute.cli.serve_command import serve
 from bestroute.cli.spend_command import spend
@@ -92,6 +93,7 @@ main.add_command(feedback)
 main.add_command(monitor)
 main.add_command(spend)
 main.add_command(serve)
+main.add_command(report)
 
 
 def _check_is_there(base_url: str) -> None:

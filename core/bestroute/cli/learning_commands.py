@@ -15,6 +15,7 @@ from bestroute.errors import ConfigError, RecordError, named
 
 if TYPE_CHECKING:
     from bestroute.encoders import FrozenEncoder
+    from bestroute.evaluation import Evaluation
     from bestroute.labels import SampleArrays
     from bestroute.labels.tokens import TokenMeans
     from bestroute.records.records import Record
@@ -387,11 +388,47 @@ def evaluate(
     Prints a table; every figure has its 95 % interval, by bootstrap over groups.
     """
     from bestroute._utils.files import atomic_file
+    from bestroute.evaluation.tables import plot, table
+    from bestroute.records.jsonl import write_jsonl
+
+    _, done = run_evaluation(
+        folder,
+        test,
+        train=train,
+        policy_text=policy_text,
+        reward=reward,
+        verifier_error=verifier_error,
+        folds=folds,
+        allow_missing=allow_missing,
+        resamples=resamples,
+    )
+    click.echo(table(done.report))
+    if json_path is not None:
+        with atomic_file(json_path) as stream:
+            stream.write((json.dumps(done.report, indent=1, allow_nan=False) + "\n").encode())
+    if decisions_path is not None:
+        write_jsonl(decisions_path, done.decisions)
+    if plot_path is not None:
+        plot(done.report, plot_path)
+        click.echo(f"plot: {plot_path}")
+
+
+def run_evaluation(
+    folder: Path,
+    test: tuple[Path, ...],
+    *,
+    train: tuple[Path, ...] = (),
+    policy_text: str | None = None,
+    reward: str | None = None,
+    verifier_error: float = 0.0,
+    folds: int | None = None,
+    allow_missing: bool = False,
+    resamples: int = 10_000,
+) -> tuple[MultiHeadRouter, Evaluation]:
+    """Score the router of a folder on records files; the arguments are those of ``evaluate``."""
     from bestroute.evaluation import cross_fit as run_cross_fit
     from bestroute.evaluation import evaluate as run
-    from bestroute.evaluation.tables import plot, table
     from bestroute.policies.parsing import parse_policy
-    from bestroute.records.jsonl import write_jsonl
     from bestroute.router import MultiHeadRouter
     from bestroute.router.train_settings import deals_for
 
@@ -439,12 +476,4 @@ def evaluate(
         if train:
             fitted = load_arrays(train, router.pool, kind, allow_missing=allow_missing, for_training=True)
         done = run(router, arrays, train=fitted, policy=policy, resamples=resamples, on_progress=tell)
-    click.echo(table(done.report))
-    if json_path is not None:
-        with atomic_file(json_path) as stream:
-            stream.write((json.dumps(done.report, indent=1, allow_nan=False) + "\n").encode())
-    if decisions_path is not None:
-        write_jsonl(decisions_path, done.decisions)
-    if plot_path is not None:
-        plot(done.report, plot_path)
-        click.echo(f"plot: {plot_path}")
+    return router, done

@@ -55,7 +55,7 @@ def spend(
     now = time.time()
     with Ledger(ledger_url(ledger)) as opened:
         totals = opened.totals(
-            names, since=_moment(since, now), until=_moment(until, now), tags=dict(_tag(tag) for tag in tags) or None
+            names, since=ago(since, now), until=ago(until, now), tags=dict(_tag(tag) for tag in tags) or None
         )
     rows = list(_rows(totals, names))
     if as_json:
@@ -83,7 +83,8 @@ _COLUMNS = (
 )
 
 
-def _moment(text: str | None, now: float) -> float | str | None:
+def ago(text: str | None, now: float) -> float | str | None:
+    """Return the moment so long ago, or the text of another moment."""
     found = _AGO.fullmatch(text.strip()) if text else None
     return text if found is None else now - int(found[1]) * _SECONDS[found[2]]
 

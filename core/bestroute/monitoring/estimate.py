@@ -184,17 +184,23 @@ class Estimates:
         for key in keys_of(model=audit.model, tags=audit.tags, day=audit.day):
             self.of(key).add(audit)
 
-    def add_certain(self, *, at: float, model: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Add a call whose drop is zero for certain."""
+    def add_certain(self, calls: int = 1, *, at: float, model: str = "", tags: Mapping[str, str] | None = None) -> None:
+        """Add calls whose drop is zero for certain."""
         for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
-            self.of(key).add_certain()
+            self.of(key).add_certain(calls)
 
     def add_unaudited(
-        self, *, at: float, model: str = "", tags: Mapping[str, str] | None = None, predicted_drop: float = 0.0
+        self,
+        calls: int = 1,
+        *,
+        at: float,
+        model: str = "",
+        tags: Mapping[str, str] | None = None,
+        predicted_drop: float = 0.0,
     ) -> None:
-        """Add a call that might have been audited and was not."""
+        """Add calls that might have been audited and were not; ``predicted_drop`` is the sum of what was predicted."""
         for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
-            self.of(key).add_unaudited(predicted_drop=predicted_drop)
+            self.of(key).add_unaudited(calls, predicted_drop=predicted_drop)
 
     def of(self, key: Key = ("all", "")) -> DropEstimate:
         """Return the estimate of a key; an empty one is made where there is none."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bestroute.billing.ledger import Ledger
-from bestroute.billing.outcomes import CallOutcome
+from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNote
 from bestroute.monitoring.alarms import Alarm, Alarms
-from bestroute.monitoring.audits import as_audit
+from bestroute.monitoring.audits import Audit, as_audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
 from bestroute.monitoring.member_changes import NEWEST, member_changes
 from bestroute.stats.confidence_sequence import standard_errors_wide
+from bestroute.stats.ratio import RatioSums
 
 LEAST_GAP = 0.01
 """The difference in drop that more audits are counted for, where the target is smaller."""
@@ -23,6 +24,7 @@ _UNKNOWN_SPREAD = 0.3
 _FEW = 10
 """Audits of a model, task, tag or day from which it has a line of its own."""
 _ENOUGH = 10**9
+_AT_ONCE = 4096
 SWITCH_ON = (
     "no call was audited: switch audits on with BestRoute(..., audit=0.03), chat.audit = 0.03, or in the shadow with "
     'mode="shadow", audit=0.03; a judge= or a reward_model that reads texts lets open text be compared, too'
@@ -110,57 +112,84 @@ class _Calls:
 
     estimates: Estimates = field(default_factory=Estimates)
     statuses: Counter[str] = field(default_factory=Counter)
-    predicted: list[float] = field(default_factory=list)
-    savings: list[tuple[float, float]] = field(default_factory=list)
-    """Of each call what it saved and what the reference costs, USD."""
+    predicted_drop: float = 0.0
+    predicted: int = 0
+    savings: RatioSums = field(default_factory=RatioSums)
+    """Of what was saved to what the reference costs."""
+    compared: list[Audit] = field(default_factory=list)
     differs: list[bool] = field(default_factory=list)
-    targets: list[float] = field(default_factory=list)
-    outcomes: list[CallOutcome] = field(default_factory=list)
+    target: float | None = None
+    """The newest."""
+    newest: float = -math.inf
 
-    def add(self, outcome: CallOutcome) -> None:
-        self.statuses[outcome.status] += 1
-        self.outcomes.append(outcome)
-        if outcome.target is not None:
-            self.targets.append(outcome.target)
-        if outcome.predicted_drop is not None:
-            self.predicted.append(outcome.predicted_drop)
-        if outcome.reference_cost_usd > 0 and (outcome.mode == "on" or outcome.status in ("compared", "certain")):
-            weight = 1 / outcome.probability if outcome.mode == "shadow" else 1.0
-            saved = outcome.reference_cost_usd - outcome.cost_usd
-            self.savings.append((weight * saved, weight * outcome.reference_cost_usd))
-        known = {"at": outcome.time, "model": outcome.model, "tags": outcome.tags}
-        if outcome.status == "compared":
-            self.estimates.add(as_audit(outcome))
-            if outcome.differs is not None:
-                self.differs.append(outcome.differs)
-        elif outcome.status == "certain":
-            self.estimates.add_certain(**known)  # type: ignore[arg-type]
-        elif outcome.status == "unaudited":
-            self.estimates.add_unaudited(**known, predicted_drop=outcome.predicted_drop or 0.0)  # type: ignore[arg-type]
+    def add(self, group: OutcomeGroup) -> None:
+        if group.target is not None and group.newest > self.newest:
+            self.target, self.newest = group.target, group.newest
+        self.statuses[group.status] += group.calls
+        self.predicted_drop += group.predicted_drop
+        self.predicted += group.predicted
+        self.savings = self.savings.plus(
+            RatioSums(
+                *(group.priced, group.saved_usd, group.reference_usd),
+                *(group.saved2, group.reference2, group.saved_reference),
+            )
+        )
+        at = group.day * 86_400.0
+        if group.status == "certain":
+            self.estimates.add_certain(group.calls, at=at, model=group.model, tags=group.tags)
+        elif group.status == "unaudited":
+            self.estimates.add_unaudited(
+                group.calls, at=at, model=group.model, tags=group.tags, predicted_drop=group.predicted_drop
+            )
+
+    def compare(self, outcome: CallOutcome) -> None:
+        self.compared.append(audit := as_audit(outcome))
+        self.estimates.add(audit)
+        if outcome.differs is not None:
+            self.differs.append(outcome.differs)
 
 
-def monitor(ledger: Ledger, *, target: float | None = None, level: float = 0.95) -> list[MonitorReport]:
+def monitor(
+    ledger: Ledger,
+    *,
+    target: float | None = None,
+    level: float = 0.95,
+    since: float = -math.inf,
+    until: float = math.inf,
+) -> list[MonitorReport]:
     """Return what a ledger shows, for each mode that calls were noted in; nothing where audits were never on.
 
     Args:
         ledger: Of the engine.
         target: The drop that is asked for; default: the policy's, as it was when calls were made.
         level: Of the intervals, at all moments together.
+        since: First moment that counts, seconds since 1970.
+        until: First moment that counts no more.
 
     Raises:
         ConfigError: If the database cannot be read.
     """
     calls: dict[str, _Calls] = {}
-    for outcome in ledger.outcomes():
-        calls.setdefault(outcome.mode, _Calls()).add(outcome)
+    for group in ledger.outcome_groups(since=since, until=until):
+        calls.setdefault(group.mode, _Calls()).add(group)
     if not calls:
         return []
-    by_kind = ledger.totals(by="kind")
+    for outcome in ledger.outcomes(since=since, until=until, status="compared"):
+        calls.setdefault(outcome.mode, _Calls()).compare(outcome)
+    raised = _raised(ledger, calls, target, since, until)
+    by_kind = ledger.totals(by="kind", since=_moment(since), until=_moment(until))
     costs = {kind: total["cost_usd"] for kind, total in by_kind.items()}
-    scores = {note.call_id: note.score for note in ledger.feedbacks()}
-    changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(ledger.rows(newest=NEWEST))]
-    reports = [_report(mode, calls[mode], target, level, costs, list(scores.values())) for mode in sorted(calls)]
+    scores = {note.call_id: note.score for note in ledger.feedbacks() if since <= note.time < until}
+    newest = [row for row in ledger.rows(newest=NEWEST) if since <= row["time"] < until]
+    changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(newest)]
+    reports = [
+        _report(mode, calls[mode], target, level, costs, list(scores.values()), raised[mode]) for mode in sorted(calls)
+    ]
     return [replace(report, alarms=(*report.alarms, *changes)) for report in reports]
+
+
+def _moment(time: float) -> float | None:
+    return time if math.isfinite(time) else None
 
 
 def _report(
@@ -170,9 +199,9 @@ def _report(
     level: float,
     costs: Mapping[str, float],
     scores: Sequence[float],
+    raised: Sequence[str],
 ) -> MonitorReport:
-    if target is None and calls.targets:
-        target = calls.targets[-1]
+    target = calls.target if target is None else target
     overall, statuses = calls.estimates.of(), calls.statuses
     audit_cost = sum(cost for kind, cost in costs.items() if kind != "draw")
     lines = tuple(_lines(calls.estimates, level))
@@ -184,13 +213,13 @@ def _report(
         certain=statuses["certain"],
         uncompared=statuses["uncompared"],
         failed=statuses["failed"],
-        predicted_drop=sum(calls.predicted) / len(calls.predicted) if calls.predicted else None,
+        predicted_drop=calls.predicted_drop / calls.predicted if calls.predicted else None,
         lines=lines,
         differs=sum(calls.differs) / len(calls.differs) if calls.differs else None,
-        saving_ci95=_saving(calls.savings),
+        saving_ci95=calls.savings.interval95(),
         audit_cost_usd=audit_cost,
         answer_cost_usd=costs.get("draw", 0.0),
-        alarms=(*_alarms(lines[0], target), *_raised(calls.outcomes, target)),
+        alarms=(*_alarms(lines[0], target), *raised),
         more=_more(overall, target, level, audit_cost / drawn if drawn else None),
         feedback=len(scores),
         feedback_mean=sum(scores) / len(scores) if scores else None,
@@ -219,17 +248,6 @@ def _lines(estimates: Estimates, level: float) -> Iterable[DropLine]:
         )
 
 
-def _saving(savings: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """Return a 95 % interval of the saving, as a ratio of two sums, at this moment."""
-    total = sum(reference for _, reference in savings)
-    if len(savings) < 2 or total <= 0:
-        return None
-    ratio = sum(saved for saved, _ in savings) / total
-    squares = sum((saved - ratio * reference) ** 2 for saved, reference in savings)
-    half = 1.96 * math.sqrt(squares * len(savings) / (len(savings) - 1)) / total
-    return ratio - half, ratio + half
-
-
 def _alarms(line: DropLine, target: float | None) -> Iterable[str]:
     if target is None or line.drop is None:
         return
@@ -239,20 +257,55 @@ def _alarms(line: DropLine, target: float | None) -> Iterable[str]:
         yield f"the audited drop is above the target of {_percent(target)}, which may be chance"
 
 
-def _raised(outcomes: Sequence[CallOutcome], target: float | None) -> Iterable[str]:
-    """Yield the alarms that calls would have raised one after another, each with its chance of being false."""
-    least = min((o.probability for o in outcomes if o.status == "compared"), default=1.0)
-    alarms = Alarms(target or 0.0, (), least_probability=least)
-    for outcome in outcomes:
-        raised: list[Alarm] = []
-        if target is not None and outcome.status == "compared":
-            raised += alarms.observe(as_audit(outcome))
-        elif outcome.status == "certain":
-            alarms.observe_certain()
-        if outcome.familiarity is not None:
-            raised += alarms.observe_query(outcome.familiarity)
-        for alarm in raised:
-            yield _in_words(outcome.call_id, alarm)
+@dataclass
+class _Watch:
+    """The alarms that the calls of one mode would have raised one after another."""
+
+    audits: Iterator[Audit]
+    alarms: Alarms
+    target: float | None
+    raised: list[str] = field(default_factory=list)
+    waiting: list[tuple[str, float]] = field(default_factory=list)
+    """Calls and their familiarity, looked at many at a time."""
+
+    def add(self, note: OutcomeNote) -> None:
+        if note.status == "compared" and (audit := next(self.audits, None)) is not None and self.target is not None:
+            self._look()
+            self.raised += [_in_words(note.call_id, alarm) for alarm in self.alarms.observe(audit)]
+        elif note.status == "certain":
+            self.alarms.observe_certain()
+        if note.familiarity is not None:
+            self.waiting.append((note.call_id, note.familiarity))
+            if len(self.waiting) >= _AT_ONCE:
+                self._look()
+
+    def end(self) -> list[str]:
+        self._look()
+        return self.raised
+
+    def _look(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            found = self.alarms.observe_queries([familiarity for _, familiarity in waiting])
+            self.raised += [_in_words(waiting[i][0], alarm) for i, alarm in found]
+
+
+def _raised(
+    ledger: Ledger, calls: Mapping[str, _Calls], target: float | None, since: float, until: float
+) -> dict[str, list[str]]:
+    """Return the alarms of each mode, each with its chance of being false."""
+    watches: dict[str, _Watch] = {}
+    for mode, of in calls.items():
+        asked_for = of.target if target is None else target
+        least = min((audit.probability for audit in of.compared), default=1.0)
+        watches[mode] = _Watch(iter(of.compared), Alarms(asked_for or 0.0, (), least_probability=least), asked_for)
+
+    def watch(note: OutcomeNote) -> None:
+        if (of := watches.get(note.mode)) is not None:
+            of.add(note)
+
+    ledger.visit_notes(watch, since=since, until=until)
+    return {mode: watch.end() for mode, watch in watches.items()}
 
 
 def _in_words(call_id: str, alarm: Alarm) -> str:

@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from bestroute.billing.call_bills import CallBill
 from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
 from bestroute.billing.ledger_rows import (
@@ -30,7 +31,7 @@ from bestroute.billing.ledger_rows import (
     hour_text,
     no_totals,
 )
-from bestroute.billing.outcomes import CallOutcome, Feedback
+from bestroute.billing.outcomes import CallOutcome, Feedback, OutcomeGroup, OutcomeNote
 from bestroute.errors import ConfigError
 
 VERSION = 4
@@ -257,16 +258,49 @@ class LedgerTables:
             one = sa.select(_samples.c.position).where(_samples.c.call_id == call_id).limit(1)
             return connection.execute(one).first() is not None
 
-    def outcomes(self, since: float, status: str | None) -> list[CallOutcome]:
+    def outcomes(self, since: float, status: str | None, until: float = math.inf) -> list[CallOutcome]:
         """Return what is known of calls from a moment on, of one status or all, in order of time."""
         query = sa.select(*(_outcomes.c[name] for name in _OF_OUTCOME)).order_by(_outcomes.c.time)
-        if since > -math.inf:
-            query = query.where(_outcomes.c.time >= since)
+        query = _between(query, since, until)
         if status is not None:
             query = query.where(_outcomes.c.status == status)
         with self.database.reading() as connection:
             found = connection.execution_options(yield_per=1000).execute(query)
             return [CallOutcome(**dict(zip(_OF_OUTCOME, values, strict=True))) for values in found]
+
+    def outcome_groups(self, since: float, until: float) -> list[OutcomeGroup]:
+        """Add calls that are alike up in the database."""
+        c = _outcomes.c
+        day = sa.cast(sa.func.floor(c.time / 86_400), sa.BigInteger) if not self.database.is_file else _sqlite_day()
+        is_shadow = c.mode == "shadow"
+        is_priced = sa.and_(c.reference_cost_usd > 0, sa.or_(sa.not_(is_shadow), c.status.in_(("compared", "certain"))))
+        weight = sa.case((is_shadow, 1 / c.probability), else_=1.0)
+        reference = weight * c.reference_cost_usd
+        saved = weight * (c.reference_cost_usd - c.cost_usd)
+        keys = [c.mode, c.status, c.model, day.label("day"), c.tags]
+        products = (saved, reference, saved * saved, reference * reference, saved * reference)
+        query = sa.select(
+            *keys,
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(c.predicted_drop), 0.0),
+            sa.func.count(c.predicted_drop),
+            sa.func.count(sa.case((is_priced, 1))),
+            *(sa.func.sum(sa.case((is_priced, each), else_=0.0)) for each in products),
+            c.target,
+            sa.func.max(c.time),
+        ).group_by(c.mode, c.status, c.model, sa.text("day"), c.tags, c.target)
+        with self.database.reading() as connection:
+            return [OutcomeGroup(*values) for values in connection.execute(_between(query, since, until))]
+
+    def visit_notes(self, since: float, until: float, visit: Callable[[OutcomeNote], None]) -> None:
+        """Hand on what alarms need of each call, in order of time."""
+        c = _outcomes.c
+        query = sa.select(c.call_id, c.mode, c.status, c.familiarity).order_by(c.time)
+        with self.database.reading() as connection:
+            found = connection.execution_options(yield_per=1000).execute(_between(query, since, until))
+            for batch in found.partitions():
+                for values in batch:
+                    visit(OutcomeNote(*values))
 
     def feedbacks(self) -> list[Feedback]:
         """Return what was said of calls, in writing order."""
@@ -291,13 +325,7 @@ class LedgerTables:
         by = selection.by if "kind" in selection.by else (*selection.by, "kind")  # audits stand apart
         names = ["tags" if name.startswith("tag") else name for name in by]
         keys = [(c.hour // 24 if name == "day" else c[name]).label(f"by_{name}") for name in dict.fromkeys(names)]
-        query = sa.select(*keys, *sums).group_by(*(key.name for key in keys))
-        if selection.since > -math.inf:
-            query = query.where(c.time >= selection.since)
-        if selection.until < math.inf:
-            query = query.where(c.time < selection.until)
-        for name, value in (selection.tags or {}).items():
-            query = query.where(self._tag(c.tags, name) == value)
+        query = self._of(selection, sa.select(*keys, *sums).group_by(*(key.name for key in keys)))
         if "tags" in names:
             query = self._by_tag(query.subquery("alike"), by, [each.name for each in sums])
         else:
@@ -315,6 +343,45 @@ class LedgerTables:
             key = _key(row[: len(selection.by)], selection.by)
             add_totals(added.setdefault(key, no_totals()), more)
         return added
+
+    def visit_calls(self, selection: Selection, visit: Callable[[CallBill], None]) -> None:
+        """Hand on the bill of each call, one after another, as the database adds them up."""
+        c = _samples.c
+        answers = c.reference_cost_usd != 0  # stands with one row of a call that was answered
+        query = sa.select(
+            c.call_id,
+            sa.func.min(c.time),
+            sa.func.coalesce(sa.func.max(sa.case((answers, c.plan))), sa.func.max(c.plan)),
+            sa.func.coalesce(sa.func.max(sa.case((answers, c.reason))), sa.func.max(c.reason)),
+            sa.func.count(),
+            sa.func.count(sa.case((c.status != "ok", 1))),
+            sa.func.sum(c.cost_usd),
+            sa.func.sum(c.reference_cost_usd),
+        )
+        query = self._of(selection, query.where(c.kind == "draw").group_by(c.call_id))
+        with self.database.reading() as connection:
+            found = connection.execution_options(yield_per=1000).execute(query)
+            for batch in found.partitions():
+                for values in batch:
+                    visit(CallBill(*values))
+
+    def rows_of(self, call_ids: Iterable[str]) -> list[LedgerRow]:
+        """Return the rows of some calls in writing order."""
+        columns = [_samples.c[name] for name in COLUMNS]
+        query = sa.select(*columns).where(_samples.c.call_id.in_(list(call_ids))).order_by(_samples.c.position)
+        with self.database.reading() as connection:
+            return [_as_row(values) for values in connection.execute(query)]
+
+    def _of(self, selection: Selection, query: Any) -> Any:
+        """Leave out the rows that are not asked for."""
+        c = _samples.c
+        if selection.since > -math.inf:
+            query = query.where(c.time >= selection.since)
+        if selection.until < math.inf:
+            query = query.where(c.time < selection.until)
+        for name, value in (selection.tags or {}).items():
+            query = query.where(self._tag(c.tags, name) == value)
+        return query
 
     def _by_tag(self, alike: Any, by: Sequence[str], sums: Sequence[str]) -> Any:
         """Add sums of rows alike up by their tags' names and values."""
@@ -344,6 +411,18 @@ class LedgerTables:
             return tags.op("->>", return_type=sa.Text())(name)
         each = self._tags(tags, "one_tag")
         return sa.select(each.c.value).where(each.c.key == name).scalar_subquery()
+
+
+def _between(query: Any, since: float, until: float) -> Any:
+    """Leave out calls of other moments."""
+    if since > -math.inf:
+        query = query.where(_outcomes.c.time >= since)
+    return query.where(_outcomes.c.time < until) if until < math.inf else query
+
+
+def _sqlite_day() -> Any:
+    """Return the day since 1970; SQLite has no floor on every machine, and times before 1970 are nobody's."""
+    return sa.cast(_outcomes.c.time / 86_400, sa.BigInteger)
 
 
 @functools.cache

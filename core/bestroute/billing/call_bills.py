@@ -1,0 +1,93 @@
+"""The bill of one call: what all its samples cost together, and what was run for it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from bestroute.billing.ledger_rows import LedgerRow, Selection
+
+
+@dataclass(slots=True)
+class CallBill:
+    """What one call's answer was billed; audits and judges are not in it."""
+
+    call_id: str
+    time: float
+    """Of the first sample, seconds since 1970, UTC."""
+    plan: str
+    """The one that answered; where none did, one that was tried."""
+    reason: str
+    samples: int
+    failed: int
+    cost_usd: float
+    reference_cost_usd: float
+
+
+@dataclass(frozen=True)
+class DrawnModel:
+    """What one call drew of one model."""
+
+    model: str
+    samples: int
+    failed: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the call."""
+
+
+def call_bills(rows: Iterable[LedgerRow], selection: Selection) -> list[CallBill]:
+    """Add up the rows of each call.
+
+    Example:
+        >>> call_bills([], Selection())
+        []
+    """
+    found: dict[str, CallBill] = {}
+    answered: set[str] = set()
+    for row in _chosen(rows, selection):
+        call_id, plan, reason = row["call_id"], row["plan"] or "", row["reason"] or ""
+        bill = found.get(call_id)
+        if bill is None:
+            bill = found[call_id] = CallBill(call_id, row["time"], plan, reason, 0, 0, 0.0, 0.0)
+        bill.time = min(bill.time, row["time"])
+        bill.samples += 1
+        bill.failed += row["status"] != "ok"
+        bill.cost_usd += row["cost_usd"]
+        bill.reference_cost_usd += row["reference_cost_usd"]
+        if row["reference_cost_usd"] and call_id not in answered:
+            answered.add(call_id)
+            bill.plan, bill.reason = plan, reason
+    return list(found.values())
+
+
+def drawn_models(rows: Iterable[LedgerRow], call_ids: Iterable[str]) -> dict[str, list[DrawnModel]]:
+    """Return what each of some calls drew of each model, in drawing order."""
+    wanted, found = set(call_ids), dict[tuple[str, str], DrawnModel]()
+    for row in rows:
+        if row["call_id"] not in wanted or row["kind"] != "draw":
+            continue
+        key = row["call_id"], row["model"]
+        known = found.get(key) or DrawnModel(row["model"], 0, 0, 0, 0, 0, 0.0, row["tags"])
+        found[key] = DrawnModel(
+            row["model"],
+            known.samples + 1,
+            known.failed + (row["status"] != "ok"),
+            known.requests + row["requests"],
+            known.input_tokens + row["input_tokens"],
+            known.output_tokens + row["output_tokens"],
+            known.cost_usd + row["cost_usd"],
+            row["tags"],
+        )
+    return {call: [drawn for (of, _), drawn in found.items() if of == call] for call in wanted}
+
+
+def _chosen(rows: Iterable[LedgerRow], selection: Selection) -> Iterator[LedgerRow]:
+    tags = (selection.tags or {}).items()
+    for row in rows:
+        if row["kind"] == "draw" and selection.since <= row["time"] < selection.until:
+            if all(row["tags"].get(name) == value for name, value in tags):
+                yield row

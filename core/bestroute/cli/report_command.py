@@ -1,0 +1,119 @@
+"""``bestroute report``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bestroute.cli.learning_commands import check_reward, run_evaluation, tell
+from bestroute.cli.live_commands import ledger_url
+from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.spend_command import ago
+from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.evaluation.html_report.blocks import Page
+
+_RECORDS = (".jsonl", ".jsonl.gz")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  bestroute report bills.db --since 7d --out report.html\n"
+    "  bestroute report bills.db --router router --out report.html\n"
+    "  bestroute report others.jsonl --router router --policy max_drop:0.01 --out report.html"
+)
+@click.argument("source", metavar="LEDGER|RECORDS...", nargs=-1, required=True)
+@click.option("--out", type=FILE, required=True, help="The page, one file of HTML; an old one there is replaced.")
+@click.option(
+    "--router", "folder", type=FOLDER, help="A router's folder: needed for records; of a ledger, its promises."
+)
+@click.option("--since", metavar="WHEN", help="24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
+@click.option("--until", metavar="WHEN", help="The first moment that counts no more (ledger).")
+@click.option(
+    "--target", type=click.FloatRange(0, 1), help="The drop that is asked for; default: the policy's (ledger)."
+)
+@click.option("--train", type=FILE, multiple=True, help="Records that learned baselines are fitted on (records).")
+@click.option("--policy", "policy_text", metavar="NAME:VALUE", help="Of the decisions, as evaluate takes it (records).")
+@click.option("--reward", callback=check_reward, help="As evaluate takes it (records).")
+@click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group (records).")
+@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model (records).")
+@click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap (records).")
+def report(
+    source: tuple[str, ...],
+    out: Path,
+    folder: Path | None,
+    since: str | None,
+    until: str | None,
+    target: float | None,
+    train: tuple[Path, ...],
+    policy_text: str | None,
+    reward: str | None,
+    folds: int | None,
+    allow_missing: bool,
+    resamples: int,
+) -> None:
+    """Write one page of HTML about LEDGER, a file or a database's URL, or about RECORDS and a router.
+
+    Of a ledger: what was spent and saved, by day, model, plan, reason and tag; the audited drop in quality; alarms;
+    the dearest decisions; the state of every promise. Of records: quality against cost beside every baseline,
+    calibration, what was decided. The page is one file, fetches nothing and can be read without a script;
+    with the extra "report" its charts can be zoomed and filtered.
+    """
+    from bestroute._utils.extras import to_install
+    from bestroute._utils.files import atomic_file
+    from bestroute.evaluation.html_report.page import html, plotting_script
+
+    is_records = all(name.endswith(_RECORDS) for name in source)
+    if is_records:
+        if since or until or target is not None:
+            raise ConfigError("--since, --until and --target are for ledgers; records have no time")
+        if folder is None:
+            raise ConfigError("a report of records needs the router that is scored on them: --router DIR")
+        evaluated: dict[str, Any] = {"train": train, "policy_text": policy_text, "reward": reward, "folds": folds}
+        page = _of_records(tuple(map(Path, source)), folder, evaluated, allow_missing, resamples)
+    else:
+        if train or policy_text or reward or folds is not None or allow_missing:
+            raise ConfigError(
+                "--train, --policy, --reward, --cross-fit and --allow-missing are for records, files that end in .jsonl"
+            )
+        if len(source) > 1:
+            raise ConfigError(f"a report is of one ledger, or of files of records, got {len(source)} names")
+        page = _of_ledger(source[0], folder, since, until, target)
+    script = plotting_script()
+    if script is None:
+        tell(f"charts stand still without plotly: {to_install('report')}")
+    with atomic_file(out) as stream:
+        stream.write(html(page, script=script).encode())
+    click.echo(f"report: {out}")
+
+
+def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | None, target: float | None) -> Page:
+    from bestroute.billing.ledger import Ledger
+    from bestroute.billing.ledger_rows import seconds_of
+    from bestroute.evaluation.html_report.ledger_page import ledger_page
+    from bestroute.evaluation.html_report.ledger_summary import summarise
+    from bestroute.evaluation.html_report.promise_states import live_states
+    from bestroute.router import MultiHeadRouter
+
+    now = time.time()
+    first, last = (None if text is None else seconds_of(ago(text, now), "since") for text in (since, until))
+    router = None if folder is None else MultiHeadRouter.from_pretrained(folder)
+    with Ledger(ledger_url(name)) as ledger:
+        summary = summarise(ledger, since=first, until=last, target=target)
+        shown = (ledger.url or "").removeprefix("sqlite:///")
+    promises, pool = ((), None) if router is None else (router.promises, router.pool)
+    return ledger_page(summary, shown, live_states(summary, promises, pool))
+
+
+def _of_records(
+    paths: tuple[Path, ...], folder: Path, evaluated: dict[str, Any], allow_missing: bool, resamples: int
+) -> Page:
+    from bestroute.evaluation.html_report.promise_states import records_states
+    from bestroute.evaluation.html_report.records_page import records_page
+
+    router, done = run_evaluation(folder, paths, allow_missing=allow_missing, resamples=resamples, **evaluated)
+    states = records_states(router.promises, done.report.get("policy"), evaluated["policy_text"])
+    return records_page(done, ", ".join(map(str, paths)), states)

@@ -1,0 +1,168 @@
+"""What a page shows of a ledger, added up by its database."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bestroute.billing.call_bills import CallBill, DrawnModel
+from bestroute.billing.ledger import Ledger, Totals
+from bestroute.billing.ledger_rows import add_totals, no_totals
+from bestroute.billing.outcomes import CallOutcome
+from bestroute.monitoring.monitor_report import MonitorReport, monitor
+from bestroute.stats.confidence_sequence import standard_errors_wide
+from bestroute.stats.ratio import RatioSums
+
+DEAREST = 20
+_BINS = 5
+_FEW = 20
+"""Audits below which predictions are not compared with what audits show."""
+
+
+@dataclass(frozen=True)
+class PredictedDrop:
+    """Calls of about one predicted drop, and what audits show of them."""
+
+    audited: int
+    predicted: float
+    drop: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LedgerSummary:
+    """Everything that is shown."""
+
+    total: Totals
+    calls: int
+    saving_ci95: tuple[float, float] | None
+    by_day_model: Mapping[tuple[str, str], Totals]
+    by_model: Mapping[str, Totals]
+    by_day: Mapping[str, Totals]
+    by_plan: Mapping[str, Totals]
+    by_reason: Mapping[str, Totals]
+    by_tag: Mapping[str, Totals]
+    calls_by_plan: Mapping[str, int]
+    dearest: tuple[tuple[CallBill, tuple[DrawnModel, ...]], ...]
+    reports: tuple[MonitorReport, ...]
+    predicted: tuple[PredictedDrop, ...]
+    seconds: tuple[float, float] | None
+    """When the first and the last call were made, since 1970."""
+
+
+@dataclass
+class _Calls:
+    """Adds up the bills of calls, and keeps the dearest."""
+
+    count: int = 0
+    savings: RatioSums = field(default_factory=RatioSums)
+    by_plan: Counter[str] = field(default_factory=Counter)
+    dearest: list[tuple[float, str, CallBill]] = field(default_factory=list)
+    first: float = math.inf
+    last: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.sums = [0.0] * 5
+
+    def add(self, bill: CallBill) -> None:
+        self.count += 1
+        self.by_plan[bill.plan] += 1
+        cost, whole, sums = bill.cost_usd, bill.reference_cost_usd, self.sums
+        saved = whole - cost
+        sums[0] += saved
+        sums[1] += whole
+        sums[2] += saved * saved
+        sums[3] += whole * whole
+        sums[4] += saved * whole
+        if bill.time < self.first:
+            self.first = bill.time
+        if bill.time > self.last:
+            self.last = bill.time
+        if len(self.dearest) < DEAREST:
+            heapq.heappush(self.dearest, (cost, bill.call_id, bill))
+        elif cost > self.dearest[0][0]:
+            heapq.heapreplace(self.dearest, (cost, bill.call_id, bill))
+
+
+def summarise(
+    ledger: Ledger, *, since: float | None = None, until: float | None = None, target: float | None = None
+) -> LedgerSummary:
+    """Add a ledger up.
+
+    Args:
+        ledger: In memory or in a database.
+        since: First moment that counts, seconds since 1970.
+        until: First moment that counts no more.
+        target: The drop that is asked for; default: the policy's.
+
+    Raises:
+        ConfigError: If the database cannot be read.
+    """
+    of: dict[str, Any] = {"since": since, "until": until}
+    low, high = -math.inf if since is None else since, math.inf if until is None else until
+    by_day_model = ledger.totals(by=("day", "model"), **of)
+    by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
+    calls = _Calls()
+    ledger.visit_calls(calls.add, **of)
+    dearest = [bill for _, _, bill in sorted(calls.dearest, key=lambda each: (-each[0], each[1]))]
+    drawn = ledger.drawn_models([bill.call_id for bill in dearest])
+    total = no_totals()
+    for more in by_day_model.values():
+        add_totals(total, more)
+    return LedgerSummary(
+        total=total,
+        calls=calls.count,
+        saving_ci95=RatioSums(calls.count, *calls.sums).interval95(),
+        by_day_model=by_day_model,
+        by_model=_rolled_up(by_day_model, 1),
+        by_day=_rolled_up(by_day_model, 0),
+        by_plan=_rolled_up(by_plan_reason, 0),
+        by_reason=_rolled_up(by_plan_reason, 1),
+        by_tag=ledger.totals(by="tag", **of),
+        calls_by_plan=dict(calls.by_plan),
+        dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in dearest),
+        reports=tuple(monitor(ledger, target=target, since=low, until=high)),
+        predicted=predicted_drops(ledger.outcomes(since=low, until=high, status="compared")),
+        seconds=(calls.first, calls.last) if calls.count else None,
+    )
+
+
+def _rolled_up(sums: Mapping[tuple[str, str], Totals], part: int) -> dict[str, Totals]:
+    found: dict[str, Totals] = {}
+    for key, more in sums.items():
+        add_totals(found.setdefault(key[part], no_totals()), more)
+    return found
+
+
+def predicted_drops(outcomes: Sequence[CallOutcome]) -> tuple[PredictedDrop, ...]:
+    """Return what audits show where the router predicted little and where it predicted much, in equal groups.
+
+    Each audit counts with one over its probability; the intervals hold at every moment, for each group alone.
+
+    Example:
+        >>> predicted_drops([])
+        ()
+    """
+    known = sorted(
+        (o.predicted_drop, o.drop, 1 / o.probability)
+        for o in outcomes
+        if o.predicted_drop is not None and o.drop is not None
+    )
+    if len(known) < _FEW:
+        return ()
+    found = []
+    for i in range(_BINS):
+        part = known[i * len(known) // _BINS : (i + 1) * len(known) // _BINS]
+        weight = sum(w for _, _, w in part)
+        squares = sum(w * w for _, _, w in part)
+        predicted = sum(w * p for p, _, w in part) / weight
+        drop = sum(w * d for _, d, w in part) / weight
+        spread = math.sqrt(sum(w * w * (d - drop) ** 2 for _, d, w in part) + squares / len(part)) / weight
+        half = float(standard_errors_wide(max(weight**2 / squares, 1.0))) * spread
+        found.append(PredictedDrop(len(part), predicted, drop, max(drop - half, -1.0), min(drop + half, 1.0)))
+    return tuple(found)

@@ -1,0 +1,120 @@
+"""What became of each promise: what it was shown on, what live traffic says of it, what has changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bestroute.evaluation.html_report.blocks import interval, shown, usd
+from bestroute.evaluation.html_report.ledger_summary import LedgerSummary
+from bestroute.monitoring.monitor_report import MonitorReport
+from bestroute.policies.promises import Promise
+from bestroute.types.pool import Pool
+
+
+@dataclass(frozen=True)
+class PromiseState:
+    """One promise, or one drop that is asked for without a promise."""
+
+    promise: str
+    state: str
+    """``kept so far``, ``broken``, ``not known yet``, ``not checked``, ``prices have changed`` ..."""
+    why: str
+
+
+def live_states(
+    summary: LedgerSummary, promises: Sequence[Promise] = (), pool: Pool | None = None
+) -> list[PromiseState]:
+    """Return what a ledger says of promises, and of the drops that its policies were asked for.
+
+    Args:
+        summary: Of the ledger.
+        promises: Of the router.
+        pool: The router's, with today's prices.
+    """
+    states = []
+    on = next((report for report in summary.reports if report.mode == "on"), None)
+    for promise in promises:
+        if promise.kind == "max_drop":
+            state, why = drop_state(on, promise.value)
+        else:
+            state, why = _budget_state(summary, promise.value)
+        states.append(PromiseState(str(promise), *_with_changes(promise, pool, state, why)))
+    promised = {promise.value for promise in promises if promise.kind == "max_drop"}
+    for report in summary.reports:
+        if report.target is not None and report.target not in promised:
+            asked = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
+            states.append(PromiseState(f"{asked} (mode {report.mode})", *drop_state(report, report.target)))
+    return states
+
+
+def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
+    """Return what audits say of an allowed drop, and why.
+
+    Example:
+        >>> drop_state(None, 0.01)[0]
+        'not checked'
+    """
+    line = None if report is None or not report.lines else report.lines[0]
+    if line is None or line.drop is None:
+        return "not checked", "no call was audited: audit=0.03 on the engine would tell"
+    known = (
+        f"audited drop {shown(line.drop, percent=True)}, {interval((line.low, line.high))} at every moment, by "
+        f"{line.audited:,} audits of {line.calls:,} calls"
+    )
+    if line.low > value:
+        return "broken", known
+    return ("kept so far" if line.high <= value else "not known yet"), known
+
+
+def records_states(
+    promises: Sequence[Promise], policy: Mapping[str, Any] | None, asked: str | None
+) -> list[PromiseState]:
+    """Return what records say of promises: of the one that the policy rests on, the drop or the cost on them.
+
+    Args:
+        promises: Of the router.
+        policy: What the report has of the policy's choices.
+        asked: The policy as the command was given it, ``max_drop:0.01``.
+    """
+    kind, _, value = (asked or "").partition(":")
+    states = []
+    for promise in promises:
+        on = promise.shown_on
+        shown_on = f"shown on {on.get('queries', on.get('calibrate', 'its'))} queries" if on else "shown"
+        is_tested = policy is not None and kind == promise.kind and abs(float(value) - promise.value) < 1e-12
+        if policy is None or not is_tested:
+            flag = "max_drop" if promise.kind == "max_drop" else "budget"
+            states.append(
+                PromiseState(str(promise), "not tested here", f"{shown_on}; --policy {flag}:{promise.value:g} tests it")
+            )
+            continue
+        if promise.kind == "budget":
+            spent = 1000 * policy["cost_usd"]
+            state = "kept here" if spent <= promise.value else "above it here"
+            states.append(PromiseState(str(promise), state, f"{usd(spent)} per 1,000 queries on these records"))
+            continue
+        ends = policy["drop_ci95"]
+        known = f"drop {shown(policy['drop'], percent=True)}, {interval(ends)} on these records"
+        is_above = ends is not None and ends[0] > promise.value
+        state = "broken here" if is_above else "kept here" if policy["drop"] <= promise.value else "may be chance"
+        states.append(PromiseState(str(promise), state, known))
+    return states
+
+
+def _budget_state(summary: LedgerSummary, value: float) -> tuple[str, str]:
+    if not summary.calls:
+        return "not checked", "no call was made"
+    spent = 1000 * summary.total["cost_usd"] / summary.calls
+    return (
+        "kept so far" if spent <= value else "broken",
+        f"{usd(spent)} per 1,000 calls so far, over {summary.calls:,} calls",
+    )
+
+
+def _with_changes(promise: Promise, pool: Pool | None, state: str, why: str) -> tuple[str, str]:
+    changes = promise.price_changes(pool) if pool is not None else []
+    if not changes:
+        return state, why
+    return f"{state}; prices have changed, so it promises nothing", f"{why}; {', '.join(changes)}"
