@@ -15,7 +15,7 @@ from bestroute.types.pool import Pool
 
 @dataclass(frozen=True)
 class PromiseState:
-    """One promise, or one drop that is asked for without a promise."""
+    """One promise, or one drop that is policy_text for without a promise."""
 
     promise: str
     state: str
@@ -26,7 +26,7 @@ class PromiseState:
 def live_states(
     summary: LedgerSummary, promises: Sequence[Promise] = (), pool: Pool | None = None
 ) -> list[PromiseState]:
-    """Return what a ledger says of promises, and of the drops that its policies were asked for.
+    """Return what a ledger says of promises, and of the drops that its policies were policy_text for.
 
     Args:
         summary: Of the ledger.
@@ -44,8 +44,8 @@ def live_states(
     promised = {promise.value for promise in promises if promise.kind == "max_drop"}
     for report in summary.reports:
         if report.target is not None and report.target not in promised:
-            asked = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
-            states.append(PromiseState(f"{asked} (mode {report.mode})", *drop_state(report, report.target)))
+            policy_text = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
+            states.append(PromiseState(f"{policy_text} (mode {report.mode})", *drop_state(report, report.target)))
     return states
 
 
@@ -69,16 +69,16 @@ def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
 
 
 def records_states(
-    promises: Sequence[Promise], policy: Mapping[str, Any] | None, asked: str | None
+    promises: Sequence[Promise], policy: Mapping[str, Any] | None, policy_text: str | None
 ) -> list[PromiseState]:
     """Return what records say of promises: of the one that the policy rests on, the drop or the cost on them.
 
     Args:
         promises: Of the router.
         policy: What the report has of the policy's choices.
-        asked: The policy as the command was given it, ``max_drop:0.01``.
+        policy_text: The policy as the command was given it, ``max_drop:0.01``.
     """
-    kind, _, value = (asked or "").partition(":")
+    kind, _, value = (policy_text or "").partition(":")
     states = []
     for promise in promises:
         on = promise.shown_on
