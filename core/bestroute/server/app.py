@@ -31,6 +31,8 @@ from bestroute.server.decision_headers import headers_of_decision, headers_of_re
 from bestroute.server.disconnects import ClientGoneError, while_connected
 from bestroute.server.exchange import Exchange
 from bestroute.server.prometheus import CONTENT_TYPE, ledger_lines
+from bestroute.server.responses_reply import ResponsesWire
+from bestroute.server.responses_request import from_responses
 from bestroute.server.service import Service
 from bestroute.server.wire import Wire
 
@@ -62,6 +64,7 @@ def create_app(config: ServerConfig) -> Starlette:
     app = Starlette(
         routes=[
             post("/v1/chat/completions", chat_completions),
+            post("/v1/responses", responses),
             post("/v1/feedback", feedback),
             get("/v1/models", list_models),
             get("/v1/models/{model:path}", retrieve_model),
@@ -115,7 +118,8 @@ class Door:
 async def _tell(exchange: Exchange, error: ApiErrorBody) -> None:
     """Send an error: in place of the answer, or, where that has begun, as its last event."""
     if exchange.status:
-        await exchange.send_event(error.to_json())
+        for event, data in () if exchange.wire is None else exchange.wire.failed(error):
+            await exchange.send_event(data, event)
         await exchange.end_stream()
         exchange.status = error.status
         return
@@ -131,8 +135,17 @@ async def chat_completions(service: Service, exchange: Exchange) -> None:
     await _answer(service, exchange, request, ChatWire(request.model, wants_usage=request.wants_usage, marks=marks))
 
 
+async def responses(service: Service, exchange: Exchange) -> None:
+    """Answer ``POST /v1/responses``."""
+    body = await read_json(exchange.request, service.config.most_bytes)
+    request = read_chat(from_responses(body))
+    await _answer(
+        service, exchange, request, ResponsesWire(body, marks=request.model not in service.engines.pool.models)
+    )
+
+
 async def _answer(service: Service, exchange: Exchange, request: ChatRequest, wire: Wire) -> None:
-    exchange.query = request.query
+    exchange.query, exchange.wire = request.query, wire
     engine, options = await service.call(request, exchange.key)
     exchange.model = request.model
 

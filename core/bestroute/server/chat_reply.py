@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bestroute.engine.result import Result
+from bestroute.server.api_errors import ApiErrorBody
 from bestroute.server.relay import Piece, Reply
 from bestroute.server.tool_turns import marked
 from bestroute.server.wire import Event
@@ -56,9 +57,10 @@ def usage_of(result: Result) -> dict[str, Any]:
     """Return what all samples together were billed, in OpenAI's words; of a single one what its member told."""
     reply = result.payload
     reported = reply.completion.get("usage") if isinstance(reply, Reply) else None
+    billed = in_openai_words(result.usage)
     if len(result.samples) == 1 and isinstance(reported, Mapping) and not result.usage.estimated:
-        return dict(reported)
-    return in_openai_words(result.usage)
+        return {**billed, **reported}
+    return billed
 
 
 def in_openai_words(usage: Usage) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def in_openai_words(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
         "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_input},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input, "cache_write_tokens": usage.cache_write},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
 
@@ -99,7 +101,7 @@ class ChatWire:
 
     def pieces(self, delta: Delta) -> Iterator[Event]:
         """Yield the chunks of one piece of an answer; those that end it are held back."""
-        for chunk in _chunks(delta.payload, delta.text):
+        for chunk in chunks_of(delta.payload, delta.text):
             self._head |= {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
             kept = {name: value for name, value in chunk.items() if name != "usage"}
             if self.marks and isinstance(delta.payload, Piece | Reply):
@@ -122,12 +124,16 @@ class ChatWire:
         yield from ((None, chunk) for chunk in held)
         yield None, "[DONE]"
 
+    def failed(self, error: ApiErrorBody) -> Iterator[Event]:
+        """Yield the event that ends a stream with an error."""
+        yield None, error.to_json()
+
     def _whole(self, chunk: Mapping[str, Any]) -> dict[str, Any]:
         head = {"id": "chatcmpl", "object": "chat.completion.chunk", "created": int(time.time()), "model": self.model}
         return {**head, **chunk}
 
 
-def _chunks(payload: Any, text: str) -> Iterator[Mapping[str, Any]]:
+def chunks_of(payload: Any, text: str) -> Iterator[Mapping[str, Any]]:
     """Yield a member's chunk as it is, or those of an answer that came whole."""
     if isinstance(payload, Piece):
         yield payload.chunk

@@ -132,7 +132,7 @@ def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> Se
     values = {**_read(in_file, base, where), **_read(given, Path(), "bestroute serve")}
     if "pool" not in values:
         raise ConfigError(f"{where}: 'pool' is missing; give a pool file, or its mapping")
-    if values.get("keys_file") is None and values.get("keys"):
+    if values.get("keys_file") is None and "keys" in values:
         values["keys_file"] = path
     try:
         return replace(ServerConfig(values["pool"]), **values, source=where)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from bestroute.server.keys import ApiKey
+from bestroute.server.wire import Wire
 from bestroute.types.query import Query
 
 _LONGEST_HEADER = 500
@@ -34,6 +35,8 @@ class Exchange:
         """Once it is read; errors do not quote it."""
         self.model = ""
         """The name that was asked for, once it is known to be one of ours."""
+        self.wire: Wire | None = None
+        """Of an answer that may be a stream."""
         self.status = 0
         """Of the answer; 0 before it begins."""
 

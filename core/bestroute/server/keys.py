@@ -96,7 +96,7 @@ class KeyRing:
     """The keys that are valid now: those of a file, which is read again when it changes.
 
     Args:
-        keys: To begin with; none at all, and no file, lets everybody in.
+        keys: To begin with; none, and no file that may hold some, lets everybody in.
         path: The file that holds them.
         read: Reads it.
         store: Of budgets, a database's URL; ``None`` is memory.
@@ -114,8 +114,8 @@ class KeyRing:
         self._state = self._file_state()
         self._budgets: dict[tuple[str, float, str | None], Budget] = {}
         self._keys = tuple(keys)
-        self.is_open = not keys
-        """Whether there are no keys, so that none is asked for; keys that are revoked later close nothing up."""
+        self.is_open = not keys and path is None
+        """Whether there are no keys, so that none is asked for. A list that is empty lets nobody in."""
         for key in keys:
             self.budget_of(key)
 
@@ -157,7 +157,6 @@ class KeyRing:
         except BestRouteError as error:
             logger.error("the keys stay as they were: %s", error)
             return
-        self.is_open = self.is_open and not self._keys
         logger.warning("the keys were read again: %d are valid", len(self._keys))
 
     def _file_state(self) -> tuple[int, int, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from bestroute.engine.result import Result
+from bestroute.server.api_errors import ApiErrorBody
 from bestroute.types.sample import Delta
 
 Event = tuple[str | None, Any]
@@ -25,4 +26,8 @@ class Wire(Protocol):
 
     def end(self, result: Result) -> Iterable[Event]:
         """Yield the events that end it."""
+        ...
+
+    def failed(self, error: ApiErrorBody) -> Iterable[Event]:
+        """Yield the event that ends a stream with an error."""
         ...
