@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from bestroute import BestRoute, Ledger, Pool, Price, Usage
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.cli import main
-from bestroute.evaluation.html_report.blocks import Chart, KeyFigure, Page, Section, Series, Table, Text, usd
+from bestroute.evaluation.html_report.blocks import Chart, DataSeries, KeyFigure, Page, Section, Table, Text, usd
 from bestroute.evaluation.html_report.ledger_summary import summarise
 from bestroute.evaluation.html_report.page import html
 from bestroute.evaluation.html_report.promise_states import live_states
@@ -170,7 +170,7 @@ def test_without_audits_a_promise_is_not_checked_and_a_budget_is():
 
 
 def test_no_text_of_a_page_becomes_markup_or_ends_its_data(path):
-    chart = Chart(HOSTILE, HOSTILE, HOSTILE, (Series(HOSTILE, (HOSTILE,), (1.0,), "bars", labels=(HOSTILE,)),))
+    chart = Chart(HOSTILE, HOSTILE, HOSTILE, (DataSeries(HOSTILE, (HOSTILE,), (1.0,), "bars", labels=(HOSTILE,)),))
     table = Table(HOSTILE, (HOSTILE, HOSTILE), ((HOSTILE, HOSTILE),))
     figures = (KeyFigure(HOSTILE, HOSTILE, HOSTILE),)
     page = html(Page(HOSTILE, HOSTILE, figures, (Section(HOSTILE, (Text((HOSTILE,)), table, chart)),)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bestroute.evaluation.html_report.blocks import Chart, KeyFigure, Page, Section, Series, Table, Text
+from bestroute.evaluation.html_report.blocks import Chart, DataSeries, KeyFigure, Page, Section, Table, Text
 from bestroute.evaluation.html_report.page import html, plotting_script
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 def a_page(name=HOSTILE):
     days = tuple(f"2026-01-{day:02d}" for day in range(1, 31))
-    spent = Series(name, days, tuple(float(i) for i in range(30)), "bars")
-    curve = Series("router", (0.1, 0.5, 1.0), (0.7, 0.8, 0.9), low=(0.6, 0.75, 0.9), high=(0.75, 0.85, 0.9))
-    marks = Series(name, (0.2, 0.4), (0.7, 0.75), "points", labels=(name, "two"))
+    spent = DataSeries(name, days, tuple(float(i) for i in range(30)), "bars")
+    curve = DataSeries("router", (0.1, 0.5, 1.0), (0.7, 0.8, 0.9), low=(0.6, 0.75, 0.9), high=(0.75, 0.85, 0.9))
+    marks = DataSeries(name, (0.2, 0.4), (0.7, 0.75), "points", labels=(name, "two"))
     rows = tuple((f"{name} {i}", f"${i}.00", name) for i in range(12))
     return Page(
         f"Spent {name}",

@@ -43,7 +43,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Series:
+class DataSeries:
     """Points of a chart that belong together."""
 
     name: str
@@ -59,12 +59,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series over one axis of numbers, or of words; bars of the same word stand on each other."""
+    """DataSeries over one axis of numbers, or of words; bars of the same word stand on each other."""
 
     title: str
     x_title: str
     y_title: str
-    series: tuple[Series, ...]
+    series: tuple[DataSeries, ...]
     y_percent: bool = False
     x_percent: bool = False
 

@@ -10,10 +10,10 @@ from bestroute.billing.ledger_rows import Totals
 from bestroute.evaluation.html_report.blocks import (
     Block,
     Chart,
+    DataSeries,
     KeyFigure,
     Page,
     Section,
-    Series,
     Table,
     Text,
     interval,
@@ -100,17 +100,17 @@ def _by_day(summary: LedgerSummary) -> Iterable[Block]:
     series = [_of_model(summary, model, days) for model in models]
     if len(models) < len(dearest):
         rest = [_of_model(summary, model, days).y for model in dearest[len(models) :]]
-        series.append(Series("other models", tuple(days), tuple(map(sum, zip(*rest, strict=True))), "bars"))
+        series.append(DataSeries("other models", tuple(days), tuple(map(sum, zip(*rest, strict=True))), "bars"))
     yield Chart("Spent by day and model", "day", "USD", tuple(series))
     known = [(day, saving) for day in days if (saving := _saving(summary.by_day[day])) is not None]
-    saved = Series("saved", tuple(day for day, _ in known), tuple(saving for _, saving in known))
+    saved = DataSeries("saved", tuple(day for day, _ in known), tuple(saving for _, saving in known))
     yield Chart("Saved by day", "day", "share of the reference's cost", (saved,), y_percent=True)
     yield _spent("Spent by day", "day", summary.by_day, in_order=True)
 
 
-def _of_model(summary: LedgerSummary, model: str, days: Sequence[str]) -> Series:
+def _of_model(summary: LedgerSummary, model: str, days: Sequence[str]) -> DataSeries:
     costs = (summary.by_day_model.get((day, model)) for day in days)
-    return Series(model, tuple(days), tuple(0.0 if cost is None else cost["cost_usd"] for cost in costs), "bars")
+    return DataSeries(model, tuple(days), tuple(0.0 if cost is None else cost["cost_usd"] for cost in costs), "bars")
 
 
 def _spent(
@@ -152,7 +152,11 @@ def _by_plan(summary: LedgerSummary) -> Iterable[Block]:
     names = tuple(plan or "none" for plan, _ in shares)
     values = tuple(count / max(summary.calls, 1) for _, count in shares)
     yield Chart(
-        "Share of calls by plan", "plan", "share of calls", (Series("calls", names, values, "bars"),), y_percent=True
+        "Share of calls by plan",
+        "plan",
+        "share of calls",
+        (DataSeries("calls", names, values, "bars"),),
+        y_percent=True,
     )
     yield _spent("Spent by plan", "plan", summary.by_plan, calls=summary.calls_by_plan)
 
@@ -200,15 +204,15 @@ def _quality(summary: LedgerSummary) -> Iterable[Block]:
             "Calibration: the drop as predicted and as audited",
             "predicted drop",
             "audited drop",
-            (audited, Series("as predicted", (0.0, most), (0.0, most))),
+            (audited, DataSeries("as predicted", (0.0, most), (0.0, most))),
             y_percent=True,
             x_percent=True,
         )
 
 
-def _drops(name: str, points: Sequence[tuple[float | str, float, float, float]]) -> Series:
+def _drops(name: str, points: Sequence[tuple[float | str, float, float, float]]) -> DataSeries:
     x, y, low, high = zip(*points, strict=True)
-    return Series(name, x, y, "points", low, high)
+    return DataSeries(name, x, y, "points", low, high)
 
 
 def _alarms(reports: Sequence[MonitorReport]) -> Iterable[Block]:

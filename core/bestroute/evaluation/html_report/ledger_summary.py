@@ -56,7 +56,7 @@ class LedgerSummary:
 
 
 @dataclass
-class _Calls:
+class _CallSums:
     """Adds up the bills of calls, and keeps the dearest."""
 
     count: int = 0
@@ -107,7 +107,7 @@ def summarise(
     low, high = -math.inf if since is None else since, math.inf if until is None else until
     by_day_model = ledger.totals(by=("day", "model"), **of)
     by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
-    calls = _Calls()
+    calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
     dearest = [bill for _, _, bill in sorted(calls.dearest, key=lambda each: (-each[0], each[1]))]
     drawn = ledger.drawn_models([bill.call_id for bill in dearest])

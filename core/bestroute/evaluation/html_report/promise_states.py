@@ -15,7 +15,7 @@ from bestroute.types.pool import Pool
 
 @dataclass(frozen=True)
 class PromiseState:
-    """One promise, or one drop that is policy_text for without a promise."""
+    """One promise, or one drop that is asked for without a promise."""
 
     promise: str
     state: str
@@ -26,7 +26,7 @@ class PromiseState:
 def live_states(
     summary: LedgerSummary, promises: Sequence[Promise] = (), pool: Pool | None = None
 ) -> list[PromiseState]:
-    """Return what a ledger says of promises, and of the drops that its policies were policy_text for.
+    """Return what a ledger says of promises, and of the drops that its policies were asked for.
 
     Args:
         summary: Of the ledger.
@@ -44,8 +44,8 @@ def live_states(
     promised = {promise.value for promise in promises if promise.kind == "max_drop"}
     for report in summary.reports:
         if report.target is not None and report.target not in promised:
-            policy_text = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
-            states.append(PromiseState(f"{policy_text} (mode {report.mode})", *drop_state(report, report.target)))
+            drop = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
+            states.append(PromiseState(f"{drop} (mode {report.mode})", *drop_state(report, report.target)))
     return states
 
 

@@ -12,10 +12,10 @@ from bestroute.evaluation.evaluate import Evaluation
 from bestroute.evaluation.html_report.blocks import (
     Block,
     Chart,
+    DataSeries,
     KeyFigure,
     Page,
     Section,
-    Series,
     Table,
     Text,
     interval,
@@ -84,10 +84,10 @@ def _curve(report: Mapping[str, Any]) -> Iterable[Block]:
     reference = report["reference"]
     unit, quality = reference["cost_usd"], reference["quality"]
 
-    def series(name: str, points: Sequence[Mapping[str, Any]], **more: Any) -> Series:
+    def series(name: str, points: Sequence[Mapping[str, Any]], **more: Any) -> DataSeries:
         ordered = sorted(points, key=lambda point: point["cost_usd"])
         x = tuple(point["cost_usd"] / unit for point in ordered)
-        return Series(name, x, tuple(point["quality"] for point in ordered), **more)
+        return DataSeries(name, x, tuple(point["quality"] for point in ordered), **more)
 
     curve = sorted(report["curve"], key=lambda point: point["cost_usd"])
     has_ends = all(point["drop_ci95"] for point in curve)
@@ -168,10 +168,10 @@ def _calibration(report: Mapping[str, Any], scored: Scored) -> Iterable[Block]:
         made = []
         for i, plan in enumerate(scored.matches.plans[:6]):
             order = np.argsort(predicted[:, i], kind="stable")
-            parts = [part for part in np.array_split(order, _BINS) if len(part)]
-            x = tuple(float(predicted[part, i].mean()) for part in parts)
-            made.append(Series(str(plan), x, tuple(float(happened[part, i].mean()) for part in parts), "points"))
-        made.append(Series("as predicted", (0.0, 1.0), (0.0, 1.0)))
+            bins = [part for part in np.array_split(order, _BINS) if len(part)]
+            x = tuple(float(predicted[part, i].mean()) for part in bins)
+            made.append(DataSeries(str(plan), x, tuple(float(happened[part, i].mean()) for part in bins), "points"))
+        made.append(DataSeries("as predicted", (0.0, 1.0), (0.0, 1.0)))
         yield Chart(
             "How often a plan matches the reference",
             "predicted probability",
@@ -201,7 +201,7 @@ def _traffic(decisions: Sequence[Mapping[str, Any]]) -> Iterable[Block]:
     ):
         found = counts.most_common(20)
         shares = tuple(count / len(decisions) for _, count in found)
-        bars = Series("queries", tuple(each for each, _ in found), shares, "bars")
+        bars = DataSeries("queries", tuple(each for each, _ in found), shares, "bars")
         yield Chart(f"Share of queries by {name}", name, "share of queries", (bars,), y_percent=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from bestroute.evaluation.html_report.blocks import Chart, Series, shown
+from bestroute.evaluation.html_report.blocks import Chart, DataSeries, shown
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 52
@@ -78,7 +78,7 @@ class _Axes:
         return made
 
 
-def _series(series: Series, colour: str, axes: _Axes, stacked: dict[float, float]) -> list[str]:
+def _series(series: DataSeries, colour: str, axes: _Axes, stacked: dict[float, float]) -> list[str]:
     points = [(axes.x_of(x), y) for x, y in zip(series.x, series.y, strict=True)]
     if series.kind == "bars":
         wide = 0.7 * (axes.left(1.0) - axes.left(0.0))
