@@ -193,8 +193,8 @@ def test_the_demo_prints_its_table_and_writes_its_plot(tmp_path):
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_figures_of_the_readme_are_the_demos(tmp_path):
-    """README and docs quote the demo's own lines."""
+def test_the_figures_of_the_demos_page_are_the_demos(tmp_path):
+    """docs/demo.md quotes the demo's own lines."""
     pytest.importorskip("langchain_core")
     pytest.importorskip("matplotlib")
     from pathlib import Path
@@ -204,7 +204,7 @@ def test_the_figures_of_the_readme_are_the_demos(tmp_path):
     from bestroute.cli import main
 
     printed = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)]).stdout
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    quoted = [line for line in readme.splitlines() if line.startswith(("> tuned", "* qwen", "* smollm"))]
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    quoted = [line for line in page.splitlines() if line.startswith(("> ", "* qwen", "* smollm"))]
     assert len(quoted) >= 5
     assert [line for line in quoted if line not in printed] == []
