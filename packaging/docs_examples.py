@@ -1,14 +1,17 @@
-"""For the site alone: a docstring's ``Example:`` is a session to be shown as code, as griffe reads ``Examples:``."""
+"""For the site alone: sessions in docstrings are shown as code. griffe reads them under ``Examples:``, indented."""
 
+import textwrap
 from typing import Any
 
 import griffe
 
 
 class ExamplesAreCode(griffe.Extension):
-    """Renames the section before it is parsed."""
+    """Renames, or adds, the section before a docstring is parsed."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of a package, class or function."""
         if obj.docstring is not None:
-            obj.docstring.value = obj.docstring.value.replace("Example:\n", "Examples:\n")
+            text = obj.docstring.value.replace("Example:\n", "Examples:\n")
+            before, mark, session = text.partition("\n\n>>> ")
+            obj.docstring.value = f"{before}\n\nExamples:\n{textwrap.indent('>>> ' + session, '    ')}" if mark else text
