@@ -300,6 +300,7 @@ def _curve_lines(arrays: SampleArrays, settings: TrainSettings, encoder: FrozenE
 
 def training_lines(training: Training, records: int) -> Iterator[str]:
     """Yield what held-out folds say, every estimate with its 95 % interval, and what the folder will do by default."""
+    from bestroute.router.accept_levels import TARGET as LEVEL_TARGET
     from bestroute.router.evidence import MOST_DROP
     from bestroute.router.shrinkage import DEFAULT_TARGET
     from bestroute.tuning.learning_curve import FEWEST_RECORDS
@@ -312,6 +313,10 @@ def training_lines(training: Training, records: int) -> Iterator[str]:
     for target, evidence in training.evidence.items():
         shown = "the reference only, nothing cheaper met it" if evidence is None else str(evidence)
         yield f"  {float(target):.1%}: {shown}"
+    if training.accept_levels:
+        yield f"first answers accepted by reward, else the reference; a level for {LEVEL_TARGET:.0%} by other folds:"
+    for model, level in training.accept_levels.items():
+        yield f"  {model} {level}"
     if records < FEWEST_RECORDS:
         yield f"{records} records are few: below {FEWEST_RECORDS} use the default, without a router, and label more"
     default = training.evidence[DEFAULT_TARGET]

@@ -7,7 +7,7 @@ strata of difficulty, because a router sends each query to the plan that suits i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -85,6 +85,7 @@ def search_plans(
     *,
     offered: int = OFFERED,
     most_steps: int = MOST_STEPS,
+    levels: Mapping[str, float] | None = None,
     on_step: Callable[[int], object] | None = None,
 ) -> PlanSearch:
     """Find the plans worth offering: the Pareto set by expected quality and cost, thinned to the most useful.
@@ -93,6 +94,7 @@ def search_plans(
         arrays: Training records.
         offered: The most plans returned; candidates are not counted and not returned.
         most_steps: The most steps of a plan.
+        levels: Of acceptance, one more for some of the models: what was chosen on held-out folds (``accept_levels``).
         on_step: Told 1 after each depth, for a progress bar.
 
     Returns:
@@ -104,13 +106,14 @@ def search_plans(
     weights = _strata(arrays)
     root: Prefix = _VotePrefix.root(arrays) if arrays.answers is not None else _UrnPrefix.root(arrays)
     tops = largest_n(arrays.pool, arrays)
+    levels_of = {model: _levels(arrays, (levels or {}).get(model)) for model in arrays.pool.models}
     candidates = [_Found(plan, weights @ quality, weights @ cost) for plan, quality, cost in _candidates(arrays, root)]
     found, prices = candidates, _price_grid(candidates)
     beam = [root]
     for depth in range(1, most_steps + 1):
         endings = [
             [_Found(plan, weights @ q, weights @ c) for plan, q, c in _endings(prefix, arrays, depth < most_steps)]
-            for prefix in _grown(beam, arrays, tops)
+            for prefix in _grown(beam, levels_of, tops)
         ]
         if not endings:  # every model has been asked
             break
@@ -118,7 +121,7 @@ def search_plans(
         if depth < most_steps:
             worths = [np.max([_worth(f, prices) for f in plans], axis=0) for plans in endings]
             chosen = _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)
-            kept = {i: prefix for i, prefix in enumerate(_grown(beam, arrays, tops)) if i in chosen}
+            kept = {i: prefix for i, prefix in enumerate(_grown(beam, levels_of, tops)) if i in chosen}
             beam = [kept[i] for i in chosen]
         if on_step is not None:
             on_step(1)
@@ -182,28 +185,29 @@ def _without_twins(found: Sequence[_Found], candidates: Sequence[_Found]) -> lis
     return [f for f, own in zip(found, new, strict=True) if (np.abs(known - own).max(axis=1) > _SAME).all()]
 
 
-def _levels(arrays: SampleArrays) -> tuple[float, ...]:
+def _levels(arrays: SampleArrays, own: float | None) -> tuple[float, ...]:
     if arrays.answers is not None:
         return VOTE_LEVELS
     assert arrays.acceptance is not None
     values = np.unique(arrays.acceptance[~np.isnan(arrays.acceptance)])
     if len(values) <= 2:
         return (float(values[-1]),)
-    return tuple(np.unique(np.quantile(values[1:], (0.2, 0.5, 0.7, 0.85, 0.95)).round(4)).tolist())
+    usual = np.quantile(values[1:], (0.2, 0.5, 0.7, 0.85, 0.95)).round(4).tolist()
+    return tuple(sorted({*usual, *(() if own is None else (own,))}))
 
 
-def _grown(beam: Sequence[Prefix], arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
+def _grown(beam: Sequence[Prefix], levels_of: Mapping[str, Sequence[float]], tops: dict[str, int]) -> Iterator[Prefix]:
     """Add a step to every prefix, in every way: they are thousands, and growing them again is cheaper than memory."""
     for prefix in beam:
-        yield from _extensions(prefix, arrays, tops)
+        yield from _extensions(prefix, levels_of, tops)
 
 
-def _extensions(prefix: Prefix, arrays: SampleArrays, tops: dict[str, int]) -> Iterator[Prefix]:
+def _extensions(prefix: Prefix, levels_of: Mapping[str, Sequence[float]], tops: dict[str, int]) -> Iterator[Prefix]:
     """Add every step of a model not asked yet; a level out of reach yet may be reached with a later step's votes."""
     models = {step.model for step in prefix.steps}
-    for model in arrays.pool.models:
+    for model, levels in levels_of.items():
         if model not in models:
-            for level in _levels(arrays):
+            for level in levels:
                 yield from prefix.extended(model, level, tops[model])
 
 

@@ -15,6 +15,7 @@ from bestroute.features.hashing import featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import check_scale, largest_n
 from bestroute.records.seen import SeenRecords
+from bestroute.router.accept_levels import AcceptLevel, accept_levels
 from bestroute.router.evidence import Evidence, evidence_for, group_resamples
 from bestroute.router.familiarity import Familiarity
 from bestroute.router.feature_maps import FeatureMaps, learner_inputs
@@ -49,6 +50,8 @@ class Training:
     """What held-out folds show of each frozen price, by target drop; ``None``: it is the reference alone."""
     savings: FloatArray
     """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
+    accept_levels: dict[str, AcceptLevel]
+    """Of cheaper models' first answers, by model; empty where samples vote or a reward says yes or no."""
 
 
 @on_one_core
@@ -90,7 +93,9 @@ def train_router(
     tell = on_progress or (lambda _: None)
     pool = arrays.pool
     tell("searching plans")
-    found = found or search_plans(arrays, offered=settings.offered)
+    accepts = accept_levels(arrays, deals=deals, seed=settings.seed)
+    chosen_levels = {model: known.level for model, known in accepts.items() if known.level is not None}
+    found = found or search_plans(arrays, offered=settings.offered, levels=chosen_levels)
     caps = cap_n(arrays)
     candidates = tuple(Plan.of(c) for c in pool.candidates() if c.n <= caps[c.model])
     on_hull = [plan for plan in found.hull if plan.candidate is None]
@@ -174,7 +179,7 @@ def train_router(
     }
     low, high = np.quantile(explained[1:], (0.025, 0.975))
     intervals = {EXPLAINED: (float(low), float(high)), CALIBRATION: error_ci95}
-    return Training(router, every, summary, intervals, evidence, choice.savings)
+    return Training(router, every, summary, intervals, evidence, choice.savings, accepts)
 
 
 def fit_encoder(
