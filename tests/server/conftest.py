@@ -31,7 +31,8 @@ def pool_of():
 class Served:
     url: str
     service: object
-    uvicorn: object
+    stop: object
+    """Asks it to end, and waits until it has."""
 
     @property
     def base_url(self):
@@ -109,11 +110,15 @@ def serving(path):
     running = uvicorn.Server(_uvicorn(app, config))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
-    try:
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", app.state.service, running)
-    finally:
+
+    def stop():
         running.should_exit = True
         thread.join(60)
+
+    try:
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", app.state.service, stop)
+    finally:
+        stop()
         listening.close()
         assert not thread.is_alive()
 

@@ -1,0 +1,142 @@
+"""The process: it stops in order, loses no row, and several workers share one ledger and one budget."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+import yaml
+
+from bestroute import Ledger
+
+BODY = {"model": "auto", "max_tokens": 20, "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return what starts ``bestroute serve`` and waits until it listens."""
+    for module in ("starlette", "uvicorn", "openai", "sqlalchemy"):
+        pytest.importorskip(module)
+    running = []
+
+    def started(*arguments, **fields):
+        path = tmp_path / "router.yaml"
+        path.write_text(yaml.safe_dump({"port": 0, **fields}, sort_keys=False))
+        command = [sys.executable, "-m", "bestroute", "serve", "--config", str(path), *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        for line in process.stderr:
+            if found := re.search(r"(http://\S+)/v1 serves", line):
+                return process, found[1]
+        raise AssertionError("it ended before it listened")
+
+    yield started
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.stderr.close()
+        process.wait(30)
+
+
+def ask(url, **fields):
+    return httpx.post(f"{url}/v1/chat/completions", json={**BODY, **fields}, timeout=60)
+
+
+def begun(server, count):
+    """Wait until so many requests have reached the members."""
+    for _ in range(3000):
+        if server.inflight >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{server.inflight} requests are under way")
+
+
+def test_sigterm_waits_for_what_is_under_way_and_loses_no_row(start, server, pool_of, tmp_path):
+    pool = pool_of(server.base_url, {"slow-700-max": (1, 1)})
+    process, url = start(pool=pool, ledger="bills.db")
+    with ThreadPoolExecutor(8) as threads:
+        answers = [threads.submit(ask, url, stream=i % 2 == 0) for i in range(8)]
+        begun(server, 8)
+        process.send_signal(signal.SIGTERM)
+        assert [answer.result().status_code for answer in answers] == [200] * 8
+    assert process.wait(30) == 0
+    with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
+        assert [row["status"] for row in ledger.rows()] == ["ok"] * 8
+        assert ledger.cost_usd == pytest.approx(sum(server.usage.values()) / 1e6)
+
+
+def test_what_does_not_end_in_time_is_cancelled_and_billed(serve, server, pool_of, tmp_path):
+    pool = pool_of(server.base_url, {"slow-20000-max": (1, 1)})
+    served = serve(pool=pool, ledger="bills.db", stop_s=1)
+
+    def hopes():
+        with contextlib.suppress(httpx.HTTPError):
+            ask(served.url)
+
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(3):
+            threads.submit(hopes)
+        begun(server, 3)
+        served.stop()
+    with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
+        rows = ledger.rows()
+    assert [row["status"] for row in rows] == ["cancelled"] * 3
+    assert all(row["cost_usd"] > 0 for row in rows)
+
+
+LONG = pytest.mark.skipif(
+    os.environ.get("BESTROUTE_FULL") != "1", reason="some seconds of starting processes; with BESTROUTE_FULL=1"
+)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=LONG)], indirect=True)
+def test_workers_share_a_ledger_and_never_pass_the_budget(start, server, pool_of, database_url, monkeypatch):
+    monkeypatch.setenv("BESTROUTE_LEDGER", database_url)
+    pool = pool_of(server.base_url, {"one-max": (1000, 1000)})
+    most = 0.30  # a call costs 0.015 USD and may cost 0.026
+    process, url = start("--workers", "2", pool=pool, budget=most)
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: ask(url), range(36)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    billed = [bill for bill in server.bills if bill.model == "one-max"]
+    with Ledger(database_url) as ledger:
+        spent = ledger.cost_usd
+        assert len(ledger.rows()) == statuses.count(200) == len(billed)
+    assert most / 2 < spent <= most
+    assert spent == pytest.approx(sum(bill.input_tokens + bill.output_tokens for bill in billed) / 1000)
+
+
+@LONG
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for the workers in /proc")
+def test_a_worker_that_dies_is_started_again(start, server, pool_of):
+    process, url = start(pool=pool_of(server.base_url), ledger="bills.db", workers=2)
+    assert ask(url).status_code == 200
+
+    def workers():
+        found = set()
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
+                if int(stat.read().rpartition(b")")[2].split()[1]) == process.pid:
+                    with open(f"/proc/{name}/cmdline", "rb") as line:
+                        if b"spawn_main" in line.read():
+                            found.add(int(name))
+        return found
+
+    before = workers()
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    for _ in range(3000):
+        if len(workers()) == 2 and workers() != before:
+            break
+        time.sleep(0.01)
+    assert len(workers()) == 2
+    assert ask(url).status_code == 200
