@@ -99,16 +99,23 @@ def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, params: Mapping[str, Any]) -> Query:
-    """Return the query that chat messages hold: the last text of the user decides, the size of all of them counts."""
+    """Return the query that chat messages hold: the last text of the user decides, the size of all of them counts.
+
+    Where a query's own text and system prompt are the whole prompt its length is left to them, as in
+    ``Query(text, system=...)``.
+    """
     users = [message for message in messages if message.get("role") == "user"]
     systems = [text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
+    content = users[-1].get("content") if users else None
     written = [json.dumps(value, default=str) for value in (tools, params.get("response_format")) if value]
+    is_whole = len(users) == 1 and len(systems) + 1 == len(messages) and isinstance(content, str) and not written
+    tokens = sum(map(_tokens_of, messages)) + sum(map(estimate_tokens, written))
     return Query(
-        text=text_of(users[-1].get("content")) if users else "",
+        text=text_of(content),
         messages=messages,
         tools=tools,
         system="\n\n".join(systems),
-        input_tokens=sum(map(_tokens_of, messages)) + sum(map(estimate_tokens, written)),
+        input_tokens=None if is_whole else tokens,
         params=params,
     )
 
