@@ -10,7 +10,7 @@ LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 DOCS = .venv-docs/bin/python
 
-.PHONY: demo docs notebooks test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs notebooks test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -107,6 +107,10 @@ promises: .venv-test/ready
 # The figures of docs/rewards.md, from the same folder; half two hours on two cores.
 rewards: .venv-test/ready
 	$(TEST) benchmarks/rewards.py --shared $(SHARED)
+
+# From the export of a log to a router and its report, each command killed on the way; JOURNEY_OPTIONS="--live --page".
+journey: .venv-test/ready
+	$(TEST) benchmarks/journey.py --kill $(JOURNEY_OPTIONS)
 
 # The figures of docs/judged_rewards.md, from the same folder; half an hour.
 judged-rewards: .venv-test/ready

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
 @click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
 @click.option("--temperature", type=float, help="Wins over the pool's.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Most tokens of an answer; wins over the pool's.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts.")
 @click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
@@ -45,6 +46,7 @@ def collect(
     out: Path,
     checker: str | None,
     temperature: float | None,
+    max_tokens: int | None,
     concurrency: int,
     limit: int | None,
     greedy: bool,
@@ -85,7 +87,8 @@ def collect(
     pool, everyone = Pool.from_file(pool_path), Pool.from_file(pool_path, judges=True)
     judging.check(everyone)
     fn = load_checker(checker) if checker else None
-    params = {} if temperature is None else {"temperature": temperature}
+    given = {"temperature": temperature, "max_tokens": max_tokens}
+    params = {name: value for name, value in given.items() if value is not None}
     labels = None
     with stop_on_interrupt() as stop:
         with live_generators(everyone, gguf, only=pool.models) as generators, shown("sample") as show:
