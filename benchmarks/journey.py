@@ -204,7 +204,7 @@ def main() -> None:
             "# From a log to a report: a recorded run\n\n"
             f"Written by `make journey`; do not edit. A {options.log_format} log of {len(QUESTIONS)} questions; "
             + ", ".join(f"{member} is {what}" for member, what in members.items())
-            + ". What the commands mean stands in [own_traffic.md](own_traffic.md).\n\n"
+            + ". What the commands mean stands in [training.md](training.md).\n\n"
         )
         PAGE.write_text(head + "\n".join(report), encoding="utf-8")
 
