@@ -14,4 +14,6 @@ class ExamplesAreCode(griffe.Extension):
         if obj.docstring is not None:
             text = obj.docstring.value.replace("Example:\n", "Examples:\n")
             before, mark, session = text.partition("\n\n>>> ")
-            obj.docstring.value = f"{before}\n\nExamples:\n{textwrap.indent('>>> ' + session, '    ')}" if mark else text
+            obj.docstring.value = (
+                f"{before}\n\nExamples:\n{textwrap.indent('>>> ' + session, '    ')}" if mark else text
+            )
