@@ -1,0 +1,158 @@
+"""Routing rows by the thousand, on one machine or on many: ``rows -> rows``, each answered once.
+
+A cluster hands a row out again when a machine is lost. So what a row came to is kept in a database under a key made of
+the job and the row, and a row that has an answer there is not asked again: nothing is lost, nothing is drawn twice but
+what was under way on a machine in the moment it was lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from bestroute.engine.engine import BestRoute
+from bestroute.errors import ConfigError
+from bestroute.errors.redaction import describe
+from bestroute.types.query import Query
+
+if TYPE_CHECKING:
+    from bestroute.billing.database.answers import Answers
+
+COLUMNS = ("answer", "model", "n", "plan", "reason", "cost_usd", "reference_cost_usd", "call_id", "error")
+"""What is added to a row; ``answer`` is ``None`` and ``error`` says why where none came."""
+
+
+def route_rows(
+    rows: Sequence[Mapping[str, Any]],
+    engine: BestRoute,
+    *,
+    job: str,
+    answers: Answers | None = None,
+    concurrency: int = 8,
+) -> list[dict[str, Any]]:
+    """Answer rows, in their order.
+
+    Args:
+        rows: Each with a ``query``, and an ``id`` where queries repeat; ``system`` and ``context`` if there are any.
+        engine: Who answers.
+        job: The job's name: the same rows under another name are asked anew. It is the ledger's ``run_id``.
+        answers: What was answered before, on whatever machine.
+        concurrency: Rows under way at once.
+
+    Returns:
+        The rows, with ``COLUMNS``. A row that failed has no answer, and is asked again by the next run.
+
+    Raises:
+        ConfigError: If a row has no query.
+    """
+    keys = [row_key(job, row) for row in rows]
+    known = answers.found(keys) if answers is not None else {}
+
+    def answered(place: int) -> dict[str, Any]:
+        row, key = rows[place], keys[place]
+        if (before := known.get(key)) is not None:
+            return {**row, **before}
+        try:
+            found = _answer(row, engine, job)
+        except Exception as error:
+            return {**row, **dict.fromkeys(COLUMNS), "error": describe(error, _query_of(row))}
+        if answers is None:
+            return {**row, **found}
+        engine.ledger.flush()  # the bill is there before the answer: what is answered is billed
+        return {**row, **answers.keep(key, found)}
+
+    with ThreadPoolExecutor(max(1, min(concurrency, len(rows))), thread_name_prefix="bestroute-rows") as threads:
+        return list(threads.map(answered, range(len(rows))))
+
+
+def row_key(job: str, row: Mapping[str, Any]) -> str:
+    """Return what a row is known by: the job, its id and what it asks.
+
+    Example:
+        >>> row_key("a", {"id": 1, "query": "hi"}) == row_key("a", {"id": 1, "query": "hi", "topic": "x"})
+        True
+    """
+    asks = [job, str(row.get("id", "")), *(str(row.get(name) or "") for name in ("query", "system", "context"))]
+    return sha256(json.dumps(asks).encode()).hexdigest()
+
+
+def _query_of(row: Mapping[str, Any]) -> Query:
+    if not isinstance(text := row.get("query"), str):
+        raise ConfigError(f"a row must have a 'query', a text; this one has {', '.join(map(str, row)) or 'nothing'}")
+    return Query(text, system=str(row.get("system") or ""), context=str(row.get("context") or ""))
+
+
+def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, Any]:
+    result = engine.run(_query_of(row), run_id=job)
+    return {
+        "answer": result.text,
+        "model": result.model,
+        "n": len(result.samples),
+        "plan": str(result.decision.plan),
+        "reason": result.decision.reason,
+        "cost_usd": result.cost_usd,
+        "reference_cost_usd": result.reference_cost_usd,
+        "call_id": result.call_id,
+        "error": None,
+    }
+
+
+class RouteRows:
+    """``route_rows`` as what clusters call: made once a worker, called with a batch, and returns one of its kind.
+
+    Args:
+        make_engine: Makes the engine in the worker; with a ledger in a database that all of them share.
+        job: The job's name, see ``route_rows``.
+        answers_url: The database of the answers; without one a row may be asked twice.
+        concurrency: Rows under way at once in a worker.
+
+    Example::
+
+        rows = ray.data.read_json("log.jsonl").map_batches(
+            RouteRows, fn_constructor_args=(make_engine, "june", url), batch_size=64, concurrency=4
+        )
+    """
+
+    def __init__(
+        self, make_engine: Callable[[], BestRoute], job: str, answers_url: str | None = None, *, concurrency: int = 8
+    ) -> None:
+        """Make the engine."""
+        self.engine, self.job, self.concurrency = make_engine(), job, concurrency
+        self.answers: Answers | None = None
+        if answers_url is not None:
+            from bestroute.billing.database.answers import Answers
+
+            self.answers = Answers(answers_url)
+
+    def __call__(self, batch: Any) -> Any:
+        """Answer a batch: a list of rows, a dict of columns (Ray's), or a pandas data frame (Dask's, Spark's)."""
+        if isinstance(batch, Mapping):
+            return _columns(self._routed(_rows_of(batch)))
+        if hasattr(batch, "to_dict"):
+            return type(batch)(self._routed(batch.to_dict("records")), index=batch.index)
+        return self._routed(list(batch))
+
+    def _routed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        options: dict[str, Any] = {"job": self.job, "answers": self.answers, "concurrency": self.concurrency}
+        return route_rows(rows, self.engine, **options) if rows else []
+
+
+def _rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = list(columns)
+    return [dict(zip(names, map(_plain, values), strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or text of numpy as Python's."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    def names() -> Iterator[str]:
+        for row in rows:
+            yield from row
+
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(names())}

@@ -1,0 +1,89 @@
+"""A log of rows on a Ray cluster of two nodes, one of which is killed midway; run by ``test_rows.py``.
+
+Prints what it found; exits 1 if a row was lost, billed twice in the ledger, or asked for more often than a kill explains.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+
+import ray
+from ray.cluster_utils import Cluster
+
+from bestroute import BestRoute, Ledger, OpenAIGenerator, Pool, Price
+from bestroute.engine.rows import RouteRows
+from bestroute.testing import LoopbackServer
+
+ROWS, AT_ONCE = 240, 4
+
+
+def main(url):
+    server = LoopbackServer()
+    base_url = server.base_url
+
+    def make_engine():
+        pool = Pool(["small", "large"], {"small": Price(1, 2), "large": Price(10, 20)}, reference="large")
+        members = {
+            "small": OpenAIGenerator("slow-60-small", base_url=base_url, api_key="k"),
+            "large": OpenAIGenerator("slow-60-large", base_url=base_url, api_key="k"),
+        }
+        return BestRoute(pool, members, router=lambda query: "small", ledger=Ledger(url))
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    rows = [{"id": i, "query": f"What is {i} times 7?"} for i in range(ROWS)]
+
+    @ray.remote(num_cpus=1, max_retries=-1)
+    def warm():
+        return ray.get_runtime_context().get_node_id()
+
+    used = set(ray.get([warm.remote() for _ in range(8)]))
+    killed_at = []
+
+    def kill():
+        while len(server.requests) < ROWS // 3:
+            time.sleep(0.02)
+        killed_at.append(len(server.requests))
+        cluster.remove_node(nodes[1], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+
+    def route(batch):
+        return RouteRows(make_engine, "june", url, concurrency=AT_ONCE)(batch)
+
+    done = ray.data.from_items(rows, override_num_blocks=24).map_batches(route, batch_size=None).take_all()
+    killer.join()
+    ray.shutdown()
+    cluster.shutdown()
+    ledger = Ledger(url)
+    billed = ledger.rows()
+    asked = Counter(body["messages"][-1]["content"] for body in server.sent())
+    twice = sum(count - 1 for count in asked.values())
+    calls = {row["call_id"] for row in done}
+    ledger.close()
+    server.close()
+    print(
+        f"{len(used)} nodes; {len(done)} rows of {ROWS}, {len({row['id'] for row in done})} ids; a node killed after "
+        f"{killed_at[0]} requests; {len(server.requests)} requests, {twice} of them repeated; {len(billed)} rows in the "
+        f"ledger, {len(calls)} calls answered"
+    )
+    checks = {
+        "every row is answered once": sorted(row["id"] for row in done) == list(range(ROWS)),
+        "every row has its answer": all(f"What is {row['id']} times 7?" in row["answer"] for row in done),
+        "no answer is billed twice": len(calls) == ROWS and len([r for r in billed if r["call_id"] in calls]) == ROWS,
+        "only what was under way was asked again": twice <= AT_ONCE and all(count <= 2 for count in asked.values()),
+        "the ledger has a row for each request that was answered": ROWS <= len(billed) <= ROWS + twice,
+    }
+    for name, holds in checks.items():
+        print("ok " if holds else "NO ", name)
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
