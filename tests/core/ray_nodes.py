@@ -1,6 +1,6 @@
-"""A log of rows on a Ray cluster of two nodes, one of which is killed midway; run by ``test_rows.py``.
+"""A log of rows on a Ray cluster of two nodes, one of which is killed midway; run by ``test_route_rows.py``.
 
-Prints what it found; exits 1 if a row was lost, billed twice in the ledger, or asked for more often than a kill explains.
+Prints what it found; exits 1 if a row was lost, billed twice in the ledger, or asked for too often.
 """
 
 import logging
@@ -13,7 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from bestroute import BestRoute, Ledger, OpenAIGenerator, Pool, Price
-from bestroute.engine.rows import RouteRows
+from bestroute.engine.route_rows import RouteRows
 from bestroute.testing import LoopbackServer
 
 ROWS, AT_ONCE = 240, 4
@@ -68,11 +68,16 @@ def main(url):
     calls = {row["call_id"] for row in done}
     ledger.close()
     server.close()
-    print(
-        f"{len(used)} nodes; {len(done)} rows of {ROWS}, {len({row['id'] for row in done})} ids; a node killed after "
-        f"{killed_at[0]} requests; {len(server.requests)} requests, {twice} of them repeated; {len(billed)} rows in the "
-        f"ledger, {len(calls)} calls answered"
-    )
+    found = {
+        "nodes": len(used),
+        "rows": len(done),
+        "requests before the kill": killed_at[0],
+        "requests": len(server.requests),
+        "repeated": twice,
+        "rows of the ledger": len(billed),
+        "calls answered": len(calls),
+    }
+    sys.stdout.write(f"{found}\n")
     checks = {
         "every row is answered once": sorted(row["id"] for row in done) == list(range(ROWS)),
         "every row has its answer": all(f"What is {row['id']} times 7?" in row["answer"] for row in done),
@@ -81,7 +86,7 @@ def main(url):
         "the ledger has a row for each request that was answered": ROWS <= len(billed) <= ROWS + twice,
     }
     for name, holds in checks.items():
-        print("ok " if holds else "NO ", name)
+        sys.stdout.write(f"{'ok' if holds else 'NO'}  {name}\n")
     return 0 if all(checks.values()) else 1
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger, Pool, Price
-from bestroute.engine.rows import COLUMNS, RouteRows, route_rows, row_key
+from bestroute.engine.route_rows import COLUMNS, RouteRows, route_rows
 from bestroute.testing import FakeGenerator
 
 pytest.importorskip("sqlalchemy")
 
-from bestroute.billing.database.answers import Answers
+from bestroute.billing.database.kept_answers import Answers
 
 ROWS = [{"id": i, "query": f"What is {i} times 7?", "topic": "sums"} for i in range(20)]
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from bestroute.errors.redaction import describe
 from bestroute.types.query import Query
 
 if TYPE_CHECKING:
-    from bestroute.billing.database.answers import Answers
+    from bestroute.billing.database.kept_answers import Answers
 
 COLUMNS = ("answer", "model", "n", "plan", "reason", "cost_usd", "reference_cost_usd", "call_id", "error")
 """What is added to a row; ``answer`` is ``None`` and ``error`` says why where none came."""
@@ -123,7 +123,7 @@ class RouteRows:
         self.engine, self.job, self.concurrency = make_engine(), job, concurrency
         self.answers: Answers | None = None
         if answers_url is not None:
-            from bestroute.billing.database.answers import Answers
+            from bestroute.billing.database.kept_answers import Answers
 
             self.answers = Answers(answers_url)
 
