@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--streams", type=int, default=1_000)
-    parser.add_argument("--deals", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--deals", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=6)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     path = DOCS / "live.json"

@@ -47,9 +47,10 @@ def run(table: Table, target_index: int, *, seed: int, calls: int = CALLS, share
     steering = Steering(target, None if np.isinf(start) else float(start), lowest=float(table.path[0]), highest=highest)
     audited = np.flatnonzero(rng.random(calls) < share)
     is_audited = set(audited.tolist())
-    chosen, begin, audits_usd = np.zeros(calls, dtype=int), 0, 0.0
+    chosen, begin, audits_usd, at_lowest = np.zeros(calls, dtype=int), 0, 0.0, 0
     for end in (*(audited + 1).tolist(), calls):
         part = rows[begin:end]
+        at_lowest += (end - begin) * (end > calls // 2 and steering.price_usd <= 1.001 * table.path[0])
         chosen[begin:end] = steering.choose(table.expected_quality[part], table.expected_cost[part], own)
         plan, q = chosen[end - 1], rows[end - 1]
         if begin < end and end - 1 in is_audited and plan != own:
@@ -76,6 +77,7 @@ def run(table: Table, target_index: int, *, seed: int, calls: int = CALLS, share
         "drop": drop,
         "saving": saving,
         "audits": float(audits_usd / paid),
+        "at_lowest": at_lowest / (calls - calls // 2),
         "frozen_drop": frozen_drop,
         "frozen_saving": frozen_saving,
         "hindsight_saving": hindsight(table, late, target),

@@ -137,6 +137,15 @@ def test_a_decision_a_query(done, test):
         assert set(decision["plan"][0]) == {"model", "n", "accept"}
 
 
+def test_a_policy_that_follows_is_scored_on_streams_with_audits(router, test):
+    scored = evaluate(router, test, policy=QualityPolicy(max_drop=0.03, follow=True), resamples=100)
+    follow = scored.report["follow"]
+    assert (follow["target"], follow["audit"], follow["streams"]) == (0.03, 0.03, 100)
+    assert follow["drop_ci95"][0] <= follow["drop"] <= follow["drop_ci95"][1]
+    assert "following a drop of 3.0%: the last half of streams of 10,000 calls" in table(scored.report)
+    assert "follow" not in evaluate(router, test, policy=ThresholdPolicy(1.0), resamples=100).report
+
+
 def test_the_policy_given_decides(router, test):
     scored = evaluate(router, test, policy=ThresholdPolicy(1.0), resamples=100)
     prediction, cost = predicted(router, test)

@@ -12,6 +12,7 @@ from bestroute.encoders.encoder import Encoder, Remembering
 from bestroute.encoders.loading import open_encoder
 from bestroute.errors import ConfigError, RecordError
 from bestroute.evaluation import baselines
+from bestroute.evaluation.followed import followed
 from bestroute.evaluation.oracle import chosen_on_half, oracle
 from bestroute.evaluation.report import report_on
 from bestroute.evaluation.series import Matches, Scored, Series
@@ -224,6 +225,10 @@ def _score(
     if decides is not None:
         decides = completed(decides, PolicyBase).resolve(router, pool)
     decisions: tuple[Mapping[str, Any], ...] = ()
+    streams = None
+    if isinstance(decides, QualityPolicy) and decides.follow:
+        tell("streams of calls, some of them audited")
+        streams = followed(decides, router, pool, labels, prediction, cost, test.groups)
     if decides is not None:
         taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)
         series["policy"] = Series.chosen(labels, taken[None], (str(decides),))
@@ -239,7 +244,7 @@ def _score(
         prediction.match_probability[:, heads],
         labels.match_probability[:, heads],
     )
-    return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions, matches)
+    return Scored(test.ids, test.groups, {**series, **baseline}, missing, decisions, matches, streams)
 
 
 def _fixed(labels: PlanLabels) -> Series:

@@ -122,6 +122,8 @@ def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: 
         }
     if "policy" in scored.series:
         point = _point(means, "policy", 0, q0, c0, candidates, fixed_plans)
+        if scored.followed is not None:
+            result["follow"] = scored.followed.report()
         result["policy"] = {"policy": scored.series["policy"].parameters[0] or "each fold's own policy", **point}
     return result
 

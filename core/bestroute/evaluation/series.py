@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute.evaluation.followed import Followed
 from bestroute.labels import PlanLabels
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.plans import Plan
@@ -85,6 +86,8 @@ class Scored:
     decisions: tuple[Mapping[str, Any], ...] = ()
     """One for each query, at the given policy."""
     matches: Matches | None = None
+    followed: Followed | None = None
+    """Streams of a policy that follows audits, if the given one does."""
 
     @classmethod
     def joined(cls, folds: Sequence[Scored]) -> Scored:
@@ -100,4 +103,5 @@ class Scored:
             {name: why for part in folds for name, why in part.missing.items()},
             tuple(line for part in folds for line in part.decisions),
             Matches.joined([part.matches for part in folds]),
+            Followed.joined(streams) if (streams := [f for part in folds if (f := part.followed)]) else None,
         )

@@ -31,6 +31,8 @@ def table(report: Mapping[str, Any]) -> str:
     ]
     if "policy" in report:
         lines.append(_frozen(report["policy"]["policy"], report["policy"]))
+    if "follow" in report:
+        lines += ["", *_followed(report["follow"])]
     lines += [
         "",
         "saved at a drop of      " + "".join(f"{float(d):>26.0%}" for d in DROPS) + "   (best mixtures, in hindsight)",
@@ -65,6 +67,15 @@ def _frozen(name: str, point: Mapping[str, Any]) -> str:
         f"{point['gain_over_hull_plans']:+.4f} {_signed(point['gain_ci95']):<22}        "
         + ("" if more is None else f"{_with_interval(more, point['saving_over_hull_plans_ci95'])}")
     )
+
+
+def _followed(of: Mapping[str, Any]) -> list[str]:
+    return [
+        f"following a drop of {of['target']:.1%}: the last half of streams of {of['calls']:,} calls from these "
+        f"records, {of['audit']:.0%} of them audited,",
+        f"whose cost is taken off   saved {_with_interval(of['saving'], of['saving_ci95'])}   "
+        f"drop {_with_interval(of['drop'], of['drop_ci95'])}   (of {of['streams']} streams, each of groups drawn anew)",
+    ]
 
 
 def _cells(row: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> str:

@@ -15,6 +15,9 @@ FORGETS = 100
 """Audits after which two thirds of what was shown before are forgotten, if the drop follows the price as predicted."""
 LOOKS_EVERY = 20
 """Audits after which predictions over the last decisions are looked at anew."""
+LOOKS_REMEMBERED = 50
+"""Looks whose mean says how far the price moves. Where the price is low the drop follows it more; if it moved less
+there, and more where it is high, drops above the target would count less than those below, and it would miss it."""
 USUAL_PROBABILITY = 0.03
 """Of an audit, until one is observed: calls of the reference alone bring none."""
 LEAST_SLOPE = 0.03
@@ -52,7 +55,7 @@ class Steering:
         self._start = self._highest + WARY / MARGIN if price_usd is None else math.log(price_usd)
         self._moved = 0.0
         self._probability, self._relative_to = USUAL_PROBABILITY, 1.0
-        self._slope, self._audits = LEAST_SLOPE, 0
+        self._slope, self._audits, self._looks = LEAST_SLOPE, 0, 0
         self._recent: deque[tuple[FloatArray, FloatArray, int]] = deque(maxlen=window)
         self._lock = Lock()
 
@@ -98,7 +101,9 @@ class Steering:
             self._probability += (share if self._audits else 1.0) * (audit.probability - self._probability)
             self._relative_to += share * (audit.reference_quality - self._relative_to)
             if self._audits % LOOKS_EVERY == 0:
-                self._slope = max(self._predicted_slope(), LEAST_SLOPE)
+                self._looks += 1
+                share_of_look = max(1 / self._looks, 1 / LOOKS_REMEMBERED)
+                self._slope += share_of_look * (max(self._predicted_slope(), LEAST_SLOPE) - self._slope)
             self._audits += 1
             weight = min(self._probability / audit.probability, 5.0)
             self._set(self._moved + self._gain() * weight * (audit.drop - self.target * audit.reference_quality))

@@ -1,0 +1,148 @@
+"""What a price that follows audits would have come to: streams of calls drawn from records, some of them audited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from bestroute.labels import PlanLabels
+from bestroute.monitoring.audits import Audit
+from bestroute.monitoring.steering import Steering
+from bestroute.policies.policies import QualityPolicy, reference_column, where_known
+from bestroute.stats.bootstrap import interval95
+from bestroute.types.arrays import FloatArray, IntArray
+from bestroute.types.pool import Pool
+from bestroute.types.prediction import Prediction
+
+AUDIT, CALLS, STREAMS = 0.03, 10_000, 100
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """The last halves of streams, means over calls; each array has one value for each stream."""
+
+    quality: FloatArray
+    cost_usd: FloatArray
+    """Of answers."""
+    audit_usd: FloatArray
+    """What audits cost, for each call."""
+    reference_quality: FloatArray
+    reference_usd: FloatArray
+    queries: int
+    """That the streams were drawn from."""
+    target: float
+    audit: float
+    """Share of calls that were audited."""
+    calls: int
+    """Of each stream."""
+
+    @classmethod
+    def joined(cls, folds: Sequence[Followed]) -> Followed:
+        """Pool folds, by the number of their queries."""
+        total = sum(part.queries for part in folds)
+        means = [f.name for f in fields(cls)][:5]
+        pooled = {
+            name: np.sum([part.queries / total * getattr(part, name) for part in folds], axis=0) for name in means
+        }
+        return replace(folds[0], **pooled, queries=total)
+
+    def report(self) -> dict[str, Any]:
+        """Return drop and saving, the audits' cost taken off, as plain JSON."""
+        drop = np.asarray(1 - self.quality / self.reference_quality)
+        saving = np.asarray(1 - (self.cost_usd + self.audit_usd) / self.reference_usd)
+        return {
+            "target": self.target,
+            "audit": self.audit,
+            "calls": self.calls,
+            "streams": len(drop),
+            "drop": float(drop.mean()),
+            "drop_ci95": interval95(drop),
+            "saving": float(saving.mean()),
+            "saving_ci95": interval95(saving),
+            "audit_cost_usd": float(self.audit_usd.mean()),
+        }
+
+
+def followed(
+    policy: QualityPolicy,
+    router: object,
+    pool: Pool,
+    labels: PlanLabels,
+    prediction: Prediction,
+    cost_usd: FloatArray,
+    groups: Sequence[str],
+    *,
+    audit: float = AUDIT,
+    calls: int = CALLS,
+    streams: int = STREAMS,
+    seed: int = 0,
+) -> Followed:
+    """Let a price follow audits over streams of calls, each of queries whose groups are drawn anew.
+
+    An audit sees one answer of the plan and one of the reference, right or wrong by a coin of their quality. So the
+    streams differ by the luck of the records, as a bootstrap over groups does, and of the audits.
+
+    Args:
+        policy: One that follows.
+        router: Tells where its price starts.
+        pool: The pool.
+        labels: What each plan truly gives, of the router's plans.
+        prediction: What the router predicts.
+        cost_usd: What it predicts that each costs, shape ``(Q, P)``.
+        groups: Of each query.
+        audit: Share of the calls that are audited.
+        calls: Of each stream.
+        streams: How many.
+        seed: Of all draws.
+    """
+    of_group: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        of_group.setdefault(group, []).append(row)
+    members, rng = list(of_group.values()), np.random.default_rng(seed)
+    own = reference_column(prediction, pool)
+    known = where_known(prediction, cost_usd, pool)
+    made = []
+    for _ in range(streams):
+        drawn = [row for i in rng.integers(len(members), size=len(members)) for row in members[i]]
+        rows = rng.choice(np.array(drawn, dtype=np.intp), size=calls)
+        steering = replace(policy, steering=None).resolve(router, pool).steering
+        assert steering is not None
+        made.append(_one(steering, labels, prediction.expected_quality, known, own, rows, audit, rng))
+    assert policy.max_drop is not None
+    return Followed(*np.array(made).T, len(groups), policy.max_drop, audit, calls)
+
+
+def _one(
+    steering: Steering,
+    labels: PlanLabels,
+    quality: FloatArray,
+    cost_usd: FloatArray,
+    own: int,
+    rows: IntArray,
+    audit: float,
+    rng: np.random.Generator,
+) -> tuple[float, ...]:
+    """Return the means over the last half of one stream, in the order of ``Followed``."""
+    calls, begin, audits_usd = len(rows), 0, 0.0
+    chosen = np.zeros(calls, dtype=np.intp)
+    audited = np.flatnonzero(rng.random(calls) < audit)
+    for i, end in enumerate([*(audited + 1).tolist(), calls]):
+        if begin < end:
+            between = rows[begin:end]
+            chosen[begin:end] = steering.choose(quality[between], cost_usd[between], own)
+        plan, query, begin = chosen[end - 1], rows[end - 1], end
+        if i < len(audited) and plan != own:
+            right, reference = (rng.random(2) < labels.quality[query, [plan, own]]).astype(float).tolist()
+            steering.observe(Audit("", 0.0, reference - right, audit, reference_quality=reference))
+            audits_usd += float(labels.cost_usd[query, own]) * (end > calls // 2)
+    late, plans = rows[calls // 2 :], chosen[calls // 2 :]
+    return (
+        float(labels.quality[late, plans].mean()),
+        float(labels.cost_usd[late, plans].mean()),
+        audits_usd / len(late),
+        float(labels.quality[late, own].mean()),
+        float(labels.cost_usd[late, own].mean()),
+    )
