@@ -112,7 +112,10 @@ def followed(
         assert steering is not None
         made.append(_one(steering, labels, prediction.expected_quality, known, own, rows, audit, rng))
     assert policy.max_drop is not None
-    return Followed(*np.array(made).T, len(groups), policy.max_drop, audit, calls)
+    quality, cost, audits, reference_quality, reference = np.array(made).T
+    return Followed(
+        quality, cost, audits, reference_quality, reference, len(groups), policy.max_drop, audit=audit, calls=calls
+    )
 
 
 def _one(
