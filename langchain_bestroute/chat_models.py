@@ -344,6 +344,9 @@ class BestRouteChat(BaseChatModel):
     judge: Any = None
     """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model`` where it
     reads texts, else the form of the answers."""
+    tracing: Any = None
+    """Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``): ``True``, ``False``, a
+    ``bestroute.monitoring.tracing.spans.Tracing``, or ``None``: as ``instrument()`` says."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None

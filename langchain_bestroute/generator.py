@@ -103,6 +103,11 @@ class ChatModelGenerator(GeneratorBase):
         return providers.model_name(self.member)
 
     @property
+    def provider(self) -> str | None:  # type: ignore[override]
+        """LangChain's name of the member's provider, for traces."""
+        return providers.provider_of(self.member) or None
+
+    @property
     def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if the member's settings say."""
         return providers.token_limit(self.member)

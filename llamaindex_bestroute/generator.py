@@ -114,6 +114,11 @@ class LLMGenerator(GeneratorBase):
         self._copy, self._copies = None, WeakKeyDictionary()
 
     @property
+    def provider(self) -> str | None:  # type: ignore[override]
+        """LlamaIndex's name of the member's class, for traces: ``openai`` of ``openai_llm``."""
+        return self.member.class_name().lower().removesuffix("_llm") or None
+
+    @property
     def model_name(self) -> str:  # type: ignore[override]
         """The provider's name of the model, as far as the member tells."""
         for name in ("model", "model_name", "model_id"):

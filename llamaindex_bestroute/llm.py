@@ -224,6 +224,7 @@ class BestRouteLLM(FunctionCallingLLM):
     audit: float = Field(default=EngineFields.audit, description="Share of calls the reference is asked for, too.")
     audit_budget: BudgetField = Field(default=None, description="What all audits together may spend, USD.")
     judge: Any = Field(default=None, description="Compares two answers for audits.")
+    tracing: Any = Field(default=None, description="Whether calls are traced by OpenTelemetry.")
     timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")
     max_tokens: int | None = Field(default=None, description="Wins over the members' own.")

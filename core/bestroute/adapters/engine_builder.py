@@ -90,6 +90,7 @@ def build_engine(
         default=given.default,
         audit_budget=given.audit_budget,
         judge=given.judge,
+        tracing=given.tracing,
         **{name: getattr(given, name) for name in LIVE_FIELDS},
     )
     origin = shared(given.models, held, ("engine",), lambda: engine)

@@ -69,6 +69,8 @@ class EngineFields:
     """What audits together may spend, USD."""
     judge: Any = None
     """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]."""
+    tracing: Any = None
+    """Whether calls and draws become spans and metrics of OpenTelemetry."""
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -82,7 +84,7 @@ LIVE_FIELDS = ("mode", "share", "audit")
 """Those that an engine may be told while it runs, so that their change makes no other."""
 ENGINE_PARTS = (
     *("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget"),
-    *("audit_budget", "judge"),
+    *("audit_budget", "judge", "tracing"),
 )
 """Those that hold objects: described in a few words, never dumped."""
 

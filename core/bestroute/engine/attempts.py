@@ -8,10 +8,11 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import brief
@@ -33,7 +34,11 @@ from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 from bestroute.types.settings import Settings
 
+if TYPE_CHECKING:
+    from bestroute.monitoring.tracing.spans import DrawTrace
+
 logger = logging.getLogger("bestroute.engine")
+_UNTRACED: AbstractContextManager[Any] = nullcontext()
 
 MOST_UNASKED = 1000
 """Samples that nobody asked for, of a member that hands them over one by one; what follows is not read."""
@@ -90,6 +95,7 @@ class Attempts:
         self._unbilled: list[tuple[int, DrawnSample]] = []
         self._handover = threading.Lock()
         self._is_in_air = self._is_grounded = self._is_left = False
+        self._trace: DrawTrace | None = None
 
     def own_params(self) -> dict[str, Any]:
         """Return call parameters that the member may change as it likes, with the wishes for this draw."""
@@ -98,10 +104,16 @@ class Attempts:
             return DrawParams(params, greedy=self.is_greedy, logprobs=self.draw.logprobs)
         return params
 
-    def begin(self) -> None:
+    def begin(self, member: object) -> None:
         """Note that the member is being asked."""
         self.made += 1
         self._in_flight = True
+        if self.call.trace is not None:
+            self._trace = self.call.trace.draw(self.draw.model, self.missing, self.draw.step, member, self.made)
+
+    def within(self) -> AbstractContextManager[Any]:
+        """Make the draw's span the one below which the member's own stand; not across a ``yield``."""
+        return _UNTRACED if self._trace is None else self._trace.current()
 
     def received(self, samples: Iterable[Sample], seconds: float) -> None:
         """Note what an attempt brought, also where handing it over breaks off."""
@@ -292,6 +304,9 @@ class Attempts:
             self.drawn += drawn
             self._unbilled += [(max(1, self.made), sample) for sample in drawn]
             self._in_flight = False
+            trace, self._trace = self._trace, None
+        if trace is not None:
+            trace.end(drawn)
         if self.call.purse is not None:
             ids = self._reserved or self.call.attempt_ids(1)
             self.call.purse.settle(ids, sum(s.cost_usd for s in drawn))

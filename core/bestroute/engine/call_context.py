@@ -6,8 +6,9 @@ import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
@@ -19,6 +20,11 @@ from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel
 from bestroute.types.settings import LIMIT_NAMES, NO_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from bestroute.engine.decision import Decision
+    from bestroute.engine.result import Result
+    from bestroute.monitoring.tracing.spans import CallTrace, Tracing
 
 
 class CallOptions(TypedDict, total=False):
@@ -105,6 +111,7 @@ class Options:
 
 
 _NO_OPTIONS = Options()
+_UNTRACED: AbstractContextManager[Any] = nullcontext()
 
 
 class RunContext:
@@ -130,6 +137,7 @@ class RunContext:
         "purse",
         "reservations",
         "samples_left",
+        "trace",
     )
 
     def __init__(
@@ -156,7 +164,35 @@ class RunContext:
         shared = tuple(each for each in (options.budget, budget) if each is not None)
         self.purse = Purse((*own, *shared)) if own or shared else None
         self.reservations = itertools.count(1)
+        self.trace: CallTrace | None = None
+        """The span of the call, where calls are traced."""
         self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id, kind=kind)
+
+    def begin_trace(self, tracing: Tracing | None, query: Query, options: Options) -> None:
+        """Begin the call's span, if calls are traced."""
+        if tracing is not None:
+            session = options.session or options.thread
+            self.trace = tracing.call(
+                query, call_id=self.call_id, kind=self.bills.kind, tags=options.tags, session=session
+            )
+
+    def traced(self) -> AbstractContextManager[Any]:
+        """Note in the call's span what goes wrong inside; also across a ``yield``."""
+        return _UNTRACED if self.trace is None else self.trace
+
+    def trace_decision(self, decision: Decision) -> None:
+        """Note in the call's span what is run."""
+        if self.trace is not None:
+            self.trace.decided(decision)
+
+    def trace_result(self, result: Result) -> None:
+        """End the call's span."""
+        if self.trace is not None:
+            self.trace.end(result)
+
+    def within(self) -> AbstractContextManager[Any]:
+        """Make the call's span the one below which others' spans stand; not across a ``yield``."""
+        return _UNTRACED if self.trace is None else self.trace.current()
 
     def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
         """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""

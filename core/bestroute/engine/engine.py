@@ -36,6 +36,7 @@ from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit
+from bestroute.monitoring.tracing.switch import as_tracing, tracing_in_use
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
 from bestroute.types.pool import Pool
@@ -47,6 +48,7 @@ from bestroute.types.settings import Settings
 
 if TYPE_CHECKING:
     from bestroute.monitoring.monitor_report import MonitorReport
+    from bestroute.monitoring.tracing.spans import Tracing
 
 T = TypeVar("T")
 _GRACE_S = 0.05
@@ -95,6 +97,8 @@ class BestRoute:
         audit_budget: What audits together may spend, USD, or a ``Budget``; default: their share alone limits them.
         judge: ``fn(query, texts) -> scores`` in [0, 1], or a reward model, that compares; default: ``reward_model``
             where it reads texts, else the form of the answers (tool calls, JSON, choices, numbers, short answers).
+        tracing: Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``), or a ``Tracing``;
+            default: as ``bestroute.monitoring.tracing.instrument()`` says.
 
     Raises:
         ConfigError: If parts do not fit together.
@@ -123,9 +127,11 @@ class BestRoute:
         audit: float = 0.0,
         audit_budget: Budget | float | None = None,
         judge: RewardModel | Callable[..., Sequence[float]] | None = None,
+        tracing: Tracing | bool | None = None,
     ) -> None:
         """Check that the parts fit together; nothing is called."""
         self.pool = pool
+        self._tracing = as_tracing(tracing)
         self._rollout = Rollout(mode, share)
         if missing := [model for model in pool.models if model not in generators]:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
@@ -333,7 +339,11 @@ class BestRoute:
         """Obey a run's commands; yield what may be shown, then the result."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        result = yield from self._obey(query, self._decide(query, checked, call), call, streams=streams)
+        call.begin_trace(tracing_in_use(self._tracing), query, checked)
+        with call.traced():
+            with call.within():
+                decision = self._decide(query, checked, call)
+            result = yield from self._obey(query, decision, call, streams=streams)
         try:
             if streams and not call.is_committed:
                 yield Delta(result.text, result.payload)
@@ -352,14 +362,17 @@ class BestRoute:
         """Run a decision."""
         steps = run(self._context, query, decision, call)
         reply: Any = None
+        call.trace_decision(decision)
         try:
             while True:
                 try:
                     command = steps.send(reply)
                 except StopIteration as stop:
+                    call.trace_result(stop.value)
                     return stop.value  # type: ignore[no-any-return]
                 if not (streams and self._may_stream(command, GeneratorBase.stream)):
-                    reply = self._do(command, query, call)
+                    with call.within():
+                        reply = self._do(command, query, call)
                 else:
                     for piece in self._stream_sampler.draw(query, command, call):
                         if isinstance(piece, list):
@@ -372,12 +385,14 @@ class BestRoute:
 
     def _run_decision(self, query: Query, decision: Decision, call: RunContext) -> Result:
         """Run a decision, for an audit."""
+        call.begin_trace(tracing_in_use(self._tracing), query, Options(tags=call.bills.tags))
         steps = self._obey(query, decision, call, streams=False)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
+        with call.traced():
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]
 
     def _observer(self) -> Callable[[Audit], object] | None:
         """Return the policy's notice of audits, if it takes any."""
@@ -395,30 +410,37 @@ class BestRoute:
         """Obey a run's commands without blocking the loop; see ``_drive``."""
         query, checked = as_query(query), Options.of(options)
         call = RunContext(query, checked, self.budget, self._writer)
-        decision = await self._adecide(query, checked, call)
-        if on_decision is not None:
-            on_decision(decision, call.call_id)
+        call.begin_trace(tracing_in_use(self._tracing), query, checked)
+        with call.traced():
+            with call.within():
+                decision = await self._adecide(query, checked, call)
+            call.trace_decision(decision)
+            if on_decision is not None:
+                on_decision(decision, call.call_id)
         steps = run(self._context, query, decision, call)
         reply: Any = None
-        try:
-            while True:
-                try:
-                    command = steps.send(reply)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    break
-                if not (streams and self._may_stream(command, GeneratorBase.astream)):
-                    reply = await self._ado(command, query, call)
-                else:
-                    async with aclosing(self._stream_sampler.adraw(query, command, call)) as pieces:
-                        async for piece in pieces:
-                            if isinstance(piece, list):
-                                reply = piece
-                            else:
-                                yield piece
-        finally:
-            steps.close()
-            await call.bills.aclose(seconds=call.seconds_left(grace_s=_GRACE_S))
+        with call.traced():
+            try:
+                while True:
+                    try:
+                        command = steps.send(reply)
+                    except StopIteration as stop:
+                        result: Result = stop.value
+                        call.trace_result(result)
+                        break
+                    if not (streams and self._may_stream(command, GeneratorBase.astream)):
+                        with call.within():
+                            reply = await self._ado(command, query, call)
+                    else:
+                        async with aclosing(self._stream_sampler.adraw(query, command, call)) as pieces:
+                            async for piece in pieces:
+                                if isinstance(piece, list):
+                                    reply = piece
+                                else:
+                                    yield piece
+            finally:
+                steps.close()
+                await call.bills.aclose(seconds=call.seconds_left(grace_s=_GRACE_S))
         try:
             if streams and not call.is_committed:
                 yield Delta(result.text, result.payload)
@@ -462,7 +484,10 @@ class BestRoute:
         from bestroute.monitoring.monitor_report import monitor
 
         self._writer.flush()
-        return monitor(self.ledger, target=target)
+        reports = monitor(self.ledger, target=target)
+        if (tracing := tracing_in_use(self._tracing)) is not None:
+            tracing.note_reports(reports)
+        return reports
 
     async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
         """Return the same without blocking the loop."""

@@ -132,11 +132,12 @@ class Sampler:
     def _generate(self, attempts: Attempts) -> None:
         generator = self.generators[attempts.draw.model]
         started = time.perf_counter()
-        attempts.begin()
+        attempts.begin(generator)
         try:
-            samples = generator.generate(
-                attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
-            )
+            with attempts.within():
+                samples = generator.generate(
+                    attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
+                )
         except BaseException as error:
             if is_interruption(error):
                 raise
@@ -224,11 +225,12 @@ class Sampler:
             await self._elsewhere(attempts, partial(self._generate, attempts))
             return
         started = time.perf_counter()
-        attempts.begin()
+        attempts.begin(generator)
         try:
-            samples = await generator.agenerate(
-                attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
-            )
+            with attempts.within():
+                samples = await generator.agenerate(
+                    attempts.query, attempts.missing, params=attempts.own_params(), cancel=attempts.call.cancel
+                )
         except BaseException as error:
             if is_interruption(error):
                 if samples := samples_of(error):

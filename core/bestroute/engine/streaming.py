@@ -158,19 +158,21 @@ class StreamSampler:
         gate, generator = self._member(attempts.draw.model)
         if gate is not None and not gate.enter(attempts.call.cancel, deadline=attempts.call.deadline):
             return
-        attempts.begin()
+        attempts.begin(generator)
         stream = StreamAccumulator(attempts)
         error: BaseException | None = None
         pieces: Any = None
         try:
             while not stream.is_full:
                 try:
-                    if pieces is None:
-                        opened = generator.stream(
-                            attempts.query, params=attempts.own_params(), cancel=attempts.call.cancel
-                        )
-                        pieces = _in_time(opened, attempts.call)
-                    deltas = stream.take(next(pieces))
+                    with attempts.within():
+                        if pieces is None:
+                            opened = generator.stream(
+                                attempts.query, params=attempts.own_params(), cancel=attempts.call.cancel
+                            )
+                            pieces = _in_time(opened, attempts.call)
+                        piece = next(pieces)
+                    deltas = stream.take(piece)
                 except StopIteration:
                     break
                 except BaseException as failure:
@@ -212,18 +214,20 @@ class StreamSampler:
         (gate, generator), call = self._member(attempts.draw.model), attempts.call
         if gate is not None and not await _entered(gate, call):
             return
-        attempts.begin()
+        attempts.begin(generator)
         stream = StreamAccumulator(attempts)
         error: BaseException | None = None
         pieces: Any = None
         try:
             while not stream.is_full:
                 try:
-                    if pieces is None:
-                        opened = generator.astream(attempts.query, params=attempts.own_params(), cancel=call.cancel)
-                        pieces = opened if call.deadline is None else _ain_time(opened, call)
-                        pieces = aiter(pieces)
-                    deltas = stream.take(await anext(pieces))
+                    with attempts.within():
+                        if pieces is None:
+                            opened = generator.astream(attempts.query, params=attempts.own_params(), cancel=call.cancel)
+                            pieces = opened if call.deadline is None else _ain_time(opened, call)
+                            pieces = aiter(pieces)
+                        piece = await anext(pieces)
+                    deltas = stream.take(piece)
                 except StopAsyncIteration:
                     break
                 except BaseException as failure:

@@ -71,6 +71,7 @@ class OpenAIGenerator(GeneratorBase):
     ) -> None:
         """Keep the settings; no client is built before the first draw."""
         self.model = model
+        self.provider = "openai"
         self.logprobs = logprobs
         self.native_n = native_n
         self.params = dict(params or {})

@@ -34,6 +34,8 @@ class GeneratorBase:
     """What the provider calls the model; ``None``: as the pool does."""
     model: str | None = None
     """The same, as clients name it; taken where there is no ``model_name``."""
+    provider: str | None = None
+    """Who serves it, in the words of OpenTelemetry's conventions: ``openai``, ``anthropic``; ``None``: not known."""
     tools_mode: str = "native"
     """How the member is offered tools, ``"native"`` or ``"prompt"``: what is learnt of it in one way says nothing of
     the other."""
