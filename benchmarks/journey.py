@@ -81,6 +81,7 @@ def commands(
     urls: dict[str, str],
     *,
     samples: int = 2,
+    max_tokens: int = 48,
     folds: int = 5,
     more: Sequence[str] = (),
 ) -> list[list[str]]:
@@ -104,7 +105,7 @@ def commands(
             "--n",
             str(samples),
             "--max-tokens",
-            "48",
+            str(max_tokens),
             "--judge",
             "judge",
             "--out",
@@ -177,6 +178,8 @@ def main() -> None:
     parser.add_argument("--gguf", action="append", default=[], metavar="MEMBER=FILE")
     parser.add_argument("--live", action="store_true", help="SmolLM2 is the small member, where it is installed")
     parser.add_argument("--n", type=int, default=2)
+    parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="only so many, evenly spread")
+    parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--kill", action="store_true", help="kill every command in the middle, and run it again")
     parser.add_argument("--page", action="store_true", help=f"record it in docs/{PAGE.name}")
     options = parser.parse_args()
@@ -185,9 +188,12 @@ def main() -> None:
         gguf.setdefault("small", weights)
     with tempfile.TemporaryDirectory() as name, served(gguf) as urls:
         folder = Path(name)
-        logs = write_log(folder, options.log_format, QUESTIONS)
-        steps = commands(folder, logs, urls, samples=options.n, more=["--learning-curve"])
-        kills = moments(folder, len(QUESTIONS), options.n) if options.kill else [[] for _ in steps]
+        questions = [QUESTIONS[i * len(QUESTIONS) // options.questions] for i in range(options.questions)]
+        logs = write_log(folder, options.log_format, questions)
+        steps = commands(
+            folder, logs, urls, samples=options.n, max_tokens=options.max_tokens, more=["--learning-curve"]
+        )
+        kills = moments(folder, len(questions), options.n) if options.kill else [[] for _ in steps]
         report = []
         for section in journey(folder, steps, kills):
             print(section, flush=True)
@@ -202,7 +208,7 @@ def main() -> None:
         members = {member: Path(gguf[member]).stem if member in gguf else "played" for member in MEMBERS}
         head = (
             "# From a log to a report: a recorded run\n\n"
-            f"Written by `make journey`; do not edit. A {options.log_format} log of {len(QUESTIONS)} questions; "
+            f"Written by `make journey`; do not edit. A {options.log_format} log of {len(questions)} questions; "
             + ", ".join(f"{member} is {what}" for member, what in members.items())
             + ". What the commands mean stands in [training.md](training.md).\n\n"
         )

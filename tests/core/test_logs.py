@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from bestroute import ConfigError, RecordError
 from bestroute.cli import main
 from bestroute.records.collect import read_prompts
+from bestroute.records.jsonl import write_jsonl
+from bestroute.records.logs import importing
 from bestroute.records.logs.formats import FORMATS, recognised
 from bestroute.records.logs.importing import import_logs
 from bestroute.records.logs.logged_call import LoggedCall
-from bestroute.records.logs.near_duplicates import groups_of
-from bestroute.records.logs.subsample import subsample
+from bestroute.records.logs.near_duplicates import Groups
+from bestroute.records.logs.rows import read_rows
+from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
 from bestroute.records.logs.turns import turns_of
 from bestroute.records.records import read_records
 
@@ -389,18 +392,19 @@ def test_parquet_an_array_an_answer_of_an_api_and_gzip_are_read_as_lines_are(tmp
     (tmp_path / "lines.jsonl.gz").write_bytes(gzip.compress((tmp_path / "lines.jsonl").read_bytes()))
     with duckdb.connect() as connection:
         connection.read_json(str(tmp_path / "lines.jsonl")).write_parquet(str(tmp_path / "t.parquet"))
-    expected = import_logs([tmp_path / "lines.jsonl"]).lines
+    expected = list(import_logs([tmp_path / "lines.jsonl"]).lines)
     assert [line["query"] for line in expected] == ["Why?", "How?"]
     for name in ("array.json", "api.json", "lines.jsonl.gz", "t.parquet"):
-        assert import_logs([tmp_path / name]).lines == expected, name
+        assert list(import_logs([tmp_path / name]).lines) == expected, name
 
 
 def test_a_line_of_ten_megabytes_and_nulls_everywhere_are_no_trouble(tmp_path):
     long = {**HELICONE, "request_id": "long", "response_body": {**REPLY_BODY, "padding": "x" * 10 * 2**20}}
     nulls = {**dict.fromkeys(HELICONE), "request_body": REQUEST_BODY}
     done = import_logs([written(tmp_path / "log.jsonl", [long, nulls])])
-    assert [line["messages"] for line in done.lines] == [TURNS, TURNS]
-    assert done.lines[0]["group"] == done.lines[1]["group"]
+    first, second = done.lines
+    assert [first["messages"], second["messages"]] == [TURNS, TURNS]
+    assert first["group"] == second["group"]
 
 
 @pytest.mark.parametrize(
@@ -430,7 +434,55 @@ def test_the_same_and_nearly_the_same_and_one_session_share_a_group():
     long = "Summarise the following report on the harvest of apples in the north of the country this year"
     queries = [long, long + " please", "What is 12 * 7?", "what is  12 * 7?", "Hello there", "And now?", "Who are you?"]
     sessions = [None, None, None, None, "s", "s", None]
-    assert groups_of(queries, sessions) == [0, 0, 2, 2, 4, 4, 6]
+    groups = Groups()
+    for query, session in zip(queries, sessions, strict=True):
+        groups.add(query, session)
+    assert groups.found() == [0, 0, 2, 2, 4, 4, 6]
+
+
+def test_a_log_is_never_held_whole(tmp_path, monkeypatch):
+    """A line is written before the next row is read, and what is kept in between holds nothing that a call says."""
+    rows = [{"question": f"What of the word {i} {'pad' * 50}?", "answer": f"so {i}", "model": "m"} for i in range(40)]
+    path, counted = written(tmp_path / "log.jsonl", rows), []
+
+    def counting(which):
+        for where, row in read_rows(which):
+            counted.append(where)
+            yield where, row
+
+    monkeypatch.setattr(importing, "read_rows", counting)
+    done = import_logs([path], as_records=True, size=30)
+    assert len(done.lines) == 30
+    kept = repr(done)
+    assert "padpad" not in kept
+    assert "so 7" not in kept
+    del counted[:]
+    outlines = done.lines.outlines
+    for outline, line in zip(outlines, done.lines, strict=True):
+        assert len(counted) == outline.place + 1
+        assert line["query"].startswith(f"What of the word {outline.place} ")
+    survey = importing._Survey.of(done.lines.log, ["length"])
+    assert "padpad" not in repr((survey.ids, survey.strata, survey.models, survey.groups._first_places))
+
+
+def test_lines_are_written_one_by_one_and_all_or_none(tmp_path):
+    path, at_disk = tmp_path / "p.jsonl", []
+
+    def lines():
+        for i in range(3):
+            at_disk.append(sum(part.stat().st_size for part in tmp_path.glob(".p.jsonl.*")))
+            yield {"id": str(i), "text": "x" * 200_000}
+
+    write_jsonl(path, lines())
+    assert at_disk[0] < at_disk[1] < at_disk[2]
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="line 2: would be longer than 8 MB"):
+        write_jsonl(path, [{"id": "a"}, {"id": "x" * 9 * 2**20}])
+    assert path.read_bytes() == before
+    assert [part.name for part in tmp_path.iterdir()] == ["p.jsonl"]
+    write_jsonl(tmp_path / "p.jsonl.gz", [{"id": "a"}])
+    assert gzip.decompress((tmp_path / "p.jsonl.gz").read_bytes()) == b'{"id": "a"}\n'
+    assert b"p.jsonl" not in (tmp_path / "p.jsonl.gz").read_bytes()
 
 
 def call(i, task, day):
@@ -439,14 +491,16 @@ def call(i, task, day):
 
 def test_a_sample_keeps_the_shares_of_its_strata_and_is_the_same_for_a_seed():
     calls = [call(i, "rare" if i % 20 == 0 else "often", None) for i in range(200)]
-    taken = subsample(calls, 40, ["task"], seed=3)
-    assert sum(c.task == "rare" for c in taken) == 2
-    assert len({c.id for c in taken}) == 40
-    assert taken == subsample(calls, 40, ["task"], seed=3)
-    assert taken != subsample(calls, 40, ["task"], seed=4)
-    assert {c.task for c in subsample(calls, 2, ["task"], seed=0)} == {"rare", "often"}
+    strata = [stratum_of(one, ["task"]) for one in calls]
+    taken = subsample(strata, 40, seed=3)
+    assert sum(calls[place].task == "rare" for place in taken) == 2
+    assert len(set(taken)) == 40
+    assert taken == sorted(taken)
+    assert taken == subsample(strata, 40, seed=3)
+    assert taken != subsample(strata, 40, seed=4)
+    assert {calls[place].task for place in subsample(strata, 2, seed=0)} == {"rare", "often"}
     with pytest.raises(ConfigError, match="--stratify takes 'day', 'task', 'length', got 'colour'"):
-        subsample(calls, 2, ["colour"], seed=0)
+        check_sample(2, ["colour"])
 
 
 def test_personal_data_is_taken_out_of_every_text_of_a_line(tmp_path):
@@ -458,11 +512,12 @@ def test_personal_data_is_taken_out_of_every_text_of_a_line(tmp_path):
     ]
     row = {"messages": turns, "response": "al@example.org, noted.", "model": "m"}
     done = import_logs([written(tmp_path / "l.jsonl", [row])], mask=True)
-    text = json.dumps(done.lines)
+    (line,) = done.lines
+    text = json.dumps(line)
     assert "@" not in text
     assert "555" not in text
-    assert done.lines[0]["messages"][1]["content"] == "Thanks, [EMAIL_1]."
-    assert done.lines[0]["query"] == "My other mail is [EMAIL_2]. On 12/03/2020 it was 12."
+    assert line["messages"][1]["content"] == "Thanks, [EMAIL_1]."
+    assert line["query"] == "My other mail is [EMAIL_2]. On 12/03/2020 it was 12."
 
 
 def test_the_command_says_what_it_read_and_what_comes_next(tmp_path):

@@ -8,7 +8,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -147,27 +147,23 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
 
 
 def write_jsonl(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Write all lines or nothing (gzipped, reproducibly, if the name ends in ``.gz``).
+    """Write all lines or nothing, one at a time (gzipped, reproducibly, if the name ends in ``.gz``).
 
     Raises:
         RecordError: If a line is larger than what is read.
     """
-    written = list(map(dump_line, values))
-    for number, line in enumerate(written, start=1):
-        size = LineSize.of(line)
-        if size.length > LONGEST_LINE or (size.length > _MOST_VALUES and size.values > _MOST_VALUES):
-            raise RecordError(
-                f"{path} line {number}: would be longer than {LONGEST_LINE >> 20} MB, or hold more than "
-                f"{_MOST_VALUES} values, and could not be read again; nothing was written"
-            )
-    lines = b"".join(written)
-    if path.suffix == ".gz":
-        buffer = io.BytesIO()
-        with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
-            stream.write(lines)
-        lines = buffer.getvalue()
-    with atomic_file(path) as stream:
-        stream.write(lines)
+    with atomic_file(path) as raw, ExitStack() as stack:
+        stream: Any = raw
+        if path.suffix == ".gz":
+            stream = stack.enter_context(gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))
+        for number, line in enumerate(map(dump_line, values), start=1):
+            size = LineSize.of(line) if len(line) > _MOST_VALUES else LineSize(len(line), 0)
+            if size.length > LONGEST_LINE or size.values > _MOST_VALUES:
+                raise RecordError(
+                    f"{path} line {number}: would be longer than {LONGEST_LINE >> 20} MB, or hold more than "
+                    f"{_MOST_VALUES} values, and could not be read again; nothing was written"
+                )
+            stream.write(line)
 
 
 def _refuse_constant(name: str) -> Callable[[], None]:

@@ -1,10 +1,15 @@
-"""From files of a log to prompts and records: recognised, read, grouped, drawn from, masked, written at once."""
+"""From files of a log to prompts and records: read twice, once to group and to draw, once to write; never held whole.
+
+What is kept of a call between the two is its id, its group and its stratum: memory grows with the number of calls, not
+with what they say.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +17,80 @@ from bestroute.errors import ConfigError, RecordError, named
 from bestroute.records.logs import formats
 from bestroute.records.logs.logged_call import LoggedCall
 from bestroute.records.logs.masking import Masking
-from bestroute.records.logs.near_duplicates import groups_of
+from bestroute.records.logs.near_duplicates import Groups
 from bestroute.records.logs.rows import read_rows
-from bestroute.records.logs.subsample import subsample
+from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
 
 _KNOWN = "a question, a chat or a run of a model"
+_MOST_VOTES = 200
+"""Rows that say what a file is."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is kept of a call that will be written."""
+
+    place: int
+    """Among the calls of the log."""
+    id: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of prompts, or of records; each time they are gone through the log is read again."""
+
+    log: Log
+    outlines: Sequence[Outline]
+    """Of the calls chosen, in order."""
+    as_records: bool
+    masking: Masking | None
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.outlines)
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        """Yield one line after another."""
+        if self.masking is not None:
+            self.masking.found.clear()
+        chosen = iter(self.outlines)
+        wanted = next(chosen, None)
+        for place, call in enumerate(call for call in self.log.calls() if call is not None):
+            if wanted is None:
+                return
+            if place != wanted.place:
+                continue
+            line = call.record(wanted.id, wanted.group) if self.as_records else call.prompt(wanted.id, wanted.group)
+            assert line is not None  # calls without an answer are not chosen for records
+            yield self.masking.mask_line(line) if self.masking is not None else line
+            wanted = next(chosen, None)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Files of one format."""
+
+    paths: tuple[Path, ...]
+    format: str
+    columns: Mapping[str, str]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield every row of every file."""
+        for path in self.paths:
+            for _, row in read_rows(path):
+                yield row
+
+    def calls(self) -> Iterator[LoggedCall | None]:
+        """Yield the call of each row; ``None`` for a row that is none."""
+        return formats.calls_of(self.rows(), self.format, self.columns)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import read and wrote."""
+    """What an import read, and what it will write."""
 
-    lines: tuple[Mapping[str, Any], ...]
+    lines: Lines
     """Of the prompts, or of the records."""
     format: str
     """What the files were read as."""
@@ -39,7 +106,36 @@ class Imported:
     priced: int = 0
     """How many of them have a cost."""
     masked: Mapping[str, int] = field(default_factory=dict)
-    """What was taken out, by kind."""
+    """What was taken out, by kind, once the lines were gone through."""
+
+
+@dataclass
+class _Survey:
+    """What the first reading finds: one entry a call, none of which holds what the call says."""
+
+    ids: list[str] = field(default_factory=list)
+    strata: list[tuple[str, ...]] = field(default_factory=list)
+    models: list[str | None] = field(default_factory=list)
+    """Whose answer the log has; ``None`` where it has none."""
+    is_priced: list[bool] = field(default_factory=list)
+    groups: Groups = field(default_factory=Groups)
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, log: Log, by: Sequence[str]) -> _Survey:
+        """Read a log."""
+        survey, names, known = cls(), _Names(), dict[str, str]()
+        for call in log.calls():
+            if call is None:
+                survey.left_out += 1
+                continue
+            model = known.setdefault(call.model, call.model) if call.model and call.answer is not None else None
+            survey.ids.append(names.distinct(call.name))
+            survey.strata.append(stratum_of(call, by))
+            survey.models.append(model)
+            survey.is_priced.append(model is not None and call.cost_usd is not None)
+            survey.groups.add(call.query, call.session)
+        return survey
 
 
 def import_logs(
@@ -72,45 +168,40 @@ def import_logs(
     """
     if log_format is not None and log_format not in formats.names():
         raise ConfigError(f"--from must be one of {named(formats.names())}, got {log_format!r}")
-    rows = [row for path in paths for _, row in read_rows(path)]
-    name = log_format or _recognised(rows, paths, columns)
-    read = list(formats.calls_of(rows, name, columns or {}))
-    calls = [call for call in read if call is not None]
-    if not calls:
+    check_sample(size, by)
+    masking = Masking() if mask else None
+    log = Log(tuple(paths), log_format or _recognised(paths, columns), columns or {})
+    survey = _Survey.of(log, by)
+    rows = sum(1 for _ in log.rows()) if not survey.ids else len(survey.ids) + survey.left_out
+    if not survey.ids:
         raise RecordError(
-            f"{named(map(str, paths))}: read as {name}, none of {len(rows)} rows holds {_KNOWN}; "
+            f"{named(map(str, paths))}: read as {log.format}, none of {rows} rows holds {_KNOWN}; "
             "give --from another format, or --map query=COLUMN"
         )
-    groups = groups_of([call.query for call in calls], [call.session for call in calls])
-    named_calls = dict(zip(map(id, calls), zip(_distinct(calls), groups, strict=True), strict=True))
-    ids = [id_ for id_, _ in named_calls.values()]
-    answered = [call for call in calls if not as_records or (call.answer is not None and call.model)]
+    answered = [place for place, model in enumerate(survey.models) if not as_records or model is not None]
     if not answered:
         raise RecordError(
             f"{named(map(str, paths))}: no call has both an answer and the name of its model, which --records needs"
         )
-    chosen = answered if size is None else subsample(answered, size, by, seed)
-    masking = Masking() if mask else None
-    lines = []
-    for call in chosen:
-        id_, group = named_calls[id(call)]
-        line = call.record(id_, ids[group]) if as_records else call.prompt(id_, ids[group])
-        lines.append(masking.mask_line(line) if masking and line else line)
-    given = [call for call in chosen if call.answer is not None and call.model]
+    drawn = range(len(answered)) if size is None else subsample([survey.strata[p] for p in answered], size, seed)
+    chosen = [answered[place] for place in drawn]
+    groups = survey.groups.found()
+    outlines = [Outline(place, survey.ids[place], survey.ids[groups[place]]) for place in chosen]
+    given = [place for place in chosen if survey.models[place] is not None]
     return Imported(
-        tuple(line for line in lines if line is not None),
-        name,
-        len(rows),
-        len(read) - len(calls),
-        len(calls) - len(answered),
-        len({named_calls[id(call)][1] for call in chosen}),
-        Counter(str(call.model) for call in given),
-        sum(call.cost_usd is not None for call in given),
+        Lines(log, outlines, as_records, masking),
+        log.format,
+        rows,
+        survey.left_out,
+        len(survey.ids) - len(answered),
+        len({groups[place] for place in chosen}),
+        Counter(str(survey.models[place]) for place in given),
+        sum(survey.is_priced[place] for place in given),
         masking.found if masking else {},
     )
 
 
-def _recognised(rows: Sequence[Mapping[str, Any]], paths: Sequence[Path], columns: Mapping[str, str] | None) -> str:
+def _recognised(paths: Sequence[Path], columns: Mapping[str, str] | None) -> str:
     """Return the format that most of the first rows have.
 
     Raises:
@@ -118,9 +209,14 @@ def _recognised(rows: Sequence[Mapping[str, Any]], paths: Sequence[Path], column
     """
     if columns:
         return "jsonl"
-    votes = Counter(name for row in rows[:200] if (name := formats.recognised(row)) is not None)
+    votes: Counter[str] = Counter()
+    there = "no rows"
+    for row in islice((row for path in paths for _, row in read_rows(path)), _MOST_VOTES):
+        if there == "no rows":
+            there = f"fields {named(sorted(row)[:12])}"
+        if (name := formats.recognised(row)) is not None:
+            votes[name] += 1
     if not votes:
-        there = f"fields {named(sorted(rows[0])[:12])}" if rows else "no rows"
         raise RecordError(
             f"{named(map(str, paths))}: cannot tell what it is ({there}); "
             f"give --from {', '.join(formats.names())}, or say where the question stands by --map query=COLUMN"
@@ -128,14 +224,17 @@ def _recognised(rows: Sequence[Mapping[str, Any]], paths: Sequence[Path], column
     return votes.most_common(1)[0][0]
 
 
-def _distinct(calls: Sequence[LoggedCall]) -> Iterator[str]:
-    """Yield an id for each call, none twice: what repeats gets a number."""
-    times: Counter[str] = Counter()
-    used: set[str] = set()
-    for call in calls:
-        id_ = call.name
-        while id_ in used:
-            times[call.name] += 1
-            id_ = f"{call.name}-{times[call.name] + 1}"
-        used.add(id_)
-        yield id_
+class _Names:
+    """Ids of calls, none twice: what repeats gets a number."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+        self._used: set[str] = set()
+
+    def distinct(self, name: str) -> str:
+        id_ = name
+        while id_ in self._used:
+            self._times[name] += 1
+            id_ = f"{name}-{self._times[name] + 1}"
+        self._used.add(id_)
+        return id_

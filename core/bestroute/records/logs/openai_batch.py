@@ -15,11 +15,13 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row for each ``custom_id``, its input and its output together."""
+    """Yield one row for each ``custom_id``, its input and its output together, as soon as both are there."""
     pairs: dict[str, dict[str, Any]] = {}
     for row in rows:
         pair = pairs.setdefault(str(row.get("custom_id")), {"custom_id": row.get("custom_id")})
         pair |= {name: row[name] for name in ("body", "response", "error") if row.get(name) is not None}
+        if "body" in pair and "response" in pair:
+            yield pairs.pop(str(row.get("custom_id")))
     yield from pairs.values()
 
 

@@ -17,32 +17,40 @@ STRATA: Mapping[str, Callable[[LoggedCall], str]] = {
 }
 
 
-def subsample(calls: Sequence[LoggedCall], size: int, by: Sequence[str], seed: int) -> list[LoggedCall]:
-    """Return so many calls in their order, each stratum in its share, and one of each that there is room for.
-
-    Args:
-        calls: All of them.
-        size: How many are wanted.
-        by: Names in ``STRATA``; none: by chance alone.
-        seed: Of the drawing.
+def check_sample(size: int | None, by: Sequence[str]) -> None:
+    """Refuse what no sample can be drawn by.
 
     Raises:
         ConfigError: If a name is unknown or ``size < 1``.
     """
     if unknown := [name for name in by if name not in STRATA]:
         raise ConfigError(f"--stratify takes {named(STRATA)}, got {named(unknown)}")
-    if size < 1:
+    if size is not None and size < 1:
         raise ConfigError(f"--sample must be >= 1, got {size}")
-    if size >= len(calls):
-        return list(calls)
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for place, call in enumerate(calls):
-        strata[tuple(STRATA[name](call) for name in by)].append(place)
+
+
+def stratum_of(call: LoggedCall, by: Sequence[str]) -> tuple[str, ...]:
+    """Return the stratum of a call by names in ``STRATA``; none: all are of one."""
+    return tuple(STRATA[name](call) for name in by)
+
+
+def subsample(strata: Sequence[tuple[str, ...]], size: int, seed: int) -> list[int]:
+    """Return the places of so many calls, rising, each stratum in its share, and one of each that there is room for.
+
+    Args:
+        strata: Of every call.
+        size: How many are wanted.
+        seed: Of the drawing.
+    """
+    if size >= len(strata):
+        return list(range(len(strata)))
+    places_of: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, stratum in enumerate(strata):
+        places_of[stratum].append(place)
     random = Random(seed)
-    for places in strata.values():
+    for places in places_of.values():
         random.shuffle(places)
-    taken = [place for key, count in _shares(strata, size).items() for place in strata[key][:count]]
-    return [calls[place] for place in sorted(taken)]
+    return sorted(place for key, count in _shares(places_of, size).items() for place in places_of[key][:count])
 
 
 def _shares(strata: Mapping[tuple[str, ...], Sequence[int]], size: int) -> dict[tuple[str, ...], int]:
