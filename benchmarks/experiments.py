@@ -24,7 +24,7 @@ from bestroute.demo.dataset import demo_arrays, demo_pool, demo_records
 from bestroute.evaluation.evaluate import cross_fit
 from bestroute.evaluation.report import calibration_of, report_on
 from bestroute.evaluation.series import Scored, Series
-from bestroute.evaluation.tables import plot, table
+from bestroute.evaluation.tables import table
 from bestroute.labels import SampleArrays
 from bestroute.records.records import read_records
 from bestroute.router.train_settings import TrainSettings, deals_for
@@ -173,7 +173,6 @@ def main() -> None:
             frozen = dict.fromkeys(scored.series["frozen"].parameters)
             report = {"cross_fit": FOLDS, "seeds": args.seeds, **report_on(scored, frozen, resamples=args.resamples)}
             report |= {"calibration": calibrations, "note": data.note}
-            plot(report, DOCS / "images" / f"{data.name}.png")
             print(f"\n== {data.name}: {data.note}\n{table(report)}", flush=True)
             results[data.name] = report
             if data.name == "routellm_mmlu":

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bestroute.evaluation.plots import plot
+
 DOCS = Path(__file__).parent.parent / "docs"
 Json = Mapping[str, Any]
 
@@ -193,8 +195,11 @@ def _section(data: str, report: Json) -> list[str]:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and its plots."""
     results = json.loads((DOCS / "experiments.json").read_text())
+    for name, report in results.items():
+        if "curve" in report:
+            plot(report, DOCS / "images" / f"{name}.png")
     (DOCS / "experiments.md").write_text(page(results, (DOCS / "experiments_notes.md").read_text()))
 
 

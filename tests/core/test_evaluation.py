@@ -11,7 +11,8 @@ from bestroute.errors import ConfigError
 from bestroute.evaluation import baselines, cross_fit, evaluate
 from bestroute.evaluation.mixtures import best_quality, least_cost
 from bestroute.evaluation.oracle import chosen_on_half
-from bestroute.evaluation.tables import plot, table
+from bestroute.evaluation.plots import plot
+from bestroute.evaluation.tables import table
 from bestroute.labels import SampleArrays, label_plans
 from bestroute.policies.parsing import parse_policy
 from bestroute.router.predicting import predicted

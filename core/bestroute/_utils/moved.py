@@ -71,7 +71,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     ),
     "bestroute.encoders.loop": ("bestroute.encoders.training_loop",),
     "bestroute.evaluation.bootstrap": ("bestroute.stats.bootstrap",),
-    "bestroute.evaluation.render": ("bestroute.evaluation.tables",),
+    "bestroute.evaluation.render": ("bestroute.evaluation.tables", "bestroute.evaluation.plots"),
     "bestroute.execution": (
         "bestroute.engine.plan_executor",
         "bestroute.types.sample",

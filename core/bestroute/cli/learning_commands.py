@@ -393,7 +393,8 @@ def evaluate(
     Prints a table; every figure has its 95 % interval, by bootstrap over groups.
     """
     from bestroute._utils.files import atomic_file
-    from bestroute.evaluation.tables import plot, table
+    from bestroute.evaluation.plots import plot
+    from bestroute.evaluation.tables import table
     from bestroute.records.jsonl import write_jsonl
 
     _, done = run_evaluation(

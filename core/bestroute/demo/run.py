@@ -296,8 +296,12 @@ def _row(line: Line) -> str:
     )
 
 
+_COLORS = ("#D55E00", "#009E73", "0.4", "#CC79A7", "#E69F00", "#56B4E9")
+"""Of Okabe and Ito, told apart by the colour-blind."""
+
+
 def plot(report: Report, path: Path) -> None:
-    """Draw quality against cost: fixed choices, their hull, the routed runs with their intervals."""
+    """Draw what is kept against what is saved: fixed choices, their hull, the routed runs with their intervals."""
     try:
         import matplotlib
     except ImportError as error:
@@ -310,27 +314,40 @@ def plot(report: Report, path: Path) -> None:
     for arm in report.arms:
         model, _, n = arm.name.rpartition(" x ")
         by_model.setdefault(model, []).append((n, arm))
-    for model, arms in by_model.items():
-        points = [(arm.cost_usd * 1000, arm.quality) for _, arm in arms]
-        axes.plot(*zip(*points, strict=True), "o:", label=model, alpha=0.8)
+    for (model, arms), shape, color in zip(by_model.items(), "svoDP^", _COLORS, strict=False):
+        points = [_place(arm) for _, arm in arms]
+        axes.plot(*zip(*points, strict=True), f"{shape}:", color=color, mfc="white", label=f"{model} x n")
         for (n, _), point in zip(arms, points, strict=True):
             axes.annotate(n, point, (4, 4), textcoords="offset points", fontsize=8)
-    hull = sorted((arm.cost_usd * 1000, arm.quality) for arm in report.arms if arm.name in report.on_hull)
+    hull = sorted(_place(arm) for arm in report.arms if arm.name in report.on_hull)
     axes.plot(*zip(*hull, strict=True), "k-", lw=1, label="hull of fixed choices")
     lines = [routed.line for routed in report.routed]
     axes.errorbar(
-        [line.cost_usd * 1000 for line in lines],
-        [line.quality for line in lines],
-        np.abs(np.array([[line.quality - line.quality_ci95[side] for line in lines] for side in (0, 1)])),
-        fmt="r*",
+        [100 * line.saving for line in lines],
+        [100 * (1 - line.drop) for line in lines],
+        xerr=100 * np.abs(np.array([[line.saving - line.saving_ci95[side] for line in lines] for side in (0, 1)])),
+        yerr=100 * np.abs(np.array([[line.drop - line.drop_ci95[side] for line in lines] for side in (1, 0)])),
+        fmt="*",
+        color="#0072B2",
+        mec="black",
         ms=13,
         capsize=4,
-        label="BestRoute, 95 % interval",
+        label="BestRoute, 95 % intervals",
     )
-    axes.set_xlabel("mean cost, USD per 1,000 queries")
-    axes.set_ylabel("share of right answers")
+    for i, line in enumerate(lines):  # neighbours' names stand on different sides of their stars
+        by = (9, 16) if i % 2 == 0 else (9, -18)
+        axes.annotate(line.name, _place(line), by, textcoords="offset points", fontsize=8, weight="bold")
+    axes.plot(0, 100, "X", color="black", ms=9, label="the reference")
+    axes.set_xlim(-60, 100)
+    axes.set_xlabel("saved of the reference's cost, %")
+    axes.set_ylabel("kept of the reference's quality, %")
     axes.set_title(f"Demo set: {report.queries} held-out queries; n samples, chosen by majority vote", fontsize=11)
-    axes.legend(fontsize=8, loc="lower right")
-    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower left")
+    axes.grid(alpha=0.25)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _place(line: Line) -> tuple[float, float]:
+    """Return what a line saves and what it keeps, in %."""
+    return 100 * line.saving, 100 * (1 - line.drop)
