@@ -11,6 +11,7 @@ from typing import Any
 from bestroute.errors.facts import field
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.selection import Call, Demand, judge, read_demand
+from bestroute.server.connection_stack import stacked_client
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.token_logprobs import joined, signals_of
@@ -61,6 +62,14 @@ class Relay(OpenAIGenerator):
     def without_retries(self) -> Relay:
         """Return itself: it is made without retries, and every policy's engine shares its connections."""
         return self
+
+    def _async(self) -> Any:
+        return self._async_clients.get(self._connect)
+
+    def _connect(self) -> Any:
+        import openai
+
+        return openai.AsyncOpenAI(**self._connection, http_client=stacked_client(openai))
 
     def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
         request = super()._request(query, n, params)
