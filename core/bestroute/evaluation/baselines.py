@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bestroute.evaluation.series import Series
-from bestroute.features.hashing import BUCKETS, featurise
+from bestroute.features.hash_rules import BUCKETS
+from bestroute.features.hashing import featurise
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.labels.simulation import in_order_of

@@ -63,38 +63,38 @@ _LOGGED = {
     "line_length_spread": 5,
 }
 """Statistics of which the logarithm counts, and what it is divided by."""
-_LOGGED_AT = np.array([STATISTICS.index(name) for name in _LOGGED])
-_LOGGED_BY = np.array(list(_LOGGED.values()), dtype=np.float64)
+LOGGED_AT = np.array([STATISTICS.index(name) for name in _LOGGED])
+LOGGED_BY = np.array(list(_LOGGED.values()), dtype=np.float64)
 
-_CODE_MARKS = "{}();=<>[]"
-_CODE_WORDS = re.compile(
+CODE_MARKS = "{}();=<>[]"
+CODE_WORDS = re.compile(
     "|".join(rf"{word}\b(?<!\w{word})" for word in ("def", "return", "class", "import", "print", "for", "while"))
 )
 """Whole words; what stands before one is looked at last, so that the search skips to their first letters."""
-_NEGATIONS = frozenset(("not", "no", "never", "except", "cannot", "without", "least", "neither", "nor"))
-_CONDITIONS = frozenset(("if", "then", "therefore", "because", "suppose", "given", "let", "assume", "unless", "when"))
-_EDGES = ".,;:!?()[]\"'"
+NEGATIONS = frozenset(("not", "no", "never", "except", "cannot", "without", "least", "neither", "nor"))
+CONDITIONS = frozenset(("if", "then", "therefore", "because", "suppose", "given", "let", "assume", "unless", "when"))
+EDGES = ".,;:!?()[]\"'"
 
-_UPPER, _LOWER, _DIGIT, _SPACE, _NEWLINE, _MATHS, _COMMA, _BRACKET, _QUOTE, _STOP, _OTHER = range(11)
+UPPER, _LOWER, DIGIT, SPACE, NEWLINE, MATHS, COMMA, BRACKET, QUOTE, STOP, OTHER = range(11)
 
 
-_NON_ASCII = 11
+NON_ASCII = 11
 
 
 def _classes() -> NDArray[np.uint8]:
-    table = np.full(129, _OTHER, dtype=np.uint8)
-    table[128] = _NON_ASCII
-    table[ord("A") : ord("Z") + 1] = _UPPER
+    table = np.full(129, OTHER, dtype=np.uint8)
+    table[128] = NON_ASCII
+    table[ord("A") : ord("Z") + 1] = UPPER
     table[ord("a") : ord("z") + 1] = _LOWER
-    table[ord("0") : ord("9") + 1] = _DIGIT
-    for marks, kind in ((" \t\r", _SPACE), ("\n", _NEWLINE), ("+-*/^=<>%$\\_", _MATHS), (",", _COMMA)):
+    table[ord("0") : ord("9") + 1] = DIGIT
+    for marks, kind in ((" \t\r", SPACE), ("\n", NEWLINE), ("+-*/^=<>%$\\_", MATHS), (",", COMMA)):
         table[[ord(mark) for mark in marks]] = kind
-    for marks, kind in (("()[]{}", _BRACKET), ("\"'`", _QUOTE), (".!?", _STOP)):
+    for marks, kind in (("()[]{}", BRACKET), ("\"'`", QUOTE), (".!?", STOP)):
         table[[ord(mark) for mark in marks]] = kind
     return table
 
 
-_CLASS_OF = _classes()
+CLASS_OF = _classes()
 """Of a character, those beyond ASCII at 128."""
 
 
@@ -107,16 +107,16 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
     """
     text = query.text[:longest]
     words = text.split()
-    times = Counter(map(str.strip, text.lower().split(), repeat(_EDGES)))
+    times = Counter(map(str.strip, text.lower().split(), repeat(EDGES)))
     size, count = max(1, len(text)), max(1, len(words))
     points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    kinds = _CLASS_OF[np.minimum(points, 128)]
+    kinds = CLASS_OF[np.minimum(points, 128)]
     marks = np.bincount(kinds, minlength=12).tolist()
     lengths = np.fromiter(map(len, words or [""]), dtype=np.intp, count=count)
     firsts, seconds = _initials(kinds)
-    numbers = _runs(kinds == _DIGIT) if marks[_DIGIT] else np.zeros(0, dtype=np.intp)
+    numbers = _runs(kinds == DIGIT) if marks[DIGIT] else np.zeros(0, dtype=np.intp)
     lines = np.array([len(line) for line in text.split("\n") if line and not line.isspace()] or [0])
-    stops = np.count_nonzero((kinds[:-1] == _STOP) & (kinds[1:] >= _SPACE) & (kinds[1:] <= _NEWLINE)) + 1
+    stops = np.count_nonzero((kinds[:-1] == STOP) & (kinds[1:] >= SPACE) & (kinds[1:] <= NEWLINE)) + 1
     values = np.array(
         [
             len(words),
@@ -124,28 +124,28 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
             max(0, query.prompt_tokens),
             len(query.system),
             len(query.context),
-            marks[_DIGIT] / size,
-            marks[_UPPER] / size,
-            sum(marks[kind] for kind in (_MATHS, _COMMA, _BRACKET, _QUOTE, _STOP, _OTHER)) / size,
-            marks[_NON_ASCII] / size,
-            marks[_MATHS] / size,
-            sum(map(text.count, _CODE_MARKS)) + len(_CODE_WORDS.findall(text)),
-            marks[_NEWLINE],
+            marks[DIGIT] / size,
+            marks[UPPER] / size,
+            sum(marks[kind] for kind in (MATHS, COMMA, BRACKET, QUOTE, STOP, OTHER)) / size,
+            marks[NON_ASCII] / size,
+            marks[MATHS] / size,
+            sum(map(text.count, CODE_MARKS)) + len(CODE_WORDS.findall(text)),
+            marks[NEWLINE],
             lengths.sum() / count / 8,
             text.count("?"),
-            marks[_QUOTE],
-            marks[_COMMA] / count,
-            marks[_BRACKET] / count,
+            marks[QUOTE],
+            marks[COMMA] / count,
+            marks[BRACKET] / count,
             len(times) / count,
             np.count_nonzero(lengths <= 3) / count,
             np.count_nonzero(lengths >= 8) / count,
-            np.count_nonzero(firsts == _UPPER) / count,
-            np.count_nonzero((firsts == _UPPER) & (seconds == _UPPER)) / count,
+            np.count_nonzero(firsts == UPPER) / count,
+            np.count_nonzero((firsts == UPPER) & (seconds == UPPER)) / count,
             lengths.max(),
             len(numbers) / count,
             numbers.max() if len(numbers) else 0,
-            10 * sum(times[word] for word in _NEGATIONS) / count,
-            5 * sum(times[word] for word in _CONDITIONS) / count,
+            10 * sum(times[word] for word in NEGATIONS) / count,
+            5 * sum(times[word] for word in CONDITIONS) / count,
             count / stops,
             lines[0] / max(1, lines.sum()),
             lines.mean(),
@@ -153,15 +153,15 @@ def statistics(query: Query, *, longest: int) -> FloatArray:
         ],
         dtype=np.float64,
     )
-    values[_LOGGED_AT] = np.log1p(values[_LOGGED_AT]) / _LOGGED_BY
+    values[LOGGED_AT] = np.log1p(values[LOGGED_AT]) / LOGGED_BY
     return values
 
 
 def _initials(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the kinds of the first and the second character of each word."""
-    blank = (kinds == _SPACE) | (kinds == _NEWLINE)
+    blank = (kinds == SPACE) | (kinds == NEWLINE)
     starts = np.flatnonzero(~blank & np.concatenate([[True], blank[:-1]])) if len(kinds) else np.zeros(0, dtype=np.intp)
-    return kinds[starts], np.append(kinds, _OTHER)[starts + 1]
+    return kinds[starts], np.append(kinds, OTHER)[starts + 1]
 
 
 def _runs(is_in: BoolArray) -> NDArray[np.intp]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bestroute.errors import ArtifactError
 from bestroute.features.answer_statistics import ANSWER_STATISTICS, ASKS, answer_statistics, asks
-from bestroute.features.hashing import BUCKETS, featurise
+from bestroute.features.hash_rules import BUCKETS
+from bestroute.features.hashing import featurise
 from bestroute.features.query_statistics import STATISTICS
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 from bestroute.types.query import Query

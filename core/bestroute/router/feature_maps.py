@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bestroute.features.hashing import BUCKETS
+from bestroute.features.hash_rules import BUCKETS
 from bestroute.features.query_statistics import STATISTICS
 from bestroute.types.arrays import BoolArray, FloatArray
 

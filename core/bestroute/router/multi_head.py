@@ -27,7 +27,8 @@ from bestroute.artifacts import (
 from bestroute.encoders.encoder import Encoder
 from bestroute.encoders.onnx_encoder import GRAPH, TOKENIZER, FrozenEncoder
 from bestroute.errors import ArtifactError, named
-from bestroute.features.hashing import BUCKETS, featurise
+from bestroute.features.hash_rules import BUCKETS
+from bestroute.features.hashing import featurise
 from bestroute.features.query_statistics import STATISTICS
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 from bestroute.policies.promises import Promise, read_promises, write_promises
