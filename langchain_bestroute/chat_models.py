@@ -344,6 +344,8 @@ class BestRouteChat(BaseChatModel):
     judge: Any = None
     """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model`` where it
     reads texts, else the form of the answers."""
+    on_alarm: Any = None
+    """``fn(alarm)`` is told of each alarm while audits are switched on, in a thread that no call waits for."""
     tracing: Any = None
     """Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``): ``True``, ``False``, a
     ``bestroute.monitoring.tracing.spans.Tracing``, or ``None``: as ``instrument()`` says."""

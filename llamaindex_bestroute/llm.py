@@ -111,6 +111,7 @@ class BestRouteLLM(FunctionCallingLLM):
         audit_budget: What all audits together may spend, USD.
         judge: Compares two answers for audits, ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model``
             where it reads texts, else the form of the answers.
+        on_alarm: ``fn(alarm)`` is told of each alarm while audits are switched on, in a thread that no call waits for.
         timeout: Seconds for one request; wins over the members' own.
         temperature: Wins over the members' own; a call's wins over it.
         max_tokens: Wins over the members' own.
@@ -224,6 +225,7 @@ class BestRouteLLM(FunctionCallingLLM):
     audit: float = Field(default=EngineFields.audit, description="Share of calls the reference is asked for, too.")
     audit_budget: BudgetField = Field(default=None, description="What all audits together may spend, USD.")
     judge: Any = Field(default=None, description="Compares two answers for audits.")
+    on_alarm: Any = Field(default=None, description="Is told of each alarm.")
     tracing: Any = Field(default=None, description="Whether calls are traced by OpenTelemetry.")
     timeout: float | None = Field(default=None, description="Seconds for one request.")
     temperature: float | None = Field(default=None, description="Wins over the members' own.")

@@ -90,6 +90,7 @@ def build_engine(
         default=given.default,
         audit_budget=given.audit_budget,
         judge=given.judge,
+        on_alarm=given.on_alarm,
         tracing=given.tracing,
         **{name: getattr(given, name) for name in LIVE_FIELDS},
     )

@@ -69,6 +69,8 @@ class EngineFields:
     """What audits together may spend, USD."""
     judge: Any = None
     """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]."""
+    on_alarm: Any = None
+    """Is told of alarms: ``fn(alarm)``."""
     tracing: Any = None
     """Whether calls and draws become spans and metrics of OpenTelemetry."""
 
@@ -84,7 +86,7 @@ LIVE_FIELDS = ("mode", "share", "audit")
 """Those that an engine may be told while it runs, so that their change makes no other."""
 ENGINE_PARTS = (
     *("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget"),
-    *("audit_budget", "judge", "tracing"),
+    *("audit_budget", "judge", "on_alarm", "tracing"),
 )
 """Those that hold objects: described in a few words, never dumped."""
 

@@ -27,6 +27,7 @@ from bestroute.engine.comparison import Comparer
 from bestroute.engine.decision import Decision
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import check_share
+from bestroute.engine.watch import Watch
 from bestroute.errors import BudgetError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit, as_audit
@@ -51,6 +52,8 @@ _LATE_S = 600.0
 _MOST_KNOWN = 20_000
 Draws = Callable[[Query, Decision, RunContext], Result]
 """Runs a decision, as a call of the engine does."""
+_Work = Callable[[], object]
+"""What else is done beside the calls."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,6 @@ class _AuditJob:
     decision: Decision
     """What is drawn."""
     run_id: str
-
-
-class _CatchUp:
-    """Audits of other processes are to be taken notice of."""
 
 
 class Auditor(ProcessState):
@@ -79,6 +78,7 @@ class Auditor(ProcessState):
         writer: Of the ledger.
         observe: Takes notice of a comparison: the policy's ``observe``, if it has one. In a database those of other
             processes are among them, and those of the time before this one began.
+        watch: Raises alarms.
     """
 
     def __init__(
@@ -90,18 +90,19 @@ class Auditor(ProcessState):
         draws: Draws,
         writer: LedgerWriter,
         observe: Callable[[Audit], object] | None,
+        watch: Watch,
     ) -> None:
         """Check the share; no thread is started."""
         super().__init__()
         self.pool, self.budget, self.comparer = pool, budget, comparer
-        self.draws, self.writer, self.observe = draws, writer, observe
+        self.draws, self.writer, self.observe, self.watch = draws, writer, observe, watch
         self._share = 0.0
         self.share = share
         self._begin()
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
-        self._jobs: deque[_AuditJob | _CatchUp] = deque()
+        self._jobs: deque[_AuditJob | _Work] = deque()
         self._idle = self._threads = 0
         self._known: dict[str, None] = {}
         """Calls whose audit was taken notice of."""
@@ -130,7 +131,7 @@ class Auditor(ProcessState):
                     "can compare open text, which is not audited: give a judge (judge=fn(query, texts), scores in "
                     "[0, 1]) or a reward_model that reads texts (Verifier(fn), a trained one)"
                 )
-        self._share = float(share)
+        self._share = self.watch.share = float(share)
 
     # In a call's thread: nothing waits, and nothing is raised.
 
@@ -141,7 +142,9 @@ class Auditor(ProcessState):
         try:
             if self._is_behind:
                 self._looked_at = time.monotonic()
-                self._take(_CatchUp())
+                self._take(self._catch_up)
+            if self.watch.is_due:
+                self._take(self.watch.look)
             job = self._job(query, options, result)
             if job is not None and not self._take(job):
                 self.writer.note([job.outcome])
@@ -171,14 +174,15 @@ class Auditor(ProcessState):
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
         )
         if self._is_reference(planned, result):
-            self.writer.note([replace(outcome, status="certain", probability=1.0)])
+            self._note(replace(outcome, status="certain", probability=1.0))
             return None
         if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):
-            self.writer.note([replace(outcome, status="uncompared")])
+            self._note(replace(outcome, status="uncompared"))
             return None
         if random.random() >= self._share:
-            self.writer.note([outcome])
+            self._note(outcome)
             return None
+        self.watch.note_outcome(outcome)
         reason = f"audit of '{planned.plan}'"
         reference = Decision(
             self.pool.reference_plan,
@@ -191,6 +195,10 @@ class Auditor(ProcessState):
         )
         drawn = replace(planned, reason=f"{reason}, which was decided on in the shadow") if is_shadow else reference
         return _AuditJob(query, result, outcome, drawn, options.run_id or result.call_id)
+
+    def _note(self, outcome: CallOutcome) -> None:
+        self.writer.note([outcome])
+        self.watch.note_outcome(outcome)
 
     def _is_reference(self, planned: Decision, result: Result) -> bool:
         """Whether the answer is one sample of the reference, or would have been: no loss is to be expected."""
@@ -207,7 +215,7 @@ class Auditor(ProcessState):
             return False
         return isinstance(self.writer.ledger, Ledger) and self.writer.ledger.is_persistent
 
-    def _take(self, work: _AuditJob | _CatchUp) -> bool:
+    def _take(self, work: _AuditJob | _Work) -> bool:
         """Have something done; returns whether there was room for it."""
         self._guard()
         with self._changed:
@@ -234,13 +242,13 @@ class Auditor(ProcessState):
                 if isinstance(work, _AuditJob):
                     self._audit(work)
                 else:
-                    self._catch_up()
+                    work()
         finally:
             with self._changed:
                 self._threads -= 1
                 self._changed.notify_all()
 
-    def _next(self) -> _AuditJob | _CatchUp | None:
+    def _next(self) -> _AuditJob | _Work | None:
         with self._changed:
             self._idle += 1
             self._changed.notify_all()
@@ -271,6 +279,7 @@ class Auditor(ProcessState):
         finally:
             self.writer.write([], outcomes=[outcome])
         if outcome.status == "compared":
+            self.watch.observe(as_audit(outcome))
             self._tell(outcome)
 
     def _compared(self, job: _AuditJob) -> CallOutcome:

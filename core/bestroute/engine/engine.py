@@ -32,6 +32,7 @@ from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
 from bestroute.engine.sessions import Sessions
 from bestroute.engine.streaming import StreamSampler
+from bestroute.engine.watch import Watch
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe
@@ -47,6 +48,7 @@ from bestroute.types.sample import Delta
 from bestroute.types.settings import Settings
 
 if TYPE_CHECKING:
+    from bestroute.monitoring.alarms import Alarm
     from bestroute.monitoring.monitor_report import MonitorReport
     from bestroute.monitoring.tracing.spans import Tracing
 
@@ -97,6 +99,8 @@ class BestRoute:
         audit_budget: What audits together may spend, USD, or a ``Budget``; default: their share alone limits them.
         judge: ``fn(query, texts) -> scores`` in [0, 1], or a reward model, that compares; default: ``reward_model``
             where it reads texts, else the form of the answers (tool calls, JSON, choices, numbers, short answers).
+        on_alarm: Is told of each alarm that calls and audits of this process raise while audits are switched on
+            (``bestroute.monitoring.alarms.Alarm``), in a thread that no call waits for; it is logged, too.
         tracing: Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``), or a ``Tracing``;
             default: as ``bestroute.monitoring.tracing.instrument()`` says.
 
@@ -127,6 +131,7 @@ class BestRoute:
         audit: float = 0.0,
         audit_budget: Budget | float | None = None,
         judge: RewardModel | Callable[..., Sequence[float]] | None = None,
+        on_alarm: Callable[[Alarm], object] | None = None,
         tracing: Tracing | bool | None = None,
     ) -> None:
         """Check that the parts fit together; nothing is called."""
@@ -176,6 +181,7 @@ class BestRoute:
             self._run_decision,
             self._writer,
             self._observer(),
+            Watch(pool.models, self._target(), on_alarm),
         )
 
     def share_members(self, other: BestRoute) -> None:
@@ -338,7 +344,7 @@ class BestRoute:
     def _drive(self, query: Query | str, options: CallOptions, *, streams: bool) -> Iterator[Delta | Result]:
         """Obey a run's commands; yield what may be shown, then the result."""
         query, checked = as_query(query), Options.of(options)
-        call = RunContext(query, checked, self.budget, self._writer)
+        call = self._begin(query, checked)
         call.begin_trace(tracing_in_use(self._tracing), query, checked)
         with call.traced():
             with call.within():
@@ -350,6 +356,13 @@ class BestRoute:
             yield result
         finally:
             self._finish(query, checked, result)
+
+    def _begin(self, query: Query, options: Options) -> RunContext:
+        """Return the context of a call; while audits are switched on, its rows are watched."""
+        call = RunContext(query, options, self.budget, self._writer)
+        if self._auditor.share:
+            call.bills.on_close = self._auditor.watch.note_rows
+        return call
 
     def _finish(self, query: Query, options: Options, result: Result) -> None:
         """Note a call that has its answer; nothing waits."""
@@ -394,6 +407,10 @@ class BestRoute:
                 except StopIteration as stop:
                     return stop.value  # type: ignore[no-any-return]
 
+    def _target(self) -> float | None:
+        """Return the drop that the policy is asked for."""
+        return None if self._decider.policy is None else completed(self._decider.policy, PolicyBase).max_drop
+
     def _observer(self) -> Callable[[Audit], object] | None:
         """Return the policy's notice of audits, if it takes any."""
         policy = None if self._decider.policy is None else completed(self._decider.policy, PolicyBase)
@@ -409,7 +426,7 @@ class BestRoute:
     ) -> AsyncGenerator[Delta | Result]:
         """Obey a run's commands without blocking the loop; see ``_drive``."""
         query, checked = as_query(query), Options.of(options)
-        call = RunContext(query, checked, self.budget, self._writer)
+        call = self._begin(query, checked)
         call.begin_trace(tracing_in_use(self._tracing), query, checked)
         with call.traced():
             with call.within():
@@ -537,13 +554,15 @@ class BestRoute:
 
     async def aclose(self) -> None:
         """Do the same, with the connections of this event loop among them."""
-        if self._auditor.is_busy:
+        if self._auditor.is_busy or self._auditor.watch.is_waiting:
             await in_own_thread(self._drain)
         await self._writer.aflush()
         for generator in self._context.generators.values():
             await generator.aclose()
 
     def _drain(self) -> None:
+        if self._auditor.watch.is_waiting:
+            self._auditor.watch.look()
         if not self._auditor.drain(_DRAIN_S):
             logger.warning("audit: audits are still under way after %g s; they are billed when they end", _DRAIN_S)
 

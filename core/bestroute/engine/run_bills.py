@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bestroute.billing.ledger import Kind, LedgerRow
 from bestroute.billing.ledger_writer import LedgerWriter
@@ -41,6 +41,9 @@ class RunBills:
         self.call_id, self.query, self.tags, self.writer = call_id, query, tags, writer
         self.decision: Decision | None = None
         """What is run now."""
+        self.on_close: Callable[[Sequence[LedgerRow]], object] | None = None
+        """Is told of all rows of the run, when it ends."""
+        self._written: list[LedgerRow] = []
         self._reference_cost_usd: float | None = None
         self._entered: list[tuple[int, LedgerRow]] = []
         self._requests = itertools.count(1)
@@ -95,11 +98,17 @@ class RunBills:
 
     def close(self, *, seconds: float | None = None) -> None:
         """End the run; what is entered from now on is written at once."""
-        self.writer.write(self._take(closes=True), seconds=seconds)
+        self.writer.write(self._take_last(), seconds=seconds)
 
     async def aclose(self, *, seconds: float | None = None) -> None:
         """End the run without blocking the loop; see ``close``."""
-        await self.writer.awrite(self._take(closes=True), seconds=seconds)
+        await self.writer.awrite(self._take_last(), seconds=seconds)
+
+    def _take_last(self) -> list[LedgerRow]:
+        rows = self._take(closes=True)
+        if self.on_close is not None and self._written:
+            self.on_close(self._written)
+        return rows
 
     def _take(self, *, closes: bool = False) -> list[LedgerRow]:
         with self._lock:
@@ -110,4 +119,5 @@ class RunBills:
         rows = [row for _, row in (sorted(entered, key=lambda entry: entry[0]) if len(entered) > 1 else entered)]
         if self._reference_cost_usd is not None and (first := next((r for r in rows if r["status"] == "ok"), None)):
             first["reference_cost_usd"], self._reference_cost_usd = self._reference_cost_usd, None
+        self._written += rows
         return rows

@@ -57,6 +57,10 @@ class Alarm:
     observed: int
     model: str = ""
 
+    def __str__(self) -> str:
+        """Render with the chance that it is false."""
+        return f"{self.message} (false in {100 * self.level:.3g} % of streams of {self.horizon:,})"
+
 
 class Bettors:
     """Bets on one stream of observations, and whether they have won so much that the claim is given up.

@@ -309,7 +309,7 @@ def _raised(
 
 
 def _in_words(call_id: str, alarm: Alarm) -> str:
-    return f"at call {call_id}: {alarm.message} (false in {_percent(alarm.level)} of streams of {alarm.horizon:,})"
+    return f"at call {call_id}: {alarm}"
 
 
 def _more(estimate: DropEstimate, target: float | None, level: float, audit_usd: float | None) -> str:

@@ -1,0 +1,114 @@
+"""Alarms while calls run: what draws and audits show is looked at beside the calls, and told to the log and the caller.
+
+Each process watches what it draws itself; what all of them wrote, ``monitor`` looks at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from bestroute._utils.fork_safe import ProcessState
+from bestroute._utils.interruptions import is_interruption
+from bestroute.billing.ledger_rows import LedgerRow
+from bestroute.billing.outcomes import CallOutcome
+from bestroute.errors.redaction import describe
+
+if TYPE_CHECKING:
+    from bestroute.monitoring.alarms import Alarm, Alarms
+    from bestroute.monitoring.audits import Audit
+
+logger = logging.getLogger("bestroute.engine")
+
+AT_ONCE = 64
+"""Calls that are looked at together."""
+_MOST_WAITING = 100 * AT_ONCE
+
+
+class Watch(ProcessState):
+    """Watches the calls of one process.
+
+    Args:
+        models: Of the pool.
+        target: The drop that is asked for; ``None``: none is, and no alarm of a drop is raised.
+        on_alarm: Is told of each alarm, in a thread that no call waits for.
+    """
+
+    def __init__(self, models: Sequence[str], target: float | None, on_alarm: Callable[[Alarm], object] | None) -> None:
+        """Begin with nothing observed."""
+        super().__init__()
+        self.models, self.target, self.on_alarm = models, target, on_alarm
+        self.share = 1.0
+        """Of calls that are audited, when the first is looked at."""
+        self._forget_parent()
+
+    def _forget_parent(self) -> None:
+        self._rows: deque[Sequence[LedgerRow]] = deque(maxlen=_MOST_WAITING)
+        self._outcomes: deque[CallOutcome] = deque(maxlen=_MOST_WAITING)
+        self._alarms: Alarms | None = None
+
+    def note_rows(self, rows: Sequence[LedgerRow]) -> None:
+        """Note the rows of a call; nothing waits."""
+        self._rows.append(rows)
+
+    def note_outcome(self, outcome: CallOutcome) -> None:
+        """Note what became of a call; nothing waits."""
+        self._outcomes.append(outcome)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look."""
+        return len(self._rows) >= AT_ONCE or len(self._outcomes) >= AT_ONCE
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything was noted that was not looked at."""
+        return bool(self._rows or self._outcomes)
+
+    def observe(self, audit: Audit) -> None:
+        """Look at an audit."""
+        if self.target is None:
+            return
+        with self._guard():
+            raised = self._all().observe(audit)
+        self._tell(raised)
+
+    def look(self) -> None:
+        """Look at what was noted."""
+        from bestroute.monitoring.draw_facts import draw_facts
+
+        with self._guard():
+            alarms = self._all()
+            raised: list[Alarm] = []
+            outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+            draws: dict[str, list[dict[str, float]]] = {}
+            for rows in [self._rows.popleft() for _ in range(len(self._rows))]:
+                for model, facts in draw_facts(rows):
+                    draws.setdefault(model, []).append(dict(facts))
+            alarms.observe_certain(sum(outcome.status == "certain" for outcome in outcomes))
+            if known := [o.familiarity for o in outcomes if o.familiarity is not None]:
+                raised += [alarm for _, alarm in alarms.observe_queries(known)]
+            for model, of in draws.items():
+                raised += [alarm for _, alarm in alarms.observe_draws(model, of)]
+        self._tell(raised)
+
+    def _all(self) -> Alarms:
+        if self._alarms is None:
+            from bestroute.monitoring.alarms import Alarms
+
+            self._alarms = Alarms(self.target or 0.0, self.models, least_probability=self.share or 1.0)
+        return self._alarms
+
+    def _tell(self, raised: Sequence[Alarm]) -> None:
+        for alarm in raised:
+            logger.warning("alarm: %s", alarm)
+            if self.on_alarm is None:
+                continue
+            try:
+                self.on_alarm(alarm)
+            except BaseException as error:  # of somebody else's
+                logger.warning("on_alarm raised: %s", describe(error))
+                if is_interruption(error):
+                    raise
