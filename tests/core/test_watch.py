@@ -46,6 +46,7 @@ def test_a_member_that_breaks_is_told_of_while_audits_are_on(audit, caplog):
             small.is_broken = i >= 300
             assert engine.run("What is 12 * 7? Answer with only the number.").text == "84"
         engine.close()
+    told = [alarm for alarm in told if alarm.kind != "latency"]  # the machine's own may change
     assert {(alarm.kind, alarm.model) for alarm in told} == ({("error", "small")} if audit else set())
     words = "alarm: the error rate of 'small' has changed (false in 0.2 % of streams of 20,000)"
     assert (words in caplog.messages) == bool(audit)
