@@ -126,3 +126,29 @@ def test_the_oldest_conversations_are_forgotten(monkeypatch):
 def test_settings_of_caches_are_checked(wrong):
     with pytest.raises(ConfigError, match="Settings: cache_"):
         Settings(**wrong)
+
+
+def test_a_conversation_stays_a_least_number_of_turns_whatever_a_move_would_gain():
+    routed = engine(price=0.1, small=Price(1.0, 1.0), large=Price(2.0, 2.0), least_turns=3)
+    assert turn(routed, 0.1).model == "large"
+    second = turn(routed, 0.9)
+    assert second.model == "large"
+    assert "the conversation stays with 'large'" in second.decision.reason
+    assert turn(routed, 0.9).model == "large"
+    assert turn(routed, 0.9).model == "small"  # free to go, and kept there again
+    assert [turn(routed, 0.1).model for _ in range(3)] == ["small", "small", "large"]
+    assert turn(routed, 0.9, session="another").model == "small"
+
+
+def test_a_call_that_names_its_model_and_a_failure_end_the_stay():
+    routed = engine(price=0.1, least_turns=3)
+    assert turn(routed, 0.1).model == "large"
+    assert turn(routed, 0.1, model="small").model == "small"
+    assert turn(routed, 0.1).model == "small"
+    routed.generators["small"].answers = [ConnectionError("no")]
+    assert turn(routed, 0.1).model == "large"
+
+
+def test_the_least_number_of_turns_is_checked():
+    with pytest.raises(ConfigError, match="Settings: least_turns"):
+        Settings(least_turns=0)

@@ -118,11 +118,13 @@ class Decider:
         reason: str | None = None,
         allow: Sequence[str] | None = None,
         warmth: Warmth = COLD,
+        kept: str | None = None,
     ) -> Decision:
         """Decide on one query; ``model`` and ``n`` set the choice.
 
         With ``reason`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
         ``allow`` names the only members that may be asked. ``warmth`` is what their caches hold of the prompt.
+        ``kept`` is the member that plans have to begin with, where there are any that do.
 
         Raises:
             ConfigError: If a model is unknown or not allowed, or a router's answer cannot be run.
@@ -143,7 +145,7 @@ class Decider:
                 left_out=left_out,
                 is_forced=reason is None,
             )
-        decision = self._decide(query, left_out, warmth)
+        decision = self._decide(query, left_out, warmth, kept)
         if model is None and n is None:
             return decision
         return self._force(decision, model, n, reason)
@@ -196,7 +198,7 @@ class Decider:
             return replace(decision, plan=Plan.of(Candidate(able_models[0])))
         return None
 
-    def _decide(self, query: Query, left_out: dict[str, str], warmth: Warmth) -> Decision:
+    def _decide(self, query: Query, left_out: dict[str, str], warmth: Warmth, kept: str | None) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
             if self.day_one is not None:
@@ -227,12 +229,14 @@ class Decider:
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
         costs = self._costs(prediction, np.array([float(tokens)]), query, warmth)[0]
-        picked, trouble = self._pick(prediction, costs, able, query)
+        of_kept = [i for i in able if prediction.plans[i].steps[0].model == kept]
+        picked, trouble = self._pick(prediction, costs, of_kept or able, query)
+        stays = f", the conversation stays with {kept!r}" if of_kept else ""
         if len(able) < len(prediction.plans):
             prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
         return Decision(
             prediction.plans[picked],
-            f"{trouble or self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
+            f"{trouble or self.policy}{stays}: {_in_words(prediction, costs, picked, self.pool)}",
             self.pool,
             tokens,
             prediction,

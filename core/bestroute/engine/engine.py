@@ -634,6 +634,7 @@ class BestRoute:
             reason=options.reason,
             allow=limits.allow,
             warmth=warmth,
+            kept=self._sessions.kept(query, options),
         )
         if mode == "on":
             decision = decide()

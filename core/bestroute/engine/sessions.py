@@ -29,6 +29,10 @@ class _Session:
     """When each member was asked last, and with how many tokens."""
     last: tuple[float, int] = (0.0, 0)
     """When anyone was."""
+    member: str = ""
+    """That was asked last."""
+    turns: int = 0
+    """In a row."""
 
 
 class Sessions(ProcessState):
@@ -62,13 +66,22 @@ class Sessions(ProcessState):
             reference = self._held(self._reference, *session.last, now) if self._has_reference else 0
         return Warmth({model: tokens for model, tokens in cached.items() if tokens}, reference)
 
+    def kept(self, query: Query, options: Options) -> str | None:
+        """Return the member that a conversation has to stay with for now; ``None``: any may be asked."""
+        if self.settings.least_turns < 2:
+            return None
+        with self._guard():
+            session = self._sessions.get(session_key(query, options))
+            is_kept = session is not None and 0 < session.turns < self.settings.least_turns
+            return session.member if session is not None and is_kept else None
+
     def _held(self, model: str, at: float, tokens: int, now: float) -> int:
         is_held = now - at <= self.settings.cache_lifetime_of(model) and tokens >= self.settings.cache_least_tokens
         return tokens if is_held else 0
 
     def note(self, query: Query, options: Options, samples: Sequence[DrawnSample]) -> None:
         """Note whom a turn asked."""
-        if not self.models:
+        if not self.models and self.settings.least_turns < 2:
             return
         now, key = self.clock(), session_key(query, options)
         with self._guard():
@@ -78,6 +91,9 @@ class Sessions(ProcessState):
                 if drawn.error is None:
                     tokens = query.prompt_tokens if drawn.usage is None else drawn.usage.input or query.prompt_tokens
                     session.by_model[drawn.model] = session.last = (now, tokens)
+            if models := [drawn.model for drawn in samples if drawn.error is None]:
+                session.turns = session.turns + 1 if models[-1] == session.member else 1
+                session.member = models[-1]
             while len(self._sessions) > _MOST_SESSIONS:
                 self._sessions.popitem(last=False)
 

@@ -54,6 +54,9 @@ class Settings:
     five minutes is what providers state at least. It matters where a ``Price`` has ``cached_input``."""
     cache_least_tokens: int = 1024
     """Tokens from which on providers cache a prompt."""
+    least_turns: int = 1
+    """Turns that a conversation stays with a member it came to, whatever a move is predicted to gain; only a failure,
+    or a call that names its model, ends that. It takes a router that predicts."""
     dry_run: bool = False
     """Decide, and answer with the decision in words; no model is called and nothing is billed."""
 
@@ -68,7 +71,14 @@ class Settings:
         lifetimes = self.cache_lifetime_s
         for seconds in lifetimes.values() if isinstance(lifetimes, Mapping) else [lifetimes]:
             check_amount(seconds, "Settings: cache_lifetime_s", "seconds")
-        for name in ("attempts", "breaker_failures", "wave", "default_max_output_tokens", "cache_least_tokens"):
+        for name in (
+            "attempts",
+            "breaker_failures",
+            "wave",
+            "default_max_output_tokens",
+            "cache_least_tokens",
+            "least_turns",
+        ):
             check_count(getattr(self, name), f"Settings: {name}")
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
             check_amount(getattr(self, name), f"Settings: {name}", "seconds")
