@@ -128,7 +128,7 @@ def moments(folder: Path, prompts: int, samples: int) -> list[list[Callable[[str
         [lambda _: (folder / "prompts.jsonl").exists()],
         [
             lambda _: lines_in(folder / "records.jsonl.journal") > draws // SHARE,
-            lambda _: lines_in(folder / "records.jsonl.verdicts") > prompts // SHARE,
+            lambda _: lines_in(folder / "records.jsonl.judgements") > prompts // SHARE,
         ],
         [lambda printed: "fitting heads" in printed],
         [lambda printed: "fold 2 of" in printed],

@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import ConfigError, Pool, Price, RecordError
+from bestroute.billing.outcomes import as_feedback
 from bestroute.cli import main
 from bestroute.evaluation.comparison import compare, decided
 from bestroute.judges.gold import read_gold
 from bestroute.labels import SampleArrays
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 from bestroute.records.chats import check_chat
+from bestroute.records.collect import read_prompts
+from bestroute.records.journal import Journal
 from bestroute.records.records import ModelSamples, Record, parse_head, parse_record, read_records, write_records
-from bestroute.records.schemas import schema
+from bestroute.records.schemas import NAMES, check_line, schema
 from bestroute.records.split import split_records
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
@@ -42,7 +45,7 @@ def test_init_writes_a_pool_that_is_read_with_prices_by_exact_name(tmp_path):
     assert pool.prices["small"].input < pool.prices["large"].input
     assert pool.endpoint("small").api_key_env == "OPENAI_API_KEY"
     assert "set OPENAI_API_KEY" in done.stderr
-    assert f"bestroute collect prompts.jsonl --pool {out}" in done.stderr
+    assert f"bestroute collect {tmp_path / 'prompts.jsonl'} --pool {out}" in done.stderr
 
 
 def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
@@ -72,6 +75,8 @@ def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
         (["--model", "a=openai:x", "--price", "a=1/-2"], "output_price"),
         (["--model", "a=openai:x", "--price", "b=1/2"], "--price names 'b', but the models are 'a'"),
         (["--model", "a=openai:x", "--price", "a=1/2", "--reference", "c"], "'c'"),
+        (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "a=openai:y"], "--judge 'a' is the name of a model"),
+        (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "openai:y"], "--judge is written NAME=VALUE"),
         ([], "there is no terminal to ask at"),
     ],
 )
@@ -81,6 +86,20 @@ def test_what_init_cannot_write_is_one_sentence_and_no_file(tmp_path, arguments,
     assert why in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_init_names_a_judge_and_makes_prompts_of_a_log(tmp_path):
+    (tmp_path / "log.csv").write_text("question,answer,model\nWhy?,So.,m\n")
+    done = run(
+        "init", "--model", "a=openai:x", "--price", "a=1/2", "--judge", "j=groq:y", "--price", "j=3/4",
+        "--log", tmp_path / "log.csv", "--out", tmp_path / "pool.yaml",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert Pool.from_file(tmp_path / "pool.yaml").models == ("a",)
+    everyone = Pool.from_file(tmp_path / "pool.yaml", judges=True)
+    assert (everyone.models, everyone.prices["j"]) == (("a", "j"), Price(3, 4))
+    assert [prompt.query for prompt in read_prompts(tmp_path / "prompts.jsonl")] == ["Why?"]
+    assert "--judge j --out" in done.stderr
 
 
 def test_init_writes_over_nothing_unless_it_is_told_to(tmp_path):
@@ -227,7 +246,25 @@ GOOD = {
         },
     ],
     "gold": [{"id": "1", "text": "", "quality": 1}, {"id": "1", "text": "a", "quality": True, "model": None}],
-    "pool": [{"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2, "logprobs": True}}}],
+    "pool": [
+        {"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2, "logprobs": True}}},
+        {
+            "reference": "m",
+            "models": {
+                "m": {"input_price": 1, "output_price": 2},
+                "j": {"input_price": 1, "output_price": 2, "role": "judge"},
+            },
+        },
+    ],
+    "judgements": [
+        {"how": {"judge": "j", "pairwise": True, "reference": None}},
+        {"id": "1", "qualities": {"a": 1, "b": None}, "cost_usd": 0.1, "first_wins": [1, 0], "replies": ["A"]},
+    ],
+    "journal": [
+        {"sampling": {"m": {"temperature": 0.5}}},
+        {"id": "1", "model": "m", "at": -1, "text": "a", "quality": None, "input_tokens": 3, "signals": None},
+    ],
+    "feedback": [{"call_id": "c1", "score": True}, {"call_id": "c1", "score": 0.5, "note": None}],
 }
 BAD = {
     "prompts": [
@@ -255,6 +292,25 @@ BAD = {
         {"reference": "m", "models": {"m": {"input_price": 1}}},
         {"reference": "m", "models": {"m": {"input_price": -1, "output_price": 2}}},
         {"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2}}, "more": 1},
+        {"reference": "m", "models": {"m": {"input_price": 1, "output_price": 2, "role": "jury"}}},
+    ],
+    "judgements": [
+        {"how": "strictly"},
+        {"id": "1", "qualities": {"a": 2}, "cost_usd": 0, "first_wins": [0, 0]},
+        {"id": "1", "qualities": {"a": 1}, "cost_usd": -1, "first_wins": [0, 0]},
+        {"id": "1", "qualities": {"a": 1}, "cost_usd": 0, "first_wins": [0]},
+        {"qualities": {}, "cost_usd": 0, "first_wins": [0, 0]},
+    ],
+    "journal": [
+        {"sampling": ["m"]},
+        {"id": "1", "model": "m", "at": -2, "text": "a", "quality": None},
+        {"id": "1", "model": "m", "at": 0, "text": "a", "quality": "good"},
+        {"id": "1", "model": "m", "text": "a", "quality": 1},
+    ],
+    "feedback": [
+        {"call_id": "c1", "score": 1.5},
+        {"call_id": "", "score": 1},
+        {"call_id": "c1", "score": 1, "note": 3},
     ],
 }
 
@@ -265,6 +321,15 @@ def read(name, value, folder):
         return parse_head(value, "here")
     if name == "records":
         return parse_record(value, "here")
+    if name in ("judgements", "journal"):
+        journal = Journal(folder / "r.jsonl", name, doing="testing")
+        journal.append(value)
+        try:
+            return list(journal.lines())
+        finally:
+            journal.close()
+    if name == "feedback":
+        return as_feedback(value["call_id"], value["score"], value.get("note"), keeps_notes=True)
     path = folder / name
     if name == "gold":
         path.write_text(json.dumps(value) + "\n")
@@ -288,6 +353,31 @@ def test_what_a_schema_refuses_its_reader_refuses(tmp_path, name, value):
         read(name, value, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("gold", {"id": "1", "text": "a"}, "'quality' is missing; it must be a number in [0, 1] or a boolean"),
+        ("gold", {"id": 1, "text": "a", "quality": 1}, "'id' must be a text, the id of a record, got 1"),
+        (
+            "journal",
+            {"id": "1", "model": "m", "at": 0, "text": "a", "quality": "good"},
+            "number in [0, 1] or null, got",
+        ),
+        (
+            "judgements",
+            {"id": "1", "qualities": {"a": 2}, "cost_usd": 0, "first_wins": [0, 0]},
+            "'qualities.a' must be a number in [0, 1] or null, got 2",
+        ),
+    ],
+)
+def test_a_refused_line_names_the_field_what_is_wanted_and_what_there_is(name, value, sentence):
+    with pytest.raises(RecordError) as refused:
+        check_line(value, name, "here line 3")
+    assert str(refused.value).startswith("here line 3: ")
+    assert sentence in str(refused.value)
+
+
 def test_the_command_prints_each_schema():
-    for name in GOOD:
+    assert set(GOOD) == set(BAD) == set(NAMES)
+    for name in NAMES:
         assert json.loads(run("schema", name).stdout) == schema(name)

@@ -59,7 +59,7 @@ def test_checks_decide_what_they_can_and_the_judge_the_rest_each_text_once(tmp_p
     assert first.samples["small"].quality == (1.0, 0.0, 1.0)
     assert first.samples["large"].quality == (1.0,)
     assert second.samples["small"].quality == (1.0, 0.0, 1.0)
-    assert not list(tmp_path.glob("*.verdicts"))
+    assert not list(tmp_path.glob("*.judgements"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_what_a_function_says_is_a_quality_or_one_sentence(tmp_path):
     for said, why in ((1.5, "got 1.5 for 'q0'"), (math.nan, "got nan for 'q0'")):
         with pytest.raises(ConfigError, match=f"the judge must return a quality in .0, 1. or None, {why}"):
             label([record(0, ["a"], ["b"])], scored(lambda text, said=said: said), tmp_path / "l.jsonl")
-        (tmp_path / "l.jsonl.verdicts").unlink(missing_ok=True)
+        (tmp_path / "l.jsonl.judgements").unlink(missing_ok=True)
 
     def broken(fields, text):
         raise SystemExit("secret text")
@@ -221,7 +221,7 @@ def test_kill_9_in_the_middle_pays_for_no_query_twice(tmp_path):
     (tmp_path / "mine.py").write_text(JUDGE)
     command = [sys.executable, "-m", "bestroute", "label", "r.jsonl", "--judge", "mine:slow", "--out", "l.jsonl"]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    journal = tmp_path / "l.jsonl.verdicts"
+    journal = tmp_path / "l.jsonl.judgements"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not journal.exists() or len(journal.read_bytes().splitlines()) < 6):
         time.sleep(0.01)

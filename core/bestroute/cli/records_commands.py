@@ -10,6 +10,7 @@ import click
 from bestroute.cli.learning_commands import check_reward, kind_of, load_arrays
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.errors import ConfigError
+from bestroute.records.schemas import NAMES
 
 
 @click.command(
@@ -110,7 +111,7 @@ def _interval(interval: tuple[float, float] | None, form: str) -> str:
 
 
 @click.command(epilog="\b\nExample:\n  bestroute schema records")
-@click.argument("name", type=click.Choice(["prompts", "records", "gold", "pool"]))
+@click.argument("name", type=click.Choice(NAMES))
 def schema(name: str) -> None:
     """Print the JSON Schema of a file of ours, for editors and other programs."""
     from bestroute.records.schemas import schema as schema_of

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bestroute._utils.text import brief
 from bestroute.errors import RecordError
 from bestroute.records.jsonl import read_jsonl
 from bestroute.records.records import ModelSamples, Record
+from bestroute.records.schemas import check_line
 from bestroute.stats.prediction_powered import CorrectedMean, corrected_mean
 
 FEWEST = 10
@@ -54,17 +54,8 @@ def read_gold(path: Path) -> list[HumanVerdict]:
     """
     verdicts = []
     for number, value in read_jsonl(path):
-        where = f"{path} line {number}"
-        for name in ("id", "text"):
-            if not isinstance(value.get(name), str):
-                raise RecordError(f"{where}: '{name}' must be a text, got {brief(value.get(name))}")
-        quality = value.get("quality")
-        if not isinstance(quality, int | float) or not 0 <= quality <= 1:
-            raise RecordError(f"{where}: 'quality' must be a number in [0, 1] or a boolean, got {brief(quality)}")
-        model = value.get("model")
-        if model is not None and not isinstance(model, str):
-            raise RecordError(f"{where}: 'model' must be a text, got {brief(model)}")
-        verdicts.append(HumanVerdict(value["id"], value["text"], float(quality), model))
+        check_line(value, "gold", f"{path} line {number}")
+        verdicts.append(HumanVerdict(value["id"], value["text"], float(value["quality"]), value.get("model")))
     return verdicts
 
 

@@ -10,12 +10,12 @@ from bestroute.errors import ConfigError
 from bestroute.judges.judge import JudgeTask, Verdict
 from bestroute.records.journal import Journal
 
-KIND = "verdicts"
+KIND = "judgements"
 """The end of the journal's name."""
 
 
 class Verdicts:
-    """Verdicts by query, kept in ``<out>.verdicts``.
+    """Verdicts by query, kept in ``<out>.judgements``.
 
     Args:
         out: The file of labelled records.

@@ -10,14 +10,15 @@ from typing import Any
 from bestroute._utils.files import lock
 from bestroute.errors import ConfigError
 from bestroute.records.jsonl import dump_line, read_jsonl, write_jsonl
+from bestroute.records.schemas import check_line
 
 
 class Journal:
-    """Lines beside the file in which they will stand (``<out>.<kind>``); one process at a time has it.
+    """Lines beside the file in which they will stand (``<out>.<kind>``), of the format ``kind``; one process at a time.
 
     Args:
         out: The file.
-        kind: What the lines are, the end of the journal's name.
+        kind: What the lines are, one of ``schemas.NAMES``; the end of the journal's name.
         doing: What a process that has it is doing, for the sentence to another one.
 
     Raises:
@@ -26,6 +27,7 @@ class Journal:
 
     def __init__(self, out: Path, kind: str, *, doing: str) -> None:
         """Open and lock it; nothing is read yet."""
+        self.kind = kind
         self.path = out.with_name(f"{out.name}.{kind}")
         self._file = open(self.path, "a+b")
         try:
@@ -35,12 +37,17 @@ class Journal:
             raise ConfigError(f"{out}: another process is {doing} into it") from error
 
     def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield its lines with their numbers; a last one that was torn by a kill was not safe yet, and is dropped."""
+        """Yield its lines with their numbers; a last one that was torn by a kill was not safe yet, and is dropped.
+
+        Raises:
+            RecordError: At the first line that is none of the format; names file, line and field.
+        """
         self._file.seek(0)
         whole = self._file.read()
         self._file.truncate(whole.rfind(b"\n") + 1)
         self._file.seek(0, os.SEEK_END)
-        return read_jsonl(self.path)
+        for number, line in read_jsonl(self.path):
+            yield number, check_line(line, self.kind, f"{self.path} line {number}")
 
     @property
     def is_empty(self) -> bool:

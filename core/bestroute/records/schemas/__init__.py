@@ -1,12 +1,20 @@
-"""The formats of our files as JSON Schemas (draft 2020-12): what `bestroute schema` prints, one file a format."""
+"""The formats of our files as JSON Schemas (draft 2020-12): what `bestroute schema` prints, one file a format.
+
+A property's ``description`` says what is wanted; where lines are read by their schema it ends the sentence that refuses
+one.
+"""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("prompts", "records", "gold", "pool")
+from bestroute._utils.text import brief
+from bestroute.errors import RecordError
+
+NAMES = ("prompts", "records", "gold", "judgements", "journal", "feedback", "pool")
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -22,3 +30,33 @@ def schema(name: str) -> dict[str, Any]:
     text = files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     made: dict[str, Any] = json.loads(text)
     return made
+
+
+def check_line(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return a line that is of a format.
+
+    Args:
+        value: The line.
+        name: Of the format.
+        where: Begins the sentence.
+
+    Raises:
+        RecordError: If it is not; names the field, what is wanted, and what there is.
+    """
+    error = next(_validator(name).iter_errors(value), None)
+    if error is None:
+        return value
+    wanted = error.schema.get("description", "something else")
+    if error.validator == "required":
+        missing = next(field for field in error.validator_value if field not in error.instance)
+        known = error.schema.get("properties", {}).get(missing, {}).get("description", "there")
+        raise RecordError(f"{where}: '{missing}' is missing; it must be {known}")
+    field = ".".join(brief(str(part)).strip("'\"") for part in error.absolute_path)
+    raise RecordError(f"{where}: '{field}' must be {wanted}, got {brief(error.instance)}")
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema(name))
