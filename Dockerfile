@@ -5,11 +5,13 @@ COPY . .
 RUN python -m pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels ".[server,postgres,encoder]"
 
 FROM python:3.12-slim
-RUN useradd --system --create-home --home-dir /var/lib/bestroute bestroute
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/bestroute bestroute
 COPY --from=build /wheels /wheels
+# The wheels are of one version each, by constraints.txt.
+# hadolint ignore=DL3013
 RUN python -m pip install --no-cache-dir --no-index --find-links /wheels "bestroute[server,postgres,encoder]" \
     && rm -rf /wheels
-USER bestroute
+USER 10001
 WORKDIR /var/lib/bestroute
 ENV PYTHONUNBUFFERED=1
 EXPOSE 8000
