@@ -369,3 +369,21 @@ def test_a_locked_store_blocks_no_loop_and_no_deadline(tmp_path, monkeypatch, se
     holder.close()
     assert engine.run("hello").text == "a"
     engine.budget.close()
+
+
+@pytest.mark.parametrize("runs", ["sync", "async"])
+def test_a_call_spends_from_its_callers_budget_and_from_the_engines(runs):
+    pool = Pool(["one"], {"one": Price(1, 1)}, "one")
+    mine, ours = Budget(1.0), Budget(1.0)
+    with BestRoute(pool, {"one": FakeGenerator(["a"])}, budget=ours) as engine:
+        if runs == "sync":
+            result = engine.run("hello", budget=mine)
+        else:
+            result = asyncio.run(engine.arun("hello", budget=mine))
+        engine.run("hello")
+    assert 1.0 - mine.left_usd == pytest.approx(result.cost_usd)
+    assert 1.0 - ours.left_usd == pytest.approx(2 * result.cost_usd)
+    with pytest.raises(BudgetError):
+        engine.run("hello", budget=Budget(0.0))
+    with pytest.raises(ConfigError, match="budget must be a Budget"):
+        engine.run("hello", budget=1.0)

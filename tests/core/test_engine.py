@@ -484,3 +484,13 @@ def test_a_stream_that_comes_whole_is_one_piece(pool):
 
     engine = BestRoute(pool, {**members(), "small": Whole(["a b"])}, router=lambda q: ("small", 1))
     assert [p.text for p in engine.stream("?")] == ["a b", "a b"]
+
+
+async def test_a_stream_tells_its_decision_before_anything_is_drawn(pool):
+    generator = FakeGenerator(["a"])
+    made = []
+    with BestRoute(pool, dict.fromkeys(pool.models, generator)) as engine:
+        stream = engine.astream("hi", on_decision=lambda *decision: made.append((*decision, len(generator.calls))))
+        *_, result = [item async for item in stream]
+    ((decision, call_id, calls),) = made
+    assert (decision.plan, call_id, calls) == (result.decision.plan, result.call_id, 0)
