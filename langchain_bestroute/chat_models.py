@@ -71,10 +71,27 @@ from langchain_bestroute.members import (
     openai_member,
     shared_output_version,
 )
-from langchain_bestroute.messages import METADATA_KEY, CutOff, summed_counts, to_query, token_usage, turn_owner, winner
+from langchain_bestroute.messages import (
+    METADATA_KEY,
+    CutOff,
+    summed_counts,
+    to_query,
+    token_usage,
+    turn_owner,
+    winner,
+    with_billed_usage,
+)
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
-from langchain_bestroute.tracing import anone_streamed, children_of, none_streamed, not_streamed
+from langchain_bestroute.tracing import (
+    anone_streamed,
+    children_of,
+    manager_of,
+    manager_of_stream,
+    none_streamed,
+    not_streamed,
+    stream_manager,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -356,7 +373,7 @@ class BestRouteChat(BaseChatModel):
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Sent with every call; arguments that no field is named after come here, with a warning."""
     trace_samples: bool = False
-    """Show every call for samples in traces, as a child run of type *chain* (``invoke`` and ``batch``, not streams)."""
+    """Show every call for samples in traces, as a child run of type *chain*."""
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
@@ -708,7 +725,8 @@ class BestRouteChat(BaseChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Answer piece by piece; see ``invoke``."""
         config, own = _with_run_id(config)
-        yield from super().stream(input, config, stop=stop, **_apart(kwargs, config), **own)
+        with stream_manager(config, own[_RUN_ID], wanted=self.trace_samples) as known:
+            yield from super().stream(input, known, stop=stop, **_apart(kwargs, config), **own)
 
     async def astream(
         self,
@@ -720,9 +738,11 @@ class BestRouteChat(BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         """Answer piece by piece without blocking the loop; see ``invoke``."""
         config, own = _with_run_id(config)
-        async with aclosing(super().astream(input, config, stop=stop, **_apart(kwargs, config), **own)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                yield chunk
+        with stream_manager(config, own[_RUN_ID], wanted=self.trace_samples) as known:
+            answer = super().astream(input, known, stop=stop, **_apart(kwargs, config), **own)
+            async with aclosing(answer) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
 
     def route(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
         """Decide as ``invoke`` would; no model is called. For a graph's edges: ``pool.route(messages).model``.
@@ -758,7 +778,8 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         """Answer; a stream that a handler wishes for is not told its run by LangChain."""
-        return super()._generate_with_cache(messages, stop, run_manager, **{**kwargs, **_run_id_of(run_manager)})
+        known = {**kwargs, **_run_id_of(run_manager)}
+        return _with_billed_usage(super()._generate_with_cache(messages, stop, run_manager, **known))
 
     async def _agenerate_with_cache(
         self,
@@ -769,7 +790,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         """Answer without blocking the loop; see ``_generate_with_cache``."""
         known = {**kwargs, **_run_id_of(run_manager)}
-        return await super()._agenerate_with_cache(messages, stop, run_manager, **known)
+        return _with_billed_usage(await super()._agenerate_with_cache(messages, stop, run_manager, **known))
 
     def _generate(
         self,
@@ -780,7 +801,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
-            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(self.engine.run(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
@@ -794,7 +815,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
-            with not_streamed(), children_of(run_manager, wanted=self.trace_samples):
+            with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(await self.engine.arun(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise _own_error(error) from error
@@ -808,8 +829,9 @@ class BestRouteChat(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
+        manager = manager_of_stream(run_manager, forced.get("run_id"), wanted=self.trace_samples)
         try:
-            for piece in none_streamed(self.engine.stream(query, **forced)):
+            for piece in none_streamed(self.engine.stream(query, **forced), manager):
                 yield from chunks.of(piece)
         except GenerationError as error:
             raise _own_error(error) from error
@@ -823,8 +845,10 @@ class BestRouteChat(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         chunks = Chunks(lambda result: self._winner(result, query, forced.get("run_id")))
+        manager = manager_of_stream(run_manager, forced.get("run_id"), wanted=self.trace_samples)
         try:
-            async with aclosing(anone_streamed(self.engine.astream(query, **forced))) as pieces:  # type: ignore[type-var]
+            answer = anone_streamed(self.engine.astream(query, **forced), manager)
+            async with aclosing(answer) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     for chunk in chunks.of(piece):
                         yield chunk
@@ -849,6 +873,8 @@ class BestRouteChat(BaseChatModel):
         params = CallParams(own, constructed)
         forced = take_options(params, owner=turn_owner(messages), models=self.models, names=_FORCED)
         forced |= {name: params.pop(own) for own, name in _OF_CALL.items() if own in params}  # type: ignore[typeddict-item]
+        if "run_id" in forced:
+            forced["call_id"] = forced["run_id"]
         params.pop("stream", None)
         if params.get("tools"):  # ``bind(tools=[...])`` brings them as they are
             params["tools"] = [tool if isinstance(tool, Mapping) else plain_tool(tool) for tool in params["tools"]]
@@ -921,6 +947,15 @@ def _with_run_id(config: RunnableConfig | None) -> tuple[RunnableConfig, dict[st
     run_id = (config or {}).get("run_id") or uuid.uuid4()
     known: RunnableConfig = {**(config or {}), "run_id": run_id}
     return known, {_RUN_ID: str(run_id)}
+
+
+def _with_billed_usage(result: ChatResult) -> ChatResult:
+    """Let usages be added up that came through a stream, or from a cache."""
+    for generation in result.generations:
+        message = with_billed_usage(generation.message)
+        if message is not generation.message:
+            generation.message = message
+    return result
 
 
 def _own_error(error: GenerationError) -> BaseException:

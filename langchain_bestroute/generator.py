@@ -59,7 +59,7 @@ from langchain_bestroute.messages import (
 )
 from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
 from langchain_bestroute.tools import InMessages, bound_tools, calls_of
-from langchain_bestroute.tracing import SampleRun
+from langchain_bestroute.tracing import SampleRun, without_children
 
 _MOST_CONFIGURATIONS = 32
 """So many sets of the constructor's values are kept translated."""
@@ -127,7 +127,8 @@ class ChatModelGenerator(GeneratorBase):
                 samples = self._streamed(query, params, cancel)
             else:
                 samples = self._generated(call)
-        except _NotTaken:
+        except _NotTaken as refusal:
+            run.fail(refusal)
             return self.generate(query, n, params=params, cancel=cancel)
         except BaseException as error:
             run.fail(error)
@@ -147,7 +148,8 @@ class ChatModelGenerator(GeneratorBase):
                 samples = await self._astreamed(query, params, cancel)
             else:
                 samples = await self._agenerated(call, cancel)
-        except _NotTaken:
+        except _NotTaken as refusal:
+            run.fail(refusal)
             return await self.agenerate(query, n, params=params, cancel=cancel)
         except BaseException as error:
             run.fail(error)
@@ -197,8 +199,9 @@ class ChatModelGenerator(GeneratorBase):
         """Return what a stream ends with; one that breaks off has the bill it has told."""
         usage, samples = StreamUsage(), list[Sample]()
         try:
-            for piece in self.stream(query, params=params, cancel=cancel):
-                _keep(piece, usage, samples)
+            with without_children():
+                for piece in self.stream(query, params=params, cancel=cancel):
+                    _keep(piece, usage, samples)
         except Exception as error:
             return [_broken(error, usage, query)]
         return samples
@@ -207,9 +210,11 @@ class ChatModelGenerator(GeneratorBase):
         """Return what a stream ends with, without blocking the loop; see ``_streamed``."""
         usage, samples = StreamUsage(), list[Sample]()
         try:
-            async with aclosing(self.astream(query, params=params, cancel=cancel)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    _keep(piece, usage, samples)
+            streamed = self.astream(query, params=params, cancel=cancel)
+            with without_children():
+                async with aclosing(streamed) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        _keep(piece, usage, samples)
         except Exception as error:
             return [_broken(error, usage, query)]
         return samples
@@ -221,7 +226,7 @@ class ChatModelGenerator(GeneratorBase):
             yield from self.generate(query, 1, params=params, cancel=cancel)
             return
         self._acquire()
-        collected = _Collected()
+        collected, run = _Collected(), SampleRun(self.name, query.text)
         try:
             for chunk in call.model._stream(call.messages, stop=call.stop, **call.kwargs):
                 yield collected.add(chunk)
@@ -229,9 +234,16 @@ class ChatModelGenerator(GeneratorBase):
         except Exception as error:
             try:
                 samples = self._paid(error, call, is_begun=bool(collected.chunks))
-            except _NotTaken:
+            except BaseException as failure:
+                run.fail(failure)
+                if not isinstance(failure, _NotTaken):
+                    raise
                 yield from self.stream(query, params=params, cancel=cancel)
                 return
+        except BaseException as error:  # its reader has left
+            run.fail(error)
+            raise
+        run.end(samples)
         yield from samples
 
     async def astream(
@@ -244,7 +256,7 @@ class ChatModelGenerator(GeneratorBase):
                 yield sample
             return
         await self._aacquire()
-        collected = _Collected()
+        collected, run = _Collected(), SampleRun(self.name, query.text)
         try:
             source = call.model._astream(call.messages, stop=call.stop, **call.kwargs)
             async with aclosing(source) as chunks:  # type: ignore[type-var]
@@ -254,10 +266,17 @@ class ChatModelGenerator(GeneratorBase):
         except Exception as error:
             try:
                 samples = self._paid(error, call, is_begun=bool(collected.chunks))
-            except _NotTaken:
+            except BaseException as failure:
+                run.fail(failure)
+                if not isinstance(failure, _NotTaken):
+                    raise
                 async for piece in self.astream(query, params=params, cancel=cancel):
                     yield piece
                 return
+        except BaseException as error:  # its reader has left
+            run.fail(error)
+            raise
+        run.end(samples)
         for sample in samples:
             yield sample
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
@@ -129,6 +129,68 @@ def as_usage_metadata(usage: Usage) -> UsageMetadata:
     return metadata
 
 
+class BilledUsage(dict[str, Any]):
+    """A usage that tells dollars, too, where LangSmith looks for them: ``input_cost``, ``output_cost``, ``total_cost``.
+
+    LangChain adds usages up and takes whole numbers alone, so iteration and ``keys()`` show the tokens, and a usage
+    with the same tokens is equal; ``[...]``, ``get``, ``items()`` and JSON tell all of it.
+
+    Example:
+        >>> usage = BilledUsage({"input_tokens": 1, "total_cost": 0.5})
+        >>> list(usage), usage["total_cost"], usage == {"input_tokens": 1}
+        (['input_tokens'], 0.5, True)
+    """
+
+    __hash__ = None
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over what LangChain can add."""
+        return iter([name for name in super().__iter__() if name not in COSTS])
+
+    def keys(self) -> Any:
+        """Return the names of what LangChain can add."""
+        return [*self]
+
+    def __eq__(self, other: object) -> bool:
+        """Compare tokens."""
+        return isinstance(other, Mapping) and _tokens(self) == _tokens(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Compare tokens."""
+        return not self == other
+
+
+COSTS = ("input_cost", "output_cost", "total_cost")
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in usage.items() if name not in COSTS}
+
+
+def billed_usage(usage: UsageMetadata, result: Result) -> UsageMetadata:
+    """Return the usage with what all samples were billed, in dollars."""
+    prices = result.decision.pool.prices
+    output = sum(
+        prices[sample.model].cost_usd(Usage(output=sample.usage.output, reasoning=sample.usage.reasoning))
+        for sample in result.samples
+        if sample.usage is not None
+    )
+    output = min(output, result.cost_usd)
+    costs = {"input_cost": result.cost_usd - output, "output_cost": output, "total_cost": result.cost_usd}
+    return cast(UsageMetadata, BilledUsage({**usage, **costs}))
+
+
+AnyMessage = TypeVar("AnyMessage", bound=BaseMessage)
+
+
+def with_billed_usage(message: AnyMessage) -> AnyMessage:
+    """Return a message whose usage can be added up again, after a check of pydantic made a plain dict of it."""
+    usage = getattr(message, "usage_metadata", None)
+    if usage is None or "total_cost" not in usage or isinstance(usage, BilledUsage):
+        return message
+    return message.model_copy(update={"usage_metadata": BilledUsage(usage)})
+
+
 class CutOff(AIMessage):
     """A reply that was cut off at its limit of length, as it stands in the error that the member raised for it."""
 
@@ -168,7 +230,7 @@ def winner(result: Result, model_name: str) -> AIMessage:
     usage = summed_usage(result)
     if len(result.samples) > 1 and "token_usage" in about:
         about["token_usage"] = token_usage(usage)
-    return message.model_copy(update={"usage_metadata": usage, "response_metadata": about})
+    return message.model_copy(update={"usage_metadata": billed_usage(usage, result), "response_metadata": about})
 
 
 def token_usage(metadata: UsageMetadata) -> dict[str, Any]:

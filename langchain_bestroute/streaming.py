@@ -10,7 +10,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from bestroute.engine.result import Result
 from bestroute.types.sample import Delta
-from langchain_bestroute.messages import METADATA_KEY
+from langchain_bestroute.messages import METADATA_KEY, with_billed_usage
 
 
 class Chunks:
@@ -28,12 +28,19 @@ class Chunks:
         """Start with no chunk."""
         self.winner = winner
         self.last: ChatGenerationChunk | None = None
-        self.is_streamed = self.has_blocks = False
+        self.is_streamed = self.has_blocks = self._has_begun = False
         self.id: str | None = None
         self.metadata_names: set[str] = set()
 
     def of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
         """Yield what becomes of one piece; the last chunk waits for the result."""
+        for chunk in self._of(piece):
+            yield (
+                chunk if self._has_begun else BilledChunk(message=chunk.message, generation_info=chunk.generation_info)
+            )
+            self._has_begun = True
+
+    def _of(self, piece: Delta | Result) -> Iterator[ChatGenerationChunk]:
         if isinstance(piece, Result):
             yield self._end(piece)
         elif isinstance(piece.payload, ChatGenerationChunk):
@@ -81,6 +88,16 @@ class Chunks:
         return ChatGenerationChunk(message=last.message.model_copy(update=update), generation_info=last.generation_info)
 
 
+class BilledChunk(ChatGenerationChunk):
+    """The first chunk of a stream, which keeps dollars beside tokens where LangChain joins all of them for handlers."""
+
+    def __add__(self, other: Any) -> ChatGenerationChunk:
+        """Join, and take the dollars from the last."""
+        joined = super().__add__(other)
+        joined.message = with_billed_usage(joined.message)
+        return joined
+
+
 def notes_of(result: Result) -> dict[str, Any] | None:
     """Return the ``generation_info`` of the chosen sample."""
     notes: dict[str, Any] | None = result.samples[result.chosen].sample.notes
@@ -89,10 +106,11 @@ def notes_of(result: Result) -> dict[str, Any] | None:
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
     """Return a whole message as the one chunk of a stream."""
-    return AIMessageChunk(
+    chunk = AIMessageChunk(
         **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls", "additional_kwargs"}),
         additional_kwargs=dict(message.additional_kwargs),  # objects in them (``parsed``) stay objects
         tool_calls=message.tool_calls,
         invalid_tool_calls=message.invalid_tool_calls,
         chunk_position="last",
     )
+    return with_billed_usage(chunk)

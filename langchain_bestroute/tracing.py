@@ -12,34 +12,85 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
-from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
+from langchain_core.runnables.config import RunnableConfig, ensure_config, var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from bestroute.types.sample import Sample
 
 Piece = TypeVar("Piece")
 _AS_IT_IS = nullcontext()
+_OF_STREAMS: dict[str, CallbackManager] = {}
+"""By the run's id."""
 _MANAGER: ContextVar[CallbackManager | None] = ContextVar("bestroute_samples", default=None)
 
 
-def children_of(
+def manager_of(
     run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None, *, wanted: bool
-) -> AbstractContextManager[None]:
-    """Make every sample drawn inside a child of a chat-model run, if wanted; handlers that only await are left out."""
-    return _AS_IT_IS if run is None or not wanted else _children(run)
-
-
-@contextmanager
-def _children(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> Iterator[None]:
+) -> CallbackManager | None:
+    """Return what makes samples children of a chat-model run, if wanted; handlers that only await are left out."""
+    if run is None or not wanted:
+        return None
     handlers = [handler for handler in run.inheritable_handlers if not _only_awaits(handler)]
-    manager = CallbackManager(
+    return CallbackManager(
         handlers,
         inheritable_handlers=handlers,
         parent_run_id=run.run_id,
         tags=run.inheritable_tags,
         metadata=run.inheritable_metadata,
     )
+
+
+@contextmanager
+def stream_manager(config: RunnableConfig, run_id: str, *, wanted: bool) -> Iterator[RunnableConfig]:
+    """Keep what makes samples children of a stream's run, which LangChain does not hand on; yield its configuration.
+
+    The configuration holds the handlers as objects, so that LangChain makes none anew: a child is known to a handler
+    that knows its parent.
+    """
+    if not wanted:
+        yield config
+        return
+    config = {**ensure_config(config), "run_id": config["run_id"]}
+    configured = CallbackManager.configure(config.get("callbacks"))
+    handlers = [handler for handler in configured.inheritable_handlers if not _only_awaits(handler)]
+    _OF_STREAMS[run_id] = CallbackManager(
+        handlers,
+        inheritable_handlers=handlers,
+        parent_run_id=config["run_id"],
+        tags=config.get("tags"),
+        metadata=config.get("metadata"),
+    )
+    try:
+        yield {**config, "callbacks": configured}
+    finally:
+        _OF_STREAMS.pop(run_id, None)
+
+
+def manager_of_stream(
+    run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None, run_id: str | None, *, wanted: bool
+) -> CallbackManager | None:
+    """Return the same for a stream, whose run is handed on only where it is a part of ``invoke``."""
+    return manager_of(run, wanted=wanted) if run is not None else _OF_STREAMS.get(run_id or "")
+
+
+def children_of(manager: CallbackManager | None) -> AbstractContextManager[None]:
+    """Make every sample drawn inside a child run by that manager."""
+    return _AS_IT_IS if manager is None else _children(manager)
+
+
+@contextmanager
+def _children(manager: CallbackManager) -> Iterator[None]:
     token = _MANAGER.set(manager)
+    try:
+        yield
+    finally:
+        _MANAGER.reset(token)
+
+
+@contextmanager
+def without_children() -> Iterator[None]:
+    """Make no child runs of what is drawn inside: who draws has made one."""
+    token = _MANAGER.set(None)
     try:
         yield
     finally:
@@ -76,22 +127,22 @@ def _without_streams(callbacks: Any) -> Any:
     return manager
 
 
-def none_streamed(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Yield pieces that are made ``not_streamed``; the caller's own context stays as it is between them."""
+def none_streamed(pieces: Iterator[Piece], manager: CallbackManager | None) -> Iterator[Piece]:
+    """Yield pieces made ``not_streamed``, with samples as child runs; the caller's own context stays as it is."""
     with closing(pieces):  # type: ignore[type-var]
         while True:
-            with not_streamed():
+            with not_streamed(), children_of(manager):
                 piece = next(pieces, None)
             if piece is None:
                 return
             yield piece
 
 
-async def anone_streamed(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    """Yield pieces that are made ``not_streamed``; see ``none_streamed``."""
+async def anone_streamed(pieces: AsyncIterator[Piece], manager: CallbackManager | None) -> AsyncIterator[Piece]:
+    """Yield pieces made ``not_streamed``, with samples as child runs; see ``none_streamed``."""
     async with aclosing(pieces):  # type: ignore[type-var]
         while True:
-            with not_streamed():
+            with not_streamed(), children_of(manager):
                 piece = await anext(pieces, None)
             if piece is None:
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from bestroute._utils.text import brief
 from bestroute.billing.budget import Budget, Purse
 from bestroute.billing.ledger_rows import Kind
 from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.engine.call_ids import own_call_id
 from bestroute.engine.run_bills import RunBills
 from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.types.query import Query
@@ -50,6 +50,8 @@ class CallOptions(TypedDict, total=False):
     """Words to find the call by in the ledger, by name."""
     run_id: str | None
     """The caller's own id of what the call is a part of, for the ledger; default: the call's id."""
+    call_id: str | None
+    """The call's own id, where its caller has one; an id that was used lately gives way to a new one."""
     session: str | None
     """The conversation that the call is a part of; one is treated alike throughout."""
     thread: str | None
@@ -77,6 +79,7 @@ class Options:
     thread: str | None = None
     limits: Limits = NO_LIMITS
     budget: Budget | None = None
+    call_id: str | None = None
 
     @classmethod
     def of(cls, options: CallOptions | Mapping[str, Any]) -> Options:
@@ -107,6 +110,7 @@ class Options:
             _checked_name(options.get("thread"), "thread"),
             Limits(**limits) if limits else NO_LIMITS,
             _checked_budget(options.get("budget")),
+            _checked_name(options.get("call_id"), "call_id"),
         )
 
 
@@ -153,7 +157,7 @@ class RunContext:
         """Start the clock."""
         limits = options.limits
         self.limits = limits
-        self.call_id = call_id or os.urandom(16).hex()
+        self.call_id = call_id or own_call_id(options.call_id)
         self.name = self.call_id if kind == "draw" else f"{self.call_id}-{kind}"
         self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
         self.cancel = Cancel(self.deadline)
