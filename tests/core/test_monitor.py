@@ -214,6 +214,13 @@ def test_what_changes_of_a_member_is_an_alarm_of_the_ledger(database_url, change
     assert all("(false in 0.4 % of streams of 20,000)" in alarm for alarm in alarms)
 
 
+def test_latency_that_varies_within_a_doubling_is_no_alarm():
+    ledger = Ledger()
+    ledger.note([outcome(i) for i in range(20)])
+    ledger.add([draw_row(i, latency_s=1.0 if i < 700 else 1.3) for i in range(1_400)])
+    assert monitor(ledger)[0].alarms == ()
+
+
 def test_fewer_answers_accepted_are_an_alarm():
     ledger = Ledger()
     ledger.note([outcome(i) for i in range(20)])

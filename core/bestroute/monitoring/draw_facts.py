@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from bestroute.billing.ledger_rows import LedgerRow
 
 NO_LOGPROBS = "no log-probability of each token"
 """How the reason of a row ends whose sample lacks what its reward reads."""
+LEAST_LATENCY_S = 0.1
+"""Shorter latencies count as that, all of them to the nearest doubling: a little more or less comes and goes with the
+hour."""
 
 
 def draw_facts(rows: Sequence[LedgerRow]) -> Iterator[tuple[str, Mapping[str, float]]]:
@@ -30,7 +34,7 @@ def draw_facts(rows: Sequence[LedgerRow]) -> Iterator[tuple[str, Mapping[str, fl
             if not row["estimated"]:
                 facts["length"] = float(row["output_tokens"])
             if (seconds := row.get("latency_s")) is not None:
-                facts["latency"] = seconds
+                facts["latency"] = float(round(math.log2(max(seconds, LEAST_LATENCY_S))))
             plan = row["plan"] or ""
             if plan.count(", then ") > row["step"]:
                 facts["acceptance"] = float(all(r["step"] <= row["step"] for r in answers if r["plan"] == plan))
