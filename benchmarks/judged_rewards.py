@@ -156,7 +156,7 @@ def summed(deals: Sequence[dict[str, Any]], name: str, target: str) -> dict[str,
 
 def page(report: dict[str, Any]) -> str:
     """Return the page."""
-    mean = np.mean([deal["reward"][0] for deal in report["unseen"]])
+    mean, length = (np.mean([deal[name][0] for deal in report["unseen"]]) for name in ("reward", "length"))
     lines = [
         "# A reward model learnt from a judge",
         "",
@@ -179,7 +179,9 @@ def page(report: dict[str, Any]) -> str:
         lines.append(f"| {deal['deal'] + 1} | {deal['answers']} | {deal['good']:.0%} | {cells} |")
     lines += [
         "",
-        f"The mean over deals is {mean:.3f}.",
+        f"The mean over deals is {mean:.3f}, that of the length alone {length:.3f}: on models that it never saw, the",
+        "reward knows little beyond what this judge likes about long answers. What it is worth on the members of one's",
+        "own pool, which it learns from, is the next table's.",
         "",
         "## As acceptance for free text",
         "",

@@ -51,11 +51,16 @@ def test_four_commands_go_from_a_log_to_a_report(journey, served, tmp_path, monk
     monkeypatch.setitem(Forest.fit.__func__.__kwdefaults__, "trees", 3)  # what takes the time
     logs = write_log(tmp_path, "langfuse", journey.QUESTIONS[:24])
     urls = dict.fromkeys(journey.MEMBERS, served.base_url)
-    steps = journey.commands(tmp_path, logs, urls, samples=1, folds=2, more=["--plans", "0"])
+    steps = journey.commands(tmp_path, logs, urls, samples=1, folds=2, more=["--plans", "0", "--learning-curve"])
     assert len(steps) == 4
+    printed = {}
     for step in steps:
         done = CliRunner().invoke(main, step)
         assert done.exit_code == 0, done.output
+        printed[step[0]] = done.stdout
+    assert "48 by judge, 0 without a quality" in printed["collect"]
+    assert "learning curve, on held-out folds, frozen for a drop of 1%" in printed["train"]
+    assert "a promise of 2% would take, in tune:" in printed["train"]
     records = read_records(tmp_path / "records.jsonl")
     assert len(records) == 24
     for record in records:
