@@ -1,5 +1,6 @@
 """Chat completions over HTTP: what a caller sends reaches the member, what the member gives reaches the caller."""
 
+import http.server
 import json
 import threading
 
@@ -334,6 +335,52 @@ def test_a_caller_who_hangs_up_stops_the_draw_and_is_billed(pool_of, serve, serv
     assert 'status="499"' in served.get("/metrics").text
 
 
+@pytest.fixture
+def endless():
+    """A member whose stream has no end, and an event that is set when its caller has hung up."""
+    left = threading.Event()
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "endless"}
+    word = {**chunk, "choices": [{"index": 0, "delta": {"content": "on "}, "finish_reason": None}]}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            try:
+                while not left.wait(0.01):
+                    self.wfile.write(f"data: {json.dumps(word)}\n\n".encode())
+            except OSError:
+                left.set()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as member:
+        thread = threading.Thread(target=member.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{member.server_address[1]}/v1", left
+        left.set()
+        member.shutdown()
+        thread.join()
+
+
+def test_a_caller_who_hangs_up_in_a_stream_stops_the_member_and_is_billed_for_what_was_sent(serve, pool_of, endless):
+    url, left = endless
+    served = serve(pool=pool_of(url, {"endless": (1, 1)}))
+    body = {"model": "auto", "messages": MESSAGES[-1:], "stream": True}
+    with httpx.stream("POST", f"{served.base_url}/chat/completions", json=body) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert [json.loads(next(lines)[6:])["choices"][0]["delta"]["content"] for _ in range(3)] == ["on "] * 3
+    assert left.wait(30), "the member's stream goes on"
+    served.wait_until_idle()
+    (row,) = served.service.engines.ledger.rows()
+    assert row["status"] == "cancelled"
+    assert row["output_tokens"] >= 3
+    assert row["estimated"]
+
+
 def test_a_budget_that_is_spent_is_a_429_and_spends_nothing(serve, server):
     served = serve(budget=1e-9)
     answer = served.chat()
@@ -371,6 +418,14 @@ def test_feedback_is_kept_by_the_calls_id(serve):
     assert served.post("/v1/feedback", {"call_id": "none", "score": 1}).status_code == 404
     assert served.post("/v1/feedback", {"call_id": call_id, "score": 2}).json()["error"]["param"] == "score"
     assert served.post("/v1/feedback", {"score": 1}).json()["error"]["param"] == "call_id"
+
+
+@pytest.mark.parametrize(("keeps", "kept"), [(False, None), (True, "good")])
+def test_the_words_of_feedback_are_kept_where_that_is_wanted(serve, keeps, kept):
+    served = serve(keep_notes=keeps)
+    call_id = served.chat().json()["bestroute"]["call_id"]
+    assert served.post("/v1/feedback", {"call_id": call_id, "score": 1, "note": "good"}).status_code == 200
+    assert [feedback.note for feedback in served.service.engines.ledger.feedbacks()] == [kept]
 
 
 def test_health_and_metrics_tell_what_goes_on(serve):

@@ -82,6 +82,7 @@ def test_flags_win_over_the_file_and_their_paths_are_of_this_folder(write, tmp_p
         ({"pool": POOL, "workers": 2}, "by a database"),
         ({"pool": POOL, "workers": 0}, "workers must be a whole number"),
         ({"pool": POOL, "timeout_s": -1}, "timeout_s must be"),
+        ({"pool": POOL, "keep_notes": "yes"}, "keep_notes must be true or false"),
         ({"pool": POOL, "keys": "none.yaml"}, "cannot read the file of keys"),
         ({"pool": POOL, "keys": [1]}, "needs a name and its sha256"),
         ({"pool": POOL, "router": "r", "policies": {"small": "quality:1"}}, "'small' is a member of the pool"),

@@ -12,7 +12,7 @@ from bestroute import BestRoute, Ledger, MajorityVote, QualityPolicy, Query
 from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, operating_points
 from bestroute.generators.openai import generators_from
 
-QUERIES = 1000 if os.environ.get("BESTROUTE_FULL") == "1" else 40
+QUERIES = 1000 if os.environ.get("BESTROUTE_FULL") == "1" else 24
 PRICE = operating_points()[0.5]
 
 

@@ -54,6 +54,8 @@ class ServerConfig:
     """Further names, each with its policy."""
     ledger: str | None = None
     """A URL; ``None`` is memory."""
+    keep_notes: bool = False
+    """Whether the words of feedback are kept."""
     budget: BudgetSettings | None = None
     audit: float = 0.0
     mode: Any = "on"
@@ -89,6 +91,8 @@ class ServerConfig:
         check_share(self.audit, "audit")
         Rollout(self.mode, self.share)
         check_count(self.workers, "workers")
+        if not isinstance(self.keep_notes, bool):
+            raise ConfigError(f"keep_notes must be true or false, got {brief(self.keep_notes)}")
         for name in ("max_request_mb", "timeout_s", "stop_s"):
             check_amount(getattr(self, name), name, "seconds" if name.endswith("_s") else "MB")
         if type(self.port) is not int or not 0 <= self.port < 65536:

@@ -53,7 +53,7 @@ class Engines:
         for name, member in self.members.items():
             assert isinstance(member, Relay)
             member.name = name
-        self.ledger = Ledger(config.ledger)
+        self.ledger = Ledger(config.ledger, keep_notes=config.keep_notes)
         store = self.ledger_store
         self.budget = None if config.budget is None else config.budget.open(store)
         self.auto = self._engine(None if config.policy is None else parse_policy(config.policy))

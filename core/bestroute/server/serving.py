@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import signal
@@ -66,6 +67,8 @@ def _work(path: Path | None, flags: Mapping[str, Any], listening: socket.socket)
 def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None:
     import uvicorn
 
+    gc.collect()
+    gc.freeze()  # what is there now stays; looking through it again and again would hold calls up
     with _signals(_ignore):  # uvicorn has its own meanwhile, and raises what came again once it has stopped
         uvicorn.Server(_uvicorn(app, config)).run(sockets=[listening])
 
