@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from bestroute.server.wire import Wire
 from bestroute.types.query import Query
 
 _LONGEST_HEADER = 500
+_UNPRINTABLE = re.compile(rb"[^ -~]")
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
 
@@ -84,4 +86,4 @@ def as_json(data: Any) -> bytes:
 
 def _header(value: str) -> bytes:
     """Return a header's value: printable ASCII on one line, and not long."""
-    return "".join(c if " " <= c <= "~" else "?" for c in value[:_LONGEST_HEADER]).encode()
+    return _UNPRINTABLE.sub(b"?", value[:_LONGEST_HEADER].encode("ascii", "replace"))
