@@ -358,7 +358,9 @@ class LedgerTables:
             sa.func.sum(c.cost_usd),
             sa.func.sum(c.reference_cost_usd),
         )
-        query = self._of(selection, query.where(c.kind == "draw").group_by(c.call_id))
+        # on SQLite not by the index of calls, whose order is not that of the rows: to sort takes a third less time
+        by_call = sa.text("+call_id") if self.database.is_file else c.call_id
+        query = self._of(selection, query.where(c.kind == "draw").group_by(by_call))
         with self.database.reading() as connection:
             found = connection.execution_options(yield_per=1000).execute(query)
             for batch in found.partitions():
