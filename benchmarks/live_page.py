@@ -96,7 +96,8 @@ Tried on six streams of each deal, and not kept: moves twice as large (the drop 
 points nearer, at ten points of the saving); a second sum for what moves on steadily (nearer still, at up to 24
 points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
 and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`). Not tried: a share of audits that
-depends on predictions.
+depends on predictions. Not measured: a price frozen without audits on 50 splits of `reasoning_gym` by task, with
+evidence of the draws; `benchmarks/live_tasks.py` makes them, a split in a quarter of an hour.
 """
 
 
