@@ -25,6 +25,7 @@ from bestroute.policies.policies import QualityPolicy
 from bestroute.records.seen import SeenRecords
 from bestroute.router.heads import HeadLayout
 from bestroute.router.multi_head import MultiHeadRouter
+from bestroute.router.plan_length import USUAL_MEMBERS
 from bestroute.router.plan_search import search_plans
 from bestroute.router.predicting import predicted
 from bestroute.router.shrinkage import DEFAULT_TARGET, cheapest_that_meets
@@ -81,7 +82,8 @@ def add_model(
         )
     check_scale(arrays)
     tell("searching plans")
-    found = search_plans(arrays, offered=MOST_PLANS)
+    longest = max(len(plan.steps) for plan in router.plans)  # what the records that it was trained on paid for
+    found = search_plans(arrays, offered=MOST_PLANS, most_steps=max(longest, USUAL_MEMBERS))
     cap = cap_n(arrays)[model]
     candidates = [Plan.of(c) for c in pool.candidates(max_n=cap) if c.model == model]
     with_it = [plan for plan in (*found.offered, *found.hull) if model in plan.models and plan.candidate is None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
 from bestroute.router.held_out_calibration import held_out_calibration
 from bestroute.router.multi_head import MultiHeadRouter
+from bestroute.router.plan_length import longer_plans, usual_plans
 from bestroute.router.plan_search import PlanSearch, search_plans
 from bestroute.router.shrinkage import DEFAULT_TARGET, choose
 from bestroute.router.stacking import fit_stack
@@ -32,6 +33,7 @@ from bestroute.types.arrays import BoolArray, FloatArray
 from bestroute.types.plans import Candidate, Plan
 
 EXPLAINED = "quality explained on held-out folds"
+LONGER = "quality that plans of more than two members add on held-out folds"
 CALIBRATION = "calibration error of match probability, worst head"
 
 
@@ -68,6 +70,7 @@ def train_router(
 ) -> Training:
     """Train a router on records.
 
+    Plans of more than two members are left out unless what they add on held-out folds is more than a standard error.
     Prices are frozen by what choices gave on held-out folds, in the mean of all deals. What they show there decides
     the default policy: where a drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
 
@@ -133,6 +136,18 @@ def train_router(
         held_out = [{decay: deviations[rows] for decay, deviations in deal.items()} for deal in held_out]
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
     choice = choose(stack.means, held_out, layout, labels, arrays)
+    longer = None
+    usual = usual_plans(layout)
+    if len(usual) < len(plans):
+        short = HeadLayout(tuple(plans[i] for i in usual), pool.models, quality_range)
+        of_short = [{d: short.arrange([(layout, deviations)]) for d, deviations in deal.items()} for deal in held_out]
+        means = short.arrange([(layout, stack.means[None])])[0]
+        shorter = choose(means, of_short, short, labels.columns(usual), arrays)
+        longer = longer_plans(choice, shorter, arrays.groups)
+        if not longer.pays:
+            stack = replace(stack, means=means, loadings=short.arrange([(layout, stack.loadings)]))
+            targets, labels, every = short.arrange([(layout, targets)]), labels.columns(usual), every.columns(usual)
+            plans, layout, held_out, choice = short.plans, short, of_short, shorter
     stack, deviations = stack.decayed(choice.decay), held_out[0][choice.decay]
     evidence = evidence_for(choice, arrays.groups)
     shown = evidence[DEFAULT_TARGET]
@@ -179,6 +194,8 @@ def train_router(
     }
     low, high = np.quantile(explained[1:], (0.025, 0.975))
     intervals = {EXPLAINED: (float(low), float(high)), CALIBRATION: error_ci95}
+    if longer is not None:
+        summary[LONGER], intervals[LONGER] = longer.gain, longer.gain_ci95
     return Training(router, every, summary, intervals, evidence, choice.savings, accepts)
 
 
