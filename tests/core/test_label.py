@@ -432,3 +432,13 @@ def test_a_judge_may_not_be_the_reference_and_is_no_candidate(tmp_path):
     path.write_text(text.format("large").replace("role: judge", "role: jury"))
     with pytest.raises(ConfigError, match="models.judge.role"):
         Pool.from_file(path)
+
+
+def test_checks_that_could_decide_nothing_say_what_they_look_for(tmp_path):
+    write_records(tmp_path / "r.jsonl", [record(0, ["a"], ["b"])])
+    arguments = ["label", str(tmp_path / "r.jsonl"), "--check", "numeric", "--out", str(tmp_path / "l.jsonl")]
+    outcome = CliRunner().invoke(main, arguments)
+    assert "0 samples by checks" in outcome.stdout
+    assert 'no check could decide: they look for "answer"' in outcome.stderr
+    write_records(tmp_path / "r.jsonl", [record(0, ["1"], ["2"], answer="1")])
+    assert "no check" not in CliRunner().invoke(main, [*arguments, "--again"]).stderr

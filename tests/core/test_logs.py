@@ -383,6 +383,16 @@ def test_a_column_of_the_persons_own_is_the_question_where_they_say_so(tmp_path)
         import_logs([tmp_path / "t.jsonl"], columns={"query": "frage"})
 
 
+def test_a_known_answer_of_a_table_is_what_checks_look_for(tmp_path):
+    rows = [{"question": "12 * 7?", "answer": "85", "model": "m", "expected": 84}, {"question": "Why?", "soll": "So."}]
+    written(tmp_path / "t.jsonl", rows[:1])
+    (line,) = import_logs([tmp_path / "t.jsonl"]).lines
+    assert (line["answer"], line["answered"]["text"]) == (84, "85")
+    written(tmp_path / "u.jsonl", rows[1:])
+    (line,) = import_logs([tmp_path / "u.jsonl"], columns={"expected": "soll"}).lines
+    assert line["answer"] == "So."
+
+
 def test_parquet_an_array_an_answer_of_an_api_and_gzip_are_read_as_lines_are(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     rows = [{"question": "Why?", "answer": "So.", "model": "m"}, {"question": "How?", "answer": "Thus.", "model": "m"}]

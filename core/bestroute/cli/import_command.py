@@ -40,8 +40,8 @@ def import_logs_command(
     \b
     FORMAT is one of langsmith, langfuse, openai-batch, openai-logs, litellm, otel, phoenix, helicone,
     jsonl, csv, parquet; files may be JSON Lines, a JSON array, CSV, TSV or Parquet, gzipped or not.
-    FIELD is one of query, messages, system, answer, model, id, group, task, time, input_tokens,
-    output_tokens, cost_usd, tools.
+    FIELD is one of query, messages, system, answer (that was given), expected (that is known to be right),
+    model, id, group, task, time, input_tokens, output_tokens, cost_usd, tools.
 
     Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
     share a group. Runs that are no model's are left out and counted.

@@ -143,6 +143,12 @@ def tell_labels(done: Labelled, out: Path, judge_name: str | None) -> None:
         f"{out}: {done.checked} samples by checks, {done.judged} by {judge_name or 'earlier labels'}, "
         f"{done.unjudged} without a quality"
     )
+    if not done.checked + done.judged and judge_name is None:
+        click.echo(
+            'no check could decide: they look for "answer", "tolerance", "pattern", "schema" in the records\' lines '
+            "(bestroute import --map expected=COLUMN brings a known answer); or give a --judge",
+            err=True,
+        )
     if done.cost_usd:
         click.echo(f"the judge was paid {done.cost_usd:.6f} USD")
     first, second = done.first_wins

@@ -14,6 +14,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages", "conversation", "conversations", "chat"),
     "system": ("system", "system_prompt"),
     "answer": ("answer", "response", "output", "completion", "reply", "assistant"),
+    "expected": ("expected", "expected_answer", "known_answer", "reference_answer", "ground_truth", "correct_answer"),
     "model": ("model", "model_name"),
     "id": ("id", "uuid", "call_id", "request_id"),
     "group": ("group", "session", "session_id", "thread_id", "conversation_id", "user_id"),
@@ -71,7 +72,7 @@ def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | N
         prompt = column("query")
     if isinstance(prompt, str) and column("system"):
         prompt = [{"role": "system", "content": str(column("system"))}, {"role": "user", "content": prompt}]
-    answer = column("answer")
+    answer, expected = column("answer"), column("expected")
     return logged_call(
         prompt,
         {"role": "assistant", "content": answer} if isinstance(answer, str) else answer,
@@ -84,6 +85,7 @@ def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | N
         session=_text(column("group")),
         task=_text(column("task")) or "",
         tools=tools_of(column("tools")),
+        extra={} if expected in (None, "") else {"answer": expected},
     )
 
 
