@@ -9,9 +9,6 @@ import threading
 import time
 from collections import Counter
 
-import ray
-from ray.cluster_utils import Cluster
-
 from bestroute import BestRoute, Ledger, OpenAIGenerator, Pool, Price
 from bestroute.engine.route_rows import RouteRows
 from bestroute.testing import LoopbackServer
@@ -20,6 +17,9 @@ ROWS, AT_ONCE = 240, 4
 
 
 def main(url):
+    import ray  # here, since doctest imports every file of the tests
+    from ray.cluster_utils import Cluster
+
     server = LoopbackServer()
     base_url = server.base_url
 
