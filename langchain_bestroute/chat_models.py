@@ -121,7 +121,7 @@ class BestRouteChat(BaseChatModel):
     ???+ info "Setup"
 
         ```bash
-        pip install "bestroute[langchain]" langchain-openai
+        pip install ".[langchain]" langchain-openai
         export OPENAI_API_KEY="your-api-key"
         ```
 

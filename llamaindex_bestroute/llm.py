@@ -119,7 +119,7 @@ class BestRouteLLM(FunctionCallingLLM):
         additional_kwargs: Call arguments for every member.
 
     Setup:
-        ``pip install "bestroute[llamaindex]" llama-index-llms-openai``, and the keys that the members want
+        ``pip install ".[llamaindex]" llama-index-llms-openai``, and the keys that the members want
         (``OPENAI_API_KEY``).
 
     Instantiate:

@@ -273,6 +273,15 @@ def test_in_the_shadow_what_was_decided_is_drawn_and_billed_as_an_audit(pool, le
     assert (outcome.cost_usd, outcome.reference_cost_usd) == (rows["audit"]["cost_usd"], rows["draw"]["cost_usd"])
 
 
+def test_in_the_shadow_a_decision_on_the_reference_saves_nothing(pool):
+    routed = engine(pool, router=lambda query: "large", mode="shadow")
+    for _ in range(3):
+        routed.run(QUESTION)
+    assert [(o.status, o.cost_usd == o.reference_cost_usd > 0) for o in outcomes(routed)] == [("certain", True)] * 3
+    (report,) = routed.monitor()
+    assert report.saving_ci95 == (0.0, 0.0)
+
+
 def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_notice(pool):
     observed = []
 

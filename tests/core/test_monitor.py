@@ -90,6 +90,15 @@ def test_a_loss_that_is_certain_is_an_alarm_and_no_loss_is_none():
     assert (report.alarms, report.lines[0].drop) == ((), 0.0)
 
 
+def test_without_a_target_it_says_that_no_drop_raises_an_alarm():
+    ledger = Ledger()
+    ledger.note([outcome(i, drop=1.0) for i in range(50)])
+    (report,) = monitor(ledger)
+    assert "no target is known, so no drop raises an alarm: give --target" in report.words()
+    (report,) = monitor(ledger, target=0.01)
+    assert "no target is known" not in report.words()
+
+
 def test_traffic_that_is_unlike_training_is_an_alarm():
     for familiarity, is_raised in ((0.01, True), (0.5, False)):
         ledger = Ledger()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bestroute._utils.text import brief
 from bestroute.cli.paths import FILE
 
 
@@ -73,6 +74,8 @@ def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:
     write_jsonl(out, done.lines)
     kind = "records" if options.get("as_records") else "prompts"
     click.echo(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
+    if (first := next(iter(done.lines), None)) is not None:
+        click.echo(f"the first asks: {brief(first['query'])}; if that is no question, say --map query=COLUMN")
     if done.left_out:
         click.echo(f"{done.left_out} rows left out: no call of a model, or nothing asked", err=True)
     if done.unanswered:

@@ -157,7 +157,8 @@ class Auditor(ProcessState):
         planned = decision.shadow or decision
         if decision.is_forced and decision.shadow is None:  # by the call, or by the rollout: nothing was decided
             return None
-        is_shadow = decision.shadow is not None
+        is_shadow, is_certain = decision.shadow is not None, self._is_reference(planned, result)
+        expected = result.cost_usd if is_certain else planned.estimated_cost_usd or 0.0
         outcome = CallOutcome(
             call_id=result.call_id,
             time=time.time(),
@@ -170,10 +171,10 @@ class Auditor(ProcessState):
             predicted_drop=predicted_drop(planned),
             familiarity=planned.familiarity,
             target=None if planned.policy is None else completed(planned.policy, PolicyBase).max_drop,
-            cost_usd=(planned.estimated_cost_usd or 0.0) if is_shadow else result.cost_usd,
+            cost_usd=expected if is_shadow else result.cost_usd,
             reference_cost_usd=result.cost_usd if is_shadow else result.reference_cost_usd,
         )
-        if self._is_reference(planned, result):
+        if is_certain:
             self._note(replace(outcome, status="certain", probability=1.0))
             return None
         if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):

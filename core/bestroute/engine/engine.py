@@ -177,7 +177,7 @@ class BestRoute:
             pool,
             audit,
             _as_budget(audit_budget),
-            Comparer(as_reward_model(judge), self.reward_model),
+            Comparer(as_reward_model(judge, "judge"), self.reward_model),
             self._run_decision,
             self._writer,
             self._observer(),

@@ -96,12 +96,15 @@ class MonitorReport:
                 f"{line.audited:,} audited of {line.calls:,}{saving}"
             )
         if self.saving_ci95 is not None:
-            rows.append(f"  saving          [{self.saving_ci95[0]:.1%}, {self.saving_ci95[1]:.1%}] over all calls")
+            over = "all calls" if self.mode != "shadow" else "the calls that were audited and the reference's own"
+            rows.append(f"  saving          [{self.saving_ci95[0]:.1%}, {self.saving_ci95[1]:.1%}] over {over}")
         if self.differs is not None:
             rows.append(f"  answers differ  {_percent(self.differs)} of those audited")
         rows.append(f"  audits cost     {self.audit_cost_usd:.4g} USD beside {self.answer_cost_usd:.4g} USD of answers")
         if self.feedback_mean is not None:
             rows.append(f"  feedback        {self.feedback_mean:.2f} on average of {self.feedback:,} calls")
+        if self.target is None:
+            rows.append("  no target is known, so no drop raises an alarm: give --target, or target= to monitor()")
         rows += [f"  alarm: {alarm}" for alarm in self.alarms] or ["  no alarm"]
         return "\n".join([*rows, f"  {self.more}"])
 

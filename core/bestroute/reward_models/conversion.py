@@ -24,8 +24,12 @@ class FunctionReward(RewardModelBase):
         return self.fn(query, texts)
 
 
-def as_reward_model(value: Any) -> RewardModel | None:
+def as_reward_model(value: Any, name: str = "reward_model") -> RewardModel | None:
     """Return a reward model: the value itself, a trained one's folder read, or a function wrapped as one.
+
+    Args:
+        value: What was given.
+        name: Of the argument that it was given for.
 
     Raises:
         ConfigError: If it is none of these.
@@ -40,6 +44,6 @@ def as_reward_model(value: Any) -> RewardModel | None:
     if callable(value):
         return FunctionReward(value)
     raise ConfigError(
-        "reward_model must have a method score(query, texts), be such a function, or the folder of a trained one, "
+        f"{name} must have a method score(query, texts), be such a function, or the folder of a trained one, "
         f"got {type(value).__name__}"
     )

@@ -221,6 +221,9 @@ def _alarms(reports: Sequence[MonitorReport]) -> Iterable[Block]:
         yield Text(alarms, is_list=True)
     else:
         yield Text(("No alarm." if reports else "Nothing was watched: no call was noted for audits.",))
+    for report in reports:
+        if report.target is None:
+            yield Text((f"Mode {report.mode}: no target is known, so no drop raises an alarm; give --target.",))
 
 
 def _dearest(summary: LedgerSummary) -> Iterable[Block]:

@@ -10,7 +10,7 @@ from bestroute.records.logs.logged_call import LoggedCall, logged_call, moment, 
 from bestroute.records.logs.openai_bodies import tools_of
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
-    "query": ("query", "question", "prompt", "input", "text", "instruction", "user", "user_message", "request"),
+    "query": ("query", "question", "prompt", "user_message", "input", "text", "instruction", "request"),
     "messages": ("messages", "conversation", "conversations", "chat"),
     "system": ("system", "system_prompt"),
     "answer": ("answer", "response", "output", "completion", "reply", "assistant"),
