@@ -10,13 +10,20 @@ LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 DOCS = .venv-docs/bin/python
 
-.PHONY: demo docs notebooks test test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs notebooks test test-core test-doors test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
 
-test: .venv-test/ready  ## everything that can be tested on this machine
-	$(TEST) -m pytest --doctest-modules -rs
+test: .venv-test/ready  ## everything that can be tested on this machine, in two halves side by side
+	@echo "two halves run side by side for a quarter of an hour; each is shown when it ends"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-core test-doors
+
+test-core: .venv-test/ready
+	$(TEST) -m pytest --doctest-modules -rs tests/core core
+
+test-doors: .venv-test/ready
+	$(TEST) -m pytest --doctest-modules -rs $(filter-out tests/core tests/__pycache__,$(wildcard tests/*)) langchain_bestroute llamaindex_bestroute
 
 CORE_TESTS = $(addprefix tests/core/test_,openai_generator.py pool.py engine.py router.py records.py ledger.py rewards.py \
 	prices.py known_prices.py encoders.py cli.py)
