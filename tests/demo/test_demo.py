@@ -191,6 +191,7 @@ def test_the_demo_prints_its_table_and_writes_its_plot(tmp_path):
     for name in ("smollm2-135m x 1", "qwen2.5-coder-1.5b x 5", "tuned to save 30%", "random mixing"):
         assert name in result.stdout
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert "the demo, tuned to save 50%" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_figures_of_the_demos_page_are_the_demos(tmp_path):

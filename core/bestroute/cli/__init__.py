@@ -200,10 +200,12 @@ def demo(
 
     The queries are short tasks whose answers can be checked, of groups that the router has never seen; the
     answers are recorded ones of real models, or live with --live. Prints quality, cost and saving against every
-    fixed choice, and writes a plot.
+    fixed choice, and writes a plot and the report of the last run's ledger.
     """
     from tqdm import tqdm
 
+    from bestroute.billing.ledger import Ledger
+    from bestroute.cli.report_command import ledger_report, write_report
     from bestroute.cli.summary import five_lines
     from bestroute.demo.dataset import ROUTER, demo_pool, held_out, operating_points
     from bestroute.demo.run import DAY_ONE, plot, report_on, run_routed, table
@@ -227,7 +229,7 @@ def demo(
         return
     records = held_out()[:limit]
     points = operating_points()
-    runs = []
+    runs, ledgers = [], {}
     with contextlib.ExitStack() as stack:
         if live:
             served = stack.enter_context(live_generators(pool, gguf, base_url))
@@ -237,12 +239,15 @@ def demo(
         for name, policy in {DAY_ONE: None, **policies}.items():
             replayed = {model: ReplayGenerator(records, model, seed=seed) for model in pool.models}
             members = served if live else replayed
-            runs.append(run_routed(name, records, pool, members, policy, bar.update, framework=framework))
+            ledgers[name] = ledger = Ledger()
+            run = run_routed(name, records, pool, members, policy, bar.update, framework=framework, ledger=ledger)
+            runs.append(run)
     report = report_on(records, pool, runs)
     click.echo(table(report, framework))
     out.mkdir(parents=True, exist_ok=True)
     plot(report, out / "demo.png")
     click.echo(f"plot: {out / 'demo.png'}")
+    write_report(ledger_report(ledger, f"the demo, {name}"), out / "report.html", with_script=False)
 
 
 def _answer_live(pool: Pool, members: Mapping[str, Generator], text: str, framework: Framework) -> None:

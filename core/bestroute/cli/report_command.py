@@ -15,6 +15,7 @@ from bestroute.cli.spend_command import ago
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bestroute.billing.ledger import Ledger
     from bestroute.evaluation.html_report.blocks import Page
 
 _RECORDS = (".jsonl", ".jsonl.gz")
@@ -62,10 +63,6 @@ def report(
     calibration, what was decided. The page is one file, fetches nothing and can be read without a script;
     with the extra "report" its charts can be zoomed and filtered.
     """
-    from bestroute._utils.extras import to_install
-    from bestroute._utils.files import atomic_file
-    from bestroute.evaluation.html_report.page import html, plotting_script
-
     is_records = all(name.endswith(_RECORDS) for name in source)
     if is_records:
         if since or until or target is not None:
@@ -82,12 +79,29 @@ def report(
         if len(source) > 1:
             raise ConfigError(f"a report is of one ledger, or of files of records, got {len(source)} names")
         page = _of_ledger(source[0], folder, since, until, target)
-    script = plotting_script()
-    if script is None:
+    write_report(page, out)
+
+
+def write_report(page: Page, out: Path, *, with_script: bool = True) -> None:
+    """Write a page and say where; its charts stand still without the script, which is most of its size."""
+    from bestroute._utils.extras import to_install
+    from bestroute._utils.files import atomic_file
+    from bestroute.evaluation.html_report.page import html, plotting_script
+
+    script = plotting_script() if with_script else None
+    if script is None and with_script:
         tell(f"charts stand still without plotly: {to_install('report')}")
     with atomic_file(out) as stream:
         stream.write(html(page, script=script).encode())
     click.echo(f"report: {out}")
+
+
+def ledger_report(ledger: Ledger, name: str) -> Page:
+    """Return the page of a ledger that is open."""
+    from bestroute.evaluation.html_report.ledger_page import ledger_page
+    from bestroute.evaluation.html_report.ledger_summary import summarise
+
+    return ledger_page(summarise(ledger), name, ())
 
 
 def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | None, target: float | None) -> Page:

@@ -149,12 +149,13 @@ def run_routed(
     on_answer: Callable[[], Any] = lambda: None,
     *,
     framework: Framework = "langchain",
+    ledger: Ledger | None = None,
 ) -> Routed:
     """Ask every query through the framework's model; the expected answers are looked at only afterwards.
 
-    Without a policy it is the model without a router.
+    Without a policy it is the model without a router. Bills go to the ledger, or to a new one in memory.
     """
-    ledger = Ledger()
+    ledger = Ledger() if ledger is None else ledger
     ask = demo_model(pool, members, policy=policy, ledger=ledger, framework=framework, is_trained=policy is not None)
     quality, costs, samples, reference = [], [], 0, 0
     for record in records:
