@@ -112,6 +112,7 @@ class BestRouteLLM(FunctionCallingLLM):
         judge: Compares two answers for audits, ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model``
             where it reads texts, else the form of the answers.
         on_alarm: ``fn(alarm)`` is told of each alarm while audits are switched on, in a thread that no call waits for.
+        tracing: ``True``: calls and draws as spans and metrics of OpenTelemetry (extra ``otel``).
         timeout: Seconds for one request; wins over the members' own.
         temperature: Wins over the members' own; a call's wins over it.
         max_tokens: Wins over the members' own.
