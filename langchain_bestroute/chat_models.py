@@ -74,6 +74,7 @@ from langchain_bestroute.members import (
 from langchain_bestroute.messages import (
     METADATA_KEY,
     CutOff,
+    for_caller,
     summed_counts,
     to_query,
     token_usage,
@@ -702,7 +703,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Answer; ``tags`` as a dict are the ledger's, LangChain's own (a list) are those of ``config``."""
-        return super().invoke(input, config, stop=stop, **_apart(kwargs, config))
+        return for_caller(super().invoke(input, config, stop=stop, **_apart(kwargs, config)))
 
     async def ainvoke(
         self,
@@ -713,7 +714,7 @@ class BestRouteChat(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Answer without blocking the loop; see ``invoke``."""
-        return await super().ainvoke(input, config, stop=stop, **_apart(kwargs, config))
+        return for_caller(await super().ainvoke(input, config, stop=stop, **_apart(kwargs, config)))
 
     def stream(
         self,
@@ -726,7 +727,8 @@ class BestRouteChat(BaseChatModel):
         """Answer piece by piece; see ``invoke``."""
         config, own = _with_run_id(config)
         with stream_manager(config, own[_RUN_ID], wanted=self.trace_samples) as known:
-            yield from super().stream(input, known, stop=stop, **_apart(kwargs, config), **own)
+            for chunk in super().stream(input, known, stop=stop, **_apart(kwargs, config), **own):
+                yield for_caller(chunk)
 
     async def astream(
         self,
@@ -742,7 +744,7 @@ class BestRouteChat(BaseChatModel):
             answer = super().astream(input, known, stop=stop, **_apart(kwargs, config), **own)
             async with aclosing(answer) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
-                    yield chunk
+                    yield for_caller(chunk)
 
     def route(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
         """Decide as ``invoke`` would; no model is called. For a graph's edges: ``pool.route(messages).model``.

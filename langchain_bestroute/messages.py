@@ -191,6 +191,44 @@ def with_billed_usage(message: AnyMessage) -> AnyMessage:
     return message.model_copy(update={"usage_metadata": BilledUsage(usage)})
 
 
+class CallersUsage(dict[str, Any]):
+    """A usage whose dollars are looked up by name and are no part of the dict.
+
+    A check of pydantic, a checkpoint or a sum has the tokens alone, which is all that LangChain can add up.
+
+    Example:
+        >>> usage = CallersUsage({"input_tokens": 1}, {"total_cost": 0.5})
+        >>> usage["total_cost"], "total_cost" in usage, dict(usage)
+        (0.5, True, {'input_tokens': 1})
+    """
+
+    def __init__(self, tokens: Mapping[str, Any], dollars: Mapping[str, float]) -> None:
+        """Keep both."""
+        super().__init__(tokens)
+        self.dollars = dict(dollars)
+
+    def __missing__(self, name: str) -> float:
+        """Look among the dollars."""
+        return self.dollars[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Look among the dollars, too."""
+        return super().__contains__(name) or name in self.dollars
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Look among the dollars, too."""
+        return super().get(name, self.dollars.get(name, default))
+
+
+def for_caller(message: AnyMessage) -> AnyMessage:
+    """Return a message as its caller gets it; handlers were given one whose usage has dollars as a part."""
+    usage = getattr(message, "usage_metadata", None)
+    if not isinstance(usage, dict) or not dict.__contains__(usage, "total_cost"):
+        return message
+    dollars = {name: dict.__getitem__(usage, name) for name in COSTS if dict.__contains__(usage, name)}
+    return message.model_copy(update={"usage_metadata": CallersUsage(_tokens(usage), dollars)})
+
+
 class CutOff(AIMessage):
     """A reply that was cut off at its limit of length, as it stands in the error that the member raised for it."""
 

@@ -32,14 +32,19 @@ def whole(chunks):
     return total
 
 
-async def call(chat, way, **config):
+async def call(chat, way, chunks=None, **config):
+    """Return the message; of a stream the sum of its chunks, those with a usage being kept apart."""
     if way == "invoke":
         return chat.invoke("a", config)
     if way == "ainvoke":
         return await chat.ainvoke("a", config)
     if way == "stream":
-        return whole(list(chat.stream("a", config)))
-    return whole([chunk async for chunk in chat.astream("a", config)])
+        pieces = list(chat.stream("a", config))
+    else:
+        pieces = [chunk async for chunk in chat.astream("a", config)]
+    if chunks is not None:
+        chunks += [chunk for chunk in pieces if chunk.usage_metadata]
+    return whole(pieces)
 
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]
@@ -48,8 +53,9 @@ WAYS = ["invoke", "ainvoke", "stream", "astream"]
 @pytest.mark.parametrize("plan", [("small", 1), ("small", 3)])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_message_tells_dollars_that_add_up_to_the_bill(make, told, way, plan):
-    message = await call(make(plan), way)
-    usage, about = message.usage_metadata, told(message)
+    chunks = []
+    message = await call(make(plan), way, chunks)
+    usage, about = (chunks[-1] if chunks else message).usage_metadata, told(message)
     assert usage["total_cost"] == about["cost_usd"] > 0
     assert usage["input_cost"] + usage["output_cost"] == pytest.approx(usage["total_cost"])
     assert usage["output_cost"] == pytest.approx(usage["output_tokens"] * 2.0 / 1e6)
@@ -130,9 +136,11 @@ def test_a_run_id_that_is_used_twice_does_not_join_two_calls(make, told):
     assert chat.budget.spent_usd == pytest.approx(one["cost_usd"] + other["cost_usd"])
 
 
-def test_a_saved_message_keeps_its_dollars(make):
-    message = make().invoke("a")
-    saved = dumpd(message)["kwargs"]["usage_metadata"]
-    assert saved["total_cost"] == message.usage_metadata["total_cost"]
-    chunk = AIMessageChunk(content="", usage_metadata=message.usage_metadata)
-    assert chunk.usage_metadata["total_cost"] == message.usage_metadata["total_cost"]
+@pytest.mark.parametrize("way", WAYS)
+async def test_messages_that_were_streamed_or_saved_can_be_added_up(make, way):
+    chat = make()
+    one, other = await call(chat, way), await call(chat, way)
+    saved = AIMessageChunk(content="", usage_metadata=dumpd(one)["kwargs"]["usage_metadata"])
+    for usage in (one.usage_metadata, saved.usage_metadata):
+        total = add_usage(usage, other.usage_metadata)
+        assert total["total_tokens"] == usage["total_tokens"] + other.usage_metadata["total_tokens"]
