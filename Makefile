@@ -10,20 +10,23 @@ LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 DOCS = .venv-docs/bin/python
 
-.PHONY: demo docs notebooks test test-core test-doors test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs notebooks test test-first test-second test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
 
 test: .venv-test/ready  ## everything that can be tested on this machine, in two halves side by side
 	@echo "two halves run side by side for a quarter of an hour; each is shown when it ends"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-core test-doors
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-first test-second
 
-test-core: .venv-test/ready
-	$(TEST) -m pytest --doctest-modules -rs tests/core core
+FIRST_HALF = $(wildcard tests/core/test_[a-r]*.py)
+SECOND_HALF = $(filter-out $(FIRST_HALF) tests/core %__pycache__,$(wildcard tests/core/* tests/*)) core langchain_bestroute llamaindex_bestroute
 
-test-doors: .venv-test/ready
-	$(TEST) -m pytest --doctest-modules -rs $(filter-out tests/core tests/__pycache__,$(wildcard tests/*)) langchain_bestroute llamaindex_bestroute
+test-first: .venv-test/ready
+	$(TEST) -m pytest --doctest-modules -rs $(FIRST_HALF)
+
+test-second: .venv-test/ready
+	$(TEST) -m pytest --doctest-modules -rs $(SECOND_HALF)
 
 CORE_TESTS = $(addprefix tests/core/test_,openai_generator.py pool.py engine.py router.py records.py ledger.py rewards.py \
 	prices.py known_prices.py encoders.py cli.py)
