@@ -177,6 +177,8 @@ class PolicyBase:
     """Whether it takes about a millisecond, so that async calls give it no thread, nor a router that is as light."""
     max_drop: float | None = None
     """The relative drop in quality that it promises or steers to, which ``monitor`` puts beside what audits show."""
+    reason: str | None = None
+    """Where what it takes comes from, a promise for example; traces show it."""
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""

@@ -134,7 +134,7 @@ def usd(number: float | None) -> str:
 
     Example:
         >>> usd(1234.5), usd(0.00012345), usd(0.0)
-        ('$1,234.50', '$0.0001235', '$0.00')
+        ('$1,234.50', '$0.0001234', '$0.00')
     """
     if number is None:
         return "unknown"
