@@ -1,7 +1,6 @@
 """BestRoute for LangChain: a chat model made of chat models."""
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from bestroute._utils.extras import to_install as _to_install
 
@@ -11,6 +10,7 @@ except ImportError as error:
     raise ImportError(f"BestRouteChat needs langchain-core: {_to_install('langchain')}") from error
 
 from bestroute import ToolsInPrompt, __version__
+from bestroute._utils.public import on_demand as _on_demand
 from langchain_bestroute.chat_models import BestRouteChat
 
 if _TYPE_CHECKING:
@@ -22,15 +22,7 @@ __all__ = ["BestRouteChat", "ToolsInPrompt", "__version__"]
 _ON_DEMAND = {"BestRouteDecision": "decisions", "BestRouteMiddleware": "middleware"}
 """What needs more than langchain-core, or a newer one, and where it is; ``import *`` leaves it out."""
 
-
-def __getattr__(name: str) -> _Any:
-    """Import what is imported when it is asked for."""
-    if name not in _ON_DEMAND:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    globals()[name] = getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)
-    return globals()[name]
+__getattr__ = _on_demand(__name__, globals(), _ON_DEMAND)
 
 
 def __dir__() -> list[str]:

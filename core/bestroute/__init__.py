@@ -10,10 +10,10 @@
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from bestroute._utils.moved import find_old_paths as _find_old_paths
 from bestroute._utils.public import name_home as _name_home
+from bestroute._utils.public import on_demand as _on_demand
 from bestroute._utils.version import __version__
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
@@ -123,15 +123,7 @@ _ON_DEMAND = {
 }
 """What many programs do not use, and where it is; each of these modules names this package as the home of its class."""
 
-
-def __getattr__(name: str) -> _Any:
-    """Import what is imported when it is asked for."""
-    if name not in _ON_DEMAND:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    globals()[name] = getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)
-    return globals()[name]
+__getattr__ = _on_demand(__name__, globals(), _ON_DEMAND)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """What is known of live traffic: audits, what they show of drop and saving, and what follows from that."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bestroute._utils.public import on_demand
 from bestroute.monitoring.audits import Audit
 
 if TYPE_CHECKING:
@@ -9,11 +10,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "DropEstimate", "Estimates", "Interval"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import the estimate when it is asked for: a call needs none."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bestroute.monitoring import estimate
-
-    return getattr(estimate, name)
+# A call needs no estimate.
+__getattr__ = on_demand(__name__, globals(), dict.fromkeys(("DropEstimate", "Estimates", "Interval"), "estimate"))

@@ -1,17 +1,13 @@
 """Reward models that are trained: distilled from quality on records, calibrated, judged on what they had not seen."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bestroute._utils.public import on_demand
 
 if TYPE_CHECKING:
     from bestroute.reward_models.proxy import ProxyRewardModel
 
 __all__ = ["ProxyRewardModel"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import the trained reward model when it is asked for: with it come records, features and samples."""
-    if name == "ProxyRewardModel":
-        from bestroute.reward_models.proxy import ProxyRewardModel
-
-        return ProxyRewardModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# With the trained reward model come records, features and samples.
+__getattr__ = on_demand(__name__, globals(), {"ProxyRewardModel": "proxy"})

@@ -5,8 +5,9 @@ what the request asked for (``Demand``), and lets ``judge`` fill in ``Sample.fla
 does the rest (``winner``). Samples are never merged.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bestroute._utils.public import on_demand
 from bestroute.selection.agreement import winner
 from bestroute.selection.checks import judge, judge_off_loop
 from bestroute.selection.output_spec import Demand, read_demand
@@ -17,11 +18,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Demand", "canonical_calls", "judge", "judge_off_loop", "read_demand", "render_calls", "winner"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import the forms of tool calls when they are asked for: with them come those of numbers, units and dates."""
-    if name != "canonical_calls":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bestroute.selection.call_forms import canonical_calls
-
-    return canonical_calls
+# With the forms of tool calls come those of numbers, units and dates.
+__getattr__ = on_demand(__name__, globals(), {"canonical_calls": "call_forms"})
