@@ -265,6 +265,30 @@ def test_audits_are_calls_of_their_own_kind(exported):
     assert exported.metric("bestroute.alarms")
 
 
+class Breaking(Member):
+    """Answers until it is broken."""
+
+    is_broken = False
+
+    def generate(self, query, n, *, params=None, cancel=None):
+        if self.is_broken:
+            raise ConnectionError("no")
+        return super().generate(query, n, params=params, cancel=cancel)
+
+
+def test_alarms_raised_beside_calls_are_counted_by_kind_and_member(exported):
+    member, told = Breaking(), []
+    settings = Settings(attempts=1, breaker_failures=10_000)
+    routed = engine(exported, member, audit=0.5, settings=settings, on_alarm=told.append)
+    for i in range(400):
+        member.is_broken = i >= 300
+        routed.run("What is 12 * 7? Answer with only the number.")
+    routed.close()
+    counted = exported.metric("bestroute.alarms_raised")
+    assert counted[("bestroute.alarm.kind", "error"), ("bestroute.model", "small")] == 1
+    assert sum(counted.values()) == len(told)
+
+
 def test_no_text_goes_out_unless_that_is_opted_for(exported, monkeypatch):
     run(engine(exported, Member(["the secret answer"])), "run")
     assert not any(SECRET in span.to_json() or "secret answer" in span.to_json() for span in exported.spans())

@@ -8,6 +8,7 @@ from bestroute import BestRoute, Pool, Price, Settings
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.engine.watch import Watch
 from bestroute.monitoring import Audit
+from bestroute.monitoring.alarms import CHANGES
 from bestroute.testing import FakeGenerator
 
 POOL = Pool(["small", "large"], {"small": Price(1, 2), "large": Price(10, 20)}, reference="large")
@@ -82,3 +83,30 @@ def test_one_who_is_told_and_fails_costs_no_other_alarm(caplog):
         for i in range(120):
             watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.1))
     assert sum("on_alarm raised" in message for message in caplog.messages) >= 2
+
+
+def test_alarms_are_counted_by_kind_and_model_with_zeros():
+    metered = []
+    watch = Watch(("small", "large"), 0.01, None, metered.append)
+    assert set(watch.counts.values()) == {0}
+    assert set(watch.counts) == {("drop", ""), ("familiarity", ""), *((k, m) for k in CHANGES for m in watch.models)}
+    for i in range(60):
+        watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.1))
+        watch.note_outcome(outcome(i, familiarity=0.001))
+    watch.look()
+    raised = {name: count for name, count in watch.counts.items() if count}
+    assert set(raised) == {("drop", ""), ("familiarity", "")}
+    assert sum(raised.values()) == len(metered)
+
+
+def test_a_meter_that_fails_costs_no_alarm(caplog):
+    def fails(alarm):
+        raise ValueError("mine")
+
+    told = []
+    watch = Watch(("small", "large"), 0.01, told.append, fails)
+    with caplog.at_level(logging.WARNING, logger="bestroute.engine"):
+        for i in range(60):
+            watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.1))
+    assert told
+    assert any("the meter of alarms raised" in message for message in caplog.messages)

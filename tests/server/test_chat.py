@@ -2,12 +2,15 @@
 
 import http.server
 import json
+import re
 import threading
+import time
 
 import httpx
 import pytest
 
 from bestroute import BestRoute, Ledger, Query
+from bestroute.billing.outcomes import CallOutcome
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.types.pool import Pool
 
@@ -437,6 +440,30 @@ def test_health_and_metrics_tell_what_goes_on(serve):
     cost = served.service.engines.ledger.cost_usd
     assert f'bestroute_cost_usd_total{{model="large-max"}} {cost!r}' in answer.text
     assert 'bestroute_requests_total{endpoint="/v1/chat/completions",model="auto",status="200"' in answer.text
+
+
+def test_alarms_are_counted_in_the_metrics(serve, server):
+    served = serve(audit=0.5)
+
+    def scraped():
+        lines = [
+            line for line in served.get("/metrics").text.splitlines() if line.startswith("bestroute_alarms_total{")
+        ]
+        found = (re.fullmatch(r'.*kind="(\w+)",model="([^"]*)",worker="\d+"} (\d+)', line) for line in lines)
+        return {(match[1], match[2]): int(match[3]) for match in found}
+
+    assert scraped()["familiarity", ""] == scraped()["length", "small-mini"] == 0
+    watch = served.service.engines.auto._auditor.watch
+    for i in range(64):  # queries unlike those of training, which a server without a router does not know
+        fields = {"time": 0.0, "model": "small-mini", "plan": "small-mini x 1", "status": "unaudited"}
+        watch.note_outcome(CallOutcome(f"c{i}", **fields, probability=0.5, familiarity=0.001))
+    served.chat()  # the call after them has them looked at
+    for _ in range(500):
+        if scraped()["familiarity", ""]:
+            break
+        time.sleep(0.01)
+    assert {name for name, count in scraped().items() if count} == {("familiarity", "")}
+    assert "# TYPE bestroute_alarms_total counter" in served.get("/metrics").text
 
 
 def test_the_engine_alone_decides_and_bills_the_same(pool_of, serve, server):

@@ -181,7 +181,7 @@ class BestRoute:
             self._run_decision,
             self._writer,
             self._observer(),
-            Watch(pool.models, self._target(), on_alarm),
+            Watch(pool.models, self._target(), on_alarm, self._note_alarm),
         )
 
     def share_members(self, other: BestRoute) -> None:
@@ -505,6 +505,15 @@ class BestRoute:
         if (tracing := tracing_in_use(self._tracing)) is not None:
             tracing.note_reports(reports)
         return reports
+
+    @property
+    def alarms_raised(self) -> dict[tuple[str, str], int]:
+        """How many alarms calls of this process have raised, by kind and model; see ``on_alarm``."""
+        return self._auditor.watch.counts
+
+    def _note_alarm(self, alarm: Alarm) -> None:
+        if (tracing := tracing_in_use(self._tracing)) is not None:
+            tracing.note_alarm(alarm)
 
     async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
         """Return the same without blocking the loop."""

@@ -6,7 +6,7 @@ Each process watches what it draws itself; what all of them wrote, ``monitor`` l
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,12 +34,19 @@ class Watch(ProcessState):
         models: Of the pool.
         target: The drop that is asked for; ``None``: none is, and no alarm of a drop is raised.
         on_alarm: Is told of each alarm, in a thread that no call waits for.
+        meter: Counts each alarm, as ``on_alarm`` is told of it.
     """
 
-    def __init__(self, models: Sequence[str], target: float | None, on_alarm: Callable[[Alarm], object] | None) -> None:
+    def __init__(
+        self,
+        models: Sequence[str],
+        target: float | None,
+        on_alarm: Callable[[Alarm], object] | None,
+        meter: Callable[[Alarm], object] | None = None,
+    ) -> None:
         """Begin with nothing observed."""
         super().__init__()
-        self.models, self.target, self.on_alarm = models, target, on_alarm
+        self.models, self.target, self.on_alarm, self.meter = models, target, on_alarm, meter
         self.share = 1.0
         """Of calls that are audited, when the first is looked at."""
         self._forget_parent()
@@ -48,6 +55,15 @@ class Watch(ProcessState):
         self._rows: deque[Sequence[LedgerRow]] = deque(maxlen=_MOST_WAITING)
         self._outcomes: deque[CallOutcome] = deque(maxlen=_MOST_WAITING)
         self._alarms: Alarms | None = None
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many alarms this process raised, by kind and model (``""`` where it is about none); zeros, too."""
+        from bestroute.monitoring.alarms import kinds_of
+
+        self._guard()
+        return {name: self._counts[name] for name in kinds_of(self.models)}
 
     def note_rows(self, rows: Sequence[LedgerRow]) -> None:
         """Note the rows of a call; nothing waits."""
@@ -104,11 +120,13 @@ class Watch(ProcessState):
     def _tell(self, raised: Sequence[Alarm]) -> None:
         for alarm in raised:
             logger.warning("alarm: %s", alarm)
-            if self.on_alarm is None:
-                continue
-            try:
-                self.on_alarm(alarm)
-            except BaseException as error:  # of somebody else's
-                logger.warning("on_alarm raised: %s", describe(error))
-                if is_interruption(error):
-                    raise
+            with self._guard():
+                self._counts[alarm.kind, alarm.model] += 1
+            for name, listener in (("the meter of alarms", self.meter), ("on_alarm", self.on_alarm)):
+                try:
+                    if listener is not None:
+                        listener(alarm)
+                except BaseException as error:  # of somebody else's
+                    logger.warning("%s raised: %s", name, describe(error))
+                    if is_interruption(error):
+                        raise

@@ -33,6 +33,8 @@ _CHANGED = {
     "error": "the error rate",
     "latency": "the latency",
 }
+OF_NO_MODEL = ("drop", "familiarity")
+"""Kinds of alarms that are about traffic as a whole."""
 ODD, MOST_ODD = 0.05, 0.1
 """A query of a familiarity below the first is odd; traffic as a whole is if more than the second share of it are."""
 
@@ -60,6 +62,16 @@ class Alarm:
     def __str__(self) -> str:
         """Render with the chance that it is false."""
         return f"{self.message} (false in {100 * self.level:.3g} % of streams of {self.horizon:,})"
+
+
+def kinds_of(models: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what an alarm may be about: its kind, and its model, which is empty where it is about none.
+
+    Example:
+        >>> kinds_of(["small"])[:3]
+        [('drop', ''), ('familiarity', ''), ('logprobs', 'small')]
+    """
+    return [(kind, "") for kind in OF_NO_MODEL] + [(kind, model) for kind in CHANGES for model in models]
 
 
 class Bettors:
@@ -154,7 +166,7 @@ class Alarms:
         """Begin with nothing observed."""
         self.target, self._least = target, least_probability
         level = CHANGE_LEVEL / max(len(models) * len(CHANGES), 1)
-        names = [(kind, model) for kind in CHANGES for model in models]
+        names = [(kind, model) for kind, model in kinds_of(models) if kind not in OF_NO_MODEL]
         self._drop = Bettors(len(MEAN_BETS), starts=DROP_STARTS, level=DROP_LEVEL, horizon=HORIZON_AUDITS)
         of_calls: dict[str, int] = {"starts": CALL_STARTS, "horizon": HORIZON_CALLS, "looks_every": LOOKS_EVERY}
         self._odd = Bettors(len(MEAN_BETS), level=FAMILIARITY_LEVEL, **of_calls)

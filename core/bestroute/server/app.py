@@ -30,7 +30,7 @@ from bestroute.server.config import ServerConfig
 from bestroute.server.decision_headers import headers_of_decision, headers_of_result
 from bestroute.server.disconnects import ClientGoneError, while_connected
 from bestroute.server.exchange import Exchange
-from bestroute.server.prometheus import CONTENT_TYPE, ledger_lines
+from bestroute.server.prometheus import CONTENT_TYPE, alarm_lines, ledger_lines
 from bestroute.server.responses_reply import ResponsesWire
 from bestroute.server.responses_request import from_responses
 from bestroute.server.service import Service
@@ -212,7 +212,8 @@ async def health(service: Service, exchange: Exchange) -> None:
 async def metrics(service: Service, exchange: Exchange) -> None:
     """Answer ``GET /metrics``."""
     totals = await in_own_thread(service.engines.ledger.totals, "model")
-    lines = [*service.requests.lines(), *ledger_lines(totals)]
+    raised = service.engines.alarms_raised
+    lines = [*service.requests.lines(), *alarm_lines(raised), *ledger_lines(totals)]
     await exchange.send_bytes("".join(f"{line}\n" for line in lines).encode(), CONTENT_TYPE)
 
 

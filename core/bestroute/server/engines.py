@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ class Engines:
     def each(self) -> list[BestRoute]:
         """Return every engine."""
         return list(self._by_name.values())
+
+    @property
+    def alarms_raised(self) -> Counter[tuple[str, str]]:
+        """How many alarms this process raised, by kind and model, over all engines; zeros, too."""
+        total: Counter[tuple[str, str]] = Counter()
+        for engine in self.each():
+            total.update(engine.alarms_raised)
+        return total
 
     def _engine(self, policy: Policy | None) -> BestRoute:
         config = self.config

@@ -80,6 +80,18 @@ def ledger_lines(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield _line(name, {}, sum(totals["reference_cost_usd"] for totals in by_model.values()))
 
 
+def alarm_lines(raised: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Yield how many alarms this process raised, zeros too: a rise from nothing is no rise to Prometheus.
+
+    Args:
+        raised: By kind and model; the model is empty where an alarm is about none.
+    """
+    name = "bestroute_alarms_total"
+    yield from _head(name, "counter", "Alarms raised while audits are on, of this process.")
+    for (kind, model), count in sorted(raised.items()):
+        yield _line(name, {"kind": kind, "model": model, "worker": str(os.getpid())}, count)
+
+
 def _head(name: str, kind: str, text: str) -> Iterable[str]:
     return (f"# HELP {name} {text}", f"# TYPE {name} {kind}")
 

@@ -70,6 +70,7 @@ class Tracing:
         self.saved = meter.create_up_down_counter(
             "bestroute.saved", "USD", "What answers cost less than the reference would have"
         )
+        self.raised = meter.create_counter("bestroute.alarms_raised", "{alarm}", "Alarms raised beside calls")
         self.alarms = meter.create_gauge("bestroute.alarms", "{alarm}", "Alarms of the last look at audits")
         self.drop = meter.create_gauge("bestroute.audited_drop", "1", "The audited drop at the last look")
 
@@ -84,6 +85,11 @@ class Tracing:
     def named(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return attributes by the convention's names; what is unknown, or has no name in its version, is left out."""
         return {self.names[k]: v for k, v in attributes.items() if v is not None and k in self.names}
+
+    def note_alarm(self, alarm: Any) -> None:
+        """Count an alarm, by its kind and by the member that it is about."""
+        about = {"bestroute.model": alarm.model} if alarm.model else {}
+        self.raised.add(1, {"bestroute.alarm.kind": alarm.kind, **about})
 
     def note_reports(self, reports: Sequence[Any]) -> None:
         """Note alarms and the drop of a look at audits, by mode."""
