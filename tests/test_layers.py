@@ -28,7 +28,7 @@ MAY_TAKE_FROM = {
     "records": {"_utils", "billing", "errors", "faults", "types"},
     "generators": {"_utils", "errors", "faults", "records", "selection", "types"},
     "labels": {"errors", "records", "selection", "stats", "types"},
-    "judges": {"_utils", "billing", "errors", "records", "selection", "stats", "types"},
+    "judges": {"_utils", "billing", "errors", "faults", "records", "selection", "stats", "types"},
     "policies": {"_utils", "artifacts", "errors", "monitoring", "records", "types"},
     "testing": {"records", "types"},
     "reward_models": {

@@ -259,6 +259,8 @@ GOOD = {
     "judgements": [
         {"how": {"judge": "j", "pairwise": True, "reference": None}},
         {"id": "1", "qualities": {"a": 1, "b": None}, "cost_usd": 0.1, "first_wins": [1, 0], "replies": ["A"]},
+        {"id": "1", "qualities": {"a": 1}, "cost_usd": 0.1, "first_wins": [1, 0], "questions": ["1-ab"]},
+        {"question": "1-ab", "reply": "A", "cost_usd": 0.1},
     ],
     "journal": [
         {"sampling": {"m": {"temperature": 0.5}}},
@@ -300,6 +302,8 @@ BAD = {
         {"id": "1", "qualities": {"a": 1}, "cost_usd": -1, "first_wins": [0, 0]},
         {"id": "1", "qualities": {"a": 1}, "cost_usd": 0, "first_wins": [0]},
         {"qualities": {}, "cost_usd": 0, "first_wins": [0, 0]},
+        {"question": "1-ab", "reply": "A"},
+        {"question": "1-ab", "reply": None, "cost_usd": 0.1},
     ],
     "journal": [
         {"sampling": ["m"]},

@@ -1,4 +1,4 @@
-"""How `collect` is told to draw by batches."""
+"""How `collect` and `label` are told to draw by batches."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class Batching:
     def drawer(self, pool: Pool, generators: Mapping[str, Generator], out: Path) -> tuple[BatchDraws | None, Pool]:
         """Return what draws by batches, ``None`` if nothing does, and the pool as it charges for that.
 
+        Args:
+            pool: The pool.
+            generators: Those of its members that draw.
+            out: The file beside which batches stand.
+
         Raises:
             ConfigError: If batches are under way that this run would not read.
         """
@@ -40,7 +45,7 @@ class Batching:
             if are_under_way(out):
                 raise ConfigError(f"{out}: batches of an earlier run are under way; give --batch, which reads them")
             return None, pool
-        forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in pool.models}  # type: ignore[arg-type]
+        forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in generators}  # type: ignore[arg-type]
         factors = {m: form.price_factor if self.price is None else self.price for m, form in forms.items()}
         return BatchDraws(forms, out, poll_s=self.poll_s, on_wait=_say), at_batch_prices(pool, factors)
 
@@ -59,7 +64,7 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         is_flag=False,
         flag_value="auto",
         type=click.Choice(["auto", "openai", "anthropic", "command"]),
-        help="Draw by batch files; alone: Anthropic's form at its own address, OpenAI's elsewhere.",
+        help="Ask by batch files; alone: Anthropic's form at its own address, OpenAI's elsewhere.",
     )
     @click.option("--batch-command", metavar="TEXT", help="For --batch command; default: vLLM's run-batch.")
     @click.option(

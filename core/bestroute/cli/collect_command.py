@@ -68,8 +68,8 @@ def collect(
     Quality is what --checker says, or --check and --judge, as `bestroute label` does it, when all is drawn. Without
     any it stays unknown (null); the same command with one judges later and draws nothing anew.
 
-    With --batch draws go by the provider's batch files, at half the price within a day: one file a model, and what a
-    stop or a kill leaves under way is taken up by the same command.
+    With --batch draws and a judge's questions go by the provider's batch files, at half the price within a day: one
+    file a model, and what a stop or a kill leaves under way is taken up by the same command.
 
     Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
     """  # noqa: D301  # the backspace keeps click from filling the lines
@@ -110,7 +110,14 @@ def collect(
         click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
         if judging.is_wanted and not stop.is_set and out.exists():
             labels = judge_records(
-                read_records(out), judging, out, stop, everyone=everyone, gguf=gguf, concurrency=concurrency
+                read_records(out),
+                judging,
+                out,
+                stop,
+                everyone=everyone,
+                gguf=gguf,
+                concurrency=concurrency,
+                batching=batching,
             )
             tell_labels(labels, out, judging.judge_name)
     unjudged = done.unjudged if labels is None else labels.unjudged

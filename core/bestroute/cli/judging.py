@@ -16,6 +16,8 @@ from bestroute.cli.progress import shown
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bestroute.cli.batching import Batching
+    from bestroute.generators.batches import BatchDraws
     from bestroute.judges import Judge, Labelled
     from bestroute.records.records import Record
     from bestroute.types.pool import Pool
@@ -102,15 +104,20 @@ def judge_records(
     limit: int | None = None,
     concurrency: int = 4,
     again: bool = False,
+    batching: Batching | None = None,
 ) -> Labelled:
-    """Give records a quality as the options say, with a bar; see ``bestroute.judges.label``."""
+    """Give records a quality as the options say, with a bar; see ``bestroute.judges.label``.
+
+    With ``batching`` a judge of the pool is asked by batches, which stand beside the journal of its verdicts.
+    """
     from bestroute.judges import FunctionJudge, MemberJudge
     from bestroute.judges import label as label_records
     from bestroute.judges.checks import read_checks
     from bestroute.judges.questions import RUBRIC
+    from bestroute.judges.verdicts import KIND
     from bestroute.records.collect import load_checker
 
-    def run(judge: Judge | None) -> Labelled:
+    def run(judge: Judge | None, drawer: BatchDraws | None = None) -> Labelled:
         with shown("query") as show:
             return label_records(
                 read,
@@ -124,6 +131,7 @@ def judge_records(
                 again=again,
                 on_task=show,
                 stop=stop,
+                drawer=drawer,
             )
 
     name, rubric = judging.judge_name, judging.rubric
@@ -134,7 +142,10 @@ def judge_records(
         return run(FunctionJudge(load_checker(name), name))
     words = RUBRIC if rubric is None else rubric.read_text(encoding="utf-8", errors="surrogateescape").strip()
     with live_generators(everyone, gguf, only=(name,)) as generators:
-        return run(MemberJudge(name, generators[name], everyone, rubric=words, is_pairwise=judging.pairwise))
+        drawer, charged = (None, everyone)
+        if batching is not None:
+            drawer, charged = batching.drawer(everyone, generators, out.with_name(f"{out.name}.{KIND}"))
+        return run(MemberJudge(name, generators[name], charged, rubric=words, is_pairwise=judging.pairwise), drawer)
 
 
 def tell_labels(done: Labelled, out: Path, judge_name: str | None) -> None:

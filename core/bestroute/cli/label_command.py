@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bestroute.cli.batching import Batching, batch_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import stop_on_interrupt
 from bestroute.cli.paths import FILE
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExamples:\n  bestroute label records.jsonl --check numeric --out labelled.jsonl\n"
-    "  bestroute label records.jsonl --judge large --pool pool.yaml --out labelled.jsonl --gold gold.jsonl"
+    "  bestroute label records.jsonl --judge large --pool pool.yaml --out labelled.jsonl --gold gold.jsonl\n"
+    "  bestroute label records.jsonl --judge large --pool pool.yaml --out labelled.jsonl --batch"
 )
 @click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
 @click.option("--pool", "pool_path", type=FILE, help="Where the judge is reached, and its price; a YAML file.")
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Ask the judge about at most so many queries.")
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--again", is_flag=True, help="Judge samples anew that have a quality.")
+@batch_options
 @judging_options
 def label(
     records: tuple[Path, ...],
     judging: Judging,
+    batching: Batching,
     pool_path: Path | None,
     gguf: tuple[str, ...],
     out: Path,
@@ -57,6 +61,9 @@ def label(
 
     Queries whose answers differ most are judged first, so a --limit goes where a label tells most. Ctrl-C stops after
     those under way; the same command goes on later, and pays for nothing twice.
+
+    With --batch a judge of the pool is asked by the provider's batch files, at half the price within a day; what a stop
+    or a kill leaves under way is taken up by the same command.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.judges.gold import read_gold
     from bestroute.records.records import read_records
@@ -64,6 +71,8 @@ def label(
 
     if not judging.is_wanted:
         raise ConfigError("give --judge, --check, or both: nothing else tells how good an answer is")
+    if batching.form is not None and (judging.judge_name is None or judging.is_function):
+        raise ConfigError("--batch asks a --judge of the pool")
     everyone = Pool.from_file(pool_path, judges=True) if pool_path else None
     judging.check(everyone)
     verdicts = read_gold(gold) if gold else None
@@ -80,6 +89,7 @@ def label(
             limit=limit,
             concurrency=concurrency,
             again=again,
+            batching=batching,
         )
     tell_labels(done, out, judging.judge_name)
     if verdicts is not None:

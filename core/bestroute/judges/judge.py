@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from bestroute.judges.replies import read_preference, read_scores
 from bestroute.types.pool import Pool
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
-from bestroute.types.sample import Cancel
+from bestroute.types.sample import Cancel, Sample
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Verdict:
     """In the judge's words."""
     first_wins: tuple[int, int] = (0, 0)
     """How often, pairwise, the answer shown first was called the better one, and how often the other."""
+
+
+@dataclass(frozen=True)
+class JudgeReply:
+    """A judge's words, and what they cost."""
+
+    text: str
+    cost_usd: float
 
 
 class Judge(Protocol):
@@ -113,42 +121,60 @@ class MemberJudge:
         self.rubric, self.is_pairwise = rubric, is_pairwise
 
     def __call__(self, task: JudgeTask) -> Verdict:
-        """Ask, and read what it says; an answer that equals the reference's is not asked about."""
-        return self._compare(task) if self.is_pairwise else self._score(task)
+        """Ask, and read what it says."""
+        return self.verdict(task, [self._ask(query) for query in self.queries(task)])
 
-    def _score(self, task: JudgeTask) -> Verdict:
-        reply, cost_usd = self._ask(questions.pointwise(task.fields, task.query, task.answers))
-        scores = read_scores(reply, len(task.answers))
-        return Verdict(tuple(scores) if scores else (None,) * len(task.answers), cost_usd, (reply,))
+    def queries(self, task: JudgeTask) -> list[Query]:
+        """Return what it is asked about a task; an answer that equals the reference's is not asked about."""
+        if not self.is_pairwise:
+            asks = [questions.pointwise(task.fields, task.query, task.answers)]
+        else:
+            asks = [questions.pairwise(task.fields, task.query, *pair) for pair in _pairs(task)]
+        return [Query(text, system=self.rubric) for text in asks]
 
-    def _compare(self, task: JudgeTask) -> Verdict:
-        if task.reference is None:
-            return Verdict((None,) * len(task.answers))
-        qualities: list[float | None] = []
-        replies: list[str] = []
-        cost_usd, first, second = 0.0, 0, 0
-        for text in task.answers:
-            if text == task.reference:
-                qualities.append(0.5)
-                continue
-            shown: list[float | None] = []
-            for pair in ((text, task.reference), (task.reference, text)):
-                reply, cost = self._ask(questions.pairwise(task.fields, task.query, *pair))
-                preferred = read_preference(reply)
-                cost_usd += cost
-                replies.append(reply)
-                first, second = first + (preferred == 1.0), second + (preferred == 0.0)
-                shown.append(preferred)
-            ahead, behind = shown
-            qualities.append(None if ahead is None or behind is None else (ahead + 1 - behind) / 2)
-        return Verdict(tuple(qualities), cost_usd, tuple(replies), (first, second))
+    def reply(self, query: Query, sample: Sample) -> JudgeReply:
+        """Return what it says, with its bill.
 
-    def _ask(self, question: str) -> tuple[str, float]:
-        query = Query(question, system=self.rubric)
-        sample = self.generator.generate(query, 1, params={"temperature": 0.0}, cancel=Cancel())[0]
+        Raises:
+            BaseException: What came instead of an answer.
+        """
         if sample.error is not None:
             raise sample.error
-        return sample.text, bill(sample, model=self.name, step=0, query=query, pool=self.pool).cost_usd
+        return JudgeReply(sample.text, bill(sample, model=self.name, step=0, query=query, pool=self.pool).cost_usd)
+
+    def verdict(self, task: JudgeTask, replies: Sequence[JudgeReply]) -> Verdict:
+        """Read its replies to the queries of a task, in their order."""
+        texts = tuple(reply.text for reply in replies)
+        cost_usd = sum(reply.cost_usd for reply in replies)
+        if not self.is_pairwise:
+            scores = read_scores(texts[0], len(task.answers))
+            return Verdict(tuple(scores) if scores else (None,) * len(task.answers), cost_usd, texts)
+        preferred = [read_preference(text) for text in texts]
+        orders = iter(zip(preferred[::2], preferred[1::2], strict=True))
+        return Verdict(
+            tuple(_quality(text, task.reference, orders) for text in task.answers),
+            cost_usd,
+            texts,
+            (preferred.count(1.0), preferred.count(0.0)),
+        )
+
+    def _ask(self, query: Query) -> JudgeReply:
+        return self.reply(query, self.generator.generate(query, 1, params={"temperature": 0.0}, cancel=Cancel())[0])
+
+
+def _pairs(task: JudgeTask) -> list[tuple[str, str]]:
+    """Return each answer beside the reference's, in both orders."""
+    reference = task.reference
+    others = [] if reference is None else [text for text in task.answers if text != reference]
+    return [pair for text in others for pair in ((text, str(reference)), (str(reference), text))]
+
+
+def _quality(text: str, reference: str | None, orders: Iterator[tuple[float | None, float | None]]) -> float | None:
+    """Return how often an answer is preferred to the reference's; ``None`` where the judge did not tell."""
+    if reference is None or text == reference:
+        return None if reference is None else 0.5
+    ahead, behind = next(orders)
+    return None if ahead is None or behind is None else (ahead + 1 - behind) / 2
 
 
 def tasks_answers(texts: Sequence[str]) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from bestroute._utils.text import utf8
 from bestroute._utils.under_way import ended
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe, hide_quotations
+from bestroute.judges.by_batches import ask_by_batches
 from bestroute.judges.checks import Check, decided
 from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks_answers
 from bestroute.judges.verdicts import Verdicts
+from bestroute.records.collect import Drawer
 from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
 from bestroute.selection.answer_form import answer_form
 from bestroute.types.query import Query
@@ -59,6 +61,7 @@ def label(
     again: bool = False,
     on_task: Callable[[int, int], None] | None = None,
     stop: Cancel | None = None,
+    drawer: Drawer | None = None,
 ) -> Labelled:
     """Give the samples of records a quality, and write them to ``out`` at the end, after an interrupt too.
 
@@ -79,6 +82,7 @@ def label(
         again: Judge samples anew that have a quality already.
         on_task: Called with (queries done, queries wanted).
         stop: Once set, no further query is asked about.
+        drawer: Asks the judge, a ``MemberJudge``, in its own way (``generators.batches``); default: one call each.
 
     Raises:
         ConfigError: If no record has texts, a pairwise judge has no reference, or a function judges what is no quality.
@@ -109,9 +113,10 @@ def label(
         failed = 0
         if judge is not None:
             wanted = waiting[:limit]
-            for done, (task, verdict) in enumerate(_ask_all(wanted, judge, concurrency, stop or Cancel()), start=1):
+            outcomes = _ask_all(wanted, judge, concurrency, stop or Cancel(), drawer, verdicts)
+            for done, (task, verdict, questions) in enumerate(_logged(outcomes), start=1):
                 if isinstance(verdict, Verdict):
-                    verdicts.add(task, verdict, keep_replies=keep_replies)
+                    verdicts.add(task, verdict, keep_replies=keep_replies, questions=questions)
                     failed += None in verdict.qualities
                 else:
                     failed += 1
@@ -188,22 +193,40 @@ def _telling(task: JudgeTask) -> float:
     return max(map(forms.count, forms)) / len(forms) if len(forms) > 1 else 1.0
 
 
+_Outcome = tuple[JudgeTask, Verdict | BaseException, list[str]]
+"""A task, its verdict or what the judge's client raised, and the questions whose replies were kept for it."""
+
+
 def _ask_all(
-    tasks: Sequence[JudgeTask], judge: Judge, concurrency: int, stop: Cancel
-) -> Iterator[tuple[JudgeTask, Verdict | BaseException]]:
-    """Ask about tasks, some at once; yield each with its verdict, or with what the judge's client raised."""
-    failures: set[str] = set()
+    tasks: Sequence[JudgeTask],
+    judge: Judge,
+    concurrency: int,
+    stop: Cancel,
+    drawer: Drawer | None,
+    verdicts: Verdicts,
+) -> Iterator[_Outcome]:
+    """Ask about tasks, by a drawer or by calls of which some are under way at once."""
+    if drawer is not None and isinstance(judge, MemberJudge):
+        yield from ask_by_batches(tasks, judge, drawer, verdicts, lambda: stop.is_set)
+        return
     for task, future in ended(judge, tasks, concurrency, lambda: stop.is_set, name="bestroute-label"):
         error = future.exception()
         if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
             stop.set()
             raise error
-        if error is not None:
-            described = " ".join(describe(hide_quotations(error, Query(task.query))).split())
+        yield task, future.result() if error is None else error, []
+
+
+def _logged(outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
+    """Yield the same, and say each kind of failure once."""
+    failures: set[str] = set()
+    for task, verdict, questions in outcomes:
+        if isinstance(verdict, BaseException):
+            described = " ".join(describe(hide_quotations(verdict, Query(task.query))).split())
             if described not in failures:
                 logger.warning("label: the judge could not be asked about %r: %s", task.id, described)
             failures.add(described)
-        yield task, future.result() if error is None else error
+        yield task, verdict, questions
 
 
 def _labelled(

@@ -1,13 +1,16 @@
-"""What a judge said so far, by query, in a journal beside the file in which it will stand."""
+"""What a judge said so far, by query, in a journal beside the file in which it will stand.
+
+A reply that was paid for before the verdict was complete stands there too, until the verdict takes it up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError
-from bestroute.judges.judge import JudgeTask, Verdict
+from bestroute.judges.judge import JudgeReply, JudgeTask, Verdict
 from bestroute.records.journal import Journal
 
 KIND = "judgements"
@@ -28,6 +31,7 @@ class Verdicts:
     def __init__(self, out: Path, how: Mapping[str, Any]) -> None:
         """Open the journal, and read what is there."""
         self._journal = Journal(out, KIND, doing="labelling")
+        self._kept: dict[str, JudgeReply] = {}
         try:
             self._of = self._read(dict(how))
         except BaseException:
@@ -36,8 +40,9 @@ class Verdicts:
 
     @property
     def cost_usd(self) -> float:
-        """What all verdicts cost, those of earlier runs too."""
-        return float(sum(row["cost_usd"] for row in self._of.values()))
+        """What all verdicts and replies cost, those of earlier runs too."""
+        kept = sum(reply.cost_usd for reply in self._kept.values())
+        return float(sum(row["cost_usd"] for row in self._of.values()) + kept)
 
     @property
     def first_wins(self) -> tuple[int, int]:
@@ -60,14 +65,29 @@ class Verdicts:
         answers = tuple(text for text in task.answers if text not in known)
         return JudgeTask(task.id, task.query, answers, task.fields, task.reference) if answers else None
 
-    def add(self, task: JudgeTask, verdict: Verdict, *, keep_replies: bool) -> None:
-        """Write a verdict."""
+    def kept(self, question: str) -> JudgeReply | None:
+        """Return the reply to a question whose verdict is not there yet."""
+        return self._kept.get(question)
+
+    def keep(self, question: str, reply: JudgeReply) -> None:
+        """Write a reply whose verdict waits for others.
+
+        Args:
+            question: What it is known by.
+            reply: What the judge said.
+        """
+        self._journal.append({"question": question, "reply": reply.text, "cost_usd": reply.cost_usd})
+        self._kept[question] = reply
+
+    def add(self, task: JudgeTask, verdict: Verdict, *, keep_replies: bool, questions: Sequence[str] = ()) -> None:
+        """Write a verdict, which takes up the kept replies to its questions."""
         row = {
             "id": task.id,
             "qualities": dict(zip(task.answers, verdict.qualities, strict=True)),
             "cost_usd": verdict.cost_usd,
             "first_wins": list(verdict.first_wins),
             **({"replies": list(verdict.replies)} if keep_replies else {}),
+            **({"questions": list(questions)} if questions else {}),
         }
         self._journal.append(row)
         self._take(self._of, row)
@@ -79,7 +99,9 @@ class Verdicts:
     def _read(self, how: dict[str, Any]) -> dict[str, dict[str, Any]]:
         verdicts: dict[str, dict[str, Any]] = {}
         for number, row in self._journal.lines():
-            if number > 1:
+            if number > 1 and "question" in row:
+                self._kept[row["question"]] = JudgeReply(row["reply"], row["cost_usd"])
+            elif number > 1:
                 self._take(verdicts, row)
             elif row.get("how") != how:
                 raise ConfigError(
@@ -90,9 +112,10 @@ class Verdicts:
             self._journal.append({"how": how})
         return verdicts
 
-    @staticmethod
-    def _take(verdicts: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
+    def _take(self, verdicts: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
         """Put a verdict with those on the same query."""
+        for question in row.get("questions", ()):
+            self._kept.pop(question, None)
         before = verdicts.get(row["id"])
         if before is not None:
             first, second = before["first_wins"], row["first_wins"]

@@ -1,7 +1,7 @@
-"""Draws of ``collect`` by batches: a file a model, handed in, waited for, read back by id, and taken up after a kill.
+"""Draws of ``collect`` and ``label`` by batches: a file a model, handed in, read back by id, taken up after a kill.
 
 What is under way stands on disk beside the records (``<out>.batches/``): of each batch a file of its lines and one of
-what is known of it, written before it is handed in. A batch is dropped when every line has been given to ``collect``,
+what is known of it, written before it is handed in. A batch is dropped when every line has been given to its command,
 which has it on disk by then. So whatever a kill leaves is found again, and nothing is drawn or paid for twice.
 """
 
@@ -69,11 +69,11 @@ class _Awaited:
 
 
 class BatchDraws:
-    """Makes draws by batches; a ``Drawer`` of ``collect``.
+    """Makes draws by batches; a ``Drawer`` of ``collect`` and ``label``.
 
     Args:
         forms: How each member takes batches.
-        out: The records file; batches stand beside it.
+        out: The file of what was drawn so far; batches stand beside it.
         poll_s: Seconds between two looks at a batch.
         rounds: How often lines that were not reached, or failed at the provider, are handed in again.
         on_wait: Called with (lines done, lines in all) after each look.
@@ -119,7 +119,7 @@ class BatchDraws:
             batches = []
             if not fresh or stops():
                 return
-            logger.warning("collect: %d lines of batches were not answered and are handed in again", len(fresh))
+            logger.warning("%d lines of batches were not answered and are handed in again", len(fresh))
 
     def _under_way(self) -> list[_Batch]:
         """Return the batches that an earlier run left, handed in by now."""

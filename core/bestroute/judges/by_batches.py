@@ -1,0 +1,104 @@
+"""Asking a judge by batch files: its questions as draws of ``collect``'s kind, its verdicts as their replies come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from bestroute._utils.text import utf8
+from bestroute.faults.refusals import refused_option
+from bestroute.judges.judge import JudgeReply, JudgeTask, MemberJudge, Verdict
+from bestroute.judges.verdicts import Verdicts
+from bestroute.records.collect import Drawer, Job, Prompt
+from bestroute.types.query import Query
+from bestroute.types.sample import Sample
+
+
+def question_key(task: JudgeTask, query: Query) -> str:
+    """Return what a question is known by: the id of its task and a hash of its words.
+
+    Example:
+        >>> question_key(JudgeTask("q1", "hi", ("a",)), Query("Is it good?"))
+        'q1-861458d17f734029'
+    """
+    return f"{task.id}-{sha256(utf8(json.dumps([query.system, query.text]))).hexdigest()[:16]}"
+
+
+@dataclass
+class _Open:
+    """A task whose replies are not all there."""
+
+    task: JudgeTask
+    queries: dict[str, Query]
+    """By what each is known by, in their order."""
+    missing: set[str]
+    failure: BaseException | None = None
+
+
+def ask_by_batches(
+    tasks: Sequence[JudgeTask], judge: MemberJudge, drawer: Drawer, verdicts: Verdicts, stops: Callable[[], bool]
+) -> Iterator[tuple[JudgeTask, Verdict | BaseException, list[str]]]:
+    """Ask about tasks; yield each with its verdict, or with what went wrong, and the keys of its questions.
+
+    Replies are kept in ``verdicts`` as they come, so that none is paid for twice though others of its task fail.
+
+    Args:
+        tasks: What is to be judged.
+        judge: Who is asked.
+        drawer: Makes the draws, by batches.
+        verdicts: Where replies are kept until the verdict is there.
+        stops: Once true, nothing more is handed in or waited for; tasks without all their replies are left out.
+    """
+    of_question: dict[str, _Open] = {}
+    jobs: list[Job] = []
+    for task in tasks:
+        queries = {question_key(task, query): query for query in judge.queries(task)}
+        missing = {key for key in queries if verdicts.kept(key) is None}
+        one = _Open(task, queries, missing)
+        if not missing:
+            yield _judged(one, judge, verdicts)
+        for key in queries:
+            if key in missing:
+                of_question[key] = one
+                jobs.append(_job(key, queries[key], judge))
+    while jobs:
+        warm: list[Job] = []
+        for job, outcome in drawer(jobs, {}, stops):
+            if job.is_greedy and not isinstance(outcome, Sample) and refused_option(outcome, ["temperature"]):
+                warm.append(job._replace(is_greedy=False))
+                continue
+            key = job.prompt.id
+            one = of_question[key]
+            reply = _reply(judge, one.queries[key], outcome)
+            if isinstance(reply, JudgeReply):
+                verdicts.keep(key, reply)
+            else:
+                one.failure = reply
+            one.missing.remove(key)
+            if not one.missing:
+                yield _judged(one, judge, verdicts)
+        jobs = [] if stops() else warm  # a judge that takes no temperature is asked without
+
+
+def _job(key: str, query: Query, judge: MemberJudge) -> Job:
+    prompt = Prompt(key, query.text, key, fields={"system": query.system})
+    return Job(prompt, judge.name, is_greedy=True)
+
+
+def _reply(judge: MemberJudge, query: Query, outcome: Sample | BaseException) -> JudgeReply | BaseException:
+    if not isinstance(outcome, Sample):
+        return outcome
+    try:
+        return judge.reply(query, outcome)
+    except Exception as error:
+        return error
+
+
+def _judged(one: _Open, judge: MemberJudge, verdicts: Verdicts) -> tuple[JudgeTask, Verdict | BaseException, list[str]]:
+    keys = list(one.queries)
+    if one.failure is not None:
+        return one.task, one.failure, keys
+    replies = [reply for key in keys if (reply := verdicts.kept(key)) is not None]
+    return one.task, judge.verdict(one.task, replies), keys
