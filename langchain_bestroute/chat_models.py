@@ -139,7 +139,7 @@ class BestRouteChat(BaseChatModel):
         | `follow`, `audit`, `mode`, `share` | A drop steered to by audits, and how much of the traffic is routed. |
         | `max_n` | The most samples of a step. |
         | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
-        | `ledger` | Where bills are kept, `Ledger("sqlite:///bills.db")` for example. |
+        | `ledger` | Where bills are kept: a `Ledger`, or its path or URL, `"bills.db"` for example. |
         | `settings`, `budget` | What is done about faults, and what all calls together may spend. |
 
     ??? info "Key init args: completion and client params"

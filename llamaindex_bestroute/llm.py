@@ -100,7 +100,7 @@ class BestRouteLLM(FunctionCallingLLM):
             compared (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never.
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
-        ledger: Where bills are kept; default: in memory.
+        ledger: Where bills are kept, a ``Ledger``, or its path or URL; default: in memory.
         settings: Retries, pace and what is done at a budget's end, ``bestroute.types.settings.Settings``.
         budget: What all calls together may spend, USD.
         max_retries: How often a draw is tried again; members' own retries are off.

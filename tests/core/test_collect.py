@@ -13,9 +13,11 @@ import pytest
 
 import bestroute
 from bestroute import Cancel, ConfigError, GenerationError, OpenAIGenerator, Pool, Price, RecordError
+from bestroute.judges.gold import read_gold
+from bestroute.judges.labelling import label
 from bestroute.records.collect import Prompt, collect, load_checker, read_prompts
 from bestroute.records.jsonl import write_jsonl
-from bestroute.records.records import read_records
+from bestroute.records.records import read_records, write_records
 from bestroute.testing import FakeGenerator, LoopbackServer
 
 PROMPTS = [Prompt(f"q{i}", f"question {i}", f"g{i // 2}", "t", {"id": f"q{i}", "level": i}) for i in range(5)]
@@ -52,6 +54,17 @@ def test_every_model_gets_n_samples_of_every_prompt(tmp_path, pool):
     # two words of prompt and two of answer, at 1 and 2 USD a million
     assert records[0].samples["small"].cost_usd == pytest.approx([6e-6] * 3)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_files_are_given_by_their_names_as_on_the_command_line(tmp_path, pool):
+    out, labelled, gold = (str(tmp_path / name) for name in ("r.jsonl", "labelled.jsonl.gz", "gold.jsonl"))
+    collect(PROMPTS, pool, members(), out, n=1)
+    assert collect(PROMPTS, pool, members(), out, n=1).drawn == 0
+    done = label(read_records(out), None, labelled, checks=(lambda fields, text: 0.5,))
+    assert len(read_records(labelled)) == len(done.records) == len(PROMPTS)
+    write_records(out, read_records(labelled))
+    write_jsonl(gold, [{"id": "a", "text": "x", "quality": 1}])
+    assert [verdict.quality for verdict in read_gold(gold)] == [1.0]
 
 
 def test_a_second_run_draws_only_what_is_missing(tmp_path, pool):

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,13 +322,22 @@ def test_an_empty_query_is_refused_and_messages_alone_are_not():
 @pytest.mark.parametrize(
     ("part", "sentence"),
     [
-        ({"ledger": "sqlite:///bills.db"}, r"ledger must be a Ledger, .* got 'sqlite:///bills.db'"),
+        ({"ledger": {"url": "bills.db"}}, r"ledger must be a Ledger, its path or its URL, .* got {'url': 'bills.db'}"),
+        ({"ledger": "mysql://x"}, r"a ledger is kept in a file, .* got 'mysql://x'"),
         ({"settings": {"attempts": 2}}, r"settings must be a Settings, .* got {'attempts': 2}"),
     ],
 )
 def test_a_wrong_part_is_named_before_anything_is_spent(pool, part, sentence):
     with pytest.raises(ConfigError, match=sentence):
         BestRoute(pool, members(), **part)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_ledger_of_an_engine_may_be_its_path(pool, tmp_path, kind):
+    with BestRoute(pool, members(), ledger=kind(tmp_path / "bills.db")) as engine:
+        call_id = engine.run("?").call_id
+        engine.feedback(call_id, 1.0)
+    assert {row["call_id"] for row in Ledger(tmp_path / "bills.db").rows()} == {call_id}
 
 
 def test_a_missing_generator_and_a_wrong_router_are_named(pool):

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from bestroute import BestRoute, ConfigError, Ledger, Pool, Price
+from bestroute import BestRoute, Budget, ConfigError, Ledger, Pool, Price
 from bestroute.testing import FakeGenerator
 
 ROW = {
@@ -81,18 +82,50 @@ def test_a_file_is_found_again(tmp_path):
     assert again.rows() == [ROW, ROW]
 
 
-@pytest.mark.parametrize("url", ["bills.db", "sqlite://", "sqlite:///", "postgresql://x"])
-def test_another_url_is_refused(url):
-    with pytest.raises(ConfigError, match="a ledger's url is 'sqlite:///path'"):
-        Ledger(url)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_ledger_is_a_path_too_relative_ones_fixed_when_it_is_opened(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    with Ledger(kind("bills.db")) as ledger:
+        ledger.add([ROW])
+        assert ledger.url == f"sqlite:///{tmp_path}/bills.db"
+        assert ledger.is_persistent
+    with Ledger(kind(tmp_path / "bills.db")) as again:
+        assert again.rows() == [ROW]
 
 
-def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="cannot open the ledger"):
-        Ledger(f"sqlite:///{tmp_path}/missing/bills.db")
+def test_memory_has_sqlite_s_own_name():
+    assert not Ledger(":memory:").is_persistent
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite://", "'sqlite://'"),
+        ("sqlite:///", "'sqlite:///'"),
+        ("sqlite:bills.db", "'sqlite:bills.db'"),
+        ("", "''"),
+        ("bills\0.db", r"'bills\\x00.db'"),
+        ("postgresql://x", "'postgresql://x'"),
+        ("mysql://me:geheim@host/bills", "'mysql://\\*\\*\\*@host/bills'"),
+        ("postgres:me:geheim@host", "'postgres:\\*\\*\\*@host'"),
+        (3, "3"),
+        (b"bills.db", "a bytes"),
+    ],
+)
+@pytest.mark.parametrize("keeper", [Ledger, lambda store: Budget(1.0, store=store)])
+def test_what_is_neither_a_path_nor_a_known_url_is_one_sentence_without_a_password(keeper, url, shown):
+    with pytest.raises(ConfigError, match=rf"is kept in a file, given by its path .*, or in memory .*; got {shown}$"):
+        keeper(url)
+
+
+def test_a_file_that_cannot_be_opened_is_one_sentence_that_says_why(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot open the ledger .*: there is no folder '.*missing'; make it first"):
+        Ledger(f"{tmp_path}/missing/bills.db")
+    with pytest.raises(ConfigError, match=r"cannot open the ledger .*: it is a folder; give the file in it"):
+        Ledger(tmp_path)
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"this is no database, but long enough to be read as one" * 40)
-    with pytest.raises(ConfigError, match="cannot open the ledger"):
+    with pytest.raises(ConfigError, match=r"cannot open the ledger .*: it is a file of another kind, and no SQLite"):
         Ledger(f"sqlite:///{broken}")
 
 

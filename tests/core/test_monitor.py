@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,19 @@ def outcome(i, **changes):
         "differs": False,
     }
     return CallOutcome(**{**made, **changes})
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_ledger_may_be_given_by_its_path_and_none_is_made(tmp_path, kind):
+    path = tmp_path / "bills.db"
+    with Ledger(path) as ledger:
+        ledger.note([outcome(i) for i in range(20)])
+    assert monitor(kind(path), target=0.01)[0].calls == 20
+    with pytest.raises(FileNotFoundError):
+        monitor(kind(tmp_path / "bils.db"))
+    assert not (tmp_path / "bils.db").exists()
+    with pytest.raises(ConfigError, match="a ledger is kept in a file, .* got 'mysql://x'"):
+        monitor("mysql://x")
 
 
 def test_the_report_says_what_audits_show(database_url):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger, Pool, Price
-from bestroute.engine.route_rows import COLUMNS, RouteRows, route_rows
+from bestroute.engine.route_rows import COLUMNS, RouteRows, route_rows, row_key
 from bestroute.testing import FakeGenerator
 
 pytest.importorskip("sqlalchemy")
@@ -62,6 +62,16 @@ def test_what_was_answered_is_not_asked_again_on_any_machine(url):
     again = route_rows(ROWS, other, job="july", answers=elsewhere)
     assert {row["answer"] for row in again} == {"another"}
     for part in (first.ledger, other.ledger, answers, elsewhere):
+        part.close()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_answers_are_kept_in_a_file_given_by_its_path(tmp_path, kind):
+    route = RouteRows(make, "june", kind(tmp_path / "rows.db"))
+    assert [row["answer"] for row in route(ROWS[:2])] == ["yes", "yes"]
+    answers = Answers(f"sqlite:///{tmp_path}/rows.db")
+    assert len(answers.found([row_key("june", row) for row in ROWS])) == 2
+    for part in (answers, route.answers):
         part.close()
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -212,6 +213,16 @@ def test_a_pickle_keeps_a_function_by_name_and_a_ledger_by_its_file(tmp_path):
     chat = pickle.loads(pickle.dumps(picklable(router=always_small, ledger=ledger)))
     assert chat.invoke("x").text == "small"
     assert len(ledger.rows()) == 1
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_ledger_may_be_given_by_its_path_and_is_one_for_all_copies(tmp_path, kind):
+    chat = picklable(router=always_small, ledger=kind(tmp_path / "bills.db"))
+    copy = chat.model_copy()
+    assert copy.ledger is chat.ledger
+    assert chat.invoke("x").text == copy.invoke("x").text == "small"
+    chat.ledger.flush()
+    assert len(Ledger(tmp_path / "bills.db").rows()) == 2
 
 
 @pytest.mark.parametrize("router", [lambda query: ("small", 1), None])

@@ -1,6 +1,6 @@
 """The default of the adapter: what the engine plans without router and reward model."""
 
-from bestroute import Price
+from bestroute import Ledger, Price
 from bestroute.testing import FakeGenerator
 from bestroute.types.usage import Usage
 from llamaindex_bestroute import BestRouteLLM
@@ -33,3 +33,13 @@ def test_copies_share_what_is_learnt_and_a_change_of_the_default_holds():
     assert other._engine._decider.day_one is it._engine._decider.day_one
     it.default = "reference"
     assert [s["model"] for s in it.complete(NUMBER).additional_kwargs["bestroute"]["samples"]] == ["large"]
+
+
+def test_the_ledger_may_be_given_by_its_path_and_is_one_for_all_copies(tmp_path):
+    model = llm(ledger=str(tmp_path / "bills.db"))
+    copy = model.model_copy()
+    assert copy.ledger is model.ledger
+    for each in (model, copy):
+        each.complete("Write a poem.")
+    model.ledger.flush()
+    assert len(Ledger(tmp_path / "bills.db").rows()) == 2

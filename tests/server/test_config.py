@@ -72,6 +72,8 @@ def test_flags_win_over_the_file_and_their_paths_are_of_this_folder(write, tmp_p
         ({"pool": POOL, "reward": "good"}, "the folder of a trained reward model"),
         ({"pool": POOL, "budget": "much"}, "budget must be a number of USD"),
         ({"pool": POOL, "budget": {"usd": 1, "per": "year"}}, "per must be one of"),
+        ({"pool": POOL, "ledger": 3}, "ledger is kept in a file, .* got 3"),
+        ({"pool": POOL, "ledger": "mysql://u:geheim@h"}, r"ledger is kept in a file, .* got 'mysql://\*\*\*@h'"),
         ({"pool": POOL, "audit": 2}, r"audit must be a number in \[0, 1\]"),
         ({"pool": POOL, "audit": "some"}, "audit must be a number"),
         ({"pool": POOL, "mode": "maybe"}, "mode must be one of"),

@@ -10,7 +10,7 @@ from bestroute.adapters.engine_fields import LIVE_FIELDS, EngineFields
 from bestroute.adapters.framework import Framework, as_generator, as_member
 from bestroute.adapters.known_prices import complete_prices
 from bestroute.adapters.shared_members import Shared, shared
-from bestroute.billing.ledger import Ledger
+from bestroute.billing.ledger import as_ledger
 from bestroute.engine.engine import BestRoute
 from bestroute.errors import ConfigError
 from bestroute.types.pool import Pool, dearest
@@ -54,7 +54,7 @@ def build_engine(
             note(name, value)
         return value
 
-    ledger = settle("ledger", Ledger() if given.ledger is None else given.ledger)
+    ledger = settle("ledger", as_ledger(given.ledger))
     words = tuple(map(repr, (*settled, given.bills_input)))
     held = (ledger, given.settings)
 

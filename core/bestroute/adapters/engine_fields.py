@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger
+from bestroute.billing.store_url import Store
 from bestroute.engine.decider import WINDOW, Default
 from bestroute.engine.rollout import Mode
 from bestroute.types.prices import Price
@@ -51,8 +52,8 @@ class EngineFields:
     """The most samples a step may draw."""
     bills_input: Any = "per_sample"
     """How often n samples bill the prompt; for all or by model."""
-    ledger: Ledger | None = None
-    """Where bills are kept; default: in memory."""
+    ledger: Ledger | Store | None = None
+    """Where bills are kept, a ``Ledger``, its path or its URL; default: in memory."""
     settings: Settings | None = None
     """Faults, pace and what is done at a budget's end."""
     budget: Budget | float | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bestroute._utils.fork_safe import ProcessState
 from bestroute.billing.settled_ids import SettledIds
+from bestroute.billing.store_url import MEMORY, Store, store_url
 from bestroute.errors import ConfigError, named
 from bestroute.types.settings import check_amount
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Period = Literal["hour", "day", "month"]
 _LENGTHS = {None: 0, "month": 7, "day": 10, "hour": 13}
 """How much of ``2026-01-31T17`` names a period."""
-_MEMORY = "sqlite:///:memory:"
 _PATIENCE_S = 10.0
 """How long to wait for a store."""
 
@@ -38,7 +38,7 @@ class Budget(ProcessState):
         usd: The sum, USD.
         per: The period it is for, ``"hour"``, ``"day"`` or ``"month"``, UTC; ``None`` is all time. What is settled
             in a period counts there.
-        store: Where processes share it, a URL as a ledger's (the same database may keep both); ``None`` is memory.
+        store: Where processes share it, a path or URL as a ledger's (one database may keep both); ``None`` is memory.
         name: Of the budget, where a store keeps several.
         release_s: After how long of silence a process counts as dead; a living one says that it lives three times as
             often.
@@ -60,7 +60,7 @@ class Budget(ProcessState):
         usd: float,
         *,
         per: Period | None = None,
-        store: str | None = None,
+        store: Store | None = None,
         name: str = "budget",
         release_s: float = 120.0,
     ) -> None:
@@ -73,18 +73,18 @@ class Budget(ProcessState):
             raise ConfigError(f"Budget: name must be a text, got {name!r}")
         super().__init__()
         self.usd, self.per, self.name, self.release_s = float(usd), per, name, release_s
-        self._address = store
+        self._address = None if store is None else store_url(store, "a budget's store")
         self._open()
 
     def _open(self) -> None:
-        self.store: str | None = None
+        self.store: Store | None = None
         """Where it is kept, without a password."""
         self._account: Account | None = None
         self._period = self._period_of(time.time())
         self._spent_usd = self._reserved_usd = 0.0
         self._reserved: dict[str, float] = {}
         self._settled = SettledIds()
-        if self._address is None or self._address == _MEMORY:
+        if self._address is None or self._address == MEMORY:
             self.store = self._address
             return
         from bestroute.billing.database.address import read_address
@@ -137,7 +137,7 @@ class Budget(ProcessState):
     @property
     def is_stored(self) -> bool:
         """Whether other processes share it, so that reserving asks a database."""
-        return self._address is not None and self._address != _MEMORY
+        return self._address is not None and self._address != MEMORY
 
     @property
     def left_usd(self) -> float:

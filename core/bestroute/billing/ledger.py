@@ -9,6 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bestroute._utils.fork_safe import ProcessState
@@ -36,6 +37,7 @@ from bestroute.billing.outcomes import (
     as_feedback,
     outcome_groups,
 )
+from bestroute.billing.store_url import MEMORY, Store, store_url
 from bestroute.errors import ConfigError
 from bestroute.types.settings import check_count
 
@@ -47,7 +49,6 @@ __all__ = ["Kind", "Ledger", "LedgerRow", "Status", "Totals"]
 
 T = TypeVar("T")
 
-_MEMORY = "sqlite:///:memory:"
 _PATIENCE_S = 10.0
 """How long a write waits for another process's, or for a server."""
 _PATIENCE_AWAY_S = 1.0
@@ -68,14 +69,15 @@ class Ledger(ProcessState):
     interpreter's exit and at SIGTERM, unless the program handles that signal itself.
 
     Args:
-        url: ``"sqlite:///path"``, ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``), or ``None``
-            for memory. A relative path is fixed here; ``"sqlite:///:memory:"`` is memory too.
+        url: A file's path, ``"bills.db"`` or a ``Path``; ``"sqlite:///bills.db"``;
+            ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``); or ``None`` for memory. A relative
+            path is fixed here; ``":memory:"`` is memory too.
         keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too: by the hour, and
             beyond 10,000 combinations of reason, plan and tags without these.
         keep_notes: Whether the words of feedback are kept.
 
     Raises:
-        ConfigError: If the URL is of another kind, or the database cannot be opened; never with a password.
+        ConfigError: If it is of another kind, or the database cannot be opened; never with a password.
 
     Example:
         >>> ledger = Ledger()
@@ -83,12 +85,12 @@ class Ledger(ProcessState):
         {}
     """
 
-    def __init__(self, url: str | None = None, *, keep_rows: int = 100_000, keep_notes: bool = False) -> None:
+    def __init__(self, url: Store | None = None, *, keep_rows: int = 100_000, keep_notes: bool = False) -> None:
         """Open the ledger, making or migrating the database's tables."""
         super().__init__()
         check_count(keep_rows, "Ledger: keep_rows")
         self.keep_rows, self.keep_notes = keep_rows, keep_notes
-        self._address = url
+        self._address = None if url is None else store_url(url, "a ledger")
         self._rows: deque[LedgerRow] = deque()
         """In memory; of a database, those that its writer has no room for are in ``_sums`` alone."""
         self._sums = Sums(_MOST_SUMS)
@@ -101,7 +103,7 @@ class Ledger(ProcessState):
         """Where it is kept, without a password."""
         self._tables: LedgerTables | None = None
         self._writer: Writer[Entry] | None = None
-        if self._address is None or self._address == _MEMORY:
+        if self._address is None or self._address == MEMORY:
             self.url = self._address
             return
         from bestroute.billing.database.address import read_address
@@ -167,7 +169,7 @@ class Ledger(ProcessState):
     @property
     def is_persistent(self) -> bool:
         """Whether writing touches a disk, or a server."""
-        return self._address is not None and self._address != _MEMORY
+        return self._address is not None and self._address != MEMORY
 
     def add(
         self, rows: Sequence[LedgerRow], *, outcomes: Sequence[CallOutcome] = (), timeout_s: float | None = None
@@ -529,3 +531,17 @@ def _entry(rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = (), feed
 
     batch = uuid.uuid4().hex
     return Entry([(f"{batch}:{i}", row) for i, row in enumerate(rows)], list(outcomes), list(feedback), batch)
+
+
+def as_ledger(ledger: Any) -> Ledger:
+    """Return a ledger, the one of a path or URL, or a new one in memory.
+
+    Raises:
+        ConfigError: If it keeps no bills, so that this is known before anything is spent.
+    """
+    if ledger is None or isinstance(ledger, str | Path):
+        return Ledger(ledger)
+    if not callable(getattr(ledger, "add", None)):
+        raise ConfigError(f"ledger must be a Ledger, its path or its URL, for example 'bills.db', got {ledger!r}")
+    opened: Ledger = ledger
+    return opened

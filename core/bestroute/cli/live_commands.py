@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
+
+from bestroute.billing.store_url import existing_store
 
 
 @click.command(epilog="\b\nExample:\n  bestroute feedback bills.db 5f0c2a 0.8")
@@ -53,10 +54,7 @@ def ledger_url(ledger: str) -> str:
     """Return the URL of a ledger that is there.
 
     Raises:
+        ConfigError: If it is neither a path nor a URL.
         FileNotFoundError: If it is a file that is not there.
     """
-    path = ledger.removeprefix("sqlite:///")
-    if path == ledger and "://" in ledger:
-        return ledger
-    Path(path).stat()
-    return f"sqlite:///{path}"
+    return existing_store(ledger, "a ledger")

@@ -14,8 +14,9 @@ from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
 from bestroute.billing.budget import Budget
-from bestroute.billing.ledger import Ledger
+from bestroute.billing.ledger import Ledger, as_ledger
 from bestroute.billing.ledger_writer import LedgerWriter
+from bestroute.billing.store_url import Store
 from bestroute.engine.auditor import Auditor
 from bestroute.engine.call_context import CallOptions, Options, RunContext
 from bestroute.engine.circuit_breaker import Breakers
@@ -76,7 +77,7 @@ class BestRoute:
             ``fn(query, texts) -> list[float]``.
         policy: Chooses among a router's plans, a ``Policy`` or as on the command line, ``"follow:0.01"``; default: the
             router's own, else ``ThresholdPolicy(0.8)``.
-        ledger: Where bills go; default: a new one in memory.
+        ledger: Where bills go, a ``Ledger``, or its path or URL; default: a new one in memory.
         threshold: Short for ``policy=ThresholdPolicy(threshold)``.
         max_drop: Short for ``policy=QualityPolicy(max_drop=max_drop)``, for a tuned router.
         follow: With ``max_drop``, on a trained router: it is no promise but a target, which the price of quality is
@@ -116,7 +117,7 @@ class BestRoute:
         router: Router | str | Path | Callable[[Query], object] | None = None,
         reward_model: RewardModel | str | Path | Callable[..., Sequence[float]] | None = None,
         policy: Policy | str | None = None,
-        ledger: Ledger | None = None,
+        ledger: Ledger | Store | None = None,
         *,
         threshold: float | None = None,
         max_drop: float | None = None,
@@ -143,7 +144,7 @@ class BestRoute:
         self.generators = {model: _once_only(generators[model]) for model in pool.models}
         keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
-        self.ledger = _as_ledger(ledger)
+        self.ledger = as_ledger(ledger)
         members = {model: completed(generator, GeneratorBase) for model, generator in self.generators.items()}
         self.settings = _with_retries(_as_settings(settings), max_retries)
         self._decider = Decider(
@@ -690,13 +691,6 @@ def _in_time(decision: Decision | None, call: RunContext) -> Decision:
 
 def _as_budget(budget: Budget | float | None) -> Budget | None:
     return budget if budget is None or isinstance(budget, Budget) else Budget(budget)
-
-
-def _as_ledger(ledger: Any) -> Ledger:
-    """Refuse what keeps no bills before anything is spent."""
-    if ledger is not None and not callable(getattr(ledger, "add", None)):
-        raise ConfigError(f"ledger must be a Ledger, for example Ledger('sqlite:///bills.db'), got {ledger!r}")
-    return Ledger() if ledger is None else ledger
 
 
 def _as_settings(settings: Any) -> Settings:

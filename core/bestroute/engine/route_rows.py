@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from bestroute.billing.store_url import Store
 from bestroute.engine.engine import BestRoute
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe
@@ -106,7 +107,7 @@ class RouteRows:
     Args:
         make_engine: Makes the engine in the worker; with a ledger in a database that all of them share.
         job: The job's name, see ``route_rows``.
-        answers_url: The database of the answers; without one a row may be asked twice.
+        answers_url: The database of the answers, a path or URL as a ledger's; without one a row may be asked twice.
         concurrency: Rows under way at once in a worker.
 
     Example::
@@ -117,7 +118,7 @@ class RouteRows:
     """
 
     def __init__(
-        self, make_engine: Callable[[], BestRoute], job: str, answers_url: str | None = None, *, concurrency: int = 8
+        self, make_engine: Callable[[], BestRoute], job: str, answers_url: Store | None = None, *, concurrency: int = 8
     ) -> None:
         """Make the engine."""
         self.engine, self.job, self.concurrency = make_engine(), job, concurrency

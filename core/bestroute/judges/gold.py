@@ -46,7 +46,7 @@ class JudgeAgreement:
     """Each model's quality by the judge alone."""
 
 
-def read_gold(path: Path) -> list[HumanVerdict]:
+def read_gold(path: Path | str) -> list[HumanVerdict]:
     """Read a file of verdicts: ``{"id", "text", "quality"}`` a line, and ``"model"`` if it is known.
 
     Raises:

@@ -51,7 +51,7 @@ class Labelled:
 def label(
     records: Sequence[Record],
     judge: Judge | None,
-    out: Path,
+    out: Path | str,
     *,
     checks: tuple[Check, ...] = (),
     reference: str | None = None,
@@ -87,6 +87,7 @@ def label(
     Raises:
         ConfigError: If no record has texts, a pairwise judge has no reference, or a function judges what is no quality.
     """
+    out = Path(out)
     if not any(samples.text for record in records for samples in record.samples.values()):
         raise ConfigError("label: no record has texts to judge")
     is_pairwise = isinstance(judge, MemberJudge) and judge.is_pairwise

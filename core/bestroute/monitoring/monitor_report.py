@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNote
+from bestroute.billing.store_url import Store, existing_store
 from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.audits import Audit, as_audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
@@ -153,7 +155,7 @@ class _Calls:
 
 
 def monitor(
-    ledger: Ledger,
+    ledger: Ledger | Store,
     *,
     target: float | None = None,
     level: float = 0.95,
@@ -163,7 +165,7 @@ def monitor(
     """Return what a ledger shows, for each mode that calls were noted in; nothing where audits were never on.
 
     Args:
-        ledger: Of the engine.
+        ledger: Of the engine; or its path or URL.
         target: The drop that is asked for; default: the policy's, as it was when calls were made.
         level: Of the intervals, at all moments together.
         since: First moment that counts, seconds since 1970.
@@ -171,7 +173,11 @@ def monitor(
 
     Raises:
         ConfigError: If the database cannot be read.
+        FileNotFoundError: If a path is given, and no file is there.
     """
+    if isinstance(ledger, str | Path):
+        with Ledger(existing_store(ledger, "a ledger")) as opened:
+            return monitor(opened, target=target, level=level, since=since, until=until)
     calls: dict[str, _Calls] = {}
     for group in ledger.outcome_groups(since=since, until=until):
         calls.setdefault(group.mode, _Calls()).add(group)

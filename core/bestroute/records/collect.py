@@ -118,7 +118,7 @@ def collect(
     prompts: Sequence[Prompt],
     pool: Pool,
     generators: Mapping[str, Generator],
-    out: Path,
+    out: Path | str,
     *,
     n: int,
     checker: Checker | None = None,
@@ -160,7 +160,7 @@ def collect(
     """
     _check(n, concurrency, pool, generators)
     keep_hidden(generators.values())
-    store = _Store(out, pool, dict(params or {}), prompts)
+    store = _Store(Path(out), pool, dict(params or {}), prompts)
     try:
         todo = [
             job

@@ -55,7 +55,7 @@ class LineSize(NamedTuple):
         return max(0, min((LONGEST_LINE - self.length) // 6, _MOST_VALUES - self.values))
 
 
-def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path | str, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line number, object)`` for every line that is not blank, reading one line at a time.
 
     A byte order mark, as Windows programs write it, is read over, in front of every line (files that were joined have
@@ -69,7 +69,7 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
     Raises:
         RecordError: If the file cannot be read, or a line is not a JSON object of finite numbers.
     """
-    is_first = True
+    path, is_first = Path(path), True
     for number, line in enumerate(_lines(path), start=1):
         if torn_tail and not line.endswith(b"\n"):
             return
@@ -146,12 +146,13 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
     return utf8(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Path | str, values: Iterable[Mapping[str, Any]]) -> None:
     """Write all lines or nothing, one at a time (gzipped, reproducibly, if the name ends in ``.gz``).
 
     Raises:
         RecordError: If a line is larger than what is read.
     """
+    path = Path(path)
     with atomic_file(path) as raw, ExitStack() as stack:
         stream: Any = raw
         if path.suffix == ".gz":

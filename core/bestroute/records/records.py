@@ -180,7 +180,7 @@ def read_records(
     return records
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
+def write_records(path: Path | str, records: Iterable[Record]) -> None:
     """Write records, all or nothing."""
     write_jsonl(path, (record.to_json() for record in records))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bestroute._utils.text import brief
 from bestroute.billing.budget import Budget
+from bestroute.billing.store_url import MEMORY, SQLITE, store_url
 from bestroute.engine.rollout import Rollout, check_share
 from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.policies.parsing import parse_policy
@@ -18,7 +19,6 @@ from bestroute.types.pool import Pool
 from bestroute.types.pool_file import read_yaml
 from bestroute.types.settings import check_amount, check_count
 
-_SQLITE = "sqlite:///"
 _MB = 2**20
 
 
@@ -102,7 +102,7 @@ class ServerConfig:
         if self.workers > 1 and self.ledger is None:
             raise ConfigError(
                 f"workers: {self.workers} of them share ledger and budgets by a database; give ledger, "
-                "for example sqlite:///bills.db"
+                "for example bills.db"
             )
 
     @property
@@ -211,12 +211,10 @@ def _policies(value: Any, base: Path, where: str) -> dict[str, str]:
 
 
 def _ledger(value: Any, base: Path, where: str) -> str:
-    text = _text(value, base, where)
-    if "://" not in text:
-        text = _SQLITE + text
-    if text.startswith(_SQLITE) and text != "sqlite:///:memory:":
-        return _SQLITE + str(_path(text.removeprefix(_SQLITE), base, where))
-    return text
+    url = store_url(value, where)
+    if url.startswith(SQLITE) and url != MEMORY:
+        return SQLITE + str(_path(url.removeprefix(SQLITE), base, where))
+    return url
 
 
 def _budget(value: Any, base: Path, where: str) -> BudgetSettings:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from bestroute.billing.store_url import POSTGRES, SQLITE, Store, store_url
 from bestroute.errors import ConfigError
 
-SQLITE = "sqlite:///"
-MEMORY = "sqlite:///:memory:"
-POSTGRES = "postgresql+psycopg://"
 _HIDDEN = "***"
+_SQLITE_HEAD = b"SQLite format 3\0"
 _SECRET_OPTIONS = ("password", "sslpassword", "passfile", "sslkey")
 
 
@@ -34,7 +35,9 @@ class Address:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
     def hide(self, error: BaseException) -> str:
-        """Return what an error of the driver says, its first line, without the password."""
+        """Return what an error of the driver says, its first line, without the password; of a file, why that is."""
+        if why := self._why_not():
+            return why
         text = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
         secrets = [self.password, *(self.options.get(name) for name in _SECRET_OPTIONS)]
         for secret in secrets:
@@ -42,26 +45,38 @@ class Address:
                 text = text.replace(secret, _HIDDEN)
         return text
 
+    def _why_not(self) -> str | None:
+        """Say why a file can be no database, if that can be seen from outside."""
+        if self.path is None:
+            return None
+        path = Path(self.path)
+        with suppress(OSError):
+            if path.is_dir():
+                return "it is a folder; give the file in it"
+            if not path.parent.is_dir():
+                return f"there is no folder {str(path.parent)!r}; make it first"
+            if path.is_file() and path.stat().st_size:
+                with path.open("rb") as stream:
+                    if stream.read(len(_SQLITE_HEAD)) != _SQLITE_HEAD:
+                        return "it is a file of another kind, and no SQLite database"
+        return None
 
-def read_address(url: str, what: str) -> Address:
-    """Read a URL of a database.
+
+def read_address(store: Store, what: str) -> Address:
+    """Read where a database is.
 
     Args:
-        url: ``"sqlite:///path"`` or ``"postgresql+psycopg://user:password@host:port/name"``.
+        store: A file's path, ``"sqlite:///path"`` or ``"postgresql+psycopg://user:password@host:port/name"``.
         what: What is kept there, for the error.
 
     Raises:
         ConfigError: If it is of another kind; never with a password.
     """
-    if isinstance(url, str) and url.startswith(SQLITE) and url != SQLITE:
-        path = os.path.abspath(url.removeprefix(SQLITE))
-        return Address(SQLITE + path, SQLITE + path, path)
-    if isinstance(url, str) and url.startswith(POSTGRES):
+    url = store_url(store, what)
+    if url.startswith(POSTGRES):
         return _server(url, what)
-    shown = re.sub(r"(?<=://).*@", f"{_HIDDEN}@", url) if isinstance(url, str) else type(url).__name__
-    raise ConfigError(
-        f"{what}'s url is 'sqlite:///path', '{POSTGRES}user@host/name' or none, for memory; got {shown.split('?')[0]!r}"
-    )
+    path = os.path.abspath(url.removeprefix(SQLITE))
+    return Address(SQLITE + path, SQLITE + path, path)
 
 
 def _server(url: str, what: str) -> Address:

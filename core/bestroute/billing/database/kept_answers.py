@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bestroute.billing.database.address import read_address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.store_url import Store
 
 _answers = sa.Table(
     "bestroute_answers",
@@ -29,12 +30,12 @@ class Answers:
     """Answers in a database; safe between threads and machines.
 
     Args:
-        url: The database's, as a ledger's.
+        store: A path or URL, as a ledger's.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, store: Store) -> None:
         """Make the table."""
-        self._database = Database(read_address(url, "the answers"))
+        self._database = Database(read_address(store, "a job's answers"))
         self._lock = threading.Lock()
         with self._lock:
             connection, _ = self._database.connection()
