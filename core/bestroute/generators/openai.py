@@ -210,7 +210,7 @@ class OpenAIGenerator(GeneratorBase):
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return self._sync().chat.completions.create(**self._arguments(sent)), sent
+                return self._send(sent), sent
             except Exception as error:
                 if not self._refusals.learn(error, sent, keep, wished):
                     raise
@@ -223,14 +223,16 @@ class OpenAIGenerator(GeneratorBase):
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
             try:
-                return await self._async().chat.completions.create(**self._arguments(sent)), sent
+                return await self._asend(sent), sent
             except Exception as error:
                 if not self._refusals.learn(error, sent, keep, wished):
                     raise
 
-    def _arguments(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a request as the arguments of the client's method."""
-        return request
+    def _send(self, request: Mapping[str, Any]) -> Any:
+        return self._sync().chat.completions.create(**request)
+
+    async def _asend(self, request: Mapping[str, Any]) -> Any:
+        return await self._async().chat.completions.create(**request)
 
     def _demand(self, query: Query, request: Mapping[str, Any]) -> Demand:
         """Return what a reply is checked against."""

@@ -17,6 +17,7 @@ from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, read_usage, sum_usage
 
+_PATH = "/chat/completions"
 _JOINED = ("content", "refusal", "reasoning_content", "reasoning")
 """Texts of a message that come in pieces."""
 
@@ -78,11 +79,15 @@ class Relay(OpenAIGenerator):
             request["n"] = choices
         return request
 
-    def _arguments(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        own: dict[str, Any] = {"model": request["model"], "messages": []}
-        if request.get("stream"):
-            own["stream"] = True
-        return {**own, "extra_body": {name: value for name, value in request.items() if name != "stream"}}
+    def _send(self, request: Mapping[str, Any]) -> Any:
+        import openai
+
+        return self._sync().post(_PATH, body=request, **_as_it_is(request, openai.Stream[object]))
+
+    async def _asend(self, request: Mapping[str, Any]) -> Any:
+        import openai
+
+        return await self._async().post(_PATH, body=request, **_as_it_is(request, openai.AsyncStream[object]))
 
     def _demand(self, query: Query, request: Mapping[str, Any]) -> Demand:
         return demand_of(query.tools, request)
@@ -91,8 +96,8 @@ class Relay(OpenAIGenerator):
         self, reply: Any, query: Query, request: Mapping[str, Any], wanted: int, latency_s: float
     ) -> list[Sample]:
         choices = query.params.get("n") or 1
-        samples = super()._read(reply, query, request, max(wanted, choices), latency_s)
-        completion = reply.to_dict()
+        completion = dict(reply) if isinstance(reply, Mapping) else {}
+        samples = super()._read(_with_attributes(completion), query, request, max(wanted, choices), latency_s)
         if choices > 1:  # one sample that has all of them, and their whole bill
             usage = sum_usage([sample.usage for sample in samples])
             return [replace(samples[0], usage=usage, payload=Reply(completion, samples[0].payload, self.name))]
@@ -112,10 +117,33 @@ class Relay(OpenAIGenerator):
         stream = Assembly(self.name)
         async with opened as chunks:
             async for chunk in chunks:
-                delta = stream.add(chunk.to_dict())
+                delta = stream.add(chunk)
                 if delta is not None:
                     yield delta
         yield stream.sample(query, sent, time.perf_counter() - started)
+
+
+def _as_it_is(request: Mapping[str, Any], stream: Any) -> dict[str, Any]:
+    """Return the options of the client's ``post`` for a reply that stays the JSON that came."""
+    return {"cast_to": object, "stream": bool(request.get("stream")), "stream_cls": stream}
+
+
+def _with_attributes(completion: Mapping[str, Any]) -> Any:
+    """Return a completion as the client's own objects are read."""
+    given = completion.get("choices")
+    choices = [choice for choice in given if isinstance(choice, Mapping)] if isinstance(given, list) else []
+    return SimpleNamespace(
+        choices=[
+            SimpleNamespace(
+                message=SimpleNamespace(**(choice.get("message") or {})),
+                finish_reason=choice.get("finish_reason"),
+                logprobs=choice.get("logprobs"),
+            )
+            for choice in choices
+        ],
+        usage=completion.get("usage"),
+        error=completion.get("error"),
+    )
 
 
 def demand_of(tools: Sequence[Any] | None, request: Mapping[str, Any]) -> Demand:
