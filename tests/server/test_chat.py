@@ -338,6 +338,48 @@ def test_a_caller_who_hangs_up_stops_the_draw_and_is_billed(pool_of, serve, serv
     assert 'status="499"' in served.get("/metrics").text
 
 
+ODD_REPLIES = {
+    "no choices": ({"object": "list"}, 502),
+    "choices that are null": ({"choices": None, "usage": {"prompt_tokens": 3, "completion_tokens": 0}}, 502),
+    "choices that are none": ({"choices": ["4"]}, 502),
+    "a list": ([1], 502),
+    "a text": ("4", 502),
+    "fields of its own": ({"choices": [{"message": {"content": "4", "mood": "glad"}, "stops": 1}], "x": [1]}, 200),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_REPLIES)
+def test_a_reply_that_is_no_completion_is_an_error_of_the_member_and_one_with_more_is_kept(serve, pool_of, kind):
+    reply, status = ODD_REPLIES[kind]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            body = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as member:
+        thread = threading.Thread(target=member.serve_forever, daemon=True)
+        thread.start()
+        served = serve(pool=pool_of(f"http://127.0.0.1:{member.server_address[1]}/v1", {"odd": (1, 1)}))
+        answer = served.chat()
+        member.shutdown()
+        thread.join()
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        choice = answer.json()["choices"][0]
+        assert (choice["message"], choice["stops"], answer.json()["x"]) == (reply["choices"][0]["message"], 1, [1])
+    else:
+        assert answer.json()["error"]["message"]
+
+
 @pytest.fixture
 def endless():
     """A member whose stream has no end, and an event that is set when its caller has hung up."""

@@ -1,9 +1,11 @@
 """The process: it stops in order, loses no row, and several workers share one ledger and one budget."""
 
+import asyncio
 import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from bestroute import Ledger
+from bestroute import Ledger, Pool, Price
 
 BODY = {"model": "auto", "max_tokens": 20, "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
 
@@ -55,6 +57,27 @@ def begun(server, count):
             return
         time.sleep(0.01)
     raise AssertionError(f"{server.inflight} requests are under way")
+
+
+async def test_a_reply_does_not_wait_for_the_acknowledgement_of_its_headers():
+    pytest.importorskip("starlette")
+    from bestroute.server.config import ServerConfig
+    from bestroute.server.serving import _listen
+
+    delays = []
+
+    def connected(reader, writer):
+        accepted = writer.get_extra_info("socket")
+        delays.append(not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    pool = Pool(["small"], {"small": Price(1, 2)}, reference="small")
+    with _listen(ServerConfig(pool, port=0)) as listening:
+        async with await asyncio.start_server(connected, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            await reader.read()
+            writer.close()
+    assert delays == [False]
 
 
 def test_sigterm_waits_for_what_is_under_way_and_loses_no_row(start, server, pool_of, tmp_path):

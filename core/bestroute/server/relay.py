@@ -117,7 +117,7 @@ class Relay(OpenAIGenerator):
         stream = Assembly(self.name)
         async with opened as chunks:
             async for chunk in chunks:
-                delta = stream.add(chunk)
+                delta = stream.add(chunk) if isinstance(chunk, Mapping) else None
                 if delta is not None:
                     yield delta
         yield stream.sample(query, sent, time.perf_counter() - started)
