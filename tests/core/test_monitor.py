@@ -259,3 +259,17 @@ def test_of_several_draws_of_a_member_in_one_call_the_first_counts_and_cancelled
     rows = [{"kind": "draw", **row} for row in rows]
     ((model, facts),) = draw_facts(rows)
     assert (model, facts["length"], facts["acceptance"]) == ("small", 3.0, 1.0)
+
+
+def test_the_saving_is_shown_net_of_audits(pool):
+    ledger = Ledger()
+    ledger.note([outcome(i) for i in range(20)])
+    bill = {"run_id": "r", "time": 1.0, "model": "small", "step": 0, "status": "ok", "input_tokens": 1}
+    bill |= {"output_tokens": 1, "cached_input_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0}
+    bill |= {"estimated": False, "error": None, "call_id": "c1"}
+    ledger.add([{**bill, "cost_usd": 1.0, "reference_cost_usd": 4.0, "attempt_id": "a"}])
+    ledger.add([{**bill, "cost_usd": 0.5, "reference_cost_usd": 0.0, "attempt_id": "b", "kind": "audit"}])
+    (report,) = monitor(ledger)
+    assert (report.answer_cost_usd, report.audit_cost_usd, report.reference_cost_usd) == (1.0, 0.5, 4.0)
+    net = "saved 3.0000 USD (75.0 %) of the reference's 4.0000; audits and judges cost 0.5000: net 2.5000 USD (62.5 %)"
+    assert f"  money, all modes: {net}\n" in report.words()

@@ -65,6 +65,8 @@ def test_the_page_holds_the_figures_that_spend_prints(path):
     for row in json.loads(run("spend", path, "--by", "plan", "--json").stdout):
         assert usd(row["cost_usd"]) in text
     assert "4 calls, 6 samples" in text
+    assert usd(total["reference_cost_usd"] - total["cost_usd"] - total["audit_cost_usd"]) in text
+    assert "Saved, net of these" in text
 
 
 def test_a_part_of_the_time_is_reported_alone(path):

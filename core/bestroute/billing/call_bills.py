@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bestroute.billing.ledger_rows import LedgerRow, Selection
+
+FELL_BACK = "fell back from "
+"""Stands in the reason of what was drawn in place of members that gave nothing usable."""
+
+
+def fell_back_from(models: Sequence[str]) -> str:
+    """Return what the reason of a row says of such members.
+
+    Example:
+        >>> fell_back_from(["small", "mid"])
+        'fell back from small, mid'
+    """
+    return FELL_BACK + ", ".join(models) if models else ""
 
 
 @dataclass(slots=True)
@@ -22,6 +35,11 @@ class CallBill:
     failed: int
     cost_usd: float
     reference_cost_usd: float
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether others than the members that were to answer were asked."""
+        return FELL_BACK in self.reason
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ def call_bills(rows: Iterable[LedgerRow], selection: Selection) -> list[CallBill
         []
     """
     found: dict[str, CallBill] = {}
-    answered: set[str] = set()
+    ranks: dict[str, int] = {}
     for row in _chosen(rows, selection):
         call_id, plan, reason = row["call_id"], row["plan"] or "", row["reason"] or ""
         bill = found.get(call_id)
@@ -58,9 +76,12 @@ def call_bills(rows: Iterable[LedgerRow], selection: Selection) -> list[CallBill
         bill.failed += row["status"] != "ok"
         bill.cost_usd += row["cost_usd"]
         bill.reference_cost_usd += row["reference_cost_usd"]
-        if row["reference_cost_usd"] and call_id not in answered:
-            answered.add(call_id)
-            bill.plan, bill.reason = plan, reason
+        rank = (2 + (row["status"] == "ok")) if FELL_BACK in reason else int(row["reference_cost_usd"] != 0)
+        known = ranks.setdefault(call_id, rank)
+        if rank > known:
+            ranks[call_id], bill.plan, bill.reason = rank, plan, reason
+        elif rank == known:
+            bill.plan, bill.reason = max(bill.plan, plan), max(bill.reason, reason)
     return list(found.values())
 
 

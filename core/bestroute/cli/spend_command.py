@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bestroute.billing.savings import Savings
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def spend(
     """Print what LEDGER, a file or a database's URL, was billed, and what the reference alone would have cost.
 
     Costs are of answers; what audits and judges cost stands apart. The reference's cost and what was saved are of
-    calls, so by model or kind they stand in the last line alone.
+    calls, so by model or kind they stand in the last lines alone. The last line of all is what was saved, what audits
+    cost, and the net. By reason, what was drawn because a member failed or rests "fell back from" it.
     """
     from bestroute.billing.ledger import Ledger
     from bestroute.cli.live_commands import ledger_url
@@ -54,9 +56,10 @@ def spend(
     names = tuple(name.strip() for name in by.split(",") if name.strip())
     now = time.time()
     with Ledger(ledger_url(ledger)) as opened:
-        totals = opened.totals(
-            names, since=ago(since, now), until=ago(until, now), tags=dict(_tag(tag) for tag in tags) or None
-        )
+        of: dict[str, Any] = {"since": ago(since, now), "until": ago(until, now)}
+        of["tags"] = dict(_tag(tag) for tag in tags) or None
+        totals = opened.totals(names, **of)
+        whole = opened.totals(**of).get("all")
     rows = list(_rows(totals, names))
     if as_json:
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
@@ -67,8 +70,10 @@ def spend(
         writer.writerows(rows)
         click.echo(stream.getvalue(), nl=False)
     else:
-        for line in _table(rows, names):
+        for line in _table(rows, names, whole):
             click.echo(line)
+        if whole is not None:
+            click.echo(str(Savings.of(whole)))
 
 
 _COLUMNS = (
@@ -80,6 +85,8 @@ _COLUMNS = (
     "cost_usd",
     "reference_cost_usd",
     "audit_cost_usd",
+    "saved_usd",
+    "net_usd",
 )
 
 
@@ -108,15 +115,21 @@ def _rows(totals: Mapping[Any, Totals], names: Sequence[str]) -> Iterator[dict[s
         return (*when, -item[1]["cost_usd"], key)
 
     for key, of in sorted(totals.items(), key=order):
-        yield {**dict(zip(names, key_of(key), strict=False)), **{name: of.get(name) for name in _COLUMNS}}
+        yield {**dict(zip(names, key_of(key), strict=False)), **_columns(of, names)}
 
 
-def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    head = [*names, "samples", "failed", "tokens in", "tokens out", "USD", "reference", "saved", "audits"]
+def _columns(of: Totals, names: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of a row; the reference's cost stands with a call's first sample, whoever drew it."""
+    savings = None if {"model", "kind"} & {*names} else Savings.of(of)
+    more = {"saved_usd": savings and savings.saved_usd, "net_usd": savings and savings.net_usd}
+    return {name: more[name] if name in more else of.get(name) for name in _COLUMNS}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], whole: Totals | None) -> Iterator[str]:
+    head = [*names, "samples", "failed", "tokens in", "tokens out", "USD", "reference", "saved", "audits", "net"]
     lines = [head, *(_cells(row, names) for row in rows)]
-    if len(rows) > 1:
-        total = {name: sum(row[name] or 0 for row in rows) for name in _COLUMNS}
-        lines.append(["all", *[""] * (len(names) - 1), *_cells(total, ())])
+    if len(rows) > 1 and whole is not None:
+        lines.append(["all", *[""] * (len(names) - 1), *_cells(_columns(whole, ()), ())])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     for line in lines:
         left = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)][: len(names)]
@@ -126,7 +139,7 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[
 
 def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     cost, reference = row["cost_usd"], row["reference_cost_usd"]
-    if {"model", "kind"} & {*names}:  # the reference's cost stands with a call's first sample, whoever drew it
+    if row["saved_usd"] is None:
         reference = None
     return [
         *(str(row[name]) for name in names),
@@ -135,4 +148,5 @@ def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         f"{reference:.6f}" if reference else "",
         f"{1 - cost / reference:.1%}" if reference else "",
         f"{row['audit_cost_usd']:.6f}" if row["audit_cost_usd"] else "",
+        f"{row['net_usd']:.6f}" if reference else "",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from bestroute.billing.call_bills import fell_back_from
 from bestroute.billing.ledger import Kind, LedgerRow, Status
 from bestroute.engine.decision import Decision
 from bestroute.engine.prompt_cache import saved_usd
@@ -24,6 +25,7 @@ def ledger_row(
     call_id: str,
     run_id: str,
     decision: Decision | None,
+    fell_back: Sequence[str],
     tags: Mapping[str, str],
     kind: Kind,
     attempt: int,
@@ -38,6 +40,7 @@ def ledger_row(
         call_id: Of the run.
         run_id: What the caller calls the run.
         decision: What was run.
+        fell_back: Members that were to answer first, and gave nothing usable.
         tags: Of the run, from its caller.
         kind: What it was drawn for.
         attempt: Number of the attempt that brought it, from 1.
@@ -55,7 +58,9 @@ def ledger_row(
         "model": drawn.model,
         "step": drawn.step,
         "plan": "" if decision is None else str(decision.plan),
-        "reason": "; ".join(filter(None, ["" if decision is None else decision.reason, drawn.missing])),
+        "reason": "; ".join(
+            filter(None, ["" if decision is None else decision.reason, fell_back_from(fell_back), drawn.missing])
+        ),
         "tags": dict(tags),
         "kind": kind,
         "attempt": attempt,

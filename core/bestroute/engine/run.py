@@ -136,6 +136,9 @@ class _Run:
             if able:
                 why = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
                 self._note(f"{why}, so {able[0]} x 1")
+                for model in decision.plan.models:
+                    if model != able[0]:
+                        self._fell_back(model)
                 return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
         raise BudgetError(
             f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
@@ -185,7 +188,14 @@ class _Run:
         self.first_step += len(decision.plan.steps)
         following, why = found
         self._note(why)
+        for model in decision.plan.models:
+            self._fell_back(model)
         return following
+
+    def _fell_back(self, model: str) -> None:
+        """Let the bills of what is drawn from now on say that it is drawn in place of a member."""
+        if model not in self.call.bills.fell_back:
+            self.call.bills.fell_back.append(model)
 
     def _note(self, note: str) -> None:
         self.notes.append(note)
@@ -274,6 +284,7 @@ class _Run:
             return False
         if self.fallbacks.pass_over(model):
             self._note(f"{model!r} rests after repeated failures and was passed over")
+            self._fell_back(model)
         return True
 
     def _is_last_word(self, plan: Plan) -> bool:
@@ -322,6 +333,7 @@ class _Run:
         last = drawn[-1]
         failure = f"failed ({describe(last.error, self.query)})" if last.error is not None else f"failed ({last.flaw})"
         self.fallbacks.trouble(model, failure, _rules(drawn))
+        self._fell_back(model)
         if last.step - self.first_step < len(decision.plan.steps) - 1:
             self._note(f"{model!r} {failure}, so the next step")
             self.fallbacks.name_all()

@@ -41,6 +41,8 @@ class RunBills:
         self.call_id, self.query, self.tags, self.writer = call_id, query, tags, writer
         self.decision: Decision | None = None
         """What is run now."""
+        self.fell_back: list[str] = []
+        """Members that gave nothing usable, or rest, so that others answer."""
         self.on_close: Callable[[Sequence[LedgerRow]], object] | None = None
         """Is told of all rows of the run, when it ends."""
         self._written: list[LedgerRow] = []
@@ -70,6 +72,7 @@ class RunBills:
                 call_id=self.call_id,
                 run_id=self.run_id,
                 decision=self.decision,
+                fell_back=self.fell_back,
                 tags=self.tags,
                 kind=self.kind,
                 attempt=number,

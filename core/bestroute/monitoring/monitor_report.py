@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.billing.ledger import Ledger
+from bestroute.billing.ledger_rows import no_totals
 from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNote
+from bestroute.billing.savings import Savings
 from bestroute.billing.store_url import Store, existing_store
 from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.audits import Audit, as_audit
@@ -73,6 +75,8 @@ class MonitorReport:
     """Of the saving over all calls, at this moment."""
     audit_cost_usd: float
     answer_cost_usd: float
+    reference_cost_usd: float
+    """Of the reference alone; these three are of all modes together."""
     alarms: tuple[str, ...]
     more: str
     """What it would take to know more."""
@@ -102,7 +106,9 @@ class MonitorReport:
             rows.append(f"  saving          [{self.saving_ci95[0]:.1%}, {self.saving_ci95[1]:.1%}] over {over}")
         if self.differs is not None:
             rows.append(f"  answers differ  {_percent(self.differs)} of those audited")
-        rows.append(f"  audits cost     {self.audit_cost_usd:.4g} USD beside {self.answer_cost_usd:.4g} USD of answers")
+        rows.append(
+            f"  money, all modes: {Savings(self.reference_cost_usd, self.answer_cost_usd, self.audit_cost_usd)}"
+        )
         if self.feedback_mean is not None:
             rows.append(f"  feedback        {self.feedback_mean:.2f} on average of {self.feedback:,} calls")
         if self.target is None:
@@ -191,8 +197,10 @@ def monitor(
     scores = {note.call_id: note.score for note in ledger.feedbacks() if since <= note.time < until}
     newest = [row for row in ledger.rows(newest=NEWEST) if since <= row["time"] < until]
     changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(newest)]
+    reference = by_kind.get("draw", no_totals())["reference_cost_usd"]
     reports = [
-        _report(mode, calls[mode], target, level, costs, list(scores.values()), raised[mode]) for mode in sorted(calls)
+        _report(mode, calls[mode], target, level, costs, reference, list(scores.values()), raised[mode])
+        for mode in sorted(calls)
     ]
     return [replace(report, alarms=(*report.alarms, *changes)) for report in reports]
 
@@ -207,6 +215,7 @@ def _report(
     target: float | None,
     level: float,
     costs: Mapping[str, float],
+    reference_cost_usd: float,
     scores: Sequence[float],
     raised: Sequence[str],
 ) -> MonitorReport:
@@ -228,6 +237,7 @@ def _report(
         saving_ci95=calls.savings.interval95(),
         audit_cost_usd=audit_cost,
         answer_cost_usd=costs.get("draw", 0.0),
+        reference_cost_usd=reference_cost_usd,
         alarms=(*_alarms(lines[0], target), *raised),
         more=_more(overall, target, level, audit_cost / drawn if drawn else None),
         feedback=len(scores),

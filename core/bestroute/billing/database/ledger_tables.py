@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from bestroute.billing.call_bills import CallBill
+from bestroute.billing.call_bills import FELL_BACK, CallBill
 from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
 from bestroute.billing.ledger_rows import (
@@ -348,11 +348,15 @@ class LedgerTables:
         """Hand on the bill of each call, one after another, as the database adds them up."""
         c = _samples.c
         answers = c.reference_cost_usd != 0  # stands with one row of a call that was answered
+        fell_back = c.reason.contains(FELL_BACK)
+        best_first = (sa.and_(fell_back, c.status == "ok"), fell_back, answers)
         query = sa.select(
             c.call_id,
             sa.func.min(c.time),
-            sa.func.coalesce(sa.func.max(sa.case((answers, c.plan))), sa.func.max(c.plan)),
-            sa.func.coalesce(sa.func.max(sa.case((answers, c.reason))), sa.func.max(c.reason)),
+            *(
+                sa.func.coalesce(*(sa.func.max(sa.case((each, column))) for each in best_first), sa.func.max(column))
+                for column in (c.plan, c.reason)
+            ),
             sa.func.count(),
             sa.func.count(sa.case((c.status != "ok", 1))),
             sa.func.sum(c.cost_usd),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from bestroute.billing.call_bills import CallBill, DrawnModel
 from bestroute.billing.ledger_rows import Totals
+from bestroute.billing.savings import Savings
 from bestroute.evaluation.html_report.blocks import (
     Block,
     Chart,
@@ -36,8 +37,7 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
         name: Of the ledger, without a password.
         states: Of every promise.
     """
-    total = summary.total
-    saved = total["reference_cost_usd"] - total["cost_usd"]
+    total, savings = summary.total, Savings.of(summary.total)
     on = next((report for report in summary.reports if report.lines), None)
     line = on.lines[0] if on is not None and on.lines[0].drop is not None else None
     figures = (
@@ -45,7 +45,7 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
         KeyFigure(
             "Saved",
             shown(_saving(total), percent=True),
-            f"{usd(saved)}; {interval(summary.saving_ci95)} over calls like these (95 %)",
+            f"{usd(savings.saved_usd)}; {interval(summary.saving_ci95)} over calls like these (95 %)",
         ),
         KeyFigure(
             "The reference alone",
@@ -53,12 +53,14 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
             "every call priced as it would have been, a prompt cache as warm included",
         ),
         KeyFigure("Audits and judges", usd(total["audit_cost_usd"]), "beside the answers"),
+        KeyFigure("Saved, net of these", shown(savings.net, percent=True), usd(savings.net_usd)),
         KeyFigure(
             "Drop in quality",
             "not audited" if line is None else shown(line.drop, percent=True),
             "" if line is None else f"{interval((line.low, line.high))} at every moment",
         ),
         KeyFigure("Failed draws", f"{total['failed']:,}", f"of {total['samples']:,}"),
+        KeyFigure("Fell back", f"{summary.fell_back:,}", f"of {summary.calls:,} calls: another member had to answer"),
     )
     sections = (
         Section("Promises", tuple(_promises(states))),

@@ -40,6 +40,8 @@ class LedgerSummary:
 
     total: Totals
     calls: int
+    fell_back: int
+    """Calls that others answered, or tried to, than the members that were to answer."""
     saving_ci95: tuple[float, float] | None
     by_day_model: Mapping[tuple[str, str], Totals]
     by_model: Mapping[str, Totals]
@@ -60,6 +62,7 @@ class _CallSums:
     """Adds up the bills of calls, and keeps the dearest."""
 
     count: int = 0
+    fell_back: int = 0
     savings: RatioSums = field(default_factory=RatioSums)
     by_plan: Counter[str] = field(default_factory=Counter)
     dearest: list[tuple[float, str, CallBill]] = field(default_factory=list)
@@ -71,6 +74,7 @@ class _CallSums:
 
     def add(self, bill: CallBill) -> None:
         self.count += 1
+        self.fell_back += bill.fell_back
         self.by_plan[bill.plan] += 1
         cost, whole, sums = bill.cost_usd, bill.reference_cost_usd, self.sums
         saved = whole - cost
@@ -117,6 +121,7 @@ def summarise(
     return LedgerSummary(
         total=total,
         calls=calls.count,
+        fell_back=calls.fell_back,
         saving_ci95=RatioSums(calls.count, *calls.sums).interval95(),
         by_day_model=by_day_model,
         by_model=_rolled_up(by_day_model, 1),
