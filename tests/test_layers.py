@@ -64,6 +64,7 @@ MAY_TAKE_FROM = {
         "faults",
         "monitoring",
         "policies",
+        "records",
         "reward_models",
         "router",
         "selection",

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from bestroute import Cancel, Plan, QualityPolicy, Query, Step
-from bestroute.cli import _decide, live_generators, main
+from bestroute.cli import live_generators, main
+from bestroute.cli.route_engine import deciding_engine
 from bestroute.cli.summary import five_lines
 from bestroute.demo.dataset import ROUTER, demo_pool, operating_points
 from bestroute.records.jsonl import write_jsonl
@@ -158,7 +159,8 @@ def test_the_price_said_to_flip_a_decision_flips_it():
     router = MultiHeadRouter.from_pretrained(ROUTER)
 
     def decide(price):
-        return five_lines(_decide(replace(router, default_policy=QualityPolicy(price)), "What is 12 * 7?")).splitlines()
+        engine = deciding_engine(replace(router, default_policy=QualityPolicy(price)))
+        return five_lines(engine.route("What is 12 * 7?")).splitlines()
 
     flips = re.findall(r"to (.+?) at a price (above|below) (\S+) USD", decide(operating_points()[0.3])[3])
     assert flips

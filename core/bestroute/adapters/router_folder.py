@@ -49,7 +49,7 @@ def folder_fields(
     if "models" not in overrides:
         fields["models"] = {m: member_of(member_arguments(m, pool.endpoint(m))) for m in pool.models}
     if "reward_model" not in overrides:
-        fields["reward_model"] = _reward_of(router, Path(folder))
+        fields["reward_model"] = trained_reward(router, Path(folder))
     _warn(router, overrides)
     return {**fields, **overrides}
 
@@ -76,8 +76,12 @@ def member_arguments(name: str, endpoint: Endpoint) -> dict[str, Any]:
     return {"model": endpoint.api_model or name, **{n: value for n, value in given.items() if value is not None}}
 
 
-def _reward_of(router: MultiHeadRouter, folder: Path) -> Any:
-    """Return the reward model that the router was trained with."""
+def trained_reward(router: MultiHeadRouter, folder: Path) -> Any:
+    """Return the reward model that the router was trained with; ``None`` if its plans need none.
+
+    Raises:
+        ConfigError: If nothing says which, or it is not there.
+    """
     from bestroute.reward_models import ProxyRewardModel
     from bestroute.router.trained_on import reward_of
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +25,8 @@ from bestroute.cli.pool_commands import add_model, remove_model
 from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.report_command import report
 from bestroute.cli.reward_commands import train_reward
+from bestroute.cli.route_command import route
+from bestroute.cli.route_engine import deciding_engine
 from bestroute.cli.serve_command import serve
 from bestroute.cli.spend_command import spend
 from bestroute.cli.tuning_commands import tune
@@ -34,8 +35,6 @@ from bestroute.errors.redaction import describe
 
 if TYPE_CHECKING:
     from bestroute.demo.run import Framework
-    from bestroute.engine.decision import Decision
-    from bestroute.router import MultiHeadRouter
     from bestroute.types.pool import Pool
     from bestroute.types.protocols import Generator
 
@@ -94,6 +93,7 @@ main.add_command(monitor)
 main.add_command(spend)
 main.add_command(serve)
 main.add_command(report)
+main.add_command(route)
 
 
 def _check_is_there(base_url: str) -> None:
@@ -138,41 +138,6 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
         if rule_for(error) is UNKNOWN:
             raise
         raise _not_there(base_url, error) from error
-
-
-@main.command(epilog='\b\nExample:\n  bestroute route router "What is 12 * 7?"')
-@click.argument("folder", metavar="DIR", type=FOLDER)
-@click.argument("text")
-@click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
-@click.option("--all", "whole", is_flag=True, help="Every plan's numbers, why it was taken or not, what would flip it.")
-@click.option("--json", "as_json", is_flag=True, help="The decision as JSON, every plan in it.")
-def route(folder: Path, text: str, threshold: float | None, whole: bool, as_json: bool) -> None:
-    """Explain the decision of the router in DIR on one query, TEXT. No model is called.
-
-    Five lines: the plan taken, why, the runner-up, what would flip the decision, and how sure it is.
-    """
-    from bestroute.cli.summary import five_lines
-    from bestroute.router import MultiHeadRouter
-
-    if whole and as_json:
-        raise ConfigError("give --all or --json, not both")
-    decision = _decide(MultiHeadRouter.from_pretrained(folder), text, threshold)
-    if as_json:
-        click.echo(json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
-    else:
-        click.echo(decision.explain() if whole else five_lines(decision))
-
-
-def _decide(router: MultiHeadRouter, text: str, threshold: float | None = None) -> Decision:
-    from bestroute.engine.engine import BestRoute
-    from bestroute.generators.openai import OpenAIGenerator
-    from bestroute.reward_models.majority_vote import MajorityVote
-    from bestroute.types.query import Query
-
-    pool = router.pool
-    members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}  # never called
-    engine = BestRoute(pool, members, router, MajorityVote(), threshold=threshold)
-    return engine.route(Query(text))
 
 
 @main.command(epilog="\b\nExample:\n  bestroute demo --llamaindex --limit 20")
@@ -220,7 +185,7 @@ def demo(
     if base_url is not None:
         _check_is_there(base_url)
     if ask is not None:
-        click.echo(five_lines(_decide(MultiHeadRouter.from_pretrained(ROUTER), ask)))
+        click.echo(five_lines(deciding_engine(MultiHeadRouter.from_pretrained(ROUTER)).route(ask)))
         if not (gguf or base_url):
             click.echo("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
             return

@@ -18,3 +18,16 @@ def shown(unit: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield show
+
+
+@contextlib.contextmanager
+def counted(unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how many are done, where nobody knows how many there are."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit) as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -32,7 +32,7 @@ from bestroute.types.bases import (
     has_own,
     not_calibrated,
 )
-from bestroute.types.plans import Candidate, Plan, Step, as_plan
+from bestroute.types.plans import Candidate, Plan, Step, as_plan, find_plan
 from bestroute.types.pool import Pool
 from bestroute.types.prediction import Prediction
 from bestroute.types.protocols import Policy, RewardModel, Router
@@ -150,6 +150,52 @@ class Decider:
             return decision
         return self._force(decision, model, n, reason)
 
+    def route_all(self, queries: Sequence[Query]) -> list[Decision]:
+        """Decide on many queries, each as ``route`` does: the router reads them together."""
+        shared = self._shared(queries) if len(queries) > 1 and self._predictor is not None else None
+        if shared is None:  # there is nothing to share, or something is the matter: each alone says what
+            return [self.route(query) for query in queries]
+        prediction, left_out, costs, picked = shared
+        return [
+            self._decided(prediction.row(i), costs[i], column, query, left_out[i])
+            for i, (query, column) in enumerate(zip(queries, picked, strict=True))
+        ]
+
+    def _shared(
+        self, queries: Sequence[Query]
+    ) -> tuple[Prediction, list[dict[str, str]], FloatArray, list[int]] | None:
+        """Return predictions, whom each query leaves out, costs and the plans taken; ``None`` where that fails.
+
+        Queries that leave somebody out, or whose greedy draw is billed apart, are chosen for with others alike.
+        """
+        assert self._predictor is not None
+        assert self.policy is not None
+        try:
+            prediction = self._predictor.predict(list(queries))
+            left_out = [self._left_out(query, None) for query in queries]
+            alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
+            for i, query in enumerate(queries):
+                alike.setdefault((tuple(left_out[i]), tuple(self._apart(query))), []).append(i)
+            costs = np.empty((len(queries), len(prediction.plans)))
+            picked = [0] * len(queries)
+            for (without, apart), rows in alike.items():
+                group = prediction if len(rows) == len(queries) else prediction.rows(rows)
+                tokens = np.array([float(queries[i].prompt_tokens) for i in rows])
+                costs[rows] = self._costs(group, tokens, apart)
+                able = _able(prediction, dict.fromkeys(without, ""))
+                if find_plan(prediction.plans, self.pool.reference_plan) not in able:
+                    return None  # what then answers is a matter of each query
+                offered, usd = group, costs[rows]
+                if without:
+                    offered, usd = group.take(able), usd[:, able]
+                for i, column in zip(rows, np.asarray(self.policy.choose(offered, usd, self.pool)), strict=True):
+                    picked[i] = able[_column(column, len(able))]
+        except BaseException as error:  # somebody else's router or policy
+            if is_interruption(error):
+                raise
+            return None
+        return prediction, left_out, costs, picked
+
     def reference_alone(
         self, query: Query, reason: str, *, n: int | None = None, allow: Sequence[str] | None = None
     ) -> Decision:
@@ -228,17 +274,32 @@ class Decider:
         if not able and _NOT_ALLOWED in left_out.values():
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
-        costs = self._costs(prediction, np.array([float(tokens)]), query, warmth)[0]
+        saved = {m: warmth.saved_usd(self.pool.prices[m], m, tokens) for m in warmth.cached}
+        costs = self._costs(prediction, np.array([float(tokens)]), self._apart(query), saved)[0]
         of_kept = [i for i in able if prediction.plans[i].steps[0].model == kept]
         picked, trouble = self._pick(prediction, costs, of_kept or able, query)
         stays = f", the conversation stays with {kept!r}" if of_kept else ""
+        return self._decided(prediction, costs, picked, query, left_out, f"{trouble or self.policy}{stays}", able)
+
+    def _decided(
+        self,
+        prediction: Prediction,
+        costs: FloatArray,
+        picked: int,
+        query: Query,
+        left_out: dict[str, str],
+        why: str | None = None,
+        able: Sequence[int] | None = None,
+    ) -> Decision:
+        """Return a decision over the plans that are able, with its reason."""
+        able = able or _able(prediction, left_out)
         if len(able) < len(prediction.plans):
             prediction, costs, picked = prediction.take(able), costs[able], able.index(picked)
         return Decision(
             prediction.plans[picked],
-            f"{trouble or self.policy}{stays}: {_in_words(prediction, costs, picked, self.pool)}",
+            f"{why or self.policy}: {_in_words(prediction, costs, picked, self.pool)}",
             self.pool,
-            tokens,
+            query.prompt_tokens,
             prediction,
             costs,
             picked,
@@ -275,9 +336,7 @@ class Decider:
             offered, offered_costs = prediction.take(columns), costs[columns]
         try:
             chosen = self.policy.choose(offered, offered_costs[None, :], self.pool)  # type: ignore[union-attr]
-            place = operator.index(np.asarray(chosen)[0])
-            if not 0 <= place < len(offered.plans):
-                raise IndexError(f"{place} is the index of no plan; there are {len(offered.plans)}")
+            place = _column(np.asarray(chosen)[0], len(offered.plans))
         except BaseException as error:  # a policy of somebody else's; its failure must not cost the answer
             if isinstance(error, BestRouteError) or is_interruption(error):
                 raise
@@ -353,20 +412,32 @@ class Decider:
                 reasons[model] = reason
         return reasons
 
-    def _costs(self, prediction: Prediction, input_tokens: FloatArray, query: Query, warmth: Warmth) -> FloatArray:
-        prompt = query.prompt_tokens
-        saved = {m: warmth.saved_usd(self.pool.prices[m], m, prompt) for m in warmth.cached}
-        once = [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
+    def _apart(self, query: Query) -> list[str]:
+        """Return the members that bill the prompt once more for the greedy draw among several of a query."""
+        return drawn_apart(self._once, self.generators, query, self.settings)
+
+    def _costs(
+        self,
+        prediction: Prediction,
+        input_tokens: FloatArray,
+        apart: Collection[str],
+        saved_usd: Mapping[str, float] | None = None,
+    ) -> FloatArray:
         return plan_costs(
             prediction.plans,
             prediction.expected_draws,
             prediction.output_tokens,
             input_tokens,
             self.pool,
-            once=once,
-            greedy_apart=drawn_apart(once, self.generators, query, self.settings),
-            saved_usd=saved,
+            once=self._once,
+            greedy_apart=apart,
+            saved_usd=saved_usd,
         )
+
+    @property
+    def _once(self) -> list[str]:
+        """Members that draw several samples by one call and bill the prompt once for it."""
+        return [m for m in self.pool.models if self.pool.bills(m) == "once" and self.generators[m].native_n]
 
     def _known_plans(self) -> Sequence[Plan]:
         """Plans that may come up and are known before any call."""
@@ -441,6 +512,18 @@ def _as_policy(
 def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:
     p, q = prediction.match_probability[0, column], prediction.expected_quality[0, column]
     return f"match probability {p:.3f}, expected quality {q:.3f}, {costs[column]:.3g} USD"
+
+
+def _column(chosen: Any, plans: int) -> int:
+    """Return what a policy chose as the index of a plan.
+
+    Raises:
+        IndexError: If there is no such plan.
+    """
+    place = operator.index(chosen)
+    if not 0 <= place < plans:
+        raise IndexError(f"{place} is the index of no plan; there are {plans}")
+    return place
 
 
 def _able(prediction: Prediction, left_out: Mapping[str, str]) -> list[int]:

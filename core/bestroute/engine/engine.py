@@ -248,6 +248,20 @@ class BestRoute:
         assert outcome is not None  # there is no limit of time
         return outcome.get()
 
+    def route_all(self, queries: Sequence[Query | str]) -> list[Decision]:
+        """Decide on many queries, each as ``route`` does, faster: a router reads them together. No model is called.
+
+        Args:
+            queries: What is asked, each by itself: caches hold nothing of them.
+
+        Raises:
+            ConfigError: As ``route``.
+        """
+        whole = [as_query(query) for query in queries]
+        if self._rollout.mode != "on" or self._rollout.share < 1:
+            return [self._route(query, Options.of({})) for query in whole]
+        return self._decider.route_all(whole)
+
     @property
     def router(self) -> Any:
         """The router, loaded."""

@@ -10,20 +10,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from bestroute.billing.store_url import Store
+from bestroute.engine.decision import Decision
 from bestroute.engine.engine import BestRoute
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe
+from bestroute.records.chats import call_params, query_of
+from bestroute.types.plans import find_plan
 from bestroute.types.query import Query
 
 if TYPE_CHECKING:
     from bestroute.billing.database.kept_answers import Answers
 
-COLUMNS = ("answer", "model", "n", "plan", "reason", "cost_usd", "reference_cost_usd", "call_id", "error")
-"""What is added to a row; ``answer`` is ``None`` and ``error`` says why where none came."""
+DECIDED = (
+    *("plan", "model", "n", "reason", "match_probability", "expected_quality"),
+    *("expected_cost_usd", "reference_expected_cost_usd"),
+)
+"""What a decision adds to a row; numbers are ``None`` where no router predicts them."""
+COLUMNS = (
+    *("answer", "model", "n", "plan", "reason", "expected_cost_usd"),
+    *("cost_usd", "reference_cost_usd", "call_id", "error"),
+)
+"""What an answer adds to a row; it is ``None`` and ``error`` says why where none came."""
 
 
 def route_rows(
@@ -69,6 +81,40 @@ def route_rows(
         return list(threads.map(answered, range(len(rows))))
 
 
+def decide_rows(rows: Sequence[Mapping[str, Any]], engine: BestRoute) -> list[dict[str, Any]]:
+    """Decide on rows, in their order, without asking anybody.
+
+    Args:
+        rows: As ``route_rows`` takes them.
+        engine: Who decides; a router reads the queries together.
+
+    Returns:
+        The rows, with ``DECIDED``.
+
+    Raises:
+        ConfigError: If a row has no query.
+    """
+    decisions = engine.route_all([_query_of(row) for row in rows])
+    return [{**row, **_decided(decision)} for row, decision in zip(rows, decisions, strict=True)]
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    reference = None
+    if decision.prediction is not None and decision.costs_usd is not None:
+        column = find_plan(decision.prediction.plans, decision.pool.reference_plan)
+        reference = None if column is None else float(decision.costs_usd[column])
+    return {
+        "plan": str(decision.plan),
+        "model": decision.model,
+        "n": decision.n,
+        "reason": decision.reason,
+        "match_probability": decision.match_probability,
+        "expected_quality": decision.expected_quality,
+        "expected_cost_usd": decision.estimated_cost_usd,
+        "reference_expected_cost_usd": reference,
+    }
+
+
 def row_key(job: str, row: Mapping[str, Any]) -> str:
     """Return what a row is known by: the job, its id and what it asks.
 
@@ -76,14 +122,20 @@ def row_key(job: str, row: Mapping[str, Any]) -> str:
         >>> row_key("a", {"id": 1, "query": "hi"}) == row_key("a", {"id": 1, "query": "hi", "topic": "x"})
         True
     """
-    asks = [job, str(row.get("id", "")), *(str(row.get(name) or "") for name in ("query", "system", "context"))]
-    return sha256(json.dumps(asks).encode()).hexdigest()
+    asks: list[Any] = [job, str(row.get("id", "")), *(str(row.get(name) or "") for name in _TEXTS)]
+    asks += [{name: row[name]} for name in _OF_CHATS if row.get(name) is not None]
+    return sha256(json.dumps(asks, default=str).encode()).hexdigest()
+
+
+_TEXTS = ("query", "system", "context")
+_OF_CHATS = ("messages", "tools", "response_format", "tool_choice")
 
 
 def _query_of(row: Mapping[str, Any]) -> Query:
     if not isinstance(text := row.get("query"), str):
         raise ConfigError(f"a row must have a 'query', a text; this one has {', '.join(map(str, row)) or 'nothing'}")
-    return Query(text, system=str(row.get("system") or ""), context=str(row.get("context") or ""))
+    query = query_of(text, row)
+    return replace(query, context=str(row.get("context") or ""), params=call_params(row))
 
 
 def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, Any]:
@@ -94,6 +146,7 @@ def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, An
         "n": len(result.samples),
         "plan": str(result.decision.plan),
         "reason": result.decision.reason,
+        "expected_cost_usd": result.decision.estimated_cost_usd,
         "cost_usd": result.cost_usd,
         "reference_cost_usd": result.reference_cost_usd,
         "call_id": result.call_id,
@@ -102,13 +155,14 @@ def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, An
 
 
 class RouteRows:
-    """``route_rows`` as what clusters call: made once a worker, called with a batch, and returns one of its kind.
+    """``route_rows`` or ``decide_rows`` as clusters call it: made once a worker; a batch in, one of its kind out.
 
     Args:
         make_engine: Makes the engine in the worker; with a ledger in a database that all of them share.
         job: The job's name, see ``route_rows``.
         answers_url: The database of the answers, a path or URL as a ledger's; without one a row may be asked twice.
         concurrency: Rows under way at once in a worker.
+        draws: Whether rows are answered; else they are decided on, and nobody is asked.
 
     Example::
 
@@ -118,10 +172,16 @@ class RouteRows:
     """
 
     def __init__(
-        self, make_engine: Callable[[], BestRoute], job: str, answers_url: Store | None = None, *, concurrency: int = 8
+        self,
+        make_engine: Callable[[], BestRoute],
+        job: str,
+        answers_url: Store | None = None,
+        *,
+        concurrency: int = 8,
+        draws: bool = True,
     ) -> None:
         """Make the engine."""
-        self.engine, self.job, self.concurrency = make_engine(), job, concurrency
+        self.engine, self.job, self.concurrency, self.draws = make_engine(), job, concurrency, draws
         self.answers: Answers | None = None
         if answers_url is not None:
             from bestroute.billing.database.kept_answers import Answers
@@ -136,7 +196,16 @@ class RouteRows:
             return type(batch)(self._routed(batch.to_dict("records")), index=batch.index)
         return self._routed(list(batch))
 
+    def close(self) -> None:
+        """Write what the ledger waits for, and let the databases go."""
+        self.engine.close()
+        self.engine.ledger.close()
+        if self.answers is not None:
+            self.answers.close()
+
     def _routed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if not self.draws:
+            return decide_rows(rows, self.engine)
         options: dict[str, Any] = {"job": self.job, "answers": self.answers, "concurrency": self.concurrency}
         return route_rows(rows, self.engine, **options) if rows else []
 

@@ -83,17 +83,26 @@ def read_prompts(path: Path | str) -> list[Prompt]:
         RecordError: At the first bad line or repeated id; names file, line and field.
     """
     prompts: dict[str, Prompt] = {}
-    for number, value in read_jsonl(Path(path)):
-        where = f"{path} line {number}"
-        head = parse_head(value, where)
-        check_chat(value, where)
-        prompt = Prompt(**head, fields={**value, "query": head["query"]})
+    for number, prompt in numbered_prompts(path):
         if prompt.id in prompts:
-            raise RecordError(f"{where}: 'id' {brief(prompt.id)} was used before")
+            raise RecordError(f"{path} line {number}: 'id' {brief(prompt.id)} was used before")
         prompts[prompt.id] = prompt
     if not prompts:
         raise RecordError(f"{path}: holds no prompts")
     return list(prompts.values())
+
+
+def numbered_prompts(path: Path | str) -> Iterator[tuple[int, Prompt]]:
+    """Yield prompts with the numbers of their lines, one at a time; ids may come again.
+
+    Raises:
+        RecordError: At the first bad line; names file, line and field.
+    """
+    for number, value in read_jsonl(Path(path)):
+        where = f"{path} line {number}"
+        head = parse_head(value, where)
+        check_chat(value, where)
+        yield number, Prompt(**head, fields={**value, "query": head["query"]})
 
 
 def load_checker(spec: str) -> Checker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,3 +105,26 @@ class Prediction:
             self.expected_draws[:, keep],
             self.familiarity,
         )
+
+    def rows(self, queries: Sequence[int]) -> Prediction:
+        """Return the same predictions for some of the queries only."""
+        keep = np.asarray(queries, dtype=np.intp)
+        return self._of(keep)
+
+    def row(self, query: int) -> Prediction:
+        """Return the same predictions for one query, by itself."""
+        return self._of(slice(query, query + 1))
+
+    def _of(self, queries: Any) -> Prediction:
+        """Return a part of what was checked, which is not checked again."""
+        part: Prediction = object.__new__(Prediction)
+        object.__setattr__(part, "plans", self.plans)
+        for name in ("match_probability", "expected_quality", "output_tokens", "expected_draws", "familiarity"):
+            array = getattr(self, name)
+            object.__setattr__(part, name, None if array is None else _read_only(array[queries]))
+        return part
+
+
+def _read_only(array: FloatArray) -> FloatArray:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,141 @@
+"""``bestroute route``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bestroute.cli.live_members import stop_on_interrupt
+from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.progress import counted
+from bestroute.cli.route_engine import MakeEngine, deciding_engine
+from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.engine.route_log import RoutedLog
+
+_OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concurrency")
+
+
+@click.command(
+    epilog='\b\nExamples:\n  bestroute route router "What is 12 * 7?"\n'
+    "  bestroute route router --file log.jsonl --out decided.jsonl\n"
+    "  bestroute route router --file log.jsonl --out answered.jsonl --draw --ledger bills.db"
+)
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("text", required=False)
+@click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
+@click.option("--all", "whole", is_flag=True, help="Every plan's numbers, why it was taken or not, what would flip it.")
+@click.option("--json", "as_json", is_flag=True, help="The decision as JSON, every plan in it.")
+@click.option("--file", "log", type=FILE, help="Decide on every prompt of this file (JSON Lines; records will do).")
+@click.option("--out", type=FILE, help="A line for each prompt of --file; gone on with if it exists.")
+@click.option("--policy", metavar="KIND:VALUE", help="threshold:0.8, quality:0.02, max_drop:0.01; for --file.")
+@click.option("--pool", type=FILE, help="A pool file: other prices or addresses than the router's own; for --file.")
+@click.option("--draw", is_flag=True, help="Answer the prompts of --file, too, and bill it.")
+@click.option(
+    "--reward", help="Of --draw: majority, logprobs, agreement, confidence, or a folder; default: as trained."
+)
+@click.option("--ledger", help="Of --draw: a file, or a database's URL, of bills and answers; default: beside --out.")
+@click.option("--job", help="Of --draw: run_id of the bills; another job asks anew. Default: the name of --out.")
+@click.option("--concurrency", type=click.IntRange(1), help="Of --draw: prompts under way at once; default 8.")
+def route(
+    folder: Path,
+    text: str | None,
+    threshold: float | None,
+    whole: bool,
+    as_json: bool,
+    log: Path | None,
+    **options: Any,
+) -> None:
+    """Explain the decision of the router in DIR on one query, TEXT, or decide on a file of them.
+
+    TEXT: five lines: the plan taken, why, the runner-up, what would flip the decision, and how sure it is.
+    No model is called.
+
+    --file: each line of --out has the prompt's id, the plan, the reason and the expected cost, and the reference's.
+    With --draw it has the answer and its bill, too. The file may be longer than memory; Ctrl-C stops after what is
+    under way, and the same command goes on after a stop or a kill: nothing is decided on or paid for twice, and
+    prompts that failed are asked again.
+    """
+    if (text is None) == (log is None):
+        raise ConfigError("give a TEXT, or --file LOG and --out ROUTED")
+    if log is not None:
+        if whole or as_json or threshold is not None:
+            raise ConfigError("--all, --json and --threshold are for one TEXT; --file takes --policy threshold:0.8")
+        _route_file(folder, log, **options)
+        return
+    if given := [name for name in _OF_FILES if options[name]]:
+        raise ConfigError(f"--{given[0]} is for --file LOG")
+    _explain(folder, str(text), threshold, whole=whole, as_json=as_json)
+
+
+def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, as_json: bool) -> None:
+    from bestroute.cli.summary import five_lines
+    from bestroute.router import MultiHeadRouter
+
+    if whole and as_json:
+        raise ConfigError("give --all or --json, not both")
+    decision = deciding_engine(MultiHeadRouter.from_pretrained(folder), threshold=threshold).route(text)
+    if as_json:
+        click.echo(json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(decision.explain() if whole else five_lines(decision))
+
+
+def _route_file(
+    folder: Path,
+    log: Path,
+    *,
+    out: Path | None,
+    pool: Path | None,
+    policy: str | None,
+    draw: bool,
+    reward: str | None,
+    ledger: str | None,
+    job: str | None,
+    concurrency: int | None,
+) -> None:
+    from bestroute.billing.store_url import store_url
+    from bestroute.engine.route_log import route_log
+    from bestroute.engine.route_rows import RouteRows
+
+    if out is None:
+        raise ConfigError("--file LOG needs --out ROUTED")
+    if not draw and (reward or ledger or job or concurrency):
+        raise ConfigError("--reward, --ledger, --job and --concurrency are for --draw")
+    url = store_url(ledger or f"{out}.bills.db", "a ledger") if draw else None
+    make, job, at_once = MakeEngine(folder, pool, policy, reward, url), job or out.name, concurrency or 8
+    rows = RouteRows(make, job, url, concurrency=at_once, draws=draw)
+    try:
+        with stop_on_interrupt() as stop, counted("prompt") as show:
+            done = route_log(
+                log,
+                out,
+                lambda batches: map(rows, batches),
+                decided_by=make.fingerprint(rows.engine, job),
+                batch=16 * at_once if draw else 256,
+                stops=lambda: stop.is_set,
+                on_row=show,
+            )
+    finally:
+        rows.close()
+    _tell(done, out, draws=draw)
+
+
+def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:
+    """Print what was routed, where it went, and what that costs beside the reference."""
+    click.echo(f"{out}: {done.routed} routed, {done.kept} kept, {done.failed} failed")
+    total = done.plans.total()
+    for plan, count in done.plans.most_common(10):
+        click.echo(f"  {count / total:6.1%}  {plan}")
+    spent, reference = (
+        ("cost_usd", "reference_cost_usd") if draws else ("expected_cost_usd", "reference_expected_cost_usd")
+    )
+    if spent in done.usd and reference in done.usd:
+        words = "was billed" if draws else "is expected"
+        click.echo(f"{done.usd[spent]:.6g} USD {words}; the reference alone: {done.usd[reference]:.6g} USD")
+    if done.failed:
+        click.echo(f"{done.failed} prompts failed; the same command asks them again", err=True)

@@ -1,0 +1,79 @@
+"""The engine of `bestroute route`: made of a router's folder, wherever it is to decide or answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bestroute._utils.text import utf8
+
+if TYPE_CHECKING:
+    from bestroute.engine.engine import BestRoute
+    from bestroute.router import MultiHeadRouter
+    from bestroute.types.pool import Pool
+
+
+def deciding_engine(router: MultiHeadRouter, pool: Pool | None = None, **options: Any) -> BestRoute:
+    """Return an engine that decides; its members are never called.
+
+    Args:
+        router: Who predicts.
+        pool: Its prices count; default: the router's own.
+        options: ``policy`` or ``threshold``.
+    """
+    from bestroute.engine.engine import BestRoute
+    from bestroute.generators.openai import OpenAIGenerator
+    from bestroute.reward_models.majority_vote import MajorityVote
+
+    pool = pool or router.pool
+    members = {m: OpenAIGenerator(m, native_n=pool.bills(m) == "once") for m in pool.models}
+    return BestRoute(pool, members, router, MajorityVote(), **options)
+
+
+@dataclass(frozen=True)
+class MakeEngine:
+    """Makes the engine, here or on another machine, where the same paths hold.
+
+    Args:
+        folder: The router's.
+        pool: A pool file, for other prices, names or addresses than the router's own.
+        policy: As on the command line; default: the router's own.
+        reward: By name or folder, where it is not the one that the router was trained with.
+        ledger: A URL; ``None``: nobody is called, so nothing is billed.
+    """
+
+    folder: Path
+    pool: Path | None = None
+    policy: str | None = None
+    reward: str | None = None
+    ledger: str | None = None
+
+    def __call__(self) -> BestRoute:
+        """Read the folder; nothing is called.
+
+        Raises:
+            ConfigError: If parts do not fit together, or a member's key is not set.
+        """
+        from bestroute.adapters.router_folder import trained_reward
+        from bestroute.billing.ledger import Ledger
+        from bestroute.engine.engine import BestRoute
+        from bestroute.generators.openai import generators_from
+        from bestroute.reward_models.by_name import reward_by_name
+        from bestroute.router import MultiHeadRouter
+        from bestroute.types.pool import Pool
+
+        router = MultiHeadRouter.from_pretrained(self.folder)
+        pool = router.pool if self.pool is None else Pool.from_file(self.pool)
+        if self.ledger is None:
+            return deciding_engine(router, pool, policy=self.policy)
+        reward = trained_reward(router, self.folder) if self.reward is None else reward_by_name(self.reward)
+        return BestRoute(pool, generators_from(pool), router, reward, self.policy, Ledger(self.ledger))
+
+    def fingerprint(self, engine: BestRoute, job: str) -> str:
+        """Return a name that two jobs share only if they decide, and answer, alike."""
+        draws = None if self.ledger is None else [job, self.reward, getattr(engine.reward_model, "fingerprint", None)]
+        made_of = [engine.router.fingerprint, str(engine.policy), engine.pool.to_dict(), draws]
+        return sha256(utf8(json.dumps(made_of, sort_keys=True))).hexdigest()[:16]
