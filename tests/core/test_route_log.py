@@ -1,5 +1,6 @@
 """A file of prompts routed: each line the decision of its prompt alone, whatever stops the run, nothing twice."""
 
+import importlib.util
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from bestroute import BestRoute, ConfigError, MajorityVote, QualityPolicy, Query, RecordError
+from bestroute._utils import extras
 from bestroute.cli import main
 from bestroute.cli.route_engine import MakeEngine
 from bestroute.demo.dataset import ROUTER, demo_pool, held_out
@@ -46,6 +48,16 @@ def run(*arguments):
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same_lines(path, other):
+    names = ("id", "plan", "n", "decided_by")
+    assert [[line[name] for name in names] for line in lines(path)] == [
+        [x[name] for name in names] for x in lines(other)
+    ]
+    assert [line["expected_cost_usd"] for line in lines(path)] == pytest.approx(
+        [line["expected_cost_usd"] for line in lines(other)], rel=1e-4
+    )
 
 
 def numbers(decision):
@@ -168,11 +180,7 @@ def test_a_run_killed_anywhere_goes_on_and_gives_the_same_decisions(log, tmp_pat
     done = run("--file", log, "--out", out, "--policy", POLICY)
     assert f"{40 - kept} routed, {kept} kept, 0 failed" in done.stdout
     assert out.read_bytes().splitlines()[:kept] == whole.read_bytes().splitlines()[:kept]
-    for line, other in zip(lines(out), lines(whole), strict=True):
-        assert [line[name] for name in ("id", "plan", "n", "decided_by")] == [
-            other[name] for name in ("id", "plan", "n", "decided_by")
-        ]
-        assert line["expected_cost_usd"] == pytest.approx(other["expected_cost_usd"], rel=1e-4)
+    assert_same_lines(out, whole)
 
 
 def test_the_log_is_read_a_batch_at_a_time(engine, log, tmp_path):
@@ -263,6 +271,9 @@ def test_one_process_writes_a_file(log, tmp_path):
         (["--file", "LOG", "--out", "OUT", "--job", "x"], "--job and --concurrency are for --draw"),
         (["--file", "LOG", "--out", "OUT.gz"], "it cannot be gzipped; give a name in .jsonl"),
         (["hi", "--draw"], "--draw is for --file LOG"),
+        (["hi", "--engine", "ray"], "--engine is for --file LOG"),
+        (["--file", "LOG", "--out", "OUT", "--cluster", "auto"], "--cluster is for --engine ray"),
+        (["--file", "LOG", "--out", "OUT", "--draw", "--engine", "ray"], "needs a ledger that every machine reaches"),
         (["hi", "--policy", "quality:1"], "--policy is for --file LOG"),
     ],
 )
@@ -335,3 +346,22 @@ def test_rows_by_the_thousand_may_be_decided_on_alone(engine):
     assert route(rows) == decide_rows(rows, engine)
     columns = route({name: np.array([row[name] for row in rows]) for name in ("id", "query")})
     assert columns["plan"] == [row["plan"] for row in route(rows)]
+
+
+def test_ray_that_is_not_there_is_one_sentence(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(extras, "_is_there", lambda module: module != "ray")
+    refused = run("--file", log, "--out", tmp_path / "o.jsonl", "--engine", "ray")
+    assert refused.exit_code == 2
+    assert "bestroute: bestroute route --engine ray needs ray: pip install" in refused.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
+def test_ray_decides_as_this_process_does(log, tmp_path):
+    here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    options = ["--file", str(log), "--policy", POLICY, "--out"]
+    assert run(*options, here).exit_code == 0
+    command = [sys.executable, "-m", "bestroute", "route", str(ROUTER), *options, str(there), "--engine", "ray"]
+    environment = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert_same_lines(there, here)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,16 @@ from bestroute.cli.route_engine import MakeEngine, deciding_engine
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bestroute.engine.route_log import RoutedLog
+    from bestroute.engine.route_log import RouteBatches, RoutedLog
 
-_OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concurrency")
+_OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concurrency", "engine", "cluster")
 
 
 @click.command(
     epilog='\b\nExamples:\n  bestroute route router "What is 12 * 7?"\n'
     "  bestroute route router --file log.jsonl --out decided.jsonl\n"
-    "  bestroute route router --file log.jsonl --out answered.jsonl --draw --ledger bills.db"
+    "  bestroute route router --file log.jsonl --out answered.jsonl --draw --ledger bills.db\n"
+    "  bestroute route router --file log.jsonl --out decided.jsonl --engine ray --cluster auto"
 )
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("text", required=False)
@@ -41,6 +43,8 @@ _OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concur
 @click.option("--ledger", help="Of --draw: a file, or a database's URL, of bills and answers; default: beside --out.")
 @click.option("--job", help="Of --draw: run_id of the bills; another job asks anew. Default: the name of --out.")
 @click.option("--concurrency", type=click.IntRange(1), help="Of --draw: prompts under way at once; default 8.")
+@click.option("--engine", type=click.Choice(["ray"]), help="Of --file: spread the work by Ray Data (extra ray).")
+@click.option("--cluster", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine.")
 def route(
     folder: Path,
     text: str | None,
@@ -59,6 +63,9 @@ def route(
     With --draw it has the answer and its bill, too. The file may be longer than memory; Ctrl-C stops after what is
     under way, and the same command goes on after a stop or a kill: nothing is decided on or paid for twice, and
     prompts that failed are asked again.
+
+    --engine ray: the same on a cluster. DIR and --pool are the same paths on its machines, the members' keys are in
+    their environment, and --draw needs a --ledger in PostgreSQL.
     """
     if (text is None) == (log is None):
         raise ConfigError("give a TEXT, or --file LOG and --out ROUTED")
@@ -97,8 +104,10 @@ def _route_file(
     ledger: str | None,
     job: str | None,
     concurrency: int | None,
+    engine: str | None,
+    cluster: str | None,
 ) -> None:
-    from bestroute.billing.store_url import store_url
+    from bestroute.billing.store_url import POSTGRES, store_url
     from bestroute.engine.route_log import route_log
     from bestroute.engine.route_rows import RouteRows
 
@@ -107,15 +116,24 @@ def _route_file(
     if not draw and (reward or ledger or job or concurrency):
         raise ConfigError("--reward, --ledger, --job and --concurrency are for --draw")
     url = store_url(ledger or f"{out}.bills.db", "a ledger") if draw else None
-    make, job, at_once = MakeEngine(folder, pool, policy, reward, url), job or out.name, concurrency or 8
+    if cluster and not engine:
+        raise ConfigError("--cluster is for --engine ray")
+    if engine and url is not None and not url.startswith(POSTGRES):
+        raise ConfigError(
+            f"--engine ray --draw needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
+        )
+    make = MakeEngine(folder.absolute(), pool and pool.absolute(), policy, reward, url)
+    job, at_once = job or out.name, concurrency or 8
     rows = RouteRows(make, job, url, concurrency=at_once, draws=draw)
+    decided_by = make.fingerprint(rows.engine, job)
+    route = _on_a_cluster(make, job, url, at_once, draw, cluster) if engine else partial(map, rows)
     try:
         with stop_on_interrupt() as stop, counted("prompt") as show:
             done = route_log(
                 log,
                 out,
-                lambda batches: map(rows, batches),
-                decided_by=make.fingerprint(rows.engine, job),
+                route,
+                decided_by=decided_by,
                 batch=16 * at_once if draw else 256,
                 stops=lambda: stop.is_set,
                 on_row=show,
@@ -123,6 +141,17 @@ def _route_file(
     finally:
         rows.close()
     _tell(done, out, draws=draw)
+
+
+def _on_a_cluster(
+    make: MakeEngine, job: str, url: str | None, at_once: int, draw: bool, address: str | None
+) -> RouteBatches:
+    from bestroute._utils.extras import need
+
+    need("bestroute route --engine ray", "ray", extra="ray")
+    from bestroute.engine.ray_rows import by_ray
+
+    return by_ray(make, job, url, concurrency=at_once, draws=draw, address=address)
 
 
 def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:
