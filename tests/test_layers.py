@@ -112,6 +112,7 @@ MAY_TAKE_FROM = {
         "engine",
         "errors",
         "generators",
+        "monitoring",
         "policies",
         "reward_models",
         "router",

@@ -15,6 +15,8 @@ from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.policies.parsing import parse_policy
 from bestroute.reward_models.by_name import REWARDS
 from bestroute.server.keys import ApiKey, read_keys
+from bestroute.server.own_functions import is_function, load_function
+from bestroute.server.telemetry import TelemetrySettings, read_telemetry
 from bestroute.types.pool import Pool
 from bestroute.types.pool_file import read_yaml
 from bestroute.types.settings import check_amount, check_count
@@ -30,13 +32,17 @@ class BudgetSettings:
     per: Any = None
     """``"hour"``, ``"day"`` or ``"month"``; ``None`` is all time."""
 
-    def open(self, store: str | None) -> Budget:
+    def open(self, store: str | None, name: str = "server") -> Budget:
         """Return the budget, shared by all processes where there is a database.
+
+        Args:
+            store: The database's URL.
+            name: What it is known by there.
 
         Raises:
             ConfigError: If a value is out of range, or the store cannot be opened.
         """
-        return Budget(self.usd, per=self.per, store=store, name="server")
+        return Budget(self.usd, per=self.per, store=store, name=name)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class ServerConfig:
     router: Path | None = None
     """The folder of a trained router."""
     reward: str | None = None
-    """``majority``, ``logprobs``, ``agreement``, ``confidence``, or the folder of a trained reward model."""
+    """``majority``, ``logprobs``, ``agreement``, ``confidence``, a trained one's folder, or ``module:function``."""
+    judge: str | None = None
+    """Of audits: the folder of a trained reward model, or ``module:function``."""
     policy: str | None = None
     """Of the name ``auto``: ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01``."""
     policies: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +66,10 @@ class ServerConfig:
     """Whether the words of feedback are kept."""
     budget: BudgetSettings | None = None
     audit: float = 0.0
+    audit_budget: BudgetSettings | None = None
+    """What audits together may spend."""
+    tracing: TelemetrySettings | None = None
+    """``None``: as the process says."""
     mode: Any = "on"
     share: float = 1.0
     host: str = "127.0.0.1"
@@ -73,6 +85,8 @@ class ServerConfig:
     """How long calls under way are waited for when the server is stopped."""
     source: str = "bestroute serve"
     """Begins the sentence of an error."""
+    folder: Path = Path()
+    """Where modules of one's own may lie."""
 
     def __post_init__(self) -> None:
         """Check what is no matter of another part.
@@ -111,7 +125,7 @@ class ServerConfig:
         return int(self.max_request_mb * _MB)
 
 
-_FIELDS = tuple(f.name for f in fields(ServerConfig) if f.name not in ("keys_file", "source"))
+_FIELDS = tuple(f.name for f in fields(ServerConfig) if f.name not in ("keys_file", "source", "folder"))
 
 
 def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> ServerConfig:
@@ -139,7 +153,7 @@ def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> Se
     if values.get("keys_file") is None and "keys" in values:
         values["keys_file"] = path
     try:
-        return replace(ServerConfig(values["pool"]), **values, source=where)
+        return replace(ServerConfig(values["pool"]), **values, source=where, folder=base.absolute())
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -160,10 +174,13 @@ def _read(values: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
         "pool": _pool,
         "router": _path,
         "reward": _reward,
+        "judge": _judge,
         "policy": _text,
         "policies": _policies,
         "ledger": _ledger,
         "budget": _budget,
+        "audit_budget": _budget,
+        "tracing": lambda value, base, where: read_telemetry(value, where),
     }
     for name, reader in readers.items():
         if name in read:
@@ -196,12 +213,30 @@ def _reward(value: Any, base: Path, where: str) -> str:
     name = _text(value, base, where)
     if name in REWARDS:
         return name
-    folder = _path(name, base, where)
-    if not (folder / "reward.json").exists():
+    return _scorer(name, base, where, f"{named(REWARDS)}, ")
+
+
+def _judge(value: Any, base: Path, where: str) -> str:
+    name = _text(value, base, where)
+    if name in REWARDS:
         raise ConfigError(
-            f"{where} must be {named(REWARDS)} or the folder of a trained reward model, and {folder} holds none"
+            f"{where}: {name!r} is no verdict on two answers; give the folder of a trained reward model, or "
+            "module:function, or leave it out: then their form is compared"
         )
-    return str(folder)
+    return _scorer(name, base, where)
+
+
+def _scorer(name: str, base: Path, where: str, others: str = "") -> str:
+    """Return the whole path of a trained reward model's folder, or a function by its name as it is."""
+    folder = _path(name, base, where)
+    if (folder / "reward.json").exists():
+        return str(folder)
+    if is_function(name):
+        load_function(name, base.absolute(), where)
+        return name
+    raise ConfigError(
+        f"{where} must be {others}the folder of a trained reward model or module:function, and {folder} holds none"
+    )
 
 
 def _policies(value: Any, base: Path, where: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from bestroute.billing.ledger import Ledger
 from bestroute.engine.engine import BestRoute
 from bestroute.errors import ConfigError, NotTunedError, did_you_mean, named
 from bestroute.generators.openai import generators_from
+from bestroute.monitoring.tracing.spans import Tracing
 from bestroute.policies.parsing import parse_policy
 from bestroute.policies.policies import QualityPolicy
 from bestroute.reward_models.by_name import REWARDS, reward_by_name
@@ -21,6 +22,7 @@ from bestroute.router import MultiHeadRouter
 from bestroute.router.trained_on import reward_of
 from bestroute.server.api_errors import RequestError
 from bestroute.server.config import ServerConfig
+from bestroute.server.own_functions import is_function, load_function
 from bestroute.server.relay import Relay
 from bestroute.types.protocols import Policy
 
@@ -50,6 +52,7 @@ class Engines:
         self.config, self.pool = config, config.pool
         self.router = None if config.router is None else MultiHeadRouter.from_pretrained(config.router)
         self.reward_model = as_reward_model(_reward_of(config, self.router))
+        self.judge = as_reward_model(_scorer(config.judge, config), "judge")
         self.members = generators_from(config.pool, make=_relay)
         for name, member in self.members.items():
             assert isinstance(member, Relay)
@@ -57,6 +60,11 @@ class Engines:
         self.ledger = Ledger(config.ledger, keep_notes=config.keep_notes)
         store = self.ledger_store
         self.budget = None if config.budget is None else config.budget.open(store)
+        self.audit_budget = None if config.audit_budget is None else config.audit_budget.open(store, "server audits")
+        self.tracing: Tracing | None = None
+        self._end_tracing: Callable[[], None] = _nothing
+        if config.tracing is not None:
+            self.tracing, self._end_tracing = config.tracing.open()
         self.auto = self._engine(None if config.policy is None else parse_policy(config.policy))
         self._by_name: dict[str, BestRoute] = {AUTO: self.auto}
         if self.router is not None:
@@ -68,6 +76,14 @@ class Engines:
                     )
         for name, policy in config.policies.items():
             self._by_name[name] = self._engine(parse_policy(policy))
+
+    def close(self) -> None:
+        """Write what waits in ledger, budgets and traces."""
+        self.ledger.close()
+        for budget in (self.budget, self.audit_budget):
+            if budget is not None:
+                budget.close()
+        self._end_tracing()
 
     @property
     def ledger_store(self) -> str | None:
@@ -131,12 +147,19 @@ class Engines:
                 mode=config.mode,
                 share=config.share,
                 audit=config.audit,
+                audit_budget=self.audit_budget,
+                judge=self.judge,
+                tracing=self.tracing,
             )
         except (ConfigError, NotTunedError) as error:
             raise type(error)(f"{config.source}: {error}") from error
         if hasattr(self, "auto"):
             engine.share_members(self.auto)
         return engine
+
+
+def _nothing() -> None:
+    """End what was not begun."""
 
 
 def _relay(model: str, **options: Any) -> Relay:
@@ -159,7 +182,7 @@ def _reward_of(config: ServerConfig, router: MultiHeadRouter | None) -> Any:
         ConfigError: If its plans need one, and nothing says which.
     """
     if config.reward is not None:
-        return reward_by_name(config.reward)
+        return _scorer(config.reward, config)
     if router is None or config.router is None or not router.needs_reward:
         return None
     kind = router.settings.reward
@@ -170,6 +193,13 @@ def _reward_of(config: ServerConfig, router: MultiHeadRouter | None) -> Any:
         f"{config.source}: the router was trained with {kind} rewards, and nothing says what scores answers here; "
         "give reward: majority, logprobs, agreement, confidence, or the folder of a trained reward model"
     )
+
+
+def _scorer(name: str | None, config: ServerConfig) -> Any:
+    """Return a configured reward or judge: a function, one that needs no training, or a folder."""
+    if name is None or not is_function(name):
+        return None if name is None else reward_by_name(name)
+    return load_function(name, config.folder, config.source)
 
 
 def _not_tuned(router: MultiHeadRouter | None, drop: float) -> RequestError:

@@ -79,8 +79,6 @@ class Service:
         await in_own_thread(self.close)
 
     def close(self) -> None:
-        """Write what waits in ledger and budgets."""
-        self.engines.ledger.close()
-        if self.engines.budget is not None:
-            self.engines.budget.close()
+        """Write what waits in ledger, budgets and traces."""
+        self.engines.close()
         self.keys.close()

@@ -1,0 +1,47 @@
+"""Functions of the user's that a configuration names: ``module:function``, beside the configuration or installed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bestroute.errors import ConfigError
+
+_NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_function(value: str) -> bool:
+    """Whether a text names a function.
+
+    Example:
+        >>> is_function("mine:score"), is_function("rewards/one"), is_function("C:/rewards/one")
+        (True, False, False)
+    """
+    return _NAMED.fullmatch(value) is not None
+
+
+def load_function(value: str, folder: Path, where: str) -> Callable[..., Any]:
+    """Import a function.
+
+    Args:
+        value: ``module:function``.
+        folder: Where the module may lie, beside what is installed.
+        where: Begins the sentence.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    module, _, name = value.partition(":")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}: cannot import {value!r}: {error}") from error
+    if not callable(function):
+        raise ConfigError(f"{where}: {value!r} is not a function")
+    return function  # type: ignore[no-any-return]

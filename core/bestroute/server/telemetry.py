@@ -1,0 +1,131 @@
+"""Where a server's spans and metrics go: OpenTelemetry's global providers, or an exporter of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bestroute._utils.text import brief
+from bestroute.engine.rollout import check_share
+from bestroute.errors import ConfigError, did_you_mean, named
+from bestroute.monitoring.tracing.semantic_names import names_of
+from bestroute.monitoring.tracing.spans import Tracing
+
+_EXPORTERS = ("global", "otlp", "console")
+_OTLP = "opentelemetry-exporter-otlp-proto-http"
+
+
+@dataclass(frozen=True)
+class TelemetrySettings:
+    """What is traced, and where it goes."""
+
+    exporter: str = "global"
+    """``global``: what the process set up, ``opentelemetry-instrument`` for one; ``otlp``: by HTTP; ``console``."""
+    endpoint: str | None = None
+    """Of ``otlp``, without ``/v1/traces``; default: as ``OTEL_EXPORTER_OTLP_ENDPOINT`` says, which headers follow."""
+    service: str = "bestroute"
+    """The resource's ``service.name``."""
+    share: float = 1.0
+    """Of calls that are traced; metrics are of all."""
+    version: str | None = None
+    """Of the semantic conventions; default: the newest that is known."""
+    capture_content: bool = False
+    """Whether queries and answers go into spans."""
+
+    def __post_init__(self) -> None:
+        """Check what is no matter of another part.
+
+        Raises:
+            ConfigError: Names the field, what it may be and what it is.
+        """
+        if self.exporter not in _EXPORTERS:
+            raise ConfigError(f"exporter must be one of {named(_EXPORTERS)}, got {brief(self.exporter)}")
+        for name in ("endpoint", "service", "version"):
+            if (value := getattr(self, name)) is not None and not (isinstance(value, str) and value):
+                raise ConfigError(f"{name} must be a text, got {brief(value)}")
+        if self.endpoint is not None and (
+            self.exporter != "otlp" or not self.endpoint.startswith(("http://", "https://"))
+        ):
+            raise ConfigError(
+                f"endpoint is the address of exporter: otlp, such as http://localhost:4318, got {brief(self.endpoint)}"
+            )
+        if self.exporter == "global" and (self.service != "bestroute" or self.share != 1):
+            raise ConfigError("service and share are of an exporter; say exporter: otlp or console, or leave them out")
+        if not isinstance(self.capture_content, bool):
+            raise ConfigError(f"capture_content must be true or false, got {brief(self.capture_content)}")
+        check_share(self.share, "share")
+        names_of(self.version)
+
+    def open(self) -> tuple[Tracing, Callable[[], None]]:
+        """Return what traces, and what is called at the end: it sends what waits.
+
+        Raises:
+            ImportError: If a package is missing; says which.
+        """
+        version, content = self.version, self.capture_content
+        if self.exporter == "global":
+            return Tracing(version=version, capture_content=content), lambda: None
+        try:
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        except ImportError as error:
+            package = _OTLP if self.exporter == "otlp" else "opentelemetry-sdk"
+            raise ImportError(f"tracing: exporter: {self.exporter} needs {package}: pip install {package}") from error
+
+        spans, measures = self._exporters()
+        resource = Resource.create({"service.name": self.service})
+        tracers = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(self.share)))
+        tracers.add_span_processor(BatchSpanProcessor(spans))
+        meters = MeterProvider([PeriodicExportingMetricReader(measures)], resource=resource)
+
+        def close() -> None:
+            tracers.shutdown()
+            meters.shutdown()
+
+        return Tracing(tracers, meters, version=version, capture_content=content), close
+
+    def _exporters(self) -> tuple[Any, Any]:
+        """Return what sends spans, and what sends metrics."""
+        if self.exporter == "console":
+            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+            from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+            return ConsoleSpanExporter(out=sys.stdout), ConsoleMetricExporter(out=sys.stdout)
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        except ImportError as error:
+            raise ImportError(f"tracing: exporter: otlp needs {_OTLP}: pip install {_OTLP}") from error
+        root = None if self.endpoint is None else self.endpoint.rstrip("/")
+        return (
+            OTLPSpanExporter(endpoint=root and f"{root}/v1/traces"),
+            OTLPMetricExporter(endpoint=root and f"{root}/v1/metrics"),
+        )
+
+
+def read_telemetry(value: Any, where: str) -> TelemetrySettings | None:
+    """Read the section: ``true``, ``false``, or the fields of ``TelemetrySettings``.
+
+    Raises:
+        ConfigError: Begins with ``where``.
+    """
+    if isinstance(value, bool):
+        return TelemetrySettings() if value else None
+    known = tuple(TelemetrySettings.__dataclass_fields__)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be true, false, or a mapping of {named(known)}, got {brief(value)}")
+    if unknown := [str(name) for name in value if name not in known]:
+        raise ConfigError(
+            f"{where}: unknown field {named(unknown[:1])}; known fields are {named(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    try:
+        return TelemetrySettings(**value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
