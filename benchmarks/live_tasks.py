@@ -1,13 +1,14 @@
 """A price frozen for a drop of 1 %, on tasks that training has not seen: by text alone, and with the draws' evidence.
 
 ``python benchmarks/live_tasks.py --shared ../shared --work .venv-live``: one split by task after the other, each kept
-in the folder ``--work``; what is there is not made again.
+in the folder ``--work``; what is there is not made again. At the end all of them go to ``docs/live.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np  # isort: skip
 
 from dataclasses import replace
 
+import live_page
 from live_tables import split
 
 from bestroute.labels import SampleArrays, label_plans
@@ -25,6 +27,7 @@ from bestroute.records.records import read_records
 from bestroute.router.predicting import predicted
 from bestroute.router.train_settings import TrainSettings
 from bestroute.router.training import train_router
+from bestroute.stats.bootstrap import interval
 from bestroute.types.pool import Pool
 
 SET = DataSet("reasoning_gym", "reasoning_gym", "recorded", "by task")
@@ -32,6 +35,7 @@ TARGET = "0.01"
 WAYS = {"text": ("recorded", 1), "evidence": ("agreement", 3)}
 """Of each way the reward, and how many draws a step may have."""
 SPLITS = 50
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def run(shared: Path, deal: int, way: str) -> dict[str, Any]:
@@ -50,7 +54,11 @@ def run(shared: Path, deal: int, way: str) -> dict[str, Any]:
     policy = ReferencePolicy() if price is None else QualityPolicy(price)
     chosen = policy.choose(prediction, cost, pool)
     rows, own = np.arange(len(chosen)), router.plans.index(pool.reference_plan)
-    quality, usd = labels.quality[rows, chosen].mean(), labels.cost_usd[rows, chosen].mean()
+    table = np.column_stack(
+        [labels.quality[rows, chosen], labels.cost_usd[rows, chosen], labels.quality[:, own], labels.cost_usd[:, own]]
+    )
+    quality, usd = table[:, :2].mean(axis=0)
+    of_task = np.array([str(records[i].group) for i in test])
     return {
         "deal": deal,
         "way": way,
@@ -58,7 +66,42 @@ def run(shared: Path, deal: int, way: str) -> dict[str, Any]:
         "saving": float(1 - usd / labels.cost_usd[:, own].mean()),
         "unfamiliar": float((prediction.familiarity < 0.05).mean()),  # type: ignore[operator]
         "by_reference": float((chosen == own).mean()),
+        "tasks": {str(task): table[of_task == task].sum(axis=0).tolist() for task in np.unique(of_task)},
     }
+
+
+def summed_up(rows: list[dict[str, Any]], *, resamples: int = 2000) -> dict[str, Any]:
+    """Return means over the splits of one way with standard errors, and 95 % intervals by resampled tasks.
+
+    A split's tasks are others' too, so what other tasks would give is told by tasks, each by the mean of the splits
+    that it was scored in.
+    """
+    sums: dict[str, list[list[float]]] = defaultdict(list)
+    for row in rows:
+        for task, found in row["tasks"].items():
+            sums[task].append(found)
+    means = np.array([np.mean(found, axis=0) for found in sums.values()])
+    drawn = np.random.default_rng(0).multinomial(len(means), np.full(len(means), 1 / len(means)), size=resamples)
+    quality, usd, reference, reference_usd = (drawn @ means).T
+    of = {name: np.array([row[name] for row in rows]) for name in ("drop", "saving", "unfamiliar", "by_reference")}
+    return {
+        "splits": len(rows),
+        **{name: float(values.mean()) for name, values in of.items()},
+        **{f"{name}_se": float(of[name].std(ddof=1) / np.sqrt(len(rows))) for name in ("drop", "saving")},
+        "most": float(of["drop"].max()),
+        "drop_ci95": list(interval(1 - quality / reference)),
+        "saving_ci95": list(interval(1 - usd / reference_usd)),
+    }
+
+
+def write_page(rows: list[dict[str, Any]]) -> None:
+    """Put the splits into ``docs/live.md``."""
+    path = DOCS / "live.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    ways = {way: [row for row in rows if row["way"] == way] for way in WAYS}
+    results["tasks"] = {way: summed_up(of) for way, of in ways.items() if len(of) > 1}
+    path.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    (DOCS / "live.md").write_text(live_page.page(results), encoding="utf-8")
 
 
 def kept(work: Path) -> list[dict[str, Any]]:
@@ -73,15 +116,17 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--splits", type=int, default=SPLITS)
+    parser.add_argument("--way", nargs="+", choices=list(WAYS), default=list(WAYS))
     given = parser.parse_args()
     made = {(row["deal"], row["way"]) for row in kept(given.work)}
     for deal in range(given.splits):
-        for way in WAYS:
+        for way in given.way:
             if (deal, way) not in made:
                 row = run(given.shared, deal, way)
                 with (given.work / "tasks.jsonl").open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(row) + "\n")
-                print(row, flush=True)
+                print({name: value for name, value in row.items() if name != "tasks"}, flush=True)
+    write_page(kept(given.work))
 
 
 if __name__ == "__main__":

@@ -60,13 +60,14 @@ def reference_column(prediction: Prediction, pool: Pool) -> int:
 def where_known(prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> FloatArray:
     """Return costs, infinite where a query is too unlike those of training for its text to say anything of a plan.
 
-    What is left to it are the plans that stop at what the draws themselves show, and the reference.
+    What is left to it are the plans that the reference answers unless draws show enough, and the reference.
     """
     if prediction.familiarity is None or (prediction.familiarity >= NO_SAY).all():
         return cost_usd
     if pool.reference_plan not in prediction.plans:  # it cannot be asked, so something else has to answer
         return cost_usd
-    blind = np.array([not plan.has_accept and plan != pool.reference_plan for plan in prediction.plans])
+    own = pool.reference_plan
+    blind = np.array([plan != own and not plan.falls_back_on(pool.reference) for plan in prediction.plans])
     return np.where((prediction.familiarity < NO_SAY)[:, None] & blind, np.inf, cost_usd)
 
 
@@ -203,7 +204,7 @@ class QualityPolicy(PolicyBase):
             if i == chosen:
                 says.append(f"taken: the best value at {price:g} USD a unit of quality")
             elif out[i]:
-                says.append("not considered: the query is unlike those of training, and no evidence would stop it")
+                says.append("not considered: the query is unlike those of training, and no evidence would be needed")
             elif more_quality > 0 and more_cost > 0:
                 says.append(f"better but dearer; taken at a price above {more_cost / more_quality:.3g} USD")
             elif more_quality < 0 and more_cost < 0:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bestroute.policies.policies import NO_SAY, UNFAMILIAR
 from bestroute.router.feature_maps import FeatureMaps, Float32Array
 from bestroute.stats.folds import FOLDS, deal_folds
-from bestroute.types.arrays import FloatArray
+from bestroute.types.arrays import FloatArray, IntArray
 
 QUANTILES = 400
 _RIDGE = 0.002
@@ -26,7 +26,8 @@ class Familiarity:
 
     Familiarity is the share of held-out training queries, each judged by folds without its group, that lie at least
     as far out: among queries like those of training it is spread evenly over [0, 1], and one in twenty lies below
-    0.05. Where groups are kinds of task, those held out are of kinds not seen.
+    0.05. Where groups are kinds of task, those held out are of kinds not seen, and a new kind is familiar; training
+    takes single texts for groups instead where texts tell nothing of groups that it has not seen.
 
     Args:
         center: Mean of what trees read of the training queries, shape ``(I,)``.
@@ -86,6 +87,25 @@ class Familiarity:
         if not any(_PREFIX + name in tensors for name in names):
             return None
         return cls(**{name: tensors[_PREFIX + name].astype(np.float32) for name in names})
+
+
+def held_out_familiarity(maps: FeatureMaps, features: Float32Array, dealt: Sequence[IntArray]) -> list[FloatArray]:
+    """Return for each deal how familiar queries are to the other folds, whose held-out queries are single texts.
+
+    Args:
+        maps: Found on all training queries.
+        features: Of the training queries, shape ``(Q, WIDTH)``.
+        dealt: The fold of each query, deal by deal.
+    """
+    leading, found = maps.leading(features), []
+    for folds in dealt:
+        known = np.ones(len(features))
+        for fold in np.unique(folds):
+            inside = folds == fold
+            others = [str(i) for i in np.flatnonzero(~inside)]
+            known[inside] = Familiarity.fit(maps, features[~inside], others).of(leading[inside])
+        found.append(known)
+    return found
 
 
 def trust(familiarity: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ loses to the hull of fixed plans on other queries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bestroute.billing.expected_cost import plan_costs
 from bestroute.labels import PlanLabels, SampleArrays
 from bestroute.policies.policies import QualityPolicy
+from bestroute.router.familiarity import trust
 from bestroute.router.heads import HeadLayout
 from bestroute.stats.folds import standard_errors
 from bestroute.stats.hull import upper_hull
@@ -28,6 +29,9 @@ TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 """Relative drops in quality for which training freezes a price."""
 DEFAULT_TARGET = "0.01"
 """Its price is the default policy's."""
+MOST_MADE_UP = 0.01
+"""Of the reference's quality: more of others' losses no group makes up for where a price is frozen, unless the drop
+that is asked for is larger."""
 PATH_POINTS = 101
 HULL_SLACK = 0.001
 """By so much of the reference's quality may choices, less half a standard error, be below the hull of fixed plans on
@@ -74,6 +78,7 @@ def choose(
     layout: HeadLayout,
     labels: PlanLabels,
     arrays: SampleArrays,
+    familiarity: Sequence[FloatArray] | None = None,
 ) -> ShrinkageChoice:
     """Choose by the choices that policies would have made on held-out folds.
 
@@ -83,6 +88,8 @@ def choose(
         layout: Which head says what.
         labels: Of the ``Q`` queries.
         arrays: Their records.
+        familiarity: For each deal how familiar queries are to a router of the other folds, shape ``(Q,)``. Prices
+            are frozen only where choices meet the drop with it and as if all were familiar. ``None``: all are.
 
     Returns:
         The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows. A
@@ -115,13 +122,24 @@ def choose(
     }
     decay = _chosen_decay(worth, arrays.groups)
     shrinkage = _as_good_as_best({s: worth[d, s] for d, s in worth if d == decay}, arrays.groups)
-    of_deals = choices[decay, shrinkage]
-    quality = np.mean([labels.quality[rows, chosen] for chosen in of_deals], axis=0)  # (path, Q)
-    cost = np.mean([labels.cost_usd[rows, chosen] for chosen in of_deals], axis=0)
-    pays = (cost.mean(axis=1) <= cost0) & _is_on_hull(quality, cost, labels, arrays.groups, HULL_SLACK * quality0)
+    both = [choices[decay, shrinkage]]
+    if familiarity is not None:
+        both.append([])
+        for deal, slope, known in zip(deals, slopes[decay], familiarity, strict=True):
+            heads = scaled_heads(means, deal[decay] * trust(known)[:, None], layout, slope, shrinkage)
+            both[-1].append(_chosen_plans(heads, layout, arrays, path, known))
+    drops, pays = [], np.ones(len(path), dtype=bool)
+    for of_deals in both:
+        quality = np.mean([labels.quality[rows, chosen] for chosen in of_deals], axis=0)  # (path, Q)
+        cost = np.mean([labels.cost_usd[rows, chosen] for chosen in of_deals], axis=0)
+        losses, one = _losses(labels.quality[:, reference] - quality, labels.quality[:, reference], arrays.groups)
+        drops.append([relative_drops(losses, max(float(target), one)) for target in TARGET_DROPS])
+        pays &= cost.mean(axis=1) <= cost0
+        if of_deals is both[0]:  # it is the text that has to pay
+            pays &= _is_on_hull(quality, cost, labels, arrays.groups, HULL_SLACK * quality0)
     frozen: dict[str, float | None] = {}
-    for target in TARGET_DROPS:
-        first = cheapest_that_meets(quality.mean(axis=1) >= (1 - float(target)) * quality0)
+    for target, drop in zip(TARGET_DROPS, np.max(drops, axis=0), strict=True):
+        first = cheapest_that_meets(drop <= float(target) + 1e-12)
         meets = [] if first is None else [i for i in range(first, len(path)) if pays[i]]
         best = min(meets, key=lambda i: (cost[i].mean(), i), default=None)
         frozen[target] = None if best is None else float(path[best])
@@ -129,13 +147,42 @@ def choose(
     return ShrinkageChoice(decay, shrinkage, np.mean(slopes[decay], axis=0), tuple(path.tolist()), frozen, outcomes)
 
 
-def _chosen_plans(heads: FloatArray, layout: HeadLayout, arrays: SampleArrays, prices: FloatArray) -> NDArray[np.int16]:
+def _chosen_plans(
+    heads: FloatArray,
+    layout: HeadLayout,
+    arrays: SampleArrays,
+    prices: FloatArray,
+    familiarity: FloatArray | None = None,
+) -> NDArray[np.int16]:
     """Return the plan chosen at each price for each query, shape ``(prices, Q)``."""
     pool = arrays.pool
     inputs = arrays.input_tokens[:, pool.models.index(pool.reference)]
-    prediction = layout.prediction(heads, pool)
+    prediction = replace(layout.prediction(heads, pool), familiarity=familiarity)
     cost = plan_costs(layout.plans, prediction.expected_draws, prediction.output_tokens, inputs, pool)
     return np.array([QualityPolicy(float(v)).choose(prediction, cost, pool) for v in prices], dtype=np.int16)
+
+
+def _losses(lost: FloatArray, reference: FloatArray, groups: Sequence[str]) -> tuple[FloatArray, float]:
+    """Return what choices at each price lost in each group, ``(V, G)``, and the most that any gained on one query.
+
+    Both are shares of the reference's quality over all queries.
+    """
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    sums, total = np.zeros((len(names), len(lost))), max(float(reference.sum()), 1e-12)
+    np.add.at(sums, group_of, lost.T)
+    return np.asarray(sums.T / total), max(-float(lost.min()), 0.0) / total
+
+
+def relative_drops(losses: FloatArray, most: float) -> FloatArray:
+    """Return the relative drop at each price, ``(V,)``, where no group makes up for much of what others lose.
+
+    A few groups on which the reference fails would pay for anything, and other queries are of other groups.
+
+    Args:
+        losses: Shape ``(V, G)``.
+        most: That a group makes up for, if that is more than ``MOST_MADE_UP``.
+    """
+    return np.asarray(np.maximum(losses, -max(most, MOST_MADE_UP)).sum(axis=1))
 
 
 def _is_on_hull(

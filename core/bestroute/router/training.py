@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from bestroute.labels.plan_labels import check_scale, largest_n
 from bestroute.records.seen import SeenRecords
 from bestroute.router.accept_levels import AcceptLevel, accept_levels
 from bestroute.router.evidence import Evidence, evidence_for, group_resamples
-from bestroute.router.familiarity import Familiarity
+from bestroute.router.familiarity import Familiarity, held_out_familiarity
 from bestroute.router.feature_maps import FeatureMaps, learner_inputs
 from bestroute.router.heads import HeadLayout
 from bestroute.router.held_out_calibration import held_out_calibration
@@ -34,6 +34,9 @@ from bestroute.types.plans import Candidate, Plan
 
 EXPLAINED = "quality explained on held-out folds"
 LONGER = "quality that plans of more than two members add on held-out folds"
+FAMILIAR = "familiar are"
+KIND = 12
+"""Queries in a group, in the mean, from which groups are kinds of task, and not forms of one question."""
 CALIBRATION = "calibration error of match probability, worst head"
 
 
@@ -125,24 +128,31 @@ def train_router(
     inputs = learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed)
     wary = [i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS]
     stack = fit_stack(inputs, targets, layout.scales, folds, trusted=trusted, wary=wary, seed=settings.seed)
-    held_out = [stack.held_out]
+    held_out, dealt = [stack.held_out], [folds]
     for deal in range(1, deals if trusted.all() else 1):
         tell(f"folds dealt anew, {deal + 1} of {deals}")
-        dealt = deal_folds(arrays.groups, FOLDS, seed=settings.seed + 10_007 * deal)
-        again = fit_stack(inputs, targets, layout.scales, dealt, trusted=trusted, wary=wary, seed=settings.seed)
+        anew = deal_folds(arrays.groups, FOLDS, seed=settings.seed + 10_007 * deal)
+        again = fit_stack(inputs, targets, layout.scales, anew, trusted=trusted, wary=wary, seed=settings.seed)
+        dealt.append(anew)
         held_out.append(again.held_out)
     if not trusted.all():  # what follows is chosen on what the encoder has not seen
         rows = np.flatnonzero(trusted)
         held_out = [{decay: deviations[rows] for decay, deviations in deal.items()} for deal in held_out]
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
+        dealt = [folds]
     choice = choose(stack.means, held_out, layout, labels, arrays)
+    known = None
+    if not carries_over(stack.means, held_out[0][choice.decay], layout, targets, arrays.groups):
+        familiarity = Familiarity.fit(maps, features, list(map(str, range(len(features)))), seed=settings.seed)
+        known = held_out_familiarity(maps, features[trusted], dealt)
+        choice = choose(stack.means, held_out, layout, labels, arrays, known)
     longer = None
     usual = usual_plans(layout)
     if len(usual) < len(plans):
         short = HeadLayout(tuple(plans[i] for i in usual), pool.models, quality_range)
         of_short = [{d: short.arrange([(layout, deviations)]) for d, deviations in deal.items()} for deal in held_out]
         means = short.arrange([(layout, stack.means[None])])[0]
-        shorter = choose(means, of_short, short, labels.columns(usual), arrays)
+        shorter = choose(means, of_short, short, labels.columns(usual), arrays, known)
         longer = longer_plans(choice, shorter, arrays.groups)
         if not longer.pays:
             stack = replace(stack, means=means, loadings=short.arrange([(layout, stack.loadings)]))
@@ -178,25 +188,48 @@ def train_router(
         familiarity=familiarity,
     )
     error, perfect, error_ci95 = held_out_calibration(stack.means, deviations, layout, labels, arrays, folds)
-    qualities = slice(len(plans), 2 * len(plans))
-    left = ((stack.means + deviations - targets) ** 2)[:, qualities].sum(axis=1)
-    total = ((targets - stack.means) ** 2)[:, qualities].sum(axis=1)
-    resampled = group_resamples(np.column_stack([left, total]), arrays.groups, resamples=1000, seed=0)
-    explained = 1 - resampled[:, 0] / np.maximum(resampled[:, 1], 1e-12)
+    explained, explained_ci95 = _explained(stack.means, deviations, layout, targets, arrays.groups)
     summary: dict[str, float | str] = {
         "plans": float(len(plans)),
         "capped at n": ", ".join(f"{model} {n}" for model, n in caps.items()),
-        EXPLAINED: float(explained[0]),
+        EXPLAINED: explained,
         "shrinkage": choice.shrinkage,
         "decay of directions": choice.decay,
         CALIBRATION: error,
         "what chance alone makes of it in a perfect head of that size": perfect,
     }
-    low, high = np.quantile(explained[1:], (0.025, 0.975))
-    intervals = {EXPLAINED: (float(low), float(high)), CALIBRATION: error_ci95}
+    summary |= (
+        {} if known is None else {FAMILIAR: "texts, not groups: what texts tell of other groups is not clear of 0"}
+    )
+    intervals = {EXPLAINED: explained_ci95, CALIBRATION: error_ci95}
     if longer is not None:
         summary[LONGER], intervals[LONGER] = longer.gain, longer.gain_ci95
     return Training(router, every, summary, intervals, evidence, choice.savings, accepts)
+
+
+def _explained(
+    means: FloatArray, deviations: FloatArray, layout: HeadLayout, targets: FloatArray, groups: Sequence[str]
+) -> tuple[float, tuple[float, float]]:
+    """Return the share of the variance of plans' qualities that held-out predictions explain, and its 95 % interval."""
+    qualities = slice(len(layout.plans), 2 * len(layout.plans))
+    left = ((means + deviations - targets) ** 2)[:, qualities].sum(axis=1)
+    total = ((targets - means) ** 2)[:, qualities].sum(axis=1)
+    resampled = group_resamples(np.column_stack([left, total]), groups, resamples=1000, seed=0)
+    explained = 1 - resampled[:, 0] / np.maximum(resampled[:, 1], 1e-12)
+    low, high = np.quantile(explained[1:], (0.025, 0.975))
+    return float(explained[0]), (float(low), float(high))
+
+
+def carries_over(
+    means: FloatArray, deviations: FloatArray, layout: HeadLayout, targets: FloatArray, groups: Sequence[str]
+) -> bool:
+    """Whether what texts tell of quality is clear of 0 on groups that were held out.
+
+    Always where groups are small: those are one question in several forms, and what is held out is of the same kinds.
+    """
+    if len(groups) < KIND * len(set(groups)):
+        return True
+    return _explained(means, deviations, layout, targets, groups)[1][0] > 0
 
 
 def fit_encoder(

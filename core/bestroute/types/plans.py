@@ -115,6 +115,16 @@ class Plan:
         """Whether it needs a *calibrated* reward."""
         return any(step.accept is not None for step in self.steps)
 
+    def falls_back_on(self, reference: str) -> bool:
+        """Whether samples answer only if they are accepted, and one of the reference if none is.
+
+        Example:
+            >>> Plan((Step("small", 2, 0.75), Step("large"))).falls_back_on("large")
+            True
+        """
+        *tried, last = self.steps
+        return last == Step(reference) and bool(tried) and all(step.accept is not None for step in tried)
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain JSON: ``[{"model", "n", "accept"}]``."""
         return [{"model": s.model, "n": s.n, "accept": s.accept} for s in self.steps]
