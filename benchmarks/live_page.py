@@ -90,9 +90,9 @@ topic of long passages lies further out than other sets do.
 NEW_TASKS = """\
 ## Tasks that training has not seen
 
-Routers trained on three fifths of the tasks of `reasoning_gym`, with the price frozen for a drop of 1 %, on the other two
-fifths; nothing is audited (`benchmarks/live_tasks.py`). The mean over splits with its standard error, then a 95 % interval
-by resampled tasks, which says what other tasks would give: splits share tasks, so the standard error flatters.
+Routers trained on three fifths of the tasks of `reasoning_gym`, with the price frozen for a drop of 1 %, on the other
+two fifths; nothing is audited (`benchmarks/live_tasks.py`). The mean over splits with its standard error, then a 95 %
+interval by resampled tasks, which says what other tasks would give: splits share tasks, so the standard error flatters.
 
 """
 NEW_TASKS_TRIED = """

@@ -141,18 +141,18 @@ def train_router(
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
         dealt = [folds]
     choice = choose(stack.means, held_out, layout, labels, arrays)
-    known = None
+    strange: list[FloatArray] | None = None
     if not carries_over(stack.means, held_out[0][choice.decay], layout, targets, arrays.groups):
         familiarity = Familiarity.fit(maps, features, list(map(str, range(len(features)))), seed=settings.seed)
-        known = held_out_familiarity(maps, features[trusted], dealt)
-        choice = choose(stack.means, held_out, layout, labels, arrays, known)
+        strange = held_out_familiarity(maps, features[trusted], dealt)
+        choice = choose(stack.means, held_out, layout, labels, arrays, strange)
     longer = None
     usual = usual_plans(layout)
     if len(usual) < len(plans):
         short = HeadLayout(tuple(plans[i] for i in usual), pool.models, quality_range)
         of_short = [{d: short.arrange([(layout, deviations)]) for d, deviations in deal.items()} for deal in held_out]
         means = short.arrange([(layout, stack.means[None])])[0]
-        shorter = choose(means, of_short, short, labels.columns(usual), arrays, known)
+        shorter = choose(means, of_short, short, labels.columns(usual), arrays, strange)
         longer = longer_plans(choice, shorter, arrays.groups)
         if not longer.pays:
             stack = replace(stack, means=means, loadings=short.arrange([(layout, stack.loadings)]))
@@ -199,7 +199,7 @@ def train_router(
         "what chance alone makes of it in a perfect head of that size": perfect,
     }
     summary |= (
-        {} if known is None else {FAMILIAR: "texts, not groups: what texts tell of other groups is not clear of 0"}
+        {} if strange is None else {FAMILIAR: "texts, not groups: what texts tell of other groups is not clear of 0"}
     )
     intervals = {EXPLAINED: explained_ci95, CALIBRATION: error_ci95}
     if longer is not None:
