@@ -39,7 +39,8 @@ ROUTER = ArtifactKind("router.json", "a router", 4, "train the router again")
 REWARD_MODEL = ArtifactKind("reward.json", "a reward model", 1, "train the reward model again")
 ENCODER = ArtifactKind("encoder.json", "an encoder", 1, "make the encoder again")
 PROMISES = ArtifactKind("promises.json", "a router's promises", 1, "tune again")
-"""A file beside a router's; not what a folder is of."""
+REFUSALS = ArtifactKind("refusals.json", "a router's refused promises", 1, "delete it")
+"""Files beside a router's; not what a folder is of."""
 KINDS = (ROUTER, REWARD_MODEL, ENCODER)
 _MOST_BYTES = 16 * 2**20
 """Of a configuration: hashes of a million records, which a router keeps to tell what it has seen, take so many."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bestroute import (
     BestRoute,
     BudgetPolicy,
     ConfigError,
+    Ledger,
     MajorityVote,
     NotTunedError,
     Pool,
@@ -26,6 +28,7 @@ from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
 from bestroute.policies.promises import Promise
+from bestroute.policies.refusals import read_refusals
 from bestroute.records.records import write_records
 from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.training import train_reward
@@ -140,7 +143,7 @@ def test_the_chat_model_takes_the_promise(folder, records):
     assert "drop of at most 0.02" in told["reason"]
 
 
-def test_too_few_queries_are_refused_with_a_number_and_the_folder_stays(folder, fresh, tmp_path):
+def test_too_few_queries_are_refused_with_a_number_and_the_router_stays(folder, fresh, tmp_path):
     path = tmp_path / "few.jsonl"
     write_records(path, fresh[:120])
     before = contents(folder)
@@ -148,7 +151,55 @@ def test_too_few_queries_are_refused_with_a_number_and_the_folder_stays(folder, 
     assert done.exit_code == 2
     assert "cannot promise a drop of at most 0.001" in done.stderr
     assert "no bound could from fewer than" in done.stderr
-    assert contents(folder) == before
+    after = contents(folder)
+    after.pop("refusals.json", None)
+    assert after == before
+
+
+def test_a_refusal_is_seen_later_in_route_monitor_and_report_until_the_folder_has_another_router(
+    folder, records, fresh, tmp_path
+):
+    few = tmp_path / "few.jsonl"
+    write_records(few, fresh[:80])
+    for drop in (0.001, 0.002):
+        assert run(folder, few, "--max-drop", drop).exit_code == 2
+    assert run(folder, records, "--max-drop", 0.02).exit_code == 0
+    first, second = read_refusals(folder)
+    assert (first.kind, first.value, first.confidence, first.queries) == ("max_drop", 0.001, 0.95, 80)
+    assert first.on == datetime.now(UTC).date().isoformat()
+    assert first.needed > second.needed > 80
+    words = f"asked for drop of at most 0.001 at confidence 0.95, refused on {first.on} from 80 queries; it would take"
+    assert str(first) == f"{words} about {first.needed:,}"
+
+    Ledger(tmp_path / "bills.db").close()
+    page = tmp_path / "report.html"
+    for arguments in (
+        ["route", folder, "sum list colour?"],
+        ["monitor", tmp_path / "bills.db", "--router", folder],
+        ["monitor", tmp_path / "bills.db", "--router", folder, "--json"],
+        ["report", tmp_path / "bills.db", "--router", folder, "--out", page],
+    ):
+        done = CliRunner().invoke(main, [*map(str, arguments)])
+        assert done.exit_code == 0, done.output
+        told = page.read_text() if arguments[0] == "report" else done.stdout
+        assert str(first) in told
+        assert str(second) in told
+        if arguments[0] != "route":
+            assert "flattered by the choice" in told  # of the promise that was given
+
+    router = MultiHeadRouter.from_pretrained(folder)
+    replace(router, shrinkage=router.shrinkage / 2 + 0.1).save_pretrained(folder)
+    assert read_refusals(folder) == ()
+
+
+def test_a_damaged_file_of_refusals_is_named(folder, fresh, tmp_path):
+    few = tmp_path / "few.jsonl"
+    write_records(few, fresh[:80])
+    assert run(folder, few, "--max-drop", 0.001).exit_code == 2
+    text = (folder / "refusals.json").read_text()
+    (folder / "refusals.json").write_text(text.replace('"queries": 80', '"queries": "many"'))
+    with pytest.raises(ArtifactError, match=r"refusals\.json"):
+        read_refusals(folder)
 
 
 def test_the_number_needed_grows_as_the_allowed_drop_shrinks(router, fresh):

@@ -264,6 +264,8 @@ def train(
     if not is_main_process():
         return
     known = TrainedOn.of(train, (r.extra.get(JUDGED_BY) for r in records), model.fingerprint if model else None)
+    found = {drop: evidence for drop, evidence in training.evidence.items() if evidence is not None}
+    known = replace(known, savings={str(drop): (e.saving, *e.saving_ci95) for drop, e in found.items()})
     if model is not None:
         model.save_pretrained(own)
     replace(training.router, trained_on=known).save_pretrained(out)

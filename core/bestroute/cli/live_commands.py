@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bestroute.billing.store_url import existing_store
+from bestroute.cli.paths import FOLDER
+
+if TYPE_CHECKING:
+    from bestroute.billing.ledger import Ledger
+    from bestroute.evaluation.html_report.promise_states import PromiseState
 
 
 @click.command(epilog="\b\nExample:\n  bestroute feedback bills.db 5f0c2a 0.8")
@@ -29,8 +37,11 @@ def feedback(ledger: str, call_id: str, score: float, note: str | None) -> None:
 @click.command(epilog="\b\nExample:\n  bestroute monitor bills.db --target 0.01")
 @click.argument("ledger")
 @click.option("--target", type=click.FloatRange(0, 1), help="The drop that is asked for; default: the policy's.")
+@click.option(
+    "--router", "folder", type=FOLDER, help="A router's folder: its promises and refused ones are shown, too."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def monitor(ledger: str, target: float | None, as_json: bool) -> None:
+def monitor(ledger: str, target: float | None, folder: Path | None, as_json: bool) -> None:
     """Show what audits tell of the calls in LEDGER, a file or a database's URL.
 
     The target, the drop in quality as predicted and as audited, with an interval that holds at every moment, by
@@ -42,12 +53,31 @@ def monitor(ledger: str, target: float | None, as_json: bool) -> None:
 
     with Ledger(ledger_url(ledger)) as opened:
         reports = read(opened, target=target)
+        states = () if folder is None else _states(opened, folder, target)
     if as_json:
         hint = {} if reports else {"hint": SWITCH_ON}
-        found = {"modes": [report.to_dict() for report in reports], **hint}
+        found: dict[str, Any] = {"modes": [report.to_dict() for report in reports], **hint}
+        if folder is not None:
+            found["promises"] = [asdict(state) for state in states]
         click.echo(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         click.echo("\n".join(report.words() for report in reports) or SWITCH_ON)
+        for state in states:
+            savings = f"; saving foretold {state.foretold}, measured {state.measured}" if state.foretold else ""
+            click.echo(f"promise: {state.promise}: {state.state}; {state.why}{savings}")
+
+
+def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseState]:
+    """Return what became of each promise of a router, and of those that tuning refused."""
+    from bestroute.cli.report_command import foretold_by_default
+    from bestroute.evaluation.html_report.ledger_summary import summarise
+    from bestroute.evaluation.html_report.promise_states import live_states
+    from bestroute.policies.refusals import read_refusals
+    from bestroute.router import MultiHeadRouter
+
+    router, refusals = MultiHeadRouter.from_pretrained(folder), read_refusals(folder)
+    foretold, summary = foretold_by_default(router), summarise(ledger, target=target)
+    return live_states(summary, router.promises, router.pool, refusals, foretold)
 
 
 def ledger_url(ledger: str) -> str:

@@ -17,6 +17,7 @@ from bestroute.errors import ConfigError
 if TYPE_CHECKING:
     from bestroute.billing.ledger import Ledger
     from bestroute.evaluation.html_report.blocks import Page
+    from bestroute.router import MultiHeadRouter
 
 _RECORDS = (".jsonl", ".jsonl.gz")
 
@@ -110,6 +111,7 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
     from bestroute.evaluation.html_report.ledger_page import ledger_page
     from bestroute.evaluation.html_report.ledger_summary import summarise
     from bestroute.evaluation.html_report.promise_states import live_states
+    from bestroute.policies.refusals import read_refusals
     from bestroute.router import MultiHeadRouter
 
     now = time.time()
@@ -118,16 +120,30 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
     with Ledger(ledger_url(name)) as ledger:
         summary = summarise(ledger, since=first, until=last, target=target)
         shown = (ledger.url or "").removeprefix("sqlite:///")
-    promises, pool = ((), None) if router is None else (router.promises, router.pool)
-    return ledger_page(summary, shown, live_states(summary, promises, pool))
+    if router is None or folder is None:
+        return ledger_page(summary, shown, live_states(summary))
+    refusals, foretold = read_refusals(folder), foretold_by_default(router)
+    return ledger_page(summary, shown, live_states(summary, router.promises, router.pool, refusals, foretold))
+
+
+def foretold_by_default(router: MultiHeadRouter) -> dict[str, tuple[float, float, float]]:
+    """Return the saving that training foretold of the router's own policy; none where that is the reference."""
+    from bestroute.policies.policies import QualityPolicy
+    from bestroute.router.shrinkage import DEFAULT_TARGET
+
+    known = {} if router.trained_on is None else router.trained_on.savings
+    is_frozen = isinstance(router.default_policy, QualityPolicy) and str(DEFAULT_TARGET) in known
+    return {str(DEFAULT_TARGET): known[str(DEFAULT_TARGET)]} if is_frozen else {}
 
 
 def _of_records(
     paths: tuple[Path, ...], folder: Path, evaluated: dict[str, Any], allow_missing: bool, resamples: int
 ) -> Page:
-    from bestroute.evaluation.html_report.promise_states import records_states
+    from bestroute.evaluation.html_report.promise_states import records_states, refused_states
     from bestroute.evaluation.html_report.records_page import records_page
+    from bestroute.policies.refusals import read_refusals
 
     router, done = run_evaluation(folder, paths, allow_missing=allow_missing, resamples=resamples, **evaluated)
     states = records_states(router.promises, done.report.get("policy"), evaluated["policy_text"])
+    states += refused_states(read_refusals(folder))
     return records_page(done, ", ".join(map(str, paths)), states)

@@ -57,7 +57,7 @@ def route(
     """Explain the decision of the router in DIR on one query, TEXT, or decide on a file of them.
 
     TEXT: five lines: the plan taken, why, the runner-up, what would flip the decision, and how sure it is.
-    No model is called.
+    Then come promises that tune refused, if there are any. No model is called.
 
     --file: each line of --out has the prompt's id, the plan, the reason and the expected cost, and the reference's.
     With --draw it has the answer and its bill, too. The file may be longer than memory; Ctrl-C stops after what is
@@ -81,6 +81,7 @@ def route(
 
 def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, as_json: bool) -> None:
     from bestroute.cli.summary import five_lines
+    from bestroute.policies.refusals import read_refusals
     from bestroute.router import MultiHeadRouter
 
     if whole and as_json:
@@ -90,6 +91,8 @@ def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, a
         click.echo(json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         click.echo(decision.explain() if whole else five_lines(decision))
+        for refusal in read_refusals(folder):
+            click.echo(f"refused:   {refusal}")
 
 
 def _route_file(

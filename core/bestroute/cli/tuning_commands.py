@@ -50,16 +50,17 @@ def tune(
 ) -> None:
     """Pick what keeps a promise on fresh queries, by a finite-sample bound, and write it into DIR.
 
-    Where TUNE cannot show it the promise is refused, with the number of queries it would take, and DIR stays as it
-    is. Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many
+    Where TUNE cannot show it the promise is refused, with the number of queries it would take; the router stays as it
+    is, and DIR/refusals.json keeps that it was asked: route, report and monitor --router show it. Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many
     groups. Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes
     is none.
     """
     from bestroute.artifacts import ROUTER, sha256
-    from bestroute.policies.promises import write_promises
+    from bestroute.policies.promises import Kind, write_promises
+    from bestroute.policies.refusals import Refusal, note_refusal
     from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
-    from bestroute.tuning import tune_budget, tune_max_drop
+    from bestroute.tuning import RefusedError, tune_budget, tune_max_drop
     from bestroute.tuning.tune import with_promise
 
     if (max_drop is None) == (budget is None):
@@ -83,7 +84,12 @@ def tune(
     else:
         assert budget is not None
         find, value = partial(tune_budget), budget
-    promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)
+    try:
+        promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)
+    except RefusedError as refused:
+        asked_for: Kind = "budget" if max_drop is None else "max_drop"
+        note_refusal(folder, Refusal.today(asked_for, value, confidence, len(arrays), refused.queries))
+        raise
     if kind not in KINDS:
         promise = replace(promise, reward_fingerprint=ProxyRewardModel.from_pretrained(kind).fingerprint)
     write_promises(folder, with_promise(router, promise).promises, router=tuned_hash)

@@ -23,6 +23,8 @@ class TrainedOn:
     """How records were judged (``judged_by``), each way once; none where no judge did."""
     reward: str | None = None
     """The reward model's fingerprint; ``None`` where it is none that is trained."""
+    savings: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    """What held-out folds foretold of the saving at each frozen price, by drop, with the ends of its interval."""
 
     @classmethod
     def of(cls, paths: Iterable[Path], labels: Iterable[Any], reward: str | None) -> TrainedOn:
@@ -41,11 +43,13 @@ class TrainedOn:
             {str(name): str(digest) for name, digest in config["records"].items()},
             tuple(dict(way) for way in config["labels"]),
             None if reward is None else str(reward),
+            {str(drop): (float(a), float(b), float(c)) for drop, (a, b, c) in config.get("savings", {}).items()},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return {"records": dict(self.records), "labels": [dict(way) for way in self.labels], "reward": self.reward}
+        known = {"records": dict(self.records), "labels": [dict(way) for way in self.labels], "reward": self.reward}
+        return {**known, **({"savings": {drop: list(of) for drop, of in self.savings.items()}} if self.savings else {})}
 
 
 def reward_of(folder: Path, reward: str) -> str:

@@ -139,7 +139,7 @@ def _refused_by_people(max_drop: float, confidence: float, verdict: Certificate,
     )
     return RefusedError(
         f"cannot promise a drop of at most {max_drop:g} with confidence {confidence:g} from a judge's labels and "
-        f"people's verdicts on {groups} groups; {would}. The router's folder is as it was",
+        f"people's verdicts on {groups} groups; {would}. The router is as it was",
         enough,
     )
 
@@ -327,7 +327,7 @@ def _refusal(
         would = "and with this router no number would do: no setting has a margin on these records"
     return RefusedError(
         f"cannot promise {promise} with confidence {confidence:g} from {len(arrays)} queries: {says}; {would}. "
-        "The router's folder is as it was",
+        "The router is as it was",
         enough,
     )
 

@@ -22,7 +22,7 @@ from bestroute.evaluation.html_report.blocks import (
     usd,
 )
 from bestroute.evaluation.html_report.ledger_summary import LedgerSummary
-from bestroute.evaluation.html_report.promise_states import PromiseState
+from bestroute.evaluation.html_report.promise_states import PromiseState, state_rows
 from bestroute.monitoring.monitor_report import SWITCH_ON, MonitorReport
 
 _MOST_ROWS = 50
@@ -91,8 +91,7 @@ def _promises(states: Sequence[PromiseState]) -> Iterable[Block]:
             ("No promise is known: bestroute tune makes one, and report LEDGER --router DIR shows what became of it.",)
         )
         return
-    rows = tuple((state.promise, state.state, state.why) for state in states)
-    yield Table("The state of every promise", ("promise", "state", "why"), rows, words=3)
+    yield state_rows(states)
 
 
 def _by_day(summary: LedgerSummary) -> Iterable[Block]:

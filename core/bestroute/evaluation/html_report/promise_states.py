@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bestroute.evaluation.html_report.blocks import interval, shown, usd
+from bestroute.billing.savings import Savings
+from bestroute.evaluation.html_report.blocks import Table, interval, shown, usd
 from bestroute.evaluation.html_report.ledger_summary import LedgerSummary
 from bestroute.monitoring.monitor_report import MonitorReport
 from bestroute.policies.promises import Promise
+from bestroute.policies.refusals import Refusal
 from bestroute.types.pool import Pool
 
 
@@ -21,10 +23,18 @@ class PromiseState:
     state: str
     """``kept so far``, ``broken``, ``not known yet``, ``not checked``, ``prices have changed`` ..."""
     why: str
+    foretold: str = ""
+    """The saving, by what it was shown on."""
+    measured: str = ""
+    """The saving, by the ledger or the records."""
 
 
 def live_states(
-    summary: LedgerSummary, promises: Sequence[Promise] = (), pool: Pool | None = None
+    summary: LedgerSummary,
+    promises: Sequence[Promise] = (),
+    pool: Pool | None = None,
+    refusals: Sequence[Refusal] = (),
+    foretold: Mapping[str, Sequence[float]] | None = None,
 ) -> list[PromiseState]:
     """Return what a ledger says of promises, and of the drops that its policies were asked for.
 
@@ -32,21 +42,39 @@ def live_states(
         summary: Of the ledger.
         promises: Of the router.
         pool: The router's, with today's prices.
+        refusals: Of the router: promises that were asked for and not given.
+        foretold: Savings that training foretold of its frozen prices, by drop, with the ends of their intervals.
     """
     states = []
+    saving = Savings.of(summary.total)
+    whole = summary.total["reference_cost_usd"]
+    measured = "no call" if whole <= 0 else f"{saving.saved_usd / whole:.1%}, {interval(summary.saving_ci95)}"
+    for drop, (value, low, high) in (foretold or {}).items():
+        name = f"frozen by training for a drop of {shown(float(drop), percent=True)}, no promise"
+        states.append(
+            PromiseState(name, "an aim", "by held-out folds", f"{value:.1%}, {interval((low, high))}", measured)
+        )
     on = next((report for report in summary.reports if report.mode == "on"), None)
     for promise in promises:
         if promise.kind == "max_drop":
             state, why = drop_state(on, promise.value)
         else:
             state, why = _budget_state(summary, promise.value)
-        states.append(PromiseState(str(promise), *_with_changes(promise, pool, state, why)))
+        told_by = f"{promise.estimates['saving']:.1%}, flattered by the choice" if "saving" in promise.estimates else ""
+        states.append(PromiseState(str(promise), *_with_changes(promise, pool, state, why), told_by, measured))
+    states += refused_states(refusals)
     promised = {promise.value for promise in promises if promise.kind == "max_drop"}
     for report in summary.reports:
         if report.target is not None and report.target not in promised:
             drop = f"drop of at most {shown(report.target, percent=True)}, as the policy was asked for"
-            states.append(PromiseState(f"{drop} (mode {report.mode})", *drop_state(report, report.target)))
+            name = f"{drop} (mode {report.mode})"
+            states.append(PromiseState(name, *drop_state(report, report.target), measured=measured))
     return states
+
+
+def refused_states(refusals: Sequence[Refusal]) -> list[PromiseState]:
+    """Return promises that were asked for and refused."""
+    return [PromiseState(refusal.promise, "refused", f"{refusal}, by bestroute tune") for refusal in refusals]
 
 
 def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
@@ -90,17 +118,27 @@ def records_states(
                 PromiseState(str(promise), "not tested here", f"{shown_on}; --policy {flag}:{promise.value:g} tests it")
             )
             continue
+        savings = f"{promise.estimates.get('saving', 0.0):.1%}", f"{policy['saving']:.1%}" if "saving" in policy else ""
         if promise.kind == "budget":
             spent = 1000 * policy["cost_usd"]
             state = "kept here" if spent <= promise.value else "above it here"
-            states.append(PromiseState(str(promise), state, f"{usd(spent)} per 1,000 queries on these records"))
+            states.append(
+                PromiseState(str(promise), state, f"{usd(spent)} per 1,000 queries on these records", *savings)
+            )
             continue
         ends = policy["drop_ci95"]
         known = f"drop {shown(policy['drop'], percent=True)}, {interval(ends)} on these records"
         is_above = ends is not None and ends[0] > promise.value
         state = "broken here" if is_above else "kept here" if policy["drop"] <= promise.value else "may be chance"
-        states.append(PromiseState(str(promise), state, known))
+        states.append(PromiseState(str(promise), state, known, *savings))
     return states
+
+
+def state_rows(states: Sequence[PromiseState]) -> Table:
+    """Return the table of all states."""
+    rows = tuple((each.promise, each.state, each.foretold, each.measured, each.why) for each in states)
+    columns = ("promise", "state", "saving foretold", "saving measured", "why")
+    return Table("The state of every promise", columns, rows, words=5)
 
 
 def _budget_state(summary: LedgerSummary, value: float) -> tuple[str, str]:

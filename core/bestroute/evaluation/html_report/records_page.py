@@ -23,7 +23,7 @@ from bestroute.evaluation.html_report.blocks import (
     usd,
 )
 from bestroute.evaluation.html_report.ledger_summary import DEAREST
-from bestroute.evaluation.html_report.promise_states import PromiseState
+from bestroute.evaluation.html_report.promise_states import PromiseState, state_rows
 from bestroute.evaluation.report import DROPS
 from bestroute.evaluation.series import Scored
 from bestroute.types.plans import Plan, Step
@@ -74,8 +74,7 @@ def records_page(evaluation: Evaluation, name: str, states: Sequence[PromiseStat
 
 def _promises(states: Sequence[PromiseState]) -> Iterable[Block]:
     if states:
-        rows = tuple((state.promise, state.state, state.why) for state in states)
-        yield Table("The state of every promise", ("promise", "state", "why"), rows, words=3)
+        yield state_rows(states)
     else:
         yield Text(("The router holds no promise; bestroute tune makes one.",))
 
