@@ -3,16 +3,19 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from bestroute.cli import main
+from bestroute.cli.training_words import verdict
 from bestroute.policies.policies import ReferencePolicy
 from bestroute.records.jsonl import read_jsonl
 from bestroute.records.records import Record, write_records
 from bestroute.router import MultiHeadRouter
+from bestroute.router.evidence import Evidence
 from bestroute.testing import synthetic_pool, synthetic_records
 
 
@@ -29,7 +32,7 @@ def folder(tmp_path_factory):
     write_records(where / "test.jsonl.gz", synthetic_records(64, samples=4, seed=1, prefix="test"))
     told = run(
         "train", where / "train.jsonl", "--pool", where / "pool.yaml", "--out", where / "router", "--reward", "quality",
-        "--plans", 5, "--margin", 0.25, "--seed", 3,
+        "--plans", 5, "--margin", 0.25, "--seed", 3, "--verbose",
     )  # fmt: skip
     assert told.exit_code == 0
     (where / "printed").write_text(told.stdout)
@@ -177,9 +180,43 @@ def test_training_on_few_records_promises_nothing_and_says_how_many_would_do(fol
     )
     assert told.exit_code == 0
     for line in told.stdout.splitlines():
-        if re.search(r"explained|calibration error|saves", line):
-            assert re.search(r"\[\S+, \S+\]", line), line
-    assert "default policy: always the reference, since 40 records of 40 groups are too few" in told.stdout
-    assert int(re.search(r"about (\d+) records like these would do", told.stdout)[1]) > 40
+        if "saves" in line:
+            assert re.search(r"saves \S+ % \[\S+, \S+\] at a drop of \S+ % \[\S+, \S+\]", line), line
+    for jargon in ("shrinkage", "decay", "explained", "calibration"):
+        assert jargon not in told.stdout
+    last = told.stdout.splitlines()[-1]
+    assert "verdict: use the default, without a router: 40 records are few; label about" in last
+    assert int(re.search(r"about (\d+) like these, then train again", last)[1]) > 40
     assert MultiHeadRouter.from_pretrained(out).default_policy == ReferencePolicy()
     assert "what:      large x 1" in run("route", out, "What is it?").stdout
+
+
+EVIDENCE = Evidence(0.28, (0.051, 0.402), 0.01, (-0.02, 0.041), 0.04, 0.015, 90, 59)
+USE = "use the default, without a router"
+
+
+@pytest.mark.parametrize(
+    ("changes", "records", "sentence"),
+    [
+        (
+            {},
+            400,
+            "worth using: at 1% it saves 28.0 % [5.1, 40.2] at a drop of 1.0 % [-2.0, 4.1] on held-out queries; next, "
+            "watch it on live traffic with audit=0.03, or get a promise on fresh records: bestroute tune router "
+            "FRESH.jsonl --max-drop 0.01",
+        ),
+        (
+            {"upper_drop": 0.06},
+            400,
+            f"{USE}, for now: at 1% this one saves 28.0 % [5.1, 40.2] at a drop of 1.0 % [-2.0, 4.1], and 400 records "
+            "of 90 groups are too few to rule out a drop of more than 5%; label about 410 like these, then train again",
+        ),
+        ({"saving_ci95": (-0.01, 0.5)}, 400, f"{USE}, for now: .* which may be no saving at all; label more"),
+        ({"upper_drop": 0.06, "groups": 40}, 40, f"{USE}: 40 records are few; label about 100 like these"),
+        (None, 400, f"{USE}: nothing cheaper than large stayed within a drop of 1% on held-out queries; try"),
+    ],
+)
+def test_the_verdict_is_one_sentence_of_what_it_saves_and_what_to_do_next(changes, records, sentence):
+    evidence = None if changes is None else replace(EVIDENCE, **changes)
+    found = verdict(evidence, records, "large", Path("router"))
+    assert re.match(sentence if ".*" in sentence else re.escape(sentence), found), found

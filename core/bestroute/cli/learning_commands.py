@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.training_words import training_lines
 from bestroute.errors import ConfigError, RecordError, named
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
     from bestroute.router.train_settings import TrainSettings
-    from bestroute.router.training import Training
     from bestroute.types.pool import Pool
 
 KINDS = ("recorded", "quality", "majority", "logprobs", "agreement", "confidence")
@@ -194,6 +194,7 @@ def _scored(model: ProxyRewardModel, records: list[Record], *, for_training: boo
 @click.option(
     "--learning-curve", "curve", is_flag=True, help="Say what more labels would bring; trains some 20 times more."
 )
+@click.option("--verbose", is_flag=True, help="Also print every frozen price and how well the router's parts predict.")
 def train(
     train: tuple[Path, ...],
     pool_path: Path,
@@ -207,8 +208,12 @@ def train(
     max_tokens: int | None,
     fine_tune: bool,
     curve: bool,
+    verbose: bool,
 ) -> None:
-    """Train a router on the records of TRAIN and write it to a folder; prints what held-out folds say.
+    """Train a router on the records of TRAIN and write it to a folder.
+
+    Prints what it would save on queries that it was not trained on, and ends with a verdict: whether it is worth using,
+    and what to do next.
 
     \b
     A line of TRAIN, JSON Lines, as collect writes it; quality is in [0, 1], or null where nobody judged:
@@ -270,11 +275,9 @@ def train(
         model.save_pretrained(own)
     replace(training.router, trained_on=known).save_pretrained(out)
     click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
-    for line in training_lines(training, len(arrays)):
+    *lines, verdict = training_lines(training, len(arrays), out, verbose=verbose)
+    for line in (*lines, *(_curve_lines(arrays, settings, made) if curve else ()), verdict):
         click.echo(f"  {line}")
-    if curve:
-        for line in _curve_lines(arrays, settings, made):
-            click.echo(f"  {line}")
 
 
 def _learnt(records: list[Record], pool: Pool, seed: int) -> ProxyRewardModel:
@@ -298,39 +301,6 @@ def _curve_lines(arrays: SampleArrays, settings: TrainSettings, encoder: FrozenE
     for drop, records in found.needed.items():
         would = "no number would do: no price has a margin" if records is None else f"about {records} more records"
         yield f"  a promise of {drop:.0%} would take, in tune: {would}"
-
-
-def training_lines(training: Training, records: int) -> Iterator[str]:
-    """Yield what held-out folds say, every estimate with its 95 % interval, and what the folder will do by default."""
-    from bestroute.router.accept_levels import TARGET as LEVEL_TARGET
-    from bestroute.router.evidence import MOST_DROP
-    from bestroute.router.shrinkage import DEFAULT_TARGET
-    from bestroute.tuning.learning_curve import FEWEST_RECORDS
-
-    for name, value in training.summary.items():
-        interval = training.intervals.get(name)
-        shown = f"{value:.4g}" if isinstance(value, float) else value
-        yield f"{name}: {shown}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")
-    yield "frozen on held-out folds for a drop of, 95 % intervals, the luck of choosing a price taken off:"
-    for target, evidence in training.evidence.items():
-        shown = "the reference only, nothing cheaper met it" if evidence is None else str(evidence)
-        yield f"  {float(target):.1%}: {shown}"
-    if training.accept_levels:
-        yield f"first answers accepted by reward, else the reference; a level for {LEVEL_TARGET:.0%} by other folds:"
-    for model, level in training.accept_levels.items():
-        yield f"  {model} {level}"
-    if records < FEWEST_RECORDS:
-        yield f"{records} records are few: below {FEWEST_RECORDS} use the default, without a router, and label more"
-    default = training.evidence[DEFAULT_TARGET]
-    if default is None or default.is_enough:
-        yield f"default policy: {training.router.default_policy}"
-        return
-    needed = default.records_needed(records, float(DEFAULT_TARGET))
-    yield (
-        f"default policy: {training.router.default_policy}, since {records} records of {default.groups} groups are too "
-        f"few to rule out that what was frozen for a drop of {float(DEFAULT_TARGET):.0%} loses more than "
-        f"{MOST_DROP:.0%}; about {needed} records like these would do"
-    )
 
 
 def _tell_changed(router: MultiHeadRouter) -> None:

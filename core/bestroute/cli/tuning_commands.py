@@ -51,9 +51,10 @@ def tune(
     """Pick what keeps a promise on fresh queries, by a finite-sample bound, and write it into DIR.
 
     Where TUNE cannot show it the promise is refused, with the number of queries it would take; the router stays as it
-    is, and DIR/refusals.json keeps that it was asked: route, report and monitor --router show it. Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many
-    groups. Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes
-    is none.
+    is, and DIR/refusals.json keeps that it was asked: route, report and monitor --router show it.
+    Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many groups.
+    Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes is
+    none.
     """
     from bestroute.artifacts import ROUTER, sha256
     from bestroute.policies.promises import Kind, write_promises
