@@ -69,9 +69,8 @@ def monitor(ledger: str, target: float | None, folder: Path | None, as_json: boo
 
 def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseState]:
     """Return what became of each promise of a router, and of those that tuning refused."""
-    from bestroute.cli.report_command import foretold_by_default
     from bestroute.evaluation.html_report.ledger_summary import summarise
-    from bestroute.evaluation.html_report.promise_states import live_states
+    from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
     from bestroute.policies.refusals import read_refusals
     from bestroute.router import MultiHeadRouter
 

@@ -17,7 +17,6 @@ from bestroute.errors import ConfigError
 if TYPE_CHECKING:
     from bestroute.billing.ledger import Ledger
     from bestroute.evaluation.html_report.blocks import Page
-    from bestroute.router import MultiHeadRouter
 
 _RECORDS = (".jsonl", ".jsonl.gz")
 
@@ -110,7 +109,7 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
     from bestroute.billing.ledger_rows import seconds_of
     from bestroute.evaluation.html_report.ledger_page import ledger_page
     from bestroute.evaluation.html_report.ledger_summary import summarise
-    from bestroute.evaluation.html_report.promise_states import live_states
+    from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
     from bestroute.policies.refusals import read_refusals
     from bestroute.router import MultiHeadRouter
 
@@ -124,16 +123,6 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
         return ledger_page(summary, shown, live_states(summary))
     refusals, foretold = read_refusals(folder), foretold_by_default(router)
     return ledger_page(summary, shown, live_states(summary, router.promises, router.pool, refusals, foretold))
-
-
-def foretold_by_default(router: MultiHeadRouter) -> dict[str, tuple[float, float, float]]:
-    """Return the saving that training foretold of the router's own policy; none where that is the reference."""
-    from bestroute.policies.policies import QualityPolicy
-    from bestroute.router.shrinkage import DEFAULT_TARGET
-
-    known = {} if router.trained_on is None else router.trained_on.savings
-    is_frozen = isinstance(router.default_policy, QualityPolicy) and str(DEFAULT_TARGET) in known
-    return {str(DEFAULT_TARGET): known[str(DEFAULT_TARGET)]} if is_frozen else {}
 
 
 def _of_records(

@@ -10,8 +10,11 @@ from bestroute.billing.savings import Savings
 from bestroute.evaluation.html_report.blocks import Table, interval, shown, usd
 from bestroute.evaluation.html_report.ledger_summary import LedgerSummary
 from bestroute.monitoring.monitor_report import MonitorReport
+from bestroute.policies.policies import QualityPolicy
 from bestroute.policies.promises import Promise
 from bestroute.policies.refusals import Refusal
+from bestroute.router import MultiHeadRouter
+from bestroute.router.shrinkage import DEFAULT_TARGET
 from bestroute.types.pool import Pool
 
 
@@ -70,6 +73,13 @@ def live_states(
             name = f"{drop} (mode {report.mode})"
             states.append(PromiseState(name, *drop_state(report, report.target), measured=measured))
     return states
+
+
+def foretold_by_default(router: MultiHeadRouter) -> dict[str, tuple[float, float, float]]:
+    """Return the saving that training foretold of the router's own policy; none where that is the reference."""
+    known = {} if router.trained_on is None else router.trained_on.savings
+    is_frozen = isinstance(router.default_policy, QualityPolicy) and str(DEFAULT_TARGET) in known
+    return {str(DEFAULT_TARGET): known[str(DEFAULT_TARGET)]} if is_frozen else {}
 
 
 def refused_states(refusals: Sequence[Refusal]) -> list[PromiseState]:
