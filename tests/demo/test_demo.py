@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 
 from bestroute import Cancel, GenerationError, MajorityVote, Query
+from bestroute.cli.demo_shift import TARGET, demo_shifts, shift_lines
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, demo_records, held_out, training
 from bestroute.demo.tasks import check, normalise
 from bestroute.generators.replay import ReplayGenerator
@@ -209,3 +212,20 @@ def test_the_figures_of_the_demos_page_are_the_demos(tmp_path):
     quoted = [line for line in page.splitlines() if line.startswith(("> ", "* qwen", "* smollm"))]
     assert len(quoted) >= 5
     assert [line for line in quoted if line not in printed] == []
+
+
+def test_after_a_change_of_traffic_following_is_nearer_to_the_target_than_the_frozen_price_and_audits_are_paid():
+    _, found = demo_shifts(streams=6)
+    frozen, follow = (abs(of["later"].drop.mean() - TARGET) for of in (found.frozen, found.follow))
+    assert abs(found.frozen["before"].drop.mean() - TARGET) < 0.015
+    assert frozen > 0.03
+    assert follow < frozen / 2
+    assert found.follow["later"].audits.mean() > 0.005
+
+
+def test_a_change_of_traffic_is_played_from_the_shipped_records_and_printed_with_its_spread():
+    lines = list(shift_lines(streams=3, calls=500))
+    assert "3 streams of 2 x 500 calls" in lines[1]
+    figures = [line for line in lines if re.search(r"drop +-?[\d.]+ % \(\+- [\d.]+\), saves +-?[\d.]+ %", line)]
+    assert [line.split()[0] for line in figures] == ["before", "after", "later"] * 2
+    assert lines == list(shift_lines(streams=3, calls=500))

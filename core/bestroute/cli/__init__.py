@@ -165,7 +165,8 @@ def demo(
 
     The queries are short tasks whose answers can be checked, of groups that the router has never seen; the
     answers are recorded ones of real models, or live with --live. Prints quality, cost and saving against every
-    fixed choice, and writes a plot and the report of the last run's ledger.
+    fixed choice, what a change of traffic midway does to a frozen price and to one that follows audits, and writes
+    a plot and the report of the last run's ledger.
     """
     from tqdm import tqdm
 
@@ -209,6 +210,11 @@ def demo(
             runs.append(run)
     report = report_on(records, pool, runs)
     click.echo(table(report, framework))
+    if not live and limit is None:
+        from bestroute.cli.demo_shift import shift_lines
+
+        for line in shift_lines(seed):
+            click.echo(line)
     out.mkdir(parents=True, exist_ok=True)
     plot(report, out / "demo.png")
     click.echo(f"plot: {out / 'demo.png'}")

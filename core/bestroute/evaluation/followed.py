@@ -129,8 +129,45 @@ def _one(
     rng: np.random.Generator,
 ) -> tuple[float, ...]:
     """Return the means over the last half of one stream, in the order of ``Followed``."""
-    calls, begin, audits_usd = len(rows), 0, 0.0
-    chosen = np.zeros(calls, dtype=np.intp)
+    calls = len(rows)
+    chosen, audit_usd = follow_stream(steering, labels, quality, cost_usd, own, rows, audit, rng)
+    late, plans = rows[calls // 2 :], chosen[calls // 2 :]
+    return (
+        float(labels.quality[late, plans].mean()),
+        float(labels.cost_usd[late, plans].mean()),
+        float(audit_usd[calls // 2 :].mean()),
+        float(labels.quality[late, own].mean()),
+        float(labels.cost_usd[late, own].mean()),
+    )
+
+
+def follow_stream(
+    steering: Steering,
+    labels: PlanLabels,
+    quality: FloatArray,
+    cost_usd: FloatArray,
+    own: int,
+    rows: IntArray,
+    audit: float,
+    rng: np.random.Generator,
+) -> tuple[IntArray, FloatArray]:
+    """Let a price follow audits over one stream.
+
+    Args:
+        steering: The price.
+        labels: What each plan truly gives.
+        quality: What is predicted that each gives, shape ``(Q, P)``.
+        cost_usd: What is predicted that each costs, shape ``(Q, P)``.
+        own: The reference's column.
+        rows: The query of each call.
+        audit: Share of the calls that are audited.
+        rng: Of audits.
+
+    Returns:
+        The plan of each call, and what its audit cost.
+    """
+    calls, begin = len(rows), 0
+    chosen, audit_usd = np.zeros(calls, dtype=np.intp), np.zeros(calls)
     audited = np.flatnonzero(rng.random(calls) < audit)
     for i, end in enumerate([*(audited + 1).tolist(), calls]):
         if begin < end:
@@ -140,12 +177,5 @@ def _one(
         if i < len(audited) and plan != own:
             right, reference = (rng.random(2) < labels.quality[query, [plan, own]]).astype(float).tolist()
             steering.observe(Audit("", 0.0, reference - right, audit, reference_quality=reference))
-            audits_usd += float(labels.cost_usd[query, own]) * (end > calls // 2)
-    late, plans = rows[calls // 2 :], chosen[calls // 2 :]
-    return (
-        float(labels.quality[late, plans].mean()),
-        float(labels.cost_usd[late, plans].mean()),
-        audits_usd / len(late),
-        float(labels.quality[late, own].mean()),
-        float(labels.cost_usd[late, own].mean()),
-    )
+            audit_usd[end - 1] = labels.cost_usd[query, own]
+    return chosen, audit_usd
