@@ -28,7 +28,7 @@ from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
 from bestroute.policies.promises import Promise
-from bestroute.policies.refusals import read_refusals
+from bestroute.policies.refused_promises import read_refusals
 from bestroute.records.records import write_records
 from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.training import train_reward

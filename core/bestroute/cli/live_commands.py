@@ -71,7 +71,7 @@ def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseS
     """Return what became of each promise of a router, and of those that tuning refused."""
     from bestroute.evaluation.html_report.ledger_summary import summarise
     from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
-    from bestroute.policies.refusals import read_refusals
+    from bestroute.policies.refused_promises import read_refusals
     from bestroute.router import MultiHeadRouter
 
     router, refusals = MultiHeadRouter.from_pretrained(folder), read_refusals(folder)

@@ -110,7 +110,7 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
     from bestroute.evaluation.html_report.ledger_page import ledger_page
     from bestroute.evaluation.html_report.ledger_summary import summarise
     from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
-    from bestroute.policies.refusals import read_refusals
+    from bestroute.policies.refused_promises import read_refusals
     from bestroute.router import MultiHeadRouter
 
     now = time.time()
@@ -130,7 +130,7 @@ def _of_records(
 ) -> Page:
     from bestroute.evaluation.html_report.promise_states import records_states, refused_states
     from bestroute.evaluation.html_report.records_page import records_page
-    from bestroute.policies.refusals import read_refusals
+    from bestroute.policies.refused_promises import read_refusals
 
     router, done = run_evaluation(folder, paths, allow_missing=allow_missing, resamples=resamples, **evaluated)
     states = records_states(router.promises, done.report.get("policy"), evaluated["policy_text"])

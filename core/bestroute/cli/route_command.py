@@ -81,7 +81,7 @@ def route(
 
 def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, as_json: bool) -> None:
     from bestroute.cli.summary import five_lines
-    from bestroute.policies.refusals import read_refusals
+    from bestroute.policies.refused_promises import read_refusals
     from bestroute.router import MultiHeadRouter
 
     if whole and as_json:

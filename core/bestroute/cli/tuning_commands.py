@@ -58,7 +58,7 @@ def tune(
     """
     from bestroute.artifacts import ROUTER, sha256
     from bestroute.policies.promises import Kind, write_promises
-    from bestroute.policies.refusals import Refusal, note_refusal
+    from bestroute.policies.refused_promises import Refusal, note_refusal
     from bestroute.reward_models import ProxyRewardModel
     from bestroute.router import MultiHeadRouter
     from bestroute.tuning import RefusedError, tune_budget, tune_max_drop

@@ -25,7 +25,7 @@ SPANS = ("before", "after", "later")
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class SpanOutcome:
     """Of one part of every stream; what audits cost is taken off the saving."""
 
     drop: FloatArray
@@ -51,8 +51,8 @@ class Shift:
     calls: int
     """Of each half of a stream."""
     streams: int
-    frozen: Mapping[str, Outcome]
-    follow: Mapping[str, Outcome]
+    frozen: Mapping[str, SpanOutcome]
+    follow: Mapping[str, SpanOutcome]
 
 
 def shifted(
@@ -113,7 +113,7 @@ def shifted(
         ):
             made[f"frozen {name}"].append(_outcome(labels, rows[part], frozen[part], own, 0.0))
             made[f"follow {name}"].append(_outcome(labels, rows[part], chosen[part], own, float(audits[part].mean())))
-    found = {name: Outcome(*np.array(of).T) for name, of in made.items()}
+    found = {name: SpanOutcome(*np.array(of).T) for name, of in made.items()}
     return Shift(
         target,
         audit,

@@ -12,7 +12,7 @@ from bestroute.evaluation.html_report.ledger_summary import LedgerSummary
 from bestroute.monitoring.monitor_report import MonitorReport
 from bestroute.policies.policies import QualityPolicy
 from bestroute.policies.promises import Promise
-from bestroute.policies.refusals import Refusal
+from bestroute.policies.refused_promises import Refusal
 from bestroute.router import MultiHeadRouter
 from bestroute.router.shrinkage import DEFAULT_TARGET
 from bestroute.types.pool import Pool
