@@ -58,15 +58,15 @@ def test_one_deal_of_folds_that_is_lucky_does_not_decide(known):
     assert lucky.shrinkage > 0.25 >= both.shrinkage
 
 
-def test_no_price_is_frozen_at_which_held_out_choices_are_below_the_hull_of_fixed_plans(known, monkeypatch):
-    """Heads of noise that have to be believed: some prices meet a target and win less than a coin would."""
+def test_of_kinds_of_task_no_price_is_frozen_at_which_held_out_choices_are_below_the_hull(known, monkeypatch):
+    """Heads of noise that have to be believed, and kinds of task: some prices win less than a coin."""
     arrays, labels, layout, heads = known
     monkeypatch.setattr(shrinkage, "SHRINKAGES", (1.0,))
     costs, qualities = labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0)
 
     def least_over_hull(seed):
         noise = 0.2 * np.random.default_rng(seed).normal(size=heads.shape) * heads.std(axis=0)
-        choice = choose(heads.mean(axis=0), [{1.0: noise}], layout, labels, arrays)
+        choice = choose(heads.mean(axis=0), [{1.0: noise}], layout, labels, arrays, [np.ones(len(arrays))])
         quality, cost = (of.mean(axis=1) for of in (choice.outcomes.quality, choice.outcomes.cost))
         over = dict(zip(choice.path, quality - hull_quality(costs, qualities, cost), strict=True))
         return min(0.0 if price is None else over[price] for price in choice.frozen.values())

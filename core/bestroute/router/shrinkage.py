@@ -1,7 +1,6 @@
 """Choosing how far heads are believed, and the prices that meet target drops, by what held-out choices are worth.
 
-The folds are dealt several times where that is quick enough: one deal has luck of its own, and a price that it favours
-loses to the hull of fixed plans on other queries.
+The folds are dealt several times where that is quick enough: one deal has luck of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ that is asked for is larger."""
 PATH_POINTS = 101
 HULL_SLACK = 0.001
 """By so much of the reference's quality may choices, less half a standard error, be below the hull of fixed plans on
-held-out folds; a price at which they are lower is not frozen."""
+held-out folds where familiarity counts; a price at which they are lower is not frozen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +88,11 @@ def choose(
         labels: Of the ``Q`` queries.
         arrays: Their records.
         familiarity: For each deal how familiar queries are to a router of the other folds, shape ``(Q,)``. Prices
-            are frozen only where choices meet the drop with it and as if all were familiar. ``None``: all are.
+            are frozen only where choices meet the drop with it and as if all were familiar, and where the latter are
+            not below the hull of fixed plans: there, what leaves that hull has to pay. ``None``: all are.
 
     Returns:
-        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows. A
-        price is frozen only where the choices made at it were not below the hull of fixed plans: what leaves that hull
-        has to pay on queries that were held out.
+        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows.
     """
     pool, rows = arrays.pool, np.arange(len(arrays))
     reference = layout.plans.index(pool.reference_plan)
@@ -135,7 +133,7 @@ def choose(
         losses, one = _losses(labels.quality[:, reference] - quality, labels.quality[:, reference], arrays.groups)
         drops.append([relative_drops(losses, max(float(target), one)) for target in TARGET_DROPS])
         pays &= cost.mean(axis=1) <= cost0
-        if of_deals is both[0]:  # it is the text that has to pay
+        if familiarity is not None and of_deals is both[0]:  # it is the text that has to pay
             pays &= _is_on_hull(quality, cost, labels, arrays.groups, HULL_SLACK * quality0)
     frozen: dict[str, float | None] = {}
     for target, drop in zip(TARGET_DROPS, np.max(drops, axis=0), strict=True):
