@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bestroute import Query
-from bestroute.features import hashing
+from bestroute.features import batched, hashing
 from bestroute.features.batched import statistics_of
 from bestroute.features.hashing import featurise
 
@@ -61,3 +61,17 @@ def test_from_a_few_queries_on_they_are_read_together(monkeypatch):
 def test_of_no_queries_there_are_no_features():
     assert featurise([]).shape == (0, hashing.WIDTH)
     assert statistics_of([], longest=10).shape == (0, len(hashing.STATISTICS))
+
+
+def test_every_character_of_ascii_and_some_beyond_it_are_read_alike():
+    rng = np.random.default_rng(0)
+    points = [*range(128), 0x85, 0xA0, 0xB2, 0x130, 0x3A3, 0x660, 0x2028, 0x3000, 0x1F642]
+    drawn = [Query("".join(map(chr, rng.choice(points[: 128 + 9 * (i % 2)], 60))) + "x") for i in range(200)]
+    each = [Query(f"a{chr(point)}B {chr(point)}{chr(point)} 7") for point in points]
+    together = featurise([*drawn, *each])
+    assert np.array_equal(together, np.vstack([featurise([query]) for query in [*drawn, *each]]))
+
+
+def test_texts_that_share_no_words_are_read_alike(monkeypatch):
+    monkeypatch.setattr(batched, "_MOST_COUNTS", 0)
+    assert np.array_equal(featurise(queries()), np.vstack([featurise([query]) for query in queries()]))

@@ -6,10 +6,9 @@ Each number is, to the last bit, what ``hashing`` and ``query_statistics`` say o
 from __future__ import annotations
 
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,8 @@ from bestroute.types.query import Query
 
 _BETWEEN = 12
 """The kind of what stands between two texts that are looked at together."""
+_MOST_COUNTS = 1 << 20
+"""Counts of words by text that are held at once, those that are none among them."""
 
 
 def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
@@ -37,14 +38,15 @@ def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
     if not queries:
         return np.zeros((0, len(one.STATISTICS)))
     texts = [query.text[:longest] for query in queries]
-    words = [text.split() for text in texts]
-    times = [Counter(map(str.strip, text.lower().split(), repeat(one.EDGES))) for text in texts]
+    lowered = [text.lower().split() for text in texts]
+    words = [low if text.isascii() else text.split() for text, low in zip(texts, lowered, strict=True)]
+    kinds = _WordKinds.of(lowered)
     count = np.maximum(1, list(map(len, words)))
     size = np.maximum(1, list(map(len, texts)))
     characters = _Characters.of(texts)
     marks, runs = characters.marks, characters.runs
-    length = _Lengths.of([list(map(len, found)) or [0] for found in words])
-    lines = _Lengths.of([_line_lengths(text) for text in texts])
+    length = _Lengths.of(words)
+    lines = _Lengths.of([_lines(text) for text in texts])
     values = np.stack(
         [
             np.array(list(map(len, words)), dtype=np.float64),
@@ -64,7 +66,7 @@ def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
             marks[:, one.QUOTE],
             marks[:, one.COMMA] / count,
             marks[:, one.BRACKET] / count,
-            np.array(list(map(len, times))) / count,
+            kinds.distinct / count,
             length.count(length.values <= 3) / count,
             length.count(length.values >= 8) / count,
             characters.capitalised / count,
@@ -72,8 +74,8 @@ def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
             length.max(),
             runs.number / count,
             runs.longest,
-            10 * np.array([sum(found[word] for word in one.NEGATIONS) for found in times]) / count,
-            5 * np.array([sum(found[word] for word in one.CONDITIONS) for found in times]) / count,
+            10 * kinds.negations / count,
+            5 * kinds.conditions / count,
             count / characters.stops,
             lines.first() / np.maximum(1, lines.sum()),
             lines.mean(),
@@ -85,8 +87,40 @@ def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
     return np.asarray(values)
 
 
-def _line_lengths(text: str) -> list[int]:
-    return [len(line) for line in text.split("\n") if line and not line.isspace()] or [0]
+@dataclass(frozen=True)
+class _WordKinds:
+    """What the words of texts are like, without what stands at their edges, by text."""
+
+    distinct: NDArray[np.intp]
+    negations: NDArray[np.intp]
+    conditions: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> _WordKinds:
+        """Look at each word once for all texts: many have the same."""
+        places: dict[str, int] = {}
+        known = {w: places.setdefault(w.strip(one.EDGES), len(places)) for w in set(chain.from_iterable(texts))}
+        rows, width, lengths = len(texts), max(1, len(places)), list(map(len, texts))
+        place = np.fromiter(map(known.__getitem__, chain.from_iterable(texts)), dtype=np.intp, count=sum(lengths))
+        at = np.repeat(np.arange(rows) * width, lengths) + place
+        if rows * width <= _MOST_COUNTS:
+            found = np.bincount(at, minlength=rows * width).reshape(rows, width)
+            row, place = found.nonzero()
+            times = found[row, place]
+        else:  # long texts that share little
+            pairs, times = np.unique(at, return_counts=True)
+            row, place = np.divmod(pairs, width)
+
+        def number(words: Collection[str]) -> NDArray[np.intp]:
+            is_one = np.fromiter(map(words.__contains__, places), dtype=bool, count=len(places))[place]
+            return np.bincount(row[is_one], weights=times[is_one], minlength=rows).astype(np.intp)
+
+        return cls(np.bincount(row, minlength=rows), number(one.NEGATIONS), number(one.CONDITIONS))
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that hold something."""
+    return [line for line in text.split("\n") if line and not line.isspace()]
 
 
 @dataclass(frozen=True)
@@ -147,9 +181,10 @@ class _Lengths:
     number: NDArray[np.intp]
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> _Lengths:
-        number = np.array(list(map(len, lists)))
-        values = np.fromiter(chain.from_iterable(lists), dtype=np.float64, count=int(number.sum()))
+    def of(cls, lists: Sequence[Sequence[str]]) -> _Lengths:
+        whole = [some or ("",) for some in lists]
+        number = np.array(list(map(len, whole)))
+        values = np.fromiter(map(len, chain.from_iterable(whole)), dtype=np.float64, count=int(number.sum()))
         return cls(values, np.cumsum(number) - number, number)
 
     def sum(self) -> FloatArray:
@@ -174,40 +209,79 @@ class _Lengths:
 
 def word_counts(texts: Sequence[str]) -> NDArray[np.intp]:
     """Hash words, and pairs of neighbours by mixing the hashes of the two; returns counts, a row a text."""
-    words = [WORD.findall(text.lower().translate(DIGITS)) for text in texts]
+    words = [_words(text) for text in texts]
     known: dict[str, int] = {word: zlib.crc32(word.encode()) for word in set(chain.from_iterable(words))}
     lengths = np.array(list(map(len, words)))
     count = int(lengths.sum())
     single = np.fromiter(map(known.__getitem__, chain.from_iterable(words)), dtype=np.uint32, count=count)
-    row = np.repeat(np.arange(len(texts)), lengths)
     pairs = ((single[:-1] * MULTIPLIER) ^ single[1:]) * MULTIPLIER
-    within = row[:-1] == row[1:]
-    return _counted(row, single % np.uint32(HALF), len(texts)) + _counted(
-        row[:-1][within], ((pairs >> np.uint32(16)) % np.uint32(HALF))[within], len(texts)
+    begins = np.repeat(np.arange(len(texts)) * HALF, lengths)
+    last = np.cumsum(lengths[:-1]) - 1
+    return _counted(
+        len(texts),
+        begins + _bucket(single),
+        _within(begins[:-1] + _bucket(pairs >> np.uint32(16)), last[(last >= 0) & (last < count - 1)], len(texts)),
     )
+
+
+def _words(text: str) -> list[str]:
+    """Return what ``WORD`` finds in a text in small letters, its digits all zeros; of ASCII by bytes."""
+    if not text.isascii():
+        return WORD.findall(text.lower().translate(DIGITS))
+    plain = text.encode().translate(_PLAIN)
+    for mark, apart in _MARKS:
+        if mark in plain:
+            plain = plain.replace(mark, apart)
+    return plain.decode().split()
+
+
+def _of_words(code: int) -> int:
+    character = chr(code)
+    if code < 128 and (character.isspace() or character.isdigit()):
+        return ord(" " if character.isspace() else "0")
+    return ord(character.lower()) if code < 128 else code
+
+
+_PLAIN = bytes(map(_of_words, range(256)))
+"""ASCII in small letters, its digits zeros and its blanks spaces."""
+_MARKS = [(m.encode(), f" {m} ".encode()) for m in map(chr, range(128)) if not (m.isalnum() or m == "_" or m.isspace())]
+"""What is a word by itself wherever it stands, and the same with space around it."""
 
 
 def gram_counts(texts: Sequence[str]) -> NDArray[np.intp]:
     """Hash all n-grams of bytes at once, by a rolling polynomial; returns counts, a row a text."""
     encoded = [utf8(f" {text.lower()} ") for text in texts]
     data = np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.uint32)
-    row = np.repeat(np.arange(len(texts)), list(map(len, encoded)))
-    counts = np.zeros((len(texts), HALF), dtype=np.intp)
+    lengths = list(map(len, encoded))
+    begins, ends = np.repeat(np.arange(len(texts)) * HALF, lengths), np.cumsum(lengths)
+    found = []
     hashes = np.zeros(len(data), dtype=np.uint32)
     for size in range(1, max(SIZES) + 1):
         if size > len(data):
             break
         hashes = hashes[: len(data) - size + 1] * np.uint32(31) + data[size - 1 :]
         if size in SIZES:
-            begins = row[: len(data) - size + 1]
-            within = begins == row[size - 1 :]
-            spread = ((hashes * MULTIPLIER) >> np.uint32(16)) % np.uint32(HALF)
-            counts += _counted(begins[within], spread[within], len(texts))
-    return counts
+            at = begins[: len(hashes)] + _bucket((hashes * MULTIPLIER) >> np.uint32(16))
+            across = (ends[:, None] - np.arange(1, size)).ravel()
+            found.append(_within(at, across[(across >= 0) & (across < len(at))], len(texts)))
+    return _counted(len(texts), *found)
 
 
-def _counted(row: NDArray[np.intp], bucket: NDArray[np.uint32], rows: int) -> NDArray[np.intp]:
-    return np.bincount(row * HALF + bucket, minlength=rows * HALF).reshape(rows, HALF)
+def _bucket(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the remainder by ``HALF``, a power of two."""
+    return hashes & np.uint32(HALF - 1)
+
+
+def _within(at: NDArray[np.intp], across: NDArray[np.intp], rows: int) -> NDArray[np.intp]:
+    """Return places with those that reach from one text into the next behind all others."""
+    at[across] = rows * HALF
+    return at
+
+
+def _counted(rows: int, *places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Count places, a row a text; what is behind all rows is left out."""
+    at = np.concatenate(places) if places else np.zeros(0, dtype=np.intp)
+    return np.bincount(at, minlength=rows * HALF + 1)[:-1].reshape(rows, HALF)
 
 
 def damped_rows(counts: NDArray[np.intp]) -> FloatArray:

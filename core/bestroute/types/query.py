@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bestroute.errors import ConfigError
@@ -50,7 +51,7 @@ class Query:
         if self.input_tokens is not None and self.input_tokens < 0:
             raise ConfigError(f"Query: input_tokens must be >= 0, got {self.input_tokens}")
 
-    @property
+    @cached_property
     def prompt_tokens(self) -> int:
         """Length of the prompt in tokens: as told, else estimated from system, context and text."""
         if self.input_tokens is not None:
