@@ -20,6 +20,7 @@ from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 from bestroute.records.chats import check_chat
 from bestroute.records.collect import read_prompts
 from bestroute.records.journal import Journal
+from bestroute.records.jsonl import write_jsonl
 from bestroute.records.records import ModelSamples, Record, parse_head, parse_record, read_records, write_records
 from bestroute.records.schemas import NAMES, check_line, schema
 from bestroute.records.split import split_records
@@ -385,3 +386,26 @@ def test_the_command_prints_each_schema():
     assert set(GOOD) == set(BAD) == set(NAMES)
     for name in NAMES:
         assert json.loads(run("schema", name).stdout) == schema(name)
+
+
+def test_init_reads_a_log_as_import_does(tmp_path):
+    rows = [
+        {"Frage": f"What is {i} times {i + 3}? mail me@example.org", "fach": "x" if i % 2 else "y"} for i in range(20)
+    ]
+    write_jsonl(tmp_path / "log.jsonl", rows)
+    reading = ["--map", "query=Frage", "--map", "task=fach", "--sample", 6, "--stratify", "task", "--seed", 3, "--mask"]
+    base = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
+    done = run(*base, "--log", tmp_path / "log.jsonl", *reading)
+    assert done.exit_code == 0, done.output
+    assert run("import", tmp_path / "log.jsonl", "--out", tmp_path / "own.jsonl", *reading).exit_code == 0
+    prompts = (tmp_path / "prompts.jsonl").read_text()
+    assert prompts == (tmp_path / "own.jsonl").read_text()
+    assert len(prompts.splitlines()) == 6
+    assert "me@example.org" not in prompts
+
+
+def test_how_a_log_is_read_needs_a_log(tmp_path):
+    done = run("init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "p.yaml", "--sample", 3)
+    assert done.exit_code == 2
+    assert "give it by --log FILE" in done.stderr
+    assert not (tmp_path / "p.yaml").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bestroute
-from bestroute import Cancel, ConfigError, GenerationError, OpenAIGenerator, Pool, Price, RecordError
+from bestroute import Cancel, ConfigError, GenerationError, OpenAIGenerator, Pool, Price, Query, RecordError, Usage
 from bestroute.judges.gold import read_gold
 from bestroute.judges.labelling import label
 from bestroute.records.collect import Prompt, collect, load_checker, read_prompts
@@ -474,3 +474,37 @@ def test_a_chat_that_cannot_be_asked_is_refused_by_its_field(tmp_path, changes, 
     write_jsonl(tmp_path / "p.jsonl", [{**CHAT, **changes}])
     with pytest.raises(RecordError, match=f"p.jsonl line 1: .*{why}"):
         read_prompts(tmp_path / "p.jsonl")
+
+
+def test_what_draws_cost_is_known_by_model_failed_ones_that_were_billed_too(tmp_path, pool):
+    paid = GenerationError("cut")
+    paid.usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
+    generators = {**members(), "mid": FakeGenerator([paid, "fine"])}
+    done = collect(PROMPTS[:1], pool, generators, tmp_path / "r.jsonl", n=1, concurrency=1)
+    (record,) = read_records(tmp_path / "r.jsonl", allow_missing=True) if done.drawn else ()
+    for model in ("small", "large"):
+        assert done.cost_usd[model] == pytest.approx(sum(record.samples[model].cost_usd))
+    assert done.cost_usd["mid"] == pytest.approx(pool.prices["mid"].cost_usd(Usage(1_000_000, 1_000_000)))
+    again = collect(PROMPTS[:1], pool, members(), tmp_path / "r.jsonl", n=1)
+    assert (again.drawn, again.cost_usd["small"], again.cost_usd["large"]) == (1, 0.0, 0.0)
+
+
+def test_before_drawing_it_is_estimated_what_it_will_cost_by_the_lengths_that_are_known(tmp_path, pool):
+    said = []
+    collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=1, on_estimate=said.append)
+    assert said[0].unknown == ("small", "mid", "large")
+    assert "is not known: none of their answers is there yet, and --max-tokens sets no limit" in str(said[0])
+    done = collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=3, on_estimate=said.append)
+    assert (said[1].draws, said[1].unknown, said[1].is_limit) == (30, (), False)
+    assert said[1].usd == pytest.approx(sum(done.cost_usd.values()), rel=0.5)
+    assert str(said[1]).startswith("30 draws will cost about ")
+    most = {"max_tokens": 100}
+    collect(PROMPTS, pool, members(), tmp_path / "other.jsonl", n=1, params=most, on_estimate=said.append)
+    assert said[2].is_limit
+    tokens = sum(Query(prompt.query).prompt_tokens for prompt in PROMPTS)
+    assert said[2].usd == pytest.approx(
+        sum((tokens * price.input + 500 * price.output) / 1e6 for price in pool.prices.values())
+    )
+    assert "will cost at most about" in str(said[2])
+    collect(PROMPTS, pool, members(), tmp_path / "other.jsonl", n=1, params=most, on_estimate=said.append)
+    assert str(said[3]) == "nothing is to be drawn"

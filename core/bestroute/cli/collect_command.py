@@ -71,6 +71,8 @@ def collect(
     With --batch draws and a judge's questions go by the provider's batch files, at half the price within a day: one
     file a model, and what a stop or a kill leaves under way is taken up by the same command.
 
+    Before the first draw it says what all will cost, as far as lengths are known, and at the end what they cost.
+
     Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.records.collect import collect as collect_records
@@ -106,8 +108,12 @@ def collect(
                 on_sample=show,
                 stop=stop,
                 drawer=drawer,
+                on_estimate=lambda estimate: click.echo(f"estimate: {estimate}", err=True),
             )
         click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
+        if done.drawn or any(done.cost_usd.values()):
+            by_model = ", ".join(f"{model} {cost:.6f}" for model, cost in done.cost_usd.items())
+            click.echo(f"draws cost {sum(done.cost_usd.values()):.6f} USD ({by_model})")
         if judging.is_wanted and not stop.is_set and out.exists():
             labels = judge_records(
                 read_records(out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,44 @@ from bestroute._utils.text import brief
 from bestroute.cli.paths import FILE
 
 
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of how a log is read."""
+    for option in reversed(
+        [
+            click.option(
+                "--from", "log_format", metavar="FORMAT", help="What the files are; default: recognised by content."
+            ),
+            click.option(
+                "--map",
+                "pairs",
+                multiple=True,
+                metavar="FIELD=COLUMN",
+                help="Where your own rows have a field of ours.",
+            ),
+            click.option("--sample", "size", type=int, help="Only so many calls, drawn at random."),
+            click.option(
+                "--stratify", default="", metavar="NAMES", help="Draw by day, task, length (several by commas)."
+            ),
+            click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing."),
+            click.option(
+                "--mask", is_flag=True, help="Take out mail addresses, phone, card and social security numbers, IPs."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(
     "import",
     epilog="\b\nExamples:\n  bestroute import runs.jsonl --out prompts.jsonl\n"
     "  bestroute import chats.csv --map query=Frage --sample 500 --stratify task --out prompts.jsonl",
 )
 @click.argument("files", metavar="FILE...", type=FILE, nargs=-1, required=True)
-@click.option("--from", "log_format", metavar="FORMAT", help="What the files are; default: recognised by content.")
 @click.option("--out", type=FILE, required=True, help="Prompts, or records with --records; .jsonl or .jsonl.gz.")
 @click.option("--records", "as_records", is_flag=True, help="Keep the answers given, as samples of their models.")
-@click.option("--map", "pairs", multiple=True, metavar="FIELD=COLUMN", help="Where your own rows have a field of ours.")
-@click.option("--sample", "size", type=int, help="Only so many calls, drawn at random.")
-@click.option("--stratify", default="", metavar="NAMES", help="Draw by day, task, length (several by commas).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing.")
-@click.option("--mask", is_flag=True, help="Take out mail addresses, phone, card and social security numbers, IPs.")
-def import_logs_command(
-    files: tuple[Path, ...],
-    log_format: str | None,
-    out: Path,
-    as_records: bool,
-    pairs: tuple[str, ...],
-    size: int | None,
-    stratify: str,
-    seed: int,
-    mask: bool,
-) -> None:
+@log_options
+def import_logs_command(files: tuple[Path, ...], out: Path, as_records: bool, **reading: Any) -> None:
     """Read logs of other tools, or tables of your own, into prompts that `collect` asks.
 
     \b
@@ -47,22 +61,16 @@ def import_logs_command(
     Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
     share a group. Runs that are no model's are left out and counted.
     """  # noqa: D301  # the backspace keeps click from filling the lines
-    from bestroute.records.logs.columns import read_map
-
-    by = [name.strip() for name in stratify.split(",") if name.strip()]
-    import_into(
-        out,
-        files,
-        log_format=log_format,
-        columns=read_map(pairs),
-        as_records=as_records,
-        size=size,
-        by=by,
-        seed=seed,
-        mask=mask,
-    )
+    import_into(out, files, as_records=as_records, **read_log_options(**reading))
     if not as_records:
         click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)
+
+
+def read_log_options(*, pairs: tuple[str, ...], stratify: str, **others: Any) -> dict[str, Any]:
+    """Return the values of ``log_options`` as ``import_logs`` takes them."""
+    from bestroute.records.logs.columns import read_map
+
+    return {**others, "columns": read_map(pairs), "by": [name.strip() for name in stratify.split(",") if name.strip()]}
 
 
 def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:

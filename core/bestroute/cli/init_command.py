@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bestroute.cli.import_command import import_into, log_options, read_log_options
 from bestroute.cli.paths import FILE
 from bestroute.errors import ConfigError, named
 
@@ -33,6 +34,7 @@ _PROVIDERS = {
 @click.option("--reference", help="Whose quality is to be matched; default: the last model.")
 @click.option("--judge", metavar="NAME=PROVIDER:MODEL", help="Who labels answers; never asked for one.")
 @click.option("--log", "logs", type=FILE, multiple=True, help="A log to make prompts.jsonl of, beside the pool.")
+@log_options
 @click.option("--out", type=FILE, default=Path("pool.yaml"), show_default=True)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def init(
@@ -44,6 +46,7 @@ def init(
     logs: tuple[Path, ...],
     out: Path,
     force: bool,
+    **reading: Any,
 ) -> None:
     """Write a pool file: who may be asked, where, at what price, and who judges. Without --model it asks.
 
@@ -51,14 +54,17 @@ def init(
     PROVIDER is openai, anthropic, mistralai, groq, deepseek, xai, openrouter, or local for an endpoint of your
     own with --base-url. Prices of providers' own models are filled in by their exact names (extra "prices");
     give the others by --price. Keys are never written, only the names of the variables that hold them. With --log
-    the prompts of a log lie beside the pool file then; `bestroute import` can sample, mask and map columns.
+    the prompts of a log lie beside the pool file then, read as `bestroute import` reads them: --from, --map, --sample,
+    --stratify, --seed and --mask are its options.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     import yaml
 
     from bestroute._utils.files import atomic_file
-    from bestroute.cli.import_command import import_into
     from bestroute.types.pool import Pool
 
+    options = read_log_options(**reading)
+    if not logs and any(options[name] for name in ("log_format", "columns", "size", "by", "mask")):
+        raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; give it by --log FILE")
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
@@ -78,7 +84,7 @@ def init(
     Pool.from_dict(pool, where=str(out))
     prompts = out.with_name("prompts.jsonl")
     if logs:
-        import_into(prompts, logs)
+        import_into(prompts, logs, **options)
     with atomic_file(out) as stream:
         stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
     click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")

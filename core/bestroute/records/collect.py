@@ -21,8 +21,10 @@ from bestroute.errors import BestRouteError, ConfigError, GenerationError, Recor
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
+from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import refused_option
 from bestroute.records.chats import call_params, check_chat, query_of, reply_text
+from bestroute.records.draw_costs import CostEstimate, estimated_cost
 from bestroute.records.journal import Journal
 from bestroute.records.jsonl import LineSize, dump_line, read_jsonl
 from bestroute.records.recorded_signals import FIELDS, signals_fields
@@ -74,6 +76,8 @@ class Collected:
     """What went wrong, each kind once."""
     unjudged: int = 0
     """Samples, of those wanted, that have no quality; a later run with a checker gives them one."""
+    cost_usd: Mapping[str, float] = field(default_factory=dict)
+    """What the draws of this run cost, by model; failed ones that a provider billed, too."""
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
@@ -137,6 +141,7 @@ def collect(
     on_sample: Callable[[int, int], None] | None = None,
     stop: Cancel | None = None,
     drawer: Drawer | None = None,
+    on_estimate: Callable[[CostEstimate], object] | None = None,
 ) -> Collected:
     """Draw until every model of the pool has ``n`` samples of every prompt.
 
@@ -161,6 +166,7 @@ def collect(
         greedy: Draw one answer at temperature 0 beside the samples, of every model that takes a temperature.
         on_sample: Called with (samples there, samples wanted) at the start and after each draw.
         stop: Once set, no further draw starts; those under way are finished and kept.
+        on_estimate: Is told, before the first draw, what all of them will cost, as far as lengths are known.
         drawer: Makes the draws in its own way (``generators.batches``); default: one call each, some at once.
 
     Raises:
@@ -182,7 +188,7 @@ def collect(
         ]
         wanted = len(prompts) * len(pool.models) * (n + greedy)
         kept = wanted - len(todo)
-        failures, drawn = _Failures(), 0
+        failures, drawn, spent = _Failures(), 0, dict.fromkeys(pool.models, 0.0)
         judge = _Judge(checker)
         outside = stop or Cancel()
 
@@ -194,18 +200,20 @@ def collect(
 
         if checker is not None:
             _judge_waiting(store, judge, stops)
-        if on_sample:
-            on_sample(kept, wanted)
+        tell = on_sample or _say_nothing
+        (on_estimate or _say_nothing)(_estimate(store, todo))
+        tell(kept, wanted)
         draw_all = drawer or partial(_draw_all, generators, concurrency)
         for job, outcome in draw_all(filter(may_ask, todo), params or {}, stops):
             if isinstance(outcome, Sample):
+                spent[job.model] += store.cost_of(job, outcome)
                 _keep(store, judge, job, outcome)
                 failures.answered(job.model)
                 drawn += 1
             else:
+                spent[job.model] += store.cost_of(job, sample_of_error(outcome))
                 failures.add(job, outcome)
-            if on_sample:
-                on_sample(kept + drawn, wanted)
+            tell(kept + drawn, wanted)
         without = sum(job.is_greedy and job.model in failures.not_greedy for job in todo)
     finally:
         store.fold()
@@ -216,7 +224,25 @@ def collect(
     unjudged = sum(
         row["quality"] is None for p in prompts for m in pool.models for row in store.wanted(p.id, m, n, greedy)
     )
-    return Collected(drawn, kept, wanted - without - kept - drawn, failures.listed(), unjudged)
+    return Collected(drawn, kept, wanted - without - kept - drawn, failures.listed(), unjudged, spent)
+
+
+def _say_nothing(*_: object) -> None:
+    """Stand for a caller who wants to know nothing."""
+
+
+def _estimate(store: _Store, todo: Sequence[Job]) -> CostEstimate:
+    """Estimate what draws cost by the answers that are there."""
+    models = store.pool.models
+    return estimated_cost(
+        store.pool,
+        {model: [job.query.prompt_tokens for job in todo if job.model == model] for model in models},
+        {
+            model: [row["output_tokens"] for (_, m), rows in store.rows.items() if m == model for row in rows]
+            for model in models
+        },
+        {model: store.sampling[model]["max_tokens"] for model in models},
+    )
 
 
 def _check(n: int, concurrency: int, pool: Pool, generators: Mapping[str, Generator]) -> None:
@@ -465,6 +491,9 @@ class _Store:
             self.greedy[key] = row
         else:
             self.rows[key].append(row)
+
+    def cost_of(self, job: Job, sample: Sample) -> float:
+        return bill(sample, model=job.model, step=0, query=_query(job.prompt), pool=self.pool).cost_usd
 
     def has_room(self, job: Job, concurrency: int) -> bool:
         """Whether a record takes one more sample as large as its largest so far, beside those under way."""
