@@ -10,7 +10,7 @@ LOWEST_CORE = .venv-lowest-core/bin/python
 PEERS = .venv-peers/bin/python
 DOCS = .venv-docs/bin/python
 
-.PHONY: demo docs notebooks test test-first test-second test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
+.PHONY: demo docs notebooks test test-first test-second test-pythons coverage test-newest test-lowest peer-tests lint check full wheel-test bench scale dist experiments encoders promises rewards judged-rewards journey pool-changes live evidence evidence-draws clean conformance
 
 demo: .venv-demo/ready  ## route real queries through a pool of three models; no key, no download
 	$(DEMO) -m bestroute demo
@@ -92,6 +92,17 @@ wheel-test: .venv-test/ready
 	$(TEST) -c "import site; print(site.getsitepackages()[0])" > "$$(.venv-wheel/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth"
 	cd tests && BESTROUTE_TEST_WHEEL=1 ../.venv-wheel/bin/python -m pytest -c ../pyproject.toml --rootdir=.. $(WHEEL_TESTS)
 
+# What a release uploads, built twice: the bytes must be the same, the metadata valid, and neither file above 3 MB.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+dist: .venv-dist/ready
+	rm -rf dist dist-again
+	.venv-dist/bin/python -m build --quiet --outdir dist
+	.venv-dist/bin/python -m build --quiet --outdir dist-again
+	cd dist && sha256sum * | tee /dev/stderr | (cd ../dist-again && sha256sum --check --quiet)
+	.venv-dist/bin/python -m twine check --strict dist/*
+	test -z "$$(find dist -size +3000000c)"
+	rm -rf dist-again
+
 bench: .venv-test/ready
 	$(TEST) benchmarks/decision.py
 	$(TEST) benchmarks/imports.py
@@ -162,7 +173,7 @@ conformance: .venv-conformance/ready
 	$(if $(BESTROUTE_FULL),$(CONFORMANCE) -m tests.conformance.table .venv-conformance/report.xml)
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-3.* .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel .venv-docs site dist demo-out
+	rm -rf .venv-demo .venv-test .venv-3.* .venv-newest .venv-lowest .venv-lowest-core .venv-peers .peers .venv-conformance .venv-wheel .venv-docs .venv-dist site dist dist-again demo-out
 
 .venv-conformance/ready: pyproject.toml constraints-conformance.txt
 	$(PYTHON) -m venv .venv-conformance
@@ -209,6 +220,11 @@ clean:
 	$(PYTHON) -m venv .venv-docs
 	$(DOCS) $(PIP_INSTALL) --upgrade pip
 	$(DOCS) $(PIP_INSTALL) --editable '.[langchain,llamaindex]' --group docs
+	touch $@
+
+.venv-dist/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check build twine
 	touch $@
 
 .venv-peers/ready: pyproject.toml constraints.txt

@@ -149,3 +149,16 @@ def test_the_readme_names_every_command():
     from bestroute.cli import main
 
     assert sorted(name for name in main.commands if f"bestroute {name}" not in README) == []
+
+
+def test_the_page_of_data_names_every_set_that_figures_are_of_and_what_is_shipped():
+    from bestroute.demo.dataset import demo_records, held_out, training
+
+    page = (ROOT / "docs" / "data.md").read_text()
+    pages = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md") if path.name != "data.md")
+    sets = ("livecodebench", "cruxeval_output", "cruxeval_input", "routellm_mmlu", "routerbench", "mmlu_pro")
+    for name in (*sets, "reasoning_gym", "tool_calls", "math_l5", "alpaca_eval"):
+        assert f"`{name}`" in page or name not in pages, name
+    tasks = {record.task for record in demo_records()}
+    assert f"120 templates of {len(tasks)} kinds" in page
+    assert f"({len(held_out())} queries) for the demo's figures, 82 ({len(training())})" in page

@@ -10,8 +10,10 @@ import re
 import runpy
 import subprocess
 import sys
+import tarfile
 import tomllib
 import typing
+import zipfile
 from pathlib import Path
 
 import pydantic
@@ -132,6 +134,47 @@ def test_data_is_shipped():
 def test_the_wheel_is_what_is_tested(package):
     assert "site-packages" in importlib.import_module(package).__file__
     assert importlib.metadata.version("bestroute") == bestroute.__version__
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist and the wheel, each built twice at the same moment, without an environment of their own."""
+    pytest.importorskip("build")
+    pytest.importorskip("hatchling")
+    if os.environ.get("BESTROUTE_TEST_WHEEL"):
+        pytest.skip("the wheel that is tested is built")
+    env = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    folders = [tmp_path_factory.mktemp("dist") for _ in range(2)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir"]
+    for folder in folders:
+        subprocess.run([*command, folder, ROOT], env=env, capture_output=True, check=True, cwd=folder)
+    return [{path.name: path for path in folder.iterdir()} for folder in folders]
+
+
+def test_two_builds_of_one_moment_are_the_same_bytes_and_at_most_3_mb(built):
+    first, second = ({name: path.read_bytes() for name, path in files.items()} for files in built)
+    assert first == second
+    assert sorted(name.rpartition(".")[2] for name in first) == ["gz", "whl"]
+    for name, data in first.items():
+        assert len(data) <= 3_000_000, name
+
+
+def test_the_wheel_holds_the_packages_alone_and_the_sdist_what_its_tests_need(built):
+    files = built[0]
+    (wheel,) = (path for name, path in files.items() if name.endswith(".whl"))
+    (sdist,) = (path for name, path in files.items() if name.endswith(".tar.gz"))
+    names = zipfile.ZipFile(wheel).namelist()
+    version = bestroute.__version__
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == {*PACKAGES, "llama_index", f"bestroute-{version}.dist-info"}
+    assert f"bestroute-{version}.dist-info/licenses/LICENSE" in names
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in names
+    assert not [name for name in names if "/tests/" in name or name.endswith((".pyc", ".ipynb", ".png"))]
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "conftest.py", "tests/test_packaging.py"} <= held
+    assert not [name for name in held if re.search(r"(^|/)(\.venv|\.git/|__pycache__|demo-out|dist)", name)]
 
 
 def test_nothing_in_the_project_names_this_machine():
