@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,7 @@ def test_the_docstrings_code_runs(openai_env, capsys):
     assert len(blocks) >= len(SECTIONS) - 3
     shared: dict = {}
     for block in blocks:
-        lines = block.splitlines()
-        code = "\n".join(line[8:] if line.startswith(" " * 8) else line for line in lines)
-        exec(compile(code, "BestRouteChat", "exec"), shared)
+        exec(compile(textwrap.dedent(block), "BestRouteChat", "exec"), shared)
     assert shared["product"].factors == [12]
     assert shared["words"].keys() == {"product", "unit"}
     assert shared["call"].tool_calls[0]["name"] == "multiply"
