@@ -70,36 +70,59 @@ def run(shared: Path, deal: int, way: str) -> dict[str, Any]:
     }
 
 
-def summed_up(rows: list[dict[str, Any]], *, resamples: int = 2000) -> dict[str, Any]:
+def designed_on(names: list[str]) -> set[str]:
+    """Return the half of the tasks on which the way of freezing prices was chosen, by splits of their own."""
+    dealt = np.random.default_rng(77).permutation(np.unique(names))
+    return set(dealt[: len(dealt) // 2].tolist())
+
+
+def summed_up(rows: list[dict[str, Any]], names: set[str], *, resamples: int = 2000) -> dict[str, Any]:
     """Return means over the splits of one way with standard errors, and 95 % intervals by resampled tasks.
 
     A split's tasks are others' too, so what other tasks would give is told by tasks, each by the mean of the splits
     that it was scored in.
+
+    Args:
+        rows: The splits.
+        names: Of the tasks that count.
+        resamples: How many.
     """
-    sums: dict[str, list[list[float]]] = defaultdict(list)
+    of_task: dict[str, list[list[float]]] = defaultdict(list)
+    figures = []
     for row in rows:
-        for task, found in row["tasks"].items():
-            sums[task].append(found)
-    means = np.array([np.mean(found, axis=0) for found in sums.values()])
+        counted = {task: found for task, found in row["tasks"].items() if task in names}
+        for task, found in counted.items():
+            of_task[task].append(found)
+        figures.append(_relative(np.sum(list(counted.values()), axis=0)))
+    means = np.array([np.mean(found, axis=0) for found in of_task.values()])
     drawn = np.random.default_rng(0).multinomial(len(means), np.full(len(means), 1 / len(means)), size=resamples)
-    quality, usd, reference, reference_usd = (drawn @ means).T
-    of = {name: np.array([row[name] for row in rows]) for name in ("drop", "saving", "unfamiliar", "by_reference")}
-    return {
-        "splits": len(rows),
-        **{name: float(values.mean()) for name, values in of.items()},
-        **{f"{name}_se": float(of[name].std(ddof=1) / np.sqrt(len(rows))) for name in ("drop", "saving")},
-        "most": float(of["drop"].max()),
-        "drop_ci95": list(interval(1 - quality / reference)),
-        "saving_ci95": list(interval(1 - usd / reference_usd)),
-    }
+    resampled, made = np.array([_relative(row) for row in drawn @ means]), np.array(figures)
+    summed: dict[str, Any] = {"splits": len(rows), "most": float(made[:, 0].max())}
+    for column, name in enumerate(("drop", "saving")):
+        summed[name] = float(made[:, column].mean())
+        summed[f"{name}_se"] = float(made[:, column].std(ddof=1) / np.sqrt(len(rows)))
+        summed[f"{name}_ci95"] = list(interval(resampled[:, column]))
+    return summed
+
+
+def _relative(sums: Any) -> tuple[float, float]:
+    """Return drop and saving of summed qualities and USD, the reference's last."""
+    quality, usd, reference, reference_usd = sums
+    return float(1 - quality / reference), float(1 - usd / reference_usd)
 
 
 def write_page(rows: list[dict[str, Any]]) -> None:
     """Put the splits into ``docs/live.md``."""
     path = DOCS / "live.json"
     results = json.loads(path.read_text(encoding="utf-8"))
-    ways = {way: [row for row in rows if row["way"] == way] for way in WAYS}
-    results["tasks"] = {way: summed_up(of) for way, of in ways.items() if len(of) > 1}
+    every = {task for row in rows for task in row["tasks"]}
+    parts = {"all": every, "apart": every - designed_on(sorted(every))}
+    results["tasks"] = [
+        {"way": way, "part": part, **summed_up(of, names)}
+        for way in WAYS
+        for part, names in parts.items()
+        if len(of := [row for row in rows if row["way"] == way]) > 1
+    ]
     path.write_text(json.dumps(results) + "\n", encoding="utf-8")
     (DOCS / "live.md").write_text(live_page.page(results), encoding="utf-8")
 

@@ -59,8 +59,8 @@ def label(
     judges alone has "role: judge" in the pool file, and is never asked for answers.
     GOLD, JSON Lines: {"id": "q1", "text": "84", "quality": 1}
 
-    Queries whose answers differ most are judged first, so a --limit goes where a label tells most. Ctrl-C stops after
-    those under way; the same command goes on later, and pays for nothing twice.
+    Queries are judged by lot, so those of a --limit are like the others. Ctrl-C stops after those under way; the same
+    command goes on later, and pays for nothing twice.
 
     With --batch a judge of the pool is asked by the provider's batch files, at half the price within a day; what a stop
     or a kill leaves under way is taken up by the same command.

@@ -1,4 +1,4 @@
-"""Labelling records: checks first, a judge for what they leave open, most telling queries first, resumably."""
+"""Labelling records: checks first, a judge for what they leave open, resumably."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks
 from bestroute.judges.verdicts import Verdicts
 from bestroute.records.collect import Drawer
 from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
-from bestroute.selection.answer_form import answer_form
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel
 
@@ -68,7 +67,8 @@ def label(
     Checks decide what they can. The judge is asked about the rest, each text once, all of a query in one task. Verdicts
     go to a journal beside ``out`` as they come; a later run asks about what is missing.
 
-    Queries whose answers differ most come first: where all models say the same, no label can tell them apart.
+    Queries come by lot, the same at every run, so that those labelled so far are like the others; what was tried
+    instead is worse (``docs/training.md``).
 
     Args:
         records: With texts.
@@ -110,7 +110,7 @@ def label(
             texts = _texts(record, again=again)
             fixed.setdefault(record.id, {}).update({t: q for t, q in checked[record.id].items() if t in texts})
         tasks = [task for record in records if (task := _task(record, fixed[record.id], reference, again)) is not None]
-        waiting = [task for one in sorted(tasks, key=_telling) if (task := verdicts.waiting(one)) is not None]
+        waiting = [task for one in sorted(tasks, key=_lot) if (task := verdicts.waiting(one)) is not None]
         failed = 0
         if judge is not None:
             wanted = waiting[:limit]
@@ -188,10 +188,8 @@ def _task(record: Record, fixed: dict[str, float], reference: str | None, again:
     return JudgeTask(record.id, record.query, answers, fields_of(record), with_it) if answers else None
 
 
-def _telling(task: JudgeTask) -> float:
-    """Return a rank, lower first: the share of its answers that say what most of them say."""
-    forms = [answer_form(text) for text in task.answers]
-    return max(map(forms.count, forms)) / len(forms) if len(forms) > 1 else 1.0
+def _lot(task: JudgeTask) -> bytes:
+    return sha256(utf8(task.id)).digest()
 
 
 _Outcome = tuple[JudgeTask, Verdict | BaseException, list[str]]
