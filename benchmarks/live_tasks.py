@@ -116,11 +116,11 @@ def write_page(rows: list[dict[str, Any]]) -> None:
     path = DOCS / "live.json"
     results = json.loads(path.read_text(encoding="utf-8"))
     every = {task for row in rows for task in row["tasks"]}
-    parts = {"all": every, "apart": every - designed_on(sorted(every))}
+    scored = {"all": every, "apart": every - designed_on(sorted(every))}
     results["tasks"] = [
         {"way": way, "part": part, **summed_up(of, names)}
         for way in WAYS
-        for part, names in parts.items()
+        for part, names in scored.items()
         if len(of := [row for row in rows if row["way"] == way]) > 1
     ]
     path.write_text(json.dumps(results) + "\n", encoding="utf-8")
