@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from bestroute import BestRoute, Ledger, Pool, Price, Usage
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.cli import main
-from bestroute.evaluation.html_report.blocks import Chart, DataSeries, KeyFigure, Page, Section, Table, Text, usd
+from bestroute.evaluation.html_report.blocks import Chart, DataSeries, KeyFigure, Page, Section, Table, Text, shown, usd
 from bestroute.evaluation.html_report.ledger_summary import summarise
 from bestroute.evaluation.html_report.page import html
 from bestroute.evaluation.html_report.promise_states import live_states
@@ -161,6 +162,21 @@ def test_audits_say_whether_a_promise_is_kept(drop, state):
     (found,) = live_states(summarise(ledger), [PROMISE], dearer)
     assert found.state == f"{state}; prices have changed, so it promises nothing"
     assert "small input" in found.why
+
+
+def test_the_saving_that_was_foretold_stands_beside_the_one_that_was_measured(path):
+    with Ledger(path) as ledger:
+        summary = summarise(ledger)
+    spent = summary.total
+    saved = shown(1 - spent["cost_usd"] / spent["reference_cost_usd"], percent=True)
+    made = replace(PROMISE, estimates={"saving": 0.25, "drop": 0.0, "usd_per_1k": 1.0})
+    frozen, promised = live_states(summary, [made], POOL, (), {"0.01": (0.3, 0.2, 0.4)})
+    assert (frozen.state, frozen.foretold) == ("an aim", "30 %, 20 % to 40 %")
+    assert promised.foretold == "25 %, flattered by the choice"
+    assert frozen.measured == promised.measured
+    assert frozen.measured.startswith(f"{saved}, ")
+    (nothing, _) = live_states(summarise(Ledger()), [PROMISE], POOL, (), {"0.01": (0.3, 0.2, 0.4)})
+    assert nothing.measured == "no call"
 
 
 def test_without_audits_a_promise_is_not_checked_and_a_budget_is():

@@ -63,7 +63,8 @@ def verdict(evidence: Evidence | None, records: int, reference: str, folder: Pat
         needed = FEWEST_RECORDS
         if evidence is not None and not evidence.is_enough:
             needed = max(needed, evidence.records_needed(records, target))
-        return f"{without}: {records} records are few; label about {needed} like these, then train again"
+        saves = "" if evidence is None else f"at {target:.0%} this one {evidence}, and "
+        return f"{without}: {saves}{records} records are few; label about {needed} like these, then train again"
     if evidence is None:
         return (
             f"{without}: nothing cheaper than {reference} stayed within a drop of {target:.0%} on held-out queries; "

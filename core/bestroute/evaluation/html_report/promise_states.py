@@ -51,11 +51,15 @@ def live_states(
     states = []
     saving = Savings.of(summary.total)
     whole = summary.total["reference_cost_usd"]
-    measured = "no call" if whole <= 0 else f"{saving.saved_usd / whole:.1%}, {interval(summary.saving_ci95)}"
+    measured = (
+        "no call" if whole <= 0 else f"{shown(saving.saved_usd / whole, percent=True)}, {interval(summary.saving_ci95)}"
+    )
     for drop, (value, low, high) in (foretold or {}).items():
         name = f"frozen by training for a drop of {shown(float(drop), percent=True)}, no promise"
         states.append(
-            PromiseState(name, "an aim", "by held-out folds", f"{value:.1%}, {interval((low, high))}", measured)
+            PromiseState(
+                name, "an aim", "by held-out folds", f"{shown(value, percent=True)}, {interval((low, high))}", measured
+            )
         )
     on = next((report for report in summary.reports if report.mode == "on"), None)
     for promise in promises:
@@ -63,7 +67,11 @@ def live_states(
             state, why = drop_state(on, promise.value)
         else:
             state, why = _budget_state(summary, promise.value)
-        told_by = f"{promise.estimates['saving']:.1%}, flattered by the choice" if "saving" in promise.estimates else ""
+        told_by = (
+            f"{shown(promise.estimates['saving'], percent=True)}, flattered by the choice"
+            if "saving" in promise.estimates
+            else ""
+        )
         states.append(PromiseState(str(promise), *_with_changes(promise, pool, state, why), told_by, measured))
     states += refused_states(refusals)
     promised = {promise.value for promise in promises if promise.kind == "max_drop"}
@@ -128,7 +136,7 @@ def records_states(
                 PromiseState(str(promise), "not tested here", f"{shown_on}; --policy {flag}:{promise.value:g} tests it")
             )
             continue
-        savings = f"{promise.estimates.get('saving', 0.0):.1%}", f"{policy['saving']:.1%}" if "saving" in policy else ""
+        savings = _saving_in(promise.estimates), _saving_in(policy)
         if promise.kind == "budget":
             spent = 1000 * policy["cost_usd"]
             state = "kept here" if spent <= promise.value else "above it here"
@@ -142,6 +150,10 @@ def records_states(
         state = "broken here" if is_above else "kept here" if policy["drop"] <= promise.value else "may be chance"
         states.append(PromiseState(str(promise), state, known, *savings))
     return states
+
+
+def _saving_in(figures: Mapping[str, Any]) -> str:
+    return shown(figures["saving"], percent=True) if "saving" in figures else ""
 
 
 def state_rows(states: Sequence[PromiseState]) -> Table:
