@@ -86,7 +86,12 @@ def test_decisions_on_many_queries_are_those_on_each_alone(engine):
     assert engine.route_all([]) == []
 
 
-class NoPictures(FakeGenerator):
+async def test_many_are_decided_on_without_blocking_the_loop(engine):
+    queries = [record.query for record in held_out()[:20]]
+    assert_alike(await engine.aroute_all(queries), engine.route_all(queries))
+
+
+class NoTools(FakeGenerator):
     def lacks(self, query):
         return "it has no tools" if query.tools else None
 
@@ -94,7 +99,7 @@ class NoPictures(FakeGenerator):
 @pytest.mark.parametrize("unable", [0, 1, 2])
 def test_members_that_lack_what_some_queries_need_are_left_out_of_those_alone(unable):
     pool = demo_pool()
-    members = {m: (NoPictures if i == unable else FakeGenerator)(["x"]) for i, m in enumerate(pool.models)}
+    members = {m: (NoTools if i == unable else FakeGenerator)(["x"]) for i, m in enumerate(pool.models)}
     engine = BestRoute(pool, members, MultiHeadRouter.from_pretrained(ROUTER), MajorityVote(), POLICY)
     tool = {"type": "function", "function": {"name": "add"}}
     queries = [Query(r.query, tools=[tool] if i % 3 == 0 else None) for i, r in enumerate(held_out()[:60])]

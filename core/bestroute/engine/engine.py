@@ -262,6 +262,10 @@ class BestRoute:
             return [self._route(query, Options.of({})) for query in whole]
         return self._decider.route_all(whole)
 
+    async def aroute_all(self, queries: Sequence[Query | str]) -> list[Decision]:
+        """Decide on many queries like ``route_all``, in a thread."""
+        return await in_own_thread(self.route_all, queries)
+
     @property
     def router(self) -> Any:
         """The router, loaded."""
