@@ -67,8 +67,8 @@ def label(
     Checks decide what they can. The judge is asked about the rest, each text once, all of a query in one task. Verdicts
     go to a journal beside ``out`` as they come; a later run asks about what is missing.
 
-    Queries come by lot, the same at every run, so that those labelled so far are like the others; what was tried
-    instead is worse (``docs/training.md``).
+    Queries come by lot, the same at every run, so that those labelled so far are like the others; no other order was
+    better on all sets (``docs/training.md``).
 
     Args:
         records: With texts.
