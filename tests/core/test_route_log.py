@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bestroute import BestRoute, ConfigError, MajorityVote, QualityPolicy, Query, RecordError
+from bestroute import BestRoute, ConfigError, Ledger, MajorityVote, QualityPolicy, Query, RecordError
 from bestroute._utils import extras
 from bestroute.cli import main
 from bestroute.cli.route_engine import MakeEngine
@@ -176,7 +176,7 @@ def test_chats_are_decided_on_by_all_that_they_hold(engine, tmp_path):
     assert row["expected_cost_usd"] == pytest.approx(alone.estimated_cost_usd, rel=1e-4)
 
 
-@pytest.mark.parametrize("at", [0, 1, 700, 701, 5000, -1, -2])
+@pytest.mark.parametrize("at", [0, 700, 701, 5000, -1, -2])
 def test_a_run_killed_anywhere_goes_on_and_gives_the_same_decisions(log, tmp_path, at):
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     run("--file", log, "--out", whole, "--policy", POLICY)
@@ -322,7 +322,7 @@ def test_draw_answers_each_prompt_and_bills_it(log, tmp_path, server, pool_file)
     assert sum(row["cost_usd"] for row in json.loads(spent.stdout)) == pytest.approx(billed)
 
 
-def test_kill_9_while_answers_come_loses_none_and_pays_for_none_twice(log, tmp_path, server, pool_file):
+def test_kill_9_loses_no_answer_and_pays_twice_only_for_those_under_way(log, tmp_path, server, pool_file):
     pytest.importorskip("sqlalchemy")
     out = tmp_path / "out.jsonl"
     arguments = drawing(log, out, pool_file, "--concurrency", "2")
@@ -370,3 +370,61 @@ def test_ray_decides_as_this_process_does(log, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert_same_lines(there, here)
+
+
+@pytest.mark.parametrize(
+    "text", ["no line end", "notes\nof mine", '{"id": "q0"', '{"id": "q0", "query": "mine"}\nx', "\n\n"]
+)
+def test_a_file_that_is_not_ours_stays_as_it_was(log, tmp_path, text):
+    out = tmp_path / "out.jsonl"
+    out.write_text(text)
+    refused = run("--file", log, "--out", out)
+    assert refused.exit_code != 0
+    assert refused.stderr.splitlines()[-1].startswith("bestroute: ")
+    assert out.read_text() == text
+
+
+def test_a_ledger_or_the_prompts_given_as_out_stay_as_they_were(log, tmp_path):
+    pytest.importorskip("sqlalchemy")
+    bills = tmp_path / "bills.db"
+    Ledger(f"sqlite:///{bills}").close()
+    log.write_text(log.read_text().rstrip("\n"))
+    (link := tmp_path / "link.jsonl").symlink_to(log)
+    before = bills.read_bytes(), log.read_bytes()
+    for out in (bills, log, link):
+        assert run("--file", log, "--out", out).exit_code == 2
+    one = ["--file", log, "--draw", "--reward", "majority"]
+    assert "a file of its own" in run(*one, "--out", bills, "--ledger", bills).stderr
+    assert "a file of its own" in run(*one, "--out", tmp_path / "o.jsonl", "--ledger", link).stderr
+    new = tmp_path / "new.db"
+    assert "a file of its own" in run(*one, "--out", new, "--ledger", f"sqlite:///{new}").stderr
+    assert (bills.read_bytes(), log.read_bytes()) == before
+    assert not new.exists()
+
+
+def test_an_out_that_is_no_file_is_one_sentence(log, tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    refused = run("--file", log, "--out", pipe)
+    assert refused.exit_code == 2
+    assert "is no file that can be read again" in refused.stderr
+
+
+@pytest.mark.parametrize("field", [{"error": "timeout"}, {"cost_usd": "0.01"}, {"answer": "84"}])
+def test_what_the_log_holds_is_not_what_was_decided(log, tmp_path, field):
+    log.write_text("".join(json.dumps({**line, **field}) + "\n" for line in lines(log)))
+    out = tmp_path / "out.jsonl"
+    done = run("--file", log, "--out", out)
+    assert "40 routed, 0 kept, 0 failed" in done.stdout
+    assert all(set(line) == {"id", *DECIDED, "decided_by"} for line in lines(out))
+
+
+def test_answers_that_another_policy_decided_on_are_drawn_anew(log, tmp_path, server, pool_file):
+    pytest.importorskip("sqlalchemy")
+    out, plans = tmp_path / "out.jsonl", []
+    for policy in ("quality:0", "quality:1000", "quality:0"):
+        done = run(*drawing(log, out, pool_file, "--concurrency", "16", "--policy", policy))
+        assert done.exit_code == 0, done.output
+        plans.append(([line["plan"] for line in lines(out)], len(server.requests)))
+        out.unlink()
+    assert plans[0][0] == plans[2][0] != plans[1][0]
+    assert plans[0][1] < plans[1][1] == plans[2][1]

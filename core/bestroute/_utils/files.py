@@ -26,6 +26,14 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def is_same_file(path: Path, other: Path) -> bool:
+    """Return whether two names are of one file, by links too; of files that are not there yet, by their names."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.resolve() == other.resolve()
+
+
 def lock(stream: IO[bytes]) -> None:
     """Take a file for this process for as long as it is open; where the system has no such locks, nobody is kept off.
 

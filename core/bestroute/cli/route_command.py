@@ -61,8 +61,9 @@ def route(
 
     --file: each line of --out has the prompt's id, the plan, the reason and the expected cost, and the reference's.
     With --draw it has the answer and its bill, too. The file may be longer than memory; Ctrl-C stops after what is
-    under way, and the same command goes on after a stop or a kill: nothing is decided on or paid for twice, and
-    prompts that failed are asked again.
+    under way, and the same command goes on after a stop or a kill: nothing is decided on or paid for twice
+    but what was under way at a kill, and prompts that failed are asked again. An --out that holds anything else is
+    refused and stays as it was.
 
     --engine ray: the same on a cluster. DIR and --pool are the same paths on its machines, the members' keys are in
     their environment, and --draw needs a --ledger in PostgreSQL.
@@ -110,7 +111,8 @@ def _route_file(
     engine: str | None,
     cluster: str | None,
 ) -> None:
-    from bestroute.billing.store_url import POSTGRES, store_url
+    from bestroute._utils.files import is_same_file
+    from bestroute.billing.store_url import POSTGRES, SQLITE, store_url
     from bestroute.engine.route_log import route_log
     from bestroute.engine.route_rows import RouteRows
 
@@ -125,11 +127,16 @@ def _route_file(
         raise ConfigError(
             f"--engine ray --draw needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
         )
+    if url is not None and url.startswith(SQLITE):
+        store = Path(url.removeprefix(SQLITE).partition("?")[0])
+        if is_same_file(store, out) or is_same_file(store, log):
+            raise ConfigError(f"--ledger {ledger} is --out or --file, too; give the ledger a file of its own")
     make = MakeEngine(folder.absolute(), pool and pool.absolute(), policy, reward, url)
     job, at_once = job or out.name, concurrency or 8
-    rows = RouteRows(make, job, url, concurrency=at_once, draws=draw)
-    decided_by = make.fingerprint(rows.engine, job)
-    route = _on_a_cluster(make, job, url, at_once, draw, cluster) if engine else partial(map, rows)
+    decider = make()
+    decided_by = make.fingerprint(decider, job)
+    rows = RouteRows(lambda: decider, job, url, concurrency=at_once, draws=draw, decided_by=decided_by)
+    route = _on_a_cluster(make, job, url, at_once, draw, cluster, decided_by) if engine else partial(map, rows)
     try:
         with stop_on_interrupt() as stop, counted("prompt") as show:
             done = route_log(
@@ -147,14 +154,14 @@ def _route_file(
 
 
 def _on_a_cluster(
-    make: MakeEngine, job: str, url: str | None, at_once: int, draw: bool, address: str | None
+    make: MakeEngine, job: str, url: str | None, at_once: int, draw: bool, address: str | None, decided_by: str
 ) -> RouteBatches:
     from bestroute._utils.extras import need
 
     need("bestroute route --engine ray", "ray", extra="ray")
     from bestroute.engine.ray_rows import by_ray
 
-    return by_ray(make, job, url, concurrency=at_once, draws=draw, address=address)
+    return by_ray(make, job, url, concurrency=at_once, draws=draw, address=address, decided_by=decided_by)
 
 
 def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:

@@ -29,6 +29,7 @@ def by_ray(
     concurrency: int = 8,
     draws: bool = True,
     address: str | None = None,
+    decided_by: str = "",
 ) -> RouteBatches:
     """Return what routes batches on a cluster, in their order.
 
@@ -39,6 +40,7 @@ def by_ray(
         concurrency: Rows under way at once in a worker.
         draws: Whether rows are answered.
         address: Of the cluster, ``"auto"`` or ``"host:port"``; ``None``: this machine alone.
+        decided_by: As in ``route_rows``.
 
     Raises:
         ImportError: If Ray is not there.
@@ -50,7 +52,7 @@ def by_ray(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    route = partial(_routed, make_engine, job, answers_url, concurrency, draws)
+    route = partial(_routed, make_engine, job, answers_url, concurrency, draws, decided_by)
 
     def routed(batches: Iterator[Rows]) -> Iterator[Rows]:
         while window := [{"rows": json.dumps(rows)} for rows in islice(batches, _WINDOW)]:
@@ -67,15 +69,21 @@ def _routed(
     answers_url: str | None,
     concurrency: int,
     draws: bool,
+    decided_by: str,
     block: dict[str, Any],
 ) -> dict[str, list[str]]:
     """Route the batches of a block, in a worker."""
-    route = _in_this_process(make_engine, job, answers_url, concurrency, draws)
+    route = _in_this_process(make_engine, job, answers_url, concurrency, draws, decided_by)
     return {"rows": [json.dumps(route(json.loads(str(rows)))) for rows in block["rows"]]}
 
 
 @cache
 def _in_this_process(
-    make_engine: Callable[[], BestRoute], job: str, answers_url: str | None, concurrency: int, draws: bool
+    make_engine: Callable[[], BestRoute],
+    job: str,
+    answers_url: str | None,
+    concurrency: int,
+    draws: bool,
+    decided_by: str,
 ) -> RouteRows:
-    return RouteRows(make_engine, job, answers_url, concurrency=concurrency, draws=draws)
+    return RouteRows(make_engine, job, answers_url, concurrency=concurrency, draws=draws, decided_by=decided_by)

@@ -15,7 +15,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
-from bestroute._utils.files import atomic_file, lock
+from bestroute._utils.files import atomic_file, is_same_file, lock
 from bestroute._utils.text import brief
 from bestroute.engine.route_rows import COLUMNS, DECIDED
 from bestroute.errors import ConfigError
@@ -27,6 +27,8 @@ RouteBatches = Callable[[Iterator[Rows]], Iterator[Rows]]
 """Batches of rows in, the same rows routed out, in their order; one machine's or a cluster's."""
 DECIDED_BY = "decided_by"
 """The column that says by which router, policy and prices a line was decided on."""
+_ADDED = dict.fromkeys((*DECIDED, *COLUMNS))
+"""What routing adds to a row, in a line's order; what the log itself has under these names is not routed."""
 _BLOCK = 1 << 16
 
 
@@ -77,16 +79,26 @@ def route_log(
         on_row: Called with how many rows are done.
 
     Raises:
-        ConfigError: If ``out`` is another log's or was decided on by something else, or another process writes it.
+        ConfigError: If ``out`` is no such file, another log's, or was decided on by something else, or another process
+            writes it; it stays as it was.
         RecordError: At the first bad line of the log.
     """
     if out.suffix == ".gz":
         raise ConfigError(f"{out}: lines are added to it as they come, so it cannot be gzipped; give a name in .jsonl")
+    if is_same_file(log, out):
+        raise ConfigError(f"{out} is the file of prompts itself; give another --out")
+    if out.exists() and not out.is_file():
+        raise ConfigError(
+            f"{out} is no file that can be read again, as going on with it needs; give the name of a file"
+        )
     done = RoutedLog()
     with _locked(out) as stream:
         for line in _kept(log, out, decided_by):
             done.kept += 1
             done.add(line)
+        if not done.kept and out.stat().st_size:
+            raise ConfigError(f"{out} holds no whole line that was routed; give another --out, or remove it")
+        _cut_torn_line(stream)
         if done.failed:
             return _again(log, out, route, decided_by, batch, stops)
         batches = _batches(islice(_prompts(log), done.kept, None), batch, stops)
@@ -104,33 +116,37 @@ def route_log(
 
 @contextmanager
 def _locked(out: Path) -> Iterator[IO[bytes]]:
-    """Open a file to add to it, cut after its last whole line: what a kill tore is routed again."""
+    """Open a file to add to it; nothing of it is changed yet."""
     with out.open("a+b") as stream:
         try:
             lock(stream)
         except OSError as error:
             raise ConfigError(f"{out}: another process is routing into it") from error
-        end = stream.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - _BLOCK)
-            stream.seek(start)
-            if (at := stream.read(end - start).rfind(b"\n")) >= 0:
-                end = start + at + 1
-                break
-            end = start
-        stream.truncate(end)
-        stream.seek(0, os.SEEK_END)
         yield stream
 
 
+def _cut_torn_line(stream: IO[bytes]) -> None:
+    """Cut a file after its last whole line: what a kill tore is routed again."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        stream.seek(start)
+        if (at := stream.read(end - start).rfind(b"\n")) >= 0:
+            end = start + at + 1
+            break
+        end = start
+    stream.truncate(end)
+    stream.seek(0, os.SEEK_END)
+
+
 def _kept(log: Path, out: Path, decided_by: str) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are there, each checked to be of its row.
+    """Yield the whole lines that are there, each checked to be of its row.
 
     Raises:
         ConfigError: If one is not.
     """
     prompts = _prompts(log)
-    for number, line in read_jsonl(out):
+    for number, line in read_jsonl(out, torn_tail=True):
         prompt = next(prompts, None)
         if prompt is None or line.get("id") != prompt.id:
             other = "no row" if prompt is None else f"the row {brief(prompt.id)}"
@@ -178,8 +194,12 @@ def _prompts(log: Path) -> Iterator[Prompt]:
 
 def _batches(prompts: Iterable[Prompt], size: int, stops: Callable[[], bool]) -> Iterator[Rows]:
     waiting = iter(prompts)
-    while not stops() and (rows := [dict(prompt.fields) | {"id": prompt.id} for prompt in islice(waiting, size)]):
+    while not stops() and (rows := [_row(prompt) for prompt in islice(waiting, size)]):
         yield rows
+
+
+def _row(prompt: Prompt) -> dict[str, Any]:
+    return {name: value for name, value in prompt.fields.items() if name not in _ADDED} | {"id": prompt.id}
 
 
 def _lines(batches: Iterator[Rows], route: RouteBatches, decided_by: str) -> Iterator[Sequence[dict[str, Any]]]:
@@ -188,5 +208,5 @@ def _lines(batches: Iterator[Rows], route: RouteBatches, decided_by: str) -> Ite
 
 
 def _line(row: Mapping[str, Any], decided_by: str) -> dict[str, Any]:
-    added = {name: row[name] for name in dict.fromkeys((*DECIDED, *COLUMNS)) if name in row}
+    added = {name: row[name] for name in _ADDED if name in row}
     return {"id": row["id"], **added, DECIDED_BY: decided_by}

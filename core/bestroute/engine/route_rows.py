@@ -45,6 +45,7 @@ def route_rows(
     job: str,
     answers: Answers | None = None,
     concurrency: int = 8,
+    decided_by: str = "",
 ) -> list[dict[str, Any]]:
     """Answer rows, in their order.
 
@@ -54,6 +55,7 @@ def route_rows(
         job: The job's name: the same rows under another name are asked anew. It is the ledger's ``run_id``.
         answers: What was answered before, on whatever machine.
         concurrency: Rows under way at once.
+        decided_by: A name of router, policy and prices: what was answered under another one is asked anew.
 
     Returns:
         The rows, with ``COLUMNS``. A row that failed has no answer, and is asked again by the next run.
@@ -61,7 +63,7 @@ def route_rows(
     Raises:
         ConfigError: If a row has no query.
     """
-    keys = [row_key(job, row) for row in rows]
+    keys = [row_key(job, row, decided_by) for row in rows]
     known = answers.found(keys) if answers is not None else {}
 
     def answered(place: int) -> dict[str, Any]:
@@ -115,14 +117,14 @@ def _decided(decision: Decision) -> dict[str, Any]:
     }
 
 
-def row_key(job: str, row: Mapping[str, Any]) -> str:
-    """Return what a row is known by: the job, its id and what it asks.
+def row_key(job: str, row: Mapping[str, Any], decided_by: str = "") -> str:
+    """Return what a row is known by: the job, what decides, its id and what it asks.
 
     Example:
         >>> row_key("a", {"id": 1, "query": "hi"}) == row_key("a", {"id": 1, "query": "hi", "topic": "x"})
         True
     """
-    asks: list[Any] = [job, str(row.get("id", "")), *(str(row.get(name) or "") for name in _TEXTS)]
+    asks: list[Any] = [job, decided_by, str(row.get("id", "")), *(str(row.get(name) or "") for name in _TEXTS)]
     asks += [{name: row[name]} for name in _OF_CHATS if row.get(name) is not None]
     return sha256(json.dumps(asks, default=str).encode()).hexdigest()
 
@@ -163,6 +165,7 @@ class RouteRows:
         answers_url: The database of the answers, a path or URL as a ledger's; without one a row may be asked twice.
         concurrency: Rows under way at once in a worker.
         draws: Whether rows are answered; else they are decided on, and nobody is asked.
+        decided_by: See ``route_rows``.
 
     Example::
 
@@ -179,9 +182,11 @@ class RouteRows:
         *,
         concurrency: int = 8,
         draws: bool = True,
+        decided_by: str = "",
     ) -> None:
         """Make the engine."""
         self.engine, self.job, self.concurrency, self.draws = make_engine(), job, concurrency, draws
+        self.decided_by = decided_by
         self.answers: Answers | None = None
         if answers_url is not None:
             from bestroute.billing.database.kept_answers import Answers
@@ -207,6 +212,7 @@ class RouteRows:
         if not self.draws:
             return decide_rows(rows, self.engine)
         options: dict[str, Any] = {"job": self.job, "answers": self.answers, "concurrency": self.concurrency}
+        options["decided_by"] = self.decided_by
         return route_rows(rows, self.engine, **options) if rows else []
 
 
