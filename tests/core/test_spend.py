@@ -113,7 +113,7 @@ def audited(tmp_path):
     return tmp_path / "audited.db"
 
 
-@pytest.mark.parametrize("by", ["model", "kind", "day", "tag", "tag:team", "reason"])
+@pytest.mark.parametrize("by", ["model", "kind", "day", "tag", "tag:team"])
 def test_savings_are_shown_net_of_audits_and_counted_once_whatever_they_are_told_apart_by(audited, by):
     lines = run(audited, "--by", by).splitlines()
     assert lines[-1] == (
@@ -154,7 +154,26 @@ def test_a_call_that_fell_back_is_seen_by_reason_in_few_words_that_are_the_same_
     assert set(found) == {plain, fallen}
     assert (found[plain]["samples"], found[plain]["failed"]) == (4, 2)
     assert (found[fallen]["samples"], found[fallen]["failed"]) == (2, 0)
-    assert found[fallen]["saved_usd"] == 0
+    assert {each["saved_usd"] for each in found.values()} == {None}, "the two are rows of the same calls"
+
+
+def test_a_call_that_the_reference_answers_after_an_empty_reply_costs_what_it_costs_alone(tmp_path):
+    members = {"small": FakeGenerator([""]), "large": FakeGenerator(["large"])}
+    settings = Settings(attempts=1)
+    with BestRoute(
+        POOL, members, lambda query: ("small", 1), ledger=tmp_path / "bills.db", settings=settings
+    ) as engine:
+        result = engine.run("hi")
+    (wasted, answer) = result.samples
+    assert result.reference_cost_usd == answer.cost_usd
+    assert result.cost_usd == wasted.cost_usd + answer.cost_usd
+    with Ledger(tmp_path / "bills.db") as ledger:
+        total = ledger.totals()["all"]
+        assert total["reference_cost_usd"] == pytest.approx(answer.cost_usd)
+        assert [row["reference_cost_usd"] > 0 for row in ledger.rows()] == [True, True]
+    by_reason = json.loads(run(tmp_path / "bills.db", "--by", "reason", "--json"))
+    assert len(by_reason) == 2
+    assert {each["saved_usd"] for each in by_reason} == {None}
 
 
 def test_a_member_that_rests_and_a_step_that_fails_are_fallbacks_too(tmp_path):

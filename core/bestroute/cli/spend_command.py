@@ -45,8 +45,8 @@ def spend(
     """Print what LEDGER, a file or a database's URL, was billed, and what the reference alone would have cost.
 
     Costs are of answers; what audits and judges cost stands apart. The reference's cost and what was saved are of
-    calls, so by model or kind they stand in the last lines alone. The last line of all is what was saved, what audits
-    cost, and the net. By reason, what was drawn because a member failed or rests "fell back from" it.
+    calls, so by model, kind, plan or reason they stand in the last lines alone. The last line of all is what was saved,
+    what audits cost, and the net. By reason, what was drawn because a member failed or rests "fell back from" it.
     """
     from bestroute.billing.ledger import Ledger
     from bestroute.cli.live_commands import ledger_url
@@ -76,6 +76,8 @@ def spend(
             click.echo(str(Savings.of(whole)))
 
 
+_PARTS_OF_A_CALL = {"model", "kind", "plan", "reason"}
+"""Rows of one call may differ in them: one fell back on another."""
 _COLUMNS = (
     "samples",
     "failed",
@@ -119,8 +121,8 @@ def _rows(totals: Mapping[Any, Totals], names: Sequence[str]) -> Iterator[dict[s
 
 
 def _columns(of: Totals, names: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of a row; the reference's cost stands with a call's first sample, whoever drew it."""
-    savings = None if {"model", "kind"} & {*names} else Savings.of(of)
+    """Return the figures of a row; the reference's cost stands with samples of a call, whoever drew them."""
+    savings = None if _PARTS_OF_A_CALL & {*names} else Savings.of(of)
     more = {"saved_usd": savings and savings.saved_usd, "net_usd": savings and savings.net_usd}
     return {name: more[name] if name in more else of.get(name) for name in _COLUMNS}
 

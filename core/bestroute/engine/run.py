@@ -293,10 +293,21 @@ class _Run:
         return is_single or self.call.limits.max_samples == 1
 
     def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
-        """Find what the reference would have cost, as soon as a first sample came; its row carries it."""
-        if self.reference_cost is None and any(sample.error is None for sample in drawn):
+        """Find what the reference would have cost, as soon as a first sample came; its row carries it.
+
+        Where the reference answers after all, a later row carries what that estimate was off.
+        """
+        if not any(sample.error is None for sample in drawn):
+            return
+        if self.reference_cost is None:
             self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
             self.call.bills.refer(self.reference_cost[0])
+        elif self.reference_cost[1] and decision.plan == self.context.pool.reference_plan:  # in place of a plan whose samples were of no use
+            known, self.reference_cost = (
+                self.reference_cost,
+                bills.reference_cost(self.query, decision, drawn, self.context.pool),
+            )
+            self.call.bills.refer(self.reference_cost[0] - known[0])  # so that the rows add up to what it costs
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
         """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
