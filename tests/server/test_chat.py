@@ -344,6 +344,12 @@ ODD_REPLIES = {
     "choices that are none": ({"choices": ["4"]}, 502),
     "a list": ([1], 502),
     "a text": ("4", 502),
+    "a message that is a text": ({"choices": [{"message": "4", "stops": 1}], "x": [1]}, 200),
+    "a choice that is null": ({"choices": [None, {"message": {"content": "4"}, "stops": 1}], "x": [1]}, 200),
+    "tool calls that are none": (
+        {"choices": [{"message": {"tool_calls": ["a"], "content": "4"}, "stops": 1}], "x": [1]},
+        200,
+    ),
     "fields of its own": ({"choices": [{"message": {"content": "4", "mood": "glad"}, "stops": 1}], "x": [1]}, 200),
 }
 
@@ -375,7 +381,7 @@ def test_a_reply_that_is_no_completion_is_an_error_of_the_member_and_one_with_mo
     assert answer.status_code == status, answer.text
     if status == 200:
         choice = answer.json()["choices"][0]
-        assert (choice["message"], choice["stops"], answer.json()["x"]) == (reply["choices"][0]["message"], 1, [1])
+        assert (choice["message"], choice["stops"], answer.json()["x"]) == (reply["choices"][-1]["message"], 1, [1])
     else:
         assert answer.json()["error"]["message"]
 

@@ -34,6 +34,25 @@ def test_thoughts_are_shown_as_they_come_and_kept_in_the_reply():
     assert (sample.text, sample.finish_reason, sample.usage.input) == ("49", "stop", 3)
 
 
+def test_pieces_in_odd_forms_make_an_answer_all_the_same():
+    stream = Assembly("m")
+    blocks = [{"type": "text", "text": "4"}]
+    stream.add(
+        {
+            "choices": [None, {"index": None, "delta": {"content": blocks}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 5},
+        }
+    )
+    stream.add(
+        chunk(tool_calls=["add", {"index": None, "id": "a", "function": {"name": "add", "arguments": {"a": 1}}}])
+    )
+    stream.add({"choices": [{"delta": "9"}, {"delta": None, "finish_reason": "stop"}]})
+    sample = stream.sample(Query("7 * 7?"), {}, 0.1)
+    assert (sample.text, sample.usage.output) == ("4", 5)
+    (call,) = sample.payload.message.tool_calls
+    assert (call["id"], call["function"]) == ("a", {"name": "add", "arguments": ""})
+
+
 def test_a_stream_without_an_end_is_broken():
     stream = Assembly("m")
     stream.add(chunk(content="4"))

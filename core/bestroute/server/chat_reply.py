@@ -8,7 +8,7 @@ from typing import Any
 
 from bestroute.engine.result import Result
 from bestroute.server.api_errors import ApiErrorBody
-from bestroute.server.relay import Piece, Reply
+from bestroute.server.relay import Piece, Reply, mappings
 from bestroute.server.tool_turns import marked
 from bestroute.server.wire import Event
 from bestroute.types.sample import Delta
@@ -40,10 +40,10 @@ def completion_of(result: Result, model: str, *, marks: bool) -> dict[str, Any]:
 
 def _marked(choice: Mapping[str, Any], part: str, member: str) -> Mapping[str, Any]:
     """Return a choice, or a chunk of one, whose tool calls tell who made them."""
-    message = choice.get(part) or {}
-    if not message.get("tool_calls"):
+    message = choice.get(part)
+    if not isinstance(message, Mapping) or not (calls := mappings(message.get("tool_calls"))):
         return choice
-    return {**choice, part: {**message, "tool_calls": marked(message["tool_calls"], member)}}
+    return {**choice, part: {**message, "tool_calls": marked(calls, member)}}
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from bestroute.errors.facts import field
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.selection import Call, Demand, judge, read_demand
+from bestroute.server.chat_request import text_of
 from bestroute.server.connection_stack import stacked_client
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -44,8 +45,8 @@ class Piece:
     @property
     def message(self) -> Any:
         """What the chunk carries, tool calls and thoughts among it; by it the engine sees whether to show it."""
-        deltas = [choice.get("delta") or {} for choice in self.chunk["choices"]]
-        calls = [call for delta in deltas for call in delta.get("tool_calls") or ()]
+        deltas = [choice["delta"] for choice in self.chunk["choices"] if isinstance(choice.get("delta"), Mapping)]
+        calls = [call for delta in deltas for call in mappings(delta.get("tool_calls"))]
         other = {name: value for delta in deltas for name, value in delta.items() if name not in ("role", "content")}
         return SimpleNamespace(tool_calls=calls, additional_kwargs=other)
 
@@ -97,6 +98,7 @@ class Relay(OpenAIGenerator):
     ) -> list[Sample]:
         choices = query.params.get("n") or 1
         completion = dict(reply) if isinstance(reply, Mapping) else {}
+        completion["choices"] = mappings(completion.get("choices"))
         samples = super()._read(_with_attributes(completion), query, request, max(wanted, choices), latency_s)
         if choices > 1:  # one sample that has all of them, and their whole bill
             usage = sum_usage([sample.usage for sample in samples])
@@ -129,21 +131,36 @@ def _as_it_is(request: Mapping[str, Any], stream: Any) -> dict[str, Any]:
 
 
 def _with_attributes(completion: Mapping[str, Any]) -> Any:
-    """Return a completion as the client's own objects are read."""
-    given = completion.get("choices")
-    choices = [choice for choice in given if isinstance(choice, Mapping)] if isinstance(given, list) else []
+    """Return a completion as the client's own objects are read; what is of no known form is left out."""
     return SimpleNamespace(
         choices=[
             SimpleNamespace(
-                message=SimpleNamespace(**(choice.get("message") or {})),
+                message=_message(choice.get("message")),
                 finish_reason=choice.get("finish_reason"),
                 logprobs=choice.get("logprobs"),
             )
-            for choice in choices
+            for choice in completion["choices"]
         ],
         usage=completion.get("usage"),
         error=completion.get("error"),
     )
+
+
+def _message(given: Any) -> Any:
+    known = dict(given) if isinstance(given, Mapping) else {"content": given if isinstance(given, str) else None}
+    if "tool_calls" in known:
+        known["tool_calls"] = mappings(known["tool_calls"])
+    return SimpleNamespace(**known)
+
+
+def mappings(given: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; none of what is no list.
+
+    Example:
+        >>> mappings([{"id": "1"}, None]), mappings("x")
+        ([{'id': '1'}], [])
+    """
+    return [each for each in given if isinstance(each, Mapping)] if isinstance(given, list) else []
 
 
 def demand_of(tools: Sequence[Any] | None, request: Mapping[str, Any]) -> Demand:
@@ -180,19 +197,20 @@ class Assembly:
         self.head |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
         usage = read_usage(chunk.get("usage"))
         text = ""
-        for choice in chunk.get("choices") or ():
-            index = choice.get("index", 0)
+        choices = mappings(chunk.get("choices"))
+        for choice in choices:
+            index = _place(choice.get("index"), 0)
             message = self.messages.setdefault(index, {"role": "assistant", "content": None})
-            delta = choice.get("delta") or {}
+            delta = choice["delta"] if isinstance(choice.get("delta"), Mapping) else {}
             add_delta(message, delta)
             text += content if isinstance(content := delta.get("content"), str) else ""
             if choice.get("finish_reason") is not None:
                 self.reasons[index] = str(choice["finish_reason"])
             if choice.get("logprobs") is not None:
                 self._logprobs.setdefault(index, []).append(choice["logprobs"])
-        if not chunk.get("choices"):
+        if not choices:
             return Delta("", usage=usage) if usage else None
-        return Delta(text, Piece(chunk, self.member), usage)
+        return Delta(text, Piece({**chunk, "choices": choices}, self.member), usage)
 
     def sample(self, query: Query, request: Mapping[str, Any], latency_s: float) -> Sample:
         """Return the sample that the chunks make.
@@ -204,8 +222,8 @@ class Assembly:
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         choices = [self._choice(index) for index in sorted(self.messages)]
         message = choices[0]["message"]
-        text = message["content"] or ""
-        whole = "".join(choice["message"]["content"] or "" for choice in choices)
+        text = text_of(message["content"])
+        whole = "".join(text_of(choice["message"]["content"]) for choice in choices)
         usage = completed_usage(
             read_usage(self.head.get("usage")), query.prompt_tokens, whole, has_reply=bool(message.get("tool_calls"))
         )
@@ -243,7 +261,7 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """
     for name, value in delta.items():
         if name == "tool_calls":
-            for call in value or ():
+            for call in mappings(value):
                 _add_call(message.setdefault("tool_calls", []), call)
         elif name in _JOINED and isinstance(value, str):
             message[name] = (message.get(name) or "") + value
@@ -253,11 +271,16 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
 
 def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
     """Add a piece of a tool call; its ``index`` says of which, or it is a new one."""
-    index = piece.get("index", len(calls))
+    index = _place(piece.get("index"), len(calls))
     while len(calls) <= index and len(calls) < 1000:
         calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-    call, function = calls[min(index, len(calls) - 1)], piece.get("function") or {}
+    call, function = calls[min(index, len(calls) - 1)], piece.get("function")
     call["id"] = piece.get("id") or call["id"]
     call["type"] = piece.get("type") or call["type"]
-    call["function"]["name"] += function.get("name") or ""
-    call["function"]["arguments"] += function.get("arguments") or ""
+    for name in ("name", "arguments"):
+        if isinstance(more := field(function, name), str):
+            call["function"][name] += more
+
+
+def _place(given: Any, otherwise: int) -> int:
+    return given if isinstance(given, int) and given >= 0 else otherwise
