@@ -123,6 +123,23 @@ def test_what_is_under_way_when_a_run_stops_is_read_by_the_next_one(run, server)
     assert len(answers(server)) == 12
 
 
+@pytest.mark.parametrize("count", [0, 5, 11])
+def test_samples_that_a_shorter_run_does_not_want_stay_for_a_longer_one(run, server, monkeypatch, count):
+    monkeypatch.setattr(BatchDraws, "_ended", lambda *_: _kill())
+    with pytest.raises(Killed):
+        run()
+    monkeypatch.undo()
+    run(prompts=PROMPTS[:2], n=1)
+    if count:
+        with pytest.raises(Killed):
+            run(on_sample=killed_after(count))
+    assert run().missing == 0
+    assert len(answers(server)) == 12
+    texts = [text for r in read_records(run.out) for s in r.samples.values() for text in s.text]
+    assert len(set(texts)) == len(texts) == 12
+    assert not are_under_way(run.out)
+
+
 def test_a_batch_whose_id_was_lost_on_the_way_is_found_again(run, server):
     server.batches.lost = 1
     assert run().missing == 0

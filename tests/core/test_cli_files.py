@@ -111,6 +111,29 @@ def test_init_writes_over_nothing_unless_it_is_told_to(tmp_path):
     assert run(*arguments, "--force").exit_code == 0
 
 
+def test_init_writes_over_no_prompts_unless_it_is_told_to(tmp_path):
+    (tmp_path / "log.csv").write_text("question,answer,model\nWhy?,So.,m\n")
+    (tmp_path / "prompts.jsonl").write_text("mine")
+    arguments = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
+    refused = run(*arguments, "--log", tmp_path / "log.csv")
+    assert refused.exit_code == 2
+    assert "prompts.jsonl is there already; give --force" in refused.stderr
+    assert not (tmp_path / "pool.yaml").exists()
+    assert run(*arguments).exit_code == 0, "without a log no prompts are written"
+    assert (tmp_path / "prompts.jsonl").read_text() == "mine"
+    assert run(*arguments, "--log", tmp_path / "log.csv", "--force").exit_code == 0
+    assert [prompt.query for prompt in read_prompts(tmp_path / "prompts.jsonl")] == ["Why?"]
+
+
+@pytest.mark.parametrize("reading", [(), ("--map", "query=question")])
+@pytest.mark.parametrize(("form", "text"), [("csv", "question,model\nWhy?,m\n"), ("jsonl", '{"question": "Why?"}\n')])
+def test_a_table_is_said_to_be_what_it_is(tmp_path, form, text, reading):
+    (tmp_path / "log").write_text(text)
+    done = run("import", tmp_path / "log", "--out", tmp_path / "prompts.jsonl", *reading)
+    assert done.exit_code == 0, done.output
+    assert f"read as {form}" in done.stdout
+
+
 # split
 
 

@@ -159,6 +159,53 @@ def test_a_reply_is_kept_though_another_of_its_pair_failed(command, server, monk
     assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
 
 
+def test_single_calls_take_up_the_replies_that_a_batch_left(command, server, monkeypatch):
+    monkeypatch.setitem(BatchDraws.__init__.__kwdefaults__, "rounds", 0)
+    server.batches.expire_after = 21
+    assert run(command("--pairwise", "--batch")).exit_code == 1
+    batched = spent(server)
+    done = run(command("--pairwise"))
+    assert done.exit_code == 0, done.output
+    assert len(questions(server)) == 22
+    assert f"the judge was paid {batched / 2 + spent(server) - batched:.6f} USD" in done.stdout
+
+
+def test_a_limit_leaves_the_other_answers_of_a_batch_under_way_to_a_later_run(command, server, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(BatchDraws, "_ended", killed)
+    with pytest.raises(Killed):
+        run(command("--batch"))
+    monkeypatch.undo()
+    some = run(command("--batch", "--limit", "2"))
+    assert sum(quality is not None for of in qualities(command.out).values() for quality in of) == 2 * 3, some.output
+    assert command.folder.exists()
+    refused = run(command())
+    assert refused.exit_code == 2
+    assert f"or delete {command.folder}" in refused.stderr
+    done = run(command("--batch"))
+    assert done.exit_code == 0, done.output
+    assert (len(questions(server)), len(server.batches.jobs)) == (6, 1)
+    assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
+    assert not command.folder.exists()
+
+
+@pytest.mark.parametrize("batch", [(), ("--batch",)])
+def test_answers_that_look_the_same_to_the_judge_are_one_question(command, server, tmp_path, batch):
+    arguments = command("--pairwise", *batch)
+    first, second = ("a" * 8000 + middle + "a" * 8000 for middle in "xy")
+    record = Record(
+        "q", "?", {"small": ModelSamples((None,), (first,)), "large": ModelSamples((None,), (second,))}, "g"
+    )
+    write_records(tmp_path / "r.jsonl", [record])
+    server.answers = lambda model, messages: json.dumps({"better": "A"})
+    done = run(arguments)
+    assert done.exit_code == 0, done.output
+    assert set(qualities(command.out).values()) == {(0.5,)}
+    assert f"the judge was paid {spent(server) / (2 if batch else 1):.6f} USD" in done.stdout
+
+
 def test_a_judge_that_takes_no_temperature_is_asked_without(command, server):
     done = run(command("--batch", name="refuse-temperature-judge"))
     assert done.exit_code == 0, done.output

@@ -367,7 +367,7 @@ TABLE = [
 def test_a_table_as_people_have_it_is_read(tmp_path, encoding, options):
     (tmp_path / "t.csv").write_bytes(csv_text(TABLE, **options).encode(encoding))
     done = import_logs([tmp_path / "t.csv"])
-    assert (done.rows, done.left_out, done.format) == (3, 1, "jsonl")
+    assert (done.rows, done.left_out, done.format) == (3, 1, "csv")
     why, where = done.lines
     assert (why["query"].replace("\r\n", "\n"), why["task"]) == (TABLE[0]["Question"], "why")
     assert why["answered"] == {"model": "m", "text": "Because.", "cost_usd": 0.002}

@@ -28,7 +28,7 @@ from bestroute.cli import main
 from bestroute.evaluation import evaluate
 from bestroute.labels import SampleArrays
 from bestroute.policies.promises import Promise
-from bestroute.policies.refused_promises import read_refusals
+from bestroute.policies.refused_promises import Refusal, note_refusal, read_refusals
 from bestroute.records.records import write_records
 from bestroute.reward_models.reward_settings import RewardSettings
 from bestroute.reward_models.training import train_reward
@@ -192,14 +192,27 @@ def test_a_refusal_is_seen_later_in_route_monitor_and_report_until_the_folder_ha
     assert read_refusals(folder) == ()
 
 
-def test_a_damaged_file_of_refusals_is_named(folder, fresh, tmp_path):
+def test_the_same_refusal_is_listed_once(folder):
+    first, second = (Refusal("max_drop", drop, 0.95, "2026-01-31", 80, None) for drop in (0.001, 0.002))
+    for refusal in (first, second, first):
+        note_refusal(folder, refusal)
+    assert read_refusals(folder) == (first, second)
+
+
+def test_a_damaged_file_of_refusals_is_a_warning_and_the_next_refusal_replaces_it(folder, fresh, tmp_path, caplog):
     few = tmp_path / "few.jsonl"
     write_records(few, fresh[:80])
     assert run(folder, few, "--max-drop", 0.001).exit_code == 2
     text = (folder / "refusals.json").read_text()
     (folder / "refusals.json").write_text(text.replace('"queries": 80', '"queries": "many"'))
-    with pytest.raises(ArtifactError, match=r"refusals\.json"):
-        read_refusals(folder)
+    assert read_refusals(folder) == ()
+    assert "refusals.json: damaged" in caplog.text
+    routed = CliRunner().invoke(main, ["route", str(folder), "sum list colour?"])
+    assert routed.exit_code == 0, routed.output
+    again = run(folder, few, "--max-drop", 0.002)
+    assert again.exit_code == 2
+    assert "cannot promise a drop of at most 0.002" in again.stderr
+    assert [each.value for each in read_refusals(folder)] == [0.002]
 
 
 def test_the_number_needed_grows_as_the_allowed_drop_shrinks(router, fresh):

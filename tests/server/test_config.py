@@ -119,6 +119,31 @@ def test_what_only_shows_when_it_is_built_is_one_sentence_and_status_2(write, mo
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("field", ["judge", "reward"])
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("def score(:", "cannot import '{name}:score': SyntaxError"),
+        ("raise ValueError('no data')", "cannot import '{name}:score': ValueError: no data"),
+        ("import sys; sys.exit(3)", "cannot import '{name}:score': SystemExit: 3"),
+        ("async def score(query, texts): return [0.5]", "'{name}:score' is an async function"),
+        (
+            "class Score:\n    async def __call__(self, query, texts): return [0.5]\nscore = Score()",
+            "'{name}:score' is an async function",
+        ),
+        ("score = 3", "'{name}:score' is not a function"),
+        ("", "cannot import '{name}:score'"),
+    ],
+)
+def test_a_function_that_cannot_serve_is_one_sentence(write, request, tmp_path, field, source, sentence):
+    name = f"own_{abs(hash((request.node.name, str(tmp_path))))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    done = CliRunner().invoke(main, ["serve", "--config", str(write(pool=POOL, **{field: f"{name}:score"}))])
+    assert done.exit_code == 2, done.output
+    assert f"router.yaml: {field}: {sentence.format(name=name)}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_nothing_to_serve_is_one_sentence():
     done = CliRunner().invoke(main, ["serve"])
     assert done.exit_code == 2

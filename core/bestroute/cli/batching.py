@@ -39,11 +39,14 @@ class Batching:
         Raises:
             ConfigError: If batches are under way that this run would not read.
         """
-        from bestroute.generators.batches import VLLM, BatchDraws, are_under_way, at_batch_prices, form_of
+        from bestroute.generators.batches import VLLM, BatchDraws, are_under_way, at_batch_prices, folder_of, form_of
 
         if self.form is None:
             if are_under_way(out):
-                raise ConfigError(f"{out}: batches of an earlier run are under way; give --batch, which reads them")
+                raise ConfigError(
+                    f"{out}: batches of an earlier run are under way; give --batch, which reads them, or delete "
+                    f"{folder_of(out)} if their answers are not wanted"
+                )
             return None, pool
         forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in generators}  # type: ignore[arg-type]
         factors = {m: form.price_factor if self.price is None else self.price for m, form in forms.items()}

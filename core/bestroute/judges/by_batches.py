@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from bestroute._utils.text import utf8
@@ -26,13 +26,21 @@ def question_key(task: JudgeTask, query: Query) -> str:
     return f"{task.id}-{sha256(utf8(json.dumps([query.system, query.text]))).hexdigest()[:16]}"
 
 
+def verdict_of(judge: MemberJudge, task: JudgeTask, replies: Mapping[str, JudgeReply]) -> Verdict:
+    """Return the verdict on a task by the replies to its questions; one that two of them share is paid for once."""
+    keys = [question_key(task, query) for query in judge.queries(task)]
+    is_first = [key not in keys[:place] for place, key in enumerate(keys)]
+    pairs = zip(keys, is_first, strict=True)
+    return judge.verdict(task, [replies[key] if first else replace(replies[key], cost_usd=0.0) for key, first in pairs])
+
+
 @dataclass
 class _Open:
     """A task whose replies are not all there."""
 
     task: JudgeTask
     queries: dict[str, Query]
-    """By what each is known by, in their order."""
+    """By what each is known by; equal ones once."""
     missing: set[str]
     failure: BaseException | None = None
 
@@ -100,5 +108,5 @@ def _judged(one: _Open, judge: MemberJudge, verdicts: Verdicts) -> tuple[JudgeTa
     keys = list(one.queries)
     if one.failure is not None:
         return one.task, one.failure, keys
-    replies = [reply for key in keys if (reply := verdicts.kept(key)) is not None]
-    return one.task, judge.verdict(one.task, replies), keys
+    replies = {key: reply for key in keys if (reply := verdicts.kept(key)) is not None}
+    return one.task, verdict_of(judge, one.task, replies), keys

@@ -122,7 +122,7 @@ class MemberJudge:
 
     def __call__(self, task: JudgeTask) -> Verdict:
         """Ask, and read what it says."""
-        return self.verdict(task, [self._ask(query) for query in self.queries(task)])
+        return self.verdict(task, [self.ask(query) for query in self.queries(task)])
 
     def queries(self, task: JudgeTask) -> list[Query]:
         """Return what it is asked about a task; an answer that equals the reference's is not asked about."""
@@ -158,7 +158,8 @@ class MemberJudge:
             (preferred.count(1.0), preferred.count(0.0)),
         )
 
-    def _ask(self, query: Query) -> JudgeReply:
+    def ask(self, query: Query) -> JudgeReply:
+        """Ask one question by a call."""
         return self.reply(query, self.generator.generate(query, 1, params={"temperature": 0.0}, cancel=Cancel())[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from bestroute._utils.text import utf8
 from bestroute._utils.under_way import ended
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe, hide_quotations
-from bestroute.judges.by_batches import ask_by_batches
+from bestroute.judges.by_batches import ask_by_batches, question_key, verdict_of
 from bestroute.judges.checks import Check, decided
-from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks_answers
+from bestroute.judges.judge import Judge, JudgeReply, JudgeTask, MemberJudge, Verdict, tasks_answers
 from bestroute.judges.verdicts import Verdicts
 from bestroute.records.collect import Drawer
 from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
@@ -208,12 +209,31 @@ def _ask_all(
     if drawer is not None and isinstance(judge, MemberJudge):
         yield from ask_by_batches(tasks, judge, drawer, verdicts, lambda: stop.is_set)
         return
-    for task, future in ended(judge, tasks, concurrency, lambda: stop.is_set, name="bestroute-label"):
+    for task, future in ended(
+        partial(_judge, judge, verdicts), tasks, concurrency, lambda: stop.is_set, name="bestroute-label"
+    ):
         error = future.exception()
         if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
             stop.set()
             raise error
-        yield task, future.result() if error is None else error, []
+        if error is None:
+            yield task, *future.result()
+        else:
+            yield task, error, []
+
+
+def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict, list[str]]:
+    """Ask a judge about a task, but for what an earlier run by batches kept the replies to."""
+    if not isinstance(judge, MemberJudge):
+        return judge(task), []
+    questions = {question_key(task, query): query for query in judge.queries(task)}
+    kept = {key: reply for key in questions if (reply := verdicts.kept(key)) is not None}
+    if not kept:
+        return judge(task), []
+    replies: dict[str, JudgeReply] = {
+        key: kept[key] if key in kept else judge.ask(query) for key, query in questions.items()
+    }
+    return verdict_of(judge, task, replies), list(questions)
 
 
 def _logged(outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,10 @@ from typing import Any
 from bestroute._utils.files import atomic_file
 from bestroute.artifacts import REFUSALS, damaged, read_config, sha256, to_json
 from bestroute.artifacts import ROUTER as ROUTER_KIND
+from bestroute.errors import ArtifactError
 from bestroute.policies.promises import FLAGS, Kind
+
+logger = logging.getLogger(__name__)
 
 _MOST = 100
 """Refusals that are kept, the newest."""
@@ -50,9 +54,10 @@ class Refusal:
 
 
 def note_refusal(folder: Path, refusal: Refusal) -> None:
-    """Keep a refusal beside those of before, about the router that is in the folder now."""
+    """Keep a refusal beside those of before, about the router that is in the folder now; the same one once."""
     router = sha256((folder / ROUTER_KIND.config).read_bytes())
-    kept = (*read_refusals(folder, router=router), refusal)[-_MOST:]
+    before = read_refusals(folder, router=router)
+    kept = before if refusal in before else (*before, refusal)[-_MOST:]
     config = {"format": REFUSALS.format, "router_sha256": router, "refusals": [asdict(each) for each in kept]}
     with atomic_file(folder / REFUSALS.config) as stream:
         stream.write(to_json(config))
@@ -61,20 +66,23 @@ def note_refusal(folder: Path, refusal: Refusal) -> None:
 def read_refusals(folder: Path, *, router: str | None = None) -> tuple[Refusal, ...]:
     """Read the refusals of a router, the oldest first; those of another router that was here before are not its own.
 
+    A file that is damaged or of another version is a warning and holds none; the next refusal replaces it.
+
     Args:
         folder: The router's.
         router: Hash of the configuration of the router in it; default: it is read.
-
-    Raises:
-        ArtifactError: If the file is damaged or of another version.
     """
     if not (folder / REFUSALS.config).exists():
         return ()
     own = sha256((folder / ROUTER_KIND.config).read_bytes()) if router is None else router
-    with damaged(folder, REFUSALS):
-        config, _ = read_config(folder, REFUSALS)
-        found = tuple(_checked(each) for each in config["refusals"])
-        return found if config["router_sha256"] == own else ()
+    try:
+        with damaged(folder, REFUSALS):
+            config, _ = read_config(folder, REFUSALS)
+            found = tuple(_checked(each) for each in config["refusals"])
+            return found if config["router_sha256"] == own else ()
+    except ArtifactError as error:
+        logger.warning("%s", error)
+        return ()
 
 
 def _checked(config: Mapping[str, Any]) -> Refusal:

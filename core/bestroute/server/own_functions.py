@@ -6,10 +6,12 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError
+from bestroute.errors.redaction import describe
 
 _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -33,15 +35,18 @@ def load_function(value: str, folder: Path, where: str) -> Callable[..., Any]:
         where: Begins the sentence.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, its module cannot be imported, or it is async.
     """
     module, _, name = value.partition(":")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where}: cannot import {value!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
+        why = " ".join(describe(error).split())
+        raise ConfigError(f"{where}: cannot import {value!r}: {why}") from error
     if not callable(function):
         raise ConfigError(f"{where}: {value!r} is not a function")
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        raise ConfigError(f"{where}: {value!r} is an async function, and is called from threads; give one by plain def")
     return function  # type: ignore[no-any-return]

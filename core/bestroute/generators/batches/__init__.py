@@ -1,6 +1,6 @@
 """Draws by providers' batch files: half the price, an answer within a day."""
 
-from bestroute.generators.batches.batch_draws import BatchDraws, are_under_way
+from bestroute.generators.batches.batch_draws import BatchDraws, are_under_way, folder_of
 from bestroute.generators.batches.batch_forms import VLLM, BatchForm, FormName, at_batch_prices, form_of
 
-__all__ = ["VLLM", "BatchDraws", "BatchForm", "FormName", "are_under_way", "at_batch_prices", "form_of"]
+__all__ = ["VLLM", "BatchDraws", "BatchForm", "FormName", "are_under_way", "at_batch_prices", "folder_of", "form_of"]

@@ -1,8 +1,9 @@
 """Draws of ``collect`` and ``label`` by batches: a file a model, handed in, read back by id, taken up after a kill.
 
 What is under way stands on disk beside the records (``<out>.batches/``): of each batch a file of its lines and one of
-what is known of it, written before it is handed in. A batch is dropped when every line has been given to its command,
-which has it on disk by then. So whatever a kill leaves is found again, and nothing is drawn or paid for twice.
+what is known of it, written before it is handed in. A batch is dropped when every answer has been given to its command,
+which has it on disk by then; answers that a command does not want (``--limit``) stay for one that does. So whatever a
+kill leaves is found again, and nothing is drawn or paid for twice.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ class _Batch:
     lines: tuple[tuple[str, bool], ...]
     """Of each line the prompt's id, and whether it is the greedy answer."""
     id: str | None = None
-    kept: tuple[int, ...] | None = None
-    """For each line, how many samples of its prompt and model were kept when its results began to be read."""
+    kept: tuple[int | None, ...] | None = None
+    """For each line, how many samples of its prompt and model were kept when its results began to be read; ``None``
+    where none was waited for."""
+    given: tuple[int, ...] = ()
+    """Lines with which an earlier run was done."""
 
     def slot(self, place: int) -> _Slot:
         id_, is_greedy = self.lines[place]
@@ -49,6 +53,11 @@ class _Batch:
     @property
     def slots(self) -> list[_Slot]:
         return [self.slot(place) for place in range(len(self.lines))]
+
+    @property
+    def open_places(self) -> set[int]:
+        """Lines that were given to no run yet."""
+        return set(range(len(self.lines))).difference(self.given)
 
 
 @dataclass
@@ -65,7 +74,15 @@ class _Awaited:
         if batch.kept is None:
             return Counter()
         pairs = zip(batch.slots, batch.kept, strict=True)
-        return Counter({slot: self.kept[slot] - before for slot, before in pairs if slot in self.kept})
+        return Counter(
+            {slot: self.kept[slot] - before for slot, before in pairs if before is not None and slot in self.kept}
+        )
+
+    def kept_before(self, batch: _Batch) -> tuple[int | None, ...]:
+        """Return what is noted as ``kept`` of a batch that begins to be read."""
+        noted = batch.kept or (None,) * len(batch.lines)
+        pairs = zip(batch.slots, noted, strict=True)
+        return tuple(self.kept.get(slot) if before is None else before for slot, before in pairs)
 
 
 class BatchDraws:
@@ -101,7 +118,7 @@ class BatchDraws:
             waiting[_slot_of(job)].append(job)
         run = _Awaited(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
         batches = self._under_way()
-        covered = Counter(slot for batch in batches for slot in batch.slots)
+        covered = Counter(batch.slot(place) for batch in batches for place in batch.open_places)
         for batch in batches:
             covered -= run.delivered(batch)
         fresh = [job for slot, jobs in waiting.items() for job in jobs[covered[slot] :]]
@@ -109,13 +126,19 @@ class BatchDraws:
             batches += [] if stops() else self._hand_in(fresh, params)
             fresh = []
             for batch, refusal in self._ended(batches, stops):
-                for job, outcome in self._read(batch, run, refusal):
+                unwanted: list[int] = []
+                for job, outcome in self._read(batch, run, refusal, unwanted):
                     if attempt < self.rounds and _is_worth_another_try(outcome):
                         fresh.append(job)
                         waiting[_slot_of(job)].append(job)
                     else:
                         yield job, outcome
-                self._drop(batch)
+                if unwanted:
+                    given = tuple(place for place in range(len(batch.lines)) if place not in unwanted)
+                    self._note(replace(batch, kept=None, given=given))
+                    logger.info("batch %s: %d answers stay for a run that wants them", batch.id, len(unwanted))
+                else:
+                    self._drop(batch)
             batches = []
             if not fresh or stops():
                 return
@@ -128,7 +151,7 @@ class BatchDraws:
             noted = json.loads(path.read_text(encoding="utf-8"))
             kept = None if noted["kept"] is None else tuple(noted["kept"])
             lines = tuple((id_, is_greedy) for id_, is_greedy in noted["lines"])
-            batch = _Batch(noted["key"], noted["model"], lines, noted["id"], kept)
+            batch = _Batch(noted["key"], noted["model"], lines, noted["id"], kept, tuple(noted.get("given", ())))
             if batch.model not in self.forms:
                 raise ConfigError(
                     f"{self.folder}: a batch of {batch.model!r} is under way; the pool has {named(self.forms)}"
@@ -198,14 +221,18 @@ class BatchDraws:
             _sleep(self.poll_s, stops)
 
     def _read(
-        self, batch: _Batch, run: _Awaited, refusal: BatchLineError | None
+        self, batch: _Batch, run: _Awaited, refusal: BatchLineError | None, unwanted: list[int]
     ) -> Iterator[tuple[Job, Sample | BaseException]]:
-        """Yield what the lines of a batch came to, but for samples that were kept before a kill."""
+        """Yield what the lines of a batch came to, but for samples that were kept before a kill.
+
+        Lines that were answered and that nothing waits for are added to ``unwanted``, but for those that an earlier run
+        waited for when it was killed: it has them.
+        """
         assert batch.id is not None
         form, skipped = self.forms[batch.model], run.delivered(batch)
-        if batch.kept is None:
-            self._note(replace(batch, kept=tuple(run.kept.get(slot, 0) for slot in batch.slots)))
-        missing = set(range(len(batch.lines)))
+        if (kept := run.kept_before(batch)) != batch.kept:
+            self._note(replace(batch, kept=kept))
+        missing = batch.open_places
         for result in () if refusal else form.results(batch.id):
             place = _place(result, batch)
             if place is None or place not in missing:
@@ -219,6 +246,8 @@ class BatchDraws:
                 outcome = _outcome(form, job, result, run.params)
                 run.kept[slot] += isinstance(outcome, Sample)
                 yield job, outcome
+            elif result.error is None and (batch.kept is None or batch.kept[place] is None):
+                unwanted.append(place)
         for place in sorted(missing):
             if jobs := run.waiting[batch.slot(place)]:
                 unanswered = BatchLineError("the batch ended without an answer to this line", code="no_answer")

@@ -60,5 +60,5 @@ def names_of(version: str | None) -> Mapping[str, str]:
         ('gen_ai.system', 'gen_ai.provider.name')
     """
     if (found := VERSIONS.get(version or NEWEST)) is None:
-        raise ConfigError(f"tracing: version must be one of {named(VERSIONS)}, got {version!r}")
+        raise ConfigError(f"version must be one of {named(VERSIONS)}, got {version!r}")
     return found

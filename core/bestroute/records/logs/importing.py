@@ -18,7 +18,7 @@ from bestroute.records.logs import formats
 from bestroute.records.logs.logged_call import LoggedCall
 from bestroute.records.logs.masking import Masking
 from bestroute.records.logs.near_duplicates import Groups
-from bestroute.records.logs.rows import read_rows
+from bestroute.records.logs.rows import read_rows, table_form
 from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
 
 _KNOWN = "a question, a chat or a run of a model"
@@ -208,7 +208,7 @@ def _recognised(paths: Sequence[Path], columns: Mapping[str, str] | None) -> str
         RecordError: If none has any; says what is there and what to do.
     """
     if columns:
-        return "jsonl"
+        return table_form(paths[0])
     votes: Counter[str] = Counter()
     there = "no rows"
     for row in islice((row for path in paths for _, row in read_rows(path)), _MOST_VOTES):
@@ -221,7 +221,8 @@ def _recognised(paths: Sequence[Path], columns: Mapping[str, str] | None) -> str
             f"{named(map(str, paths))}: cannot tell what it is ({there}); "
             f"give --from {', '.join(formats.names())}, or say where the question stands by --map query=COLUMN"
         )
-    return votes.most_common(1)[0][0]
+    name = votes.most_common(1)[0][0]
+    return table_form(paths[0]) if name in formats.TABLES else name
 
 
 class _Names:

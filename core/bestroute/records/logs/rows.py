@@ -27,23 +27,35 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         RecordError: If the file cannot be read as what it is; names the line where there are lines.
         ImportError: If a table is to be read and DuckDB is not installed.
     """
-    try:
-        head = _head(path)
-    except (OSError, EOFError) as error:
-        raise RecordError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    if head.startswith(b"PAR1"):
+    form = table_form(path)
+    if form == "parquet":
         yield from _table(path, "read_parquet(?)", "a Parquet file")
-    elif head[:1] in (b"{", b"["):
-        yield from _json(path, is_array=head[:1] == b"[")
-    elif not head:
-        raise RecordError(f"{path}: is empty")
-    else:
+    elif form == "csv":
         yield from _table(path, _CSV, "a table")
+    else:
+        yield from _json(path, is_array=_head(path)[:1] == b"[")
+
+
+def table_form(path: Path) -> str:
+    """Return what a file is by its first bytes: ``jsonl`` (JSON of any kind), ``csv`` or ``parquet``.
+
+    Raises:
+        RecordError: If it cannot be read, or is empty.
+    """
+    head = _head(path)
+    if not head:
+        raise RecordError(f"{path}: is empty")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "jsonl" if head[:1] in (b"{", b"[") else "csv"
 
 
 def _head(path: Path) -> bytes:
-    with _open(path) as stream:
-        start: bytes = stream.read(4096)
+    try:
+        with _open(path) as stream:
+            start: bytes = stream.read(4096)
+    except (OSError, EOFError) as error:
+        raise RecordError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
