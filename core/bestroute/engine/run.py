@@ -302,12 +302,10 @@ class _Run:
         if self.reference_cost is None:
             self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
             self.call.bills.refer(self.reference_cost[0])
-        elif self.reference_cost[1] and decision.plan == self.context.pool.reference_plan:  # in place of a plan whose samples were of no use
-            known, self.reference_cost = (
-                self.reference_cost,
-                bills.reference_cost(self.query, decision, drawn, self.context.pool),
-            )
-            self.call.bills.refer(self.reference_cost[0] - known[0])  # so that the rows add up to what it costs
+        elif self.reference_cost[1] and decision.plan == self.context.pool.reference_plan:  # in place of another
+            estimate, _ = self.reference_cost
+            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
+            self.call.bills.refer(self.reference_cost[0] - estimate)  # so that the rows add up to what it costs
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
         """Log draws that brought nothing, whatever was tried; what came at a second attempt is no matter."""
