@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from typing import Any
@@ -52,7 +53,7 @@ def by_ray(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    route = partial(_routed, make_engine, job, answers_url, concurrency, draws, decided_by)
+    route = partial(_routed, _MakeRows(make_engine, job, answers_url, concurrency, draws, decided_by))
 
     def routed(batches: Iterator[Rows]) -> Iterator[Rows]:
         while window := [{"rows": json.dumps(rows)} for rows in islice(batches, _WINDOW)]:
@@ -63,27 +64,30 @@ def by_ray(
     return routed
 
 
-def _routed(
-    make_engine: Callable[[], BestRoute],
-    job: str,
-    answers_url: str | None,
-    concurrency: int,
-    draws: bool,
-    decided_by: str,
-    block: dict[str, Any],
-) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class _MakeRows:
+    """Makes a ``RouteRows`` in a worker, which keeps it for all that are equal to this."""
+
+    make_engine: Callable[[], BestRoute]
+    job: str
+    answers_url: str | None
+    concurrency: int
+    draws: bool
+    decided_by: str
+
+    @cache  # noqa: B019  # as many as jobs, and for as long as the worker
+    def here(self) -> RouteRows:
+        """Return this process's."""
+        return RouteRows(
+            self.make_engine,
+            self.job,
+            self.answers_url,
+            concurrency=self.concurrency,
+            draws=self.draws,
+            decided_by=self.decided_by,
+        )
+
+
+def _routed(make: _MakeRows, block: dict[str, Any]) -> dict[str, list[str]]:
     """Route the batches of a block, in a worker."""
-    route = _in_this_process(make_engine, job, answers_url, concurrency, draws, decided_by)
-    return {"rows": [json.dumps(route(json.loads(str(rows)))) for rows in block["rows"]]}
-
-
-@cache
-def _in_this_process(
-    make_engine: Callable[[], BestRoute],
-    job: str,
-    answers_url: str | None,
-    concurrency: int,
-    draws: bool,
-    decided_by: str,
-) -> RouteRows:
-    return RouteRows(make_engine, job, answers_url, concurrency=concurrency, draws=draws, decided_by=decided_by)
+    return {"rows": [json.dumps(make.here()(json.loads(str(rows)))) for rows in block["rows"]]}

@@ -110,7 +110,8 @@ def followed(
         rows = rng.choice(np.array(drawn, dtype=np.intp), size=calls)
         steering = replace(policy, steering=None).resolve(router, pool).steering
         assert steering is not None
-        made.append(_one(steering, labels, prediction.expected_quality, known, own, rows, audit, rng))
+        chosen, audit_usd = follow_stream(steering, labels, prediction.expected_quality, known, own, rows, audit, rng)
+        made.append(_late_half(labels, own, rows, chosen, audit_usd))
     assert policy.max_drop is not None
     quality, cost, audits, reference_quality, reference = np.array(made).T
     return Followed(
@@ -118,24 +119,16 @@ def followed(
     )
 
 
-def _one(
-    steering: Steering,
-    labels: PlanLabels,
-    quality: FloatArray,
-    cost_usd: FloatArray,
-    own: int,
-    rows: IntArray,
-    audit: float,
-    rng: np.random.Generator,
+def _late_half(
+    labels: PlanLabels, own: int, rows: IntArray, chosen: IntArray, audit_usd: FloatArray
 ) -> tuple[float, ...]:
     """Return the means over the last half of one stream, in the order of ``Followed``."""
-    calls = len(rows)
-    chosen, audit_usd = follow_stream(steering, labels, quality, cost_usd, own, rows, audit, rng)
-    late, plans = rows[calls // 2 :], chosen[calls // 2 :]
+    half = len(rows) // 2
+    late, plans = rows[half:], chosen[half:]
     return (
         float(labels.quality[late, plans].mean()),
         float(labels.cost_usd[late, plans].mean()),
-        float(audit_usd[calls // 2 :].mean()),
+        float(audit_usd[half:].mean()),
         float(labels.quality[late, own].mean()),
         float(labels.cost_usd[late, own].mean()),
     )
