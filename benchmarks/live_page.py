@@ -118,13 +118,9 @@ points nearer, at ten points of the saving); a second sum for what moves on stea
 points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
 and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`).
 
-A share of audits that depends on predictions was tried, and not kept: .02 to .1 in place of .04, by the root of the
-squared drop that trees expect from the text on other folds, weighted by the inverse, at as many audits in the mean. The
-interval after about 670 audits was .93 times as wide on `reasoning_gym` (where predictions correlate with squared drops
-by .58), .99 to 1.00 on `routellm_mmlu` (.24), 1.01 to 1.02 on `livecodebench` (.13) and 1.05 to 1.07 on `tool_calls`
-(.13), over steady, drifting and changing traffic (60 streams each). By the variance alone no set but the first gains
-more than 2 %: .92, .98, 1.01 and 1.04 times as wide, `routerbench` .98, `cruxeval_input` and `livecodebench_72` 1.00,
-`cruxeval_output` 1.02.
+A share of audits that depends on predictions (more where trees expect a larger squared drop from the text, weighted by
+the inverse, at as many audits in the mean) was tried, and not kept: it narrowed the interval on one set of four, and
+widened it on another. No command of this repository makes those figures, so they are not here.
 """
 
 
