@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bestroute._utils.text import brief
-from bestroute.cli.paths import FILE
+from bestroute.cli.paths import FILE, check_lines_of, check_not_read
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,6 +78,8 @@ def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:
     from bestroute.records.jsonl import write_jsonl
     from bestroute.records.logs.importing import import_logs
 
+    check_not_read(out, files)
+    check_lines_of(out, "records" if options.get("as_records") else "prompts")
     done = import_logs(files, **options)
     write_jsonl(out, done.lines)
     kind = "records" if options.get("as_records") else "prompts"

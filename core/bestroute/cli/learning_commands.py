@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.paths import FILE, FOLDER, check_not_read
 from bestroute.cli.training_words import training_lines
 from bestroute.errors import ConfigError, RecordError, named
 
@@ -369,6 +369,8 @@ def evaluate(
     from bestroute.evaluation.tables import table
     from bestroute.records.jsonl import write_jsonl
 
+    for path in filter(None, (json_path, plot_path, decisions_path)):
+        check_not_read(path, (*test, *train))
     _, done = run_evaluation(
         folder,
         test,

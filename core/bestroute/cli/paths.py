@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from bestroute._utils.files import is_same_file
+from bestroute.errors import ConfigError
 
 
 class _Path(click.Path):
@@ -20,3 +24,36 @@ class _Path(click.Path):
 
 FILE = _Path(path_type=Path, dir_okay=False)
 FOLDER = _Path(path_type=Path, file_okay=False)
+
+
+def check_not_read(out: Path, read: Iterable[Path | str]) -> None:
+    """Check that a file that is to be written is none of those that are read.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if any(is_same_file(out, Path(path)) for path in read):
+        raise ConfigError(f"{out} is read by this command, which would write over it; give another name")
+
+
+def check_lines_of(out: Path, kind: str) -> None:
+    """Check that a file that is to be written over is not there, is empty, or has lines of that format.
+
+    Args:
+        out: The file.
+        kind: A format, one of ``schemas.NAMES``.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    from bestroute.errors import RecordError
+    from bestroute.records.jsonl import read_jsonl
+    from bestroute.records.schemas import check_line
+
+    if not out.is_file() or not out.stat().st_size:
+        return
+    try:
+        number, line = next(read_jsonl(out))
+        check_line(line, kind, f"{out} line {number}")
+    except (RecordError, StopIteration) as error:
+        raise ConfigError(f"{out} is there already and holds no {kind}; give another name, or remove it") from error

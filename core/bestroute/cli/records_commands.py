@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bestroute.cli.learning_commands import check_reward, kind_of, load_arrays
-from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.paths import FILE, FOLDER, check_lines_of, check_not_read
 from bestroute.errors import ConfigError
 from bestroute.records.schemas import NAMES
 
@@ -31,6 +31,9 @@ def split(records: tuple[Path, ...], out: Path, division: str, by: str, seed: in
     from bestroute.records.split import split_records
 
     shares = _shares(division)
+    for path in (out / f"{name}.jsonl" for name in shares):
+        check_not_read(path, records)
+        check_lines_of(path, "records")
     read = read_records(records)
     done = split_records(read, shares, by_time=by == "time", seed=seed)
     out.mkdir(parents=True, exist_ok=True)

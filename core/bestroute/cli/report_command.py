@@ -10,7 +10,7 @@ import click
 
 from bestroute.cli.learning_commands import check_reward, run_evaluation, tell
 from bestroute.cli.live_commands import ledger_url
-from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.paths import FILE, FOLDER, check_not_read
 from bestroute.cli.spend_command import ago
 from bestroute.errors import ConfigError
 
@@ -63,6 +63,8 @@ def report(
     calibration, what was decided. The page is one file, fetches nothing and can be read without a script;
     with the extra "report" its charts can be zoomed and filtered.
     """
+    check_not_read(out, [name.removeprefix("sqlite:///") for name in source] + [*map(str, train)])
+    _check_page(out)
     is_records = all(name.endswith(_RECORDS) for name in source)
     if is_records:
         if since or until or target is not None:
@@ -80,6 +82,18 @@ def report(
             raise ConfigError(f"a report is of one ledger, or of files of records, got {len(source)} names")
         page = _of_ledger(source[0], folder, since, until, target)
     write_report(page, out)
+
+
+def _check_page(out: Path) -> None:
+    """Check that what is there already is a page.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if out.is_file() and out.stat().st_size:
+        with out.open("rb") as stream:
+            if not stream.read(15).lower().startswith(b"<!doctype html"):
+                raise ConfigError(f"{out} is there already and is no page of HTML; give another --out, or remove it")
 
 
 def write_report(page: Page, out: Path, *, with_script: bool = True) -> None:

@@ -101,7 +101,8 @@ def label(
     how = {"judge": None if judge is None else judge.name, "pairwise": is_pairwise, "reference": reference}
     if isinstance(judge, MemberJudge):
         how["rubric"] = judge.rubric
-    before = [] if again or not out.exists() else read_records(out)
+    there = _there(out, records)
+    before = [] if again else there
     earlier = {record.id: record.extra[JUDGED_BY] for record in before if JUDGED_BY in record.extra}
     verdicts = Verdicts(out, how)
     fixed = _qualities(before)
@@ -195,6 +196,21 @@ def _lot(task: JudgeTask) -> bytes:
 
 _Outcome = tuple[JudgeTask, Verdict | BaseException, list[str]]
 """A task, its verdict or what the judge's client raised, and the questions whose replies were kept for it."""
+
+
+def _there(out: Path, records: Sequence[Record]) -> list[Record]:
+    """Return the records that a run before has written, which this one writes over.
+
+    Raises:
+        ConfigError: If some of them are not among the records.
+        RecordError: If the file holds something else.
+    """
+    there = read_records(out) if out.exists() and out.stat().st_size else []
+    if others := {record.id for record in there} - {record.id for record in records}:
+        raise ConfigError(
+            f"{out}: holds {len(others)} records that are not among those to be labelled; give another --out"
+        )
+    return there
 
 
 def _ask_all(

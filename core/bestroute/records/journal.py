@@ -42,12 +42,12 @@ class Journal:
         Raises:
             RecordError: At the first line that is none of the format; names file, line and field.
         """
+        for number, line in read_jsonl(self.path, torn_tail=True):
+            yield number, check_line(line, self.kind, f"{self.path} line {number}")
         self._file.seek(0)
         whole = self._file.read()
         self._file.truncate(whole.rfind(b"\n") + 1)
         self._file.seek(0, os.SEEK_END)
-        for number, line in read_jsonl(self.path):
-            yield number, check_line(line, self.kind, f"{self.path} line {number}")
 
     @property
     def is_empty(self) -> bool:
