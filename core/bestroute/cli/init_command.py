@@ -85,8 +85,6 @@ def init(
     pool = {"reference": reference or names[-1], "models": members}
     Pool.from_dict(pool, where=str(out))
     if logs:
-        if prompts.exists() and not force:
-            raise ConfigError(f"{prompts} is there already; give --force to write over it, or another --out")
         import_into(prompts, logs, **options)
     with atomic_file(out) as stream:
         stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
