@@ -129,3 +129,26 @@ def test_ranks_of_any_order_are_spread_evenly():
         rng, ranks = np.random.default_rng(4), Ranks(seed=5)
         found = np.array([ranks.rank(value(rng)) for _ in range(4_000)])
         assert np.histogram(found, bins=4, range=(0, 1))[0] == pytest.approx(np.full(4, 1_000), abs=130)
+
+
+@pytest.mark.parametrize(("looks_every", "horizon"), [(1, 300), (8, 320), (8, 323)])
+def test_alarms_are_the_same_one_at_a_time_and_many(looks_every, horizon):
+    random = np.random.default_rng(3)
+    factors = mean_factors(np.clip(random.normal(0.15, 0.5, 2_000), -1, 1))
+    of = {"bets": factors.shape[1], "starts": 6, "level": 0.05, "horizon": horizon, "looks_every": looks_every}
+    one, many, parts = Bettors(**of), Bettors(**of), Bettors(**of)
+    expected = [i for i, factor in enumerate(factors) if one.add(factor)]
+    assert len(expected) > 5
+    assert [i for i, _ in many.add_all(factors)] == expected
+    cuts = [0, 1, 2, 9, 500, 501, 1_999, 2_000]
+    found = [low + i for low, high in itertools.pairwise(cuts) for i, _ in parts.add_all(factors[low:high])]
+    assert found == expected
+
+
+def test_changes_of_a_member_are_the_same_one_at_a_time_and_many():
+    random = np.random.default_rng(4)
+    draws = [{"length": value} for value in (*random.normal(100, 10, 900), *random.normal(180, 10, 900))]
+    one, many = made(), made()
+    expected = [i for i, draw in enumerate(draws) if one.observe_draw("small", draw)]
+    assert expected
+    assert [i for i, _ in many.observe_draws("small", draws)] == expected

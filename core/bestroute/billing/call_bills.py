@@ -81,7 +81,7 @@ def call_bills(rows: Iterable[LedgerRow], selection: Selection) -> list[CallBill
         if rank > known:
             ranks[call_id], bill.plan, bill.reason = rank, plan, reason
         elif rank == known:
-            bill.plan, bill.reason = max(bill.plan, plan), max(bill.reason, reason)
+            bill.plan, bill.reason = max((bill.plan, bill.reason), (plan, reason))
     return list(found.values())
 
 

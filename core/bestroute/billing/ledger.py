@@ -32,7 +32,7 @@ from bestroute.billing.outcomes import (
     CallOutcome,
     Feedback,
     OutcomeGroup,
-    OutcomeNote,
+    OutcomeNotes,
     OutcomeStatus,
     as_feedback,
     outcome_groups,
@@ -306,12 +306,12 @@ class Ledger(ProcessState):
         return list(outcome_groups(self.outcomes(since=since, until=until)))
 
     def visit_notes(
-        self, visit: Callable[[OutcomeNote], None], *, since: float = -math.inf, until: float = math.inf
+        self, visit: Callable[[OutcomeNotes], None], *, since: float = -math.inf, until: float = math.inf
     ) -> None:
-        """Hand on what alarms need of the same calls, one after another, in order of time.
+        """Hand on what alarms need of the same calls, many at a time, in order of time.
 
         Args:
-            visit: Is called with each.
+            visit: Is called with each lot of them.
             since: First moment that counts, seconds since 1970.
             until: First moment that counts no more.
 
@@ -321,8 +321,9 @@ class Ledger(ProcessState):
         if self._is_written():
             self._read(lambda tables: tables.visit_notes(since, until, visit))
             return
-        for o in self.outcomes(since=since, until=until):
-            visit(OutcomeNote(o.call_id, o.mode, o.status, o.familiarity))
+        if found := self.outcomes(since=since, until=until):
+            columns = zip(*((o.call_id, o.mode, o.status, o.familiarity) for o in found), strict=True)
+            visit(OutcomeNotes(*columns))
 
     def _is_written(self) -> bool:
         """Whether the database has everything."""
@@ -446,16 +447,16 @@ class Ledger(ProcessState):
 
     def visit_calls(
         self,
-        visit: Callable[[CallBill], None],
+        visit: Callable[[Sequence[CallBill]], None],
         *,
         since: Moment | None = None,
         until: Moment | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Hand on the bill of each call, one after another, in no order; of memory, of the rows that are kept.
+        """Hand on the bill of each call, many at a time, in no order; of memory, of the rows that are kept.
 
         Args:
-            visit: Is called with each.
+            visit: Is called with each lot of them.
             since: First moment that counts; the arguments are those of ``totals``.
             until: First moment that counts no more.
             tags: Calls with all of these tags alone.
@@ -466,8 +467,7 @@ class Ledger(ProcessState):
         selection = Selection.of(None, since, until, tags)
         with self._settled() as waiting:
             self._read(lambda tables: tables.visit_calls(selection, visit))
-            for bill in call_bills(waiting, selection):
-                visit(bill)
+            visit(call_bills(waiting, selection))
 
     def drawn_models(self, call_ids: Collection[str]) -> dict[str, list[DrawnModel]]:
         """Return what each of some calls drew of each model.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -81,13 +81,13 @@ class OutcomeGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeNote:
-    """What alarms need of a call, in the order of time."""
+class OutcomeNotes:
+    """What alarms need of some calls, in the order of time: a column each."""
 
-    call_id: str
-    mode: str
-    status: OutcomeStatus
-    familiarity: float | None
+    call_ids: Sequence[str]
+    modes: Sequence[str]
+    statuses: Sequence[OutcomeStatus]
+    familiarity: Sequence[float | None]
 
 
 def outcome_groups(outcomes: Iterable[CallOutcome]) -> Iterator[OutcomeGroup]:

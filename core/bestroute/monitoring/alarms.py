@@ -110,22 +110,43 @@ class Bettors:
         """
         raised, i = list[tuple[int, int]](), 0
         while i < len(log_factors):
+            added, observed = self.add_until_raised(log_factors[i:])
+            i += added
+            if observed is not None:
+                raised.append((i - 1, observed))
+        return raised
+
+    def add_until_raised(self, log_factors: FloatArray) -> tuple[int, int | None]:
+        """Add the log factors of observations, shape ``(T, B)``, up to the one that raises the alarm.
+
+        Returns:
+            How many were added, and how many were made since they began if the last of them raises it, after which
+            they begin anew.
+        """
+        i = 0
+        while i < len(log_factors):
             if self.observed >= self.horizon:
                 self._restart()
             self._at_start[self._begins == self.observed] = self._sums
-            later = self._begins[self._begins > self.observed]
-            until_look = self._looks_every - self.observed % self._looks_every
-            steps = min(len(log_factors) - i, until_look, *(int(begin) - self.observed for begin in later[:1]))
-            self._sums = self._sums + log_factors[i : i + steps].sum(axis=0)
-            self.observed, i = self.observed + steps, i + steps
-            if self.observed % self._looks_every == 0 and self._has_won():
-                raised.append((i - 1, self.observed))
+            stops = (*(int(begin) for begin in self._begins if begin > self.observed), self.horizon)
+            part = log_factors[i : i + stops[0] - self.observed]
+            looks = np.arange(self._looks_every - self.observed % self._looks_every, len(part) + 1, self._looks_every)
+            added = np.add.reduceat(part, [0, *looks[looks < len(part)]], axis=0)
+            sums = np.cumsum(np.vstack([self._sums, added]), axis=0)[1:]
+            if (look := self._first_won(sums[: len(looks)])) is not None:
+                observed = self.observed + int(looks[look])
                 self._restart()
-        return raised
+                return i + int(looks[look]), observed
+            self._sums, self.observed, i = sums[-1], self.observed + len(part), i + len(part)
+        return i, None
 
-    def _has_won(self) -> bool:
-        best = (self._sums - self._at_start.min(axis=0)).max()  # no bettor has more than that
-        return bool(best >= self._log_least and wealth(self._sums, self._at_start) >= 1 / self.level)
+    def _first_won(self, sums: FloatArray) -> int | None:
+        """Return the first look at which they have won; sums of shape ``(looks, B)``."""
+        best = (sums - self._at_start.min(axis=0)).max(axis=1)  # no bettor has more than that
+        for look in np.flatnonzero(best >= self._log_least):
+            if wealth(sums[look], self._at_start) >= 1 / self.level:
+                return int(look)
+        return None
 
 
 class Ranks:
@@ -198,7 +219,7 @@ class Alarms:
         """Add a query; return the alarm that traffic is unlike training if it is raised by it."""
         return [alarm for _, alarm in self.observe_queries([familiarity])]
 
-    def observe_queries(self, familiarity: Sequence[float]) -> list[tuple[int, Alarm]]:
+    def observe_queries(self, familiarity: Sequence[float] | FloatArray) -> list[tuple[int, Alarm]]:
         """Add queries; return the alarms that are raised, each with the query among these that raises it."""
         is_odd = np.asarray(familiarity, dtype=np.float64) < ODD
         with self._lock:
@@ -222,10 +243,12 @@ class Alarms:
                 if bettors is None or not known:
                     continue
                 message = f"{_CHANGED[kind]} of {model!r} has changed"
-                for start in range(0, len(known), LOOKS_EVERY):
-                    part = known[start : start + LOOKS_EVERY]
-                    ranks = [self._ranks[kind, model].rank(float(draws[i][kind])) for i in part]
-                    for i, observed in bettors.add_all(rank_factors(np.array(ranks))):
-                        raised.append((part[i], Alarm(kind, message, bettors.level, HORIZON_CALLS, observed, model)))
+                while known:
+                    ranks = [self._ranks[kind, model].rank(float(draws[i][kind])) for i in known]
+                    added, observed = bettors.add_until_raised(rank_factors(np.array(ranks)))
+                    if observed is not None:
+                        alarm = Alarm(kind, message, bettors.level, HORIZON_CALLS, observed, model)
+                        raised.append((known[added - 1], alarm))
                         self._ranks[kind, model] = Ranks()  # from now on compared with what comes from now on
+                    known = known[added:]
         return sorted(raised, key=lambda found: found[0])

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bestroute.billing.ledger import Ledger
 from bestroute.billing.ledger_rows import no_totals
-from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNote
+from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNotes
 from bestroute.billing.savings import Savings
 from bestroute.billing.store_url import Store, existing_store
 from bestroute.monitoring.alarms import Alarm, Alarms
@@ -20,6 +22,7 @@ from bestroute.monitoring.estimate import DropEstimate, Estimates
 from bestroute.monitoring.member_changes import NEWEST, member_changes
 from bestroute.stats.confidence_sequence import standard_errors_wide
 from bestroute.stats.ratio import RatioSums
+from bestroute.types.arrays import FloatArray, ObjectArray
 
 LEAST_GAP = 0.01
 """The difference in drop that more audits are counted for, where the target is smaller."""
@@ -28,7 +31,6 @@ _UNKNOWN_SPREAD = 0.3
 _FEW = 10
 """Audits of a model, task, tag or day from which it has a line of its own."""
 _ENOUGH = 10**9
-_AT_ONCE = 4096
 SWITCH_ON = (
     "no call was audited: switch audits on with BestRoute(..., audit=0.03), chat.audit = 0.03, or in the shadow with "
     'mode="shadow", audit=0.03; a judge= or a reward_model that reads texts lets open text be compared, too'
@@ -284,29 +286,19 @@ class _Watch:
     alarms: Alarms
     target: float | None
     raised: list[str] = field(default_factory=list)
-    waiting: list[tuple[str, float]] = field(default_factory=list)
-    """Calls and their familiarity, looked at many at a time."""
 
-    def add(self, note: OutcomeNote) -> None:
-        if note.status == "compared" and (audit := next(self.audits, None)) is not None and self.target is not None:
-            self._look()
-            self.raised += [_in_words(note.call_id, alarm) for alarm in self.alarms.observe(audit)]
-        elif note.status == "certain":
-            self.alarms.observe_certain()
-        if note.familiarity is not None:
-            self.waiting.append((note.call_id, note.familiarity))
-            if len(self.waiting) >= _AT_ONCE:
-                self._look()
-
-    def end(self) -> list[str]:
-        self._look()
-        return self.raised
-
-    def _look(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        if waiting:
-            found = self.alarms.observe_queries([familiarity for _, familiarity in waiting])
-            self.raised += [_in_words(waiting[i][0], alarm) for i, alarm in found]
+    def add(self, call_ids: ObjectArray, statuses: ObjectArray, familiarity: FloatArray) -> None:
+        """Look at calls, each of shape ``(calls,)``; familiarity is NaN where it is not known."""
+        found, certain, before = list[tuple[int, Alarm]](), np.cumsum(statuses == "certain"), 0
+        for i in np.flatnonzero(statuses == "compared"):
+            if (audit := next(self.audits, None)) is not None and self.target is not None:
+                self.alarms.observe_certain(int(certain[i]) - before)
+                before = int(certain[i])
+                found += [(int(i), alarm) for alarm in self.alarms.observe(audit)]
+        self.alarms.observe_certain(int(certain[-1]) - before)
+        known = np.flatnonzero(~np.isnan(familiarity))
+        found += [(int(known[i]), alarm) for i, alarm in self.alarms.observe_queries(familiarity[known])]
+        self.raised += [_in_words(call_ids[i], alarm) for i, alarm in sorted(found, key=lambda pair: pair[0])]
 
 
 def _raised(
@@ -319,12 +311,15 @@ def _raised(
         least = min((audit.probability for audit in of.compared), default=1.0)
         watches[mode] = _Watch(iter(of.compared), Alarms(asked_for or 0.0, (), least_probability=least), asked_for)
 
-    def watch(note: OutcomeNote) -> None:
-        if (of := watches.get(note.mode)) is not None:
-            of.add(note)
+    def watch(notes: OutcomeNotes) -> None:
+        modes, call_ids, statuses = (np.array(of, dtype=object) for of in (notes.modes, notes.call_ids, notes.statuses))
+        familiarity = np.array(notes.familiarity, dtype=np.float64)
+        for mode in watches.keys() & set(notes.modes):
+            own = modes == mode
+            watches[mode].add(call_ids[own], statuses[own], familiarity[own])
 
     ledger.visit_notes(watch, since=since, until=until)
-    return {mode: watch.end() for mode, watch in watches.items()}
+    return {mode: watch.raised for mode, watch in watches.items()}
 
 
 def _in_words(call_id: str, alarm: Alarm) -> str:

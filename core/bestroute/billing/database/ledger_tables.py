@@ -31,11 +31,15 @@ from bestroute.billing.ledger_rows import (
     hour_text,
     no_totals,
 )
-from bestroute.billing.outcomes import CallOutcome, Feedback, OutcomeGroup, OutcomeNote
+from bestroute.billing.outcomes import CallOutcome, Feedback, OutcomeGroup, OutcomeNotes
 from bestroute.errors import ConfigError
 
 VERSION = 4
 _MOST_INTEGER = 2**63 - 1
+_AT_ONCE = 10_000
+"""Calls that are handed on at a time."""
+_BETWEEN = "\x1f"
+"""Stands between a plan and a reason, which no plan holds."""
 
 
 class _Count(sa.TypeDecorator[int]):
@@ -59,6 +63,17 @@ def _as_sqlite(value: int) -> int | float:
     return value if -_MOST_INTEGER <= value <= _MOST_INTEGER else float(min(value, 10**300))
 
 
+class _Tags(sa.JSON):
+    """Tags of a call: few are many rows', so SQLite's text of each is read once."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        """Return what reads a text; each row has a mapping of its own."""
+        read: Any = functools.lru_cache(super().result_processor(dialect, coltype))
+        return lambda text: dict(read(text))
+
+
 _metadata = sa.MetaData()
 _versions = sa.Table(
     "bestroute_versions",
@@ -80,7 +95,7 @@ _samples = sa.Table(
     sa.Column("cost_usd", sa.Double, nullable=False),
     sa.Column("reference_cost_usd", sa.Double, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("tags", sa.JSON().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("tags", _Tags().with_variant(JSONB, "postgresql"), nullable=False),
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("cached_input_tokens", _Count, nullable=False),
@@ -106,7 +121,7 @@ _outcomes = sa.Table(
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
-    sa.Column("tags", sa.JSON().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("tags", _Tags().with_variant(JSONB, "postgresql"), nullable=False),
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("predicted_drop", sa.Double),
     sa.Column("familiarity", sa.Double),
@@ -288,19 +303,18 @@ class LedgerTables:
             *(sa.func.sum(sa.case((is_priced, each), else_=0.0)) for each in products),
             c.target,
             sa.func.max(c.time),
-        ).group_by(c.mode, c.status, c.model, sa.text("day"), c.tags, c.target)
+        ).group_by(c.tags, sa.text("day"), c.model, c.status, c.mode, c.target)  # what differs most first
         with self.database.reading() as connection:
             return [OutcomeGroup(*values) for values in connection.execute(_between(query, since, until))]
 
-    def visit_notes(self, since: float, until: float, visit: Callable[[OutcomeNote], None]) -> None:
-        """Hand on what alarms need of each call, in order of time."""
+    def visit_notes(self, since: float, until: float, visit: Callable[[OutcomeNotes], None]) -> None:
+        """Hand on what alarms need of each call, many at a time, in order of time."""
         c = _outcomes.c
         query = sa.select(c.call_id, c.mode, c.status, c.familiarity).order_by(c.time)
         with self.database.reading() as connection:
-            found = connection.execution_options(yield_per=1000).execute(_between(query, since, until))
+            found = connection.execution_options(yield_per=_AT_ONCE).execute(_between(query, since, until))
             for batch in found.partitions():
-                for values in batch:
-                    visit(OutcomeNote(*values))
+                visit(OutcomeNotes(*zip(*batch, strict=True)))
 
     def feedbacks(self) -> list[Feedback]:
         """Return what was said of calls, in writing order."""
@@ -344,19 +358,16 @@ class LedgerTables:
             add_totals(added.setdefault(key, no_totals()), more)
         return added
 
-    def visit_calls(self, selection: Selection, visit: Callable[[CallBill], None]) -> None:
-        """Hand on the bill of each call, one after another, as the database adds them up."""
+    def visit_calls(self, selection: Selection, visit: Callable[[Sequence[CallBill]], None]) -> None:
+        """Hand on the bill of each call, many at a time, as the database adds them up."""
         c = _samples.c
-        answers = c.reference_cost_usd != 0  # stands with one row of a call that was answered
-        fell_back = c.reason.contains(FELL_BACK)
-        best_first = (sa.and_(fell_back, c.status == "ok"), fell_back, answers)
+        answers = sa.case((c.reference_cost_usd != 0, "1"), else_="0")  # stands with one row of an answered call
+        failed_last = sa.case((c.status == "ok", "3"), else_="2")
+        rank = sa.case((c.reason.contains(FELL_BACK), failed_last), else_=answers)
         query = sa.select(
             c.call_id,
             sa.func.min(c.time),
-            *(
-                sa.func.coalesce(*(sa.func.max(sa.case((each, column))) for each in best_first), sa.func.max(column))
-                for column in (c.plan, c.reason)
-            ),
+            sa.func.max(rank + c.plan + _BETWEEN + c.reason),
             sa.func.count(),
             sa.func.count(sa.case((c.status != "ok", 1))),
             sa.func.sum(c.cost_usd),
@@ -366,10 +377,9 @@ class LedgerTables:
         by_call = sa.text("+call_id") if self.database.is_file else c.call_id
         query = self._of(selection, query.where(c.kind == "draw").group_by(by_call))
         with self.database.reading() as connection:
-            found = connection.execution_options(yield_per=1000).execute(query)
+            found = connection.execution_options(yield_per=_AT_ONCE).execute(query)
             for batch in found.partitions():
-                for values in batch:
-                    visit(CallBill(*values))
+                visit([CallBill(call, at, *best[1:].split(_BETWEEN, 1), *sums) for call, at, best, *sums in batch])
 
     def rows_of(self, call_ids: Iterable[str]) -> list[LedgerRow]:
         """Return the rows of some calls in writing order."""

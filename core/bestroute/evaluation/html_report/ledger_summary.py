@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from bestroute.billing.call_bills import CallBill, DrawnModel
 from bestroute.billing.ledger import Ledger, Totals
@@ -65,32 +66,29 @@ class _CallSums:
     fell_back: int = 0
     savings: RatioSums = field(default_factory=RatioSums)
     by_plan: Counter[str] = field(default_factory=Counter)
-    dearest: list[tuple[float, str, CallBill]] = field(default_factory=list)
+    dearest: list[CallBill] = field(default_factory=list)
     first: float = math.inf
     last: float = -math.inf
 
     def __post_init__(self) -> None:
         self.sums = [0.0] * 5
 
-    def add(self, bill: CallBill) -> None:
-        self.count += 1
-        self.fell_back += bill.fell_back
-        self.by_plan[bill.plan] += 1
-        cost, whole, sums = bill.cost_usd, bill.reference_cost_usd, self.sums
+    def add(self, bills: Sequence[CallBill]) -> None:
+        if not bills:
+            return
+        self.count += len(bills)
+        self.fell_back += sum(bill.fell_back for bill in bills)
+        self.by_plan.update(bill.plan for bill in bills)
+        cost = np.array([bill.cost_usd for bill in bills])
+        whole = np.array([bill.reference_cost_usd for bill in bills])
         saved = whole - cost
-        sums[0] += saved
-        sums[1] += whole
-        sums[2] += saved * saved
-        sums[3] += whole * whole
-        sums[4] += saved * whole
-        if bill.time < self.first:
-            self.first = bill.time
-        if bill.time > self.last:
-            self.last = bill.time
-        if len(self.dearest) < DEAREST:
-            heapq.heappush(self.dearest, (cost, bill.call_id, bill))
-        elif cost > self.dearest[0][0]:
-            heapq.heapreplace(self.dearest, (cost, bill.call_id, bill))
+        for i, each in enumerate((saved, whole, saved * saved, whole * whole, saved * whole)):
+            self.sums[i] += float(each.sum())
+        self.first = min(self.first, *(bill.time for bill in bills))
+        self.last = max(self.last, *(bill.time for bill in bills))
+        least = self.dearest[-1].cost_usd if len(self.dearest) == DEAREST else -math.inf
+        dear = [bills[int(i)] for i in np.flatnonzero(cost >= least)]
+        self.dearest = sorted([*self.dearest, *dear], key=lambda bill: (-bill.cost_usd, bill.call_id))[:DEAREST]
 
 
 def summarise(
@@ -113,8 +111,7 @@ def summarise(
     by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
     calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
-    dearest = [bill for _, _, bill in sorted(calls.dearest, key=lambda each: (-each[0], each[1]))]
-    drawn = ledger.drawn_models([bill.call_id for bill in dearest])
+    drawn = ledger.drawn_models([bill.call_id for bill in calls.dearest])
     total = no_totals()
     for more in by_day_model.values():
         add_totals(total, more)
@@ -130,7 +127,7 @@ def summarise(
         by_reason=_rolled_up(by_plan_reason, 1),
         by_tag=ledger.totals(by="tag", **of),
         calls_by_plan=dict(calls.by_plan),
-        dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in dearest),
+        dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.dearest),
         reports=tuple(monitor(ledger, target=target, since=low, until=high)),
         predicted=predicted_drops(ledger.outcomes(since=low, until=high, status="compared")),
         seconds=(calls.first, calls.last) if calls.count else None,
