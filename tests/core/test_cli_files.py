@@ -125,6 +125,19 @@ def test_init_writes_over_no_prompts_unless_it_is_told_to(tmp_path):
     assert [prompt.query for prompt in read_prompts(tmp_path / "prompts.jsonl")] == ["Why?"]
 
 
+def test_init_that_was_killed_after_the_prompts_is_run_again_as_it_was(tmp_path):
+    (tmp_path / "log.csv").write_text("question,answer,model\nWhy?,So.,m\nHow?,So.,m\n")
+    arguments = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
+    arguments += ["--log", tmp_path / "log.csv"]
+    assert run(*arguments).exit_code == 0
+    (tmp_path / "pool.yaml").unlink()  # prompts are written first
+    assert run(*arguments).exit_code == 0
+    (tmp_path / "pool.yaml").unlink()
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(prompts.read_text().splitlines(keepends=True)[0])
+    assert "prompts.jsonl is there already" in run(*arguments).stderr, "other prompts are kept"
+
+
 @pytest.mark.parametrize("reading", [(), ("--map", "query=question")])
 @pytest.mark.parametrize(("form", "text"), [("csv", "question,model\nWhy?,m\n"), ("jsonl", '{"question": "Why?"}\n')])
 def test_a_table_is_said_to_be_what_it_is(tmp_path, form, text, reading):

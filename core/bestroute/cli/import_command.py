@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from bestroute._utils.text import brief
 from bestroute.cli.paths import FILE, check_lines_of, check_not_read
+from bestroute.errors import ConfigError, RecordError
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,6 +63,7 @@ def import_logs_command(files: tuple[Path, ...], out: Path, as_records: bool, **
     Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
     share a group. Runs that are no model's are left out and counted.
     """  # noqa: D301  # the backspace keeps click from filling the lines
+    check_lines_of(out, "records" if as_records else "prompts")
     import_into(out, files, as_records=as_records, **read_log_options(**reading))
     if not as_records:
         click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)
@@ -73,14 +76,20 @@ def read_log_options(*, pairs: tuple[str, ...], stratify: str, **others: Any) ->
     return {**others, "columns": read_map(pairs), "by": [name.strip() for name in stratify.split(",") if name.strip()]}
 
 
-def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:
-    """Read logs, write what they hold and tell it; ``options`` are those of ``import_logs``."""
+def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **options: Any) -> None:
+    """Read logs, write what they hold and tell it; ``options`` are those of ``import_logs``.
+
+    Raises:
+        ConfigError: If the file is one of the logs; with ``keeps`` if it holds anything else than what it is to hold,
+            which a run before this one may have written.
+    """
     from bestroute.records.jsonl import write_jsonl
     from bestroute.records.logs.importing import import_logs
 
     check_not_read(out, files)
-    check_lines_of(out, "records" if options.get("as_records") else "prompts")
     done = import_logs(files, **options)
+    if keeps and out.exists() and not _holds(out, done.lines):
+        raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     write_jsonl(out, done.lines)
     kind = "records" if options.get("as_records") else "prompts"
     click.echo(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
@@ -95,3 +104,13 @@ def import_into(out: Path, files: tuple[Path, ...], **options: Any) -> None:
         click.echo(f"answers given: {answers}; {done.priced} of them with a cost")
     if done.masked:
         click.echo("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
+
+
+def _holds(path: Path, lines: Iterable[Any]) -> bool:
+    """Whether a file holds those lines and no others."""
+    from bestroute.records.jsonl import read_jsonl
+
+    try:
+        return all(line == wanted for (_, line), wanted in zip_longest(read_jsonl(path), lines, fillvalue=(0, None)))
+    except RecordError:
+        return False

@@ -66,9 +66,8 @@ def init(
     if not logs and any(options[name] for name in ("log_format", "columns", "size", "by", "mask")):
         raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; give it by --log FILE")
     prompts = out.with_name("prompts.jsonl")
-    for path in (out, *([prompts] if logs else [])):
-        if path.exists() and not force:
-            raise ConfigError(f"{path} is there already; give --force to write over it, or another --out")
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
@@ -85,7 +84,7 @@ def init(
     pool = {"reference": reference or names[-1], "models": members}
     Pool.from_dict(pool, where=str(out))
     if logs:
-        import_into(prompts, logs, **options)
+        import_into(prompts, logs, keeps=not force, **options)
     with atomic_file(out) as stream:
         stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
     click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
