@@ -132,6 +132,8 @@ def test_init_that_was_killed_after_the_prompts_is_run_again_as_it_was(tmp_path)
     assert run(*arguments).exit_code == 0
     (tmp_path / "pool.yaml").unlink()  # prompts are written first
     assert run(*arguments).exit_code == 0
+    assert run(*arguments).exit_code == 0, "both files are as it would write them"
+    assert "pool.yaml is there already" in run(*arguments, "--price", "a=2/2").stderr
     (tmp_path / "pool.yaml").unlink()
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(prompts.read_text().splitlines(keepends=True)[0])

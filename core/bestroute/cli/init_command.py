@@ -66,8 +66,9 @@ def init(
     if not logs and any(options[name] for name in ("log_format", "columns", "size", "by", "mask")):
         raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; give it by --log FILE")
     prompts = out.with_name("prompts.jsonl")
-    if out.exists() and not force:
-        raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
+    is_there = ConfigError(f"{out} is there already; give --force to write over it, or another --out")
+    if not models and out.exists() and not force:
+        raise is_there
     chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
@@ -83,10 +84,13 @@ def init(
         members[name]["role"] = "judge"
     pool = {"reference": reference or names[-1], "models": members}
     Pool.from_dict(pool, where=str(out))
+    text = yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode()
+    if out.exists() and not force and out.read_bytes() != text:  # the same may be of a run that was killed
+        raise is_there
     if logs:
         import_into(prompts, logs, keeps=not force, **options)
     with atomic_file(out) as stream:
-        stream.write(yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode())
+        stream.write(text)
     click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
     if keys := sorted({member["api_key_env"] for member in members.values() if "api_key_env" in member}):
         click.echo(f"set {', '.join(keys)}", err=True)
