@@ -151,6 +151,20 @@ def test_pairwise_asks_both_orders_so_that_a_liking_for_the_first_cancels_out(tm
     assert done.cost_usd == pytest.approx(6 * (10 + 2 * 5) / 1e6)
 
 
+def test_a_reply_is_paid_for_once_though_the_other_of_its_pair_failed(tmp_path):
+    def labelled(member):
+        judge = MemberJudge("judge", member, POOL, is_pairwise=True)
+        return label([record(0, ["a"], ["b"])], judge, tmp_path / "l.jsonl", reference="large", concurrency=1)
+
+    first = labelled(FakeGenerator(['{"better": "A"}', RuntimeError("down")]))
+    assert first.failed == 1
+    assert first.cost_usd > 0, "the first of the two replies was paid for"
+    works = FakeGenerator(['{"better": "B"}'])
+    done = labelled(works)
+    assert (len(works.calls), done.unjudged, done.cost_usd) == (1, 0, pytest.approx(2 * first.cost_usd))
+    assert done.records[0].samples["small"].quality == (1.0,)
+
+
 def test_a_judge_that_is_not_understood_or_fails_leaves_no_quality(tmp_path, caplog):
     flaky = FakeGenerator([RuntimeError("down"), '{"scores": [10, 0]}', "what?"])
     records = [record(i, ["a"], ["b"]) for i in range(3)]

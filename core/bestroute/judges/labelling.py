@@ -229,27 +229,37 @@ def _ask_all(
         partial(_judge, judge, verdicts), tasks, concurrency, lambda: stop.is_set, name="bestroute-label"
     ):
         error = future.exception()
-        if isinstance(error, ConfigError) or (error is not None and not isinstance(error, Exception)):
+        verdict, replies = future.result() if error is None else (error, {})
+        if isinstance(verdict, Verdict):
+            yield task, verdict, [key for key in replies if verdicts.kept(key) is not None]
+            continue
+        for key, reply in replies.items():
+            verdicts.keep(key, reply)
+        if isinstance(verdict, ConfigError) or not isinstance(verdict, Exception):
             stop.set()
-            raise error
-        if error is None:
-            yield task, *future.result()
-        else:
-            yield task, error, []
+            raise verdict
+        yield task, verdict, []
 
 
-def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict, list[str]]:
-    """Ask a judge about a task, but for what an earlier run by batches kept the replies to."""
+def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict | BaseException, dict[str, JudgeReply]]:
+    """Ask a judge about a task, but for what an earlier run kept the replies to.
+
+    Returns:
+        Its verdict and all replies by their questions; or what a question ended with, and the replies that were paid
+        for before it.
+    """
     if not isinstance(judge, MemberJudge):
-        return judge(task), []
+        return judge(task), {}
     questions = {question_key(task, query): query for query in judge.queries(task)}
     kept = {key: reply for key in questions if (reply := verdicts.kept(key)) is not None}
-    if not kept:
-        return judge(task), []
-    replies: dict[str, JudgeReply] = {
-        key: kept[key] if key in kept else judge.ask(query) for key, query in questions.items()
-    }
-    return verdict_of(judge, task, replies), list(questions)
+    paid: dict[str, JudgeReply] = {}
+    try:
+        for key, query in questions.items():
+            if key not in kept:
+                paid[key] = judge.ask(query)
+    except Exception as error:  # the caller raises it or tells it
+        return error, paid
+    return verdict_of(judge, task, kept | paid), kept | paid
 
 
 def _logged(outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
