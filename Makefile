@@ -133,7 +133,7 @@ rewards: .venv-test/ready
 journey: .venv-test/ready
 	$(TEST) benchmarks/journey.py --kill $(JOURNEY_OPTIONS)
 
-# The figures of docs/judged_rewards.md, from the same folder; half an hour.
+# The figures of docs/judged_rewards.md, from the same folder; five minutes.
 judged-rewards: .venv-test/ready
 	$(TEST) benchmarks/judged_rewards.py --shared $(SHARED)
 

@@ -504,3 +504,25 @@ async def test_a_stream_tells_its_decision_before_anything_is_drawn(pool):
         *_, result = [item async for item in stream]
     ((decision, call_id, calls),) = made
     assert (decision.plan, call_id, calls) == (result.decision.plan, result.call_id, 0)
+
+
+async def test_a_ledger_that_the_engine_opened_is_closed_with_it_and_one_of_the_user_is_not(pool, tmp_path):
+    def writers():
+        return [thread for thread in threading.enumerate() if thread.name == "bestroute-writer"]
+
+    generators = {model: FakeGenerator(["yes"]) for model in pool.models}
+    before = set(writers())
+    engine = BestRoute(pool, generators, ledger=tmp_path / "own.db")
+    engine.run("hi")
+    assert set(writers()) - before
+    engine.close()
+    assert not set(writers()) - before
+    await engine.arun("hi")
+    await engine.aclose()
+    assert not set(writers()) - before
+    assert len(engine.ledger.rows()) == 2
+    with Ledger(tmp_path / "users.db") as ledger:
+        engine = BestRoute(pool, generators, ledger=ledger)
+        engine.run("hi")
+        engine.close()
+        assert set(writers()) - before

@@ -108,6 +108,8 @@ def test_memory_has_sqlite_s_own_name():
         ("postgresql://x", "'postgresql://x'"),
         ("mysql://me:geheim@host/bills", "'mysql://\\*\\*\\*@host/bills'"),
         ("postgres:me:geheim@host", "'postgres:\\*\\*\\*@host'"),
+        ("postgresql+psycopg:me:geheim@host/db", r"'postgresql\+psycopg:\*\*\*@host/db'"),
+        ("SQLite+pysqlite:bills.db", r"'SQLite\+pysqlite:bills.db'"),
         (3, "3"),
         (b"bills.db", "a bytes"),
     ],

@@ -14,7 +14,8 @@ SQLITE = "sqlite:///"
 MEMORY = "sqlite:///:memory:"
 POSTGRES = "postgresql+psycopg://"
 _IN_MEMORY = (":memory:", MEMORY)
-_SCHEMES = ("sqlite:", "file:", "postgres:", "postgresql:")
+_SCHEME = re.compile(r"(sqlite|file|postgres|postgresql|mysql|mariadb)(\+\w*)?:", re.IGNORECASE)
+"""How a URL begins that lost its slashes."""
 
 
 def store_url(store: Store, what: str) -> str:
@@ -40,7 +41,7 @@ def store_url(store: Store, what: str) -> str:
             return MEMORY
         if store.startswith(POSTGRES):
             return store
-        is_url = "://" in store or store.startswith(_SCHEMES)
+        is_url = "://" in store or _SCHEME.match(store) is not None
         path = store.removeprefix(SQLITE)
         if (not is_url or path != store) and _is_file_name(path):
             return SQLITE + path

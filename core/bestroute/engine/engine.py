@@ -144,7 +144,7 @@ class BestRoute:
         self.generators = {model: _once_only(generators[model]) for model in pool.models}
         keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
-        self.ledger = as_ledger(ledger)
+        self.ledger, self._closes_ledger = as_ledger(ledger), isinstance(ledger, str | Path)
         members = {model: completed(generator, GeneratorBase) for model, generator in self.generators.items()}
         self.settings = _with_retries(_as_settings(settings), max_retries)
         self._decider = Decider(
@@ -573,10 +573,12 @@ class BestRoute:
     def close(self) -> None:
         """Draw the audits that wait, write what the ledger waits for, close the members' connections.
 
-        The engine may be used again.
+        A ledger that the engine opened itself, by a path or URL, is closed. The engine may be used again.
         """
         self._drain()
         self._writer.flush()
+        if self._closes_ledger:
+            self.ledger.close()
         for generator in self._context.generators.values():
             generator.close()
 
@@ -585,6 +587,8 @@ class BestRoute:
         if self._auditor.is_busy or self._auditor.watch.is_waiting:
             await in_own_thread(self._drain)
         await self._writer.aflush()
+        if self._closes_ledger:
+            await in_own_thread(self.ledger.close)
         for generator in self._context.generators.values():
             await generator.aclose()
 

@@ -20,6 +20,7 @@ from bestroute.faults.refusals import Refusals, is_reasoning_model
 from bestroute.selection import Call, Demand, judge, read_demand
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
+from bestroute.types.content import text_of
 from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
 from bestroute.types.pool import Pool
 from bestroute.types.query import TOKEN_LIMITS, Query
@@ -297,7 +298,7 @@ class OpenAIGenerator(GeneratorBase):
             self._refuse_empty(reply, wanted)
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
         messages = [choice.message for choice in choices]
-        texts = [_text_of(field(message, "content")) for message in messages]
+        texts = [text_of(field(message, "content")) for message in messages]
         cut = [limit if choice.finish_reason == "length" else None for choice in choices]
         usage = completed_usage(
             read_usage(reply.usage),
@@ -426,13 +427,6 @@ def _reason_of(choice: Any) -> str | None:
     return reason if reason is None or isinstance(reason, str) else str(reason)
 
 
-def _text_of(content: Any) -> str:
-    """Return the text of a reply's content: a string, or parts of which some have a text."""
-    if isinstance(content, list):
-        return "".join(text for part in content if isinstance(text := field(part, "text"), str))
-    return content if isinstance(content, str) else ""
-
-
 class _Collected:
     """What a stream has brought so far."""
 
@@ -452,7 +446,7 @@ class _Collected:
             return Delta("", usage=usage) if usage else None
         choice = chunk.choices[0]
         self.finish_reason = _reason_of(choice) or self.finish_reason
-        text = _text_of(field(choice.delta, "content"))
+        text = text_of(field(choice.delta, "content"))
         self.text += text
         if (logprobs := field(choice, "logprobs")) is not None:
             self.logprobs.append(logprobs)

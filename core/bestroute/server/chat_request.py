@@ -9,6 +9,7 @@ from typing import Any
 
 from bestroute.server.api_errors import RequestError
 from bestroute.server.tool_turns import unmarked
+from bestroute.types.content import text_of
 from bestroute.types.query import Query
 from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
 
@@ -118,20 +119,6 @@ def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | Non
         input_tokens=None if is_whole else tokens,
         params=params,
     )
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a message's content, a string or blocks.
-
-    Example:
-        >>> text_of([{"type": "text", "text": "What is "}, {"type": "image_url"}, {"type": "text", "text": "this?"}])
-        'What is this?'
-    """
-    if isinstance(content, str):
-        return content
-    blocks = content if isinstance(content, list) else ()
-    texts = (part.get("text") if isinstance(part, Mapping) else part for part in blocks)
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _tokens_of(message: Mapping[str, Any]) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 from bestroute.errors.facts import field
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.selection import Call, Demand, judge, read_demand
-from bestroute.server.chat_request import text_of
 from bestroute.server.connection_stack import stacked_client
+from bestroute.types.content import text_of
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.token_logprobs import joined, signals_of
