@@ -175,6 +175,25 @@ def test_the_price_said_to_flip_a_decision_flips_it():
         assert not decide(float(price) / factor)[0].startswith(f"what:      {plan}, ")
 
 
+@pytest.mark.parametrize("price", [1e-9, 1e-5, 1.0])
+def test_what_is_said_of_a_query_unlike_training_leaves_out_plans_that_its_text_rules_out(price):
+    router = MultiHeadRouter.from_pretrained(ROUTER)
+    decision = deciding_engine(replace(router, default_policy=QualityPolicy(price))).route("hi")
+    verdicts = decision.policy.verdicts(
+        decision.prediction, decision.costs_usd[None, :], decision.column, decision.pool
+    )
+    out = [
+        f"{p}, "
+        for p, verdict in zip(decision.prediction.plans, verdicts, strict=True)
+        if verdict.startswith("not considered")
+    ]
+    assert out
+    _, _, runner_up, flips, _ = five_lines(decision).splitlines()
+    assert not any(plan in runner_up for plan in out)
+    assert not any(f"to {plan.removesuffix(', ')} at" in flips for plan in out)
+    assert ", inf USD" not in runner_up
+
+
 @pytest.mark.parametrize("how", [["--ask", "What is 2 + 2?"], ["--live", "--limit", 6]])
 @pytest.mark.parametrize("framework", [[], ["--llamaindex"]])
 def test_a_dead_endpoint_is_one_sentence(how, framework, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bestroute.engine.decision import Decision
-from bestroute.policies.policies import NO_SAY, UNFAMILIAR, QualityPolicy, ThresholdPolicy
+from bestroute.policies.policies import NO_SAY, UNFAMILIAR, QualityPolicy, ThresholdPolicy, where_known
 from bestroute.types.arrays import FloatArray
 from bestroute.types.prediction import Prediction
 
@@ -18,10 +18,11 @@ def five_lines(decision: Decision) -> str:
     cost = "" if usd is None else f", {usd:.3g} USD expected"
     lines = [f"what:      {decision.plan}{cost}", f"why:       {_why(decision)}"]
     if decision.prediction is not None and decision.costs_usd is not None and decision.column is not None:
-        second = _runner_up(decision, decision.prediction, decision.costs_usd, decision.column)
+        costs = _costs_considered(decision, decision.prediction, decision.costs_usd)
+        second = _runner_up(decision, decision.prediction, costs, decision.column)
         lines += [
-            f"runner-up: {'there is no other plan' if second is None else _in_numbers(decision, second)}",
-            f"flips:     {_flips(decision, decision.prediction, decision.costs_usd, decision.column)}",
+            f"runner-up: {f'there is no other {_other(costs)}' if second is None else _in_numbers(decision, second)}",
+            f"flips:     {_flips(decision, decision.prediction, costs, decision.column)}",
             f"how sure:  {_how_sure(decision, decision.prediction, decision.column, second)}{_familiar(decision)}",
         ]
     lines += [f"left out:  {model}: {why}" for model, why in decision.left_out.items()]
@@ -62,9 +63,16 @@ def _in_numbers(decision: Decision, column: int) -> str:
     )
 
 
+def _costs_considered(decision: Decision, prediction: Prediction, costs: FloatArray) -> FloatArray:
+    """Return costs, infinite of plans that a query so unlike those of training rules out."""
+    if not isinstance(decision.policy, QualityPolicy):
+        return costs
+    return np.asarray(where_known(prediction, costs[None, :], decision.pool)[0])
+
+
 def _runner_up(decision: Decision, prediction: Prediction, costs: FloatArray, column: int) -> int | None:
     """Return the plan that the policy would take if the one taken were not there."""
-    others = [i for i in range(len(prediction.plans)) if i != column]
+    others = [i for i in range(len(prediction.plans)) if i != column and np.isfinite(costs[i])]
     if not others:
         return None
     policy = decision.policy
@@ -88,14 +96,19 @@ def _flips(decision: Decision, prediction: Prediction, costs: FloatArray, column
     if isinstance(policy, QualityPolicy):
         quality = prediction.expected_quality[0]
         more_quality, more_cost = quality - quality[column], costs - costs[column]
-        up, down = (more_quality > 0) & (more_cost > 0), (more_quality < 0) & (more_cost < 0)
+        up = (more_quality > 0) & (more_cost > 0) & np.isfinite(costs)
+        down = (more_quality < 0) & (more_cost < 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = more_cost / more_quality
         sides = [_side(prediction, ratio, up, np.argmin, "above"), _side(prediction, ratio, down, np.argmax, "below")]
-        return "; ".join(s for s in sides if s) or "no price of quality: no plan is better or cheaper"
+        return "; ".join(s for s in sides if s) or f"no price of quality: no {_other(costs)} is better or cheaper"
     if isinstance(policy, ThresholdPolicy):
         return _threshold_flips(prediction, costs, column, policy.threshold)
     return "only another policy"
+
+
+def _other(costs: FloatArray) -> str:
+    return "plan" if np.isfinite(costs).all() else "plan that waits for evidence"
 
 
 def _side(prediction: Prediction, ratio: FloatArray, which: FloatArray, best: Callable[..., object], side: str) -> str:
