@@ -1,6 +1,7 @@
 """What the configuration says of traces, and of who scores answers: sent, called, and refused in one sentence."""
 
 import http.server
+import io
 import sys
 import threading
 import time
@@ -74,6 +75,26 @@ def test_spans_and_metrics_go_to_the_collector_with_text_only_if_it_is_wanted(se
         for metric in scope.metrics
     ]
     assert {"gen_ai.client.token.usage", "bestroute.cost"} <= set(metrics)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_spans_go_on_with_the_callers_trace_where_the_request_names_it(serve, monkeypatch, stream):
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+    kept = memory.InMemorySpanExporter()
+    monkeypatch.setattr(TelemetrySettings, "_exporters", lambda self: (kept, ConsoleMetricExporter(out=io.StringIO())))
+    served = serve(tracing={"exporter": "console", "share": 0.0})
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    for flags, headers in ((1, True), (0, True), (1, False)):
+        parent = {"traceparent": f"00-{trace_id}-{span_id}-0{flags}"} if headers else {}
+        assert served.post("/v1/chat/completions", body, **parent).status_code == 200
+    served.stop()
+    spans = {span.name.split()[0]: span for span in kept.get_finished_spans()}
+    assert sorted(spans) == ["chat", "invoke_workflow"], "of the one call that its caller traces"
+    assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {trace_id}
+    assert f"{spans['invoke_workflow'].parent.span_id:016x}" == span_id
 
 
 def test_true_is_the_process_s_own_providers_and_no_text(tmp_path, monkeypatch):

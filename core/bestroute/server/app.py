@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,6 +34,7 @@ from bestroute.server.prometheus import CONTENT_TYPE, alarm_lines, ledger_lines
 from bestroute.server.responses_reply import ResponsesWire
 from bestroute.server.responses_request import from_responses
 from bestroute.server.service import Service
+from bestroute.server.telemetry import continued
 from bestroute.server.wire import Wire
 
 Handler = Callable[[Service, Exchange], Awaitable[None]]
@@ -101,7 +102,8 @@ class Door:
         try:
             if self._needs_key:
                 exchange.key = admit(exchange.request, service.keys, service.config.host)
-            await self._handler(service, exchange)
+            with continued(exchange.request.headers) if service.engines.tracing is not None else nullcontext():
+                await self._handler(service, exchange)
         except ClientGoneError:
             status = _HUNG_UP
         except BaseException as error:

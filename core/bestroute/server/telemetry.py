@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,31 @@ class TelemetrySettings:
             OTLPSpanExporter(endpoint=root and f"{root}/v1/traces"),
             OTLPMetricExporter(endpoint=root and f"{root}/v1/metrics"),
         )
+
+
+@contextmanager
+def continued(headers: Mapping[str, str]) -> Iterator[None]:
+    """Have spans of a request go on with its caller's trace, which the header ``traceparent`` names.
+
+    A span that is under way, of an instrumented server for one, has done so already.
+
+    Args:
+        headers: Of the request, by names in small letters.
+
+    Source:
+        W3C Trace Context.
+    """
+    from opentelemetry import context, trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    if trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    token = context.attach(TraceContextTextMapPropagator().extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def read_telemetry(value: Any, where: str) -> TelemetrySettings | None:
