@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bestroute.billing.ledger import Ledger
+from bestroute.billing.ledger import Ledger, Totals
 from bestroute.billing.ledger_rows import no_totals
 from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNotes
 from bestroute.billing.savings import Savings
@@ -169,6 +169,7 @@ def monitor(
     level: float = 0.95,
     since: float = -math.inf,
     until: float = math.inf,
+    by_kind: Mapping[str, Totals] | None = None,
 ) -> list[MonitorReport]:
     """Return what a ledger shows, for each mode that calls were noted in; nothing where audits were never on.
 
@@ -178,6 +179,7 @@ def monitor(
         level: Of the intervals, at all moments together.
         since: First moment that counts, seconds since 1970.
         until: First moment that counts no more.
+        by_kind: The ledger's totals by kind over that time, where the caller has them.
 
     Raises:
         ConfigError: If the database cannot be read.
@@ -185,7 +187,7 @@ def monitor(
     """
     if isinstance(ledger, str | Path):
         with Ledger(existing_store(ledger, "a ledger")) as opened:
-            return monitor(opened, target=target, level=level, since=since, until=until)
+            return monitor(opened, target=target, level=level, since=since, until=until, by_kind=by_kind)
     calls: dict[str, _Calls] = {}
     for group in ledger.outcome_groups(since=since, until=until):
         calls.setdefault(group.mode, _Calls()).add(group)
@@ -194,7 +196,8 @@ def monitor(
     for outcome in ledger.outcomes(since=since, until=until, status="compared"):
         calls.setdefault(outcome.mode, _Calls()).compare(outcome)
     raised = _raised(ledger, calls, target, since, until)
-    by_kind = ledger.totals(by="kind", since=_moment(since), until=_moment(until))
+    if by_kind is None:
+        by_kind = ledger.totals(by="kind", since=_moment(since), until=_moment(until))
     costs = {kind: total["cost_usd"] for kind, total in by_kind.items()}
     scores = {note.call_id: note.score for note in ledger.feedbacks() if since <= note.time < until}
     newest = [row for row in ledger.rows(newest=NEWEST) if since <= row["time"] < until]

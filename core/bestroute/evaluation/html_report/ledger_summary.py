@@ -12,7 +12,7 @@ import numpy as np
 
 from bestroute.billing.call_bills import CallBill, DrawnModel
 from bestroute.billing.ledger import Ledger, Totals
-from bestroute.billing.ledger_rows import add_totals, no_totals
+from bestroute.billing.ledger_rows import add_totals, as_audits, no_totals
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.monitoring.monitor_report import MonitorReport, monitor
 from bestroute.stats.confidence_sequence import standard_errors_wide
@@ -107,7 +107,11 @@ def summarise(
     """
     of: dict[str, Any] = {"since": since, "until": until}
     low, high = -math.inf if since is None else since, math.inf if until is None else until
-    by_day_model = ledger.totals(by=("day", "model"), **of)
+    by_kind_day_model = ledger.totals(by=("kind", "day", "model"), **of)
+    by_day_model: dict[tuple[str, str], Totals] = {}
+    for (kind, day, model), more in by_kind_day_model.items():
+        known = by_day_model.setdefault((day, model), no_totals())
+        add_totals(known, more if kind == "draw" else as_audits(more))
     by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
     calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
@@ -128,13 +132,16 @@ def summarise(
         by_tag=ledger.totals(by="tag", **of),
         calls_by_plan=dict(calls.by_plan),
         dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.dearest),
-        reports=tuple(monitor(ledger, target=target, since=low, until=high)),
+        reports=tuple(monitor(ledger, target=target, since=low, until=high, by_kind=_rolled_up(by_kind_day_model, 0))),
         predicted=predicted_drops(ledger.outcomes(since=low, until=high, status="compared")),
         seconds=(calls.first, calls.last) if calls.count else None,
     )
 
 
-def _rolled_up(sums: Mapping[tuple[str, str], Totals], part: int) -> dict[str, Totals]:
+_Sums = Mapping[tuple[str, str], Totals] | Mapping[tuple[str, str, str], Totals]
+
+
+def _rolled_up(sums: _Sums, part: int) -> dict[str, Totals]:
     found: dict[str, Totals] = {}
     for key, more in sums.items():
         add_totals(found.setdefault(key[part], no_totals()), more)
