@@ -1,0 +1,92 @@
+"""The commands of README and pages are run as they stand there, against the loopback server, on records of our own."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bestroute.cli import main
+from bestroute.demo.dataset import ROUTER, held_out
+from bestroute.records.jsonl import write_jsonl
+from bestroute.records.records import write_records
+from bestroute.testing import JudgedAnswers, LoopbackServer, write_log
+
+ROOT = Path(__file__).parents[1]
+TOPICS = ("bread", "tides", "gears", "bees", "rent")
+QUESTIONS = [f"{words} {topic}?" for topic in TOPICS for words in ("Why", "Compare")]
+NEEDS = {  # what is started by hand, or asks for what a test has not
+    "serve": "tests/server",
+    "train-reward": "tests/core/test_reward_cli.py, without a model hub",
+    "--engine": "tests/core/test_route_rows.py, where Ray is installed",
+}
+
+
+def commands(page):
+    """Yield the arguments of each command of ours on a page, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in text.split("```bash\n")[1:]:
+        for line in block.split("```")[0].splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["bestroute"] and not NEEDS.keys() & set(words):
+                yield words[1:]
+
+
+def run(arguments):
+    """Run a command in this folder; what it says is shown if it fails."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, f"{shlex.join(arguments)}\n{done.output}"
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, and an address that stands for the provider's."""
+    monkeypatch.chdir(tmp_path)
+    with LoopbackServer() as server:
+        server.answers = JudgedAnswers({"gpt-4o-mini": 0.7, "gpt-4o": 0.9}, judge="gpt-4.1")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        yield tmp_path
+
+
+def test_the_four_commands_of_the_readme_go_from_a_log_to_a_proven_router(folder):
+    pytest.importorskip("sklearn")
+    write_log(folder, "langsmith", QUESTIONS)
+    (folder / "log.jsonl").rename("runs.jsonl")
+    story = list(commands("README.md"))
+    assert [words[0] for words in story][:4] == ["init", "collect", "train", "evaluate"]
+    printed = [run(words).stdout for words in story[:4]]
+    assert "pool.yaml: 'small', 'large', the reference is 'large'" in printed[0]
+    assert f"{len(QUESTIONS) * 2 * 3} by judge, 0 without a quality" in printed[1]
+    assert "verdict: use the default" in printed[2]
+    assert "frozen on the training part" in printed[3]
+
+
+def test_the_commands_of_training_after_those_run_on_records(folder):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    records = held_out()
+    half = len(records) // 2
+    write_records(folder / "records.jsonl", records[:half])
+    write_records(folder / "fresh.jsonl", records[half:])
+    for name in ("router", "other"):
+        shutil.copytree(ROUTER, folder / name)
+    later = [words for words in commands("docs/training.md") if words[0] in ("split", "compare", "tune")]
+    later += [words for words in commands("docs/training.md") if "parts/test.jsonl" in words and words[0] == "evaluate"]
+    assert len(later) >= 4
+    for words in sorted(later, key=lambda words: words[0] != "split"):
+        if words[0] != "tune":
+            run(words)
+            continue
+        refused = CliRunner().invoke(main, words)
+        assert "cannot promise a drop of at most 0.01" in refused.stderr, "too few records for any promise"
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_commands_of_batches_decide_and_draw(folder):
+    write_jsonl(folder / "log.jsonl", [{"id": str(i), "query": text} for i, text in enumerate(QUESTIONS)])
+    shutil.copytree(ROUTER, folder / "router")
+    written = [run(words) for words in commands("docs/batches.md") if "route" in words]
+    assert written
