@@ -16,6 +16,6 @@ def text_of(content: Any) -> str:
     """
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else ()
-    texts = (part if isinstance(part, str) else field(part, "text") for part in parts)
+    blocks = content if isinstance(content, list) else ()
+    texts = (part if isinstance(part, str) else field(part, "text") for part in blocks)
     return "".join(text for text in texts if isinstance(text, str))
