@@ -5,6 +5,7 @@ Chromium is driven over a pipe by its own protocol. axe-core is the file that BE
 """
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -57,10 +58,11 @@ class Browser:
         ]
 
         def wire():
-            os.dup2(theirs_in, 100)
-            os.dup2(theirs_out, 101)
-            os.dup2(100, 3)
-            os.dup2(101, 4)
+            free = [
+                fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in (theirs_in, theirs_out)
+            ]  # not in each other's way
+            for place, each in zip((3, 4), free, strict=True):
+                os.dup2(each, place)
 
         self.process = subprocess.Popen(
             [CHROMIUM, *flags, "about:blank"],
