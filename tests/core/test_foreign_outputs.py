@@ -1,6 +1,7 @@
 """What a command would write over: neither what it reads nor what is not ours is damaged."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -67,3 +68,35 @@ def test_a_journal_of_something_else_is_not_cut(tmp_path):
         list(journal.lines())
     journal.close()
     assert path.read_text() == "notes\nof mine"
+
+
+def test_records_are_not_written_over_by_prompts(records, log):
+    assert_refused(records, "import", log, "--out", records)
+
+
+def test_blank_lines_are_written_over(log, tmp_path):
+    blank = tmp_path / "blank.jsonl"
+    blank.write_text("\n\n")
+    assert CliRunner().invoke(main, ["import", str(log), "--out", str(blank)]).exit_code == 0
+    assert "What is 2 + 2?" in blank.read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_written_into_and_stays(log, tmp_path):
+    pipe = tmp_path / "prompts"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    done = CliRunner().invoke(main, ["import", str(log), "--out", str(pipe)])
+    assert done.exit_code == 0, done.output
+    assert b"What is 2 + 2?" in os.read(reader, 10_000)
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(log, tmp_path):
+    (tmp_path / "kept").mkdir()
+    link = tmp_path / "linked.jsonl"
+    link.symlink_to(tmp_path / "kept" / "p.jsonl")
+    assert CliRunner().invoke(main, ["import", str(log), "--out", str(link)]).exit_code == 0
+    assert link.is_symlink()
+    assert "What is 2 + 2?" in (tmp_path / "kept" / "p.jsonl").read_text()

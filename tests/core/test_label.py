@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -163,6 +164,27 @@ def test_a_reply_is_paid_for_once_though_the_other_of_its_pair_failed(tmp_path):
     done = labelled(works)
     assert (len(works.calls), done.unjudged, done.cost_usd) == (1, 0, pytest.approx(2 * first.cost_usd))
     assert done.records[0].samples["small"].quality == (1.0,)
+
+
+def test_replies_under_way_are_kept_though_another_question_ends_the_run(tmp_path):
+    class Member(FakeGenerator):
+        """Fails at one question, once the other's reply is under way; that one comes after the failure."""
+
+        def generate(self, query, n, *, params, cancel):
+            if "zebra" in query.text:
+                is_under_way.set()
+                assert has_failed.wait(20)
+            elif is_under_way.wait(20):
+                has_failed.set()
+                raise ConfigError("no such option")
+            return super().generate(query, n, params=params, cancel=cancel)
+
+    is_under_way, has_failed = threading.Event(), threading.Event()
+    judge = MemberJudge("judge", Member(['{"scores": [10]}']), POOL)
+    records = [record(0, ["zebra"], ["zebra"]), record(1, ["horse"], ["horse"])]
+    with pytest.raises(ConfigError, match="no such option"):
+        label(records, judge, tmp_path / "l.jsonl", concurrency=2)
+    assert read_records(tmp_path / "l.jsonl")[0].samples["small"].quality == (1.0,)
 
 
 def test_a_judge_that_is_not_understood_or_fails_leaves_no_quality(tmp_path, caplog):

@@ -12,7 +12,15 @@ from typing import IO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside ``path`` and put it in place only when all of it is on disk."""
+    """Write a file beside ``path`` and put it in place only when all of it is on disk.
+
+    A link stays, and what it points to is replaced. What is no file, ``/dev/null`` or a pipe, is written into.
+    """
+    if _is_stream(path):
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = path.resolve()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -24,6 +32,12 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name stands for something that bytes go into, and not for a file that holds them."""
+    is_open = os.path.abspath(path).startswith(("/dev/", "/proc/"))  # /dev/stdout, of a file too
+    return path.exists() and not path.is_dir() and (is_open or not path.is_file())
 
 
 def is_same_file(path: Path, other: Path) -> bool:

@@ -63,6 +63,7 @@ def import_logs_command(files: tuple[Path, ...], out: Path, as_records: bool, **
     Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
     share a group. Runs that are no model's are left out and counted.
     """  # noqa: D301  # the backspace keeps click from filling the lines
+    check_not_read(out, files)
     check_lines_of(out, "records" if as_records else "prompts")
     import_into(out, files, as_records=as_records, **read_log_options(**reading))
     if not as_records:

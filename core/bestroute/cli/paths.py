@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ def check_lines_of(out: Path, kind: str) -> None:
     from bestroute.records.jsonl import read_jsonl
     from bestroute.records.schemas import check_line
 
-    if not out.is_file() or not out.stat().st_size:
+    if not out.is_file():
         return
     try:
-        number, line = next(read_jsonl(out))
-        check_line(line, kind, f"{out} line {number}")
-    except (RecordError, StopIteration) as error:
+        for number, line in islice(read_jsonl(out), 1):
+            check_line(line, kind, f"{out} line {number}")
+            if kind == "prompts" and "samples" in line:  # a record is a prompt, too, and its samples were paid for
+                raise RecordError(f"{out} line {number}: is a record")
+    except RecordError as error:
         raise ConfigError(f"{out} is there already and holds no {kind}; give another name, or remove it") from error

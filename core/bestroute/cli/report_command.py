@@ -92,7 +92,8 @@ def _check_page(out: Path) -> None:
     """
     if out.is_file() and out.stat().st_size:
         with out.open("rb") as stream:
-            if not stream.read(15).lower().startswith(b"<!doctype html"):
+            start = stream.read(99).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+            if not start.startswith((b"<!doctype html", b"<html")):
                 raise ConfigError(f"{out} is there already and is no page of HTML; give another --out, or remove it")
 
 

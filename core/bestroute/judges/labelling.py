@@ -225,6 +225,7 @@ def _ask_all(
     if drawer is not None and isinstance(judge, MemberJudge):
         yield from ask_by_batches(tasks, judge, drawer, verdicts, lambda: stop.is_set)
         return
+    failure: BaseException | None = None
     for task, future in ended(
         partial(_judge, judge, verdicts), tasks, concurrency, lambda: stop.is_set, name="bestroute-label"
     ):
@@ -236,9 +237,12 @@ def _ask_all(
         for key, reply in replies.items():
             verdicts.keep(key, reply)
         if isinstance(verdict, ConfigError) or not isinstance(verdict, Exception):
-            stop.set()
-            raise verdict
+            stop.set()  # what is under way ends, and is kept, too
+            failure = failure or verdict
+            continue
         yield task, verdict, []
+    if failure is not None:
+        raise failure
 
 
 def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict | BaseException, dict[str, JudgeReply]]:
