@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import random
 import signal
@@ -115,6 +116,17 @@ def test_tags_whose_names_are_sql_and_json_are_data(ledger):
     assert ledger.rows()[0]["tags"] == odd
     assert ledger.totals(tags=odd)["all"]["samples"] == 1
     assert ledger.totals("tag:%").keys() == {"_", ""}
+
+
+def test_tags_of_many_rows_of_a_file_are_read_once_and_stand_in_each(tmp_path, monkeypatch):
+    texts, read = [], json.loads
+    with Ledger(f"sqlite:///{tmp_path / 'bills.db'}") as ledger:
+        ledger.add([row(call_id=str(i), tags={"team": ("ads", "mail")[i % 2]}) for i in range(10)])
+        monkeypatch.setattr(json, "loads", lambda text: texts.append(text) or read(text))
+        rows = ledger.rows()
+    assert len(texts) == 2
+    rows[0]["tags"]["team"] = "another"
+    assert [r["tags"]["team"] for r in rows[:4]] == ["another", "mail", "ads", "mail"]
 
 
 def test_numbers_of_numpy_and_beyond_64_bits_are_data(ledger):

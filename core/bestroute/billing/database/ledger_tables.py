@@ -63,15 +63,24 @@ def _as_sqlite(value: int) -> int | float:
     return value if -_MOST_INTEGER <= value <= _MOST_INTEGER else float(min(value, 10**300))
 
 
-class _Tags(sa.JSON):
+class _Tags(sa.TypeDecorator[dict[str, str]]):
     """Tags of a call: few are many rows', so SQLite's text of each is read once."""
 
+    impl = sa.JSON
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        return dialect.type_descriptor(sa.JSON() if dialect.name == "sqlite" else JSONB())
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self.impl_instance.coerce_compared_value(op, value)  # the name of a tag is a text, no tags
+
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        """Return what reads a text; each row has a mapping of its own."""
-        read: Any = functools.lru_cache(super().result_processor(dialect, coltype))
-        return lambda text: dict(read(text))
+        read: Any = super().result_processor(dialect, coltype)
+        if read is None:
+            return None  # the driver reads them
+        cached = functools.lru_cache(read)
+        return lambda text: dict(cached(text))  # each row has a mapping of its own
 
 
 _metadata = sa.MetaData()
@@ -95,7 +104,7 @@ _samples = sa.Table(
     sa.Column("cost_usd", sa.Double, nullable=False),
     sa.Column("reference_cost_usd", sa.Double, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("tags", _Tags().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("tags", _Tags, nullable=False),
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("cached_input_tokens", _Count, nullable=False),
@@ -121,7 +130,7 @@ _outcomes = sa.Table(
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
-    sa.Column("tags", _Tags().with_variant(JSONB, "postgresql"), nullable=False),
+    sa.Column("tags", _Tags, nullable=False),
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("predicted_drop", sa.Double),
     sa.Column("familiarity", sa.Double),
@@ -265,7 +274,7 @@ class LedgerTables:
         columns = [_samples.c[name] for name in COLUMNS]
         query = sa.select(*columns).order_by(_samples.c.position.desc()).limit(most)
         with self.database.reading() as connection:
-            return [_as_row(values) for values in connection.execute(query)][::-1]
+            return [_as_row(values) for values in connection.execute(query).all()][::-1]
 
     def has_call(self, call_id: str) -> bool:
         """Whether a call has a row."""
