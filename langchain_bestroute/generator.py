@@ -6,11 +6,11 @@ chat-model run, count usage twice, show rejected tokens to whoever listens, and 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, conv
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableBinding
 
+from bestroute._utils.closing import closed
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
 from bestroute.adapters.framework import Framework, Listing
@@ -25,6 +26,7 @@ from bestroute.errors import ConfigError
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
+from bestroute.generators.single_requests import adraw_singly, draw_singly
 from bestroute.generators.tools_in_prompt import Wording
 from bestroute.selection import Demand, judge, judge_off_loop
 from bestroute.types.bases import GeneratorBase
@@ -120,7 +122,8 @@ class ChatModelGenerator(GeneratorBase):
         """Draw ``n`` samples; see ``bestroute.Generator``."""
         call = self._call(query, params, n)
         if n > 1 and not self._can_choose(call):
-            return [s for i in range(n) for s in self._one(i, query, params, cancel)]
+            one = partial(self.generate, query, 1, params=params, cancel=cancel)
+            return draw_singly(one, n, query=query, cancel=cancel)
         run = SampleRun(self.name, query.text)
         try:
             if self._always_streams(call.kwargs):
@@ -140,8 +143,7 @@ class ChatModelGenerator(GeneratorBase):
         """Draw ``n`` samples without blocking the loop."""
         call = self._call(query, params, n, is_async=True)
         if n > 1 and not self._can_choose(call):
-            draws = (self._aone(i, query, params, cancel) for i in range(n))
-            return [s for samples in await asyncio.gather(*draws) for s in samples]
+            return await adraw_singly(partial(self.agenerate, query, 1, params=params, cancel=cancel), n, query=query)
         run = SampleRun(self.name, query.text)
         try:
             if self._always_streams(call.kwargs, is_async=True):
@@ -156,22 +158,6 @@ class ChatModelGenerator(GeneratorBase):
             raise
         run.end(samples)
         return samples
-
-    def _one(self, request: int, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
-        """Draw one of several samples by a request of its own; if it fails, the others are kept and paid."""
-        try:
-            samples = self.generate(query, 1, params=params, cancel=cancel)
-        except Exception as error:
-            return [Sample("", error=error, request=request)]
-        return [replace(sample, request=request) for sample in samples]
-
-    async def _aone(self, request: int, query: Query, params: Mapping[str, Any], cancel: Cancel) -> list[Sample]:
-        """Draw one of several samples without blocking the loop; see ``_one``."""
-        try:
-            samples = await self.agenerate(query, 1, params=params, cancel=cancel)
-        except Exception as error:
-            return [Sample("", error=error, request=request)]
-        return [replace(sample, request=request) for sample in samples]
 
     def _generated(self, call: _Call) -> list[Sample]:
         self._acquire()
@@ -259,7 +245,7 @@ class ChatModelGenerator(GeneratorBase):
         collected, run = _Collected(), SampleRun(self.name, query.text)
         try:
             source = call.model._astream(call.messages, stop=call.stop, **call.kwargs)
-            async with aclosing(source) as chunks:  # type: ignore[type-var]
+            async with closed(source) as chunks:
                 async for chunk in chunks:
                     yield collected.add(chunk)
             samples = await self._ajudged([self._finished(collected, call)], call, cancel)
@@ -270,8 +256,9 @@ class ChatModelGenerator(GeneratorBase):
                 run.fail(failure)
                 if not isinstance(failure, _NotTaken):
                     raise
-                async for piece in self.astream(query, params=params, cancel=cancel):
-                    yield piece
+                async with closed(self.astream(query, params=params, cancel=cancel)) as again:
+                    async for piece in again:
+                        yield piece
                 return
         except BaseException as error:  # its reader has left
             run.fail(error)

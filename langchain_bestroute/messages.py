@@ -24,7 +24,7 @@ from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 from bestroute.types.token_logprobs import joined
-from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count
+from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count, read_usage
 from langchain_bestroute.structured import WANTED
 
 IMAGES = ("image", "image_url", "input_image")
@@ -93,13 +93,13 @@ def logprobs_in(message: BaseMessage) -> Mapping[str, Any]:
 def usage_of(message: BaseMessage) -> Usage | None:
     """Read a message's usage; ``None`` if the provider told none, or nothing that makes sense."""
     reported = getattr(message, "usage_metadata", None)
-    if reported is None:
-        return None
+    if not isinstance(reported, Mapping):  # a provider's own object, of a class that hands it on
+        return read_usage(reported)
     input_details, output_details = (
         reported.get("input_token_details") or {},
         reported.get("output_token_details") or {},
     )
-    counts = [
+    counts: list[Any] = [
         reported.get("input_tokens"),
         reported.get("output_tokens"),
         _detail(input_details, "cache_read"),
@@ -115,7 +115,9 @@ def usage_of(message: BaseMessage) -> Usage | None:
 
 def _detail(details: Mapping[str, Any], *names: str) -> int | None:
     """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
-    counts = [count or 0 for key, count in details.items() if any(key == n or key.endswith(f"_{n}") for n in names)]
+    if not isinstance(details, Mapping):
+        return 0
+    counts = [count or 0 for key, count in details.items() if any(f"_{key}".endswith(f"_{n}") for n in names)]
     return sum(counts) if all(map(is_count, counts)) else None
 
 
@@ -255,10 +257,29 @@ def summed_usage(result: Result) -> UsageMetadata:
     if result.usage.estimated or any(s.error is not None for s in result.samples):
         return billed
     total: UsageMetadata | None = None
-    for usages in filter(None, [getattr(s.sample.payload, "usage_metadata", None) for s in result.samples]):
-        total = usages if total is None else add_usage(total, usages)
+    for usage in filter(None, [_sound_usage(s.sample.payload) for s in result.samples]):
+        total = usage if total is None else add_usage(total, usage)
     counts = ("input_tokens", "output_tokens")
     return total if total is not None and all(total.get(c) == billed.get(c) for c in counts) else billed
+
+
+def _sound_usage(payload: Any) -> UsageMetadata | None:
+    """Return a message's usage without what LangChain cannot add up; ``None`` where it lacks what belongs to one."""
+    reported = getattr(payload, "usage_metadata", None)
+    names = ("input_tokens", "output_tokens", "total_tokens")
+    if not isinstance(reported, Mapping) or not all(is_count(reported.get(name)) for name in names):
+        return None
+    usage: dict[str, Any] = {name: reported[name] for name in names}
+    for part in ("input_token_details", "output_token_details"):
+        if isinstance(details := reported.get(part), Mapping):
+            usage[part] = _counts(details)
+    return cast(UsageMetadata, usage)
+
+
+def _counts(details: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the counts among details, as deep as they go."""
+    deep = {name: _counts(part) for name, part in details.items() if isinstance(part, Mapping)}
+    return {str(name): deep.get(name, part) for name, part in details.items() if name in deep or is_count(part)}
 
 
 def winner(result: Result, model_name: str) -> AIMessage:
@@ -286,19 +307,22 @@ def token_usage(metadata: UsageMetadata) -> dict[str, Any]:
 
 
 def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Add token usages, name by name.
+    """Add token usages, name by name; of what is no number the last is kept.
 
     Example:
-        >>> summed_counts([{"total": 3, "details": {"audio": 1}}, {"total": 4, "details": {"audio": 2}}])
-        {'total': 7, 'details': {'audio': 3}}
+        >>> summed_counts([{"total": 3, "details": {"audio": 1}}, {"total": 4, "details": {"audio": 2}, "tier": "a"}])
+        {'total': 7, 'details': {'audio': 3}, 'tier': 'a'}
     """
     total: dict[str, Any] = {}
     for usage in usages:
         for name, count in usage.items():
-            if type(count) is int or not isinstance(count, Mapping):
-                total[name] = total.get(name, 0) + (count or 0)
+            before = total.get(name)
+            if isinstance(count, Mapping):
+                total[name] = summed_counts([before if isinstance(before, Mapping) else {}, count])
+            elif isinstance(count, int | float) and not isinstance(count, bool):
+                total[name] = count + (before if isinstance(before, int | float) else 0)
             else:
-                total[name] = summed_counts([total.get(name) or {}, count])
+                total[name] = (before or 0) if count is None else count
     return total
 
 

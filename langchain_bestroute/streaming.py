@@ -106,8 +106,9 @@ def notes_of(result: Result) -> dict[str, Any] | None:
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
     """Return a whole message as the one chunk of a stream."""
+    own = {"type", "tool_calls", "invalid_tool_calls", "additional_kwargs", "tool_call_chunks", "chunk_position"}
     chunk = AIMessageChunk(
-        **message.model_dump(exclude={"type", "tool_calls", "invalid_tool_calls", "additional_kwargs"}),
+        **message.model_dump(exclude=own),
         additional_kwargs=dict(message.additional_kwargs),  # objects in them (``parsed``) stay objects
         tool_calls=message.tool_calls,
         invalid_tool_calls=message.invalid_tool_calls,

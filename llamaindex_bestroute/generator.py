@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import aclosing, contextmanager
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,12 +22,14 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from bestroute._utils.closing import closed
 from bestroute._utils.loops import forget_ended
 from bestroute.adapters.capabilities import Abilities, Needs, shortfall
 from bestroute.adapters.connections import close_at_loop_end
 from bestroute.adapters.framework import Framework, Listing
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.refusals import Refusals
+from bestroute.generators.single_requests import adraw_singly, draw_singly
 from bestroute.generators.tools_in_prompt import Wording
 from bestroute.selection import judge, judge_off_loop
 from bestroute.selection.empty_reply import carries_something
@@ -235,7 +237,8 @@ class LLMGenerator(GeneratorBase):
         if (member := self._for_draw(query, params)) is not self:
             return member.generate(query, n, params=params, cancel=cancel)
         if not self._draws_at_once(n):
-            return [s for _ in range(n) for s in self.generate(query, 1, params=params, cancel=cancel)]
+            one = partial(self.generate, query, 1, params=params, cancel=cancel)
+            return draw_singly(one, n, query=query, cancel=cancel)
         call, sent = self._call(self.member, query, params, n), self._sent(params, {"n": n})
         try:
             with self._foreign_turns(query):
@@ -267,8 +270,7 @@ class LLMGenerator(GeneratorBase):
         if (member := self._for_draw(query, params)) is not self:
             return await member.agenerate(query, n, params=params, cancel=cancel)
         if not self._draws_at_once(n):
-            draws = (self.agenerate(query, 1, params=params, cancel=cancel) for _ in range(n))
-            return [s for samples in await asyncio.gather(*draws) for s in samples]
+            return await adraw_singly(partial(self.agenerate, query, 1, params=params, cancel=cancel), n, query=query)
         call, sent = self._call(self.async_member, query, params, n), self._sent(params, {"n": n})
         try:
             with self._foreign_turns(query):
@@ -342,8 +344,9 @@ class LLMGenerator(GeneratorBase):
         except Exception as error:
             if is_begun or not self._is_refusal(error, sent, params):
                 raise
-        async for piece in self.astream(query, params=params, cancel=cancel):
-            yield piece
+        async with closed(self.astream(query, params=params, cancel=cancel)) as again:
+            async for piece in again:
+                yield piece
 
     async def _astream(self, query: Query, params: Mapping[str, Any], cancel: Cancel) -> AsyncGenerator[Delta | Sample]:
         call = self._call(self.async_member, query, params, 1)
@@ -351,9 +354,9 @@ class LLMGenerator(GeneratorBase):
         if call.structure is not None:
             member = call.structured_member(collected)
             try:
-                objects = await member.astream_structured_predict(**call.structure_arguments())
-                async for parsed in objects:
-                    yield collected.object(parsed)
+                async with closed(await member.astream_structured_predict(**call.structure_arguments())) as objects:
+                    async for parsed in objects:
+                        yield collected.object(parsed)
             except NotImplementedError:  # LlamaIndex streams no object that is asked for in words
                 for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                     yield sample
@@ -361,9 +364,10 @@ class LLMGenerator(GeneratorBase):
             except Exception as error:
                 collected.unreadable(error)
         else:
-            async for response in call.apieces():
-                for delta in collected.add(response):
-                    yield delta
+            async with closed(call.apieces()) as pieces:
+                async for response in pieces:
+                    for delta in collected.add(response):
+                        yield delta
         sample = collected.sample()
         size = len(whole_text(sample.payload.message)) if call.demand or call.structure else 0
         yield (await judge_off_loop(collected.judged, [sample], size=size, cancel=cancel))[0]

@@ -27,6 +27,7 @@ from llama_index.core.types import Model
 from llama_index_instrumentation import get_dispatcher
 
 from bestroute import BestRoute, ConfigError, GenerationError, Price, Query, Result, ToolsInPrompt
+from bestroute._utils.closing import closed
 from bestroute.adapters.call_options import take_options
 from bestroute.adapters.description import pool_name, provider_name
 from bestroute.adapters.engine_builder import build_engine
@@ -495,9 +496,10 @@ class BestRouteLLM(FunctionCallingLLM):
     async def _astream(self, request: _Request) -> AsyncGenerator[ChatResponse, None]:
         pieces = Pieces(self._response)
         try:
-            async for piece in self._engine.astream(request.query, **request.forced):
-                for response in pieces.of(piece):
-                    yield response
+            async with closed(self._engine.astream(request.query, **request.forced)) as streamed:
+                async for piece in streamed:
+                    for response in pieces.of(piece):
+                        yield response
         except GenerationError as error:
             raise error.members_own from error
 
@@ -612,9 +614,10 @@ class BestRouteLLM(FunctionCallingLLM):
         responses = await self.astream_chat(messages, **(llm_kwargs or {}))
 
         async def objects() -> AsyncGenerator[Any, None]:
-            async for response in responses:
-                for partial in objects_in(response, output_cls):
-                    yield partial
+            async with closed(responses):
+                async for response in responses:
+                    for partial in objects_in(response, output_cls):
+                        yield partial
 
         return objects()
 

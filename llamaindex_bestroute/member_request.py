@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from bestroute._utils.closing import closed
 from bestroute._utils.text import encodable
 from bestroute._utils.threads import in_own_thread
 from bestroute.selection import Demand, read_demand
@@ -109,11 +110,14 @@ class Call:
     async def apieces(self) -> AsyncIterator[ChatResponse]:
         """Stream what is asked without blocking the loop."""
         if self.prompt is None:
-            async for response in await self.methods.astream_chat(self.messages, **self.arguments):
-                yield response
+            async with closed(await self.methods.astream_chat(self.messages, **self.arguments)) as pieces:
+                async for response in pieces:
+                    yield response
         else:
-            async for piece in await self.methods.astream_complete(self.prompt, self.is_formatted, **self.arguments):
-                yield as_chat(piece)
+            streamed = await self.methods.astream_complete(self.prompt, self.is_formatted, **self.arguments)
+            async with closed(streamed):
+                async for piece in streamed:
+                    yield as_chat(piece)
 
     def structured_member(self, collected: Collected | None = None) -> LLM:
         """Return the member whose ``structured_predict`` calls our methods; a stream's pieces are noted."""
@@ -151,9 +155,10 @@ def _noting(method: Callable[..., Iterator[Any]], collected: Collected) -> Calla
 def _anoting(method: Callable[..., Any], collected: Collected) -> Callable[..., Any]:
     async def noted(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async def pieces() -> AsyncIterator[Any]:
-            async for piece in await method(*args, **kwargs):
-                for read in _as_read(piece, collected):
-                    yield read
+            async with closed(await method(*args, **kwargs)) as streamed:
+                async for piece in streamed:
+                    for read in _as_read(piece, collected):
+                        yield read
             collected.end()
 
         return pieces()
@@ -307,8 +312,9 @@ class Methods:
         self, begin: Callable[[Mapping[str, Any]], Any], kwargs: Mapping[str, Any]
     ) -> AsyncIterator[Any]:
         """Yield a stream's pieces without blocking the loop."""
-        async for piece in await begin({**self._stream_options, **kwargs}):
-            yield piece
+        async with closed(await begin({**self._stream_options, **kwargs})) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 def methods_for(member: LLM, name: str, n: int, stream_options: Mapping[str, Any], *, calls_in_blocks: bool) -> Methods:
@@ -342,5 +348,6 @@ async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncIterator[Any]:
 
 
 async def _as_chats(pieces: AsyncIterator[CompletionResponse]) -> AsyncIterator[ChatResponse]:
-    async for piece in pieces:
-        yield as_chat(piece)
+    async with closed(pieces):
+        async for piece in pieces:
+            yield as_chat(piece)

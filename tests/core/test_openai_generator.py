@@ -143,3 +143,48 @@ async def test_a_server_that_answers_with_one_choice_is_billed_request_by_reques
     await engine.arun("hi", model="small", n=3) if is_async else engine.run("hi", model="small", n=3)
     assert engine.ledger.totals()["all"]["requests"] == len(server.requests) == 3
     await engine.aclose()
+
+
+class Hanging(OpenAIGenerator):
+    """Its third request has no end, or is interrupted."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.sent = []
+
+    def _send(self, request):
+        self.sent.append(request)
+        if len(self.sent) == 3:
+            raise KeyboardInterrupt
+        return super()._send(request)
+
+    async def _asend(self, request):
+        self.sent.append(request)
+        if len(self.sent) == 3:
+            await asyncio.Event().wait()
+        return await super()._asend(request)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_choices_that_came_before_an_interruption_are_billed_as_told(server, is_async):
+    pool = Pool(["small"], {"small": Price(1.0, 2.0)}, "small", bills_input="once")
+    generator = Hanging("one-small", base_url=server.base_url, api_key="k", native_n=True)
+    engine = BestRoute(pool, {"small": generator}, reward_model=lambda query, texts: [0.0] * len(texts))
+    if is_async:
+        call = asyncio.create_task(engine.arun("hi", model="small", n=4))
+        while len(generator.sent) < 3:
+            await asyncio.sleep(0.001)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            engine.run("hi", model="small", n=4)
+    rows = engine.ledger.rows()
+    assert [row["status"] for row in rows] == ["ok", "ok", "cancelled", "cancelled"]
+    assert (
+        sum(row["input_tokens"] + row["output_tokens"] for row in rows if row["status"] == "ok") == billed(server).total
+    )
+    assert rows[2]["input_tokens"] > 0
+    assert not rows[3]["input_tokens"]
+    await engine.aclose()

@@ -379,3 +379,13 @@ def test_a_tag_of_no_sense_in_a_pool_is_refused(tmp_path, tagged):
     path.write_text(f"reference: {tagged}\nmodels: {{}}\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         Pool.from_file(path)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), StopIteration("end"), asyncio.CancelledError()], ids=repr)
+def test_an_error_in_a_sample_is_one_that_can_be_raised_anywhere(error):
+    small = FakeGenerator([Sample("", error=error)])
+    it = engine(small)
+    with pytest.raises(GenerationError) as caught:
+        it.run("hi", model="small")
+    assert isinstance(caught.value.failures[0].error, GenerationError)
+    assert caught.value.failures[0].error.__cause__ is error

@@ -595,3 +595,89 @@ def test_a_member_that_holds_a_module_or_a_secret_that_raises_loses_no_error(ope
     object.__setattr__(member, "module", openai)
     with pytest.raises(openai.BadRequestError):
         pool_of(member).invoke("hi")
+
+
+# Answers in a form of their own.
+
+
+class Told:
+    """A provider's own usage."""
+
+    prompt_tokens, completion_tokens = 3, 2
+
+
+USAGES = [
+    {"input_tokens": 3, "output_tokens": 2},
+    {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "input_token_details": None},
+    {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "output_token_details": {"reasoning": None}},
+    {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "input_token_details": {"audio": 1.5}},
+    Told(),
+]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("usage", USAGES, ids=["no total", "no details", "an unknown detail", "half a token", "an object"])
+async def test_a_usage_that_langchain_cannot_add_up_costs_no_answer(way, n, usage):
+    reply = AIMessage("hello")
+    reply.usage_metadata = usage
+    chat = pool_of(Member(reply=reply), reward_model=MajorityVote(), router=lambda query: ("small", n))
+    if way == "stream":
+        chunks = list(chat.stream("hi"))
+        answer = sum(chunks[1:], chunks[0])
+    else:
+        answer = chat.invoke("hi") if way == "invoke" else await chat.ainvoke("hi")
+    assert answer.text == "hello"
+    assert answer.usage_metadata["total_tokens"] == 5 * n
+    assert chat.ledger.cost_usd == pytest.approx(n * (3 * 1.0 + 2 * 2.0) / 1e6)
+
+
+@pytest.mark.parametrize(
+    "told", [{"prompt_tokens": "7"}, {"prompt_tokens": 7, "times": [0.1]}, {"prompt_tokens": None}]
+)
+def test_token_counts_in_a_providers_own_words_cost_no_answer(told):
+    chat = pool_of(Member(reply=AIMessage("hello", response_metadata={"token_usage": told})))
+    assert chat.invoke("hi").text == "hello"
+    assert len(chat.generate([[HumanMessage("hi")]] * 2).generations) == 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_whole_answer_that_is_a_chunk_can_be_streamed(n):
+    chat = pool_of(
+        Member(reply=AIMessageChunk("hello")), reward_model=MajorityVote(), router=lambda query: ("small", n)
+    )
+    chunks = list(chat.stream("hi"))
+    assert sum(chunks[1:], chunks[0]).text == "hello"
+
+
+def test_a_call_that_does_not_parse_is_not_nothing():
+    call = {"name": "add", "args": "{", "id": "1", "error": "no JSON", "type": "invalid_tool_call"}
+    chat = pool_of(Member(reply=AIMessage("", invalid_tool_calls=[call])))
+    assert chat.invoke("hi").invalid_tool_calls == [call]
+    assert len(chat.ledger.rows()) == 1
+
+
+class Iterates:
+    """An asynchronous iterator that cannot be closed."""
+
+    def __init__(self, words):
+        self.words = iter(words)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for word in self.words:
+            return ChatGenerationChunk(message=AIMessageChunk(word))
+        raise StopAsyncIteration
+
+
+class Streams(Member):
+    def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+        return Iterates(["one ", "two"])
+
+
+async def test_a_stream_that_cannot_be_closed_is_read_to_its_end():
+    chat = pool_of(Streams())
+    assert [chunk.text async for chunk in chat.astream("hi") if chunk.text] == ["one ", "two"]
+    assert [row["status"] for row in chat.ledger.rows()] == ["ok"]

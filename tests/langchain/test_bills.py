@@ -1,9 +1,11 @@
 """What a call leaves in the ledger, whatever becomes of it; and what routers over the same members share."""
 
+import asyncio
 import logging
 import threading
 import traceback
 from contextlib import aclosing, suppress
+from typing import Any
 from unittest import mock
 
 import httpx
@@ -269,6 +271,38 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, openai_model, s
     rows = chat.ledger.rows()
     assert len(rows) >= len(server.requests)
     assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
+
+
+class Hanging(ChatOpenAI):
+    """Its third request has no end."""
+
+    begun: Any = None
+    ended: Any = None
+
+    async def _agenerate(self, *args, **kwargs):
+        self.begun.append(1)
+        if len(self.begun) == 4:  # the first was that for several choices
+            await asyncio.Event().wait()
+        result = await super()._agenerate(*args, **kwargs)
+        self.ended.append(1)
+        return result
+
+
+async def test_single_requests_that_came_before_a_cancellation_are_billed_as_told(make, server):
+    where = {"base_url": server.base_url, "api_key": "sk-secret", "max_retries": 0}
+    small = Hanging(model="refuse-n-small", begun=[], ended=[], **where)
+    models = {"small": small, "large": ChatOpenAI(model="large-max", **where)}
+    chat = make(models=models, bills_input="once", ledger=Ledger())
+    call = asyncio.create_task(chat.ainvoke("hi there", model="small", n=3))
+    while len(small.ended) < 2 or len(small.begun) < 4:
+        await asyncio.sleep(0.001)
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    rows = chat.ledger.rows()
+    assert sorted(row["status"] for row in rows) == ["cancelled", "ok", "ok"]
+    known = [row for row in rows if not row["estimated"]]
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in known) == sum(server.usage.values())
 
 
 # Streams that break after their usage.

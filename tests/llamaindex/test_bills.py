@@ -1,10 +1,12 @@
 """What a call leaves in the ledger, whatever becomes of it; and what copies share with their origin."""
 
+import asyncio
 import copy
 import logging
 import threading
 import traceback
 from contextlib import aclosing, suppress
+from typing import Any
 
 import httpx
 import openai
@@ -118,6 +120,19 @@ def test_requests_are_those_that_the_server_saw(make, user, server, bills_input,
     assert len(server.requests) == llm.ledger.totals()["all"]["requests"] == requests
 
 
+@pytest.mark.parametrize("how", ["chat", "achat"])
+async def test_of_single_requests_one_that_fails_costs_the_others_nothing(make, like, user, server, how):
+    server.script("refuse-n-small", ["one", {"status": 400}, "three"])
+    llm = small_of(make, like, "refuse-n-small", bills_input="once", ledger=Ledger(), max_retries=0)
+    with suppress(openai.APIError):
+        options = {"model": "small", "n": 3}
+        llm.chat(user("hi"), **options) if how == "chat" else await llm.achat(user("hi"), **options)
+    rows = llm.ledger.rows()
+    assert sorted(row["status"] for row in rows) == ["failed", "ok", "ok"]
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows) == sum(server.usage.values())
+    assert llm.ledger.totals()["all"]["requests"] == 3
+
+
 # Any text.
 
 
@@ -186,6 +201,37 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, ser
     assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
 
 
+class Hanging(OpenAILike):
+    """Its third request has no end."""
+
+    begun: Any = None
+    ended: Any = None
+
+    async def achat(self, *args, **kwargs):
+        self.begun.append(1)
+        if len(self.begun) == 4:  # the first was that for several choices
+            await asyncio.Event().wait()
+        response = await super().achat(*args, **kwargs)
+        self.ended.append(1)
+        return response
+
+
+async def test_single_requests_that_came_before_a_cancellation_are_billed_as_told(make, like, user, server):
+    there = {"api_base": server.base_url, "api_key": "sk-secret", "max_retries": 0, "is_chat_model": True}
+    small = Hanging(model="refuse-n-small", begun=[], ended=[], **there)
+    llm = make(models={"small": small, "large": like("large-max")}, bills_input="once", ledger=Ledger())
+    call = asyncio.create_task(llm.achat(user("hi there"), model="small", n=3))
+    while len(small.ended) < 2 or len(small.begun) < 4:
+        await asyncio.sleep(0.001)
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    rows = llm.ledger.rows()
+    assert sorted(row["status"] for row in rows) == ["cancelled", "ok", "ok"]
+    known = [row for row in rows if not row["estimated"]]
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in known) == sum(server.usage.values())
+
+
 # Streams that break after their usage.
 
 
@@ -220,3 +266,35 @@ async def test_a_stream_that_breaks_after_its_usage_is_billed_by_it(make, user, 
     (row,) = llm.ledger.rows()
     assert (row["input_tokens"], row["output_tokens"]) == (server.usage["input"], server.usage["output"])
     assert not row["estimated"]
+
+
+# Streams that are left.
+
+
+class Counting(OpenAILike):
+    """Notes which of its streams are closed."""
+
+    closed: Any = None
+
+    async def astream_chat(self, *args, **kwargs):
+        async def pieces(source):
+            try:
+                async for piece in source:
+                    yield piece
+            finally:
+                self.closed.append("chat")
+
+        return pieces(await super().astream_chat(*args, **kwargs))
+
+
+@pytest.mark.parametrize("how", ["astream_chat", "astream_complete"])
+async def test_a_stream_that_is_left_is_closed_and_billed_at_once(make, like, user, server, how):
+    there = {"api_base": server.base_url, "api_key": "sk-secret", "max_retries": 0, "is_chat_model": True}
+    small = Counting(model="small-mini", closed=[], **there)
+    llm = make(models={"small": small, "large": like("large-max")}, ledger=Ledger())
+    stream = await getattr(llm, how)(user("one two three") if how == "astream_chat" else "one two three")
+    await anext(stream)
+    await stream.aclose()
+    assert [row["status"] for row in llm.ledger.rows()] == ["cancelled"]
+    if how == "astream_chat":
+        assert small.closed

@@ -1,8 +1,13 @@
-"""What somebody else's code raised: a failure of that code, or an interruption of the program."""
+"""What somebody else's code raised: a failure of that code, or an interruption of the program, and what came before."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+_SAMPLES = "_bestroute_samples"
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -23,3 +28,15 @@ def is_interruption(error: BaseException) -> bool:
     except RuntimeError:  # no loop runs in this thread
         return False
     return task is not None and task.cancelling() > 0
+
+
+def keep_samples(interruption: BaseException, samples: Sequence[Any]) -> None:
+    """Note on an interruption which samples had come when a draw was called off: they are paid."""
+    with suppress(Exception):  # a class may take no attributes
+        setattr(interruption, _SAMPLES, tuple(samples))
+
+
+def samples_of(interruption: BaseException) -> tuple[Any, ...]:
+    """Return the samples that had come when a draw was called off."""
+    samples: tuple[Any, ...] = getattr(interruption, _SAMPLES, ())
+    return samples

@@ -265,7 +265,7 @@ class Attempts:
             raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(received).__name__}")
         sample = _of_right_types(received, self.draw.model)
         if sample.error is not None:
-            sample = replace(sample, error=hide_quotations(sample.error, self.query))
+            sample = replace(sample, error=self.failure(sample.error))
         try:
             if not isinstance(sample.text, str):
                 sample = replace(sample, text="" if sample.text is None else str(sample.text))

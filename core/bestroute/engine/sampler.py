@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.interruptions import is_interruption, samples_of
 from bestroute._utils.threads import arun_in_thread, start
 from bestroute.engine.attempts import Attempts
 from bestroute.engine.call_context import RunContext
 from bestroute.engine.concurrency import Gate
 from bestroute.engine.plan_executor import Draw
-from bestroute.selection.checks import samples_of
 from bestroute.types.bases import GeneratorBase, has_own
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
@@ -140,6 +139,8 @@ class Sampler:
                 )
         except BaseException as error:
             if is_interruption(error):
+                if samples := samples_of(error):
+                    attempts.received(samples, time.perf_counter() - started)
                 raise
             attempts.failed(error, time.perf_counter() - started)
         else:

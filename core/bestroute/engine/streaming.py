@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from bestroute._utils.closing import aclose, close
 from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.threads import start
 from bestroute.engine.attempts import MOST_UNASKED, Attempts
@@ -187,7 +188,7 @@ class StreamSampler:
         finally:
             if gate is not None:
                 gate.leave()
-            _close(pieces)
+            close(pieces)
         stream.end(error)
 
     async def adraw(self, query: Query, draw: Draw, call: RunContext) -> AsyncGenerator[Delta | list[DrawnSample]]:
@@ -243,7 +244,7 @@ class StreamSampler:
         finally:
             if gate is not None:
                 gate.leave()
-            await _aclose(pieces)
+            await aclose(pieces)
         stream.end(error)
 
 
@@ -269,7 +270,7 @@ def _in_time(pieces: Any, call: RunContext) -> Iterator[Any]:
         try:
             yield from pieces
         finally:
-            _close(pieces)
+            close(pieces)
         return
     queued: _Pieces = queue.SimpleQueue()
     left = threading.Event()
@@ -302,30 +303,8 @@ def _read(pieces: Iterator[Any], queued: _Pieces, left: threading.Event) -> None
             queued.put((piece, None))
     except BaseException as error:
         end = error
-    _close(pieces)
+    close(pieces)
     queued.put((None, end))
-
-
-def _close(pieces: Any) -> None:
-    """Close a stream that can be closed, so that its connection is free at once; how that ends changes nothing."""
-    try:
-        if (close := getattr(pieces, "close", None)) is not None:
-            close()
-    except BaseException as error:
-        if is_interruption(error):
-            raise
-        logger.info("a stream could not be closed: %s", type(error).__name__)
-
-
-async def _aclose(pieces: Any) -> None:
-    """Close a stream that can be closed; see ``_close``."""
-    try:
-        if (close := getattr(pieces, "aclose", None)) is not None:
-            await close()
-    except BaseException as error:
-        if is_interruption(error):
-            raise
-        logger.info("a stream could not be closed: %s", type(error).__name__)
 
 
 async def _ain_time(opened: Any, call: RunContext) -> AsyncGenerator[Any]:
@@ -374,5 +353,5 @@ async def _aread(opened: Any, queued: asyncio.Queue[tuple[Any, BaseException | N
             raise
         end = error
     finally:
-        await _aclose(opened)
+        await aclose(opened)
     queued.put_nowait((None, end))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bestroute._utils.extras import to_install
+from bestroute._utils.interruptions import keep_samples
 from bestroute._utils.loops import PerLoop
 from bestroute._utils.public import name_home
 from bestroute._utils.text import encodable_within
@@ -17,6 +18,7 @@ from bestroute.errors import ConfigError, EmptyReplyError
 from bestroute.errors.facts import field
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals, is_reasoning_model
+from bestroute.generators.single_requests import with_cut
 from bestroute.selection import Call, Demand, judge, read_demand
 from bestroute.selection.empty_reply import carries_something
 from bestroute.types.bases import GeneratorBase
@@ -153,6 +155,10 @@ class OpenAIGenerator(GeneratorBase):
                 samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
+            except BaseException as interruption:
+                if samples:
+                    keep_samples(interruption, with_cut(samples, n, query))
+                raise
         return samples
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
@@ -167,6 +173,10 @@ class OpenAIGenerator(GeneratorBase):
                 samples += [replace(sample, request=len(samples)) for sample in drawn]
             except Exception as error:
                 return _with_failure(samples, n, error)
+            except BaseException as interruption:
+                if samples:
+                    keep_samples(interruption, with_cut(samples, n, query))
+                raise
         return samples
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:

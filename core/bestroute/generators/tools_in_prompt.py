@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from bestroute._utils.closing import closed
 from bestroute._utils.public import name_home
 from bestroute.errors import ConfigError
 from bestroute.selection import Call, Demand, judge, read_demand, render_calls
@@ -163,8 +164,9 @@ class ToolsInPrompt(GeneratorBase):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
         else:
-            async for piece in self.generator.astream(query, params=params, cancel=cancel):
-                yield piece
+            async with closed(self.generator.astream(query, params=params, cancel=cancel)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     def _in_prompt(self, query: Query, params: Mapping[str, Any]) -> tuple[Query, Mapping[str, Any]]:
         """Return the query and the parameters that the member is asked with, without tools."""

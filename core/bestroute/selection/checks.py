@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bestroute._utils.interruptions import keep_samples
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread
 from bestroute.selection.agreement import CUT
 from bestroute.selection.json_schema import Uncheckable, Unchecked, allow_more, misfit
@@ -50,20 +51,11 @@ async def judge_off_loop(
     except ThreadsExhausted:
         return [replace(sample, unchecked="not checked: the system gives no more threads") for sample in samples]
     except BaseException as cancellation:
-        setattr(cancellation, _SAMPLES, tuple(samples))
+        keep_samples(cancellation, samples)
         raise
     if outcome is None:
         return [replace(sample, unchecked="not checked: the deadline came first") for sample in samples]
     return outcome.get()
-
-
-_SAMPLES = "_bestroute_samples"
-
-
-def samples_of(cancellation: BaseException) -> tuple[Sample, ...]:
-    """Return the samples that had come when a call was cancelled while they were judged."""
-    samples: tuple[Sample, ...] = getattr(cancellation, _SAMPLES, ())
-    return samples
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:

@@ -43,7 +43,7 @@ def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
     message = getattr(payload, "message", payload)
     if isinstance(refusal := getattr(message, "refusal", None), str) and refusal:
         return True
-    for name in ("tool_calls", "tool_call_chunks", "function_call", "audio"):
+    for name in ("tool_calls", "tool_call_chunks", "invalid_tool_calls", "function_call", "audio"):
         note = getattr(message, name, None)
         if any(not _is_scalar(part) for part in (note if isinstance(note, list | tuple) else [note])):
             return True
