@@ -108,7 +108,7 @@ def usage_of(message: BaseMessage) -> Usage | None:
     ]
     if not all(map(is_count, counts)):
         return None
-    prompt, output, cached, written, reasoning = counts
+    prompt, output, cached, written, reasoning = map(int, counts)
     cached = min(cached, prompt)
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
@@ -269,7 +269,7 @@ def _sound_usage(payload: Any) -> UsageMetadata | None:
     names = ("input_tokens", "output_tokens", "total_tokens")
     if not isinstance(reported, Mapping) or not all(is_count(reported.get(name)) for name in names):
         return None
-    usage: dict[str, Any] = {name: reported[name] for name in names}
+    usage: dict[str, Any] = {name: int(reported[name]) for name in names}
     for part in ("input_token_details", "output_token_details"):
         if isinstance(details := reported.get(part), Mapping):
             usage[part] = _counts(details)
@@ -278,8 +278,8 @@ def _sound_usage(payload: Any) -> UsageMetadata | None:
 
 def _counts(details: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the counts among details, as deep as they go."""
-    deep = {name: _counts(part) for name, part in details.items() if isinstance(part, Mapping)}
-    return {str(name): deep.get(name, part) for name, part in details.items() if name in deep or is_count(part)}
+    deep = {str(name): _counts(part) for name, part in details.items() if isinstance(part, Mapping)}
+    return deep | {str(name): int(part) for name, part in details.items() if is_count(part)}
 
 
 def winner(result: Result, model_name: str) -> AIMessage:

@@ -269,7 +269,11 @@ def raw_of(reply: Any, usage: Mapping[str, Any] | None, model_name: str | None =
         usage: What the whole call was billed; ``None`` while that is not known.
         model_name: The provider's name of the model, where the reply tells none.
     """
-    data = plain(reply)
+    try:
+        data = plain(reply)
+    except Exception:  # it holds itself, or what nobody can write out
+        held = reply if isinstance(reply, Mapping) else {}
+        data = {str(name): item for name, item in held.items() if isinstance(item, str | int | float | None)}
     data = data if isinstance(data, dict) else {"response": data}
     named = {} if model_name is None else {"model": model_name}
     bill = None if usage is None else Raw(usage, part(reply, "usage"), usage)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import math
 import threading
 import traceback
 from urllib.parse import quote
@@ -13,13 +14,27 @@ import numpy as np
 import pydantic
 import pytest
 
-from bestroute import BestRoute, ConfigError, Delta, GenerationError, Plan, Pool, Price, Query, Sample, Step, Usage
+from bestroute import (
+    BestRoute,
+    ConfigError,
+    Delta,
+    GenerationError,
+    MajorityVote,
+    Plan,
+    Pool,
+    Price,
+    Query,
+    Sample,
+    Step,
+    Usage,
+    Verifier,
+)
 from bestroute.errors import RecordError
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.redaction import describe, hide_quotations
-from bestroute.records.collect import collect, read_prompts
+from bestroute.records.collect import collect, load_checker, read_prompts
 from bestroute.records.jsonl import read_jsonl
-from bestroute.testing import FakeGenerator
+from bestroute.testing import FakeGenerator, FakeRouter
 
 POOL = Pool(["small", "large"], {"small": Price(1, 2), "large": Price(10, 20)}, "large")
 QUESTION = "Please wire 5000 euro to Ada Lovelace at number four Privet Drive and tell nobody about it"
@@ -389,3 +404,78 @@ def test_an_error_in_a_sample_is_one_that_can_be_raised_anywhere(error):
         it.run("hi", model="small")
     assert isinstance(caught.value.failures[0].error, GenerationError)
     assert caught.value.failures[0].error.__cause__ is error
+
+
+# Async functions where plain ones are called, numbers of numpy, probabilities that are none.
+
+
+async def anything(*args):
+    return 1.0
+
+
+class Async:
+    native_n = False
+    generate = score = choose = predict = anything
+
+
+def plain(query, texts):
+    return [1.0] * len(texts)
+
+
+MEMBERS = {"small": FakeGenerator(["small"]), "large": FakeGenerator(["large"])}
+ASYNC = {
+    "router": lambda: BestRoute(POOL, MEMBERS, anything),
+    "router.predict": lambda: BestRoute(POOL, MEMBERS, Async()),
+    "policy.choose": lambda: BestRoute(POOL, MEMBERS, FakeRouter({("small", 1): 1.0}, [1, 1]), policy=Async()),
+    "reward_model": lambda: BestRoute(POOL, MEMBERS, reward_model=anything),
+    "reward_model: Async.score": lambda: BestRoute(POOL, MEMBERS, reward_model=Async()),
+    "Verifier: fn": lambda: Verifier(anything),
+    "MajorityVote: normalise": lambda: MajorityVote(anything),
+    "judge": lambda: BestRoute(POOL, MEMBERS, audit=1.0, judge=anything),
+    "on_alarm": lambda: BestRoute(POOL, MEMBERS, audit=1.0, judge=plain, on_alarm=anything),
+    "generators: 'small'.generate": lambda: BestRoute(POOL, {**MEMBERS, "small": Async()}),
+}
+
+
+@pytest.mark.parametrize("what", ASYNC)
+def test_an_async_function_that_nobody_would_await_is_refused_at_construction(what):
+    with pytest.raises(ConfigError, match=f"^{what} is an async function"):
+        ASYNC[what]()
+
+
+def test_an_async_checker_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "checks_async.py").write_text("async def check(record, text):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="is an async function"):
+        load_checker("checks_async:check")
+
+
+def test_a_router_may_say_how_many_samples_in_numpys_numbers():
+    routed = engine(FakeGenerator(["small"]), reward=plain, plan=("small", np.argmax([0, 0, 1]))).run("hi")
+    assert json.loads(json.dumps(routed.to_dict()))["n"] == 2
+    assert Step("small", np.int64(2), accept=np.float32(0.5)) == Step("small", 2, accept=0.5)
+
+
+class Declared:
+    """Says that it is a probability."""
+
+    range = (0.0, 1.0)
+
+    def __init__(self, value):
+        self.value = value
+
+    def score(self, query, texts):
+        return [self.value] * len(texts)
+
+
+@pytest.mark.parametrize("value", [8.0, math.inf, -1.0])
+def test_what_is_no_probability_is_not_accepted(value):
+    plan = Plan((Step("small", 1, accept=0.0), Step("large", 1)))
+    result = engine(FakeGenerator(["small"]), reward=Declared(value), plan=plan).run("hi")
+    assert f"probabilities must be in [0, 1], got {value:g}" in result.decision.reason
+    assert result.model == "large"
+
+
+def test_a_probability_that_was_rounded_up_is_one():
+    plan = Plan((Step("small", 1, accept=1.0), Step("large", 1)))
+    assert engine(FakeGenerator(["small"]), reward=Declared(1.0000001), plan=plan).run("hi").model == "small"

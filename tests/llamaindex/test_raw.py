@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 
+from llamaindex_bestroute.responses import raw_of
+
 USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -47,3 +49,10 @@ def test_raw_is_copied_pickled_and_dumped_as_plain_data(make, user):
     assert type(pickle.loads(pickle.dumps(raw))) is dict
     assert copy.deepcopy(raw)["usage"] == raw["usage"]
     assert json.loads(json.dumps(raw, default=str))["usage"] == raw["usage"]
+
+
+def test_a_raw_reply_that_holds_itself_costs_no_answer():
+    reply = {"id": "1"}
+    reply["self"] = reply
+    raw = raw_of(reply, {"total_tokens": 3}, "small")
+    assert (raw["usage"], raw.id) == ({"total_tokens": 3}, "1")

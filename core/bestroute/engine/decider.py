@@ -18,6 +18,7 @@ from bestroute.engine.draw_wishes import drawn_apart
 from bestroute.engine.prompt_cache import COLD, Warmth
 from bestroute.engine.trial import NO_ROUTER
 from bestroute.errors import BestRouteError, ConfigError, named
+from bestroute.errors.plain_functions import check_plain
 from bestroute.errors.redaction import describe
 from bestroute.policies.parsing import parse_policy
 from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
@@ -463,6 +464,8 @@ def _as_router(router: Any) -> Any:
 
         router = MultiHeadRouter.from_pretrained(router)
     if router is None or isinstance(router, Router) or callable(router):
+        check_plain("router", router)
+        check_plain("router.predict", getattr(router, "predict", None))
         return router
     raise ConfigError(
         f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
@@ -505,6 +508,7 @@ def _as_policy(
         return predictor.default_policy or ThresholdPolicy(DEFAULT_THRESHOLD)
     if not callable(getattr(policy, "choose", None)):
         raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
+    check_plain("policy.choose", policy.choose)
     whole = completed(policy, PolicyBase)
     return whole.resolve(router, pool, reward_model) if has_own(whole, PolicyBase.resolve) else policy
 

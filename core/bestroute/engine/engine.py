@@ -36,6 +36,7 @@ from bestroute.engine.streaming import StreamSampler
 from bestroute.engine.watch import Watch
 from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
+from bestroute.errors.plain_functions import check_plain
 from bestroute.errors.redaction import describe
 from bestroute.monitoring.audits import Audit
 from bestroute.monitoring.tracing.switch import as_tracing, tracing_in_use
@@ -145,6 +146,9 @@ class BestRoute:
         keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
         self.ledger, self._closes_ledger = as_ledger(ledger), isinstance(ledger, str | Path)
+        for model, generator in self.generators.items():
+            check_plain(f"generators: {model!r}.generate", getattr(generator, "generate", None))
+        check_plain("on_alarm", on_alarm)
         members = {model: completed(generator, GeneratorBase) for model, generator in self.generators.items()}
         self.settings = _with_retries(_as_settings(settings), max_retries)
         self._decider = Decider(

@@ -44,6 +44,8 @@ class WriteBills:
 Command = Draw | Score | WriteBills | Reserve | Consult
 Run = Generator[Command, Any, Result]
 
+_ROUNDING = 1e-6
+"""By how much a probability may be beyond 1, or below 0."""
 _RUNNING = (Action.RETRY, Action.GO_ON)
 """Faults that tell of a member that is not well."""
 
@@ -380,7 +382,11 @@ class _Run:
             return [math.nan] * len(rewards)
         if len(found) != len(rewards):
             raise ConfigError(f"calibrated was given {len(rewards)} rewards and returned {len(found)} probabilities")
-        return found
+        wrong = next((p for p in found if not (math.isnan(p) or -_ROUNDING <= p <= 1 + _ROUNDING)), None)
+        if wrong is None:
+            return found
+        self._unscored(f"the reward model's probabilities must be in [0, 1], got {wrong:g}; such are not accepted")
+        return [p if -_ROUNDING <= p <= 1 + _ROUNDING else math.nan for p in found]
 
     def _unscored(self, why: str) -> None:
         """Say, once in the reason, that the reward model was of no help."""

@@ -19,6 +19,7 @@ from bestroute._utils.under_way import ended
 from bestroute.billing.sample_bills import bill
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, RecordError, named
 from bestroute.errors.held_secrets import keep_hidden
+from bestroute.errors.plain_functions import check_plain
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.faults.error_rules import rule_for
 from bestroute.faults.paid_errors import sample_of_error
@@ -113,7 +114,7 @@ def load_checker(spec: str) -> Checker:
     """Import ``module:function``.
 
     Raises:
-        ConfigError: If it is not of that form or cannot be imported.
+        ConfigError: If it is not of that form, cannot be imported, or is async.
     """
     module, _, name = spec.partition(":")
     if not module or not name:
@@ -124,6 +125,7 @@ def load_checker(spec: str) -> Checker:
         raise ConfigError(f"cannot import the checker {spec!r}: {error}") from error
     if not callable(checker):
         raise ConfigError(f"the checker {spec!r} is not a function")
+    check_plain(f"the checker {spec!r}", checker)
     return checker  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError
+from bestroute.errors.plain_functions import check_plain
 from bestroute.types.bases import RewardModelBase
 from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
@@ -32,16 +33,21 @@ def as_reward_model(value: Any, name: str = "reward_model") -> RewardModel | Non
         name: Of the argument that it was given for.
 
     Raises:
-        ConfigError: If it is none of these.
+        ConfigError: If it is none of these, or async; an async ``ascore`` may stand beside ``score``.
         ArtifactError: If the folder holds no reward model, or a damaged one.
     """
     if isinstance(value, str | Path):
         from bestroute.reward_models import ProxyRewardModel
 
         return ProxyRewardModel.from_pretrained(value)
-    if value is None or isinstance(value, RewardModel):
+    if value is None:
+        return None
+    if isinstance(value, RewardModel):
+        for method in ("score", "score_samples", "calibrated"):
+            check_plain(f"{name}: {type(value).__name__}.{method}", getattr(value, method, None))
         return value
     if callable(value):
+        check_plain(name, value)
         return FunctionReward(value)
     raise ConfigError(
         f"{name} must have a method score(query, texts), be such a function, or the folder of a trained one, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from bestroute.errors.plain_functions import check_plain
 from bestroute.stats.vote_posterior import beta_exceeds_half
 from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
@@ -35,7 +36,12 @@ class MajorityVote(RewardModelBase):
     kind = "majority"
 
     def __init__(self, normalise: Callable[[str], str] = str.strip) -> None:
-        """Keep the function."""
+        """Keep the function.
+
+        Raises:
+            ConfigError: If it is async.
+        """
+        check_plain("MajorityVote: normalise", normalise)
         self.normalise = normalise
 
     @staticmethod

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bestroute.errors import ConfigError
+from bestroute.errors.plain_functions import check_plain
 from bestroute.types.bases import RewardModelBase
 from bestroute.types.query import Query
 
@@ -22,7 +23,12 @@ class Verifier(RewardModelBase):
     default_accept = 1.0
 
     def __init__(self, fn: Callable[[Query, str], float | bool]) -> None:
-        """Keep the function."""
+        """Keep the function.
+
+        Raises:
+            ConfigError: If it is async.
+        """
+        check_plain("Verifier: fn", fn)
         self.fn = fn
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:

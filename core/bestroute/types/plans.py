@@ -6,18 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Integral, Real
 from typing import Any
 
 from bestroute.errors import ConfigError
 
 
-def _check_draws(owner: str, model: object, n: object) -> None:
+def _checked_draws(owner: str, model: object, n: Any) -> int:
+    """Return ``n`` as Python's own number; one of numpy's would not be plain JSON."""
     if not isinstance(model, str) or not model:
         raise ConfigError(f"{owner}: model must be the name of a pool member, got {model!r}")
-    if isinstance(n, bool) or not isinstance(n, int):
+    if isinstance(n, bool) or not isinstance(n, Integral):
         raise ConfigError(f"{owner} {model!r}: n must be a whole number >= 1, got {n!r}")
     if n < 1:
         raise ConfigError(f"{owner} {model!r}: n must be >= 1, got {n}")
+    return int(n)
 
 
 @dataclass(frozen=True, order=True)
@@ -29,7 +32,7 @@ class Candidate:
 
     def __post_init__(self) -> None:
         """Check the name and ``n >= 1``."""
-        _check_draws("Candidate", self.model, self.n)
+        object.__setattr__(self, "n", _checked_draws("Candidate", self.model, self.n))
 
     def __str__(self) -> str:
         """Render as ``small x 3``."""
@@ -50,13 +53,14 @@ class Step:
 
     def __post_init__(self) -> None:
         """Check the name, ``n >= 1`` and ``accept`` in [0, 1]."""
-        _check_draws("Step", self.model, self.n)
-        if self.accept is not None and not (
-            isinstance(self.accept, int | float) and math.isfinite(self.accept) and 0 <= self.accept <= 1
-        ):
+        object.__setattr__(self, "n", _checked_draws("Step", self.model, self.n))
+        if self.accept is None:
+            return
+        if not (isinstance(self.accept, Real) and math.isfinite(self.accept) and 0 <= self.accept <= 1):
             raise ConfigError(
                 f"Step {self.model!r}: accept must be in [0, 1], a calibrated reward, got {self.accept!r}"
             )
+        object.__setattr__(self, "accept", float(self.accept))
 
     @property
     def is_scored(self) -> bool:
@@ -152,8 +156,8 @@ def as_plan(value: object) -> Plan:
             return Plan.of(value)
         case str() as model:
             return Plan.of(Candidate(model))
-        case (str() as model, int() as n):
-            return Plan.of(Candidate(model, n))
+        case (str() as model, Integral() as n):
+            return Plan.of(Candidate(model, n))  # type: ignore[arg-type]  # which takes numbers of numpy, too
         case _:
             raise ConfigError(
                 f"a router must return the name of a pool member, (model, n), a Candidate or a Plan, got {value!r}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -130,12 +131,12 @@ def _part(reported: Any, name: str) -> Any:
 def _count(reported: Any, *names: str) -> int | None:
     """Return the first of these counts that is told; what is told and no number, or beyond any, is none."""
     count = next((value for name in names if (value := _part(reported, name)) is not None), None)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count <= _MOST else None
+    return int(count) if isinstance(count, Integral) and not isinstance(count, bool) and count <= _MOST else None
 
 
 def is_count(value: Any) -> bool:
     """Whether what a provider tells can be a number of tokens."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) <= _MOST
 
 
 def _first(usages: Sequence[Any], name: str) -> int:

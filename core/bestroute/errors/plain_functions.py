@@ -1,0 +1,28 @@
+"""Somebody else's functions that are called from threads: nobody there awaits what an async one returns."""
+
+from __future__ import annotations
+
+from inspect import isasyncgenfunction, iscoroutinefunction
+from typing import Any
+
+from bestroute.errors import ConfigError
+
+
+def is_async(function: Any) -> bool:
+    """Whether a function, a method or an object that is called has to be awaited."""
+    called = getattr(function, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
+    return any(iscoroutinefunction(one) or isasyncgenfunction(one) for one in (function, called))
+
+
+def check_plain(name: str, function: Any) -> None:
+    """Refuse a function that has to be awaited where it is not.
+
+    Args:
+        name: Of the argument or method, for the sentence.
+        function: What was given; ``None`` is nothing.
+
+    Raises:
+        ConfigError: If it is async.
+    """
+    if is_async(function):
+        raise ConfigError(f"{name} is an async function, and nobody would await it; give one by plain def")
