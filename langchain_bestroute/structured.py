@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import (
     BaseCumulativeTransformOutputParser,
     BaseOutputParser,
@@ -23,7 +23,7 @@ from langchain_core.output_parsers.openai_tools import (
     JsonOutputToolsParser,
     PydanticToolsParser,
 )
-from langchain_core.outputs import Generation
+from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import (
     convert_to_json_schema,
@@ -165,6 +165,8 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
     by_call: JsonOutputToolsParser
     name: str
     """Of the schema, where it travels as a tool."""
+    is_strict: bool = False
+    """Whether a stream that ends with what is no such object raises, as ``ChatOpenAI`` does for a class."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
@@ -181,10 +183,39 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
         """Read a text."""
         return self.by_text.parse(text)
 
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        pieces: list[str | BaseMessage] = []
+        yield from super()._transform(_noted(input, pieces))
+        self._check(pieces)
+
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
+        pieces: list[str | BaseMessage] = []
+        async for parsed in super()._atransform(_anoted(input, pieces)):
+            yield parsed
+        self._check(pieces)
+
+    def _check(self, pieces: Sequence[str | BaseMessage]) -> None:
+        """Read the whole of a stream, of which every part may have been too short to be wrong."""
+        chunks = [piece for piece in pieces if isinstance(piece, AIMessageChunk)]
+        if self.is_strict and chunks:
+            self.parse_result([ChatGeneration(message=chunks[0] + chunks[1:] if chunks[1:] else chunks[0])])
+
     @property
     def OutputType(self) -> Any:
         """What is read, for ``get_output_jsonschema``."""
         return self.by_text.OutputType
+
+
+def _noted(pieces: Iterator[Any], into: list[Any]) -> Iterator[Any]:
+    for piece in pieces:
+        into.append(piece)
+        yield piece
+
+
+async def _anoted(pieces: AsyncIterator[Any], into: list[Any]) -> AsyncIterator[Any]:
+    async for piece in pieces:
+        into.append(piece)
+        yield piece
 
 
 def _refusal_in(message: Any) -> str | None:
@@ -214,7 +245,12 @@ def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
     )
     if method == "function_calling":
         return by_call
-    return ReplyParser(by_text=by_text, by_call=by_call, name=convert_to_openai_tool(schema)["function"]["name"])
+    return ReplyParser(
+        by_text=by_text,
+        by_call=by_call,
+        name=convert_to_openai_tool(schema)["function"]["name"],
+        is_strict=is_model(schema) and method != "json_mode",
+    )
 
 
 def with_raw(

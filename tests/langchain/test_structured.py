@@ -217,3 +217,15 @@ def test_the_request_is_plain_json_until_a_member_is_called(server):
 def test_an_unknown_method_and_a_missing_schema_are_refused(server, schema, method, sentence):
     with pytest.raises(ConfigError, match=sentence):
         make(server).with_structured_output(schema, method=method)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("reply", ['{"name": ', "{}", "[1]", "no object at all"])
+async def test_a_stream_that_ends_without_the_object_says_so(server, reply, n, is_async):
+    server.script("small-mini", [reply] * 9)
+    alone = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k", max_retries=0)
+    for model in (alone, make(server, n)):
+        chain = model.with_structured_output(Person)
+        with pytest.raises(ValueError, match="Person|no object"):
+            _ = [part async for part in chain.astream("hi")] if is_async else list(chain.stream("hi"))
