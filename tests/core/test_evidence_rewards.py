@@ -26,6 +26,7 @@ TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
             "#### 84",
             "12 * 7 = 84",
             "x = 84",
+            "x = 2 * 42 = 2 x 42 = 84",
             "```\n84\n```",
             r"**Final answer:** $\boxed{84}$",
             "<answer>84</answer>",
@@ -69,6 +70,11 @@ def test_equal_answers_have_one_form(same):
         ("Yes", "No"),
         ("No, 5", "No, 6"),
         ("1e999999999", "1e999999998"),
+        ("x = 3 or x = 5", "x = 4 or x = 5"),
+        ("a = 1, b = 2", "a = 3, b = 2"),
+        ("x=1 y=2", "x=3 y=2"),
+        ("x >= 5", "x <= 5"),
+        ("x != 5", "x = 5"),
     ],
 )
 def test_different_answers_have_different_forms(one, other):
@@ -122,6 +128,22 @@ def test_calls_that_mean_the_same_by_their_schema_have_one_form(arguments):
 def test_calls_that_mean_something_else_have_another_form(arguments):
     wanted = canonical_calls([Call("find", {"count": 5})], {"find": CALENDAR})
     assert canonical_calls([Call("find", arguments)], {"find": CALENDAR}) != wanted
+
+
+def test_arguments_are_read_by_their_type_where_the_schema_refers_to_it_or_allows_null():
+    schema = {
+        "properties": {
+            "count": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
+            "limit": {"type": ["integer", "null"]},
+            "at": {"$ref": "#/$defs/place"},
+        },
+        "$defs": {"place": {"properties": {"x": {"type": "integer", "default": 7}, "near": {"$ref": "#/$defs/place"}}}},
+    }
+    same = [
+        {"count": 5, "limit": 2, "at": {"x": 7, "near": {"x": 1}}},
+        {"count": "5", "limit": "2", "at": {"near": {"x": "1"}}},
+    ]
+    assert len({canonical_calls([Call("find", arguments)], {"find": schema}) for arguments in same}) == 1
 
 
 def test_calls_are_read_from_json_and_from_what_we_render():

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from bestroute import ConfigError, RecordError
 from bestroute.cli import main
 from bestroute.records.collect import read_prompts
-from bestroute.records.jsonl import write_jsonl
+from bestroute.records.jsonl import read_jsonl, write_jsonl
 from bestroute.records.logs import importing
 from bestroute.records.logs.formats import FORMATS, recognised
 from bestroute.records.logs.importing import import_logs
@@ -361,8 +362,9 @@ TABLE = [
         ("utf-8-sig", {"lineterminator": "\r\n"}),
         ("utf-8", {"delimiter": ";"}),
         ("utf-8", {"delimiter": "\t"}),
+        ("utf-16", {"delimiter": "\t"}),
     ],
-    ids=["plain", "mark and CRLF", "semicolons", "tabs"],
+    ids=["plain", "mark and CRLF", "semicolons", "tabs", "UTF-16"],
 )
 def test_a_table_as_people_have_it_is_read(tmp_path, encoding, options):
     (tmp_path / "t.csv").write_bytes(csv_text(TABLE, **options).encode(encoding))
@@ -417,10 +419,50 @@ def test_a_line_of_ten_megabytes_and_nulls_everywhere_are_no_trouble(tmp_path):
     assert first["group"] == second["group"]
 
 
+def test_a_call_too_long_for_a_line_is_left_out_and_counted(tmp_path):
+    done = import_logs([written(tmp_path / "log.jsonl", [{"query": "x" * 9 * 2**20}, {"query": "Why?"}])])
+    assert ([line["query"] for line in done.lines], done.left_out) == (["Why?"], 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'\n\n{"query": "Why?"}\n{"query": "How?"}\n', '{"query": "Why?"}\n{"query": "How?"}\n'.encode("utf-16")],
+    ids=["blank lines first", "UTF-16"],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzipped"])
+def test_lines_are_read_however_the_file_begins_and_is_called(tmp_path, content, pack):
+    (tmp_path / "log.jsonl").write_bytes(pack(content))
+    assert [line["query"] for line in import_logs([tmp_path / "log.jsonl"]).lines] == ["Why?", "How?"]
+
+
+@pytest.mark.parametrize("value", ["Infinity", "1e999", "NaN", "9" * 400, '["a"]', '{"a": null}'])
+@pytest.mark.parametrize("field", ["time", "model", "cost", "input_tokens", "expected", "id"])
+def test_numbers_and_names_that_are_none_are_left_out_of_a_call(tmp_path, field, value):
+    (tmp_path / "log.jsonl").write_text(f'{{"query": "Why?", "answer": "So.", "model": "m", "{field}": {value}}}\n')
+    lines = list(import_logs([tmp_path / "log.jsonl"]).lines)
+    write_jsonl(tmp_path / "prompts.jsonl", lines)
+    assert [line for _, line in read_jsonl(tmp_path / "prompts.jsonl")] == lines
+    assert lines[0]["query"] == "Why?"
+
+
+@pytest.mark.parametrize("field", ["response_body.model", "request_body.model"])
+def test_a_model_that_is_no_text_is_unknown(tmp_path, field):
+    odd = json.loads(json.dumps(HELICONE))
+    body, name = field.split(".")
+    odd[body][name] = ["m"]
+    assert import_logs([written(tmp_path / "log.jsonl", [odd])]).rows == 1
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (b"", "is empty"),
+        (gzip.compress(b'{"query": "%d"}\n' % 7)[:-9], "cannot read: Compressed file ended"),
+        (
+            gzip.compress(os.urandom(99_999).hex().join(('{"query": "', '"}\n')).encode())[:-9],
+            "cannot read: Compressed",
+        ),
+        ("question,answer\nM\u00fcller?,b\n".encode("latin-1"), "it is not UTF-8; save it as UTF-8"),
         (b'[{"a": 1}, 2]', "entry 2: expected an object, got 2"),
         (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
         (b'{"a": 1, "b": 2}\n', "cannot tell what it is .fields 'a', 'b'.; give --from"),
@@ -428,7 +470,7 @@ def test_a_line_of_ten_megabytes_and_nulls_everywhere_are_no_trouble(tmp_path):
         (b"PAR1 but not really", "cannot read it as a Parquet file"),
         (b"[" * 100_000, "not valid JSON"),
     ],
-    ids=["empty", "array", "torn", "foreign", "no chat", "parquet", "deep"],
+    ids=["empty", "cut gzip", "gzip cut later", "Latin-1", "array", "torn", "foreign", "no chat", "parquet", "deep"],
 )
 def test_what_cannot_be_read_is_one_sentence(tmp_path, content, why):
     (tmp_path / "log").write_bytes(content)

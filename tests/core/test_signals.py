@@ -25,6 +25,7 @@ from bestroute import (
     Usage,
 )
 from bestroute.testing import FakeGenerator, LoopbackServer
+from bestroute.types.signals import answer_probability
 from bestroute.types.token_logprobs import signals_of
 
 
@@ -100,6 +101,11 @@ def test_a_token_without_a_log_probability_leaves_the_sum_unknown(told, text, us
     signals = signals_of({"logprobs": told}, text=text, usage=usage)
     assert signals.sum_logprob is None
     assert signals.logprob_share is None or signals.logprob_share < 1
+
+
+def test_a_sum_over_a_part_of_the_tokens_is_no_probability_of_the_answer():
+    assert math.isnan(answer_probability(Signals(sum_logprob=-0.1, logprob_share=0.5, tokens=2)))
+    assert answer_probability(Signals(sum_logprob=-0.1, logprob_share=1.0, tokens=2)) == math.exp(-0.1)
 
 
 def test_the_share_is_that_of_the_tokens_billed():

@@ -97,7 +97,7 @@ def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **op
     if (first := next(iter(done.lines), None)) is not None:
         click.echo(f"the first asks: {brief(first['query'])}; if that is no question, say --map query=COLUMN")
     if done.left_out:
-        click.echo(f"{done.left_out} rows left out: no call of a model, or nothing asked", err=True)
+        click.echo(f"{done.left_out} rows left out: no call of a model, nothing asked, or longer than 8 MB", err=True)
     if done.unanswered:
         click.echo(f"{done.unanswered} calls left out: no answer, or no name of its model", err=True)
     if done.models:

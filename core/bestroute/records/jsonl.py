@@ -23,7 +23,7 @@ _MOST_BLANK = 100_000
 """Lines in a row that hold nothing; a small gzipped file may hold as many as no patience bears."""
 _MOST_VALUES = 250_000
 """Values of a line; each takes many times the memory of what is written of it."""
-_MOST_DIGITS = 300
+MOST_DIGITS = 300
 """Digits of a whole number: what has more is no float either."""
 _LONGEST_HEAD = 2**20
 """Bytes of a file's beginning, where it is no JSON Lines and is to be named."""
@@ -93,7 +93,7 @@ def read_jsonl(path: Path | str, *, torn_tail: bool = False) -> Iterator[tuple[i
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with _opened(path) as stream:
+    with opened(path) as stream:
         number = blank = 0
         while line := stream.readline(LONGEST_LINE + 1):
             number += 1
@@ -107,21 +107,25 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _head(path: Path) -> bytes:
     """Return the beginning of a file: enough to tell what it is."""
-    with _opened(path) as stream:
+    with opened(path) as stream:
         head = stream.read(_LONGEST_HEAD)
     return head.removeprefix(_BOM) if isinstance(head, bytes) else utf8(head)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes] | IO[str]]:
-    """Open a file, unpacked; one that says by a mark that it is UTF-16 as text.
+def opened(path: Path, *, packed: bool = False) -> Iterator[IO[bytes] | IO[str]]:
+    """Open a file, unpacked if it is gzipped by its name; one that says by a mark that it is UTF-16 as text.
+
+    Args:
+        path: The file.
+        packed: Whether it is gzipped whatever its name says.
 
     Raises:
         RecordError: If it cannot be read, here or inside of the ``with``.
     """
     try:
         with path.open("rb") as raw:
-            is_packed = path.suffix == ".gz" and bool(raw.peek(1))
+            is_packed = packed or (path.suffix == ".gz" and bool(raw.peek(1)))
             stream: Any = gzip.GzipFile(fileobj=raw) if is_packed else raw
             if stream.peek(2)[:2] in _UTF16:
                 stream = io.TextIOWrapper(stream, "utf-16", newline="\n")
@@ -144,6 +148,15 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
         b'{"text": "caf\xc3\xa9 \\ud83d"}\n'
     """
     return utf8(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def is_readable(value: Mapping[str, Any]) -> bool:
+    """Whether the line of an object, and some words beside it, is one that can be read again."""
+    try:
+        line = dump_line(value)
+    except (ValueError, RecursionError):  # a number that is none
+        return False
+    return len(line) <= _MOST_VALUES or LineSize.of(line).left > 1000
 
 
 def write_jsonl(path: Path | str, values: Iterable[Mapping[str, Any]]) -> None:
@@ -180,6 +193,6 @@ def _finite(digits: str) -> float:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
+    if len(digits) > MOST_DIGITS:
         raise ValueError("a number is too large")
     return int(digits)

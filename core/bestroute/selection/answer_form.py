@@ -30,6 +30,9 @@ _LETTER = re.compile(
 )
 _BULLET = re.compile(r"^\s*(?:[-*\u2022]|\d{1,3}[.)])\s+", re.MULTILINE)
 _DECIMALS = re.compile(r"(?<![\w.])\d+\.\d*0(?![\d.])")
+_COMPARES = ("<", ">", "!", "=", "~", "\\neq", "\\not", "\u2260")
+_REACHED = re.compile(r"(?:[^A-Za-z,;|&\u2227\u2228]|(?<=\d),(?=\d{3})|(?<=\d) ?x(?= ?\d)|\\(?:[dt]?frac|left|right))*")
+"""What stands between two equals signs of one calculation."""
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
 _LATEX_SIGNS = {
     "{,}": ",",
@@ -150,7 +153,7 @@ def _form(answer: str) -> str:
     if (form := quantity_form(answer)) is not None:
         return form
     left, equals, right = answer.rpartition("=")
-    if equals and "\n" not in answer and len(left) <= 200 and (form := quantity_form(_peeled(right))) is not None:
+    if equals and _is_equation(left) and (form := quantity_form(_peeled(right))) is not None:
         return form
     if (value := _literal(answer)) is not NotJson:
         return _value_form(value)
@@ -160,6 +163,18 @@ def _form(answer: str) -> str:
         return "[" + ", ".join(_form(_peeled(item)) for item in items) + "]"
     lines = (" ".join(line.split()) for line in answer.casefold().splitlines())
     return _DECIMALS.sub(lambda found: found[0].rstrip("0").rstrip("."), "\n".join(filter(None, lines)))
+
+
+def _is_equation(left: str) -> bool:
+    """Whether what stands before the last equals sign leads to one value: no comparison, no second unknown.
+
+    Example:
+        >>> _is_equation("3 * 4 + 5 = 12 + 5 "), _is_equation("x >"), _is_equation("x = 3 or x ")
+        (True, False, False)
+    """
+    if "\n" in left or len(left) > 200 or left.rstrip().endswith(_COMPARES):
+        return False
+    return all(_REACHED.fullmatch(step) for step in left.split("=")[1:])
 
 
 def _literal(answer: str) -> object:

@@ -73,12 +73,43 @@ def _plain_name(name: str) -> str:
 
 
 def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
-    name = _plain_name(call.name)
-    settled = _object(call.arguments or {}, tools.get(name, {}), _DEEPEST)
+    schema = tools.get(_plain_name(call.name), {})
+    settled = _object(call.arguments or {}, schema, schema, _DEEPEST)
     return f"{call.name}({canonical(settled)})"
 
 
-def _object(value: Mapping[str, Any], schema: Any, depth: int) -> dict[str, Any]:
+def _declared(about: Any, whole: Any) -> Any:
+    """Return what a schema says of a value, be it somewhere else in the whole one, or beside "or null".
+
+    Example:
+        >>> _declared({"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}, {"$defs": {"n": {"type": "integer"}}})
+        {'type': 'integer'}
+    """
+    for _ in range(_DEEPEST):
+        if not isinstance(about, Mapping):
+            break
+        if isinstance(reference := about.get("$ref"), str) and reference.startswith("#/"):
+            inner = whole
+            for step in reference[2:].split("/"):
+                inner = inner.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(inner, Mapping) else None
+        else:
+            given = next((about[word] for word in ("anyOf", "oneOf", "allOf") if about.get(word)), None)
+            others = [o for o in given if _type_of(o) != "null"] if isinstance(given, list) else []
+            inner = others[0] if len(others) == 1 else None
+        if inner is None:
+            break
+        about = inner
+    return about
+
+
+def _type_of(about: Any) -> Any:
+    """Return the one type beside "or null" that a schema gives."""
+    kind = about.get("type") if isinstance(about, Mapping) else None
+    others = [other for other in kind if other != "null"] if isinstance(kind, list) else []
+    return others[0] if len(others) == 1 else kind
+
+
+def _object(value: Mapping[str, Any], schema: Any, whole: Any, depth: int) -> dict[str, Any]:
     """Return arguments, or an object among them, with defaults for what was left out."""
     declared = schema.get("properties") if isinstance(schema, Mapping) else None
     properties: Mapping[str, Any] = declared if isinstance(declared, Mapping) else {}
@@ -87,10 +118,10 @@ def _object(value: Mapping[str, Any], schema: Any, depth: int) -> dict[str, Any]
     for name, part in value.items():
         is_needed = isinstance(required, list) and name in required
         if is_needed or name not in properties or part not in _NOTHING:
-            settled[str(name)] = _value(part, properties.get(name), depth)
+            settled[str(name)] = _value(part, properties.get(name), whole, depth)
     for name, about in properties.items():
         if name not in settled and isinstance(about, Mapping) and (default := _default(about)) not in _NOTHING:
-            settled[name] = _value(default, about, depth)
+            settled[name] = _value(default, about, whole, depth)
     return settled
 
 
@@ -107,16 +138,17 @@ def _default(about: Mapping[str, Any]) -> Any:
     return text if (value := read_json(text.casefold())) is NotJson else value
 
 
-def _value(value: Any, about: Any, depth: int) -> Any:
+def _value(value: Any, about: Any, whole: Any, depth: int) -> Any:
     """Return a value as its type has it."""
-    kind = about.get("type") if isinstance(about, Mapping) else None
     if not depth:
         return value
+    about = _declared(about, whole)
+    kind = _type_of(about)
     if isinstance(value, Mapping):
-        return _object(value, about, depth - 1)
+        return _object(value, about, whole, depth - 1)
     if isinstance(value, list | tuple):
         items = about.get("items") if isinstance(about, Mapping) else None
-        return [_value(item, items, depth - 1) for item in value]
+        return [_value(item, items, whole, depth - 1) for item in value]
     if isinstance(value, str):
         return _text(value, kind)
     if kind == "string" and isinstance(value, int | float):

@@ -99,6 +99,8 @@ def answer_probability(signals: Signals | None) -> float:
     """
     if signals is None or signals.sum_logprob is None or signals.tokens is None:
         return math.nan
+    if signals.logprob_share is not None and not signals.logprob_share >= 1:
+        return math.nan
     is_known = 0 < signals.tokens <= SHORT_ANSWER and signals.sum_logprob <= 1e-6
     return min(1.0, math.exp(signals.sum_logprob)) if is_known else math.nan
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bestroute.errors import ConfigError, RecordError, named
+from bestroute.records.jsonl import is_readable
 from bestroute.records.logs import formats
 from bestroute.records.logs.logged_call import LoggedCall
 from bestroute.records.logs.masking import Masking
@@ -21,7 +22,7 @@ from bestroute.records.logs.near_duplicates import Groups
 from bestroute.records.logs.rows import read_rows, table_form
 from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
 
-_KNOWN = "a question, a chat or a run of a model"
+_KNOWN = "a question, a chat or a run of a model that fits into a line of 8 MB"
 _MOST_VOTES = 200
 """Rows that say what a file is."""
 
@@ -82,8 +83,9 @@ class Log:
                 yield row
 
     def calls(self) -> Iterator[LoggedCall | None]:
-        """Yield the call of each row; ``None`` for a row that is none."""
-        return formats.calls_of(self.rows(), self.format, self.columns)
+        """Yield the call of each row; ``None`` for a row that is none, or whose line nothing would read again."""
+        for call in formats.calls_of(self.rows(), self.format, self.columns):
+            yield None if call is None or not is_readable(call.prompt("", "")) else call
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Imported:
     rows: int
     """Read in all."""
     left_out: int
-    """Rows that are no call of a model, or ask nothing."""
+    """Rows that are no call of a model, ask nothing, or are too long for a line."""
     unanswered: int
     """Calls that were left out of records, because the log has no answer of a named model."""
     groups: int

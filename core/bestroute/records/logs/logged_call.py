@@ -103,6 +103,7 @@ def logged_call(prompt: Any, answered: Any, **known: Any) -> LoggedCall | None:
         answer = answer or answer_text(last)
     if not any(turn["role"] == "user" for turn in turns):
         return None
+    known.update({name: text(known.get(name)) for name in ("id", "model", "session")})
     call = LoggedCall(tuple(turns), answer=answer or None, **known)
     return call if call.query.strip() else None
 
@@ -124,7 +125,7 @@ def number(value: Any) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and 0 <= value <= 1e15 else None
+    return float(value) if 0 <= value <= 1e15 else None
 
 
 def tokens(value: Any) -> int | None:
@@ -161,6 +162,8 @@ def moment(value: Any) -> datetime | None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         seconds = float(value)
+        if not math.isfinite(seconds):
+            return None
         while seconds > 1e11:
             seconds /= 1000
         return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bestroute._utils.extras import need
-from bestroute._utils.text import brief
+from bestroute._utils.text import brief, utf8
 from bestroute.errors import RecordError
+from bestroute.records.jsonl import MOST_DIGITS, opened
 
 _LARGEST_ARRAY = 512 * 2**20
 """Bytes of a JSON file that is one value: it is read whole."""
 _LONGEST_LINE = 64 * 2**20
-_CSV = f"read_csv(?, header=true, all_varchar=true, max_line_size={_LONGEST_LINE})"
+_GZIPPED = b"\x1f\x8b"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WRAPPERS = ("data", "runs", "observations", "items", "results", "traces", "spans", "logs", "requests", "rows")
 """Keys under which an answer of an API holds its rows."""
 
@@ -31,7 +34,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if form == "parquet":
         yield from _table(path, "read_parquet(?)", "a Parquet file")
     elif form == "csv":
-        yield from _table(path, _CSV, "a table")
+        yield from _table(path, _csv(path), "a table")
     else:
         yield from _json(path, is_array=_head(path)[:1] == b"[")
 
@@ -50,27 +53,40 @@ def table_form(path: Path) -> str:
     return "jsonl" if head[:1] in (b"{", b"[") else "csv"
 
 
+def _csv(path: Path) -> str:
+    options = f"header=true, all_varchar=true, max_line_size={_LONGEST_LINE}"
+    start = _first_bytes(path)
+    if start == _GZIPPED:
+        options += ", compression='gzip'"
+    if start in _UTF16:
+        options += ", encoding='utf-16'"
+    return f"read_csv(?, {options})"
+
+
 def _head(path: Path) -> bytes:
+    with _open(path) as stream:
+        start = stream.read(4096)
+    return (utf8(start) if isinstance(start, str) else start).removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _open(path: Path) -> AbstractContextManager[IO[bytes] | IO[str]]:
+    """Open a file, unpacked whatever its name is: exports are saved under all sorts of names."""
+    return opened(path, packed=_first_bytes(path) == _GZIPPED)
+
+
+def _first_bytes(path: Path) -> bytes:
     try:
-        with _open(path) as stream:
-            start: bytes = stream.read(4096)
-    except (OSError, EOFError) as error:
-        raise RecordError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip()
-
-
-def _open(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        with path.open("rb") as stream:
+            return stream.read(2)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
 def _json(path: Path, *, is_array: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read JSON Lines; where the first line is no whole value, the file is one."""
+    """Read JSON Lines; where the first line that holds something is no whole value, the file is one."""
     with _open(path) as stream:
-        try:
-            first = stream.readline(_LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
-            is_lines = not is_array and _is_json(first)
-        except (OSError, EOFError) as error:
-            raise RecordError(f"{path}: cannot read: {error}") from error
+        lines = iter(lambda: _text(stream.readline(_LONGEST_LINE)), "")
+        is_lines = not is_array and _is_json(next((line for line in lines if line.strip()), ""))
     if not is_lines:
         yield from _whole(path)
         return
@@ -79,8 +95,7 @@ def _json(path: Path, *, is_array: bool) -> Iterator[tuple[str, dict[str, Any]]]
         while line := stream.readline(_LONGEST_LINE):
             number += 1
             where = f"{path} line {number}"
-            text = line.decode("utf-8-sig", "surrogateescape")
-            if text.strip():
+            if (text := _text(line)).strip():
                 value = _parsed(text, where)
                 if not isinstance(value, dict):
                     raise RecordError(f"{where}: expected a JSON object, got {brief(value)}")
@@ -92,7 +107,7 @@ def _whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raw = stream.read(_LARGEST_ARRAY + 1)
     if len(raw) > _LARGEST_ARRAY:
         raise RecordError(f"{path}: one JSON value of more than {_LARGEST_ARRAY >> 20} MB; write one object a line")
-    value = _parsed(raw.decode("utf-8-sig", "surrogateescape"), str(path))
+    value = _parsed(_text(raw), str(path))
     if isinstance(value, dict):
         yield from _unwrapped(value, str(path))
         return
@@ -101,6 +116,10 @@ def _whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise RecordError(f"{where}: expected an object, got {brief(row)}")
         yield where, row
+
+
+def _text(read: bytes | str) -> str:
+    return read if isinstance(read, str) else read.decode("utf-8-sig", "surrogateescape")
 
 
 def _unwrapped(value: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -124,10 +143,20 @@ def _is_json(text: str) -> bool:
 
 
 def _parsed(text: str, where: str) -> Any:
+    """Read a value; a number that no line could hold again is none."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: not valid JSON: {error}") from error
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None
 
 
 def _table(path: Path, source: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -143,8 +172,15 @@ def _table(path: Path, source: str, what: str) -> Iterator[tuple[str, dict[str, 
                     number += 1
                     yield f"{path} row {number}", _row(names, row)
         except duckdb.Error as error:
-            why = str(error).strip().splitlines()
-            raise RecordError(f"{path}: cannot read it as {what}: {why[0] if why else error}") from error
+            raise RecordError(f"{path}: cannot read it as {what}: {_why(str(error))}") from error
+
+
+def _why(error: str) -> str:
+    """Return what DuckDB says is wrong, without what it was called with."""
+    if "not utf-8 encoded" in error:
+        return "it is not UTF-8; save it as UTF-8, or as UTF-16 with a byte order mark"
+    lines = [line for line in error.strip().splitlines() if line and not line.startswith("Original Line")]
+    return " ".join(lines[:2])
 
 
 def _row(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any]:
