@@ -210,9 +210,9 @@ def _long(long: Figures) -> str:
         + _table(("answers", "against", "difference"), differences)
         + f"\nThe step-by-step answers are {made} ({WANTED_STEPS} were aimed at), of which {left} were cut at the limit of "
         "tokens, which tells much by itself. The sum is a weak sign of long answers, and `exp(sum)` no probability. Nothing "
-        "is clear of the alternatives for both models: tokens that hold digits are ahead of the mean and of the tokens of the "
-        "final answer where the larger model writes sentences, of agreement nowhere beyond doubt; tokens of the final answer "
-        "and a second draw that ends alike are ahead of nothing. (A calculation a line, the smaller model ends right too "
+        "is clear of the alternatives for both models: tokens that hold digits are ahead of the mean, of the tokens of the "
+        "final answer and, barely, of agreement where the larger model writes sentences, and of nothing where the smaller one "
+        "does; tokens of the final answer and a second draw that ends alike are ahead of nothing. (A calculation a line, the smaller model ends right too "
         "seldom to tell.) So nothing but agreement is shipped for long answers: `LogprobConfidence` speaks of short answers "
         "alone, and `Agreement` compares the answers that texts mark.\n"
     )
