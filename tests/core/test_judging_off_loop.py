@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from bestroute import BestRoute, Pool, Price, Sample, Usage
-from bestroute.selection import json_schema, judge, judge_off_loop, read_demand
+from bestroute import BestRoute, Pool, Price, Query, Sample, Usage
+from bestroute.engine.comparison import Comparer
+from bestroute.reward_models import agreement
+from bestroute.selection import answer_form, json_schema, judge, judge_off_loop, read_demand
 from bestroute.selection.checks import IN_PLACE
 from bestroute.testing import FakeGenerator
 
@@ -101,3 +103,35 @@ async def test_a_check_beside_the_loop_has_more_time_than_one_on_it(monkeypatch)
     for size in (IN_PLACE, IN_PLACE + 1):
         await engine(json.dumps(["x" * (size - 4)]), judging).arun("x")
     assert limits[0] <= json_schema.LIMIT_S < json_schema.LIMIT_OFF_LOOP_S / 2 < limits[-1]
+
+
+class Light:
+    """A reward that takes no time, of texts of a usual length."""
+
+    is_light = True
+
+    def __init__(self):
+        self.threads = []
+
+    def score(self, query, texts):
+        self.threads.append(threading.current_thread())
+        return [1.0] * len(texts)
+
+
+@pytest.mark.parametrize("length", [IN_PLACE // 2, IN_PLACE])
+async def test_a_light_reward_reads_long_texts_beside_the_loop(length):
+    reward, members = Light(), {"s": FakeGenerator(["x" * length]), "l": FakeGenerator(["ok"])}
+    await BestRoute(POOL, members, lambda query: ("s", 2), reward).arun("x")
+    is_in_place = reward.threads == [threading.current_thread()]
+    assert is_in_place == (2 * length <= IN_PLACE)
+
+
+@pytest.mark.parametrize(
+    ("query", "may"), [("What is 12 * 7? Answer with a number only.", True), ("Tell me a story.", False)]
+)
+def test_no_call_waits_for_a_look_at_a_very_long_answer_that_may_be_audited(monkeypatch, query, may):
+    looked = []
+    monkeypatch.setattr(answer_form, "marked_answer", looked.append)
+    monkeypatch.setattr(agreement, "forms_of", lambda query, samples: looked.append(query))
+    assert Comparer(None, None).may_compare(Query(query), Sample("x" * (IN_PLACE + 1))) is may
+    assert not looked

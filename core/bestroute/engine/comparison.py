@@ -11,6 +11,7 @@ from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.outcomes import Method
 from bestroute.errors.redaction import describe
 from bestroute.reward_models.untrained import calibrated, is_calibrated, reads_samples
+from bestroute.selection.checks import IN_PLACE
 from bestroute.types.bases import RewardModelBase, completed
 from bestroute.types.protocols import RewardModel
 from bestroute.types.query import Query
@@ -54,8 +55,17 @@ class Comparer:
         return self.judge is not None or self.reward_model is not None
 
     def may_compare(self, query: Query, answer: Sample) -> bool:
-        """Whether another answer to the query could be compared with this one; if not, none need be drawn."""
-        return self.knows_open_text or _form(query, answer) is not None
+        """Whether another answer to the query could be compared with this one; if not, none need be drawn.
+
+        A call waits for it, so that a very long answer is looked at only where the two are compared.
+        """
+        if self.knows_open_text:
+            return True
+        if len(answer.text) <= IN_PLACE:
+            return _form(query, answer) is not None
+        from bestroute.selection.answer_kind import answer_kind
+
+        return answer.form is not None or answer_kind(query) is not None
 
     def compare(self, query: Query, answer: Sample, reference: Sample) -> WithReference | None:
         """Return what the two show; ``None`` where nothing can compare them."""

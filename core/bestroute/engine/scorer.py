@@ -14,6 +14,7 @@ from bestroute.engine.call_context import RunContext
 from bestroute.engine.plan_executor import Score
 from bestroute.errors import ConfigError, DeadlineError
 from bestroute.reward_models.untrained import reads_samples
+from bestroute.selection.checks import IN_PLACE
 from bestroute.types.bases import RewardModelBase, has_own
 from bestroute.types.query import Query
 
@@ -29,7 +30,7 @@ def score(query: Query, command: Score, call: RunContext) -> Any:
     """
     reward = _scorer(command)
     work = partial(_read, reward, query, command)
-    if call.deadline is None or reward.is_light:
+    if call.deadline is None or _is_quick(reward, command):
         return _rewards(Outcome.of(work), call)
     try:
         seconds = call.seconds_left(grace_s=_GRACE_S)
@@ -41,7 +42,7 @@ def score(query: Query, command: Score, call: RunContext) -> Any:
 async def ascore(query: Query, command: Score, call: RunContext) -> Any:
     """Return the rewards, or the error that there were none, without blocking the loop; see ``score``."""
     seconds, reward = call.seconds_left(grace_s=_GRACE_S), _scorer(command)
-    if reward.is_light:
+    if _is_quick(reward, command):
         return _rewards(Outcome.of(partial(_read, reward, query, command)), call)
     if has_own(reward, RewardModelBase.ascore) and inspect.iscoroutinefunction(reward.ascore):
         return _rewards(await _awaited(reward, query, command.texts, seconds), call)
@@ -55,6 +56,11 @@ async def ascore(query: Query, command: Score, call: RunContext) -> Any:
 def _scorer(command: Score) -> RewardModelBase:
     assert command.reward_model is not None  # plans that score are refused without one
     return command.reward_model
+
+
+def _is_quick(reward: RewardModelBase, command: Score) -> bool:
+    """Whether scoring is a matter of a millisecond; of very long texts nothing is."""
+    return reward.is_light and sum(map(len, command.texts)) <= IN_PLACE
 
 
 def _read(reward: RewardModelBase, query: Query, command: Score) -> list[Any]:
