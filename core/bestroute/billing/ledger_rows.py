@@ -15,7 +15,7 @@ from bestroute._utils.text import encodable
 from bestroute.errors import ConfigError, named
 
 Status = Literal["ok", "failed", "cancelled"]
-Kind = Literal["draw", "audit", "judge"]
+Kind = Literal["draw", "audit", "judge", "collect"]
 Moment = float | str | date | datetime
 """Seconds since 1970, an ISO text, a date or a datetime; without a zone it is UTC."""
 
@@ -56,7 +56,7 @@ class LedgerRow(TypedDict):
     requests: NotRequired[int]
     """1 on a request's first row, 0 on its others, so that their sum counts requests; filled in by the ledger."""
     kind: NotRequired[Kind]
-    """What the sample was drawn for: an answer, an audit of the router, or a judge's verdict."""
+    """What the sample was drawn for: an answer, an audit of the router, a judge's verdict, or records (`collect`)."""
     plan: NotRequired[str | None]
     """The plan it is a part of, in words."""
     reason: NotRequired[str | None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.batching import Batching, batch_options
+from bestroute.cli.drawing import Drawing, drawing_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExamples:\n  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl\n"
-    "  bestroute collect prompts.jsonl --pool pool.yaml --n 3 --judge judge --out records.jsonl"
+    "  bestroute collect prompts.jsonl --pool pool.yaml --n 3 --judge judge --out records.jsonl\n"
+    "  bestroute collect prompts.jsonl --pool pool.yaml --n 10 --out records.jsonl --engine ray --cluster auto "
+    "--ledger postgresql+psycopg://user@host/bestroute"
 )
 @click.argument("prompts", type=FILE)
 @click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts.")
 @click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
-@batch_options
+@drawing_options
 @judging_options
 def collect(
     prompts: Path,
     judging: Judging,
-    batching: Batching,
+    drawing: Drawing,
     pool_path: Path,
     n: int,
     out: Path,
@@ -71,6 +73,9 @@ def collect(
     With --batch draws and a judge's questions go by the provider's batch files, at half the price within a day: one
     file a model, and what a stop or a kill leaves under way is taken up by the same command.
 
+    With --engine ray they are spread over a cluster, --concurrency calls at once in each of its workers; members' keys
+    are in its machines' environment. Every call has its bill in --ledger, with the name of --out as run_id.
+
     Before the first draw it says what all will cost, as far as lengths are known, and at the end what they cost.
 
     Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
@@ -94,7 +99,9 @@ def collect(
     labels = None
     with stop_on_interrupt() as stop:
         with live_generators(everyone, gguf, only=pool.models) as generators, shown("sample") as show:
-            drawer, charged = batching.drawer(pool, generators, out)
+            drawer, charged = drawing.drawer(
+                pool, generators, out, job=out.name, kind="collect", concurrency=concurrency
+            )
             done = collect_records(
                 prompt_list,
                 charged,
@@ -123,7 +130,7 @@ def collect(
                 everyone=everyone,
                 gguf=gguf,
                 concurrency=concurrency,
-                batching=batching,
+                drawing=drawing,
             )
             tell_labels(labels, out, judging.judge_name)
     unjudged = done.unjudged if labels is None else labels.unjudged

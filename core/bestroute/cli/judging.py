@@ -16,9 +16,9 @@ from bestroute.cli.progress import shown
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bestroute.cli.batching import Batching
-    from bestroute.generators.batches import BatchDraws
+    from bestroute.cli.drawing import Drawing
     from bestroute.judges import Judge, Labelled
+    from bestroute.records.collect import Drawer
     from bestroute.records.records import Record
     from bestroute.types.pool import Pool
     from bestroute.types.sample import Cancel
@@ -104,11 +104,11 @@ def judge_records(
     limit: int | None = None,
     concurrency: int = 4,
     again: bool = False,
-    batching: Batching | None = None,
+    drawing: Drawing | None = None,
 ) -> Labelled:
     """Give records a quality as the options say, with a bar; see ``bestroute.judges.label``.
 
-    With ``batching`` a judge of the pool is asked by batches, which stand beside the journal of its verdicts.
+    With ``drawing`` a judge of the pool is asked in its way, and what is under way stands beside its verdicts' journal.
     """
     from bestroute.judges import FunctionJudge, MemberJudge
     from bestroute.judges import label as label_records
@@ -117,7 +117,7 @@ def judge_records(
     from bestroute.judges.verdicts import KIND
     from bestroute.records.collect import load_checker
 
-    def run(judge: Judge | None, drawer: BatchDraws | None = None) -> Labelled:
+    def run(judge: Judge | None, drawer: Drawer | None = None) -> Labelled:
         with shown("query") as show:
             return label_records(
                 read,
@@ -143,8 +143,11 @@ def judge_records(
     words = RUBRIC if rubric is None else rubric.read_text(encoding="utf-8", errors="surrogateescape").strip()
     with live_generators(everyone, gguf, only=(name,)) as generators:
         drawer, charged = (None, everyone)
-        if batching is not None:
-            drawer, charged = batching.drawer(everyone, generators, out.with_name(f"{out.name}.{KIND}"))
+        if drawing is not None:
+            beside = out.with_name(f"{out.name}.{KIND}")
+            drawer, charged = drawing.drawer(
+                everyone, generators, beside, job=out.name, kind="judge", concurrency=concurrency
+            )
         return run(MemberJudge(name, generators[name], charged, rubric=words, is_pairwise=judging.pairwise), drawer)
 
 

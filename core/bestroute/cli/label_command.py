@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bestroute.cli.batching import Batching, batch_options
+from bestroute.cli.drawing import Drawing, drawing_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import stop_on_interrupt
 from bestroute.cli.paths import FILE
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Ask the judge about at most so many queries.")
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--again", is_flag=True, help="Judge samples anew that have a quality.")
-@batch_options
+@drawing_options
 @judging_options
 def label(
     records: tuple[Path, ...],
     judging: Judging,
-    batching: Batching,
+    drawing: Drawing,
     pool_path: Path | None,
     gguf: tuple[str, ...],
     out: Path,
@@ -64,6 +64,9 @@ def label(
 
     With --batch a judge of the pool is asked by the provider's batch files, at half the price within a day; what a stop
     or a kill leaves under way is taken up by the same command.
+
+    With --engine ray such a judge is asked by a cluster, --concurrency questions at once in each of its workers; its
+    key is in their machines' environment. Every call has its bill in --ledger, with the name of --out as run_id.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.judges.gold import read_gold
     from bestroute.records.records import read_records
@@ -71,8 +74,8 @@ def label(
 
     if not judging.is_wanted:
         raise ConfigError("give --judge, --check, or both: nothing else tells how good an answer is")
-    if batching.form is not None and (judging.judge_name is None or judging.is_function):
-        raise ConfigError("--batch asks a --judge of the pool")
+    if drawing.option is not None and (judging.judge_name is None or judging.is_function):
+        raise ConfigError(f"{drawing.option} asks a --judge of the pool")
     everyone = Pool.from_file(pool_path, judges=True) if pool_path else None
     judging.check(everyone)
     verdicts = read_gold(gold) if gold else None
@@ -89,7 +92,7 @@ def label(
             limit=limit,
             concurrency=concurrency,
             again=again,
-            batching=batching,
+            drawing=drawing,
         )
     tell_labels(done, out, judging.judge_name)
     if verdicts is not None:

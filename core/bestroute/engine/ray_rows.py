@@ -1,25 +1,16 @@
-"""Routing batches of rows on a Ray cluster: ``RouteRows`` in Ray Data's ``map_batches``, a window of batches at a time.
-
-Rows go to the cluster as JSON, whatever fields they have, so that no file system is shared for the log. What a lost
-machine had under way is handed out again by Ray; the database of the answers knows what was done.
-"""
+"""Routing batches of rows on a Ray cluster: ``RouteRows`` over blocks of rows (``engine.ray_blocks``)."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
 from typing import Any
 
 from bestroute.engine.engine import BestRoute
-from bestroute.engine.route_log import RouteBatches, Rows
+from bestroute.engine.ray_blocks import by_windows, on_ray
+from bestroute.engine.route_log import RouteBatches
 from bestroute.engine.route_rows import RouteRows
-
-_WINDOW = 128
-"""Batches that are on the cluster at once; memory holds so many."""
 
 
 def by_ray(
@@ -44,24 +35,11 @@ def by_ray(
         decided_by: As in ``route_rows``.
 
     Raises:
+        ConfigError: If the engine's maker cannot be sent, or the cluster cannot be reached.
         ImportError: If Ray is not there.
     """
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    route = partial(_routed, _MakeRows(make_engine, job, answers_url, concurrency, draws, decided_by))
-
-    def routed(batches: Iterator[Rows]) -> Iterator[Rows]:
-        while window := [{"rows": json.dumps(rows)} for rows in islice(batches, _WINDOW)]:
-            blocks = ray.data.from_items(window, override_num_blocks=len(window))
-            for done in blocks.map_batches(route, batch_size=None).iter_rows():
-                yield json.loads(done["rows"])
-
-    return routed
+    make = _MakeRows(make_engine, job, answers_url, concurrency, draws, decided_by)
+    return partial(by_windows, on_ray(make, address=address))
 
 
 @dataclass(frozen=True)
@@ -75,8 +53,13 @@ class _MakeRows:
     draws: bool
     decided_by: str
 
+    def __call__(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Route a batch."""
+        routed: list[dict[str, Any]] = self._here()(rows)
+        return routed
+
     @cache  # noqa: B019  # as many as jobs, and for as long as the worker
-    def here(self) -> RouteRows:
+    def _here(self) -> RouteRows:
         """Return this process's."""
         return RouteRows(
             self.make_engine,
@@ -86,8 +69,3 @@ class _MakeRows:
             draws=self.draws,
             decided_by=self.decided_by,
         )
-
-
-def _routed(make: _MakeRows, block: dict[str, Any]) -> dict[str, list[str]]:
-    """Route the batches of a block, in a worker."""
-    return {"rows": [json.dumps(make.here()(json.loads(str(rows)))) for rows in block["rows"]]}

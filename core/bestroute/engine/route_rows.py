@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bestroute.billing.store_url import Store
 from bestroute.engine.decision import Decision
 from bestroute.engine.engine import BestRoute
+from bestroute.engine.kept_once import keep_billed
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe
 from bestroute.records.chats import call_params, query_of
@@ -76,8 +77,7 @@ def route_rows(
             return {**row, **dict.fromkeys(COLUMNS), "error": describe(error, _query_of(row))}
         if answers is None:
             return {**row, **found}
-        engine.ledger.flush()  # the bill is there before the answer: what is answered is billed
-        return {**row, **answers.keep(key, found)}
+        return {**row, **keep_billed(engine.ledger, answers, key, found)}
 
     with ThreadPoolExecutor(max(1, min(concurrency, len(rows))), thread_name_prefix="bestroute-rows") as threads:
         return list(threads.map(answered, range(len(rows))))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -15,6 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from bestroute.billing.database.address import read_address
 from bestroute.billing.database.connection import Database, lock_for_tables, transaction
 from bestroute.billing.store_url import Store
+from bestroute.errors import ConfigError
 
 _answers = sa.Table(
     "bestroute_answers",
@@ -24,6 +26,7 @@ _answers = sa.Table(
     sa.Column("answer", sa.JSON().with_variant(JSONB, "postgresql"), nullable=False),
 )
 _AT_ONCE = 500
+T = TypeVar("T")
 
 
 class Answers:
@@ -31,45 +34,84 @@ class Answers:
 
     Args:
         store: A path or URL, as a ledger's.
+
+    Raises:
+        ConfigError: If the database cannot be reached, here or later; never with a password.
     """
 
     def __init__(self, store: Store) -> None:
         """Make the table."""
         self._database = Database(read_address(store, "a job's answers"))
         self._lock = threading.Lock()
-        with self._lock:
-            connection, _ = self._database.connection()
-            with transaction(connection):
-                lock_for_tables(connection)
-                _answers.metadata.create_all(connection)
+        self._run(_make_table)
 
     def found(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the answers there are."""
         answers: dict[str, dict[str, Any]] = {}
-        with self._lock:
-            connection, _ = self._database.connection()
-            for start in range(0, len(keys), _AT_ONCE):
-                some = sa.select(_answers.c.key, _answers.c.answer).where(
-                    _answers.c.key.in_(keys[start : start + _AT_ONCE])
-                )
-                answers |= {key: answer for key, answer in connection.execute(some)}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = _answers.c.key.in_(keys[start : start + _AT_ONCE])
+            answers |= self._run(lambda connection, some=some: _read(connection, some))  # type: ignore[misc]
         return answers
+
+    def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Return the answers whose keys begin so, the oldest first."""
+        return self._run(lambda connection: _read(connection, _answers.c.key.startswith(prefix, autoescape=True)))
 
     def keep(self, key: str, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Keep an answer, and return the one that is kept: another machine's, if that was faster."""
-        row = {"key": key, "time": time.time(), "answer": dict(answer)}
-        with self._lock:
-            connection, _ = self._database.connection()
-            is_sqlite = connection.dialect.name == "sqlite"
+
+        def kept(connection: sa.Connection) -> dict[str, Any]:
+            insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
+            row = {"key": key, "time": time.time(), "answer": _written(answer)}
             with transaction(connection):
-                if is_sqlite:
-                    connection.execute(sqlite_insert(_answers).values(row).on_conflict_do_nothing())
-                else:
-                    connection.execute(postgres_insert(_answers).values(row).on_conflict_do_nothing())
-                kept = connection.execute(sa.select(_answers.c.answer).where(_answers.c.key == key)).scalar_one()
-        return dict(kept)
+                connection.execute(insert(_answers).values(row).on_conflict_do_nothing())
+                return _read(connection, _answers.c.key == key)[key]
+
+        return self._run(kept)
+
+    def replace(self, key: str, answer: Mapping[str, Any]) -> None:
+        """Put an answer in the place of the one that is kept."""
+        statement = sa.update(_answers).where(_answers.c.key == key).values(answer=_written(answer))
+        self._run(lambda connection: connection.execute(statement))
+
+    def drop(self, prefix: str) -> None:
+        """Forget the answers whose keys begin so."""
+        statement = sa.delete(_answers).where(_answers.c.key.startswith(prefix, autoescape=True))
+        self._run(lambda connection: connection.execute(statement))
 
     def close(self) -> None:
         """Close the connection; it opens again when it is needed."""
         with self._lock:
             self._database.close()
+
+    def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do what may be done twice, once more on a new connection where the first one was lost."""
+        with self._lock:
+            try:
+                try:
+                    return work(self._database.connection()[0])
+                except sa.exc.DBAPIError:
+                    self._database.close()
+                    return work(self._database.connection()[0])
+            except (sa.exc.SQLAlchemyError, OSError) as error:
+                self._database.close()
+                address = self._database.address
+                raise ConfigError(
+                    f"the answers in {address.shown!r} cannot be reached: {address.hide(error)}"
+                ) from None
+
+
+def _make_table(connection: sa.Connection) -> None:
+    with transaction(connection):
+        lock_for_tables(connection)
+        _answers.metadata.create_all(connection)
+
+
+def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str, dict[str, Any]]:
+    query = sa.select(_answers.c.key, _answers.c.answer).where(which).order_by(_answers.c.time)
+    return {key: json.loads(answer) if isinstance(answer, str) else answer for key, answer in connection.execute(query)}
+
+
+def _written(answer: Mapping[str, Any]) -> str:
+    """Return an answer as a text of ASCII: PostgreSQL takes neither NUL nor half a character within JSON."""
+    return json.dumps(dict(answer))

@@ -1,0 +1,170 @@
+"""How `collect` and `label` are told to draw: by calls, by batch files, or on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bestroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bestroute.billing.ledger import Kind
+    from bestroute.generators.batches import FormName
+    from bestroute.records.collect import Drawer
+    from bestroute.types.pool import Pool
+    from bestroute.types.protocols import Generator
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What was said of it."""
+
+    form: FormName | None = None
+    command: str | None = None
+    price: float | None = None
+    poll_s: float = 30.0
+    engine: str | None = None
+    address: str | None = None
+    ledger: str | None = None
+
+    @property
+    def option(self) -> str | None:
+        """The option that takes the place of single calls; ``None`` if none does."""
+        return "--batch" if self.form is not None else None if self.engine is None else f"--engine {self.engine}"
+
+    def check(self, gguf: tuple[str, ...]) -> None:
+        """Refuse what cannot be meant, before anything is drawn.
+
+        Raises:
+            ConfigError: If an option lacks what it needs, or two do not go together.
+            ImportError: If what spreads the draws is not there.
+        """
+        from bestroute._utils.extras import need
+        from bestroute.billing.store_url import POSTGRES, store_url
+
+        if self.form is None and (self.command is not None or self.price is not None):
+            raise ConfigError("--batch-command and --batch-price are for --batch")
+        if self.command is not None and self.form != "command":
+            raise ConfigError("--batch-command is for --batch command")
+        if self.engine is None:
+            if self.address is not None or self.ledger is not None:
+                raise ConfigError("--cluster and --ledger are for --engine ray")
+            return
+        if self.form is not None:
+            raise ConfigError("--batch hands files to the provider, --engine ray spreads calls: give one of them")
+        if self.ledger is None or not store_url(self.ledger, "a ledger").startswith(POSTGRES):
+            raise ConfigError(
+                f"--engine ray needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
+            )
+        if gguf:
+            raise ConfigError("--gguf serves this machine alone; with --engine ray give a base_url in the pool file")
+        need("--engine ray", "ray", extra="ray")
+
+    def drawer(
+        self, pool: Pool, generators: Mapping[str, Generator], out: Path, *, job: str, kind: Kind, concurrency: int
+    ) -> tuple[Drawer | None, Pool]:
+        """Return what draws in place of single calls, ``None`` if nothing does, and the pool as it charges for that.
+
+        Args:
+            pool: The pool.
+            generators: Those of its members that draw.
+            out: The file beside which stands what is under way.
+            job: The ``run_id`` of a ledger's bills.
+            kind: What they are of.
+            concurrency: Draws under way at once, of a cluster in each worker.
+
+        Raises:
+            ConfigError: If an earlier run left something under way that this one would not read.
+        """
+        from bestroute.engine.cluster_draws import runs_file
+        from bestroute.generators.batches import are_under_way, folder_of
+
+        if self.form is None and are_under_way(out):
+            raise ConfigError(
+                f"{out}: batches of an earlier run are under way; give --batch, which reads them, or delete "
+                f"{folder_of(out)} if their answers are not wanted"
+            )
+        if self.engine is None and runs_file(out).exists():
+            raise ConfigError(
+                f"{out}: an earlier run on a cluster left draws in its ledger; give --engine ray, which reads them, or "
+                f"delete {runs_file(out)} if they are not wanted"
+            )
+        if self.form is not None:
+            return self._by_batches(pool, generators, out)
+        if self.engine is None:
+            return None, pool
+        return self._on_cluster(pool, tuple(generators), out, job=job, kind=kind, concurrency=concurrency), pool
+
+    def _by_batches(self, pool: Pool, generators: Mapping[str, Generator], out: Path) -> tuple[Drawer, Pool]:
+        from bestroute.generators.batches import VLLM, BatchDraws, at_batch_prices, form_of
+
+        forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in generators}  # type: ignore[arg-type]
+        factors = {m: form.price_factor if self.price is None else self.price for m, form in forms.items()}
+        return BatchDraws(forms, out, poll_s=self.poll_s, on_wait=_say), at_batch_prices(pool, factors)
+
+    def _on_cluster(self, pool: Pool, models: tuple[str, ...], out: Path, **options: Any) -> Drawer:
+        from bestroute.engine.cluster_draws import ClusterDraws
+        from bestroute.engine.ray_blocks import on_ray
+        from bestroute.generators.openai import generators_from
+
+        return ClusterDraws(
+            partial(generators_from, pool, only=models),
+            pool,
+            out,
+            str(self.ledger),
+            cluster=partial(on_ray, address=self.address),
+            **options,
+        )
+
+
+def _say(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\rbatches: {done} of {total} lines done", nl=done == total, err=True)
+
+
+OPTIONS = (
+    click.option(
+        "--batch",
+        "form",
+        is_flag=False,
+        flag_value="auto",
+        type=click.Choice(["auto", "openai", "anthropic", "command"]),
+        help="Ask by batch files; alone: Anthropic's form at its own address, OpenAI's elsewhere.",
+    ),
+    click.option("--batch-command", "command", metavar="TEXT", help="For --batch command; default: vLLM's run-batch."),
+    click.option(
+        "--batch-price",
+        "price",
+        type=click.FloatRange(0.0),
+        metavar="PART",
+        help="Of the price; default: 0.5, of a command 1.",
+    ),
+    click.option(
+        "--poll", "poll_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds between looks."
+    ),
+    click.option("--engine", type=click.Choice(["ray"]), help="Spread the calls by Ray Data (extra ray)."),
+    click.option(
+        "--cluster", "address", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine."
+    ),
+    click.option("--ledger", metavar="URL", help="Of --engine ray: PostgreSQL, for the bills and what is under way."),
+)
+
+
+def drawing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how draws are made; the command gets them as ``drawing``."""
+
+    @wraps(command)
+    def run(**given: Any) -> Any:
+        drawing = Drawing(**{name: given.pop(name) for name in Drawing.__dataclass_fields__})
+        drawing.check(given["gguf"])
+        return command(drawing=drawing, **given)
+
+    for option in reversed(OPTIONS):
+        option(run)
+    return run

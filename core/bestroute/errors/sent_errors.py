@@ -1,0 +1,76 @@
+"""Errors as JSON, for what was raised on another machine: clients' own classes cannot always be pickled.
+
+What arrives has the name, the words and the facts of what was raised: ``errors.facts`` reads the same of it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from typing import Any
+
+import bestroute.errors
+from bestroute._utils.text import text_of
+from bestroute.errors.facts import Facts, bodies, causes, field
+
+_HOMES = {"builtins": builtins, "bestroute": bestroute.errors, "bestroute.errors": bestroute.errors}
+"""Where classes are the same on every machine, by the module that they name."""
+
+
+def as_data(error: BaseException) -> list[dict[str, Any]]:
+    """Return an error and what caused it as JSON.
+
+    Args:
+        error: Cleared of what it quotes (``errors.redaction``).
+
+    Example:
+        >>> as_data(ValueError("no"))[0]["text"]
+        'no'
+    """
+    return [
+        {
+            "types": [[kind.__module__, kind.__name__] for kind in type(one).__mro__ if issubclass(kind, Exception)],
+            "text": text_of(one),
+            "status": Facts.of(one).status,
+            "code": _plain(field(one, "code")),
+            "body": _plain(next(reversed(list(bodies(one))), None)),
+        }
+        for one in causes(error)
+    ]
+
+
+def of_data(data: list[dict[str, Any]]) -> Exception:
+    """Return the error that was made JSON.
+
+    Example:
+        >>> of_data(as_data(TimeoutError("late")))
+        TimeoutError('late')
+    """
+    error: Exception | None = None
+    for one in reversed(data):
+        led, error = error, _made(one)
+        error.__cause__ = led
+    return error or RuntimeError("an error that says nothing")
+
+
+def _made(one: dict[str, Any]) -> Exception:
+    kind: type[Exception] = Exception
+    for module, name in reversed(one["types"]):
+        own = getattr(_HOMES.get(module), name, None)
+        kind = own or type(name, (kind,), {"__module__": module})
+    kind = type(kind.__name__, (kind,), {"__module__": kind.__module__, "__str__": lambda _: one["text"]})
+    try:
+        error = kind(one["text"])
+    except TypeError:  # one that is made of more than its words
+        error = kind.__new__(kind, one["text"])
+    facts = {"status_code": one["status"], "code": one["code"], "body": one["body"]}
+    vars(error).update({name: value for name, value in facts.items() if value is not None})
+    return error
+
+
+def _plain(value: Any) -> Any:
+    """Return what is JSON, and nothing of anything else."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,155 @@
+"""`bestroute collect` and `label --engine ray` on a cluster of two nodes, one killed midway in each.
+
+Run by ``test_cluster_draws.py``. Prints what it found; exits 1 if a sample or verdict was lost, billed twice or asked
+for too often.
+"""
+
+import json
+import logging
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from bestroute import Ledger
+from bestroute.billing.database.kept_answers import Answers
+from bestroute.cli import main as bestroute
+from bestroute.records.records import read_records
+from bestroute.testing import LoopbackServer
+
+PROMPTS, N, AT_ONCE = 60, 2, 2
+PRICE = "input_price: 1, output_price: 2"
+
+
+def judging(model, messages):
+    shown = re.findall(r"<answer \d+>\n(.*)\n</answer", messages[-1]["content"])
+    return json.dumps({"scores": [len(text) % 11 for text in shown]}) if shown else f"{time.monotonic_ns()} is it"
+
+
+class Trial:
+    """A command on a cluster of two nodes, one of which is killed once the server has answered half of it."""
+
+    def __init__(self, server, url):
+        self.server, self.url = server, url
+
+    def run(self, arguments, wanted):
+        import ray  # here, since doctest imports every file of the tests
+        from ray.cluster_utils import Cluster
+
+        self.server.reset()
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+
+        @ray.remote(num_cpus=1, max_retries=-1)
+        def warm():
+            time.sleep(0.2)
+            return ray.get_runtime_context().get_node_id()
+
+        used = set(ray.get([warm.remote() for _ in range(8)]))
+        ray.shutdown()
+        killed_at = []
+
+        def kill():
+            while len(self.server.requests) < wanted // 2:
+                time.sleep(0.02)
+            killed_at.append(len(self.server.requests))
+            cluster.remove_node(nodes[1], allow_graceful=False)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        options = ["--engine", "ray", "--cluster", cluster.address, "--ledger", self.url, "--concurrency", str(AT_ONCE)]
+        done = CliRunner().invoke(bestroute, [*arguments, *options])
+        sys.stdout.write(done.stdout)
+        killer.join(1)
+        ray.shutdown()
+        cluster.shutdown()
+        return done, len(used), killed_at[0] if killed_at else None
+
+
+def main(url):
+    server = LoopbackServer()
+    server.answers = judging
+    folder = Path(tempfile.mkdtemp())
+    prompts, pool, records, labelled = (folder / name for name in ("p.jsonl", "pool.yaml", "r.jsonl", "l.jsonl"))
+    ids = [f"q{i}" for i in range(PROMPTS)]
+    prompts.write_text("".join(json.dumps({"id": i, "query": f"What is {i[1:]} times 7?"}) + "\n" for i in ids))
+    members = [
+        f"  {m}: {{{PRICE}, api_model: slow-60-{m}, base_url: '{server.base_url}'{role}}}\n"
+        for m, role in (("small", ""), ("large", ""), ("judge", ", role: judge"))
+    ]
+    pool.write_text(f"reference: large\nmodels:\n{''.join(members)}")
+    trial, draws = Trial(server, url), PROMPTS * 2 * N
+
+    options = ["--pool", str(pool), "--out"]
+    done, nodes, killed_at = trial.run(["collect", str(prompts), "--n", str(N), *options, str(records)], draws)
+    ledger, asked = Ledger(url), Counter((b["model"], b["messages"][-1]["content"]) for b in server.sent())
+    rows, requests = ledger.rows(), len(server.requests)
+    drawn = read_records(records)
+    texts = [text for record in drawn for samples in record.samples.values() for text in samples.text]
+    paid = sum(cost for record in drawn for samples in record.samples.values() for cost in samples.cost_usd)
+    billed = {"rows": len(rows), "usd": sum(row["cost_usd"] for row in rows)}
+    found = {
+        "nodes": nodes,
+        "samples": len(texts),
+        "requests before the kill": killed_at,
+        "requests": requests,
+        "rows of the ledger": len(rows),
+        "usd of the records": round(paid, 9),
+        "usd of the ledger": round(billed["usd"], 9),
+    }
+    sys.stdout.write(f"collect: {found}\n")
+    checks = {
+        "collect: it ended well, a node was killed, and both had worked": (done.exit_code, nodes) == (0, 2)
+        and killed_at is not None,
+        "collect: every sample is there": [r.id for r in drawn] == ids
+        and all([s.size for s in r.samples.values()] == [N, N] for r in drawn),
+        "collect: no sample is there twice": len(set(texts)) == draws,
+        "collect: only what was under way was asked again": requests - draws <= AT_ONCE
+        and max(asked.values()) <= N + AT_ONCE,
+        "collect: the ledger has a row for each request that was answered": draws <= len(rows) <= requests,
+        "collect: the ledger has what the records cost": billed["usd"] >= paid - 1e-12
+        and (len(rows) > draws or abs(billed["usd"] - paid) < 1e-12),
+        "collect: nothing is left under way": not Path(f"{records}.cluster").exists(),
+    }
+
+    arguments = ["label", str(records), "--judge", "judge", *options, str(labelled)]
+    done, nodes, killed_at = trial.run(arguments, PROMPTS)
+    of_judge = [row for row in ledger.rows() if row["kind"] == "judge"]
+    asked = Counter(body["messages"][-1]["content"] for body in server.sent())
+    requests = len(server.requests)
+    judged = [quality for r in read_records(labelled) for s in r.samples.values() for quality in s.quality]
+    right = [min(1, len(t) % 11 / 10) for r in read_records(labelled) for s in r.samples.values() for t in s.text]
+    found = {
+        "nodes": nodes,
+        "qualities": len(judged),
+        "requests before the kill": killed_at,
+        "requests": requests,
+        "rows of the ledger": len(of_judge),
+    }
+    sys.stdout.write(f"label: {found}\n")
+    answers = Answers(url)
+    checks |= {
+        "label: it ended well, a node was killed, and both had worked": (done.exit_code, nodes) == (0, 2)
+        and killed_at is not None,
+        "label: every sample has the judge's quality": judged == right and len(judged) == draws,
+        "label: only what was under way was asked again": requests - PROMPTS <= AT_ONCE and max(asked.values()) <= 2,
+        "label: the ledger has a row for each request that was answered": PROMPTS <= len(of_judge) <= requests,
+        "label: nothing is left under way": not list(folder.glob("*.cluster")) and not answers.beginning(""),
+    }
+    answers.close()
+    ledger.close()
+    server.close()
+    for name, holds in checks.items():
+        sys.stdout.write(f"{'ok' if holds else 'NO'}  {name}\n")
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
