@@ -78,12 +78,13 @@ def on_ray(work: Work, *, address: str | None = None) -> Map:
         ) from error
     if not ray.is_initialized():
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise ConfigError(
                 f"the Ray cluster {address or 'of this machine'!r} cannot be reached: {describe(error)}"
             ) from error
     context = ray.data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every window
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     return partial(_run, ray, partial(_worked, work))
