@@ -73,6 +73,11 @@ class Trial:
         return done, len(used), killed_at[0] if killed_at else None
 
 
+def whole(server):
+    """Return the requests that came whole; of one that a killed worker was sending no body came."""
+    return [body for body in server.sent() if body.get("messages")]
+
+
 def main(url):
     server = LoopbackServer()
     server.answers = judging
@@ -89,8 +94,9 @@ def main(url):
 
     options = ["--pool", str(pool), "--out"]
     done, nodes, killed_at = trial.run(["collect", str(prompts), "--n", str(N), *options, str(records)], draws)
-    ledger, asked = Ledger(url), Counter((b["model"], b["messages"][-1]["content"]) for b in server.sent())
-    rows, requests = ledger.rows(), len(server.requests)
+    ledger, sent = Ledger(url), whole(server)
+    asked = Counter((body["model"], body["messages"][-1]["content"]) for body in sent)
+    rows, requests = ledger.rows(), len(sent)
     drawn = read_records(records)
     texts = [text for record in drawn for samples in record.samples.values() for text in samples.text]
     paid = sum(cost for record in drawn for samples in record.samples.values() for cost in samples.cost_usd)
@@ -122,8 +128,8 @@ def main(url):
     arguments = ["label", str(records), "--judge", "judge", *options, str(labelled)]
     done, nodes, killed_at = trial.run(arguments, PROMPTS)
     of_judge = [row for row in ledger.rows() if row["kind"] == "judge"]
-    asked = Counter(body["messages"][-1]["content"] for body in server.sent())
-    requests = len(server.requests)
+    asked = Counter(body["messages"][-1]["content"] for body in whole(server))
+    requests = asked.total()
     judged = [quality for r in read_records(labelled) for s in r.samples.values() for quality in s.quality]
     right = [min(1, len(t) % 11 / 10) for r in read_records(labelled) for s in r.samples.values() for t in s.text]
     found = {

@@ -382,6 +382,17 @@ def test_draws_that_stand_in_another_ledger_are_not_drawn_again_unawares(run, se
     assert len(server.sent()) == sent
 
 
+def test_a_cluster_that_cannot_be_reached_leaves_nothing_behind(run):
+    class Refusing(Machines):
+        def __call__(self, work):
+            raise ConfigError("the Ray cluster 'auto' cannot be reached")
+
+    with pytest.raises(ConfigError, match="'auto' cannot be reached"):
+        run(cluster=Refusing())
+    assert not runs_file(run.out).exists()
+    assert run(here=True).missing == 0
+
+
 @pytest.mark.parametrize("text", ["a\x00b", "half \ud83d", "\\u0000", "café 🎉"])
 def test_any_answer_is_kept_as_it_is(database_url, text):
     answers = Answers(database_url)

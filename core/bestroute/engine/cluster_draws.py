@@ -95,11 +95,12 @@ class ClusterDraws:
         fresh = _fresh(_until(stops, todo), params, left, drawn)
         blocks = self._blocks(run, fresh, params, sent)
         if (first := next(blocks, None)) is not None:
+            cluster = self.cluster(work)
             answers.keep(run, {})
             _write_runs(self.file, [*runs, run])
             sizes = chain([1], repeat(WINDOW))  # one block shows which members cannot be reached
             with _called_off(run, stops, answers):
-                for block in by_windows(self.cluster(work), chain([first], blocks), sizes):
+                for block in by_windows(cluster, chain([first], blocks), sizes):
                     ends = [(*sent.popleft(), data) for data in block]
                     drawn.extend((job, key, data) for job, key, data in ends if data is not None and data != TAKEN)
                     yield from _given(drawn, answers)
