@@ -492,6 +492,9 @@ class _Collected:
         self.outcome = Outcome()
         self.started = time.perf_counter()
         self._is_ended = False
+        self._is_billed = False
+        """Whether the last chunk is OpenAI's bill, which comes after the end; of an answer without a word the end itself
+        may be left out by the integration."""
         self._shown = 0
         self._logprobs: list[Any] = []
 
@@ -504,7 +507,9 @@ class _Collected:
         if (logprobs := part(responses.logprobs_of(response), "logprobs")) is not None:
             self._logprobs.append(logprobs)
         self.finish_reason = responses.finish_reason_of(response) or self.finish_reason
-        if self.last is not None and not delta and part(response.raw, "choices") == []:
+        is_usage_alone = part(response.raw, "choices") == []
+        self._is_billed = is_usage_alone and usage is not None
+        if self.last is not None and not delta and is_usage_alone:
             if usage is not None:
                 yield Delta("", usage=usage)
             return
@@ -535,7 +540,7 @@ class _Collected:
         """
         if self.last is None:
             raise ConnectionError("the stream ended without a single chunk")
-        if is_broken_off(self.call.member, self.finish_reason, self.usage):
+        if not self._is_billed and is_broken_off(self.call.member, self.finish_reason, self.usage):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         self._is_ended = True
 

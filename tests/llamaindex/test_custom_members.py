@@ -122,3 +122,25 @@ def test_what_a_class_caches_is_made_anew_by_the_copy(tenant):
     assert tenant.fingerprint == "small-mini/3"
     assert quiet(tenant).fingerprint == "small-mini/0"
     assert tenant.fingerprint == "small-mini/3"
+
+
+class WithoutEnd(OpenAILike):
+    """Hands on of a stream its usage alone, as LlamaIndex's does where a server sends no text and no role."""
+
+    async def astream_chat(self, *args, **kwargs):
+        async def usage_of(pieces):
+            async for piece in pieces:
+                if not piece.raw.choices:
+                    yield piece
+
+        return usage_of(await super().astream_chat(*args, **kwargs))
+
+
+async def test_an_async_stream_without_a_word_is_empty_and_not_broken_off(make, server, user):
+    there = {"api_base": server.base_url, "api_key": "sk-secret", "max_retries": 0, "is_chat_model": True}
+    small = WithoutEnd(model="empty-small", **there)
+    llm = make(models={"small": small}, prices={"small": Price(1.0, 2.0)}, max_retries=0)
+    pieces = [piece async for piece in await llm.astream_chat(user("hi"))]
+    assert not "".join(piece.delta or "" for piece in pieces)
+    (row,) = llm.ledger.rows()
+    assert (row["status"], row["error"]) == ("ok", "the reply is empty")
