@@ -45,6 +45,10 @@ class Chunks:
             yield self._end(piece)
         elif isinstance(piece.payload, ChatGenerationChunk):
             chunk = self._as_ours(piece.payload)
+            if self.last is not None:  # it was not the last
+                message = self.last.message.model_copy(update={"chunk_position": None})
+                yield ChatGenerationChunk(message=message, generation_info=self.last.generation_info)
+                self.last = None
             if getattr(chunk.message, "chunk_position", None) == "last":
                 self.last = chunk
             else:

@@ -493,8 +493,8 @@ class _Collected:
         self.started = time.perf_counter()
         self._is_ended = False
         self._is_billed = False
-        """Whether the last chunk is OpenAI's bill, which comes after the end; of an answer without a word the end itself
-        may be left out by the integration."""
+        """Whether the last chunk is OpenAI's bill, which comes after the end; where there is no word LlamaIndex's
+        integration may leave out the end itself."""
         self._shown = 0
         self._logprobs: list[Any] = []
 

@@ -684,3 +684,24 @@ async def test_a_stream_that_cannot_be_closed_is_read_to_its_end():
     chat = pool_of(Streams())
     assert [chunk.text async for chunk in chat.astream("hi") if chunk.text] == ["one ", "two"]
     assert [row["status"] for row in chat.ledger.rows()] == ["ok"]
+
+
+class Marks(Member):
+    """Says of chunks that they are the last, wherever they stand."""
+
+    last: tuple[int, ...]
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for i, word in enumerate(["one ", "two ", "three"]):
+            position = "last" if i in self.last else None
+            yield ChatGenerationChunk(message=AIMessageChunk(word, chunk_position=position))
+
+
+@pytest.mark.parametrize("last", [(), (0,), (1,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_no_word_of_a_stream_is_lost_or_moved_by_what_calls_itself_the_last(last, is_async):
+    chat = pool_of(Marks(last=last))
+    chunks = [chunk async for chunk in chat.astream("hi")] if is_async else list(chat.stream("hi"))
+    assert "".join(chunk.text for chunk in chunks) == "one two three"
+    assert [chunk.chunk_position for chunk in chunks if chunk.chunk_position] == ["last"]
+    assert chunks[-1].chunk_position == "last"
