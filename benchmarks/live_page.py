@@ -104,16 +104,14 @@ single texts where texts tell nothing of tasks held out, so evidence or the refe
 makes up for more than the drop that is asked for; and a price has to meet it with and without the text's say
 ([method](method.md)). This was chosen on splits of half of the tasks, by themselves. What is lost now is lost by
 votes: cheap members that agree on a wrong answer. Where each query is a group of its own, training chooses as before.
-Routers whose groups are tasks are made otherwise than those of `reasoning_gym` in the section above, which were made
-before.
 
 """
 TRIED_STEERING = """\
 On `livecodebench` more quality is kept than asked (no call came at the lowest price): the reference gets worse
-until the end, and the price follows behind. Where training froze no price (`reasoning_gym` at 0 %) it starts with
-the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
+until the end, and the price follows behind. Where training froze no price (`reasoning_gym` at 0 %, three deals of five) it
+starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
 
-Tried on six streams of each deal, and not kept: moves twice as large (the drop of `livecodebench` at 0 % comes .5
+Tried on six streams of each deal, with routers of an earlier release, and not kept: moves twice as large (the drop of `livecodebench` at 0 % comes .5
 points nearer, at ten points of the saving); a second sum for what moves on steadily (nearer still, at up to 24
 points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
 and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`).
