@@ -16,8 +16,8 @@ Json = Mapping[str, Any]
 INTRO = """# Experiments
 
 `make experiments SHARED=...` makes this page and its plots anew (`benchmarks/experiments.py`; the data sets are public
-ones and no part of the project). Every router is trained anew for each of five folds by group; three or five seeds deal the
-folds and train; a query's five results are averaged. Intervals are 95 %, over paired resamples of groups.
+ones and no part of the project). Every router is trained anew for each of five folds by group; three or five seeds deal
+the folds and train; a query's five results are averaged. Intervals are 95 %, over paired resamples of groups.
 
 *Frozen* means: the price of quality was chosen for a target drop on held-out folds of the training part, then scored
 here once. *Hull of fixed plans* is the best that needs no router: plans of up to four steps searched on the training

@@ -108,11 +108,11 @@ votes: cheap members that agree on a wrong answer. Where each query is a group o
 """
 TRIED_STEERING = """\
 On `livecodebench` more quality is kept than asked (no call came at the lowest price): the reference gets worse
-until the end, and the price follows behind. Where training froze no price (`reasoning_gym` at 0 %, three deals of five) it
-starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
+until the end, and the price follows behind. Where training froze no price (`reasoning_gym` at 0 %, three deals of five)
+it starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
 
-Tried on six streams of each deal, with routers of an earlier release, and not kept: moves twice as large (the drop of `livecodebench` at 0 % comes .5
-points nearer, at ten points of the saving); a second sum for what moves on steadily (nearer still, at up to 24
+Tried on six streams of each deal, with routers of an earlier release, and not kept: moves twice as large (the drop of
+`livecodebench` at 0 % comes .5 points nearer, at ten points of the saving); a second sum for what moves on steadily (nearer still, at up to 24
 points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
 and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`).
 
