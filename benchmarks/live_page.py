@@ -112,7 +112,8 @@ until the end, and the price follows behind. Where training froze no price (`rea
 it starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
 
 Tried on six streams of each deal, with routers of an earlier release, and not kept: moves twice as large (the drop of
-`livecodebench` at 0 % comes .5 points nearer, at ten points of the saving); a second sum for what moves on steadily (nearer still, at up to 24
+`livecodebench` at 0 % comes .5 points nearer, at ten points of the saving);
+a second sum for what moves on steadily (nearer still, at up to 24
 points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
 and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`).
 
