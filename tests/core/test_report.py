@@ -226,6 +226,8 @@ def test_without_the_plotting_library_the_page_is_whole_and_the_extra_is_named(p
         (["bills.db", "b.db", "--out", "o.html"], "one ledger"),
         (["none.db", "--out", "o.html"], "none.db"),
         (["bills.db", "--since", "yesterday", "--out", "o.html"], "yesterday"),
+        (["bills.db", "--until", "1y", "--out", "o.html"], "--until is so long ago"),
+        (["bills.db", "--out", "none/o.html"], "none/o.html: cannot read or write: No such file or directory"),
     ],
 )
 def test_what_it_cannot_show_is_one_sentence(path, monkeypatch, arguments, why):

@@ -62,7 +62,8 @@ def test_csv_and_json_hold_the_same_numbers(ledger):
 
 def test_a_part_of_the_time_and_of_the_tags(ledger):
     path, _ = ledger
-    assert json.loads(run(path, "--since", "1h", "--json"))
+    for ago in ("90s", "30m", "1h", "7d", "4w"):
+        assert json.loads(run(path, "--since", ago, "--json"))
     assert json.loads(run(path, "--since", "2999-01-01", "--json")) == []
     assert json.loads(run(path, "--until", "1h", "--json")) == []
     (row,) = json.loads(run(path, "--tag", "team=chat", "--json"))
@@ -73,8 +74,10 @@ def test_a_part_of_the_time_and_of_the_tags(ledger):
     ("arguments", "why"),
     [
         (["--by", "colour"], "colour"),
-        (["--since", "yesterday"], "yesterday"),
+        (["--since", "yesterday"], "--since is so long ago (90s, "),
+        (["--until", "1y"], "--until is so long ago (90s, "),
         (["--tag", "team"], "--tag is written NAME=VALUE, got 'team'"),
+        (["--since", ""], "got ''"),
         (["--csv", "--json"], "give --csv or --json, not both"),
     ],
 )

@@ -269,6 +269,13 @@ def test_options_of_the_call_are_taken_from_the_field_bestroute(serve, server):
         ({"model": "auto", "messages": [{"role": "user", "content": "x"}], "stream": "yes"}, "stream"),
         ({"model": "auto", "messages": [{"role": "user", "content": "x"}], "bestroute": {"budget": 1}}, "bestroute"),
         ({"model": "auto", "messages": [{"role": "user", "content": "x"}], "bestroute": {"tags": 1}}, "bestroute"),
+        *(
+            ({"model": "auto", "messages": [{"role": "user", "content": "x"}], "bestroute": {name: value}}, None)
+            for name in ("deadline_s", "max_cost_usd")
+            for value in ("x", [], {}, True, -1, 10**400)
+        ),
+        ({"model": "auto", "messages": [{"role": "user", "content": "x"}, {"content": "y"}]}, "messages"),
+        ({"model": "auto", "messages": [{"role": 1, "content": "x"}]}, "messages"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_a_400_that_names_the_field(served, server, body, param):
@@ -278,7 +285,7 @@ def test_a_request_that_makes_no_sense_is_a_400_that_names_the_field(served, ser
     assert not server.requests
 
 
-@pytest.mark.parametrize("raw", [b"{", b"[1]", b'{"a": NaN}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("raw", [b"{", b"[1]", b'{"a": NaN}', b'{"a": 1e999}', b"\xff", b"[" * 100_000])
 def test_what_is_no_json_object_is_a_400(served, raw):
     answer = httpx.post(f"{served.base_url}/chat/completions", content=raw)
     assert answer.status_code == 400

@@ -178,6 +178,7 @@ def test_a_stream_that_breaks_ends_with_an_error(serve, server, pool_of):
         ({}, "input"),
         ({"input": "x", "instructions": 3}, "instructions"),
         ({"input": "x", "text": 3}, "text"),
+        ({"input": "x", "include": 3}, "include"),
     ],
 )
 def test_what_members_cannot_do_is_a_400_that_names_the_field(served, server, body, param):

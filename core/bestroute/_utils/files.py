@@ -21,7 +21,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             yield stream
         return
     path = path.resolve()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None  # not of a name that nobody gave
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream

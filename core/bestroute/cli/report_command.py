@@ -31,7 +31,7 @@ _RECORDS = (".jsonl", ".jsonl.gz")
 @click.option(
     "--router", "folder", type=FOLDER, help="A router's folder: needed for records; of a ledger, its promises."
 )
-@click.option("--since", metavar="WHEN", help="24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
+@click.option("--since", metavar="WHEN", help="30m, 24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
 @click.option("--until", metavar="WHEN", help="The first moment that counts no more (ledger).")
 @click.option(
     "--target", type=click.FloatRange(0, 1), help="The drop that is asked for; default: the policy's (ledger)."
@@ -121,7 +121,6 @@ def ledger_report(ledger: Ledger, name: str) -> Page:
 
 def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | None, target: float | None) -> Page:
     from bestroute.billing.ledger import Ledger
-    from bestroute.billing.ledger_rows import seconds_of
     from bestroute.evaluation.html_report.ledger_page import ledger_page
     from bestroute.evaluation.html_report.ledger_summary import summarise
     from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
@@ -129,7 +128,7 @@ def _of_ledger(name: str, folder: Path | None, since: str | None, until: str | N
     from bestroute.router import MultiHeadRouter
 
     now = time.time()
-    first, last = (None if text is None else seconds_of(ago(text, now), "since") for text in (since, until))
+    first, last = ago(since, now, "--since"), ago(until, now, "--until")
     router = None if folder is None else MultiHeadRouter.from_pretrained(folder)
     with Ledger(ledger_url(name)) as ledger:
         summary = summarise(ledger, since=first, until=last, target=target)

@@ -18,8 +18,8 @@ from bestroute.errors import ConfigError
 if TYPE_CHECKING:
     from bestroute.billing.ledger_rows import Totals
 
-_AGO = re.compile(r"(\d{1,6})([hdw])")
-_SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _TIMES = ("day", "hour")
 
 
@@ -34,7 +34,7 @@ _TIMES = ("day", "hour")
     metavar="NAMES",
     help="model, day, hour, reason, plan, kind, tag, tag:NAME.",
 )
-@click.option("--since", metavar="WHEN", help="24h, 7d, 4w ago, or a time such as 2026-01-31.")
+@click.option("--since", metavar="WHEN", help="30m, 24h, 7d, 4w ago, or a time such as 2026-01-31.")
 @click.option("--until", metavar="WHEN", help="The first moment that counts no more.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Calls with this tag alone.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -56,7 +56,7 @@ def spend(
     names = tuple(name.strip() for name in by.split(",") if name.strip())
     now = time.time()
     with Ledger(ledger_url(ledger)) as opened:
-        of: dict[str, Any] = {"since": ago(since, now), "until": ago(until, now)}
+        of: dict[str, Any] = {"since": ago(since, now, "--since"), "until": ago(until, now, "--until")}
         of["tags"] = dict(_tag(tag) for tag in tags) or None
         totals = opened.totals(names, **of)
         whole = opened.totals(**of).get("all")
@@ -92,10 +92,25 @@ _COLUMNS = (
 )
 
 
-def ago(text: str | None, now: float) -> float | str | None:
-    """Return the moment so long ago, or the text of another moment."""
-    found = _AGO.fullmatch(text.strip()) if text else None
-    return text if found is None else now - int(found[1]) * _SECONDS[found[2]]
+def ago(text: str | None, now: float, option: str) -> float | None:
+    """Return the moment so long ago, or another moment, in seconds since 1970; ``None`` without one.
+
+    Raises:
+        ConfigError: If it is neither; names the option.
+    """
+    from bestroute.billing.ledger_rows import seconds_of
+
+    if text is None:
+        return None
+    if (found := _AGO.fullmatch(text.strip())) is not None:
+        return now - int(found[1]) * _SECONDS[found[2]]
+    try:
+        return seconds_of(text.strip(), option)
+    except ConfigError:
+        raise ConfigError(
+            f"{option} is so long ago (90s, 30m, 24h, 7d, 4w), or a time such as 2026-01-31 or 2026-01-31T12:00+01:00, "
+            f"got {text!r}"
+        ) from None
 
 
 def _tag(text: str) -> tuple[str, str]:

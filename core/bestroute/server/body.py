@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -35,7 +36,7 @@ async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
     except TimeoutError:
         raise RequestError(408, f"the request did not come whole within {_READ_S:g} s") from None
     try:
-        body = json.loads(raw, parse_constant=_refuse)
+        body = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         raise RequestError(400, "the body is not valid JSON", code="invalid_json") from None
     if not isinstance(body, dict):
@@ -45,6 +46,14 @@ async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
 
 def _too_long(most_bytes: int) -> RequestError:
     return RequestError(413, f"the body may have {most_bytes} bytes at most", code="request_too_large")
+
+
+def _finite(digits: str) -> float:
+    """Read a number; ``1e999`` is none that could be sent on."""
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(digits)
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

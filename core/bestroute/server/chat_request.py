@@ -11,6 +11,7 @@ from bestroute.server.api_errors import RequestError
 from bestroute.server.tool_turns import unmarked
 from bestroute.types.content import text_of
 from bestroute.types.query import Query
+from bestroute.types.settings import check_amount
 from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
 
 _MOST_CHOICES = 128
@@ -46,7 +47,7 @@ def read_chat(body: Mapping[str, Any]) -> ChatRequest:
         RequestError: Status 400, naming the field.
     """
     messages, tools = body.get("messages"), body.get("tools")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, Mapping) for m in messages):
+    if not isinstance(messages, list) or not messages or not all(map(_has_role, messages)):
         raise RequestError(400, "messages must be a list of objects with a role, at least one", param="messages")
     streams = _flag(body, "stream")
     stream_options = body.get("stream_options") or {}
@@ -93,6 +94,9 @@ def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(400, f"bestroute must be an object of {', '.join(OPTIONS)}", param="bestroute")
     if given.get("allow") is not None and not isinstance(given["allow"], list):
         raise RequestError(400, "bestroute.allow must be a list of members", param="bestroute")
+    for name, unit in (("max_cost_usd", "USD"), ("deadline_s", "seconds")):
+        if given.get(name) is not None:
+            check_amount(given[name], f"bestroute.{name}", unit)
     tags = given.get("tags")
     if tags is not None and not (isinstance(tags, Mapping) and all(isinstance(value, str) for value in tags.values())):
         raise RequestError(400, "bestroute.tags must be an object of texts", param="bestroute")
@@ -136,6 +140,10 @@ def _choices(body: Mapping[str, Any]) -> int:
     if type(n) is not int or not 1 <= n <= _MOST_CHOICES:
         raise RequestError(400, f"n must be a whole number in 1..{_MOST_CHOICES}, got {n!r:.50}", param="n")
     return n
+
+
+def _has_role(message: Any) -> bool:
+    return isinstance(message, Mapping) and isinstance(message.get("role"), str)
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:

@@ -38,7 +38,10 @@ def from_responses(body: Mapping[str, Any]) -> dict[str, Any]:
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = body["max_output_tokens"]
     chat |= _of_text(body.get("text")) | _of_reasoning(body.get("reasoning"))
-    if _LOGPROBS in (body.get("include") or ()) or body.get("top_logprobs"):
+    included = body.get("include") or []
+    if not isinstance(included, list):
+        raise RequestError(400, "include must be a list", param="include")
+    if _LOGPROBS in included or body.get("top_logprobs"):
         chat["logprobs"] = True
     return chat
 

@@ -48,7 +48,7 @@ class Service:
         """
         engine, chosen = self.engines.find(request.model)
         options = {**request.options, **chosen}
-        options["deadline_s"] = min(options.get("deadline_s") or self.config.timeout_s, self.config.timeout_s)
+        options["deadline_s"] = min(options.get("deadline_s", self.config.timeout_s), self.config.timeout_s)
         if key is not None:
             options["tags"] = {**options.get("tags", {}), "key": key.name}
             options["budget"] = await self._budget(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -158,5 +158,5 @@ def check_amount(value: Any, what: str, unit: str) -> None:
         ConfigError: Begins with ``what``.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
+    if not is_number or not 0 <= value <= sys.float_info.max:  # nor NaN
         raise ConfigError(f"{what} must be a number of {unit} >= 0, got {value!r}")
