@@ -18,7 +18,7 @@ from bestroute import ConfigError, OpenAIGenerator, Pool, Price, RecordError, Sa
 from bestroute.cli import main
 from bestroute.judges import FunctionJudge, JudgeTask, MemberJudge, Verdict, label, questions
 from bestroute.judges.checks import decided, read_checks
-from bestroute.judges.gold import agreement, read_gold
+from bestroute.judges.gold import agreement, judged_by_people, read_gold
 from bestroute.judges.replies import read_preference, read_scores
 from bestroute.records.records import ModelSamples, Record, read_records, write_records
 from bestroute.stats.prediction_powered import corrected_mean
@@ -364,6 +364,45 @@ def test_the_command_labels_by_a_member_and_tells_cost_place_and_belief(tmp_path
     assert "the answer shown first was preferred in 100% of 24" in outcome.stdout
     assert "0.50 too kind in the mean" in outcome.stdout
     assert "small: 0.000" in outcome.stdout
+
+
+def test_several_people_who_judged_one_answer_count_by_their_mean(tmp_path):
+    lines = [{"id": "q0", "text": "s", "quality": quality} for quality in (1, 0, 0, 1)]
+    (tmp_path / "gold.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    gold = read_gold(tmp_path / "gold.jsonl")
+    judged = [Record("q0", "q", {"small": ModelSamples((1.0,), ("s",))}, "g")]
+    assert agreement(judged, gold).bias == 0.5
+    assert judged_by_people(judged, gold)["q0"].samples["small"].quality == (0.5,)
+
+
+def test_gold_of_other_records_is_told_before_the_judge_is_paid(tmp_path, monkeypatch):
+    (tmp_path / "one_judge.py").write_text("def fn(fields, text):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_records(tmp_path / "r.jsonl", [record(0, ["a"], ["b"])])
+    out, gold = tmp_path / "l.jsonl", tmp_path / "gold.jsonl"
+    arguments = ["label", str(tmp_path / "r.jsonl"), "--judge", "one_judge:fn", "--out", str(out), "--gold", str(gold)]
+    for content in ("", '{"id": "other", "text": "a", "quality": 1}\n'):
+        gold.write_text(content)
+        outcome = CliRunner().invoke(main, arguments)
+        assert (outcome.exit_code, out.exists()) == (2, False)
+        assert "no human verdict is about an answer of the records" in outcome.stderr
+    with gold.open("a") as stream:
+        stream.write('{"id": "q0", "text": "a", "quality": 1}\n')
+    outcome = CliRunner().invoke(main, arguments)
+    assert "1 of 2 verdicts are about no answer of the records" in outcome.stderr
+    assert "2 by one_judge:fn, 0 without" in outcome.stdout
+
+
+def test_what_was_labelled_before_is_no_judgement_of_this_judge(tmp_path, monkeypatch):
+    (tmp_path / "two_judge.py").write_text("def fn(fields, text):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = Record("q0", "q", {"small": ModelSamples((0.0, None), ("a", "b"))}, "g")
+    write_records(tmp_path / "r.jsonl", [known])
+    arguments = ["label", str(tmp_path / "r.jsonl"), "--judge", "two_judge:fn", "--out"]
+    outcome = CliRunner().invoke(main, [*arguments, str(tmp_path / "l.jsonl")])
+    assert "0 samples by checks, 1 by two_judge:fn, 1 labelled before, 0 without a quality" in outcome.stdout
+    outcome = CliRunner().invoke(main, [*arguments, str(tmp_path / "m.jsonl"), "--again"])
+    assert "0 samples by checks, 2 by two_judge:fn, 0 without a quality" in outcome.stdout
 
 
 @pytest.mark.parametrize(

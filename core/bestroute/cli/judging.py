@@ -153,11 +153,10 @@ def judge_records(
 
 def tell_labels(done: Labelled, out: Path, judge_name: str | None) -> None:
     """Print how many answers have which kind of label, and what that cost."""
-    click.echo(
-        f"{out}: {done.checked} samples by checks, {done.judged} by {judge_name or 'earlier labels'}, "
-        f"{done.unjudged} without a quality"
-    )
-    if not done.checked + done.judged and judge_name is None:
+    by_judge = f"{done.judged} by {judge_name or 'earlier labels'}, "
+    before = f"{done.earlier} labelled before, " if done.earlier else ""
+    click.echo(f"{out}: {done.checked} samples by checks, {by_judge}{before}{done.unjudged} without a quality")
+    if not done.checked + done.judged + done.earlier and judge_name is None:
         click.echo(
             'no check could decide: they look for "answer", "tolerance", "pattern", "schema" in the records\' lines '
             "(bestroute import --map expected=COLUMN brings a known answer); or give a --judge",

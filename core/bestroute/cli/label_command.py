@@ -68,7 +68,7 @@ def label(
     With --engine ray such a judge is asked by a cluster, --concurrency questions at once in each of its workers; its
     key is in their machines' environment. Every call has its bill in --ledger, with the name of --out as run_id.
     """  # noqa: D301  # the backspace keeps click from filling the lines
-    from bestroute.judges.gold import read_gold
+    from bestroute.judges.gold import check_gold, read_gold
     from bestroute.records.records import read_records
     from bestroute.types.pool import Pool
 
@@ -80,6 +80,8 @@ def label(
     judging.check(everyone)
     verdicts = read_gold(gold) if gold else None
     read = read_records(records)
+    if verdicts is not None and (strange := check_gold(read, verdicts)):
+        click.echo(f"{gold}: {strange} of {len(verdicts)} verdicts are about no answer of the records", err=True)
     with stop_on_interrupt() as stop:
         done = judge_records(
             read,

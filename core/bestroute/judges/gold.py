@@ -59,9 +59,30 @@ def read_gold(path: Path | str) -> list[HumanVerdict]:
     return verdicts
 
 
+def people_s_means(gold: Sequence[HumanVerdict]) -> dict[tuple[str, str], float]:
+    """Return what people say of each answer, by record and text: of several who judged it, their mean."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for verdict in gold:
+        found.setdefault((verdict.id, verdict.text), []).append(verdict.quality)
+    return {answer: sum(qualities) / len(qualities) for answer, qualities in found.items()}
+
+
+def check_gold(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> int:
+    """Return how many verdicts are about no answer of the records.
+
+    Raises:
+        RecordError: If none is about one.
+    """
+    answers = {(r.id, text) for r in records for samples in r.samples.values() for text in samples.text or ()}
+    strange = sum((verdict.id, verdict.text) not in answers for verdict in gold)
+    if strange == len(gold):
+        raise RecordError("no human verdict is about an answer of the records; 'id' and 'text' must be theirs")
+    return strange
+
+
 def judged_by_people(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> dict[str, Record]:
     """Return the records of which people judged every sample, with people's qualities, by id."""
-    people = {(verdict.id, verdict.text): verdict.quality for verdict in gold}
+    people = people_s_means(gold)
     whole: dict[str, Record] = {}
     for record in records:
         samples = {m: _by_people(record.id, of, people) for m, of in record.samples.items()}
@@ -86,7 +107,7 @@ def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> JudgeA
     Raises:
         RecordError: If no verdict is about an answer of the records.
     """
-    people = {(verdict.id, verdict.text): verdict.quality for verdict in gold}
+    people = people_s_means(gold)
     pairs: dict[str, list[tuple[str, float, float]]] = {}
     rest: dict[str, list[float]] = {}
     for record in records:

@@ -37,7 +37,7 @@ class Labelled:
     checked: int
     """Samples that a check decided."""
     judged: int
-    """Samples that have a judge's verdict, earlier runs' too."""
+    """Samples that have this judge's verdict, earlier runs' too."""
     unjudged: int
     """Samples that have no quality yet."""
     failed: int
@@ -46,6 +46,8 @@ class Labelled:
     """What all verdicts cost."""
     first_wins: tuple[int, int] = (0, 0)
     """Pairwise: how often the answer shown first was preferred, and how often the other."""
+    earlier: int = 0
+    """Samples that the records had a quality of already."""
 
 
 def label(
@@ -141,7 +143,19 @@ def label(
         for samples in record.samples.values()
         for text in samples.text or ()
     )
-    return Labelled(tuple(labelled), by_checks, total - unjudged - by_checks, unjudged, failed, spent, first_wins)
+    kept = 0 if again else _judged_before(records, checked)
+    judged = total - unjudged - by_checks - kept
+    return Labelled(tuple(labelled), by_checks, judged, unjudged, failed, spent, first_wins, kept)
+
+
+def _judged_before(records: Sequence[Record], checked: Mapping[str, Mapping[str, float]]) -> int:
+    """Return how many samples have a quality that no check and no judge of this run gave."""
+    return sum(
+        quality is not None and text not in checked[record.id]
+        for record in records
+        for samples in record.samples.values()
+        for text, quality in zip(samples.text or (None,) * samples.size, samples.quality, strict=False)
+    )
 
 
 def _qualities(records: Sequence[Record]) -> dict[str, dict[str, float]]:
