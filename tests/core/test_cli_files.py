@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bestroute import ConfigError, Pool, Price, RecordError
 from bestroute.billing.outcomes import as_feedback
-from bestroute.cli import main
+from bestroute.cli import init_command, main
 from bestroute.evaluation.comparison import compare, decided
 from bestroute.judges.gold import read_gold
 from bestroute.labels import SampleArrays
@@ -79,6 +79,7 @@ def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
         (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "a=openai:y"], "--judge 'a' is the name of a model"),
         (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "openai:y"], "--judge is written NAME=VALUE"),
         ([], "there is no terminal to ask at"),
+        (["--model", "a=openai:x", "--price", "a=1/2", "--model", "a=openai:y"], "--model names 'a' twice"),
     ],
 )
 def test_what_init_cannot_write_is_one_sentence_and_no_file(tmp_path, arguments, why):
@@ -87,6 +88,18 @@ def test_what_init_cannot_write_is_one_sentence_and_no_file(tmp_path, arguments,
     assert why in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_init_asks_again_for_a_name_that_is_taken_and_ends_where_no_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(init_command, "_is_asked", lambda: True)
+    done = run("init", "--out", tmp_path / "pool.yaml", input="\n")
+    assert done.exit_code == 2
+    assert "no model was named" in done.stderr
+    assert not list(tmp_path.iterdir())
+    prices = ["--price", "a=1/2", "--price", "b=3/4"]
+    done = run("init", *prices, "--out", tmp_path / "pool.yaml", input="openai:x\na\nopenai:y\na\nb\n\n")
+    assert done.exit_code == 0, done.output
+    assert list(Pool.from_file(tmp_path / "pool.yaml").models) == ["a", "b"]
 
 
 def test_init_names_a_judge_and_makes_prompts_of_a_log(tmp_path):

@@ -69,7 +69,7 @@ def init(
     is_there = ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     if not models and out.exists() and not force:
         raise is_there
-    chosen = [_pair(model, "--model") for model in models] or list(_pairs_of_user())
+    chosen = _distinct(models) if models else _pairs_of_user()
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
     judges = [] if judge is None else [_pair(judge, "--judge")]
@@ -100,18 +100,40 @@ def init(
     )
 
 
+def _is_asked() -> bool:
+    """Whether somebody sits at the other end."""
+    return sys.stdin.isatty()
+
+
 def _pairs_of_user() -> list[tuple[str, str]]:
     """Ask for models, the dearest last, until an empty line."""
-    if not sys.stdin.isatty():
+    if not _is_asked():
         raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; there is no terminal to ask at")
     click.echo("Name the models, the cheapest first, the one to be matched last; an empty line ends.")
     chosen: list[tuple[str, str]] = []
     while True:
         model = click.prompt(f"model {len(chosen) + 1} (PROVIDER:MODEL)", default="", show_default=False).strip()
-        if not model:
+        if not model and chosen:
             return chosen
+        if not model:
+            raise ConfigError("no model was named, so no pool file was written")
         plain = model.partition(":")[2] or model
-        chosen.append((click.prompt("  call it", default=plain.rpartition("/")[2]), model))
+        name = click.prompt("  call it", default=plain.rpartition("/")[2])
+        while name in dict(chosen):
+            name = click.prompt(f"  {name!r} is taken; call it")
+        chosen.append((name, model))
+
+
+def _distinct(models: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return models by name.
+
+    Raises:
+        ConfigError: If a name comes twice, of which only one could count.
+    """
+    pairs = [_pair(model, "--model") for model in models]
+    if twice := [name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])]:
+        raise ConfigError(f"--model names {twice[0]!r} twice; give each a name of its own")
+    return pairs
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
