@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -319,8 +320,8 @@ def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             before = total.get(name)
             if isinstance(count, Mapping):
                 total[name] = summed_counts([before if isinstance(before, Mapping) else {}, count])
-            elif isinstance(count, int | float) and not isinstance(count, bool):
-                total[name] = count + (before if isinstance(before, int | float) else 0)
+            elif isinstance(count, Real) and not isinstance(count, bool):
+                total[name] = count + (before if isinstance(before, Real) else 0)
             else:
                 total[name] = (before or 0) if count is None else count
     return total

@@ -282,6 +282,7 @@ ERRORS = {
     "empty": lambda: EmptyReplyError("nothing in it"),
     "others": lambda: GenerationError("it did not work"),
     "of more than words": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+    "a group": lambda: ExceptionGroup("of tasks", [ConnectionError("refused")]),
 }
 
 

@@ -27,6 +27,9 @@ TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
             "12 * 7 = 84",
             "x = 84",
             "x = 2 * 42 = 2 x 42 = 84",
+            "area = length * width = 12 * 7 = 84",
+            "x = y = 84",
+            "f(12) == 84",
             "```\n84\n```",
             r"**Final answer:** $\boxed{84}$",
             "<answer>84</answer>",
@@ -74,6 +77,8 @@ def test_equal_answers_have_one_form(same):
         ("a = 1, b = 2", "a = 3, b = 2"),
         ("x=1 y=2", "x=3 y=2"),
         ("x >= 5", "x <= 5"),
+        ("x = a or y = 5", "x = b or y = 5"),
+        ("x !== 5", "x == 5"),
         ("x != 5", "x = 5"),
     ],
 )
@@ -144,6 +149,23 @@ def test_arguments_are_read_by_their_type_where_the_schema_refers_to_it_or_allow
         {"count": "5", "limit": "2", "at": {"near": {"x": "1"}}},
     ]
     assert len({canonical_calls([Call("find", arguments)], {"find": schema}) for arguments in same}) == 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"n": {"type": "integer", "allOf": [{"minimum": 1}]}}},
+        {"properties": {"n": {"type": "integer"}}, "anyOf": [{"required": ["n"]}]},
+        {"$ref": "#/$defs/all", "$defs": {"all": {"properties": {"n": {"type": "integer"}}}}},
+    ],
+    ids=["a bound beside the type", "a demand beside the properties", "the whole one elsewhere"],
+)
+def test_what_stands_beside_a_type_takes_nothing_from_it(schema):
+    outer = {"properties": {"at": schema}, "$defs": schema.get("$defs", {})}
+    assert canonical_calls([Call("f", {"n": "5"})], {"f": schema}) == canonical_calls([Call("f", {"n": 5})])
+    assert canonical_calls([Call("f", {"at": {"n": "5"}})], {"f": outer}) == canonical_calls(
+        [Call("f", {"at": {"n": 5}})]
+    )
 
 
 def test_calls_are_read_from_json_and_from_what_we_render():

@@ -1,6 +1,7 @@
 """What others' code raises, holds and returns costs no answer and no bill, and is told without what it quotes."""
 
 import asyncio
+import functools
 import gzip
 import itertools
 import json
@@ -441,6 +442,27 @@ ASYNC = {
 def test_an_async_function_that_nobody_would_await_is_refused_at_construction(what):
     with pytest.raises(ConfigError, match=f"^{what} is an async function"):
         ASYNC[what]()
+
+
+class CalledAsync:
+    """Can be awaited, too, where it is called in another way."""
+
+    async def __call__(self, query):
+        return "small"
+
+
+class PredictsPlainly(CalledAsync, FakeRouter):
+    pass
+
+
+def test_an_async_object_is_found_within_what_wraps_it():
+    with pytest.raises(ConfigError, match="^router is an async function"):
+        BestRoute(POOL, MEMBERS, functools.partial(CalledAsync()))
+
+
+def test_of_a_router_only_what_is_called_has_to_be_plain():
+    router = PredictsPlainly({("small", 1): 1.0, ("large", 1): 1.0}, [1, 1])
+    assert BestRoute(POOL, MEMBERS, router).run("hi").text == "small"
 
 
 def test_an_async_checker_is_refused(tmp_path, monkeypatch):

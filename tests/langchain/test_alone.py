@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from bestroute import ConfigError, Ledger, MajorityVote, Price, Settings
 from langchain_bestroute import BestRouteChat, __version__
+from langchain_bestroute.messages import summed_counts
 
 PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
 
@@ -642,6 +643,13 @@ def test_token_counts_in_a_providers_own_words_cost_no_answer(told):
     chat = pool_of(Member(reply=AIMessage("hello", response_metadata={"token_usage": told})))
     assert chat.invoke("hi").text == "hello"
     assert len(chat.generate([[HumanMessage("hi")]] * 2).generations) == 2
+
+
+def test_token_counts_in_numbers_of_numpy_are_added_up():
+    assert summed_counts([{"a": np.int64(3), "b": {"c": np.float32(1)}}, {"a": np.int64(4), "b": {"c": 2}}]) == {
+        "a": 7,
+        "b": {"c": 3},
+    }
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -464,8 +464,10 @@ def _as_router(router: Any) -> Any:
 
         router = MultiHeadRouter.from_pretrained(router)
     if router is None or isinstance(router, Router) or callable(router):
-        check_plain("router", router)
-        check_plain("router.predict", getattr(router, "predict", None))
+        if isinstance(router, Router):
+            check_plain("router.predict", router.predict)
+        else:
+            check_plain("router", router)
         return router
     raise ConfigError(
         f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"

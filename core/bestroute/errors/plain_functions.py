@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 
@@ -10,6 +11,8 @@ from bestroute.errors import ConfigError
 
 def is_async(function: Any) -> bool:
     """Whether a function, a method or an object that is called has to be awaited."""
+    while isinstance(function, partial):
+        function = function.func
     called = getattr(function, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
     return any(iscoroutinefunction(one) or isasyncgenfunction(one) for one in (function, called))
 

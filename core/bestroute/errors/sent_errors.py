@@ -62,7 +62,10 @@ def _made(one: dict[str, Any]) -> Exception:
     try:
         error = kind(one["text"])
     except TypeError:  # one that is made of more than its words
-        error = kind.__new__(kind, one["text"])
+        try:
+            error = kind.__new__(kind, one["text"])
+        except TypeError:  # a group, which is made of others: its name and words are left
+            error = type(kind.__name__, (Exception,), {"__module__": kind.__module__})(one["text"])
     facts = {"status_code": one["status"], "code": one["code"], "body": one["body"]}
     vars(error).update({name: value for name, value in facts.items() if value is not None})
     return error

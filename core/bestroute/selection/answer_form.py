@@ -30,9 +30,11 @@ _LETTER = re.compile(
 )
 _BULLET = re.compile(r"^\s*(?:[-*\u2022]|\d{1,3}[.)])\s+", re.MULTILINE)
 _DECIMALS = re.compile(r"(?<![\w.])\d+\.\d*0(?![\d.])")
-_COMPARES = ("<", ">", "!", "=", "~", "\\neq", "\\not", "\u2260")
+_COMPARES = ("<", ">", "!", "~", "\\neq", "\\not", "\u2260")
 _REACHED = re.compile(r"(?:[^A-Za-z,;|&\u2227\u2228]|(?<=\d),(?=\d{3})|(?<=\d) ?x(?= ?\d)|\\(?:[dt]?frac|left|right))*")
 """What stands between two equals signs of one calculation."""
+_FORMULA = re.compile(r"\s*[A-Za-z]+(?:\s*[-+*/^\u00b7\u00d7]\s*[A-Za-z]+)*\s*")
+"""What may stand there, too: quantities by their names alone."""
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
 _LATEX_SIGNS = {
     "{,}": ",",
@@ -172,9 +174,10 @@ def _is_equation(left: str) -> bool:
         >>> _is_equation("3 * 4 + 5 = 12 + 5 "), _is_equation("x >"), _is_equation("x = 3 or x ")
         (True, False, False)
     """
+    left = left.removesuffix("=")  # of a program's ==
     if "\n" in left or len(left) > 200 or left.rstrip().endswith(_COMPARES):
         return False
-    return all(_REACHED.fullmatch(step) for step in left.split("=")[1:])
+    return all(_REACHED.fullmatch(step) or _FORMULA.fullmatch(step) for step in left.split("=")[1:])
 
 
 def _literal(answer: str) -> object:

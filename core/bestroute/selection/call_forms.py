@@ -74,7 +74,7 @@ def _plain_name(name: str) -> str:
 
 def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
     schema = tools.get(_plain_name(call.name), {})
-    settled = _object(call.arguments or {}, schema, schema, _DEEPEST)
+    settled = _object(call.arguments or {}, _declared(schema, schema), schema, _DEEPEST)
     return f"{call.name}({canonical(settled)})"
 
 
@@ -86,7 +86,7 @@ def _declared(about: Any, whole: Any) -> Any:
         {'type': 'integer'}
     """
     for _ in range(_DEEPEST):
-        if not isinstance(about, Mapping):
+        if not isinstance(about, Mapping) or about.keys() & {"type", "properties"}:
             break
         if isinstance(reference := about.get("$ref"), str) and reference.startswith("#/"):
             inner = whole
