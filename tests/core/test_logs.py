@@ -462,6 +462,7 @@ def test_a_model_that_is_no_text_is_unknown(tmp_path, field):
             gzip.compress(os.urandom(99_999).hex().join(('{"query": "', '"}\n')).encode())[:-9],
             "cannot read: Compressed",
         ),
+        (gzip.compress(b"question,answer\nWhy?,So.\n" * 3000)[:-20], "cannot read it as a table: .*end of GZIP"),
         ("question,answer\nM\u00fcller?,b\n".encode("latin-1"), "it is not UTF-8; save it as UTF-8"),
         (b'[{"a": 1}, 2]', "entry 2: expected an object, got 2"),
         (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
@@ -470,7 +471,19 @@ def test_a_model_that_is_no_text_is_unknown(tmp_path, field):
         (b"PAR1 but not really", "cannot read it as a Parquet file"),
         (b"[" * 100_000, "not valid JSON"),
     ],
-    ids=["empty", "cut gzip", "gzip cut later", "Latin-1", "array", "torn", "foreign", "no chat", "parquet", "deep"],
+    ids=[
+        "empty",
+        "cut gzip",
+        "gzip cut later",
+        "cut table",
+        "Latin-1",
+        "array",
+        "torn",
+        "foreign",
+        "no chat",
+        "parquet",
+        "deep",
+    ],
 )
 def test_what_cannot_be_read_is_one_sentence(tmp_path, content, why):
     (tmp_path / "log").write_bytes(content)
@@ -479,6 +492,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, content, why):
     outcome = CliRunner().invoke(main, ["import", str(tmp_path / "log"), "--out", str(tmp_path / "p.jsonl")])
     assert outcome.exit_code == 2
     assert len(outcome.stderr.strip().splitlines()) == 1
+    assert "SELECT" not in outcome.stderr
     assert not (tmp_path / "p.jsonl").exists()
 
 

@@ -228,6 +228,7 @@ async def test_single_requests_that_came_before_a_cancellation_are_billed_as_tol
         await call
     rows = llm.ledger.rows()
     assert sorted(row["status"] for row in rows) == ["cancelled", "ok", "ok"]
+    assert [row["requests"] for row in rows] == [1, 1, 1]
     known = [row for row in rows if not row["estimated"]]
     assert sum(row["input_tokens"] + row["output_tokens"] for row in known) == sum(server.usage.values())
 

@@ -58,14 +58,17 @@ async def adraw_singly(draw: Callable[[], Awaitable[Sequence[Sample]]], n: int, 
                 found[request] = samples_of(error) or found[request]
                 raise
             drawn = [sample_of_error(error)]
-        found[request] = [replace(sample, request=request) for sample in drawn]
+        found[request] = drawn
+
+    def numbered() -> list[Sample]:
+        return [replace(sample, request=i) for i, samples in enumerate(found) for sample in samples]
 
     try:
         await asyncio.gather(*map(ask, range(n)))
     except BaseException as interruption:
-        keep_samples(interruption, [sample for samples in found for sample in samples])
+        keep_samples(interruption, numbered())
         raise
-    return [sample for samples in found for sample in samples]
+    return numbered()
 
 
 def with_cut(samples: Sequence[Sample], n: int, query: Query) -> list[Sample]:

@@ -179,7 +179,8 @@ def _why(error: str) -> str:
     """Return what DuckDB says is wrong, without what it was called with."""
     if "not utf-8 encoded" in error:
         return "it is not UTF-8; save it as UTF-8, or as UTF-16 with a byte order mark"
-    lines = [line for line in error.strip().splitlines() if line and not line.startswith("Original Line")]
+    message = error.partition("\nLINE ")[0]  # of our statement
+    lines = [line for line in message.strip().splitlines() if line and not line.startswith("Original Line")]
     return " ".join(lines[:2])
 
 
