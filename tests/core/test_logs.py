@@ -445,6 +445,19 @@ def test_numbers_and_names_that_are_none_are_left_out_of_a_call(tmp_path, field,
     assert lines[0]["query"] == "Why?"
 
 
+def test_a_row_of_a_table_is_kept_where_a_number_of_it_is_none(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    with duckdb.connect() as connection:
+        row = (
+            "'Why?' AS query, 'nan'::double AS expected, {'grades': ['-inf'::float, 1.5]} AS task, 'nan'::float AS cost"
+        )
+        connection.execute(f"COPY (SELECT {row}) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)")
+    done = import_logs([tmp_path / "t.parquet"])
+    write_jsonl(tmp_path / "prompts.jsonl", done.lines)
+    assert [line["query"] for _, line in read_jsonl(tmp_path / "prompts.jsonl")] == ["Why?"]
+    assert done.left_out == 0
+
+
 @pytest.mark.parametrize("field", ["response_body.model", "request_body.model"])
 def test_a_model_that_is_no_text_is_unknown(tmp_path, field):
     odd = json.loads(json.dumps(HELICONE))

@@ -189,7 +189,9 @@ def _row(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell as JSON has it: a table of numbers and times has types of its own."""
+    """Return a cell as JSON has it: a table of numbers and times has types of its own, and NaN where it has none."""
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
     if isinstance(cell, str | int | float | bool | None):
         return cell
     if isinstance(cell, Mapping):
