@@ -49,7 +49,7 @@ DRAWS, DIFFERENT = 24, 21
 PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """What a kill looks like from inside."""
 
 
@@ -282,6 +282,7 @@ ERRORS = {
     "empty": lambda: EmptyReplyError("nothing in it"),
     "others": lambda: GenerationError("it did not work"),
     "of more than words": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+    "an end": lambda: SystemExit(3),
     "a group": lambda: ExceptionGroup("of tasks", [ConnectionError("refused")]),
 }
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from bestroute._utils.interruptions import is_interruption
 from bestroute.billing.ledger import Kind, Ledger
 from bestroute.billing.sample_bills import bill
 from bestroute.engine.bills import ledger_row
@@ -89,7 +90,7 @@ def job_data(job: Job, key: str) -> dict[str, Any]:
     }
 
 
-def outcome_of(data: Mapping[str, Any]) -> Sample | Exception:
+def outcome_of(data: Mapping[str, Any]) -> Sample | BaseException:
     """Return what a draw came to, as the command reads it."""
     if "error" in data:
         error = of_data(data["error"])
@@ -129,7 +130,9 @@ class _Draws:
         started = time.perf_counter()
         try:
             sample = self._ask(job, params)
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             sample = replace(sample_of_error(error), error=error)
         return self._billed(job, key, replace(sample, latency_s=time.perf_counter() - started))
 

@@ -29,7 +29,7 @@ def as_data(error: BaseException) -> list[dict[str, Any]]:
     """
     return [
         {
-            "types": [[kind.__module__, kind.__name__] for kind in type(one).__mro__ if issubclass(kind, Exception)],
+            "types": [[kind.__module__, kind.__name__] for kind in _kinds(one)],
             "text": text_of(one),
             "status": Facts.of(one).status,
             "code": _plain(field(one, "code")),
@@ -39,22 +39,27 @@ def as_data(error: BaseException) -> list[dict[str, Any]]:
     ]
 
 
-def of_data(data: list[dict[str, Any]]) -> Exception:
+def _kinds(error: BaseException) -> list[type[BaseException]]:
+    """Return the classes of an error, its own first, without the one that all share."""
+    return [kind for kind in type(error).__mro__ if issubclass(kind, BaseException) and kind is not BaseException]
+
+
+def of_data(data: list[dict[str, Any]]) -> BaseException:
     """Return the error that was made JSON.
 
     Example:
         >>> of_data(as_data(TimeoutError("late")))
         TimeoutError('late')
     """
-    error: Exception | None = None
+    error: BaseException | None = None
     for one in reversed(data):
         led, error = error, _made(one)
         error.__cause__ = led
     return error or RuntimeError("an error that says nothing")
 
 
-def _made(one: dict[str, Any]) -> Exception:
-    kind: type[Exception] = Exception
+def _made(one: dict[str, Any]) -> BaseException:
+    kind: type[BaseException] = BaseException
     for module, name in reversed(one["types"]):
         own = getattr(_HOMES.get(module), name, None)
         kind = own or type(name, (kind,), {"__module__": module})
