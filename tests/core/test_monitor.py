@@ -193,6 +193,18 @@ def test_a_ledger_of_somebody_elses_cannot_be_read(pool):
         engine(pool, Books()).monitor()
 
 
+def test_what_collecting_and_labelling_cost_makes_no_audit_dearer():
+    ledger = Ledger()
+    ledger.note([outcome(i) for i in range(20)])
+    ledger.add([draw_row(1, kind="audit")])
+    (report,) = monitor(ledger)
+    ledger.add([draw_row(2, kind="collect", cost_usd=7.0), draw_row(3, kind="judge", cost_usd=7.0)])
+    (later,) = monitor(ledger)
+    assert "they cost" in report.more
+    assert later.more == report.more
+    assert later.audit_cost_usd == 14.25, "it stands beside the answers' cost all the same"
+
+
 def draw_row(i, **changes):
     made = {
         "call_id": f"c{i}",

@@ -244,7 +244,7 @@ def _report(
         answer_cost_usd=costs.get("draw", 0.0),
         reference_cost_usd=reference_cost_usd,
         alarms=(*_alarms(lines[0], target), *raised),
-        more=_more(overall, target, level, audit_cost / drawn if drawn else None),
+        more=_more(overall, target, level, costs.get("audit", 0.0) / drawn if drawn else None),
         feedback=len(scores),
         feedback_mean=sum(scores) / len(scores) if scores else None,
     )
