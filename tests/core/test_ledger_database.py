@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -16,8 +17,15 @@ import traceback
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from bestroute import BestRoute, ConfigError, Ledger, Pool, Price, Sample, Usage
+from bestroute.billing.database import connection, kept_answers
+from bestroute.billing.database.address import read_address
+from bestroute.billing.database.budget_account import Account
+from bestroute.billing.database.connection import Database
+from bestroute.billing.database.kept_answers import Answers
+from bestroute.billing.database.ledger_tables import LedgerTables
 from bestroute.testing import FakeGenerator
 
 IS_FULL = os.environ.get("BESTROUTE_FULL") == "1"
@@ -356,6 +364,42 @@ def test_a_program_that_handles_the_signal_itself_keeps_its_way(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (5, "own\n")
+
+
+def _tables(address):
+    return LedgerTables(address, 0.01)
+
+
+def _account(address):
+    return Account(address, "b", 1.0, lambda at: "", 60.0, 0.01)
+
+
+def _answers(address):
+    return Answers(address.url)
+
+
+@pytest.mark.parametrize("opens", [_tables, _account, _answers])
+def test_a_file_that_others_lock_for_a_moment_is_opened_after_it(tmp_path, monkeypatch, opens):
+    monkeypatch.setattr(kept_answers, "Database", functools.partial(Database, patience_s=0.01))
+    path = tmp_path / "bills.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(connection.time, "sleep", lambda _: holder.in_transaction and holder.execute("ROLLBACK"))
+    opened = opens(read_address(f"sqlite:///{path}", "a ledger"))
+    assert not holder.in_transaction  # it was locked when it was tried first
+    opened.close()
+    holder.close()
+
+
+@pytest.mark.parametrize("opens", [_tables, _account, _answers])
+def test_a_file_that_stays_locked_is_refused(tmp_path, monkeypatch, opens):
+    monkeypatch.setattr(kept_answers, "Database", functools.partial(Database, patience_s=0.01))
+    monkeypatch.setattr(connection, "_OPENING_S", 0.0)
+    holder = sqlite3.connect(tmp_path / "bills.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises((sqlalchemy.exc.OperationalError, ConfigError), match="database is locked"):
+        opens(read_address(f"sqlite:///{tmp_path / 'bills.db'}", "a ledger"))
+    holder.close()
 
 
 def test_a_call_waits_for_a_locked_file_no_longer_than_it_may(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bestroute.billing.database.address import Address
-from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
 from bestroute.billing.database.writer import close_at_exit
 from bestroute.billing.settled_ids import SettledIds
 from bestroute.errors import BudgetError
@@ -110,7 +110,7 @@ class Account:
         self._is_changed = self._is_closing = self._is_silent = self._is_away = False
         self._thread: threading.Thread | None = None
         try:
-            self._write([])
+            opened(lambda: self._write([]))
         except BaseException:
             self.database.close()
             raise

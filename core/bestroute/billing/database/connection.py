@@ -6,8 +6,9 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,9 +18,13 @@ from bestroute.errors import ConfigError
 
 PATIENCE_S = 10.0
 """How long a statement waits for another process's, or a connection for its server."""
+_OPENING_S = 30.0
+"""How long a database is tried to be opened while others are at it."""
+_AGAIN_S = 0.05
 _LOCK = 7_305_421_181
 """PostgreSQL's advisory lock under which tables are made."""
 logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Database:
@@ -136,6 +141,28 @@ class Database:
 
 
 _of_parents: list[sa.Connection | None] = []
+
+
+def opened(begin: Callable[[], _T]) -> _T:
+    """Return what opens a database, tried again while others lock SQLite's file.
+
+    Several processes that open a new file at once turn its journal over and make its tables: SQLite refuses some of
+    them at once, however patient they are, and others' commits may leave one no turn for long.
+
+    Args:
+        begin: Opens it; looks anew at what is there.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: If it is locked for half a minute, or something else is wrong.
+    """
+    ends = time.monotonic() + _OPENING_S
+    while True:
+        try:
+            return begin()
+        except sa.exc.OperationalError as error:
+            if "database is locked" not in str(error.orig) or time.monotonic() >= ends:
+                raise
+        time.sleep(_AGAIN_S)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bestroute.billing.database.address import read_address
-from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
 from bestroute.billing.store_url import Store
 from bestroute.errors import ConfigError
 
@@ -43,7 +44,8 @@ class Answers:
         """Make the table."""
         self._database = Database(read_address(store, "a job's answers"))
         self._lock = threading.Lock()
-        self._run(_make_table)
+        with self._asked():
+            opened(lambda: _make_table(self._database.connection()[0]))
 
     def found(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the answers there are."""
@@ -86,13 +88,19 @@ class Answers:
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
         """Do what may be done twice, once more on a new connection where the first one was lost."""
+        with self._asked():
+            try:
+                return work(self._database.connection()[0])
+            except sa.exc.DBAPIError:
+                self._database.close()
+                return work(self._database.connection()[0])
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Use the connection alone; what goes wrong is said without a password."""
         with self._lock:
             try:
-                try:
-                    return work(self._database.connection()[0])
-                except sa.exc.DBAPIError:
-                    self._database.close()
-                    return work(self._database.connection()[0])
+                yield
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 self._database.close()
                 address = self._database.address

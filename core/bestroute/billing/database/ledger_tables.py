@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bestroute.billing.call_bills import FELL_BACK, CallBill
 from bestroute.billing.database.address import Address
-from bestroute.billing.database.connection import Database, lock_for_tables, transaction
+from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
 from bestroute.billing.ledger_rows import (
     COLUMNS,
     LedgerRow,
@@ -207,7 +207,7 @@ class LedgerTables:
         """Open the database, bring its tables to this version, and check that they can be written."""
         self.database = Database(address, patience_s)
         try:
-            self._open()
+            opened(self._open)
         except BaseException:
             self.close()
             raise
