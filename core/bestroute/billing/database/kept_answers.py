@@ -44,7 +44,7 @@ class Answers:
         """Make the table."""
         self._database = Database(read_address(store, "a job's answers"))
         self._lock = threading.Lock()
-        with self._asked():
+        with self._using():
             opened(lambda: _make_table(self._database.connection()[0]))
 
     def found(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -88,7 +88,7 @@ class Answers:
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
         """Do what may be done twice, once more on a new connection where the first one was lost."""
-        with self._asked():
+        with self._using():
             try:
                 return work(self._database.connection()[0])
             except sa.exc.DBAPIError:
@@ -96,7 +96,7 @@ class Answers:
                 return work(self._database.connection()[0])
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
+    def _using(self) -> Iterator[None]:
         """Use the connection alone; what goes wrong is said without a password."""
         with self._lock:
             try:
