@@ -17,6 +17,7 @@ import pytest
 from bestroute import Ledger, Pool, Price
 from bestroute._utils.loops import at_loop_end, forget_ended
 from bestroute.billing.database import writer
+from bestroute.records.records import ModelSamples, Record
 from bestroute.testing import LoopbackServer
 from bestroute.testing.postgres_server import PostgresServer
 
@@ -64,6 +65,20 @@ def _forget_what_was_left():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture
+def unjudged():
+    """Six records of two models, three samples each, that no judge has seen."""
+    return [
+        Record(
+            f"q{i}",
+            f"question {i}",
+            {"small": ModelSamples((None,) * 2, ("abcdefgh"[: i + 2], "x")), "large": ModelSamples((None,), ("abcd",))},
+            f"g{i}",
+        )
+        for i in range(6)
+    ]
 
 
 @pytest.fixture

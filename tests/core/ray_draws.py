@@ -5,20 +5,15 @@ for too often.
 """
 
 import json
-import logging
 import re
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
-from click.testing import CliRunner
-
 from bestroute import Ledger
 from bestroute.billing.database.kept_answers import Answers
-from bestroute.cli import main as bestroute
 from bestroute.records.records import read_records
 from bestroute.testing import LoopbackServer
 
@@ -31,54 +26,16 @@ def judging(model, messages):
     return json.dumps({"scores": [len(text) % 11 for text in shown]}) if shown else f"{time.monotonic_ns()} is it"
 
 
-class Trial:
-    """A command on a cluster of two nodes, one of which is killed once the server has answered half of it."""
-
-    def __init__(self, server, url):
-        self.server, self.url = server, url
-
-    def run(self, arguments, wanted):
-        import ray  # here, since doctest imports every file of the tests
-        from ray.cluster_utils import Cluster
-
-        self.server.reset()
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
-        cluster.wait_for_nodes()
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-
-        @ray.remote(num_cpus=1, max_retries=-1)
-        def warm():
-            time.sleep(0.2)
-            return ray.get_runtime_context().get_node_id()
-
-        used = set(ray.get([warm.remote() for _ in range(8)]))
-        ray.shutdown()
-        killed_at = []
-
-        def kill():
-            while len(self.server.requests) < wanted // 2:
-                time.sleep(0.02)
-            killed_at.append(len(self.server.requests))
-            cluster.remove_node(nodes[1], allow_graceful=False)
-
-        killer = threading.Thread(target=kill, daemon=True)
-        killer.start()
-        options = ["--engine", "ray", "--cluster", cluster.address, "--ledger", self.url, "--concurrency", str(AT_ONCE)]
-        done = CliRunner().invoke(bestroute, [*arguments, *options])
-        sys.stdout.write(done.stdout)
-        killer.join(1)
-        ray.shutdown()
-        cluster.shutdown()
-        return done, len(used), killed_at[0] if killed_at else None
-
-
 def whole(server):
     """Return the requests that came whole; of one that a killed worker was sending no body came."""
     return [body for body in server.sent() if body.get("messages")]
 
 
 def main(url):
+    from two_nodes import (
+        on_two_nodes,  # a script has the files beside it on its path; doctest, which imports this, has not
+    )
+
     server = LoopbackServer()
     server.answers = judging
     folder = Path(tempfile.mkdtemp())
@@ -90,10 +47,12 @@ def main(url):
         for m, role in (("small", ""), ("large", ""), ("judge", ", role: judge"))
     ]
     pool.write_text(f"reference: large\nmodels:\n{''.join(members)}")
-    trial, draws = Trial(server, url), PROMPTS * 2 * N
+    draws = PROMPTS * 2 * N
+    on_cluster = ["--engine", "ray", "--ledger", url, "--concurrency", str(AT_ONCE)]
 
     options = ["--pool", str(pool), "--out"]
-    done, nodes, killed_at = trial.run(["collect", str(prompts), "--n", str(N), *options, str(records)], draws)
+    arguments = ["collect", str(prompts), "--n", str(N), *options, str(records), *on_cluster]
+    done, nodes, killed_at = on_two_nodes(server, arguments, kill_after=draws // 2)
     ledger, sent = Ledger(url), whole(server)
     asked = Counter((body["model"], body["messages"][-1]["content"]) for body in sent)
     rows, requests = ledger.rows(), len(sent)
@@ -125,8 +84,9 @@ def main(url):
         "collect: nothing is left under way": not Path(f"{records}.cluster").exists(),
     }
 
-    arguments = ["label", str(records), "--judge", "judge", *options, str(labelled)]
-    done, nodes, killed_at = trial.run(arguments, PROMPTS)
+    server.reset()
+    arguments = ["label", str(records), "--judge", "judge", *options, str(labelled), *on_cluster]
+    done, nodes, killed_at = on_two_nodes(server, arguments, kill_after=PROMPTS // 2)
     of_judge = [row for row in ledger.rows() if row["kind"] == "judge"]
     asked = Counter(body["messages"][-1]["content"] for body in whole(server))
     requests = asked.total()

@@ -30,7 +30,7 @@ from bestroute.errors import EmptyReplyError
 from bestroute.generators.openai import OpenAIGenerator, generators_from
 from bestroute.judges import MemberJudge, label
 from bestroute.records.collect import Job, Prompt, collect
-from bestroute.records.records import ModelSamples, Record, read_records
+from bestroute.records.records import read_records
 from bestroute.testing import FakeGenerator
 from bestroute.types.endpoint import Endpoint
 from bestroute.types.sample import Cancel
@@ -486,17 +486,8 @@ def judging(model, messages):
 
 @pytest.mark.parametrize("is_pairwise", [False, True])
 @pytest.mark.parametrize("count", [None, 1, 4])
-def test_a_judge_on_a_cluster_says_what_it_says_to_one_process(server, tmp_path, is_pairwise, count):
+def test_a_judge_on_a_cluster_says_what_it_says_to_one_process(server, tmp_path, unjudged, is_pairwise, count):
     server.answers = judging
-    records = [
-        Record(
-            f"q{i}",
-            f"question {i}",
-            {"small": ModelSamples((None,) * 2, ("abcdefgh"[: i + 2], "x")), "large": ModelSamples((None,), ("abcd",))},
-            f"g{i}",
-        )
-        for i in range(6)
-    ]
     (tmp_path / "pool.yaml").write_text(POOL.format(url=server.base_url))
     pool = Pool.from_file(tmp_path / "pool.yaml", judges=True)
     url, cluster = f"sqlite:///{tmp_path}/bills.db", AllAtOnce(handed_out=2)
@@ -508,7 +499,7 @@ def test_a_judge_on_a_cluster_says_what_it_says_to_one_process(server, tmp_path,
         judge = MemberJudge("judge", members["judge"], pool, is_pairwise=is_pairwise)
         try:
             drawer = None if is_alone else drawer
-            return label(records, judge, out, reference="large", drawer=drawer, on_task=on_task, concurrency=1)
+            return label(unjudged, judge, out, reference="large", drawer=drawer, on_task=on_task, concurrency=1)
         finally:
             members["judge"].close()
 

@@ -36,19 +36,10 @@ def judging(model, messages):
 
 
 @pytest.fixture
-def command(server, tmp_path):
+def command(server, tmp_path, unjudged):
     """The command that labels six queries; ``name`` is what the judge is asked by."""
     server.answers = judging
-    records = [
-        Record(
-            f"q{i}",
-            f"question {i}",
-            {"small": ModelSamples((None,) * 2, ("abcdefgh"[: i + 2], "x")), "large": ModelSamples((None,), ("abcd",))},
-            f"g{i}",
-        )
-        for i in range(6)
-    ]
-    write_records(tmp_path / "r.jsonl", records)
+    write_records(tmp_path / "r.jsonl", unjudged)
 
     def made(*options, name="judge-x", out="l.jsonl"):
         member = f'input_price: {PRICE["input"]}, output_price: {PRICE["output"]}, base_url: "{server.base_url}"'
