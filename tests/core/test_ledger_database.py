@@ -102,6 +102,24 @@ def test_totals_by_all_that_a_row_says(ledger):
     assert ledger.totals("model")["large"]["cost_usd"] == 0.25
 
 
+def test_what_audits_and_training_data_cost_stands_apart_in_every_store(ledger):
+    costs = {"draw": 1.0, "audit": 2.0, "collect": 4.0, "judge": 8.0}
+    ledger.add([row(kind=kind, cost_usd=cost) for kind, cost in costs.items()])
+
+    def sums(total):
+        return total["cost_usd"], total["audit_cost_usd"], total["training_cost_usd"]
+
+    assert sums(ledger.totals()["all"]) == (1.0, 2.0, 12.0)
+    assert (ledger.cost_usd, ledger.audit_cost_usd, ledger.training_cost_usd) == (1.0, 2.0, 12.0)
+    by_kind = {kind: sums(total) for kind, total in ledger.totals("kind").items()}
+    assert by_kind == {
+        "draw": (1.0, 0.0, 0.0),
+        "audit": (2.0, 2.0, 0.0),
+        "collect": (4.0, 0.0, 4.0),
+        "judge": (8.0, 0.0, 8.0),
+    }
+
+
 @pytest.mark.parametrize("arguments", [{"by": ("model", "week")}, {"since": "yesterday"}, {"until": object()}])
 def test_totals_of_no_such_thing_are_refused(arguments):
     with pytest.raises(ConfigError, match="totals: (by|since|until) must be"):

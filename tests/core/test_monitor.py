@@ -202,7 +202,9 @@ def test_what_collecting_and_labelling_cost_makes_no_audit_dearer():
     (later,) = monitor(ledger)
     assert "they cost" in report.more
     assert later.more == report.more
-    assert later.audit_cost_usd == 14.25, "it stands beside the answers' cost all the same"
+    assert (later.audit_cost_usd, later.training_cost_usd) == (0.25, 14.0)
+    assert later.words().count("; training data (collect, label) cost 14.000000, no part of this") == 1
+    assert "training" not in report.words()
 
 
 def draw_row(i, **changes):
@@ -283,5 +285,5 @@ def test_the_saving_is_shown_net_of_audits(pool):
     ledger.add([{**bill, "cost_usd": 0.5, "reference_cost_usd": 0.0, "attempt_id": "b", "kind": "audit"}])
     (report,) = monitor(ledger)
     assert (report.answer_cost_usd, report.audit_cost_usd, report.reference_cost_usd) == (1.0, 0.5, 4.0)
-    net = "saved 3.0000 USD (75.0 %) of the reference's 4.0000; audits and judges cost 0.5000: net 2.5000 USD (62.5 %)"
+    net = "saved 3.0000 USD (75.0 %) of the reference's 4.0000; audits cost 0.5000: net 2.5000 USD (62.5 %)"
     assert f"  money, all modes: {net}\n" in report.words()

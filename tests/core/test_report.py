@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from bestroute import BestRoute, Ledger, Pool, Price, Usage
 from bestroute.billing.outcomes import CallOutcome
+from bestroute.billing.savings import Savings
 from bestroute.cli import main
 from bestroute.evaluation.html_report.blocks import Chart, DataSeries, KeyFigure, Page, Section, Table, Text, shown, usd
 from bestroute.evaluation.html_report.ledger_summary import summarise
@@ -67,7 +68,19 @@ def test_the_page_holds_the_figures_that_spend_prints(path):
         assert usd(row["cost_usd"]) in text
     assert "4 calls, 6 samples" in text
     assert usd(total["reference_cost_usd"] - total["cost_usd"] - total["audit_cost_usd"]) in text
-    assert "Saved, net of these" in text
+    assert "Saved, net of audits" in text
+
+
+def test_what_collect_was_billed_is_a_figure_of_its_own_and_lowers_no_saving(path):
+    with Ledger(path) as ledger:
+        before, drawn = summarise(ledger), ledger.rows()[0]
+        more = {"kind": "collect", "status": "failed", "cost_usd": 31.25, "reference_cost_usd": 0.0, "call_id": "r"}
+        ledger.add([{**drawn, **more, "attempt_id": "r-1"}])
+        assert Savings.of(summarise(ledger).total).net_usd == Savings.of(before.total).net_usd
+    text = " ".join(visible(page_of(path)).split())
+    assert "Training data $31.25 by collect and label; no part of the saving" in text
+    assert "4 calls, 6 samples" in text, "what was drawn for records answered no call"
+    assert "Failed draws 0 of 6" in text
 
 
 def test_a_part_of_the_time_is_reported_alone(path):

@@ -112,7 +112,9 @@ def audited(tmp_path):
     audit = {"model": "large", "kind": "audit", "reference_cost_usd": 0.0}
     with Ledger(tmp_path / "audited.db") as opened:
         opened.add([row("1"), row("1", cost_usd=10.25, **audit)])
-        opened.add([row("2", cost_usd=100.0, model="large"), row("2", cost_usd=9.0, **{**audit, "kind": "judge"})])
+        opened.add([row("2", cost_usd=100.0, model="large"), row("2", cost_usd=9.0, **audit)])
+        for kind, cost in (("collect", 40.0), ("judge", 2.5)):
+            opened.add([row(f"of a {kind}", cost_usd=cost, **{**audit, "kind": kind, "reference_cost_usd": 0.0})])
     return tmp_path / "audited.db"
 
 
@@ -120,15 +122,16 @@ def audited(tmp_path):
 def test_savings_are_shown_net_of_audits_and_counted_once_whatever_they_are_told_apart_by(audited, by):
     lines = run(audited, "--by", by).splitlines()
     assert lines[-1] == (
-        "saved 75.00 USD (37.5 %) of the reference's 200.00; audits and judges cost 19.25: net 55.75 USD (27.9 %)"
+        "saved 75.00 USD (37.5 %) of the reference's 200.00; audits cost 19.25: net 55.75 USD (27.9 %)"
+        "; training data (collect, label) cost 42.50, no part of this"
     )
     *_, last = (line for line in lines[:-1] if "%" in line)
-    assert last.split()[-5:] == ["125.000000", "200.000000", "37.5%", "19.250000", "55.750000"]
+    assert last.split()[-6:] == ["125.000000", "200.000000", "37.5%", "19.250000", "55.750000", "42.500000"]
 
 
 def test_what_was_saved_and_what_is_left_of_it_are_figures_too(audited):
     (found,) = json.loads(run(audited, "--by", "day", "--json"))
-    assert (found["saved_usd"], found["net_usd"]) == (75.0, 55.75)
+    assert (found["saved_usd"], found["net_usd"], found["training_cost_usd"]) == (75.0, 55.75, 42.5)
     assert {each["net_usd"] for each in json.loads(run(audited, "--by", "model", "--json"))} == {None}
 
 

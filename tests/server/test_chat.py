@@ -494,6 +494,7 @@ def test_health_and_metrics_tell_what_goes_on(serve):
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     cost = served.service.engines.ledger.cost_usd
     assert f'bestroute_cost_usd_total{{model="large-max"}} {cost!r}' in answer.text
+    assert 'bestroute_training_cost_usd_total{model="large-max"} 0.0' in answer.text
     assert 'bestroute_requests_total{endpoint="/v1/chat/completions",model="auto",status="200"' in answer.text
 
 

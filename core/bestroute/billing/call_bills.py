@@ -23,7 +23,7 @@ def fell_back_from(models: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class CallBill:
-    """What one call's answer was billed; audits and judges are not in it."""
+    """What one call's answer was billed; audits of it are not in it."""
 
     call_id: str
     time: float

@@ -423,7 +423,8 @@ class Ledger(ProcessState):
     ) -> dict[Any, Totals]:
         """Add rows up, in the database where there is one; those that memory has let go are among them.
 
-        What audits and judges cost stands apart, in ``audit_cost_usd``, but where ``kind`` tells them apart.
+        ``cost_usd`` is what answers cost; what audits cost, and records to train by, stands apart (``audit_cost_usd``,
+        ``training_cost_usd``), but where ``kind`` tells them apart.
 
         Args:
             by: ``"model"`` (pool name), ``"day"`` (``2026-01-31``, UTC), ``"hour"`` (``2026-01-31 17:00``),
@@ -512,8 +513,13 @@ class Ledger(ProcessState):
 
     @property
     def audit_cost_usd(self) -> float:
-        """What was drawn beside the answers cost: audits and judges."""
+        """What audits of answers cost."""
         return self._total["audit_cost_usd"]
+
+    @property
+    def training_cost_usd(self) -> float:
+        """What `collect` drew and `label` judged, for records to train by."""
+        return self._total["training_cost_usd"]
 
     @property
     def reference_cost_usd(self) -> float:

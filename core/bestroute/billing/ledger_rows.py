@@ -22,6 +22,8 @@ Moment = float | str | date | datetime
 DIMENSIONS = ("model", "day", "hour", "reason", "plan", "kind", "tag")
 """What totals can be told apart by; beside these ``tag:NAME``, the value of one tag."""
 _HOUR_S = 3600
+_TRAINING = ("collect", "judge")
+"""Kinds of what is drawn for records; what is neither this nor an answer stands with the audits."""
 
 
 class LedgerRow(TypedDict):
@@ -56,7 +58,7 @@ class LedgerRow(TypedDict):
     requests: NotRequired[int]
     """1 on a request's first row, 0 on its others, so that their sum counts requests; filled in by the ledger."""
     kind: NotRequired[Kind]
-    """What the sample was drawn for: an answer, an audit of the router, a judge's verdict, or records (`collect`)."""
+    """What the sample was drawn for: an answer, an audit of one, records (`collect`), or their labels (`judge`)."""
     plan: NotRequired[str | None]
     """The plan it is a part of, in words."""
     reason: NotRequired[str | None]
@@ -67,7 +69,16 @@ class LedgerRow(TypedDict):
     """Seconds that its request took; ``None`` where that is not known."""
 
 
-class Totals(TypedDict):
+class CostsBeside(TypedDict):
+    """What was spent beside answers, USD; each sum is told of in ``billing/savings.py``."""
+
+    audit_cost_usd: float
+    """Of audits; ``cost_usd`` is of answers alone, unless ``kind`` is told apart."""
+    training_cost_usd: float
+    """Of records to train and tune by, whatever calls were made: what `collect` drew and `label` judged."""
+
+
+class Totals(CostsBeside):
     """Sums over rows."""
 
     samples: int
@@ -80,8 +91,6 @@ class Totals(TypedDict):
     output_tokens: int
     cost_usd: float
     reference_cost_usd: float
-    audit_cost_usd: float
-    """What audits and judges cost; ``cost_usd`` is of answers alone, unless ``kind`` is told apart."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +191,12 @@ def no_totals() -> Totals:
         "cost_usd": 0.0,
         "reference_cost_usd": 0.0,
         "audit_cost_usd": 0.0,
+        "training_cost_usd": 0.0,
     }
 
 
-def as_audits(total: Totals) -> Totals:
-    """Return the sums over rows of audits and judges as they add to those of answers: what they cost stands apart."""
+def beside_answers(total: Totals) -> Totals:
+    """Return the sums over rows of other kinds as they add to those of answers: what they cost stands apart."""
     return {**total, "cost_usd": 0.0}
 
 
@@ -194,6 +204,17 @@ def add_totals(total: Totals, more: Totals) -> None:
     """Add sums to others."""
     for name, value in more.items():
         total[name] += value  # type: ignore[literal-required]
+
+
+def costs_beside(kind: str, cost_usd: float) -> CostsBeside:
+    """Return the sums that stand beside what answers cost, of rows of one kind.
+
+    Example:
+        >>> costs_beside("collect", 2.0)
+        {'audit_cost_usd': 0.0, 'training_cost_usd': 2.0}
+    """
+    training = cost_usd if kind in _TRAINING else 0.0
+    return {"audit_cost_usd": 0.0 if kind in ("draw", *_TRAINING) else cost_usd, "training_cost_usd": training}
 
 
 def totals_of(row: LedgerRow) -> Totals:
@@ -206,7 +227,7 @@ def totals_of(row: LedgerRow) -> Totals:
         "output_tokens": row["output_tokens"],
         "cost_usd": row["cost_usd"],
         "reference_cost_usd": row["reference_cost_usd"],
-        "audit_cost_usd": 0.0 if row["kind"] == "draw" else row["cost_usd"],
+        **costs_beside(row["kind"], row["cost_usd"]),
     }
 
 
@@ -263,7 +284,7 @@ def add_up(
         if selection.tags and any(row["tags"].get(name) != value for name, value in selection.tags.items()):
             continue
         if row["kind"] != "draw" and "kind" not in selection.by:
-            total = as_audits(total)
+            total = beside_answers(total)
         for key in itertools.product(*(_values(row, name) for name in selection.by)):
             add_totals(sums.setdefault(key, no_totals()), total)
 

@@ -1,4 +1,4 @@
-"""What was saved, and what is left of it when audits and judges are paid."""
+"""What was saved, and what is left of it when audits are paid."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Savings:
-    """Three sums of a ledger, USD.
+    """Sums of a ledger, USD.
+
+    Audits count against the saving: without routing nobody would draw them, and they go on as long as calls do.
+    Training data does not: it is bought once, for whatever calls a router will decide on, often before the first of
+    them, so it stands beside the saving of the calls in this ledger.
 
     Example:
         >>> print(Savings(reference_cost_usd=20.0, cost_usd=15.0, audit_cost_usd=0.25))
-        saved 5.0000 USD (25.0 %) of the reference's 20.0000; audits and judges cost 0.2500: net 4.7500 USD (23.8 %)
+        saved 5.0000 USD (25.0 %) of the reference's 20.0000; audits cost 0.2500: net 4.7500 USD (23.8 %)
     """
 
     reference_cost_usd: float
@@ -21,12 +25,15 @@ class Savings:
     cost_usd: float
     """Of answers."""
     audit_cost_usd: float
-    """Of audits and judges."""
+    """Of audits."""
+    training_cost_usd: float = 0.0
+    """Of records to train by: what `collect` drew and `label` judged."""
 
     @classmethod
     def of(cls, totals: Mapping[str, Any]) -> Savings:
         """Read them from a ledger's totals."""
-        return cls(totals["reference_cost_usd"], totals["cost_usd"], totals["audit_cost_usd"])
+        names = ("reference_cost_usd", "cost_usd", "audit_cost_usd", "training_cost_usd")
+        return cls(*(totals[name] for name in names))
 
     @property
     def saved_usd(self) -> float:
@@ -35,7 +42,7 @@ class Savings:
 
     @property
     def net_usd(self) -> float:
-        """The same when audits and judges are paid."""
+        """The same when audits are paid."""
         return self.saved_usd - self.audit_cost_usd
 
     @property
@@ -47,11 +54,14 @@ class Savings:
         """Say it in one line, to the cent or finer; without a reference's cost no saving is known."""
         digits = 2 if self.reference_cost_usd >= 100 else 4 if self.reference_cost_usd >= 1 else 6
         spent, audits = f"{self.cost_usd:,.{digits}f}", f"{self.audit_cost_usd:,.{digits}f}"
+        training = ""
+        if self.training_cost_usd:
+            training = f"; training data (collect, label) cost {self.training_cost_usd:,.{digits}f}, no part of this"
         if self.net is None:
-            return f"answers cost {spent} USD, audits and judges {audits}; no saving is known"
+            return f"answers cost {spent} USD, audits {audits}; no saving is known{training}"
         saved, reference = f"{self.saved_usd:,.{digits}f}", f"{self.reference_cost_usd:,.{digits}f}"
         share = self.saved_usd / self.reference_cost_usd
         return (
-            f"saved {saved} USD ({100 * share:.1f} %) of the reference's {reference}; audits and judges cost {audits}: "
-            f"net {self.net_usd:,.{digits}f} USD ({100 * self.net:.1f} %)"
+            f"saved {saved} USD ({100 * share:.1f} %) of the reference's {reference}; audits cost {audits}: "
+            f"net {self.net_usd:,.{digits}f} USD ({100 * self.net:.1f} %){training}"
         )

@@ -44,9 +44,10 @@ def spend(
 ) -> None:
     """Print what LEDGER, a file or a database's URL, was billed, and what the reference alone would have cost.
 
-    Costs are of answers; what audits and judges cost stands apart. The reference's cost and what was saved are of
-    calls, so by model, kind, plan or reason they stand in the last lines alone. The last line of all is what was saved,
-    what audits cost, and the net. By reason, what was drawn because a member failed or rests "fell back from" it.
+    Costs are of answers; what audits cost stands apart, and so does what collect and label cost for training. The
+    reference's cost and what was saved are of calls, so by model, kind, plan or reason they stand in the last lines
+    alone. The last line of all is what was saved, what audits cost, and the net. By reason, what was drawn because a
+    member failed or rests "fell back from" it.
     """
     from bestroute.billing.ledger import Ledger
     from bestroute.cli.live_commands import ledger_url
@@ -87,6 +88,7 @@ _COLUMNS = (
     "cost_usd",
     "reference_cost_usd",
     "audit_cost_usd",
+    "training_cost_usd",
     "saved_usd",
     "net_usd",
 )
@@ -143,7 +145,19 @@ def _columns(of: Totals, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], whole: Totals | None) -> Iterator[str]:
-    head = [*names, "samples", "failed", "tokens in", "tokens out", "USD", "reference", "saved", "audits", "net"]
+    head = [
+        *names,
+        "samples",
+        "failed",
+        "tokens in",
+        "tokens out",
+        "USD",
+        "reference",
+        "saved",
+        "audits",
+        "net",
+        "training",
+    ]
     lines = [head, *(_cells(row, names) for row in rows)]
     if len(rows) > 1 and whole is not None:
         lines.append(["all", *[""] * (len(names) - 1), *_cells(_columns(whole, ()), ())])
@@ -166,4 +180,5 @@ def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         f"{1 - cost / reference:.1%}" if reference else "",
         f"{row['audit_cost_usd']:.6f}" if row["audit_cost_usd"] else "",
         f"{row['net_usd']:.6f}" if reference else "",
+        f"{row['training_cost_usd']:.6f}" if row["training_cost_usd"] else "",
     ]

@@ -78,16 +78,22 @@ class MonitorReport:
     audit_cost_usd: float
     answer_cost_usd: float
     reference_cost_usd: float
-    """Of the reference alone; these three are of all modes together."""
+    """Of the reference alone; costs are of all modes together."""
     alarms: tuple[str, ...]
     more: str
     """What it would take to know more."""
     feedback: int = 0
     feedback_mean: float | None = None
+    training_cost_usd: float = 0.0
+    """Of `collect` and `label`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""
         return asdict(self)
+
+    @property
+    def _savings(self) -> Savings:
+        return Savings(self.reference_cost_usd, self.answer_cost_usd, self.audit_cost_usd, self.training_cost_usd)
 
     def words(self) -> str:
         """Return it in words."""
@@ -108,9 +114,7 @@ class MonitorReport:
             rows.append(f"  saving          [{self.saving_ci95[0]:.1%}, {self.saving_ci95[1]:.1%}] over {over}")
         if self.differs is not None:
             rows.append(f"  answers differ  {_percent(self.differs)} of those audited")
-        rows.append(
-            f"  money, all modes: {Savings(self.reference_cost_usd, self.answer_cost_usd, self.audit_cost_usd)}"
-        )
+        rows.append(f"  money, all modes: {self._savings}")
         if self.feedback_mean is not None:
             rows.append(f"  feedback        {self.feedback_mean:.2f} on average of {self.feedback:,} calls")
         if self.target is None:
@@ -198,13 +202,11 @@ def monitor(
     raised = _raised(ledger, calls, target, since, until)
     if by_kind is None:
         by_kind = ledger.totals(by="kind", since=_moment(since), until=_moment(until))
-    costs = {kind: total["cost_usd"] for kind, total in by_kind.items()}
     scores = {note.call_id: note.score for note in ledger.feedbacks() if since <= note.time < until}
     newest = [row for row in ledger.rows(newest=NEWEST) if since <= row["time"] < until]
     changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(newest)]
-    reference = by_kind.get("draw", no_totals())["reference_cost_usd"]
     reports = [
-        _report(mode, calls[mode], target, level, costs, reference, list(scores.values()), raised[mode])
+        _report(mode, calls[mode], target, level, by_kind, list(scores.values()), raised[mode])
         for mode in sorted(calls)
     ]
     return [replace(report, alarms=(*report.alarms, *changes)) for report in reports]
@@ -219,14 +221,14 @@ def _report(
     calls: _Calls,
     target: float | None,
     level: float,
-    costs: Mapping[str, float],
-    reference_cost_usd: float,
+    by_kind: Mapping[str, Totals],
     scores: Sequence[float],
     raised: Sequence[str],
 ) -> MonitorReport:
     target = calls.target if target is None else target
     overall, statuses = calls.estimates.of(), calls.statuses
-    audit_cost = sum(cost for kind, cost in costs.items() if kind != "draw")
+    answers = by_kind.get("draw", no_totals())
+    audit_cost = sum(total["audit_cost_usd"] for total in by_kind.values())
     lines = tuple(_lines(calls.estimates, level))
     drawn = statuses["compared"] + statuses["failed"] + statuses["drawn"]
     return MonitorReport(
@@ -241,12 +243,13 @@ def _report(
         differs=sum(calls.differs) / len(calls.differs) if calls.differs else None,
         saving_ci95=calls.savings.interval95(),
         audit_cost_usd=audit_cost,
-        answer_cost_usd=costs.get("draw", 0.0),
-        reference_cost_usd=reference_cost_usd,
+        answer_cost_usd=answers["cost_usd"],
+        reference_cost_usd=answers["reference_cost_usd"],
         alarms=(*_alarms(lines[0], target), *raised),
-        more=_more(overall, target, level, costs.get("audit", 0.0) / drawn if drawn else None),
+        more=_more(overall, target, level, audit_cost / drawn if drawn else None),
         feedback=len(scores),
         feedback_mean=sum(scores) / len(scores) if scores else None,
+        training_cost_usd=sum(total["training_cost_usd"] for total in by_kind.values()),
     )
 
 

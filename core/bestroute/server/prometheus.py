@@ -12,7 +12,8 @@ _MOST_SERIES = 2000
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OF_MODEL = (
     ("bestroute_cost_usd_total", "cost_usd", "What samples for answers cost, USD, by the ledger."),
-    ("bestroute_audit_cost_usd_total", "audit_cost_usd", "What audits and judges cost, USD, by the ledger."),
+    ("bestroute_audit_cost_usd_total", "audit_cost_usd", "What audits cost, USD, by the ledger."),
+    ("bestroute_training_cost_usd_total", "training_cost_usd", "What collect and label cost, USD, by the ledger."),
     ("bestroute_samples_total", "samples", "Samples drawn, by the ledger."),
     ("bestroute_failed_samples_total", "failed", "Samples that failed, by the ledger."),
     ("bestroute_input_tokens_total", "input_tokens", "Tokens of prompts, by the ledger."),

@@ -24,8 +24,9 @@ from bestroute.billing.ledger_rows import (
     Selection,
     Totals,
     add_totals,
-    as_audits,
     as_text,
+    beside_answers,
+    costs_beside,
     day_text,
     hour_of,
     hour_text,
@@ -345,7 +346,7 @@ class LedgerTables:
             sa.func.sum(c.cost_usd).label("cost_usd"),
             sa.func.sum(c.reference_cost_usd).label("reference_cost_usd"),
         ]
-        by = selection.by if "kind" in selection.by else (*selection.by, "kind")  # audits stand apart
+        by = selection.by if "kind" in selection.by else (*selection.by, "kind")  # what answers cost stands apart
         names = ["tags" if name.startswith("tag") else name for name in by]
         keys = [(c.hour // 24 if name == "day" else c[name]).label(f"by_{name}") for name in dict.fromkeys(names)]
         query = self._of(selection, sa.select(*keys, *sums).group_by(*(key.name for key in keys)))
@@ -355,14 +356,14 @@ class LedgerTables:
             query = query.with_only_columns(*(keys[names.index(name)] for name in names), *sums)
         with self.database.reading() as connection:
             found = connection.execute(query).all()
-        first, kind = len(names), names.index("kind")
+        first, place = len(names), names.index("kind")
         added: dict[tuple[str, ...], Totals] = {}
         for row in found:
             if not row[first]:
                 continue
-            more = _totals(row[first:], is_answer=row[kind] == "draw")
-            if row[kind] != "draw" and len(by) > len(selection.by):
-                more = as_audits(more)
+            more = _totals(row[first:], kind=row[place])
+            if row[place] != "draw" and len(by) > len(selection.by):
+                more = beside_answers(more)
             key = _key(row[: len(selection.by)], selection.by)
             add_totals(added.setdefault(key, no_totals()), more)
         return added
@@ -556,15 +557,15 @@ def _key(values: Sequence[Any], by: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts.get(name, str)(value) for name, value in zip(by, values, strict=True))
 
 
-def _totals(values: Sequence[Any], *, is_answer: bool) -> Totals:
+def _totals(values: Sequence[Any], *, kind: str) -> Totals:
     samples, failed, requests, input_tokens, output_tokens, cost_usd, reference_cost_usd = values
-    return Totals(
-        samples=samples,
-        failed=failed,
-        requests=int(requests),
-        input_tokens=int(input_tokens),
-        output_tokens=int(output_tokens),
-        cost_usd=cost_usd,
-        reference_cost_usd=reference_cost_usd,
-        audit_cost_usd=0.0 if is_answer else cost_usd,
-    )
+    return {
+        "samples": samples,
+        "failed": failed,
+        "requests": int(requests),
+        "input_tokens": int(input_tokens),
+        "output_tokens": int(output_tokens),
+        "cost_usd": cost_usd,
+        "reference_cost_usd": reference_cost_usd,
+        **costs_beside(kind, cost_usd),
+    }

@@ -37,11 +37,13 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
         name: Of the ledger, without a password.
         states: Of every promise.
     """
-    total, savings = summary.total, Savings.of(summary.total)
+    total, answers, savings = summary.total, summary.answers, Savings.of(summary.total)
     on = next((report for report in summary.reports if report.lines), None)
     line = on.lines[0] if on is not None and on.lines[0].drop is not None else None
     figures = (
-        KeyFigure("Spent on answers", usd(total["cost_usd"]), f"{summary.calls:,} calls, {total['samples']:,} samples"),
+        KeyFigure(
+            "Spent on answers", usd(total["cost_usd"]), f"{summary.calls:,} calls, {answers['samples']:,} samples"
+        ),
         KeyFigure(
             "Saved",
             shown(_saving(total), percent=True),
@@ -52,14 +54,15 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
             usd(total["reference_cost_usd"]),
             "every call priced as it would have been, a prompt cache as warm included",
         ),
-        KeyFigure("Audits and judges", usd(total["audit_cost_usd"]), "beside the answers"),
-        KeyFigure("Saved, net of these", shown(savings.net, percent=True), usd(savings.net_usd)),
+        KeyFigure("Audits", usd(total["audit_cost_usd"]), "beside the answers"),
+        KeyFigure("Saved, net of audits", shown(savings.net, percent=True), usd(savings.net_usd)),
+        KeyFigure("Training data", usd(total["training_cost_usd"]), "by collect and label; no part of the saving"),
         KeyFigure(
             "Drop in quality",
             "not audited" if line is None else shown(line.drop, percent=True),
             "" if line is None else f"{interval((line.low, line.high))} at every moment",
         ),
-        KeyFigure("Failed draws", f"{total['failed']:,}", f"of {total['samples']:,}"),
+        KeyFigure("Failed draws", f"{answers['failed']:,}", f"of {answers['samples']:,}"),
         KeyFigure("Fell back", f"{summary.fell_back:,}", f"of {summary.calls:,} calls: another member had to answer"),
     )
     sections = (
@@ -139,10 +142,11 @@ def _spent(
             row += [f"{calls.get(key, 0):,}", shown(calls.get(key, 0) / max(of_calls, 1), percent=True)]
         counts = ("samples", "failed", "input_tokens", "output_tokens")
         row += [f"{total[count]:,}" for count in counts]  # type: ignore[literal-required]
-        rows.append((*row, usd(total["audit_cost_usd"]) if total["audit_cost_usd"] else ""))
+        beside = (total["audit_cost_usd"], total["training_cost_usd"])
+        rows.append((*row, *(usd(cost) if cost else "" for cost in beside)))
     columns = [name, "USD", *(["reference", "saved"] if has_saving else [])]
     columns += ["calls", "share of calls"] if calls is not None else []
-    columns += ["samples", "failed", "tokens in", "tokens out", "audits"]
+    columns += ["samples", "failed", "tokens in", "tokens out", "audits", "training"]
     caption = f"{caption} (the {_MOST_ROWS} dearest of {len(keys) + len(left_out):,})" if left_out else caption
     shares = tuple(totals[key]["cost_usd"] / most if most else 0.0 for key in keys)
     return Table(caption, tuple(columns), tuple(rows), shares=shares)

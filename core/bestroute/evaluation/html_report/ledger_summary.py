@@ -12,7 +12,7 @@ import numpy as np
 
 from bestroute.billing.call_bills import CallBill, DrawnModel
 from bestroute.billing.ledger import Ledger, Totals
-from bestroute.billing.ledger_rows import add_totals, as_audits, no_totals
+from bestroute.billing.ledger_rows import add_totals, beside_answers, no_totals
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.monitoring.monitor_report import MonitorReport, monitor
 from bestroute.stats.confidence_sequence import standard_errors_wide
@@ -40,6 +40,8 @@ class LedgerSummary:
     """Everything that is shown."""
 
     total: Totals
+    answers: Totals
+    """Of what was drawn for answers alone."""
     calls: int
     fell_back: int
     """Calls that others answered, or tried to, than the members that were to answer."""
@@ -108,10 +110,11 @@ def summarise(
     of: dict[str, Any] = {"since": since, "until": until}
     low, high = -math.inf if since is None else since, math.inf if until is None else until
     by_kind_day_model = ledger.totals(by=("kind", "day", "model"), **of)
+    by_kind = _rolled_up(by_kind_day_model, 0)
     by_day_model: dict[tuple[str, str], Totals] = {}
     for (kind, day, model), more in by_kind_day_model.items():
         known = by_day_model.setdefault((day, model), no_totals())
-        add_totals(known, more if kind == "draw" else as_audits(more))
+        add_totals(known, more if kind == "draw" else beside_answers(more))
     by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
     calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
@@ -121,6 +124,7 @@ def summarise(
         add_totals(total, more)
     return LedgerSummary(
         total=total,
+        answers=by_kind.get("draw", no_totals()),
         calls=calls.count,
         fell_back=calls.fell_back,
         saving_ci95=RatioSums(calls.count, *calls.sums).interval95(),
@@ -132,7 +136,7 @@ def summarise(
         by_tag=ledger.totals(by="tag", **of),
         calls_by_plan=dict(calls.by_plan),
         dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.dearest),
-        reports=tuple(monitor(ledger, target=target, since=low, until=high, by_kind=_rolled_up(by_kind_day_model, 0))),
+        reports=tuple(monitor(ledger, target=target, since=low, until=high, by_kind=by_kind)),
         predicted=predicted_drops(ledger.outcomes(since=low, until=high, status="compared")),
         seconds=(calls.first, calls.last) if calls.count else None,
     )
