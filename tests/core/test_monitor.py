@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger
 from bestroute.billing.outcomes import CallOutcome
+from bestroute.monitoring import monitor_report
 from bestroute.monitoring.draw_facts import NO_LOGPROBS, draw_facts
 from bestroute.monitoring.monitor_report import audits_for, monitor
 from bestroute.testing import FakeGenerator
@@ -249,6 +251,34 @@ def test_what_changes_of_a_member_is_an_alarm_of_the_ledger(database_url, change
         alarms = monitor(ledger)[0].alarms
     assert [alarm.partition(": ")[2].partition(" has changed")[0] for alarm in alarms] == [changed] * bool(changed)
     assert all("(false in 0.4 % of streams of 20,000)" in alarm for alarm in alarms)
+
+
+@pytest.mark.parametrize(
+    ("later", "until"),
+    [({"kind": "collect"}, math.inf), ({"kind": "judge"}, math.inf), ({"kind": "audit"}, math.inf), ({}, 1_400.0)],
+)
+def test_rows_that_no_alarm_is_about_push_none_out_that_it_is_about(database_url, monkeypatch, later, until):
+    monkeypatch.setattr(monitor_report, "NEWEST", 1_400)
+    for ledger in (Ledger(database_url), Ledger(keep_rows=3_000)):
+        with ledger:
+            ledger.note([outcome(i) for i in range(20)])
+            ledger.add([draw_row(i) for i in range(1_000)])
+            ledger.add([draw_row(i, latency_s=9.0) for i in range(1_000, 1_400)])
+            ledger.add([draw_row(i, **later) for i in range(1_400, 3_000)])
+            (alarm,) = monitor(ledger, until=until)[0].alarms
+        assert "the latency of 'small' has changed" in alarm
+
+
+def test_memory_keeps_answers_rows_whatever_is_drawn_beside_them():
+    ledger = Ledger(keep_rows=10)
+    ledger.add([draw_row(i) for i in range(12)])
+    ledger.add([draw_row(i, kind="collect") for i in range(20, 35)])
+    ledger.add([draw_row(40)])
+    again = pickle.loads(pickle.dumps(ledger))
+    for each in (ledger, again):
+        assert [row["time"] for row in each.rows()] == [*range(3, 12), *range(25, 35), 40]
+        assert [row["time"] for row in each.rows(newest=2, kind="draw", until=11)] == [9, 10]
+        assert each.totals()["all"]["samples"] == 28
 
 
 def test_latency_that_varies_within_a_doubling_is_no_alarm():

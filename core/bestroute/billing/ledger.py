@@ -18,6 +18,7 @@ from bestroute.billing.ledger_rows import (
     Kind,
     LedgerRow,
     Moment,
+    NewestRows,
     Selection,
     Status,
     Sums,
@@ -72,8 +73,9 @@ class Ledger(ProcessState):
         url: A file's path, ``"bills.db"`` or a ``Path``; ``"sqlite:///bills.db"``;
             ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``); or ``None`` for memory. A relative
             path is fixed here; ``":memory:"`` is memory too.
-        keep_rows: How many rows memory keeps, the newest. Totals count those it has let go, too: by the hour, and
-            beyond 10,000 combinations of reason, plan and tags without these.
+        keep_rows: How many rows memory keeps, the newest: so many of answers, and as many of what is drawn beside
+            them. Totals count those it has let go, too: by the hour, and beyond 10,000 combinations of reason, plan
+            and tags without these.
         keep_notes: Whether the words of feedback are kept.
 
     Raises:
@@ -91,7 +93,7 @@ class Ledger(ProcessState):
         check_count(keep_rows, "Ledger: keep_rows")
         self.keep_rows, self.keep_notes = keep_rows, keep_notes
         self._address = None if url is None else store_url(url, "a ledger")
-        self._rows: deque[LedgerRow] = deque()
+        self._rows = NewestRows(keep_rows)
         """In memory; of a database, those that its writer has no room for are in ``_sums`` alone."""
         self._sums = Sums(_MOST_SUMS)
         self._outcomes: dict[str, CallOutcome] = {}
@@ -145,7 +147,13 @@ class Ledger(ProcessState):
             if self.is_persistent:
                 none: dict[str, CallOutcome] = {}
                 known = deque(maxlen=self.keep_rows)  # type: deque[Feedback]
-                return {**kept, "_rows": deque(), "_sums": Sums(_MOST_SUMS), "_outcomes": none, "_feedback": known}
+                return {
+                    **kept,
+                    "_rows": NewestRows(self.keep_rows),
+                    "_sums": Sums(_MOST_SUMS),
+                    "_outcomes": none,
+                    "_feedback": known,
+                }
             return {
                 **kept,
                 "_rows": self._rows.copy(),
@@ -162,7 +170,7 @@ class Ledger(ProcessState):
 
     def _forget_parent(self) -> None:
         if self._tables is not None:  # rows that wait are written by the process that drew them
-            self._rows, self._sums = deque(), Sums(_MOST_SUMS)
+            self._rows, self._sums = NewestRows(self.keep_rows), Sums(_MOST_SUMS)
             self._tables = self._tables.of_a_fork()
             self._start_writer()
 
@@ -352,9 +360,8 @@ class Ledger(ProcessState):
         return patience if timeout_s is None else min(patience, timeout_s)
 
     def _keep(self, rows: Sequence[LedgerRow]) -> None:
-        self._rows.extend(rows)
-        while len(self._rows) > self.keep_rows:
-            self._sums.add(self._rows.popleft())
+        for row in self._rows.add(rows):
+            self._sums.add(row)
 
     def _keep_outcomes(self, outcomes: Sequence[CallOutcome]) -> None:
         for outcome in outcomes:
@@ -399,19 +406,21 @@ class Ledger(ProcessState):
                 for _, row in entry.rows:
                     self._sums.add(row)
 
-    def rows(self, *, newest: int | None = None) -> list[LedgerRow]:
+    def rows(self, *, newest: int | None = None, kind: Kind | None = None, until: float = math.inf) -> list[LedgerRow]:
         """Return every row that is kept, in writing order, those that wait for a database last.
 
         Args:
-            newest: So many of the last ones alone.
+            newest: So many of the last ones alone, of those that the others leave.
+            kind: Rows of this kind alone.
+            until: First moment that counts no more, seconds since 1970.
 
         Raises:
             ConfigError: If the database cannot be read.
         """
         with self._settled() as waiting:
-            if newest is None:
-                return [*(self._read(lambda tables: tables.rows()) or ()), *waiting]
-            return [*(self._read(lambda tables: tables.newest_rows(newest)) or ()), *waiting][-newest:]
+            found = self._read(lambda tables: tables.rows(newest, kind, until)) or []
+            found += [row for row in waiting if kind in (None, row["kind"]) and row["time"] < until]
+            return found if newest is None else found[-newest:]
 
     def totals(
         self,
@@ -484,7 +493,7 @@ class Ledger(ProcessState):
         """Yield the rows that are in memory, while nothing of them can go to the database."""
         with self._guard():
             writer = self._writer
-            rows = list(self._rows)
+            rows = self._rows.rows()
         if writer is None:
             yield rows
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import math
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -229,6 +231,36 @@ def totals_of(row: LedgerRow) -> Totals:
         "reference_cost_usd": row["reference_cost_usd"],
         **costs_beside(row["kind"], row["cost_usd"]),
     }
+
+
+class NewestRows:
+    """The newest rows: so many of answers, and as many of what is drawn beside them, which push no answer's out."""
+
+    def __init__(self, most: int) -> None:
+        """Start with nothing."""
+        self.most, self._count = most, 0
+        self._answers, self._beside = deque[tuple[int, LedgerRow]](), deque[tuple[int, LedgerRow]]()
+
+    def add(self, rows: Iterable[LedgerRow]) -> list[LedgerRow]:
+        """Add rows, and return those that are let go for them."""
+        let_go = []
+        for row in rows:
+            kept = self._answers if row["kind"] == "draw" else self._beside
+            kept.append((self._count, row))
+            self._count += 1
+            if len(kept) > self.most:
+                let_go.append(kept.popleft()[1])
+        return let_go
+
+    def copy(self) -> NewestRows:
+        """Return the same rows."""
+        other = NewestRows(self.most)
+        other._count, other._answers, other._beside = self._count, self._answers.copy(), self._beside.copy()
+        return other
+
+    def rows(self) -> list[LedgerRow]:
+        """Return them in writing order."""
+        return [row for _, row in heapq.merge(self._answers, self._beside, key=lambda each: each[0])]
 
 
 class Sums:

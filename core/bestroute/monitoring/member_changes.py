@@ -9,7 +9,7 @@ from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.draw_facts import draw_facts
 
 NEWEST = 100_000
-"""Rows of a ledger that are gone through, five times the horizon of an alarm."""
+"""Answers' rows of a ledger that are gone through, five times the horizon of an alarm."""
 _AT_ONCE = 256
 
 

@@ -203,7 +203,7 @@ def monitor(
     if by_kind is None:
         by_kind = ledger.totals(by="kind", since=_moment(since), until=_moment(until))
     scores = {note.call_id: note.score for note in ledger.feedbacks() if since <= note.time < until}
-    newest = [row for row in ledger.rows(newest=NEWEST) if since <= row["time"] < until]
+    newest = [row for row in ledger.rows(newest=NEWEST, kind="draw", until=until) if since <= row["time"]]
     changes = [_in_words(call_id, alarm) for call_id, alarm in member_changes(newest)]
     reports = [
         _report(mode, calls[mode], target, level, by_kind, list(scores.values()), raised[mode])

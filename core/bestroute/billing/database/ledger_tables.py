@@ -261,21 +261,17 @@ class LedgerTables:
         """Close the connection; it is opened again when it is needed."""
         self.database.close()
 
-    def rows(self) -> list[LedgerRow]:
-        """Return all rows in writing order."""
-        columns = [_samples.c[name] for name in COLUMNS]
+    def rows(self, newest: int | None = None, kind: str | None = None, until: float = math.inf) -> list[LedgerRow]:
+        """Return rows in writing order: all, or the newest of a kind that were drawn before a moment."""
+        c = _samples.c
+        query = sa.select(*(c[name] for name in COLUMNS)).order_by(c.position.desc()).limit(newest)
+        if kind is not None:
+            query = query.where(c.kind == kind)
+        if until < math.inf:
+            query = query.where(c.time + 0.0 < until)  # not by the index of times, whose order is not the rows'
         with self.database.reading() as connection:
-            found = connection.execution_options(yield_per=1000).execute(
-                sa.select(*columns).order_by(_samples.c.position)
-            )
-            return [_as_row(values) for values in found]
-
-    def newest_rows(self, most: int) -> list[LedgerRow]:
-        """Return the newest rows in writing order."""
-        columns = [_samples.c[name] for name in COLUMNS]
-        query = sa.select(*columns).order_by(_samples.c.position.desc()).limit(most)
-        with self.database.reading() as connection:
-            return [_as_row(values) for values in connection.execute(query).all()][::-1]
+            found = connection.execution_options(yield_per=1000).execute(query)
+            return [_as_row(values) for values in found][::-1]
 
     def has_call(self, call_id: str) -> bool:
         """Whether a call has a row."""
