@@ -95,6 +95,8 @@ def test_what_a_check_decides(names, fields, text, quality):
         ('{"scores": [NaN]}', 1, None),
         ("I cannot say.", 1, None),
         ("[" * 50_000, 1, None),
+        ('{"scores": [8], "why": "as said in [1]"}', 1, [0.8]),
+        ('{"scores": [8]}\n[1] by the book', 1, [0.8]),
     ],
 )
 def test_scores_are_read_or_unknown(reply, count, scores):
@@ -103,7 +105,21 @@ def test_scores_are_read_or_unknown(reply, count, scores):
 
 @pytest.mark.parametrize(
     ("reply", "preference"),
-    [('{"better": "A"}', 1.0), ("B", 0.0), ("Answer B is better... better: tie", 0.5), ("", None), ("Both.", None)],
+    [
+        ('{"better": "A"}', 1.0),
+        ("B", 0.0),
+        ("Answer B is better... better: tie", 0.5),
+        ("", None),
+        ("Both.", None),
+        ('{"better": "B", "why": "answer A is wrong"}', 0.0),
+        ('{"better": "B"}\n\nAnswer A is too long.', 0.0),
+        ("{'better': 'Answer B'}, since answer A is wrong", 0.0),
+        ('{"better": "A and B"}', None),
+        ("Answer A is wrong.", None),
+        ("Answer A is not better.", None),
+        ("It would be better: a bit of both.", None),
+        ("Answer A is clearly better.", 1.0),
+    ],
 )
 def test_preferences_are_read_or_unknown(reply, preference):
     assert read_preference(reply) == preference
@@ -164,6 +180,19 @@ def test_a_reply_is_paid_for_once_though_the_other_of_its_pair_failed(tmp_path):
     done = labelled(works)
     assert (len(works.calls), done.unjudged, done.cost_usd) == (1, 0, pytest.approx(2 * first.cost_usd))
     assert done.records[0].samples["small"].quality == (1.0,)
+
+
+def test_the_first_reply_of_a_pair_is_on_disk_before_the_other_is_asked_for(tmp_path):
+    class Member(FakeGenerator):
+        def generate(self, query, n, *, params, cancel):
+            written.append(journal.read_bytes().count(b'"question"'))
+            return super().generate(query, n, params=params, cancel=cancel)
+
+    written, journal = [], tmp_path / "l.jsonl.judgements"
+    judge = MemberJudge("judge", Member(['{"better": "A"}'] * 4, usage=Usage(10, 5)), POOL, is_pairwise=True)
+    done = label([record(0, ["a", "c"], ["b"])], judge, tmp_path / "l.jsonl", reference="large", concurrency=1)
+    assert written == [0, 1, 2, 3], "a kill costs what is under way alone"
+    assert (done.judged, done.first_wins, done.cost_usd) == (3, (4, 0), pytest.approx(4 * (10 + 2 * 5) / 1e6))
 
 
 def test_replies_under_way_are_kept_though_another_question_ends_the_run(tmp_path):

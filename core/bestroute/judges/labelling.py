@@ -16,7 +16,7 @@ from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe, hide_quotations
 from bestroute.judges.by_batches import ask_by_batches, question_key, verdict_of
 from bestroute.judges.checks import Check, decided
-from bestroute.judges.judge import Judge, JudgeReply, JudgeTask, MemberJudge, Verdict, tasks_answers
+from bestroute.judges.judge import Judge, JudgeTask, MemberJudge, Verdict, tasks_answers
 from bestroute.judges.verdicts import Verdicts
 from bestroute.records.collect import Drawer
 from bestroute.records.records import GreedySample, ModelSamples, Record, read_records, write_records
@@ -244,12 +244,10 @@ def _ask_all(
         partial(_judge, judge, verdicts), tasks, concurrency, lambda: stop.is_set, name="bestroute-label"
     ):
         error = future.exception()
-        verdict, replies = future.result() if error is None else (error, {})
+        verdict, waiting = future.result() if error is None else (error, [])
         if isinstance(verdict, Verdict):
-            yield task, verdict, [key for key in replies if verdicts.kept(key) is not None]
+            yield task, verdict, waiting
             continue
-        for key, reply in replies.items():
-            verdicts.keep(key, reply)
         if isinstance(verdict, ConfigError) or not isinstance(verdict, Exception):
             stop.set()  # what is under way ends, and is kept, too
             failure = failure or verdict
@@ -259,25 +257,29 @@ def _ask_all(
         raise failure
 
 
-def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict | BaseException, dict[str, JudgeReply]]:
+def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict | BaseException, list[str]]:
     """Ask a judge about a task, but for what an earlier run kept the replies to.
 
+    A reply that others must follow is on disk before the next question, so that a kill costs what is under way alone.
+
     Returns:
-        Its verdict and all replies by their questions; or what a question ended with, and the replies that were paid
-        for before it.
+        Its verdict, or what a question ended with, and the questions whose replies wait in the journal.
     """
     if not isinstance(judge, MemberJudge):
-        return judge(task), {}
+        return judge(task), []
     questions = {question_key(task, query): query for query in judge.queries(task)}
-    kept = {key: reply for key in questions if (reply := verdicts.kept(key)) is not None}
-    paid: dict[str, JudgeReply] = {}
+    replies = {key: reply for key in questions if (reply := verdicts.kept(key)) is not None}
+    waiting = list(replies)
     try:
         for key, query in questions.items():
-            if key not in kept:
-                paid[key] = judge.ask(query)
+            if key not in replies:
+                replies[key] = judge.ask(query)
+                if len(replies) < len(questions):
+                    verdicts.keep(key, replies[key])
+                    waiting.append(key)
     except Exception as error:  # the caller raises it or tells it
-        return error, paid
-    return verdict_of(judge, task, kept | paid), kept | paid
+        return error, waiting
+    return verdict_of(judge, task, replies), waiting
 
 
 def _logged(outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:

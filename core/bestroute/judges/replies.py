@@ -9,20 +9,31 @@ from typing import Any
 
 from bestroute.judges.questions import TOP
 
-_OBJECT = re.compile(r"[\[{][^\[\]{}]*(?:\[[^\[\]{}]*\][^\[\]{}]*)?[\]}]")
+_OPENING = re.compile(r"[\[{]")
+_DECODER = json.JSONDecoder()
 _LISTED = re.compile(r"answer\s*(\d+)\W{0,4}(?:score\W{0,4})?(\d+(?:\.\d+)?)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d+)?)(?:\s*/\s*10)?(?![\d.])")
-_BETTER = re.compile(r"\b(?:better|answer|winner)\W{0,6}(a|b|tie)\b|^\W*(a|b|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+_MARKS = r"[\s\"'`*<>:=]{0,6}"
+_BETTER = re.compile(
+    rf"\b(?i:better|winner)(?i:\s+answer)?(?i:\s+is)?{_MARKS}(?:(?i:answer)\s*)?([AB]|(?i:tie))\b"
+    r"|\b(?i:answer)\s*([AB])\s+is\s+(?:(?!not|no|never)\w+\s+)?better\b"
+    r"|^\W*(?:(?i:answer)\s*)?((?i:a|b|tie))\W*$",
+    re.MULTILINE,
+)
+"""Which answer is the better one, in words; an ``a`` in a sentence is no answer's name."""
 _WORDS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _LONGEST = 20_000
 """Characters of a reply that are read, from its end: what it decides comes last."""
+_MOST_BRACKETS = 1000
+"""Brackets that turn out to open no JSON, before no further one is tried."""
 
 
 def read_scores(reply: str, count: int) -> list[float] | None:
     """Return the quality of each answer, in [0, 1]; ``None`` where the reply does not tell every one.
 
     Args:
-        reply: What the judge said; the last JSON in it counts, else scores as ``Answer 1: 7``, else one number.
+        reply: What the judge said; the last ``{"scores": ...}`` in it counts, else the last JSON, else scores as
+            ``Answer 1: 7``, else one number.
         count: How many answers it was asked about.
 
     Example:
@@ -30,8 +41,10 @@ def read_scores(reply: str, count: int) -> list[float] | None:
         ([1.0, 0.5], [0.7], None)
     """
     reply = reply[-_LONGEST:]
-    for found in reversed(_OBJECT.findall(reply)):
-        scores = _scores_in(found)
+    values = _json_in(reply)
+    named = [value for value in values if isinstance(value, dict) and ("scores" in value or "score" in value)]
+    for value in (*reversed(named), *reversed(values)):
+        scores = _scores_in(value)
         if scores is not None and len(scores) == count:
             return _on_scale(scores)
     listed = {int(place): float(score) for place, score in _LISTED.findall(reply)}
@@ -48,18 +61,29 @@ def read_preference(reply: str) -> float | None:
         >>> read_preference('{"better": "B"}'), read_preference("tie"), read_preference("Both have merits.")
         (0.0, 0.5, None)
     """
-    found = _BETTER.findall(reply[-_LONGEST:])
-    words = {(one or other).lower() for one, other in found}
-    if len(words) > 1:
-        words = {(found[-1][0] or found[-1][1]).lower()}
-    return _WORDS[words.pop()] if words else None
+    reply = reply[-_LONGEST:]
+    for value in reversed(_json_in(reply)):
+        if isinstance(value, dict) and (word := value.get("better", value.get("winner"))) is not None:
+            name = str(word).strip(" .<>*").lower().removeprefix("answer").strip()
+            return _WORDS.get(name)
+    found = ["".join(words) for words in _BETTER.findall(reply)]
+    return _WORDS[found[-1].lower()] if found else None
 
 
-def _scores_in(text: str) -> list[float] | None:
-    try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def _json_in(reply: str) -> list[Any]:
+    """Return the objects and lists that stand in a reply, in their order, but for those inside of others."""
+    found: list[Any] = []
+    at = failed = 0
+    while failed < _MOST_BRACKETS and (opening := _OPENING.search(reply, at)):
+        try:
+            value, at = _DECODER.raw_decode(reply, opening.start())
+            found.append(value)
+        except (ValueError, RecursionError):
+            at, failed = opening.end(), failed + 1
+    return found
+
+
+def _scores_in(value: Any) -> list[float] | None:
     if isinstance(value, dict):
         value = value.get("scores", value.get("score"))
     values = value if isinstance(value, list) else [value]

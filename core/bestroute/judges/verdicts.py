@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from bestroute.errors import ConfigError
@@ -32,6 +33,7 @@ class Verdicts:
         """Open the journal, and read what is there."""
         self._journal = Journal(out, KIND, doing="labelling")
         self._kept: dict[str, JudgeReply] = {}
+        self._writing = Lock()
         try:
             self._of = self._read(dict(how))
         except BaseException:
@@ -70,14 +72,15 @@ class Verdicts:
         return self._kept.get(question)
 
     def keep(self, question: str, reply: JudgeReply) -> None:
-        """Write a reply whose verdict waits for others.
+        """Write a reply whose verdict waits for others; called from several threads.
 
         Args:
             question: What it is known by.
             reply: What the judge said.
         """
-        self._journal.append({"question": question, "reply": reply.text, "cost_usd": reply.cost_usd})
-        self._kept[question] = reply
+        with self._writing:
+            self._journal.append({"question": question, "reply": reply.text, "cost_usd": reply.cost_usd})
+            self._kept[question] = reply
 
     def add(self, task: JudgeTask, verdict: Verdict, *, keep_replies: bool, questions: Sequence[str] = ()) -> None:
         """Write a verdict, which takes up the kept replies to its questions."""
@@ -89,8 +92,9 @@ class Verdicts:
             **({"replies": list(verdict.replies)} if keep_replies else {}),
             **({"questions": list(questions)} if questions else {}),
         }
-        self._journal.append(row)
-        self._take(self._of, row)
+        with self._writing:
+            self._journal.append(row)
+            self._take(self._of, row)
 
     def close(self, *, drop: bool) -> None:
         """Let the journal go; ``drop`` it when all of it stands in the file."""
