@@ -676,7 +676,9 @@ class BestRouteChat(BaseChatModel):
         Args:
             schema: A pydantic class, ``TypedDict`` or JSON schema; may be left out for ``"json_mode"``.
             method: ``"json_schema"``, ``"function_calling"`` or ``"json_mode"``; default: each member's own.
-            include_raw: Return ``{"raw", "parsed", "parsing_error"}`` instead of raising where parsing fails.
+            include_raw: Return ``{"raw", "parsed", "parsing_error"}`` instead of raising where parsing fails. A stream
+                does as the plain model's: what does not parse is raised at its end where a class is answered by JSON
+                schema, or by the members' own methods; by the other methods ``"parsed"`` is missing.
             strict: Whether the provider is to enforce the schema.
             kwargs: Handed on to the call.
 

@@ -256,7 +256,7 @@ def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
 def with_raw(
     chat: Runnable[LanguageModelInput, Any], parser: Runnable[Any, Any]
 ) -> Runnable[LanguageModelInput, dict[str, Any]]:
-    """Return the message beside what was parsed; a reply that does not parse is told, not raised."""
+    """Return the message beside what was parsed; a reply that does not parse is told, not raised, but in streams."""
     parse = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=chat) | parse.with_fallbacks([failed], exception_key="parsing_error")

@@ -1,5 +1,6 @@
 """Requirement 11: structured output, each method on the wire."""
 
+import functools
 import json
 
 import pytest
@@ -74,6 +75,35 @@ def test_raw_replies_come_with_what_was_parsed_or_why_not(server):
     bad = chain.invoke("'Ann' is 7")
     assert bad["parsed"] is None
     assert bad["parsing_error"] is not None
+
+
+def added(chunks):
+    return functools.reduce(lambda one, other: one + other, chunks)
+
+
+@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["pydantic", "json"])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
+@pytest.mark.parametrize(
+    "reply",
+    ["no json", '{"name": "Ann"}', {"tool": "Person", "args": '{"name": "Ann"}'}, {"tool": "Person", "args": '{"na'}],
+    ids=["text", "a field is missing", "a call lacks a field", "a call is cut short"],
+)
+async def test_a_raw_stream_that_does_not_parse_does_as_the_plain_models(server, schema, method, reply):
+    if isinstance(reply, dict) and method != "function_calling":
+        reply = "[1"
+    plain = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k", max_retries=0)
+    outcomes = []
+    for chat in (plain, make(server)):
+        server.script("small-mini", [reply] * 2)
+        chain = chat.with_structured_output(schema, method=method, include_raw=True)
+        try:
+            streamed = [added(chain.stream("hi")), added([chunk async for chunk in chain.astream("hi")])]
+        except ValueError:
+            outcomes.append("raised")
+        else:
+            outcomes.append([{**each, "raw": type(each["raw"])} for each in streamed])
+    assert outcomes[0] == outcomes[1]
+    assert (outcomes[0] == "raised") == (schema is Person and method == "json_schema")
 
 
 def test_a_refusal_is_raised_as_the_plain_model_raises_it():
