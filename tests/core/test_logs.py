@@ -20,7 +20,7 @@ from bestroute.records.jsonl import read_jsonl, write_jsonl
 from bestroute.records.logs import importing
 from bestroute.records.logs.formats import FORMATS, recognised
 from bestroute.records.logs.importing import import_logs
-from bestroute.records.logs.logged_call import LoggedCall
+from bestroute.records.logs.logged_call import LoggedCall, number
 from bestroute.records.logs.near_duplicates import Groups
 from bestroute.records.logs.rows import read_rows
 from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
@@ -641,3 +641,24 @@ def test_no_row_however_odd_ends_an_import(row):
         for inner in one.joined(rows) if one.joined else rows:
             made = one.call_of(inner)
             assert made is None or made.query.strip()
+
+
+@pytest.mark.parametrize(
+    ("written", "usd"),
+    [
+        ("0,003", 0.003),
+        ("0.3 cents", 0.003),
+        ("3¢", 0.03),
+        ("1 000", 1000.0),
+        ("$1 000.50", 1000.5),
+        ("1.234,56", 1234.56),
+        ("1,234.5", 1234.5),
+        ("1/2", None),
+        ("½", None),
+        ("€0.02", None),
+        ("0.02 EUR", None),
+        ("0.01-0.02", None),
+    ],
+)
+def test_a_cost_in_words_is_its_usd_or_unknown(written, usd):
+    assert number(written) == (None if usd is None else pytest.approx(usd))

@@ -15,7 +15,15 @@ from bestroute._utils.text import utf8
 from bestroute.records.chats import text_of
 from bestroute.records.logs.turns import answer_text, turns_of
 
-_MONEY = re.compile(r"[^\d.,eE+-]")
+_AMOUNT = re.compile(
+    r"(?:us)?\$?\s*(?:usd)?\s*([\d.,][\d.,'_\s]*(?:e[+-]?\d+)?)\s*(usd|us\$|\$|tokens?|cents?|¢)?", re.IGNORECASE
+)
+_THOUSANDS = (
+    re.compile(r"(\d{1,3}(?:[\s'_]\d{3})+)(?:[.,](\d+))?"),
+    re.compile(r"([1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d+))?"),  # "0,003" is a decimal
+    re.compile(r"([1-9]\d{0,2}(?:\.\d{3})+),(\d+)"),
+)
+_CENTS = ("cent", "cents", "¢")
 
 
 @dataclass(frozen=True)
@@ -111,21 +119,33 @@ def logged_call(prompt: Any, answered: Any, **known: Any) -> LoggedCall | None:
 def number(value: Any) -> float | None:
     """Return a number as logs write them, ``"$0.002"`` and ``"1,204"`` too; ``None`` where it is none, or below 0.
 
+    Cents are a hundredth; an amount of another currency than USD is unknown.
+
     Example:
         >>> number("$0.0021"), number("1,204"), number("0,5"), number(""), number(-1), number(True)
         (0.0021, 1204.0, 0.5, None, None, None)
+        >>> number("0,003"), number("1 204,5"), number("0.3 cents"), number("€0.02"), number("1/2")
+        (0.003, 1204.5, 0.003, None, None)
     """
     if isinstance(value, str):
-        digits = _MONEY.sub("", value)
-        if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", digits):
-            digits = digits.replace(",", "")
-        try:
-            value = float(digits.replace(",", "."))
-        except ValueError:
-            return None
+        found = _AMOUNT.fullmatch(value.strip()[:100])
+        value = None if found is None else _written(found[1].strip())
+        if value is not None and found is not None and (found[2] or "").lower() in _CENTS:
+            value /= 100
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= 1e15 else None
+
+
+def _written(digits: str) -> float | None:
+    for form in _THOUSANDS:
+        if found := form.fullmatch(digits):
+            whole, fraction = found.groups()
+            return float(f"{re.sub('[^0-9]', '', whole)}.{fraction or 0}")
+    try:
+        return float(digits.replace(",", "."))
+    except ValueError:
+        return None
 
 
 def tokens(value: Any) -> int | None:
