@@ -120,6 +120,30 @@ def test_what_audits_and_training_data_cost_stands_apart_in_every_store(ledger):
     }
 
 
+def test_which_plan_and_reason_stand_for_a_call_is_the_same_in_every_store(database_url):
+    plans = [{"call_id": "1", "plan": plan, "reference_cost_usd": 0.0} for plan in ("b", "B", "a")]
+    words = {"call_id": "2", "reason": "Fell Back From a user's own words", "plan": "z", "reference_cost_usd": 0.0}
+    rows = [row(**each) for each in (*plans, words, {"call_id": "2", "plan": "a", "reference_cost_usd": 1.0})]
+    rows += [row(call_id="3", plan="a"), row(call_id="3", plan="a", reason="cheap; fell back from small")]
+    Ledger(database_url).close()
+    if not database_url.startswith("sqlite"):  # whose texts are ordered as English speakers like them, b before B
+        kind = 'TYPE text COLLATE "en-x-icu"'
+        database = Database(read_address(database_url, "a ledger"), 10.0)
+        opened, _ = database.connection()
+        opened.exec_driver_sql(f"ALTER TABLE bestroute_samples ALTER COLUMN plan {kind}, ALTER COLUMN reason {kind}")
+        database.close()
+    found = []
+    for ledger in (Ledger(database_url), Ledger()):
+        with ledger:
+            ledger.add(rows)
+            ledger.visit_calls(found.extend)
+    assert [(b.call_id, b.plan, b.fell_back) for b in sorted(found, key=lambda bill: bill.call_id)] == [
+        *[("1", "b", False)] * 2,
+        *[("2", "a", False)] * 2,
+        *[("3", "a", True)] * 2,
+    ]
+
+
 @pytest.mark.parametrize("arguments", [{"by": ("model", "week")}, {"since": "yesterday"}, {"until": object()}])
 def test_totals_of_no_such_thing_are_refused(arguments):
     with pytest.raises(ConfigError, match="totals: (by|since|until) must be"):

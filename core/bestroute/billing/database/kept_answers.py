@@ -57,7 +57,7 @@ class Answers:
 
     def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
         """Return the answers whose keys begin so, the oldest first."""
-        return self._run(lambda connection: _read(connection, _answers.c.key.startswith(prefix, autoescape=True)))
+        return self._run(lambda connection: _read(connection, _begins(prefix)))
 
     def keep(self, key: str, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Keep an answer, and return the one that is kept: another machine's, if that was faster."""
@@ -78,7 +78,7 @@ class Answers:
 
     def drop(self, prefix: str) -> None:
         """Forget the answers whose keys begin so."""
-        statement = sa.delete(_answers).where(_answers.c.key.startswith(prefix, autoescape=True))
+        statement = sa.delete(_answers).where(_begins(prefix))
         self._run(lambda connection: connection.execute(statement))
 
     def close(self) -> None:
@@ -113,6 +113,11 @@ def _make_table(connection: sa.Connection) -> None:
     with transaction(connection):
         lock_for_tables(connection)
         _answers.metadata.create_all(connection)
+
+
+def _begins(prefix: str) -> sa.ColumnElement[bool]:
+    """Return whether a key begins so; not by LIKE, which takes no heed of case on SQLite."""
+    return sa.func.substr(_answers.c.key, 1, len(prefix)) == prefix
 
 
 def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str, dict[str, Any]]:

@@ -369,11 +369,13 @@ class LedgerTables:
         c = _samples.c
         answers = sa.case((c.reference_cost_usd != 0, "1"), else_="0")  # stands with one row of an answered call
         failed_last = sa.case((c.status == "ok", "3"), else_="2")
-        rank = sa.case((c.reason.contains(FELL_BACK), failed_last), else_=answers)
+        fell_back = sa.func.replace(c.reason, FELL_BACK, "") != c.reason  # SQLite's LIKE takes no heed of case
+        rank = sa.case((fell_back, failed_last), else_=answers)
+        plan_and_reason = sa.collate(rank + c.plan + _BETWEEN + c.reason, "BINARY" if self.database.is_file else "C")
         query = sa.select(
             c.call_id,
             sa.func.min(c.time),
-            sa.func.max(rank + c.plan + _BETWEEN + c.reason),
+            sa.func.max(plan_and_reason),
             sa.func.count(),
             sa.func.count(sa.case((c.status != "ok", 1))),
             sa.func.sum(c.cost_usd),
