@@ -89,6 +89,16 @@ def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
     [
         (["route", "nowhere", "hello"], "is nowhere a router's folder?"),
         (["route", ROUTER, ""], "the text is empty"),
+        (["evaluate", ROUTER, "none.jsonl", "--policy", ""], "policy must be threshold:0.8"),
+        (["compare", ROUTER, ROUTER, "none.jsonl", "--policy", ""], "policy must be threshold:0.8"),
+        (
+            ["collect", "none.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o.jsonl", "--checker", ""],
+            "a checker is written module:function, got ''",
+        ),
+        (
+            ["route", ROUTER, "--file", "none.jsonl", "--out", "o.jsonl", "--draw", "--ledger", ""],
+            "a ledger is kept in a file",
+        ),
         (["route", ROUTER, "hello", "--threshold", "1.7"], "threshold must be in [0, 1], a match probability, got 1.7"),
         (["demo", "--gguf", "x=y"], "--gguf and --base-url serve live models; add --live, or --ask TEXT"),
         (["demo", "--ask", "hi", "--gguf", "nonsense"], "--gguf is written MODEL=PATH, got 'nonsense'"),

@@ -145,6 +145,20 @@ def test_members_that_never_agree_are_soon_skipped_and_tried_again_now_and_then(
     assert cost <= 1.02 * reference
 
 
+def test_a_member_whose_tries_promise_no_gain_is_tried_again_though_a_few_cannot_rule_it_out():
+    sure_of_nothing = Sample("84", usage=Usage(10, 2), signals=Signals(sum_logprob=-3.0, logprob_share=1.0, tokens=2))
+    third = {"small": Price(16, 16), "large": PRICES["large"]}
+    it = engine([sure_of_nothing], large="86", models=("small", "large"), prices=third)
+    results = [it.run(NUMBER) for _ in range(600)]
+    tried = [len(r.samples) > 1 for r in results]
+    assert sum(tried[:10]) < 10
+    assert 1 <= sum(tried[100:]) <= 10
+    skipped = [r.decision.reason for r, t in zip(results, tried, strict=True) if not t]
+    assert all("does not pay" in reason for reason in skipped), set(skipped)
+    cost, reference = sum(r.cost_usd for r in results), sum(r.reference_cost_usd for r in results)
+    assert cost <= 1.02 * reference
+
+
 def test_members_that_agree_seldom_are_not_believed_though_they_would_pay():
     rng = np.random.default_rng(0)
     small = [str(i) for i in rng.integers(0, 3, 997)]

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 import threading
 from pathlib import Path
 
@@ -310,6 +311,12 @@ def test_what_a_router_function_returns_is_checked(pool, returned, sentence):
     engine = BestRoute(pool, members(), router=lambda q: returned, reward_model=longest())
     with pytest.raises(ConfigError, match=sentence):
         engine.route("?")
+
+
+@pytest.mark.parametrize("count", [-1, math.nan, math.inf])
+def test_a_prompt_length_that_is_no_count_is_refused(count):
+    with pytest.raises(ConfigError, match="input_tokens must be a count"):
+        Query("hi", input_tokens=count)
 
 
 def test_an_empty_query_is_refused_and_messages_alone_are_not():

@@ -90,10 +90,10 @@ def collect(
     if checker and judging.is_wanted:
         raise ConfigError("--checker judges every answer at once; give it, or --judge and --check")
     sys.path.insert(0, "")  # a checker usually lies in the working folder
+    fn = None if checker is None else load_checker(checker)
     prompt_list = read_prompts(prompts)[:limit]
     pool, everyone = Pool.from_file(pool_path), Pool.from_file(pool_path, judges=True)
     judging.check(everyone)
-    fn = load_checker(checker) if checker else None
     given = {"temperature": temperature, "max_tokens": max_tokens}
     params = {name: value for name, value in given.items() if value is not None}
     labels = None

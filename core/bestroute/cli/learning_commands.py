@@ -417,7 +417,7 @@ def run_evaluation(
     if resamples < 100:
         raise ConfigError(f"--resamples must be at least 100 for an interval, got {resamples}")
     router = MultiHeadRouter.from_pretrained(folder)
-    policy = parse_policy(policy_text) if policy_text else None
+    policy = None if policy_text is None else parse_policy(policy_text)
     kind = kind_of(folder, router, reward)
     if folds is not None:
         if train:

@@ -83,6 +83,7 @@ def compare(
     from bestroute.policies.parsing import parse_policy
     from bestroute.router import MultiHeadRouter
 
+    policy = None if policy_text is None else parse_policy(policy_text)
     routers = tuple(MultiHeadRouter.from_pretrained(folder) for folder in (first, second))
     arrays = tuple(
         load_arrays(
@@ -94,7 +95,6 @@ def compare(
         )
         for folder, router in zip((first, second), routers, strict=True)
     )
-    policy = parse_policy(policy_text) if policy_text else None
     done = run(routers[0], routers[1], (arrays[0], arrays[1]), policies=(policy, policy), resamples=resamples)
     if as_json:
         click.echo(json.dumps(done.to_dict(), indent=1, allow_nan=False))

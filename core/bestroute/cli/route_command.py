@@ -118,10 +118,10 @@ def _route_file(
 
     if out is None:
         raise ConfigError("--file LOG needs --out ROUTED")
-    if not draw and (reward or ledger or job or concurrency):
+    if not draw and any(option is not None for option in (reward, ledger, job, concurrency)):
         raise ConfigError("--reward, --ledger, --job and --concurrency are for --draw")
-    url = store_url(ledger or f"{out}.bills.db", "a ledger") if draw else None
-    if cluster and not engine:
+    url = store_url(f"{out}.bills.db" if ledger is None else ledger, "a ledger") if draw else None
+    if cluster is not None and not engine:
         raise ConfigError("--cluster is for --engine ray")
     if engine and url is not None and not url.startswith(POSTGRES):
         raise ConfigError(

@@ -163,7 +163,7 @@ class DayOne(ProcessState):
                 pays = whole.may_reach(max(own / reference_usd, AGREE))
                 share = alone + (1 - alone) * whole.hoped_share
                 gain = share * reference_usd - cost[option[0]] - (1 - alone) * cost[option[1]]
-            if not pays:
+            if not pays or gain <= 0:
                 ruled_out.append(option)
             elif gain > least:
                 best, least = option, gain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,8 +49,8 @@ class Query:
             raise ConfigError(f"Query: text must be a string, got {type(self.text).__name__}")
         if not self.text.strip() and not self.messages:
             raise ConfigError("Query: the text is empty; pass a question, or messages that hold one")
-        if self.input_tokens is not None and self.input_tokens < 0:
-            raise ConfigError(f"Query: input_tokens must be >= 0, got {self.input_tokens}")
+        if self.input_tokens is not None and not 0 <= self.input_tokens < math.inf:
+            raise ConfigError(f"Query: input_tokens must be a count, >= 0, got {self.input_tokens}")
 
     @cached_property
     def prompt_tokens(self) -> int:
