@@ -18,6 +18,7 @@ import traceback
 import numpy as np
 import pytest
 import sqlalchemy
+from click.testing import CliRunner
 
 from bestroute import BestRoute, ConfigError, Ledger, Pool, Price, Sample, Usage
 from bestroute.billing.database import connection, kept_answers
@@ -26,6 +27,7 @@ from bestroute.billing.database.budget_account import Account
 from bestroute.billing.database.connection import Database
 from bestroute.billing.database.kept_answers import Answers
 from bestroute.billing.database.ledger_tables import LedgerTables
+from bestroute.cli import main
 from bestroute.testing import FakeGenerator
 
 IS_FULL = os.environ.get("BESTROUTE_FULL") == "1"
@@ -567,3 +569,45 @@ def test_a_million_rows_are_added_up_in_the_database(database_url):
     assert sum(total["samples"] for total in totals.values()) == 1_000_000
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
     ledger.close()
+
+
+@pytest.mark.parametrize("changes", [{"cost_usd": float("nan")}, {"reference_cost_usd": float("inf")}, {"time": 1e300}])
+def test_a_row_that_no_sum_or_calendar_takes_is_refused_and_keeps_no_other_waiting(ledger, changes):
+    with pytest.raises(ConfigError, match="a ledger's (reference_)?(cost_usd|time) must be"):
+        ledger.add([row(**changes)])
+    ledger.add([row(cost_usd=0.5)])
+    assert ledger.flush()
+    assert ledger.totals()["all"]["cost_usd"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [("cost_usd = 9e999", "no finite number"), ("tags = 'not json'", "tags that are no JSON object")]
+)
+def test_a_ledger_with_a_row_that_makes_no_sense_is_one_sentence(tmp_path, change, why):
+    with Ledger(tmp_path / "bills.db") as ledger:
+        ledger.add([row()])
+    with contextlib.closing(sqlite3.connect(tmp_path / "bills.db")) as connection, connection:
+        connection.execute(f"UPDATE bestroute_samples SET {change}")
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "bills.db"), "--out", str(tmp_path / "page.html")])
+    assert (done.exit_code, done.exception.__class__) == (2, SystemExit)
+    assert why in done.stderr
+
+
+def test_times_that_no_calendar_has_are_shown_as_the_last_that_it_has(tmp_path):
+    with Ledger(tmp_path / "bills.db") as ledger:
+        ledger.add([row()])
+    with contextlib.closing(sqlite3.connect(tmp_path / "bills.db")) as connection, connection:
+        connection.execute("UPDATE bestroute_samples SET time = 1.78e12, hour = 494444444")  # in milliseconds
+    with Ledger(tmp_path / "bills.db") as ledger:
+        assert list(ledger.totals(by="day")) == ["9999-12-31"]
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "bills.db"), "--out", str(tmp_path / "page.html")])
+    assert done.exit_code == 0, done.output
+
+
+def test_others_databases_are_no_ledger_and_stay_as_they_are(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    before = (tmp_path / "app.db").read_bytes()
+    done = CliRunner().invoke(main, ["spend", str(tmp_path / "app.db")])
+    assert (done.exit_code, (tmp_path / "app.db").read_bytes()) == (2, before)
+    assert "is a database without a table of ours, not a ledger" in done.stderr

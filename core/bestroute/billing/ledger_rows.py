@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NotRequired, TypedDict
 
 from bestroute._utils.text import encodable
@@ -24,6 +24,8 @@ Moment = float | str | date | datetime
 DIMENSIONS = ("model", "day", "hour", "reason", "plan", "kind", "tag")
 """What totals can be told apart by; beside these ``tag:NAME``, the value of one tag."""
 _HOUR_S = 3600
+_FIRST_HOUR, _LAST_HOUR = -17_259_888, 70_389_527
+"""Hours since 1970 that a calendar has, of the years 1 to 9999."""
 _TRAINING = ("collect", "judge")
 """Kinds of what is drawn for records; what is neither this nor an answer stands with the audits."""
 
@@ -143,7 +145,11 @@ def as_text(value: Any) -> str:
 
 
 def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """Return rows with every column filled, of plain values; numbers of numpy become Python's."""
+    """Return rows with every column filled, of plain values; numbers of numpy become Python's.
+
+    Raises:
+        ConfigError: If a cost is no finite number, or a time none between the years 1 and 9999.
+    """
     requests: set[str] = set()
     found: list[LedgerRow] = []
     for row in rows:
@@ -151,7 +157,7 @@ def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
         attempt_id = as_text(row.get("attempt_id") or uuid.uuid4().hex)
         plain: LedgerRow = {
             "run_id": as_text(row.get("run_id") or call_id),
-            "time": float(row["time"]),
+            "time": _time(row["time"]),
             "model": as_text(row["model"]),
             "step": int(row["step"]),
             "status": as_text(row["status"]),  # type: ignore[typeddict-item]
@@ -160,10 +166,10 @@ def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
             "cached_input_tokens": int(row["cached_input_tokens"]),
             "cache_write_tokens": int(row["cache_write_tokens"]),
             "reasoning_tokens": int(row["reasoning_tokens"]),
-            "cost_usd": float(row["cost_usd"]),
+            "cost_usd": _usd(row, "cost_usd"),
             "estimated": bool(row["estimated"]),
             "error": None if row["error"] is None else as_text(row["error"]),
-            "reference_cost_usd": float(row["reference_cost_usd"]),
+            "reference_cost_usd": _usd(row, "reference_cost_usd"),
             "call_id": call_id,
             "attempt_id": attempt_id,
             "attempt": int(row.get("attempt") or 1),
@@ -177,6 +183,20 @@ def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
         found.append(plain)
         requests.add(attempt_id)
     return found
+
+
+def _usd(row: LedgerRow, name: Literal["cost_usd", "reference_cost_usd"]) -> float:
+    usd = float(row[name])
+    if not math.isfinite(usd):
+        raise ConfigError(f"a ledger's {name} must be a finite number, got {usd}")
+    return usd
+
+
+def _time(time: float) -> float:
+    seconds = float(time)
+    if not _FIRST_HOUR <= seconds / _HOUR_S < _LAST_HOUR:  # NaN is none, either
+        raise ConfigError(f"a ledger's time must be seconds since 1970, before the year 9999, got {seconds}")
+    return seconds
 
 
 COLUMNS = tuple(LedgerRow.__annotations__)
@@ -333,9 +353,20 @@ def hour_of(time: float) -> int:
     return math.floor(time / _HOUR_S)
 
 
+def moment_of(seconds: float) -> datetime:
+    """Return the moment so many seconds after 1970, UTC; one that no calendar has as the nearest that it has."""
+    within = min(max(seconds, _FIRST_HOUR * _HOUR_S), _LAST_HOUR * _HOUR_S)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=within)
+
+
 def hour_text(hour: int) -> str:
-    """Render an hour as ``2026-01-31 17:00``, UTC."""
-    return datetime.fromtimestamp(hour * _HOUR_S, UTC).strftime("%Y-%m-%d %H:00")
+    """Render an hour as ``2026-01-31 17:00``, UTC.
+
+    Example:
+        >>> hour_text(0), hour_text(10**12)
+        ('1970-01-01 00:00', '9999-12-31 23:00')
+    """
+    return moment_of(hour * _HOUR_S).strftime("%Y-%m-%d %H:00")
 
 
 def day_text(day: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 from pathlib import Path
 
 from bestroute.errors import ConfigError
@@ -14,6 +16,8 @@ SQLITE = "sqlite:///"
 MEMORY = "sqlite:///:memory:"
 POSTGRES = "postgresql+psycopg://"
 _IN_MEMORY = (":memory:", MEMORY)
+_PREFIX, _FIRST_TABLE = "bestroute_", "samples"
+"""How our tables are called, and what the first release called its own."""
 _SCHEME = re.compile(r"(sqlite|file|postgres|postgresql|mysql|mariadb)(\+\w*)?:", re.IGNORECASE)
 """How a URL begins that lost its slashes."""
 
@@ -55,13 +59,26 @@ def existing_store(store: Store, what: str) -> str:
     """Return the URL of a store that is there, for those who read alone and must not make an empty one.
 
     Raises:
-        ConfigError: If it is neither a path nor a URL.
+        ConfigError: If it is neither a path nor a URL, or somebody else's database.
         FileNotFoundError: If it is a file that is not there.
     """
     url = store_url(store, what)
     if url.startswith(SQLITE):
-        Path(url.removeprefix(SQLITE)).stat()
+        path = Path(url.removeprefix(SQLITE))
+        path.stat()
+        if _is_of_others(path):
+            raise ConfigError(f"{path}: is a database without a table of ours, not {what}")
     return url
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether a file is an SQLite database of tables that are not ours; what cannot be read is told by who opens it."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    except (sqlite3.Error, ValueError):
+        return False
+    return bool(names) and not any(name == _FIRST_TABLE or name.startswith(_PREFIX) for name in names)
 
 
 def _is_file_name(path: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
+from bestroute.billing.ledger_rows import moment_of
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.errors import ConfigError
 
@@ -79,4 +79,4 @@ def day_of(at: float) -> str:
         >>> day_of(0)
         '1970-01-01'
     """
-    return datetime.fromtimestamp(at, UTC).date().isoformat()
+    return moment_of(at).date().isoformat()

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from bestroute._utils.text import brief
 from bestroute.billing.call_bills import FELL_BACK, CallBill
 from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
@@ -80,8 +81,15 @@ class _Tags(sa.TypeDecorator[dict[str, str]]):
         read: Any = super().result_processor(dialect, coltype)
         if read is None:
             return None  # the driver reads them
-        cached = functools.lru_cache(read)
+        cached = functools.lru_cache(functools.partial(_as_tags, read))
         return lambda text: dict(cached(text))  # each row has a mapping of its own
+
+
+def _as_tags(read: Any, text: str) -> dict[str, str]:
+    try:
+        return dict(read(text))
+    except (ValueError, TypeError):
+        raise ConfigError(f"a row of the ledger has tags that are no JSON object: {brief(text)}") from None
 
 
 _metadata = sa.MetaData()
@@ -557,6 +565,8 @@ def _key(values: Sequence[Any], by: Sequence[str]) -> tuple[str, ...]:
 
 def _totals(values: Sequence[Any], *, kind: str) -> Totals:
     samples, failed, requests, input_tokens, output_tokens, cost_usd, reference_cost_usd = values
+    if not math.isfinite(cost_usd + reference_cost_usd):
+        raise ConfigError("a row of the ledger has a cost that is no finite number")
     return {
         "samples": samples,
         "failed": failed,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from bestroute.billing.call_bills import CallBill, DrawnModel
-from bestroute.billing.ledger_rows import Totals
+from bestroute.billing.ledger_rows import Totals, moment_of
 from bestroute.billing.savings import Savings
 from bestroute.evaluation.html_report.blocks import (
     Block,
@@ -78,7 +77,7 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
     )
     when = ""
     if summary.seconds is not None:
-        first, last = (datetime.fromtimestamp(s, UTC).strftime("%Y-%m-%d %H:%M") for s in summary.seconds)
+        first, last = (moment_of(s).strftime("%Y-%m-%d %H:%M") for s in summary.seconds)
         when = f", calls from {first} to {last} UTC"
     return Page("What routing spent and saved", f"{name}{when}", figures, sections)
 
@@ -241,7 +240,7 @@ def _dearest(summary: LedgerSummary) -> Iterable[Block]:
 
 
 def _of_call(bill: CallBill, drawn: Sequence[DrawnModel]) -> tuple[str, ...]:
-    when = datetime.fromtimestamp(bill.time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = moment_of(bill.time).strftime("%Y-%m-%d %H:%M:%S")
     models = [
         f"{each.samples} x {each.model} ({usd(each.cost_usd)}, {each.input_tokens:,} tokens in, "
         f"{each.output_tokens:,} out" + (f", {each.failed} failed)" if each.failed else ")")
