@@ -32,7 +32,7 @@ IMAGES = ("image", "image_url", "input_image")
 """Types of blocks that are images."""
 _OF_OPENAI = {"cache_read": "cached_tokens", "audio": "audio_tokens", "reasoning": "reasoning_tokens"}
 """What OpenAI calls LangChain's details of a usage."""
-_CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_CACHE_WRITES = ("_cache_creation", "_ephemeral_5m_input_tokens", "_ephemeral_1h_input_tokens")
 """Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
 _AUDIO = ("audio", "input_audio")
 _FILES = ("file", "document", "input_file")
@@ -103,9 +103,9 @@ def usage_of(message: BaseMessage) -> Usage | None:
     counts: list[Any] = [
         reported.get("input_tokens"),
         reported.get("output_tokens"),
-        _detail(input_details, "cache_read"),
+        _detail(input_details, "_cache_read"),
         _detail(input_details, *_CACHE_WRITES),
-        _detail(output_details, "reasoning"),
+        _detail(output_details, "_reasoning"),
     ]
     if not all(map(is_count, counts)):
         return None
@@ -114,11 +114,11 @@ def usage_of(message: BaseMessage) -> Usage | None:
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
 
-def _detail(details: Mapping[str, Any], *names: str) -> int | None:
-    """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
+def _detail(details: Mapping[str, Any], *ends: str) -> int | None:
+    """Sum what is told under names with these ends: a service tier may stand before them (``priority_cache_read``)."""
     if not isinstance(details, Mapping):
         return 0
-    counts = [count or 0 for key, count in details.items() if any(f"_{key}".endswith(f"_{n}") for n in names)]
+    counts = [count or 0 for key, count in details.items() if f"_{key}".endswith(ends)]
     return sum(counts) if all(map(is_count, counts)) else None
 
 
@@ -318,7 +318,9 @@ def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for usage in usages:
         for name, count in usage.items():
             before = total.get(name)
-            if isinstance(count, Mapping):
+            if before is None and type(count) is int:  # nearly all; the questions below take longer than the rest
+                total[name] = count
+            elif isinstance(count, Mapping):
                 total[name] = summed_counts([before if isinstance(before, Mapping) else {}, count])
             elif isinstance(count, Real) and not isinstance(count, bool):
                 total[name] = count + (before if isinstance(before, Real) else 0)

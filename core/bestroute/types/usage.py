@@ -136,6 +136,8 @@ def _count(reported: Any, *names: str) -> int | None:
 
 def is_count(value: Any) -> bool:
     """Whether what a provider tells can be a number of tokens."""
+    if type(value) is int:
+        return 0 <= value <= _MOST
     return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) <= _MOST
 
 
