@@ -207,6 +207,7 @@ def test_a_file_that_takes_nothing_costs_no_answer(locked):
     assert [row["model"] for row in ledger.rows()] == ["small", "one", "one", "one"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_rows_that_wait_are_written_by_their_own_process_alone(locked):
     ledger, let_go = locked
     ledger.add([{**ROW, "model": "late"}])

@@ -262,7 +262,7 @@ class Account:
 
     def _write(self, wishes: list[_Wish]) -> None:
         """Reserve what fits, note what was settled, and say that this process is alive, in one transaction."""
-        with self._writing:
+        with self.database.in_use(), self._writing:
             for is_last in (False, True):
                 connection, is_new = self.database.connection()
                 try:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from bestroute._utils.extras import to_install
 from bestroute.billing.database.address import Address
+from bestroute.billing.database.forks import gate
 from bestroute.errors import ConfigError
 
 PATIENCE_S = 10.0
@@ -31,7 +32,8 @@ class Database:
     """A database, opened anew whenever it is needed and is not open.
 
     Statements commit one by one; ``transaction`` takes several together. SQLite's file is watched: where it was
-    deleted or another was put in its place, ``connection`` opens what is there now.
+    deleted or another was put in its place, ``connection`` opens what is there now. What uses the lasting connection
+    does so within ``in_use``: a fork waits for it and closes the connection.
 
     Args:
         address: Where it is.
@@ -46,6 +48,11 @@ class Database:
         self._engine = self._make_engine(patience_s)
         self._connection: sa.Connection | None = None
         self._file: tuple[int, int] | None = None
+        gate.keep(self)
+
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which no thread forks this process."""
+        return gate.in_use()
 
     def _make_engine(self, patience_s: float) -> sa.Engine:
         address = self.address
@@ -110,7 +117,7 @@ class Database:
         """Open a connection of the caller's own for a while."""
         if self.is_file and self._file_now() is None:
             raise sa.exc.OperationalError("", None, FileNotFoundError("the file is gone"))
-        with self._engine.connect() as connection:
+        with self.in_use(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             yield connection
 
@@ -127,14 +134,19 @@ class Database:
 
     def close(self) -> None:
         """Close the lasting connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.close()
+        with self.in_use():
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.close()
 
     def of_a_fork(self) -> Database:
-        """Return the same for a forked process. The parent's connection is kept, unused: closing it would end it."""
+        """Return the same for a forked process.
+
+        A connection that was not closed before the fork is the parent's; it is kept, unused: closing it would end it.
+        """
         other = copy.copy(self)
+        gate.keep(other)
         _of_parents.append(self._connection)
         self._connection = other._connection = None
         return other
@@ -158,7 +170,8 @@ def opened(begin: Callable[[], _T]) -> _T:
     ends = time.monotonic() + _OPENING_S
     while True:
         try:
-            return begin()
+            with gate.in_use():
+                return begin()
         except sa.exc.OperationalError as error:
             if "database is locked" not in str(error.orig) or time.monotonic() >= ends:
                 raise

@@ -98,7 +98,7 @@ class Answers:
     @contextmanager
     def _using(self) -> Iterator[None]:
         """Use the connection alone; what goes wrong is said without a password."""
-        with self._lock:
+        with self._database.in_use(), self._lock:
             try:
                 yield
             except (sa.exc.SQLAlchemyError, OSError) as error:

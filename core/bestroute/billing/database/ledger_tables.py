@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -242,8 +242,13 @@ class LedgerTables:
         values = [_as_values(name, row) for entry in entries for name, row in entry.rows]
         newest = {as_text(o.call_id): _of_outcome(o) for entry in entries for o in entry.outcomes}
         notes = [{**vars(f), "row_id": f"{e.name}:{i}"} for e in entries for i, f in enumerate(e.feedback)]
-        if not (values or newest or notes):
-            return
+        if values or newest or notes:
+            with self.database.in_use():
+                self._insert(values, notes, newest)
+
+    def _insert(
+        self, values: Sequence[Mapping[str, Any]], notes: Sequence[Mapping[str, Any]], newest: Mapping[str, Any]
+    ) -> None:
         for is_last in (False, True):
             connection = self._open()
             try:

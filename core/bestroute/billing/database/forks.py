@@ -1,0 +1,87 @@
+"""A fork waits for statements that are under way, and finds no connection open.
+
+SQLite remembers a file's locks in the memory of its process. A forked process has that memory and none of the locks:
+where its parent was writing, it would find the file locked for ever; where its parent's connection was merely open, it
+would take no lock of its own, and others could put the journal away under what it writes. A server's connection that
+two processes hold breaks for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from typing import Protocol
+
+logger = logging.getLogger(__name__)
+PATIENCE_S = 10.0
+"""How long a fork waits for statements."""
+
+
+class Connected(Protocol):
+    """What has a lasting connection."""
+
+    def close(self) -> None:
+        """Close it; it opens again when it is needed."""
+        ...
+
+
+class ForkGate:
+    """What statements go through, and a fork shuts for a moment."""
+
+    def __init__(self) -> None:
+        """Start open, with nobody inside."""
+        self._condition = threading.Condition(threading.RLock())
+        self._inside: Counter[int] = Counter()
+        """How often each thread is inside."""
+        self._kept: weakref.WeakSet[Connected] = weakref.WeakSet()
+
+    def keep(self, database: Connected) -> None:
+        """Have a database's connection closed before a fork."""
+        with self._condition:
+            self._kept.add(database)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Use connections: no fork while this lasts, unless by this thread, or where it lasts too long."""
+        thread, inside = threading.get_ident(), self._inside
+        with self._condition:
+            inside[thread] += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                inside[thread] -= 1
+                if not inside[thread]:
+                    del inside[thread]
+                    self._condition.notify_all()
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is inside, close every connection, and let nobody in."""
+        self._condition.acquire()
+        me = threading.get_ident()
+        if not self._condition.wait_for(lambda: self._inside.keys() <= {me}, PATIENCE_S):
+            logger.warning("a fork did not wait longer than %g s for a ledger's statement", PATIENCE_S)
+        elif not self._inside:
+            for database in list(self._kept):
+                database.close()
+
+    def after_in_parent(self) -> None:
+        """Let others in again."""
+        self._condition.release()
+
+    def after_in_child(self) -> None:
+        """Start open: the parent's other threads are not here."""
+        self._condition = threading.Condition(threading.RLock())
+        self._inside = Counter()
+
+
+gate = ForkGate()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=gate.before_fork, after_in_parent=gate.after_in_parent, after_in_child=gate.after_in_child
+    )
