@@ -12,8 +12,10 @@ import yaml
 from bestroute import ConfigError
 from bestroute.demo.dataset import ROUTER, demo_pool, held_out
 from bestroute.monitoring.tracing.spans import Tracing
+from bestroute.server import telemetry
 from bestroute.server.config import read_config
 from bestroute.server.engines import Engines
+from bestroute.server.service import Service
 from bestroute.server.telemetry import TelemetrySettings
 
 MEMBERS = {"small": {"input_price": 1, "output_price": 2}, "large": {"input_price": 10, "output_price": 20}}
@@ -95,6 +97,39 @@ def test_spans_go_on_with_the_callers_trace_where_the_request_names_it(serve, mo
     assert sorted(spans) == ["chat", "invoke_workflow"], "of the one call that its caller traces"
     assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {trace_id}
     assert f"{spans['invoke_workflow'].parent.span_id:016x}" == span_id
+
+
+def test_a_collector_that_hangs_is_waited_for_no_longer_than_it_may_take_and_after_the_bills(monkeypatch, caplog):
+    pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    class Hanging(SpanExporter):
+        def export(self, spans):
+            assert is_over.wait(60)
+
+    is_over = threading.Event()
+    out = io.StringIO()
+    monkeypatch.setattr(TelemetrySettings, "_exporters", lambda self: (Hanging(), ConsoleMetricExporter(out=out)))
+    monkeypatch.setattr(telemetry, "_CLOSE_S", 0.2)
+    tracing, close = TelemetrySettings("console").open()
+    with tracing.tracer.start_as_current_span("a span"):
+        pass
+    close()
+    assert "the collector did not take the last spans or metrics within 0.2 s" in caplog.text
+    assert not is_over.is_set()
+    is_over.set()
+
+
+def test_traces_are_sent_when_every_bill_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    service, closed = Service(read(tmp_path, tracing=True)), []
+    service.engines._end_tracing = lambda: closed.append("traces")
+    for part, name in ((service.keys, "keys"), (service.engines.ledger, "ledger")):
+        monkeypatch.setattr(part, "close", lambda name=name: closed.append(name))
+    service.close()
+    assert closed[-1] == "traces"
+    assert {"keys", "ledger"} < set(closed)
 
 
 def test_true_is_the_process_s_own_providers_and_no_text(tmp_path, monkeypatch):

@@ -79,6 +79,6 @@ class Service:
         await in_own_thread(self.close)
 
     def close(self) -> None:
-        """Write what waits in ledger, budgets and traces."""
-        self.engines.close()
+        """Write what waits in keys' budgets, ledger and, last of all, traces."""
         self.keys.close()
+        self.engines.close()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import queue
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bestroute._utils.text import brief
+from bestroute._utils.threads import start
 from bestroute.engine.rollout import check_share
 from bestroute.errors import ConfigError, did_you_mean, named
 from bestroute.monitoring.tracing.semantic_names import names_of
 from bestroute.monitoring.tracing.spans import Tracing
 
+logger = logging.getLogger(__name__)
+
 _EXPORTERS = ("global", "otlp", "console")
 _OTLP = "opentelemetry-exporter-otlp-proto-http"
+_CLOSE_S = 5.0
+"""How long the end waits for a collector; those that stop servers wait ten seconds, often."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +90,12 @@ class TelemetrySettings:
 
         spans, measures = self._exporters()
         resource = Resource.create({"service.name": self.service})
-        tracers = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(self.share)))
+        sampler = ParentBased(TraceIdRatioBased(self.share))
+        tracers = TracerProvider(sampler, resource, shutdown_on_exit=False)
         tracers.add_span_processor(BatchSpanProcessor(spans))
-        meters = MeterProvider([PeriodicExportingMetricReader(measures)], resource=resource)
-
-        def close() -> None:
-            tracers.shutdown()
-            meters.shutdown()
-
-        return Tracing(tracers, meters, version=version, capture_content=content), close
+        meters = MeterProvider([PeriodicExportingMetricReader(measures)], resource, shutdown_on_exit=False)
+        ends = (tracers.shutdown, meters.shutdown)
+        return Tracing(tracers, meters, version=version, capture_content=content), lambda: _end(ends)
 
     def _exporters(self) -> tuple[Any, Any]:
         """Return what sends spans, and what sends metrics."""
@@ -108,6 +114,26 @@ class TelemetrySettings:
             OTLPSpanExporter(endpoint=root and f"{root}/v1/traces"),
             OTLPMetricExporter(endpoint=root and f"{root}/v1/metrics"),
         )
+
+
+def _end(ends: Sequence[Callable[[], object]]) -> None:
+    """Have what waits sent, spans and metrics at once, and wait no longer than a collector may take for it."""
+    done: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def run(end: Callable[[], object]) -> None:
+        try:
+            end()
+        finally:
+            done.put(None)
+
+    for end in ends:
+        start(partial(run, end), name="bestroute-telemetry", daemon=True)
+    until = time.monotonic() + _CLOSE_S
+    try:
+        for _ in ends:
+            done.get(timeout=max(0.0, until - time.monotonic()))
+    except queue.Empty:
+        logger.warning("tracing: the collector did not take the last spans or metrics within %g s", _CLOSE_S)
 
 
 @contextmanager
