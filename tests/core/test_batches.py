@@ -7,6 +7,7 @@ import pytest
 
 from bestroute import ConfigError, GenerationError, Pool, Price
 from bestroute.generators.batches import BatchDraws, are_under_way, at_batch_prices, form_of
+from bestroute.generators.batches.batch_forms import BatchState, OpenAIBatches
 from bestroute.generators.openai import generators_from
 from bestroute.records.collect import Prompt, collect
 from bestroute.records.records import read_records
@@ -249,6 +250,43 @@ def test_a_command_answers_a_file_and_costs_the_whole_price(run, server, tmp_pat
         run(n=3, form="command", command=bad)
     with pytest.raises(ConfigError, match="names {input} and {output}"):
         run(form="command", command="vllm run-batch")
+
+
+def test_lines_of_results_that_make_no_sense_keep_no_other_from_being_read(run, server, tmp_path):
+    script = tmp_path / "answer.py"
+    script.write_text(
+        "import json, sys\n"
+        "lines = [json.loads(line)['custom_id'] for line in open(sys.argv[1])]\n"
+        "reply = {'choices': [{'message': {'content': 'an answer'}, 'finish_reason': 'stop'}],\n"
+        "         'usage': {'prompt_tokens': 10, 'completion_tokens': 2}}\n"
+        "odd = ['Killed', {'status_code': '400', 'body': 'no'}, None]\n"
+        "with open(sys.argv[2], 'w') as out:\n"
+        "    print('no JSON', '[1]', sep='\\n', file=out)\n"
+        "    for i, custom_id in enumerate(lines):\n"
+        "        response = odd[i] if i < 3 else {'status_code': 200, 'body': reply}\n"
+        "        print(json.dumps({'custom_id': custom_id, 'response': response}), file=out)\n"
+        "    print(json.dumps({'custom_id': lines[0]})[:-3], end='', file=out)\n"
+    )
+    done = run(form="command", command=f"{sys.executable} {script} {{input}} {{output}}")
+    assert (done.drawn, done.missing) == (6, 6)
+    assert not are_under_way(run.out)
+
+
+def test_who_cancels_a_batch_gets_what_it_had_done_and_no_second_batch_at_once(run, server, monkeypatch):
+    results = OpenAIBatches.results
+    monkeypatch.setattr(OpenAIBatches, "state", lambda self, batch_id: BatchState(True, is_cancelled=True))
+    server.batches.looks = 0
+
+    def done_until_then(self, batch_id):
+        self.member.client.batches.retrieve(batch_id)
+        yield from list(results(self, batch_id))[:2]
+
+    monkeypatch.setattr(OpenAIBatches, "results", done_until_then)
+    done = run()
+    assert (done.drawn, done.missing, len(server.batches.jobs)) == (4, 8, 2)
+    assert "the batch was cancelled before this line" in done.failures[0]
+    monkeypatch.undo()
+    assert run().missing == 0
 
 
 def test_tools_and_turns_reach_anthropic_in_its_own_form(run, server):

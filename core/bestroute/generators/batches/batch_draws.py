@@ -20,7 +20,7 @@ from typing import Any
 
 from bestroute._utils.files import atomic_file
 from bestroute.errors import ConfigError, named
-from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, LineResult, chunks
+from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, BatchState, LineResult, chunks
 from bestroute.records.collect import Job
 from bestroute.records.jsonl import dump_line
 from bestroute.types.sample import Sample
@@ -125,9 +125,9 @@ class BatchDraws:
         for attempt in range(self.rounds + 1):
             batches += [] if stops() else self._hand_in(fresh, params)
             fresh = []
-            for batch, refusal in self._ended(batches, stops):
+            for batch, state in self._ended(batches, stops):
                 unwanted: list[int] = []
-                for job, outcome in self._read(batch, run, refusal, unwanted):
+                for job, outcome in self._read(batch, run, state, unwanted):
                     if attempt < self.rounds and _is_worth_another_try(outcome):
                         fresh.append(job)
                         waiting[_slot_of(job)].append(job)
@@ -194,10 +194,8 @@ class BatchDraws:
         logger.info("batch %s of %d lines for %r", batch.id, len(batch.lines), batch.model)
         return batch
 
-    def _ended(
-        self, batches: Sequence[_Batch], stops: Callable[[], bool]
-    ) -> Iterator[tuple[_Batch, BatchLineError | None]]:
-        """Yield each batch when it is over, and why it was refused as a whole, if it was.
+    def _ended(self, batches: Sequence[_Batch], stops: Callable[[], bool]) -> Iterator[tuple[_Batch, BatchState]]:
+        """Yield each batch when it is over, and how it ended.
 
         Once ``stops``, none any more: they are taken up by a later run.
         """
@@ -212,8 +210,7 @@ class BatchDraws:
                 if state.is_over:
                     over += len(batch.lines)
                     open_.remove(batch)
-                    refused = f"the batch was refused: {state.failure}"
-                    yield batch, None if state.failure is None else BatchLineError(refused, status_code=400)
+                    yield batch, state
             if self.on_wait:
                 self.on_wait(done, total)
             if not open_ or stops():
@@ -221,7 +218,7 @@ class BatchDraws:
             _sleep(self.poll_s, stops)
 
     def _read(
-        self, batch: _Batch, run: _Awaited, refusal: BatchLineError | None, unwanted: list[int]
+        self, batch: _Batch, run: _Awaited, state: BatchState, unwanted: list[int]
     ) -> Iterator[tuple[Job, Sample | BaseException]]:
         """Yield what the lines of a batch came to, but for samples that were kept before a kill.
 
@@ -233,7 +230,7 @@ class BatchDraws:
         if (kept := run.kept_before(batch)) != batch.kept:
             self._note(replace(batch, kept=kept))
         missing = batch.open_places
-        for result in () if refusal else form.results(batch.id):
+        for result in () if state.failure is not None else form.results(batch.id):
             place = _place(result, batch)
             if place is None or place not in missing:
                 continue
@@ -250,8 +247,7 @@ class BatchDraws:
                 unwanted.append(place)
         for place in sorted(missing):
             if jobs := run.waiting[batch.slot(place)]:
-                unanswered = BatchLineError("the batch ended without an answer to this line", code="no_answer")
-                yield jobs.pop(0), refusal or unanswered
+                yield jobs.pop(0), _unanswered(state)
 
     def _file(self, batch: _Batch) -> Path:
         return self.folder / f"{batch.key}.jsonl"
@@ -293,6 +289,15 @@ def _outcome(form: BatchForm, job: Job, result: LineResult, params: Mapping[str,
         return form.sample(result.reply, job.query, form.request(job.query, job.sampling(params)))
     except Exception as error:
         return error
+
+
+def _unanswered(state: BatchState) -> BatchLineError:
+    """Return what became of a line that a batch ended without."""
+    if state.failure is not None:
+        return BatchLineError(f"the batch was refused: {state.failure}", status_code=400)
+    if state.is_cancelled:
+        return BatchLineError("the batch was cancelled before this line; the same command asks again")
+    return BatchLineError("the batch ended without an answer to this line", code="no_answer")
 
 
 def _is_worth_another_try(outcome: Sample | BaseException) -> bool:

@@ -6,15 +6,17 @@ A form knows how one request is written, how a batch of them is handed in and re
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, GenerationError
 from bestroute.errors.facts import field
 from bestroute.generators.batches import anthropic_messages
@@ -24,6 +26,8 @@ from bestroute.types.pool import Pool
 from bestroute.types.prices import Price
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
+
+logger = logging.getLogger(__name__)
 
 FormName = Literal["auto", "openai", "anthropic", "command"]
 
@@ -52,7 +56,8 @@ class BatchLineError(Exception):
         return self.code in _NOT_REACHED if status is None else status in (408, 409, 429) or status >= 500
 
 
-_NOT_REACHED = ("batch_expired", "batch_cancelled", "expired", "canceled", "no_answer", "overloaded_error", "api_error")
+_NOT_REACHED = ("batch_expired", "expired", "no_answer", "overloaded_error", "api_error")
+"""Codes of lines that may do better another time; whoever cancels a batch wants no second one at once."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class BatchState:
     """Lines that are done, failed ones among them."""
     failure: str | None = None
     """Why the batch as a whole was refused."""
+    is_cancelled: bool = False
+    """Whether somebody cancelled it; what it had done until then counts."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,10 @@ class OpenAIBatches(BatchForm):
         failure = None
         if batch.status == "failed":
             failure = "; ".join(str(field(error, "message")) for error in errors) or "the batch was refused"
-        return BatchState(batch.status in ("completed", "failed", "expired", "cancelled"), done, failure)
+        is_cancelled = batch.status == "cancelled"
+        return BatchState(
+            batch.status in ("completed", "failed", "expired") or is_cancelled, done, failure, is_cancelled
+        )
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
         """Read the output file, then the error file; what an expired batch has done is in the first."""
@@ -164,25 +174,42 @@ class OpenAIBatches(BatchForm):
         for file_id in (field(batch, "output_file_id"), field(batch, "error_file_id")):
             if file_id:
                 content = self.member.client.files.content(file_id).read()
-                yield from (_openai_result(json.loads(line)) for line in content.splitlines() if line.strip())
+                yield from _openai_results(content.splitlines())
 
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
         """Read a chat completion."""
         return self.member.sample_of(reply, query, request)
 
 
+def _openai_results(lines: Iterable[bytes]) -> Iterator[LineResult]:
+    """Read the lines of a file of results; one that cannot be read is left out, as if it were not there."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, Mapping):
+            yield _openai_result(value)
+        else:
+            logger.warning("line %d of a batch's results cannot be read and is left out: %s", number, brief(line))
+
+
 def _openai_result(line: Mapping[str, Any]) -> LineResult:
-    custom_id, response, error = str(line.get("custom_id")), line.get("response"), line.get("error")
-    if response is not None and response.get("status_code", 200) == 200 and not error:
-        return LineResult(custom_id, response.get("body") or {})
-    body = (response or {}).get("body") or {}
-    problem = error or body.get("error") or body
-    problem = problem if isinstance(problem, Mapping) else {"message": str(problem)}
+    custom_id, error = str(line.get("custom_id")), line.get("error")
+    response = given if isinstance(given := line.get("response"), Mapping) else {}
+    body = given if isinstance(given := response.get("body"), Mapping) else {}
+    status = str(response.get("status_code", 200 if body else ""))
+    if status == "200" and not error:
+        return LineResult(custom_id, body)
+    problem = error or body.get("error") or body or line.get("response")
+    problem = problem if isinstance(problem, Mapping) else {"message": problem}
     return LineResult(
         custom_id,
         error=BatchLineError(
             str(problem.get("message") or "the line failed"),
-            status_code=None if response is None else response.get("status_code"),
+            status_code=int(status) if status.isdecimal() else None,
             code=problem.get("code"),
             body=body,
         ),
@@ -317,7 +344,8 @@ class CommandBatches(OpenAIBatches):
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
         """Read its output."""
-        return (_openai_result(line) for _, line in read_jsonl(Path(batch_id)))
+        with Path(batch_id).open("rb") as stream:
+            yield from _openai_results(stream)
 
 
 VLLM = "vllm run-batch -i {input} -o {output} --model {model}"
