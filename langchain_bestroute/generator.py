@@ -291,7 +291,7 @@ class ChatModelGenerator(GeneratorBase):
             kwargs.update(bound)
         if wanted is not None:
             model, bound = member_call(model, wanted, stream=stream)
-            by_tool = "tools" in bound and not tools
+            by_tool = "tools" in bound and (not tools or wanted["method"] == "function_calling")
             kwargs.update(bound)
         if n > 1:
             kwargs["n"] = n

@@ -36,6 +36,7 @@ from pydantic import BaseModel
 from bestroute.adapters.response_schemas import enforceable, is_closed, unwrapped
 from bestroute.errors import ConfigError, named
 from bestroute.selection import Demand, read_demand
+from bestroute.selection.tool_calls import without_thoughts
 from bestroute.types.query import Query
 from langchain_bestroute import providers
 from langchain_bestroute.tools import Carried, bound_call, source_of
@@ -158,18 +159,39 @@ def with_parsed(message: AIMessage, wish: Mapping[str, Any] | None, kwargs: Mapp
     return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, "parsed": parsed}})
 
 
+class _AfterThoughts:
+    """Reads what follows the thoughts of a reasoning model, where its server leaves them in the text."""
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Read a reply, or what has come of it so far."""
+        answer = Generation(text=without_thoughts(result[0].text))
+        return super().parse_result([answer], partial=partial)  # type: ignore[misc]
+
+
+class _JsonParser(_AfterThoughts, JsonOutputParser):
+    """Reads any JSON."""
+
+
+class _ObjectParser(_AfterThoughts, PydanticOutputParser[Any]):
+    """Reads an object of a class."""
+
+
 class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
-    """Reads an object from a text, or from a tool call of a member that was asked for JSON and has only tools."""
+    """Reads an object from a text, or from a tool call: some classes of members know one way, whichever is asked for."""
 
     by_text: JsonOutputParser
     by_call: JsonOutputToolsParser
     name: str
     """Of the schema, where it travels as a tool."""
+    wants_call: bool = False
+    """Whether a tool call is asked for: then a text that is no such object is nothing, as for members alone."""
     is_strict: bool = False
     """Whether a stream that ends with what is no such object raises, as ``ChatOpenAI`` does for a class."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
+        if self.wants_call:
+            return self._in_call(result, partial=partial)
         message = getattr(result[0], "message", None)
         if refusal := _refusal_in(message):
             raise _refusal(refusal)
@@ -178,6 +200,15 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
             return None  # it called a tool offered beside the schema, and there is nothing to parse yet
         parser: BaseOutputParser[Any] = self.by_call if called else self.by_text
         return parser.parse_result(result, partial=partial)
+
+    def _in_call(self, result: list[Generation], *, partial: bool) -> Any:
+        called = self.by_call.parse_result(result, partial=partial)
+        if called is not None or getattr(getattr(result[0], "message", None), "tool_calls", None):
+            return called
+        try:
+            return self.by_text.parse_result(result, partial=partial)
+        except OutputParserException:
+            return None
 
     def parse(self, text: str) -> Any:
         """Read a text."""
@@ -235,7 +266,7 @@ def _refusal(refusal: str) -> Exception:
 
 def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
     """Return what turns a member's message into the object the user asked for."""
-    by_text = PydanticOutputParser(pydantic_object=schema) if is_model(schema) else JsonOutputParser()
+    by_text = _ObjectParser(pydantic_object=schema) if is_model(schema) else _JsonParser()
     if schema is None:
         return by_text
     by_call: JsonOutputToolsParser = (
@@ -243,13 +274,12 @@ def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
         if is_model(schema)
         else JsonOutputKeyToolsParser(key_name=convert_to_openai_tool(schema)["function"]["name"], first_tool_only=True)
     )
-    if method == "function_calling":
-        return by_call
     return ReplyParser(
         by_text=by_text,
         by_call=by_call,
         name=convert_to_openai_tool(schema)["function"]["name"],
-        is_strict=is_model(schema) and method != "json_mode",
+        wants_call=method == "function_calling",
+        is_strict=is_model(schema) and method in (None, "json_schema"),
     )
 
 
@@ -292,12 +322,12 @@ def demand_of(query: Query, *, by_tool: bool = False) -> Demand:
 
     Args:
         query: The query.
-        by_tool: The member was asked for its structured output by a tool.
+        by_tool: The member was asked for its structured output by a tool, whatever the caller's method.
     """
     wish, reply_format = query.params.get(WANTED), query.params.get("response_format")
     if not query.tools and wish is None and reply_format is None:
         return NOTHING
-    if wish is not None and (by_tool or wish["method"] == "function_calling"):
+    if wish is not None and by_tool:
         tool = {"type": "function", "name": wish["schema"]["title"], "parameters": wish["schema"]}
         return read_demand([tool], tool["name"])
     schema = wish["schema"] if wish is not None else _schema_in(reply_format)

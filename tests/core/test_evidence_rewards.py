@@ -48,6 +48,7 @@ TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
         ("Paris", "paris.", "**Paris**", "The answer is Paris."),
         ("Yes", "yes.", "Yes, it is."),
         ("-3", "\u22123", "- 3"),
+        ("84", "<think>12 * 7, the answer is 80?</think>\n84", "80 or 84?\n</think>The answer is 84."),
     ],
 )
 def test_equal_answers_have_one_form(same):

@@ -259,3 +259,32 @@ async def test_a_stream_that_ends_without_the_object_says_so(server, reply, n, i
         chain = model.with_structured_output(Person)
         with pytest.raises(ValueError, match="Person|no object|expected ident"):
             _ = [part async for part in chain.astream("hi")] if is_async else list(chain.stream("hi"))
+
+
+class InWords(ChatOpenAI):
+    """A class that answers in JSON text whichever method is asked for, and drops a reasoning model's thoughts."""
+
+    def with_structured_output(self, schema=None, *, method=None, include_raw=False, **kwargs):
+        return super().with_structured_output(schema, method="json_mode")
+
+
+@pytest.mark.parametrize("schema", [Person, PersonDict, SCHEMA], ids=["pydantic", "typeddict", "json"])
+@pytest.mark.parametrize("method", [None, "function_calling", "json_mode"])
+@pytest.mark.parametrize("thoughts", ["", "<think>{a person?}</think>\n", "a person, so\n</think>"])
+def test_a_reply_is_read_in_the_form_that_the_members_class_asks_for(server, schema, method, thoughts):
+    member = InWords(model="small-mini", base_url=server.base_url, api_key="k")
+    chat = BestRouteChat(models={"small": member}, prices={"small": Price(1, 2)})
+    server.script("small-mini", [thoughts + '{"name": "Ann", "age": 7}'] * 2)
+    chain = chat.with_structured_output(schema, method=method, include_raw=True)
+    streamed = [part["parsed"] for part in chain.stream("Ann is 7") if "parsed" in part][-1]
+    reply = chain.invoke("Ann is 7")
+    assert reply["raw"].response_metadata["bestroute"]["flaws"] == [None]
+    for answer in (reply["parsed"], streamed):
+        assert (answer if isinstance(answer, dict) else answer.model_dump()) == {"name": "Ann", "age": 7}
+
+
+def test_words_in_place_of_a_tool_call_are_no_object_as_for_the_member_alone(server):
+    server.script("small-mini", ["no call at all"] * 2)
+    alone = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k", max_retries=0)
+    for model in (alone, make(server)):
+        assert model.with_structured_output(Person, method="function_calling").invoke("Ann is 7") is None

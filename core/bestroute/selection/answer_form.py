@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from bestroute.selection.quantities import quantity_form
-from bestroute.selection.tool_calls import NotJson, canonical, read_json
+from bestroute.selection.tool_calls import NotJson, canonical, read_json, without_thoughts
 
 _LONGEST_LITERAL = 20_000
 _LONGEST_ANSWER = 2_000
@@ -63,6 +63,7 @@ def answer_form(text: str, options: Mapping[str, str] | None = None) -> str:
         >>> answer_form("(B) Paris", {"A": "Rome", "B": "Paris"}), answer_form("[1, 2.0]"), answer_form("1, 2")
         ('option b', '[1, 2]', '[1, 2]')
     """
+    text = without_thoughts(text)
     marked = marked_answer(text)
     if marked is None and len(text) > _LONGEST_ANSWER:
         return _form(text.strip()) if text.strip() else ""

@@ -35,9 +35,26 @@ class NotJson:
     """What ``read_json`` returns for a text that is not JSON (``None`` is JSON)."""
 
 
+_THOUGHT = "</think>"
+
+
+def without_thoughts(text: str) -> str:
+    """Return what follows a reasoning model's thoughts, where its server leaves them in the text.
+
+    Some prompts end with the opening tag, so that the text itself begins inside.
+
+    Example:
+        >>> without_thoughts("<think>12 * 7 is 84</think>84"), without_thoughts('{"tag": "</think>"}')
+        ('84', '{"tag": "</think>"}')
+    """
+    if _THOUGHT not in text or text.lstrip()[:1] in ("{", "[", '"', "`"):
+        return text
+    return text.partition(_THOUGHT)[2]
+
+
 def read_json(text: str) -> Any:
     """Return the value that a text holds as JSON, bare or in one fenced block; ``NotJson`` if it does not."""
-    text = text.strip()
+    text = without_thoughts(text).strip()
     if text.startswith("```") and text.endswith("```"):
         text = text.removesuffix("```").partition("\n")[2]
     try:
