@@ -443,7 +443,7 @@ class BestRouteLLM(FunctionCallingLLM):
         """Complete a prompt, piece by piece, without blocking the loop; see ``stream_chat``."""
 
         async def begin() -> AsyncGenerator[CompletionResponse, None]:
-            return acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
+            return await acompletions(await abegun(self._astream(self._completion(prompt, formatted, kwargs))))
 
         return await tracing.astream(self, COMPLETION, prompt, kwargs, begin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 
@@ -38,42 +39,66 @@ class Pieces:
             yield ChatResponse(message=message, delta=piece.text)
 
 
+def primed(pieces: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    """Run a generator up to its first ``yield``, which yields nothing: closed unread, it cleans up all the same."""
+    next(pieces)
+    return pieces
+
+
+async def aprimed(pieces: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Run an async generator up to its first ``yield``; see ``primed``."""
+    await anext(pieces)
+    return pieces
+
+
 def begun(pieces: Generator[ChatResponse, None, None]) -> Generator[ChatResponse, None, None]:
     """Wait for the first piece, so that members are called, and errors raised, inside of the router's own span."""
     first = next(pieces, None)
 
-    def rest() -> Generator[ChatResponse, None, None]:
+    def rest() -> Generator[ChatResponse | None, None, None]:
         with closing(pieces):
+            yield None
             if first is not None:
                 yield first
             yield from pieces
 
-    return rest()
+    return primed(rest())
 
 
 async def abegun(pieces: AsyncGenerator[ChatResponse, None]) -> AsyncGenerator[ChatResponse, None]:
     """Wait for the first piece without blocking the loop; see ``begun``."""
     first = await anext(pieces, None)
 
-    async def rest() -> AsyncGenerator[ChatResponse, None]:
+    async def rest() -> AsyncGenerator[ChatResponse | None, None]:
         async with aclosing(pieces):
+            yield None
             if first is not None:
                 yield first
             async for piece in pieces:
                 yield piece
 
-    return rest()
+    return await aprimed(rest())
 
 
 def completions(pieces: Generator[ChatResponse, None, None]) -> Generator[CompletionResponse, None, None]:
     """Turn a chat's stream into a completion's."""
-    with closing(pieces):
-        for piece in pieces:
-            yield completion_response(piece)
+
+    def turned() -> Generator[CompletionResponse | None, None, None]:
+        with closing(pieces):
+            yield None
+            for piece in pieces:
+                yield completion_response(piece)
+
+    return primed(turned())
 
 
 async def acompletions(pieces: AsyncGenerator[ChatResponse, None]) -> AsyncGenerator[CompletionResponse, None]:
     """Turn a chat's stream into a completion's."""
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield completion_response(piece)
+
+    async def turned() -> AsyncGenerator[CompletionResponse | None, None]:
+        async with aclosing(pieces):
+            yield None
+            async for piece in pieces:
+                yield completion_response(piece)
+
+    return await aprimed(turned())

@@ -32,6 +32,7 @@ from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATT
 
 from bestroute.types.usage import Usage
 from llamaindex_bestroute.responses import part, raw_of, tokens, usage_of
+from llamaindex_bestroute.streaming import aprimed, primed
 
 dispatcher = get_dispatcher(__name__)
 
@@ -223,10 +224,11 @@ def stream(
             llm.rate_limiter.acquire()
         pieces = begin()
 
-    def followed() -> Generator[Response, None, None]:
+    def followed() -> Generator[Response | None, None, None]:
         last: Any = None
         with span.left(lambda: last), closing(pieces):
             try:
+                yield None
                 for piece in pieces:
                     event.progress(piece)
                     last = piece
@@ -236,7 +238,7 @@ def stream(
                 raise
             event.end(last)
 
-    return followed()
+    return primed(followed())
 
 
 async def astream(
@@ -254,11 +256,12 @@ async def astream(
             await llm.rate_limiter.async_acquire()
         pieces = await begin()
 
-    async def followed() -> AsyncGenerator[Response, None]:
+    async def followed() -> AsyncGenerator[Response | None, None]:
         last: Any = None
         with span.left(lambda: last):
             async with aclosing(pieces):
                 try:
+                    yield None
                     async for piece in pieces:
                         event.progress(piece)
                         last = piece
@@ -268,7 +271,7 @@ async def astream(
                     raise
                 event.end(last)
 
-    return followed()
+    return await aprimed(followed())
 
 
 def own_span(method: Method) -> Method:

@@ -125,6 +125,21 @@ async def test_a_stream_that_is_left_ends_its_span_with_what_has_been_read(make,
     assert results.ended["BestRouteLLM.stream_chat"] == first
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("method", ["chat", "complete"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_stream_that_nobody_reads_is_closed_billed_and_ends_its_span(make, user, root, method, is_async, n):
+    results, llm = Results(), make(("small", n))
+    get_dispatcher().add_span_handler(results)
+    subject = "how are you" if method == "complete" else user("how are you")
+    if is_async:
+        await (await getattr(llm, f"astream_{method}")(subject)).aclose()
+    else:
+        getattr(llm, f"stream_{method}")(subject).close()
+    assert results.open_spans == {}
+    assert [row["status"] for row in llm.ledger.rows()] == (["cancelled"] if n == 1 else ["ok"] * n)
+
+
 class Events(BaseEventHandler):
     seen: list  # of events
 
