@@ -25,7 +25,7 @@ from bestroute.selection import Call, render_calls
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 from bestroute.types.token_logprobs import joined
-from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count, read_usage
+from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count, read_usage, whole_output
 from langchain_bestroute.structured import WANTED
 
 IMAGES = ("image", "image_url", "input_image")
@@ -110,12 +110,30 @@ def usage_of(message: BaseMessage) -> Usage | None:
     if not all(map(is_count, counts)):
         return None
     prompt, output, cached, written, reasoning = map(int, counts)
+    if not (input_details and output_details) and (found := _detailed(message, prompt, output)) is not None:
+        cached, written = cached or found.cached_input, written or found.cache_write
+        reasoning = reasoning or found.reasoning
+    if reasoning:
+        total = reported.get("total_tokens")
+        output = whole_output(prompt, output, reasoning, total if is_count(total) else None)
     cached = min(cached, prompt)
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
 
+<<<<<<< HEAD
 def _detail(details: Mapping[str, Any], *ends: str) -> int | None:
     """Sum what is told under names with these ends: a service tier may stand before them (``priority_cache_read``)."""
+=======
+def _detailed(message: BaseMessage, prompt: int, output: int) -> Usage | None:
+    """Return the usage in the provider's words, where some classes leave its details; ``None`` if it is another."""
+    usage = read_usage(message.response_metadata.get("token_usage"))
+    is_same = usage is not None and usage.input == prompt and usage.output - usage.reasoning <= output <= usage.output
+    return usage if is_same else None
+
+
+def _detail(details: Mapping[str, Any], *names: str) -> int | None:
+    """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
+>>>>>>> 0269ce7 (Every token that a provider bills is read: thinking beside Gemini's candidates, reasoning beside xAI's output, caches in other words)
     if not isinstance(details, Mapping):
         return 0
     counts = [count or 0 for key, count in details.items() if f"_{key}".endswith(ends)]

@@ -177,7 +177,7 @@ class _ObjectParser(_AfterThoughts, PydanticOutputParser[Any]):
 
 
 class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
-    """Reads an object from a text, or from a tool call: some classes of members know one way, whichever is asked for."""
+    """Reads an object from a text, or from a tool call: some members' classes know one way, whichever is asked for."""
 
     by_text: JsonOutputParser
     by_call: JsonOutputToolsParser

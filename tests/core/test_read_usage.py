@@ -8,6 +8,8 @@ OPENAI = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {
 RESPONSES = {"input_tokens": 9, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}
 ANTHROPIC = {"input_tokens": 9, "output_tokens": 4, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 1}
 GEMINI = {"prompt_token_count": 9, "candidates_token_count": 4, "cached_content_token_count": 2}
+XAI = {"prompt_tokens": 9, "completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 3}}
+DEEPSEEK = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 6, "prompt_cache_miss_tokens": 3}
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,12 @@ GEMINI = {"prompt_token_count": 9, "candidates_token_count": 4, "cached_content_
         (RESPONSES, Usage(9, 4, reasoning=2)),
         (ANTHROPIC, Usage(15, 4, cached_input=5, cache_write=1)),
         (GEMINI, Usage(9, 4, cached_input=2)),
+        ({**GEMINI, "thoughts_token_count": 30}, Usage(9, 34, cached_input=2, reasoning=30)),
+        ({**GEMINI, "candidates_token_count": None, "thoughts_token_count": 30}, Usage(9, 30, 2, reasoning=30)),
+        ({**GEMINI, "tool_use_prompt_token_count": 5}, Usage(14, 4, cached_input=2)),
+        ({**XAI, "total_tokens": 13}, Usage(9, 4, reasoning=3)),
+        ({**XAI, "total_tokens": 16}, Usage(9, 7, reasoning=3)),
+        (DEEPSEEK, Usage(9, 4, cached_input=6)),
         (SimpleNamespace(prompt_tokens=9, completion_tokens=4, prompt_tokens_details=None), Usage(9, 4)),
         ({"prompt_tokens": 9, "completion_tokens": 0}, Usage(9, 0)),
         ({"prompt_tokens": 2, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}, Usage(2, 1, 2)),

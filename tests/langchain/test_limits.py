@@ -168,3 +168,19 @@ def test_a_part_of_a_usage_is_never_more_than_the_whole():
         "output_token_details": {"reasoning": 9},
     }
     assert usage_of(message) == Usage(3, 2, cached_input=3, reasoning=2)
+
+
+@pytest.mark.parametrize(
+    ("usage", "said", "billed"),
+    [
+        ({"total_tokens": 150, "output_token_details": {"reasoning": 30}}, {}, Usage(100, 50, reasoning=30)),
+        ({"total_tokens": 120, "output_token_details": {"reasoning": 10}}, {}, Usage(100, 20, reasoning=10)),
+        ({"total_tokens": 120}, {"prompt_cache_hit_tokens": 40}, Usage(100, 20, cached_input=40)),
+        ({"total_tokens": 120}, {"prompt_tokens_details": {"cached_tokens": 40}}, Usage(100, 20, cached_input=40)),
+        ({"total_tokens": 120}, {"prompt_tokens": 7, "prompt_cache_hit_tokens": 7}, Usage(100, 20)),
+    ],
+)
+def test_reasoning_beside_the_output_and_a_cache_told_in_the_providers_words_are_billed(usage, said, billed):
+    message = AIMessage("x", usage_metadata={"input_tokens": 100, "output_tokens": 20, **usage})
+    message.response_metadata["token_usage"] = {"prompt_tokens": 100, "completion_tokens": 20, **said}
+    assert usage_of(message) == billed

@@ -71,8 +71,9 @@ def sum_usage(usages: Sequence[Usage | None]) -> Usage:
 def read_usage(reported: Any) -> Usage | None:
     """Read what a provider says a call used, an object or a mapping, in the words of any of these.
 
-    OpenAI's chat completions and Responses (cached and reasoning tokens inside the counts), Anthropic's messages
-    (cached tokens beside the input), Gemini's (``..._token_count``).
+    OpenAI's chat completions and Responses (cached and reasoning tokens inside the counts), xAI's (reasoning beside
+    the output), DeepSeek's (``prompt_cache_hit_tokens``), Anthropic's messages (cached tokens beside the input),
+    Gemini's (``..._token_count``; thoughts beside the candidates).
 
     Args:
         reported: The ``usage`` part of a reply.
@@ -92,12 +93,29 @@ def read_usage(reported: Any) -> Usage | None:
     if prompt is not None and (read or written):
         prompt += (read or 0) + (written or 0)
     details = (_part(reported, "prompt_tokens_details"), _part(reported, "input_tokens_details"))
-    cached = read or _count(reported, "cached_content_token_count") or _first(details, "cached_tokens")
+    hit = _count(reported, "cached_content_token_count", "prompt_cache_hit_tokens")
+    cached = read or hit or _first(details, "cached_tokens")
     details = (_part(reported, "completion_tokens_details"), _part(reported, "output_tokens_details"))
-    reasoning = _count(reported, "thoughts_token_count") or _first(details, "reasoning_tokens")
+    thoughts = _count(reported, "thoughts_token_count")
+    reasoning = thoughts or _first(details, "reasoning_tokens")
+    if thoughts is not None:
+        output = (output or 0) + thoughts
     if prompt is None or output is None or min(prompt, output, cached, reasoning, written or 0) < 0:
         return None
+    if thoughts is None and reasoning:
+        output = whole_output(prompt, output, reasoning, _count(reported, "total_tokens"))
+    prompt += _count(reported, "tool_use_prompt_token_count") or 0
     return Usage(prompt, output, min(cached, prompt), min(written or 0, prompt), min(reasoning, output))
+
+
+def whole_output(prompt: int, output: int, reasoning: int, total: int | None) -> int:
+    """Return the output that is billed: some servers count reasoning beside it, as their total shows.
+
+    Example:
+        >>> whole_output(100, 50, 30, 150), whole_output(100, 20, 30, 150)
+        (50, 50)
+    """
+    return output + reasoning if total == prompt + output + reasoning else output
 
 
 def completed_usage(usage: Usage | None, prompt_tokens: int, text: str, *, has_reply: bool = False) -> Usage:
