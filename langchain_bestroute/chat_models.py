@@ -693,7 +693,9 @@ class BestRouteChat(BaseChatModel):
             "schema": wanted["schema"] or {"type": "object"},
         }
         chat = self.bind(**{structured.WANTED: wanted}, ls_structured_output_format=output_format, **kwargs)
-        parser = structured.parser_of(unwrapped(schema)[0], method)
+        members = filter(None, map(chat_model_of, self.engine.generators.values()))
+        may_be_text = any(structured.answers_in_text(member, wanted) for member in members)
+        parser = structured.parser_of(unwrapped(schema)[0], method, may_be_text=may_be_text)
         return structured.with_raw(chat, parser) if include_raw else chat | parser
 
     def invoke(

@@ -120,10 +120,6 @@ def usage_of(message: BaseMessage) -> Usage | None:
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
 
 
-<<<<<<< HEAD
-def _detail(details: Mapping[str, Any], *ends: str) -> int | None:
-    """Sum what is told under names with these ends: a service tier may stand before them (``priority_cache_read``)."""
-=======
 def _detailed(message: BaseMessage, prompt: int, output: int) -> Usage | None:
     """Return the usage in the provider's words, where some classes leave its details; ``None`` if it is another."""
     usage = read_usage(message.response_metadata.get("token_usage"))
@@ -131,9 +127,8 @@ def _detailed(message: BaseMessage, prompt: int, output: int) -> Usage | None:
     return usage if is_same else None
 
 
-def _detail(details: Mapping[str, Any], *names: str) -> int | None:
-    """Sum what is told under some names, also with a service tier before them (``priority_cache_read``)."""
->>>>>>> 0269ce7 (Every token that a provider bills is read: thinking beside Gemini's candidates, reasoning beside xAI's output, caches in other words)
+def _detail(details: Mapping[str, Any], *ends: str) -> int | None:
+    """Sum what is told under names with these ends: a service tier may stand before them (``priority_cache_read``)."""
     if not isinstance(details, Mapping):
         return 0
     counts = [count or 0 for key, count in details.items() if f"_{key}".endswith(ends)]

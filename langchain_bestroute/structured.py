@@ -185,6 +185,8 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
     """Of the schema, where it travels as a tool."""
     wants_call: bool = False
     """Whether a tool call is asked for: then a text that is no such object is nothing, as for members alone."""
+    may_be_text: bool = False
+    """Whether some member answers in text where a tool call is asked for."""
     is_strict: bool = False
     """Whether a stream that ends with what is no such object raises, as ``ChatOpenAI`` does for a class."""
 
@@ -203,7 +205,7 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
 
     def _in_call(self, result: list[Generation], *, partial: bool) -> Any:
         called = self.by_call.parse_result(result, partial=partial)
-        if called is not None or getattr(getattr(result[0], "message", None), "tool_calls", None):
+        if not self.may_be_text or getattr(getattr(result[0], "message", None), "tool_calls", None):
             return called
         try:
             return self.by_text.parse_result(result, partial=partial)
@@ -264,8 +266,18 @@ def _refusal(refusal: str) -> Exception:
     return OutputParserException(refusal) if openai is None else openai.OpenAIRefusalError(refusal)
 
 
-def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
-    """Return what turns a member's message into the object the user asked for."""
+def answers_in_text(member: BaseChatModel, wish: Mapping[str, Any]) -> bool:
+    """Whether a member's class asks for JSON text where a tool call is wished for."""
+    if wish["method"] != "function_calling":
+        return False
+    try:
+        return "tools" not in member_call(member, wish)[1]
+    except Exception:  # it says so itself when it is called
+        return False
+
+
+def parser_of(schema: Any, method: str | None, *, may_be_text: bool = False) -> Runnable[Any, Any]:
+    """Return what turns a member's message into the object the user asked for; see ``ReplyParser``."""
     by_text = _ObjectParser(pydantic_object=schema) if is_model(schema) else _JsonParser()
     if schema is None:
         return by_text
@@ -279,6 +291,7 @@ def parser_of(schema: Any, method: str | None) -> Runnable[Any, Any]:
         by_call=by_call,
         name=convert_to_openai_tool(schema)["function"]["name"],
         wants_call=method == "function_calling",
+        may_be_text=may_be_text,
         is_strict=is_model(schema) and method in (None, "json_schema"),
     )
 

@@ -46,6 +46,7 @@ from bestroute.adapters.shared_members import Shared
 from bestroute.engine.call_context import CallOptions
 from bestroute.engine.decider import Default
 from bestroute.engine.rollout import Mode
+from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
 from bestroute.monitoring.monitor_report import MonitorReport
 from llamaindex_bestroute import description, tracing
@@ -61,6 +62,8 @@ from llamaindex_bestroute.tracing import CHAT, COMPLETION, own_span
 
 dispatcher = get_dispatcher(__name__)
 
+_IN_WORDS = tuple(name for name in ENGINE_PARTS if name not in ("bills_input", "budget", "audit_budget"))
+"""Parts that a dump cannot hold."""
 _MADE_WITH = ("timeout", "temperature", "max_tokens")
 """Fields of ours that members are made with: a change of one makes another engine, too."""
 
@@ -278,6 +281,22 @@ class BestRouteLLM(FunctionCallingLLM):
         """
         given = overrides if llms is None else {**overrides, "models": llms}
         return cls(**folder_fields(path, given, openai_member))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Make a model of what ``to_dict`` says, and of the parts that it says in words alone.
+
+        Args:
+            data: Of ``to_dict``.
+            kwargs: ``models``, and the other parts; a ledger is made where none is given.
+
+        Raises:
+            ConfigError: If a part is missing.
+        """
+        in_words = {name for name in _IN_WORDS if data.get(name) is not None}
+        if missing := [name for name in _IN_WORDS if name in in_words - kwargs.keys() - {"ledger"}]:
+            raise ConfigError(f"BestRouteLLM.from_dict: a dump tells of {named(missing)} in words alone; pass them")
+        return super().from_dict({name: value for name, value in data.items() if name not in in_words}, **kwargs)
 
     def _build(self) -> None:
         built = build_engine(

@@ -436,6 +436,20 @@ class Test33Faults:
         assert (router.calls, member.calls) == (2, 6)
 
 
+def test_a_dump_becomes_a_model_again_with_the_parts_that_it_has_no_words_for(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    llm = make(temperature=0.3, budget=0.5, max_n=4)
+    with pytest.raises(ConfigError, match="in words alone"):
+        BestRouteLLM.from_dict(llm.to_dict(), models=llm.models)
+    parts = {"models": llm.models, "router": llm.router, "reward_model": llm.reward_model, "settings": llm.settings}
+    again = BestRouteLLM.from_dict(llm.to_dict(), **parts)
+    for name in ("temperature", "max_n", "prices", "reference"):
+        assert getattr(again, name) == getattr(llm, name)
+    assert again.budget.usd == 0.5
+    assert again.complete("hello").additional_kwargs["bestroute"]["model"] == "small"
+    assert list(tmp_path.iterdir()) == []
+
+
 class Test33Secrets:
     def everything_told(self, llm):
         return " ".join([repr(llm), str(llm), llm.to_json(), json.dumps(llm.to_payload()), str(llm.model_dump())])
