@@ -124,6 +124,14 @@ def test_init_writes_over_nothing_unless_it_is_told_to(tmp_path):
     assert run(*arguments, "--force").exit_code == 0
 
 
+def test_init_writes_over_no_log_that_it_reads_though_it_is_told_to(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"query": "Why?"}\n')
+    refused = run("init", "--model", "a=openai:x", "--price", "a=1/2", "--log", log, "--out", log, "--force")
+    assert (refused.exit_code, log.read_text()) == (2, '{"query": "Why?"}\n')
+    assert "is read by this command, which would write over it" in refused.stderr
+
+
 def test_init_writes_over_no_prompts_unless_it_is_told_to(tmp_path):
     (tmp_path / "log.csv").write_text("question,answer,model\nWhy?,So.,m\n")
     (tmp_path / "prompts.jsonl").write_text("mine")

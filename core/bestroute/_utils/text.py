@@ -7,14 +7,29 @@ that was no UTF-8. Inside they are left as they are. Wherever a text leaves as b
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 from bestroute._utils.interruptions import is_interruption
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What ends a line, steers a terminal or turns the direction of what follows."""
 _BRIEF = 60
 """Characters in which a value is shown."""
+
+
+def one_line(text: str) -> str:
+    r"""Return a text as it is shown on one line: line breaks and other control characters as their escapes.
+
+    Example:
+        >>> print(one_line("a tag\nwith \x1b[31mcolour\u2028and caf\u00e9"))
+        a tag\nwith \x1b[31mcolour\u2028and café
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def utf8(text: str) -> bytes:

@@ -22,6 +22,7 @@ from bestroute.cli.live_commands import feedback, monitor
 from bestroute.cli.live_members import live_generators
 from bestroute.cli.paths import FOLDER
 from bestroute.cli.pool_commands import add_model, remove_model
+from bestroute.cli.printing import print_line
 from bestroute.cli.records_commands import compare, schema, split
 from bestroute.cli.report_command import report
 from bestroute.cli.reward_commands import train_reward
@@ -63,7 +64,7 @@ class _Commands(click.Group):
 
 
 def _refuse(sentence: str) -> NoReturn:
-    click.echo(f"bestroute: {sentence}", err=True)
+    print_line(f"bestroute: {sentence}", err=True)
     sys.exit(BAD_INPUT)
 
 
@@ -188,7 +189,7 @@ def demo(
     if ask is not None:
         click.echo(five_lines(deciding_engine(MultiHeadRouter.from_pretrained(ROUTER)).route(ask)))
         if not (gguf or base_url):
-            click.echo("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
+            print_line("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
             return
         with live_generators(pool, gguf, base_url) as members, _live_failures(base_url):
             _answer_live(pool, members, ask, framework)
@@ -214,10 +215,10 @@ def demo(
         from bestroute.cli.demo_shift import shift_lines
 
         for line in shift_lines(seed):
-            click.echo(line)
+            print_line(line)
     out.mkdir(parents=True, exist_ok=True)
     plot(report, out / "demo.png")
-    click.echo(f"plot: {out / 'demo.png'}")
+    print_line(f"plot: {out / 'demo.png'}")
     write_report(ledger_report(ledger, f"the demo, {name}"), out / "report.html", with_script=False)
 
 

@@ -13,6 +13,7 @@ from bestroute.cli.drawing import Drawing, drawing_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import live_generators, stop_on_interrupt
 from bestroute.cli.paths import FILE
+from bestroute.cli.printing import print_line
 from bestroute.cli.progress import shown
 from bestroute.errors import ConfigError
 
@@ -115,12 +116,12 @@ def collect(
                 on_sample=show,
                 stop=stop,
                 drawer=drawer,
-                on_estimate=lambda estimate: click.echo(f"estimate: {estimate}", err=True),
+                on_estimate=lambda estimate: print_line(f"estimate: {estimate}", err=True),
             )
-        click.echo(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
+        print_line(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
         if done.drawn or any(done.cost_usd.values()):
             by_model = ", ".join(f"{model} {cost:.6f}" for model, cost in done.cost_usd.items())
-            click.echo(f"draws cost {sum(done.cost_usd.values()):.6f} USD ({by_model})")
+            print_line(f"draws cost {sum(done.cost_usd.values()):.6f} USD ({by_model})")
         if judging.is_wanted and not stop.is_set and out.exists():
             labels = judge_records(
                 read_records(out),
@@ -142,10 +143,10 @@ def collect(
 def _tell_missing(done: Collected, unjudged: int) -> None:
     """Say on stderr what has no quality, and which draws failed."""
     if unjudged:
-        click.echo(
+        print_line(
             f"{unjudged} samples have no quality yet (null); the same command with --checker MODULE:FUNCTION or "
             "--judge MEMBER judges them and draws none anew",
             err=True,
         )
     for failure in done.failures:
-        click.echo(f"failed: {failure}", err=True)
+        print_line(f"failed: {failure}", err=True)

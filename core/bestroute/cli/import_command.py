@@ -11,6 +11,7 @@ import click
 
 from bestroute._utils.text import brief
 from bestroute.cli.paths import FILE, check_lines_of, check_not_read
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError, RecordError
 
 
@@ -67,7 +68,7 @@ def import_logs_command(files: tuple[Path, ...], out: Path, as_records: bool, **
     check_lines_of(out, "records" if as_records else "prompts")
     import_into(out, files, as_records=as_records, **read_log_options(**reading))
     if not as_records:
-        click.echo(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)
+        print_line(f"next: bestroute collect {out} --pool pool.yaml --n 3 --out records.jsonl", err=True)
 
 
 def read_log_options(*, pairs: tuple[str, ...], stratify: str, **others: Any) -> dict[str, Any]:
@@ -93,18 +94,18 @@ def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **op
         raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     write_jsonl(out, done.lines)
     kind = "records" if options.get("as_records") else "prompts"
-    click.echo(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
+    print_line(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
     if (first := next(iter(done.lines), None)) is not None:
-        click.echo(f"the first asks: {brief(first['query'])}; if that is no question, say --map query=COLUMN")
+        print_line(f"the first asks: {brief(first['query'])}; if that is no question, say --map query=COLUMN")
     if done.left_out:
-        click.echo(f"{done.left_out} rows left out: no call of a model, nothing asked, or longer than 8 MB", err=True)
+        print_line(f"{done.left_out} rows left out: no call of a model, nothing asked, or longer than 8 MB", err=True)
     if done.unanswered:
-        click.echo(f"{done.unanswered} calls left out: no answer, or no name of its model", err=True)
+        print_line(f"{done.unanswered} calls left out: no answer, or no name of its model", err=True)
     if done.models:
         answers = ", ".join(f"{model} {count}" for model, count in done.models.items())
-        click.echo(f"answers given: {answers}; {done.priced} of them with a cost")
+        print_line(f"answers given: {answers}; {done.priced} of them with a cost")
     if done.masked:
-        click.echo("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
+        print_line("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
 
 
 def _holds(path: Path, lines: Iterable[Any]) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from bestroute.cli.import_command import import_into, log_options, read_log_options
-from bestroute.cli.paths import FILE
+from bestroute.cli.paths import FILE, check_not_read
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError, named
 
 _PROVIDERS = {
@@ -65,6 +66,7 @@ def init(
     options = read_log_options(**reading)
     if not logs and any(options[name] for name in ("log_format", "columns", "size", "by", "mask")):
         raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; give it by --log FILE")
+    check_not_read(out, logs)
     prompts = out.with_name("prompts.jsonl")
     is_there = ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     if not models and out.exists() and not force:
@@ -91,11 +93,11 @@ def init(
         import_into(prompts, logs, keeps=not force, **options)
     with atomic_file(out) as stream:
         stream.write(text)
-    click.echo(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
+    print_line(f"{out}: {named(names)}, the reference is {pool['reference']!r}")
     if keys := sorted({member["api_key_env"] for member in members.values() if "api_key_env" in member}):
-        click.echo(f"set {', '.join(keys)}", err=True)
+        print_line(f"set {', '.join(keys)}", err=True)
     judged = "".join(f" --judge {name}" for name, _ in judges)
-    click.echo(
+    print_line(
         f"next: bestroute collect {prompts} --pool {out} --n 3{judged} --out {out.with_name('records.jsonl')}", err=True
     )
 
@@ -109,7 +111,7 @@ def _pairs_of_user() -> list[tuple[str, str]]:
     """Ask for models, the dearest last, until an empty line."""
     if not _is_asked():
         raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; there is no terminal to ask at")
-    click.echo("Name the models, the cheapest first, the one to be matched last; an empty line ends.")
+    print_line("Name the models, the cheapest first, the one to be matched last; an empty line ends.")
     chosen: list[tuple[str, str]] = []
     while True:
         model = click.prompt(f"model {len(chosen) + 1} (PROVIDER:MODEL)", default="", show_default=False).strip()

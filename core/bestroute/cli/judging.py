@@ -12,6 +12,7 @@ import click
 
 from bestroute.cli.live_members import live_generators
 from bestroute.cli.paths import FILE
+from bestroute.cli.printing import print_line
 from bestroute.cli.progress import shown
 from bestroute.errors import ConfigError
 
@@ -155,21 +156,21 @@ def tell_labels(done: Labelled, out: Path, judge_name: str | None) -> None:
     """Print how many answers have which kind of label, and what that cost."""
     by_judge = f"{done.judged} by {judge_name or 'earlier labels'}, "
     before = f"{done.earlier} labelled before, " if done.earlier else ""
-    click.echo(f"{out}: {done.checked} samples by checks, {by_judge}{before}{done.unjudged} without a quality")
+    print_line(f"{out}: {done.checked} samples by checks, {by_judge}{before}{done.unjudged} without a quality")
     if not done.checked + done.judged + done.earlier and judge_name is None:
-        click.echo(
+        print_line(
             'no check could decide: they look for "answer", "tolerance", "pattern", "schema" in the records\' lines '
             "(bestroute import --map expected=COLUMN brings a known answer); or give a --judge",
             err=True,
         )
     if done.cost_usd:
-        click.echo(f"the judge was paid {done.cost_usd:.6f} USD")
+        print_line(f"the judge was paid {done.cost_usd:.6f} USD")
     first, second = done.first_wins
     if first + second:
         share = first / (first + second)
-        click.echo(f"the answer shown first was preferred in {share:.0%} of {first + second}; both orders were asked")
+        print_line(f"the answer shown first was preferred in {share:.0%} of {first + second}; both orders were asked")
     if done.failed:
-        click.echo(
+        print_line(
             f"{done.failed} queries could not be judged, or the judge was not understood; the same command asks again "
             "about those it could not reach",
             err=True,

@@ -12,6 +12,7 @@ from bestroute.cli.drawing import Drawing, drawing_options
 from bestroute.cli.judging import Judging, judge_records, judging_options, tell_labels
 from bestroute.cli.live_members import stop_on_interrupt
 from bestroute.cli.paths import FILE
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def label(
     verdicts = read_gold(gold) if gold else None
     read = read_records(records)
     if verdicts is not None and (strange := check_gold(read, verdicts)):
-        click.echo(f"{gold}: {strange} of {len(verdicts)} verdicts are about no answer of the records", err=True)
+        print_line(f"{gold}: {strange} of {len(verdicts)} verdicts are about no answer of the records", err=True)
     with stop_on_interrupt() as stop:
         done = judge_records(
             read,
@@ -107,14 +108,14 @@ def _belief(records: tuple[Record, ...], verdicts: object) -> None:
     from bestroute.judges.gold import FEWEST, agreement
 
     found = agreement(records, verdicts)  # type: ignore[arg-type]
-    click.echo(
+    print_line(
         f"beside people, on {found.verdicts} answers: the same side of one half in {found.same:.0%}, "
         f"{abs(found.bias):.2f} too {'kind' if found.bias > 0 else 'strict'} in the mean"
     )
     for model, naive in found.naive.items():
         mean = found.qualities.get(model)
         if mean is None:
-            click.echo(f"  {model}: {naive:.3f} by the judge alone; people judged fewer than {FEWEST} groups of it")
+            print_line(f"  {model}: {naive:.3f} by the judge alone; people judged fewer than {FEWEST} groups of it")
         else:
             interval = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
-            click.echo(f"  {model}: {interval} as people would judge; {naive:.3f} by the judge alone")
+            print_line(f"  {model}: {interval} as people would judge; {naive:.3f} by the judge alone")

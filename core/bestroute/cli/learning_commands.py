@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bestroute.cli.paths import FILE, FOLDER, check_not_read
+from bestroute.cli.printing import print_line
 from bestroute.cli.training_words import training_lines
 from bestroute.errors import ConfigError, RecordError, named
 
@@ -56,7 +57,7 @@ def kind_of(folder: Path, router: MultiHeadRouter, given: str | None) -> str:
 
 def tell(message: str) -> None:
     """Print progress."""
-    click.echo(message, err=True)
+    print_line(message, err=True)
 
 
 def load_arrays(
@@ -274,10 +275,10 @@ def train(
     if model is not None:
         model.save_pretrained(own)
     replace(training.router, trained_on=known).save_pretrained(out)
-    click.echo(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
+    print_line(f"{out}: trained on {len(arrays)} records of {len(set(arrays.groups))} groups")
     *lines, verdict = training_lines(training, len(arrays), out, verbose=verbose)
     for line in (*lines, *(_curve_lines(arrays, settings, made) if curve else ()), verdict):
-        click.echo(f"  {line}")
+        print_line(f"  {line}")
 
 
 def _learnt(records: list[Record], pool: Pool, seed: int) -> ProxyRewardModel:
@@ -390,7 +391,7 @@ def evaluate(
         write_jsonl(decisions_path, done.decisions)
     if plot_path is not None:
         plot(done.report, plot_path)
-        click.echo(f"plot: {plot_path}")
+        print_line(f"plot: {plot_path}")
 
 
 def run_evaluation(

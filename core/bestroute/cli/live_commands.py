@@ -11,6 +11,7 @@ import click
 
 from bestroute.billing.store_url import existing_store
 from bestroute.cli.paths import FOLDER
+from bestroute.cli.printing import print_line
 
 if TYPE_CHECKING:
     from bestroute.billing.ledger import Ledger
@@ -31,7 +32,7 @@ def feedback(ledger: str, call_id: str, score: float, note: str | None) -> None:
 
     with Ledger(ledger_url(ledger), keep_notes=note is not None) as opened:
         opened.feedback(call_id, score, note=note)
-    click.echo(f"{call_id}: {score:g} is kept")
+    print_line(f"{call_id}: {score:g} is kept")
 
 
 @click.command(epilog="\b\nExample:\n  bestroute monitor bills.db --target 0.01")
@@ -64,7 +65,7 @@ def monitor(ledger: str, target: float | None, folder: Path | None, as_json: boo
         click.echo("\n".join(report.words() for report in reports) or SWITCH_ON)
         for state in states:
             savings = f"; saving foretold {state.foretold}, measured {state.measured}" if state.foretold else ""
-            click.echo(f"promise: {state.promise}: {state.state}; {state.why}{savings}")
+            print_line(f"promise: {state.promise}: {state.state}; {state.why}{savings}")
 
 
 def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseState]:

@@ -8,8 +8,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError, named
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def stop_on_interrupt() -> Iterator[Cancel]:
     def handle(*_: object) -> None:
         stop.set()
         signal.signal(signal.SIGINT, before)
-        click.echo("stopping after the draws under way; Ctrl-C again to interrupt", err=True)
+        print_line("stopping after the draws under way; Ctrl-C again to interrupt", err=True)
 
     before = signal.signal(signal.SIGINT, handle)
     try:

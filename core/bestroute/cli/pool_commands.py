@@ -9,6 +9,7 @@ import click
 
 from bestroute.cli.learning_commands import kind_of, load_arrays, tell
 from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.printing import print_line
 
 if TYPE_CHECKING:
     from bestroute.router import MultiHeadRouter
@@ -70,20 +71,20 @@ def _finish(before: MultiHeadRouter, after: MultiHeadRouter, out: Path, folder: 
     if (folder / REWARD_FOLDER / "reward.json").exists() and folder.resolve() != out.resolve():
         ProxyRewardModel.from_pretrained(folder / REWARD_FOLDER).save_pretrained(out / REWARD_FOLDER)
     after.save_pretrained(out)
-    click.echo(f"{out}: {after.changes[-1]}")
+    print_line(f"{out}: {after.changes[-1]}")
     new, gone = (
         [plan for plan in these.plans if plan not in those.plans] for these, those in ((after, before), (before, after))
     )
-    click.echo(f"  kept: {len(after.plans) - len(new)} plans, predicted as before to the last bit")
+    print_line(f"  kept: {len(after.plans) - len(new)} plans, predicted as before to the last bit")
     for what, plans in (("new", new), ("gone", gone)):
         if plans:
-            click.echo(f"  {what}: {len(plans)} plans")
+            print_line(f"  {what}: {len(plans)} plans")
             for plan in plans:
-                click.echo(f"    {plan}")
+                print_line(f"    {plan}")
     raised = [drop for drop, price in before.frozen.items() if after.frozen[drop] != price]
     if raised:
         drops = ", ".join(raised)
-        click.echo(f"  raised: the price of quality for a drop of {drops}, which the wider choice would miss")
-    click.echo(f"  default policy: {after.default_policy}")
+        print_line(f"  raised: the price of quality for a drop of {drops}, which the wider choice would miss")
+    print_line(f"  default policy: {after.default_policy}")
     for promise in before.promises:
-        click.echo(f"  dropped: the promise of a {promise}; it was shown about other choices, tune again")
+        print_line(f"  dropped: the promise of a {promise}; it was shown about other choices, tune again")

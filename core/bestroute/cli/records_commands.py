@@ -9,6 +9,7 @@ import click
 
 from bestroute.cli.learning_commands import check_reward, kind_of, load_arrays
 from bestroute.cli.paths import FILE, FOLDER, check_lines_of, check_not_read
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 from bestroute.records.schemas import NAMES
 
@@ -40,7 +41,7 @@ def split(records: tuple[Path, ...], out: Path, division: str, by: str, seed: in
     for name, part in done.items():
         path = out / f"{name}.jsonl"
         write_records(path, part)
-        click.echo(f"{path}: {len(part)} records in {len({record.group for record in part})} groups")
+        print_line(f"{path}: {len(part)} records in {len({record.group for record in part})} groups")
 
 
 def _shares(division: str) -> dict[str, float]:
@@ -99,14 +100,14 @@ def compare(
     if as_json:
         click.echo(json.dumps(done.to_dict(), indent=1, allow_nan=False))
         return
-    click.echo(f"{done.queries} queries of {done.groups} groups, neither trained nor tuned on; 95 % intervals by group")
+    print_line(f"{done.queries} queries of {done.groups} groups, neither trained nor tuned on; 95 % intervals by group")
     for name, quality, cost in zip((first, second), done.quality, done.cost_usd, strict=True):
-        click.echo(f"  {name}: quality {quality:.4f} at {1000 * cost:.4g} USD a thousand queries")
-    click.echo(
+        print_line(f"  {name}: quality {quality:.4f} at {1000 * cost:.4g} USD a thousand queries")
+    print_line(
         f"quality of the second beyond the first: {done.quality_gain:+.4f}{_interval(done.quality_interval, '+.4f')}"
     )
-    click.echo(f"of the first's cost the second saves: {done.saved:+.1%}{_interval(done.saved_interval, '+.1%')}")
-    click.echo(f"the same plan for {done.same:.0%} of the queries; {done.verdict}")
+    print_line(f"of the first's cost the second saves: {done.saved:+.1%}{_interval(done.saved_interval, '+.1%')}")
+    print_line(f"the same plan for {done.same:.0%} of the queries; {done.verdict}")
 
 
 def _interval(interval: tuple[float, float] | None, form: str) -> str:

@@ -11,6 +11,7 @@ import click
 from bestroute.cli.learning_commands import check_reward, run_evaluation, tell
 from bestroute.cli.live_commands import ledger_url
 from bestroute.cli.paths import FILE, FOLDER, check_not_read
+from bestroute.cli.printing import print_line
 from bestroute.cli.spend_command import ago
 from bestroute.errors import ConfigError
 
@@ -108,7 +109,7 @@ def write_report(page: Page, out: Path, *, with_script: bool = True) -> None:
         tell(f"charts stand still without plotly: {to_install('report')}")
     with atomic_file(out) as stream:
         stream.write(html(page, script=script).encode())
-    click.echo(f"report: {out}")
+    print_line(f"report: {out}")
 
 
 def ledger_report(ledger: Ledger, name: str) -> Page:

@@ -10,6 +10,7 @@ import click
 
 from bestroute.cli.learning_commands import with_labels
 from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 
 
@@ -89,7 +90,7 @@ def train_reward(
     left_out: list[str] = []
     records = read_records(train, pool=pool, allow_missing=allow_missing, on_left_out=left_out.append)
     if left_out:
-        click.echo(f"{len(left_out)} records left out: they lack a model of the pool ({left_out[0]!r}, ...)", err=True)
+        print_line(f"{len(left_out)} records left out: they lack a model of the pool ({left_out[0]!r}, ...)", err=True)
     records = with_labels(records)
     shown = ""
     with tqdm(disable=not is_main_process()) as bar:
@@ -106,7 +107,7 @@ def train_reward(
     if not is_main_process():
         return
     model.save_pretrained(out)
-    click.echo(f"{out}: learnt from {len(records)} records")
+    print_line(f"{out}: learnt from {len(records)} records")
     click.echo(summarise(model.report))
 
 

@@ -11,6 +11,7 @@ import click
 
 from bestroute.cli.live_members import stop_on_interrupt
 from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.printing import print_line
 from bestroute.cli.progress import counted
 from bestroute.cli.route_engine import MakeEngine, deciding_engine
 from bestroute.errors import ConfigError
@@ -93,7 +94,7 @@ def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, a
     else:
         click.echo(decision.explain() if whole else five_lines(decision))
         for refusal in read_refusals(folder):
-            click.echo(f"refused:   {refusal}")
+            print_line(f"refused:   {refusal}")
 
 
 def _route_file(
@@ -166,15 +167,15 @@ def _on_a_cluster(
 
 def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:
     """Print what was routed, where it went, and what that costs beside the reference."""
-    click.echo(f"{out}: {done.routed} routed, {done.kept} kept, {done.failed} failed")
+    print_line(f"{out}: {done.routed} routed, {done.kept} kept, {done.failed} failed")
     total = done.plans.total()
     for plan, count in done.plans.most_common(10):
-        click.echo(f"  {count / total:6.1%}  {plan}")
+        print_line(f"  {count / total:6.1%}  {plan}")
     spent, reference = (
         ("cost_usd", "reference_cost_usd") if draws else ("expected_cost_usd", "reference_expected_cost_usd")
     )
     if spent in done.usd and reference in done.usd:
         words = "was billed" if draws else "is expected"
-        click.echo(f"{done.usd[spent]:.6g} USD {words}; the reference alone: {done.usd[reference]:.6g} USD")
+        print_line(f"{done.usd[spent]:.6g} USD {words}; the reference alone: {done.usd[reference]:.6g} USD")
     if done.failed:
-        click.echo(f"{done.failed} prompts failed; the same command asks them again", err=True)
+        print_line(f"{done.failed} prompts failed; the same command asks them again", err=True)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bestroute.cli.paths import FILE
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 
 
@@ -54,10 +55,10 @@ def serve(path: Path | None, new_key: str | None, **flags: Any) -> None:
 
     config = read_config(path, flags)
     if not config.keys and not is_loopback(config.host):
-        click.echo(
+        print_line(
             f"bestroute: {config.host} is not this machine alone, and there are no keys: anybody may ask", err=True
         )
-    run(path, flags, lambda text: click.echo(f"bestroute: {text}", err=True))
+    run(path, flags, lambda text: print_line(f"bestroute: {text}", err=True))
 
 
 def _print_key(name: str) -> None:
@@ -66,7 +67,7 @@ def _print_key(name: str) -> None:
 
     key = new_key()
     entry = ApiKey(name, hash_of(key))
-    click.echo("this is the key; it is kept nowhere:", err=True)
-    click.echo(key)
-    click.echo("and this goes under keys: in the configuration, with budget: USD and per: day if you like:", err=True)
-    click.echo(f"  - {{name: {entry.name}, sha256: {entry.sha256}}}", err=True)
+    print_line("this is the key; it is kept nowhere:", err=True)
+    print_line(key)
+    print_line("and this goes under keys: in the configuration, with budget: USD and per: day if you like:", err=True)
+    print_line(f"  - {{name: {entry.name}, sha256: {entry.sha256}}}", err=True)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bestroute._utils.text import one_line
 from bestroute.billing.savings import Savings
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,9 +74,9 @@ def spend(
         click.echo(stream.getvalue(), nl=False)
     else:
         for line in _table(rows, names, whole):
-            click.echo(line)
+            print_line(line)
         if whole is not None:
-            click.echo(str(Savings.of(whole)))
+            print_line(str(Savings.of(whole)))
 
 
 _PARTS_OF_A_CALL = {"model", "kind", "plan", "reason"}
@@ -173,7 +175,7 @@ def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     if row["saved_usd"] is None:
         reference = None
     return [
-        *(str(row[name]) for name in names),
+        *(one_line(str(row[name])) for name in names),
         *(f"{row[name]:,}" for name in ("samples", "failed", "input_tokens", "output_tokens")),
         f"{cost:.6f}",
         f"{reference:.6f}" if reference else "",

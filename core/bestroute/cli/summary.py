@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bestroute._utils.text import one_line
 from bestroute.engine.decision import Decision
 from bestroute.policies.policies import NO_SAY, UNFAMILIAR, QualityPolicy, ThresholdPolicy, where_known
 from bestroute.types.arrays import FloatArray
@@ -26,7 +27,7 @@ def five_lines(decision: Decision) -> str:
             f"how sure:  {_how_sure(decision, decision.prediction, decision.column, second)}{_familiar(decision)}",
         ]
     lines += [f"left out:  {model}: {why}" for model, why in decision.left_out.items()]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _why(decision: Decision) -> str:

@@ -11,6 +11,7 @@ import click
 
 from bestroute.cli.learning_commands import KINDS, arrays_of, check_reward, kind_of, load_arrays, load_records, tell
 from bestroute.cli.paths import FILE, FOLDER
+from bestroute.cli.printing import print_line
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,24 +96,24 @@ def tune(
         promise = replace(promise, reward_fingerprint=ProxyRewardModel.from_pretrained(kind).fingerprint)
     write_promises(folder, with_promise(router, promise).promises, router=tuned_hash)
     shown = promise.shown_on
-    click.echo(f"{folder}: {promise}: quality at {promise.price_usd:.4g} USD")
+    print_line(f"{folder}: {promise}: quality at {promise.price_usd:.4g} USD")
     for part in ("order", "calibrate", *(["people"] if gold else [])):
-        click.echo(f"  {part}: {shown[part]['queries']} queries of {shown[part]['groups']} groups")
-    click.echo(
+        print_line(f"  {part}: {shown[part]['queries']} queries of {shown[part]['groups']} groups")
+    print_line(
         f"  settings: {shown['settings_passed']} of {shown['settings_tested']} passed in order, seed {shown['seed']}"
     )
     estimates = promise.estimates
     where = "calibration part" if gold is None else "part that people judged"
-    click.echo(
+    print_line(
         f"  on the {where}: saving {estimates['saving']:.1%}, drop {estimates['drop']:.2%}, "
         f"{estimates['usd_per_1k']:.4g} USD per 1,000 queries"
     )
     if kind != kind_of(folder, router, None):
-        click.echo(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")
+        print_line(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")
     if promise.cost_cap_usd is not None:
-        click.echo(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")
+        print_line(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")
     if folds is not None:
-        click.echo(f"  shown on {folds} routers trained alike, not on this very one")
+        print_line(f"  shown on {folds} routers trained alike, not on this very one")
 
 
 def _by_people(records: list[Record], gold: Path, router: MultiHeadRouter, kind: str) -> tuple[list[Record], ByPeople]:

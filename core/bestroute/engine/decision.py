@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from bestroute._utils.text import one_line
 from bestroute.engine.prompt_cache import COLD, Warmth
 from bestroute.engine.trial import Trial
 from bestroute.types.arrays import FloatArray
@@ -129,7 +130,7 @@ class Decision:
                 f"  familiarity {self.familiarity:.2f}: the share of training queries, held out, as unlike the others"
             )
         if self.prediction is not None and self.costs_usd is not None and self.column is not None:
-            names = [str(plan) for plan in self.prediction.plans]
+            names = [one_line(str(plan)) for plan in self.prediction.plans]
             width = max(map(len, names))
             verdicts = self._verdicts(self.prediction, self.costs_usd, self.column)
             lines.append(f"  {'plan':{width}}  match  quality  cost in USD")
@@ -140,7 +141,7 @@ class Decision:
                     f"{mark} {names[i]:{width}}  {p:5.3f}  {q:7.3f}  {self.costs_usd[i]:11.3g}  {verdicts[i]}".rstrip()
                 )
         lines += [f"  {model} was left out: {why}" for model, why in self.left_out.items()]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _verdicts(self, prediction: Prediction, costs_usd: FloatArray, column: int) -> Sequence[str]:
         """Return the policy's reason for each plan; numbers where it fails to give them."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute._utils.text import one_line
 from bestroute.billing.ledger import Ledger, Totals
 from bestroute.billing.ledger_rows import no_totals
 from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNotes
@@ -120,7 +121,7 @@ class MonitorReport:
         if self.target is None:
             rows.append("  no target is known, so no drop raises an alarm: give --target, or target= to monitor()")
         rows += [f"  alarm: {alarm}" for alarm in self.alarms] or ["  no alarm"]
-        return "\n".join([*rows, f"  {self.more}"])
+        return "\n".join(map(one_line, [*rows, f"  {self.more}"]))
 
 
 @dataclass
