@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -187,6 +188,22 @@ def test_a_call_that_is_cancelled_has_no_answer_to_compare(pool):
 
     asyncio.run(cancel())
     assert (outcomes(routed), routed.generators["large"].calls) == ([], [])
+
+
+def test_audits_at_the_same_time_spend_no_more_than_their_budget(pool):
+    alone = engine(pool)
+    alone.run(QUESTION)
+    outcomes(alone)
+    price = alone.ledger.audit_cost_usd
+    routed = engine(pool, audit_budget=4 * price)
+    large = routed.generators["large"]
+    large.delay_s, large.max_output_tokens = 0.2, 1
+    for _ in range(8):
+        routed.run(QUESTION)
+    found = Counter(outcome.status for outcome in outcomes(routed))
+    assert found.keys() == {"compared", "unaudited"}
+    assert routed.audit_budget.spent_usd == pytest.approx(found["compared"] * price)
+    assert routed.audit_budget.spent_usd <= 4 * price
 
 
 def test_audits_have_a_budget_of_their_own(pool):

@@ -98,7 +98,8 @@ class BestRoute:
             that those of a smaller share are in every larger one. May be set at any time.
         audit: For which share of calls the reference answers, too, after the answer went out (in the shadow: what was
             decided on is drawn), billed as ``"audit"``, and the two are compared. May be set at any time.
-        audit_budget: What audits together may spend, USD, or a ``Budget``; default: their share alone limits them.
+        audit_budget: What audits together may spend, USD, or a ``Budget``, of which the most that an audit can cost is
+            set aside before it is drawn, as of a call; default: their share alone limits them.
         judge: ``fn(query, texts) -> scores`` in [0, 1], or a reward model, that compares; default: ``reward_model``
             where it reads texts, else the form of the answers (tool calls, JSON, choices, numbers, short answers).
         on_alarm: Is told of each alarm that calls and audits of this process raise while audits are switched on
