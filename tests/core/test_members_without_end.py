@@ -270,7 +270,8 @@ async def alive(loop_turns):
 
 @pytest.mark.parametrize("how", ["run", "arun", "stream", "astream"])
 @pytest.mark.parametrize("which", ["a router", "a policy", "a policy that is asked again"])
-async def test_a_decision_without_end_ends_at_the_deadline_and_blocks_no_loop(how, which):
+@pytest.mark.patient(0.5)
+async def test_a_decision_without_end_ends_at_the_deadline_and_blocks_no_loop(how, which, seconds):
     endless = Predicting() if which == "a router" else Choosing(quick_calls=int(which != "a policy"))
     if which == "a router":
         routed = routed_by(endless)
@@ -283,7 +284,7 @@ async def test_a_decision_without_end_ends_at_the_deadline_and_blocks_no_loop(ho
     started = time.monotonic()
     try:
         with pytest.raises(TimeoutError):
-            await answered(routed, how, deadline_s=0.5)
+            await answered(routed, how, deadline_s=seconds)
         assert time.monotonic() - started < LATE_S
         assert len(turns) > 10
         assert [row["status"] for row in routed.ledger.rows()] == ["failed"] * (which == "a policy that is asked again")
@@ -299,7 +300,8 @@ def test_reasons_without_end_are_read_to_the_number_of_plans():
     assert dry.run("hello").text.startswith("dry run: s x 1")
 
 
-async def test_reasons_that_never_come_hold_up_no_dry_run_beyond_its_deadline():
+@pytest.mark.patient(0.5)
+async def test_reasons_that_never_come_hold_up_no_dry_run_beyond_its_deadline(seconds):
     class Thinking(Choosing):
         def verdicts(self, prediction, cost_usd, chosen, pool):
             self.over.wait(2 * LATE_S)
@@ -308,6 +310,6 @@ async def test_reasons_that_never_come_hold_up_no_dry_run_beyond_its_deadline():
     policy = Thinking(quick_calls=9)
     dry = routed_by(FakeRouter(TABLE, [1.0, 1.0]), policy, settings=Settings(dry_run=True))
     for how in ("run", "arun"):
-        result = await answered(dry, how, deadline_s=0.5)
+        result = await answered(dry, how, deadline_s=seconds)
         assert result.text == f"dry run: {result.decision.reason}"
     policy.over.set()

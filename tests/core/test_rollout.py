@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-import time
+import threading
 
 import pytest
 
@@ -81,8 +81,12 @@ def test_a_router_that_fails_or_hangs_in_the_shadow_costs_no_answer(pool, way, s
         raise OSError("no index")
 
     assert "no index" in answered(engine(pool, router=fails, mode="shadow"), way=way).decision.reason
-    hangs = engine(pool, router=lambda query: time.sleep(3) or "small", mode="shadow")
-    result = answered(hangs, way=way, deadline_s=seconds)
+    is_over = threading.Event()
+    hangs = engine(pool, router=lambda query: is_over.wait(60) and "small", mode="shadow")
+    try:
+        result = answered(hangs, way=way, deadline_s=seconds)
+    finally:
+        is_over.set()
     assert result.text == "dear"
     assert "nothing was decided" in result.decision.reason
 
