@@ -1,9 +1,6 @@
 """What a call leaves in the ledger, whatever becomes of it; and what routers over the same members share."""
 
-import asyncio
 import logging
-import threading
-import traceback
 from contextlib import aclosing, suppress
 from typing import Any
 from unittest import mock
@@ -20,11 +17,17 @@ from langchain_openai import ChatOpenAI
 from bestroute import BestRouteError, Ledger, Settings
 from langchain_bestroute import BestRouteChat
 
+from .. import shared_bills as shared
+
 # Sharing.
 
 
 def small_of(make, openai_model, model, **options):
     return make(("small", 1), models={"small": openai_model(model), "large": openai_model("large-max")}, **options)
+
+
+def say_hi(chat):
+    chat.invoke("hi")
 
 
 def other_forms(chat):
@@ -51,30 +54,14 @@ FORMS = ("bind", "with_config", "copy", "temperature", "timeout", "max_retries",
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_breaker_that_opens_in_another_form_is_open_in_the_origin(make, openai_model, server, form):
-    settings = Settings(attempts=1, breaker_failures=2, breaker_rest_s=60)
-    chat = small_of(make, openai_model, "fail-500-x", settings=settings, ledger=Ledger(), budget=5.0)
-    other = other_forms(chat)[form]
-    for _ in range(2):
-        other.invoke("hi")
-    assert chat.engine.breakers.rests("small")
-    asked = len(server.requests)
-    chat.invoke("hi")
-    assert [body["model"] for body in server.sent()[asked:]] == ["large-max"]
-    assert len(chat.ledger.rows()) == len(server.bills)
-    assert chat.engine.budget.spent_usd == pytest.approx(chat.ledger.cost_usd)
+    chat = small_of(make, openai_model, "fail-500-x", settings=shared.FAILS_TWICE, ledger=Ledger(), budget=5.0)
+    shared.a_breaker_is_open_for_both(chat, other_forms(chat)[form], say_hi, server)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_limit_of_concurrency_holds_over_all_forms(make, openai_model, server, form):
     chat = small_of(make, openai_model, "slow-60-small", settings=Settings(concurrency=2))
-    other = other_forms(chat)[form]
-    threads = [threading.Thread(target=model.invoke, args=("hi",)) for model in (chat, other) * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(server.requests) == 8
-    assert server.max_inflight == 2
+    shared.two_at_a_time_are_asked(chat, other_forms(chat)[form], say_hi, server)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -102,11 +89,8 @@ def test_all_forms_have_the_same_connections(server, make, form):
 async def test_no_form_opens_a_connection_of_its_own(own_server, openai_model, make, form, way):
     models = {name: openai_model(name, base_url=own_server.base_url) for name in ("small", "large")}
     chat = make(("small", 1), models=models)
-    await asked(chat, way, "hi")
-    assert own_server.accepted == 1
-    for model in (other_forms(chat)[form], chat, other_forms(chat)[form]):
-        await asked(model, way, "hi")
-    assert (len(own_server.requests), own_server.accepted) == (4, 1)
+    routers = [chat, other_forms(chat)[form], chat, other_forms(chat)[form]]
+    await shared.one_connection_is_opened(routers, lambda router: asked(router, way, "hi"), own_server)
 
 
 # Ids and tags.
@@ -177,8 +161,7 @@ def test_tags_that_are_no_dict_of_texts_are_refused_in_one_sentence(make, server
 def test_requests_are_those_that_the_server_saw(make, server, bills_input, requests):
     chat = make(("small", 3), bills_input=bills_input, ledger=Ledger())
     chat.invoke("hi")
-    assert len(server.requests) == chat.ledger.totals()["all"]["requests"] == requests
-    assert len({row["attempt_id"] for row in chat.ledger.rows()}) == requests
+    shared.requests_are_the_servers(chat, server, requests)
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
@@ -187,10 +170,7 @@ async def test_of_single_requests_one_that_fails_costs_the_others_nothing(make, 
     chat = small_of(make, openai_model, "refuse-n-small", bills_input="once", ledger=Ledger(), max_retries=0)
     with suppress(openai.APIError):
         await asked(chat, how, "hi", model="small", n=3)
-    rows = chat.ledger.rows()
-    assert sorted(row["status"] for row in rows) == ["failed", "ok", "ok"]
-    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows) == sum(server.usage.values())
-    assert chat.ledger.totals()["all"]["requests"] == 3
+    shared.one_of_three_failed(chat, server)
 
 
 @pytest.mark.parametrize(("bills_input", "requests"), [("once", 2), ("per_sample", 4)])
@@ -198,16 +178,14 @@ def test_an_attempt_that_is_made_again_is_another_request(make, openai_model, se
     settings = Settings(first_wait_s=0.0)
     chat = small_of(make, openai_model, "flaky-1-small", bills_input=bills_input, settings=settings, ledger=Ledger())
     chat.invoke("hi", model="small", n=3)
-    assert len(server.requests) == chat.ledger.totals()["all"]["requests"] == requests
+    shared.requests_are_the_servers(chat, server, requests)
 
 
 # Any text.
 
-TEXTS = ("half an emoji \ud83d here", "a \x00 in it", "\udcff\udc80", "\ufffe\u202e\x1b[31m")
-
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", shared.TEXTS)
 async def test_any_text_is_answered_and_billed(make, server, tmp_path, how, text):
     chat = make(("small", 2), ledger=Ledger(f"sqlite:///{tmp_path}/bills.db"))
     call = {"name": f"f{text}", "args": {text: [text]}, "id": "call_1", "type": "tool_call"}
@@ -220,35 +198,22 @@ async def test_any_text_is_answered_and_billed(make, server, tmp_path, how, text
     ]
     message = await asked(chat, how, messages, tags={text: text})
     assert "small-mini" in message.text
-    rows = chat.ledger.rows()
-    assert len(rows) == len(server.bills) == 2
-    assert sum(row["input_tokens"] for row in rows) == server.usage["input"]
-    chat.ledger.close()
+    shared.both_draws_are_billed(chat, server)
 
 
 # Errors quote nothing.
 
-SECRET = "the patient of room twelve is called Ottilie Brandvold"
-QUERY = f"Please summarise: {SECRET} and so on."
-
 
 @pytest.mark.parametrize("how", WAYS)
 async def test_an_error_that_quotes_the_query_is_quoted_nowhere(make, server, openai_model, tmp_path, caplog, how):
-    def quoting(model, messages):
-        raise RuntimeError(f"cannot parse {messages[-1]['content']!r}")
-
-    server.answers = quoting
+    server.answers = shared.quotes_the_query
     caplog.set_level(logging.DEBUG, logger="bestroute")
     caplog.set_level(logging.DEBUG, logger="langchain_bestroute")
     ledger = Ledger(f"sqlite:///{tmp_path}/bills.db")
     chat = make(("small", 2), ledger=ledger, settings=Settings(attempts=1))
     with pytest.raises(openai.APIError) as caught:
-        await asked(chat, how, QUERY)
-    shown = "".join(traceback.format_exception(caught.value)) + str(ledger.rows())
-    shown += "".join(record.getMessage() for record in caplog.records if "bestroute" in record.name)
-    assert "Ottilie" not in shown
-    assert ledger.rows()
-    ledger.close()
+        await asked(chat, how, shared.QUERY)
+    shared.nothing_is_quoted(caught.value, chat, caplog)
 
 
 # Cancellations.
@@ -268,42 +233,28 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, openai_model, s
                     pass
 
     await cancel_at_random(call, chat.ledger, seed=f"{how} {n}")
-    rows = chat.ledger.rows()
-    assert len(rows) >= len(server.requests)
-    assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
+    shared.every_request_has_a_row(chat, server)
 
 
 class Hanging(ChatOpenAI):
     """Its third request has no end."""
 
-    begun: Any = None
-    ended: Any = None
+    steps: Any = None
 
     async def _agenerate(self, *args, **kwargs):
-        self.begun.append(1)
-        if len(self.begun) == 4:  # the first was that for several choices
-            await asyncio.Event().wait()
+        await self.steps.begin()
         result = await super()._agenerate(*args, **kwargs)
-        self.ended.append(1)
+        self.steps.end()
         return result
 
 
 async def test_single_requests_that_came_before_a_cancellation_are_billed_as_told(make, server):
     where = {"base_url": server.base_url, "api_key": "sk-secret", "max_retries": 0}
-    small = Hanging(model="refuse-n-small", begun=[], ended=[], **where)
+    small = Hanging(model="refuse-n-small", steps=shared.Steps(), **where)
     models = {"small": small, "large": ChatOpenAI(model="large-max", **where)}
     chat = make(models=models, bills_input="once", ledger=Ledger())
-    call = asyncio.create_task(chat.ainvoke("hi there", model="small", n=3))
-    while len(small.ended) < 2 or len(small.begun) < 4:
-        await asyncio.sleep(0.001)
-    call.cancel()
-    with suppress(asyncio.CancelledError):
-        await call
-    rows = chat.ledger.rows()
-    assert sorted(row["status"] for row in rows) == ["cancelled", "ok", "ok"]
-    assert [row["requests"] for row in rows] == [1, 1, 1]
-    known = [row for row in rows if not row["estimated"]]
-    assert sum(row["input_tokens"] + row["output_tokens"] for row in known) == sum(server.usage.values())
+    call = chat.ainvoke("hi there", model="small", n=3)
+    await shared.what_came_before_a_cancellation_is_billed(chat, call, small.steps, server)
 
 
 # Streams that break after their usage.
@@ -335,6 +286,4 @@ async def test_a_stream_that_breaks_after_its_usage_is_billed_by_it(make, server
     )
     with pytest.raises(httpx.ReadError):
         await asked(chat, how, "hi there", model="small", n=1)
-    (row,) = chat.ledger.rows()
-    assert (row["input_tokens"], row["output_tokens"]) == (server.usage["input"], server.usage["output"])
-    assert (row["estimated"], row["status"]) == (False, "failed")
+    shared.a_broken_stream_is_billed_by_its_usage(chat, server)

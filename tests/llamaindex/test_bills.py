@@ -1,10 +1,7 @@
 """What a call leaves in the ledger, whatever becomes of it; and what copies share with their origin."""
 
-import asyncio
 import copy
 import logging
-import threading
-import traceback
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -15,6 +12,8 @@ from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlo
 from llama_index.llms.openai_like import OpenAILike
 
 from bestroute import BestRouteError, Ledger, Price, Settings
+
+from .. import shared_bills as shared
 
 # Sharing.
 
@@ -34,28 +33,14 @@ def small_of(make, like, model, **options):
 
 @pytest.mark.parametrize("how", COPIES)
 def test_a_breaker_that_opens_in_a_copy_is_open_in_the_origin(make, like, user, server, how):
-    settings = Settings(attempts=1, breaker_failures=2, breaker_rest_s=60)
-    llm = small_of(make, like, "fail-500-x", settings=settings, ledger=Ledger(), budget=5.0)
-    other = COPIES[how](llm)
-    for _ in range(2):
-        other.chat(user("hi"))
-    asked = len(server.requests)
-    llm.chat(user("hi"))
-    assert [body["model"] for body in server.sent()[asked:]] == ["large-max"]
-    assert len(llm.ledger.rows()) == len(server.bills)
-    assert llm.engine.budget.spent_usd == pytest.approx(llm.ledger.cost_usd)
+    llm = small_of(make, like, "fail-500-x", settings=shared.FAILS_TWICE, ledger=Ledger(), budget=5.0)
+    shared.a_breaker_is_open_for_both(llm, COPIES[how](llm), lambda router: router.chat(user("hi")), server)
 
 
 @pytest.mark.parametrize("how", COPIES)
 def test_a_limit_of_concurrency_holds_over_copies(make, like, user, server, how):
     llm = small_of(make, like, "slow-60-small", settings=Settings(concurrency=2))
-    other = COPIES[how](llm)
-    threads = [threading.Thread(target=model.chat, args=(user("hi"),)) for model in (llm, other) * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(server.requests), server.max_inflight) == (8, 2)
+    shared.two_at_a_time_are_asked(llm, COPIES[how](llm), lambda router: router.chat(user("hi")), server)
 
 
 @pytest.mark.parametrize("how", ["copy", "deepcopy", "max_n", "max_retries"])
@@ -71,11 +56,8 @@ def test_copies_have_the_same_connections(make, user, how):
 @pytest.mark.parametrize("way", ["chat", "achat"])
 async def test_no_copy_opens_a_connection_of_its_own(own_server, make, like, user, how, way):
     llm = make(models={name: like(name, api_base=own_server.base_url) for name in ("small", "large")})
-    await asked(llm, way, user("hi"))
-    assert own_server.accepted == 1
-    for model in (COPIES[how](llm), llm, COPIES[how](llm)):
-        await asked(model, way, user("hi"))
-    assert (len(own_server.requests), own_server.accepted) == (4, 1)
+    routers = [llm, COPIES[how](llm), llm, COPIES[how](llm)]
+    await shared.one_connection_is_opened(routers, lambda router: asked(router, way, user("hi")), own_server)
 
 
 # Ids and tags.
@@ -117,7 +99,7 @@ def test_tags_and_ids_that_are_none_are_refused(make, user, server, options):
 def test_requests_are_those_that_the_server_saw(make, user, server, bills_input, requests):
     llm = make(("small", 3), bills_input=bills_input, ledger=Ledger())
     llm.chat(user("hi"))
-    assert len(server.requests) == llm.ledger.totals()["all"]["requests"] == requests
+    shared.requests_are_the_servers(llm, server, requests)
 
 
 @pytest.mark.parametrize("how", ["chat", "achat"])
@@ -127,17 +109,14 @@ async def test_of_single_requests_one_that_fails_costs_the_others_nothing(make, 
     with suppress(openai.APIError):
         options = {"model": "small", "n": 3}
         llm.chat(user("hi"), **options) if how == "chat" else await llm.achat(user("hi"), **options)
-    rows = llm.ledger.rows()
-    assert sorted(row["status"] for row in rows) == ["failed", "ok", "ok"]
-    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows) == sum(server.usage.values())
-    assert llm.ledger.totals()["all"]["requests"] == 3
+    shared.one_of_three_failed(llm, server)
 
 
 # Any text.
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("text", ["half an emoji \ud83d here", "a \x00 in it", "\udcff\udc80", "\ufffe\u202e\x1b[31m"])
+@pytest.mark.parametrize("text", shared.TEXTS)
 async def test_any_text_is_answered_and_billed(make, server, tmp_path, how, text):
     llm = make(("small", 2), ledger=Ledger(f"sqlite:///{tmp_path}/bills.db"))
     call = ToolCallBlock(tool_call_id="call_1", tool_name=f"f{text}", tool_kwargs={text: [text]})
@@ -150,33 +129,21 @@ async def test_any_text_is_answered_and_billed(make, server, tmp_path, how, text
     ]
     response = await asked(llm, how, messages, tags={text: text})
     assert "small-mini" in str(response)
-    rows = llm.ledger.rows()
-    assert len(rows) == len(server.bills) == 2
-    assert sum(row["input_tokens"] for row in rows) == server.usage["input"]
-    llm.ledger.close()
+    shared.both_draws_are_billed(llm, server)
 
 
 # Errors quote nothing.
 
-QUERY = "Please summarise: the patient of room twelve is called Ottilie Brandvold."
-
 
 @pytest.mark.parametrize("how", WAYS)
 async def test_an_error_that_quotes_the_query_is_quoted_nowhere(make, user, server, tmp_path, caplog, how):
-    def quoting(model, messages):
-        raise RuntimeError(f"cannot parse {messages[-1]['content']!r}")
-
-    server.answers = quoting
+    server.answers = shared.quotes_the_query
     caplog.set_level(logging.DEBUG, logger="bestroute")
     caplog.set_level(logging.DEBUG, logger="llamaindex_bestroute")
     llm = make(("small", 2), ledger=Ledger(f"sqlite:///{tmp_path}/bills.db"), settings=Settings(attempts=1))
     with pytest.raises(openai.APIError) as caught:
-        await asked(llm, how, user(QUERY))
-    shown = "".join(traceback.format_exception(caught.value)) + str(llm.ledger.rows())
-    shown += "".join(record.getMessage() for record in caplog.records if "bestroute" in record.name)
-    assert "Ottilie" not in shown
-    assert llm.ledger.rows()
-    llm.ledger.close()
+        await asked(llm, how, user(shared.QUERY))
+    shared.nothing_is_quoted(caught.value, llm, caplog)
 
 
 # Cancellations.
@@ -196,41 +163,27 @@ async def test_every_request_of_a_cancelled_call_has_a_row(make, like, user, ser
                     pass
 
     await cancel_at_random(call, llm.ledger, seed=f"{how} {n}")
-    rows = llm.ledger.rows()
-    assert len(rows) >= len(server.requests)
-    assert sum(row["status"] == "ok" for row in rows) <= sum(bill.status == "ok" for bill in server.bills)
+    shared.every_request_has_a_row(llm, server)
 
 
 class Hanging(OpenAILike):
     """Its third request has no end."""
 
-    begun: Any = None
-    ended: Any = None
+    steps: Any = None
 
     async def achat(self, *args, **kwargs):
-        self.begun.append(1)
-        if len(self.begun) == 4:  # the first was that for several choices
-            await asyncio.Event().wait()
+        await self.steps.begin()
         response = await super().achat(*args, **kwargs)
-        self.ended.append(1)
+        self.steps.end()
         return response
 
 
 async def test_single_requests_that_came_before_a_cancellation_are_billed_as_told(make, like, user, server):
     there = {"api_base": server.base_url, "api_key": "sk-secret", "max_retries": 0, "is_chat_model": True}
-    small = Hanging(model="refuse-n-small", begun=[], ended=[], **there)
+    small = Hanging(model="refuse-n-small", steps=shared.Steps(), **there)
     llm = make(models={"small": small, "large": like("large-max")}, bills_input="once", ledger=Ledger())
-    call = asyncio.create_task(llm.achat(user("hi there"), model="small", n=3))
-    while len(small.ended) < 2 or len(small.begun) < 4:
-        await asyncio.sleep(0.001)
-    call.cancel()
-    with suppress(asyncio.CancelledError):
-        await call
-    rows = llm.ledger.rows()
-    assert sorted(row["status"] for row in rows) == ["cancelled", "ok", "ok"]
-    assert [row["requests"] for row in rows] == [1, 1, 1]
-    known = [row for row in rows if not row["estimated"]]
-    assert sum(row["input_tokens"] + row["output_tokens"] for row in known) == sum(server.usage.values())
+    call = llm.achat(user("hi there"), model="small", n=3)
+    await shared.what_came_before_a_cancellation_is_billed(llm, call, small.steps, server)
 
 
 # Streams that break after their usage.
@@ -264,9 +217,7 @@ async def test_a_stream_that_breaks_after_its_usage_is_billed_by_it(make, user, 
     llm = make(None, models={"small": member}, prices={"small": Price(1, 2)}, ledger=Ledger(), max_retries=0)
     with suppress(httpx.ReadError):
         await asked(llm, how, user("hi there"))
-    (row,) = llm.ledger.rows()
-    assert (row["input_tokens"], row["output_tokens"]) == (server.usage["input"], server.usage["output"])
-    assert not row["estimated"]
+    shared.a_broken_stream_is_billed_by_its_usage(llm, server)
 
 
 # Streams that are left.
