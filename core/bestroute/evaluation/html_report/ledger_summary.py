@@ -109,13 +109,12 @@ def summarise(
     """
     of: dict[str, Any] = {"since": since, "until": until}
     low, high = -math.inf if since is None else since, math.inf if until is None else until
-    by_kind_day_model = ledger.totals(by=("kind", "day", "model"), **of)
-    by_kind = _rolled_up(by_kind_day_model, 0)
+    sums = ledger.totals(by=("kind", "day", "model", "plan", "reason"), **of)
+    by_kind = _rolled_up(sums, 0)
+    of_all = {key: more if key[0] == "draw" else beside_answers(more) for key, more in sums.items()}
     by_day_model: dict[tuple[str, str], Totals] = {}
-    for (kind, day, model), more in by_kind_day_model.items():
-        known = by_day_model.setdefault((day, model), no_totals())
-        add_totals(known, more if kind == "draw" else beside_answers(more))
-    by_plan_reason = ledger.totals(by=("plan", "reason"), **of)
+    for (_, day, model, _, _), more in of_all.items():
+        add_totals(by_day_model.setdefault((day, model), no_totals()), more)
     calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
     drawn = ledger.drawn_models([bill.call_id for bill in calls.dearest])
@@ -131,8 +130,8 @@ def summarise(
         by_day_model=by_day_model,
         by_model=_rolled_up(by_day_model, 1),
         by_day=_rolled_up(by_day_model, 0),
-        by_plan=_rolled_up(by_plan_reason, 0),
-        by_reason=_rolled_up(by_plan_reason, 1),
+        by_plan=_rolled_up(of_all, 3),
+        by_reason=_rolled_up(of_all, 4),
         by_tag=ledger.totals(by="tag", **of),
         calls_by_plan=dict(calls.by_plan),
         dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.dearest),
@@ -142,10 +141,7 @@ def summarise(
     )
 
 
-_Sums = Mapping[tuple[str, str], Totals] | Mapping[tuple[str, str, str], Totals]
-
-
-def _rolled_up(sums: _Sums, part: int) -> dict[str, Totals]:
+def _rolled_up(sums: Mapping[Any, Totals], part: int) -> dict[str, Totals]:
     found: dict[str, Totals] = {}
     for key, more in sums.items():
         add_totals(found.setdefault(key[part], no_totals()), more)
