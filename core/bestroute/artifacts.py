@@ -137,7 +137,7 @@ def files_in(folder: Path, kind: ArtifactKind) -> list[str]:
     try:
         names = list(from_json(read_part(folder / kind.config, kind.noun, most=_MOST_BYTES))["sha256"])
         return [name for name in names if inside(folder, name, kind)]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ArtifactError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, ArtifactError):
         return []
 
 
@@ -148,7 +148,15 @@ def damaged(folder: Path, kind: ArtifactKind) -> Iterator[None]:
         yield
     except ArtifactError:
         raise
-    except (BestRouteError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        BestRouteError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        ArithmeticError,
+    ) as error:
         what = f"{type(error).__name__}: {str(error)[:_LONGEST_PROBLEM]}"
         raise ArtifactError(
             f"{folder / kind.config}: damaged, it is no file of {kind.noun} ({what}); {kind.remedy}"

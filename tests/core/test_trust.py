@@ -336,6 +336,15 @@ def test_a_router_with_anything_changed_loads_or_is_refused_with_a_sentence(tmp_
         assert str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("quality_range", [0.0]), ("settings", []), ("plans", [[]]), ("frozen", [1])]
+)
+def test_a_list_that_is_too_short_is_refused_with_a_sentence(folder, config, name, value):
+    (folder / "router.json").write_text(json.dumps({**config, name: value}))
+    with pytest.raises(ArtifactError, match=str(folder)):
+        MultiHeadRouter.from_pretrained(folder)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
 def test_cut_off_files_are_refused_with_a_sentence(folder, share):
     for path in sorted(folder.iterdir()):
