@@ -112,8 +112,10 @@ def read_config(folder: Path, kind: ArtifactKind) -> tuple[dict[str, Any], bytes
     config = from_json(data)
     version = config.get("format") if isinstance(config, dict) else None
     if version != kind.format:
+        is_later = isinstance(version, int) and version > kind.format
+        remedy = "a later release made it: upgrade bestroute" if is_later else kind.remedy
         raise ArtifactError(
-            f"{folder / kind.config}: format {brief(version)}, this version reads {kind.format}; {kind.remedy}"
+            f"{folder / kind.config}: format {brief(version)}, this version reads {kind.format}; {remedy}"
         )
     return config, data
 

@@ -52,13 +52,14 @@ def test_init_writes_a_pool_that_is_read_with_prices_by_exact_name(tmp_path):
 def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
     out = tmp_path / "pool.yaml"
     done = run(
-        "init", "--model", "a=local:qwen", "--base-url", "a=http://127.0.0.1:8080/v1", "--price", "a=0.1/0.2",
+        "init", "--model", "a=local:qwen2.5:0.5b", "--base-url", "a=http://127.0.0.1:8080/v1", "--price", "a=0.1/0.2",
         "--model", "b=groq:new-model", "--price", "b=1/2", "--reference", "b", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     pool = Pool.from_file(out)
     assert pool.prices == {"a": Price(0.1, 0.2), "b": Price(1, 2)}
     assert pool.endpoint("a").base_url == "http://127.0.0.1:8080/v1"
+    assert pool.endpoint("a").api_model == "qwen2.5:0.5b", "names of Ollama's and OpenRouter's have colons of their own"
     assert pool.endpoint("a").api_key_env is None
     assert pool.endpoint("b").api_key_env == "GROQ_API_KEY"
 

@@ -137,7 +137,8 @@ def test_a_folder_is_a_router(pool, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: {**c, "format": 99}, "format 99, this version reads 4"),
+        (lambda c: {**c, "format": 99}, "format 99, this version reads 4; a later release made it: upgrade"),
+        (lambda c: {**c, "format": 3}, "format 3, this version reads 4; train the router again"),
         (lambda c: {**c, "sha256": {"router.safetensors": "0"}}, "the folder is damaged"),
         (lambda c: {**c, "plans": [[{"model": "x", "n": 1, "accept": None}]]}, "must have shape|damaged"),
         (lambda c: {k: v for k, v in c.items() if k != "pool"}, "damaged, it is no file of a router"),

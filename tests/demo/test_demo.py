@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from bestroute import Cancel, GenerationError, MajorityVote, Query
 from bestroute.cli.demo_shift import TARGET, demo_shifts, shift_lines
 from bestroute.demo.dataset import ROUTER, demo_arrays, demo_pool, demo_records, held_out, training
+from bestroute.demo.run import _line, _row
 from bestroute.demo.tasks import check, normalise
 from bestroute.generators.replay import ReplayGenerator
 from bestroute.labels import label_plans
@@ -229,3 +231,14 @@ def test_a_change_of_traffic_is_played_from_the_shipped_records_and_printed_with
     figures = [line for line in lines if re.search(r"drop +-?[\d.]+ % \(\+- [\d.]+\), saves +-?[\d.]+ %", line)]
     assert [line.split()[0] for line in figures] == ["before", "after", "later"] * 2
     assert lines == list(shift_lines(streams=3, calls=500))
+
+
+def test_queries_so_few_that_the_reference_is_right_on_none_in_many_resamples_have_no_interval_of_the_drop():
+    answers, reference, cost = np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.ones(2)
+    resamples = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])  # in the first the reference is right on none
+    with warnings.catch_warnings(action="error"):
+        few = _line("few", (answers, cost), (reference, cost), resamples)
+        enough = _line("enough", (answers, cost), (reference, cost), resamples[[0] + [1] * 49 + [2] * 49])
+    assert few.drop_ci95 is None
+    assert _row(few).endswith("0.0% [no interval]")
+    assert enough.drop_ci95 == (0.0, 0.0)

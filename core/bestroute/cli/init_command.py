@@ -151,7 +151,7 @@ def _member(name: str, model: str, url: str | None, price: str | None) -> dict[s
     Raises:
         ConfigError: If its provider or its price is not known.
     """
-    provider, _, api_model = model.rpartition(":") if ":" in model else ("openai", "", model)
+    provider, _, api_model = model.partition(":") if ":" in model else ("openai", "", model)
     if provider not in _PROVIDERS and not (provider == "local" and url):
         raise ConfigError(
             f"{name!r}: the provider {provider!r} is none of {named(_PROVIDERS)}; for an endpoint of your own write "

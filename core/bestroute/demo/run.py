@@ -18,7 +18,7 @@ from bestroute.labels.plan_labels import fixed_candidates
 from bestroute.policies.policies import QualityPolicy
 from bestroute.records.records import Record
 from bestroute.reward_models.majority_vote import MajorityVote
-from bestroute.stats.bootstrap import interval, resample_groups
+from bestroute.stats.bootstrap import interval, interval95, resample_groups
 from bestroute.stats.hull import hull_quality, upper_hull
 from bestroute.types.arrays import FloatArray
 from bestroute.types.pool import Pool
@@ -61,7 +61,8 @@ class Line:
     saving: float
     saving_ci95: tuple[float, float]
     drop: float
-    drop_ci95: tuple[float, float]
+    drop_ci95: tuple[float, float] | None
+    """``None`` where the queries are so few that the reference is right on none in many a resample."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,10 @@ def _line(
     quality, cost = values
     ref_quality, ref_cost = reference
     savings = 1 - (weights @ cost) / (weights @ ref_cost)
-    drops = 1 - (weights @ quality) / (weights @ ref_quality)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drops = 1 - (weights @ quality) / (weights @ ref_quality)
+        drop = float(1 - quality.mean() / ref_quality.mean())
+    known = interval95(drops)
     return Line(
         name=name,
         quality=float(quality.mean()),
@@ -230,8 +234,8 @@ def _line(
         cost_usd=float(cost.mean()),
         saving=float(1 - cost.mean() / ref_cost.mean()),
         saving_ci95=interval(savings),
-        drop=float(1 - quality.mean() / ref_quality.mean()),
-        drop_ci95=interval(drops),
+        drop=drop,
+        drop_ci95=None if known is None else (known[0], known[1]),
     )
 
 
@@ -290,10 +294,11 @@ def table(report: Report, framework: Framework = "langchain") -> str:
 
 
 def _row(line: Line) -> str:
-    (q0, q1), (s0, s1), (d0, d1) = line.quality_ci95, line.saving_ci95, line.drop_ci95
+    (q0, q1), (s0, s1), drop = line.quality_ci95, line.saving_ci95, line.drop_ci95
+    drops = "[no interval]" if drop is None else f"[{drop[0]:6.1%}, {drop[1]:6.1%}]"
     return (
         f"{line.name:28} {line.quality:7.3f} [{q0:5.3f}, {q1:5.3f}] {line.cost_usd * 1000:8.4f} "
-        f"{line.saving:7.1%} [{s0:7.1%}, {s1:6.1%}] {line.drop:7.1%} [{d0:6.1%}, {d1:6.1%}]"
+        f"{line.saving:7.1%} [{s0:7.1%}, {s1:6.1%}] {line.drop:7.1%} {drops}"
     )
 
 
@@ -323,11 +328,15 @@ def plot(report: Report, path: Path) -> None:
     hull = sorted(_place(arm) for arm in report.arms if arm.name in report.on_hull)
     axes.plot(*zip(*hull, strict=True), "k-", lw=1, label="hull of fixed choices")
     lines = [routed.line for routed in report.routed]
+    drops = [line.drop_ci95 or (np.nan, np.nan) for line in lines]
     axes.errorbar(
         [100 * line.saving for line in lines],
         [100 * (1 - line.drop) for line in lines],
         xerr=100 * np.abs(np.array([[line.saving - line.saving_ci95[side] for line in lines] for side in (0, 1)])),
-        yerr=100 * np.abs(np.array([[line.drop - line.drop_ci95[side] for line in lines] for side in (1, 0)])),
+        yerr=100
+        * np.abs(
+            np.array([[line.drop - ends[side] for line, ends in zip(lines, drops, strict=True)] for side in (1, 0)])
+        ),
         fmt="*",
         color="#0072B2",
         mec="black",
