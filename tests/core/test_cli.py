@@ -89,6 +89,7 @@ def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
     [
         (["route", "nowhere", "hello"], "is nowhere a router's folder?"),
         (["route", ROUTER, ""], "the text is empty"),
+        (["schema"], "Choose from: prompts, records, gold,"),
         (["evaluate", ROUTER, "none.jsonl", "--policy", ""], "policy must be threshold:0.8"),
         (["compare", ROUTER, ROUTER, "none.jsonl", "--policy", ""], "policy must be threshold:0.8"),
         (

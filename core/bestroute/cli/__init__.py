@@ -53,7 +53,8 @@ class _Commands(click.Group):
             _refuse(str(error))
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else ctx.command_path
-            _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
+            sentence = " ".join(error.format_message().split())  # click lists choices one a line
+            _refuse(f"{sentence.rstrip('.')}; see {command} --help")
         except UnicodeError as error:
             text = brief(getattr(error, "object", ""))
             _refuse(f"{text} holds half a character, or a byte that is no UTF-8, where none can be")

@@ -290,7 +290,8 @@ def _parse_greedy(value: Any, field_of: str) -> GreedySample | None:
 def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
     """Check qualities: numbers in [0, 1], ``true`` and ``false``, ``null`` for what nobody has judged."""
     if not isinstance(value, list) or not value:
-        raise RecordError(f"{field_of} must be a list of numbers that is not empty, got {brief(value)}")
+        what = "a list of numbers (null: nobody has judged it) that is not empty"
+        raise RecordError(f"{field_of} must be {what}, got {brief(value)}")
     if not set(map(type, value)) <= _PLAIN_NUMBERS:
         value = [float(q) if isinstance(q, bool) else q for q in value]
     known = [q for q in value if q is not None]
