@@ -22,10 +22,11 @@ from bestroute.adapters.capabilities import Needs
 from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.engine.result import Result
 from bestroute.selection import Call, render_calls
+from bestroute.types.content import content_tokens
 from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 from bestroute.types.token_logprobs import joined
-from bestroute.types.usage import IMAGE_TOKENS, Usage, estimate_tokens, is_count, read_usage, whole_output
+from bestroute.types.usage import Usage, estimate_tokens, is_count, read_usage, whole_output
 from langchain_bestroute.structured import WANTED
 
 IMAGES = ("image", "image_url", "input_image")
@@ -36,6 +37,8 @@ _CACHE_WRITES = ("_cache_creation", "_ephemeral_5m_input_tokens", "_ephemeral_1h
 """Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
 _AUDIO = ("audio", "input_audio")
 _FILES = ("file", "document", "input_file")
+_WRITTEN = ("tools", "functions", "response_format", "system", WANTED)
+"""Parameters of a call that stand in the prompt."""
 METADATA_KEY = "bestroute"
 _SAFE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 """Call ids that every provider takes: Mistral's models take these alone, OpenAI at most 40 characters."""
@@ -52,28 +55,35 @@ def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Quer
         messages=messages,
         tools=params.get("tools"),
         system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
-        input_tokens=sum(estimate_tokens(reward_text(m)) + _tokens_of_images(m) for m in messages) + _tokens_of(params),
+        input_tokens=sum(map(_tokens_of_message, messages)) + _tokens_of(params),
         params=params,
     )
 
 
 def _tokens_of(params: Mapping[str, Any]) -> int:
     """Count what stands in the prompt besides the messages: tools and schemas."""
-    written = [json.dumps(params[name], default=str) for name in ("tools", WANTED) if params.get(name)]
+    written = [json.dumps(params[name], default=str) for name in _WRITTEN if params.get(name)]
     return sum(map(estimate_tokens, written))
 
 
-def _tokens_of_images(message: BaseMessage) -> int:
-    blocks = message.content if isinstance(message.content, list) else []
-    return IMAGE_TOKENS * sum(isinstance(block, Mapping) and block.get("type") in IMAGES for block in blocks)
+def _tokens_of_message(message: BaseMessage) -> int:
+    if isinstance(message.content, str):
+        return estimate_tokens(reward_text(message))
+    calls = _calls_in_words(message)
+    return content_tokens(message.content) + (estimate_tokens(calls) if calls else 0)
 
 
 def reward_text(message: BaseMessage) -> str:
     """Return what a reward model reads: the text, and tool calls written out."""
-    if not isinstance(message, AIMessage) or not message.tool_calls:
+    if not (rendered := _calls_in_words(message)):
         return text_of(message)
-    rendered = render_calls(Call(call["name"], call["args"]) for call in message.tool_calls)
     return f"{text}\n{rendered}" if (text := text_of(message)) else rendered
+
+
+def _calls_in_words(message: BaseMessage) -> str:
+    if not isinstance(message, AIMessage) or not message.tool_calls:
+        return ""
+    return render_calls(Call(call["name"], call["args"]) for call in message.tool_calls)
 
 
 def text_of(message: BaseMessage) -> str:

@@ -9,23 +9,34 @@ from typing import Any
 
 from llama_index.core.agent.react.types import ObservationReasoningStep
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
+    CitableBlock,
     ContentBlock,
+    DocumentBlock,
     ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
     ToolCallBlock,
+    VideoBlock,
 )
 
 from bestroute._utils.text import encodable_within, is_encodable
 from bestroute.adapters.tool_call_ids import portable_id
 from bestroute.selection import Call, render_calls
+from bestroute.types.content import media_tokens
 from bestroute.types.query import Query
 from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
 from llamaindex_bestroute.rag_query import RagQuestion, read_back
 
 METADATA_KEY = "bestroute"
+_MEDIA: tuple[tuple[type[Any], str, str], ...] = (
+    (DocumentBlock, "data", "document_mimetype"),
+    (AudioBlock, "audio", ""),
+    (VideoBlock, "video", ""),
+)
+"""Blocks of media, the fields of their data and of its type."""
 _SYSTEM = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
 _ANSWERS = (MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
 _TOOL_RESULTS = (MessageRole.TOOL, MessageRole.FUNCTION)
@@ -53,7 +64,9 @@ def to_query(
         system = system.replace(rag.context, "").strip()
         rag = RagQuestion(rag.question or last_human_text(messages).replace(rag.context, "").strip(), rag.context)
     tokens = sum(estimate_tokens(whole_text(message)) for message in messages)
-    tokens += IMAGE_TOKENS * sum(isinstance(block, ImageBlock) for message in messages for block in message.blocks)
+    tokens += sum(_tokens_beside_text(block) for message in messages for block in message.blocks)
+    if (structure := getattr(messages, "structure", None)) is not None:
+        tokens += estimate_tokens(structure.written)
     if tools:
         tokens += estimate_tokens(json.dumps(tools))
     return Query(
@@ -65,6 +78,19 @@ def to_query(
         input_tokens=tokens,
         params=params,
     )
+
+
+def _tokens_beside_text(block: Any) -> int:
+    """Estimate what a block counts that is neither text of the message nor a tool call."""
+    if isinstance(block, ImageBlock):
+        return IMAGE_TOKENS
+    for kind, name, told in _MEDIA:
+        if isinstance(block, kind):
+            data, mime_type = getattr(block, name), getattr(block, told, None) or ""
+            size = len(data) * 3 // 4 if isinstance(data, bytes) else 0  # LlamaIndex keeps it in base64
+            return media_tokens("text" if mime_type.startswith("text/") else name, size) or IMAGE_TOKENS
+    inner = block.content if isinstance(block, CitableBlock) else ()
+    return sum(estimate_tokens(b.text) if isinstance(b, TextBlock) else _tokens_beside_text(b) for b in inner)
 
 
 def last_human_text(messages: Sequence[ChatMessage]) -> str:

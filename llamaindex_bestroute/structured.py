@@ -8,6 +8,7 @@ and completions are ours.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,6 +63,14 @@ class Structure:
         """Return what a call of the router asks for."""
         settings = {name: getattr(router, name) for name in _OF_THE_ROUTER if name in router.model_fields_set}
         return cls(output_cls, prompt, prompt_args, settings)
+
+    @property
+    def written(self) -> str:
+        """The schema as it stands in the prompt; empty of a class that has none."""
+        try:
+            return json.dumps(self.output_cls.model_json_schema())
+        except Exception:  # the member says so
+            return ""
 
     def arguments(self, llm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a member's method; members change what they are handed, so each has its own."""

@@ -184,3 +184,16 @@ def test_reasoning_beside_the_output_and_a_cache_told_in_the_providers_words_are
     message = AIMessage("x", usage_metadata={"input_tokens": 100, "output_tokens": 20, **usage})
     message.response_metadata["token_usage"] = {"prompt_tokens": 100, "completion_tokens": 20, **said}
     assert usage_of(message) == billed
+
+
+def test_all_that_is_sent_counts_in_the_prompt(make):
+    words = "twelve times seven " * 2000  # 0.0095 USD of the cheaper member
+    chat = make(("large", 1))
+    question = {"type": "text", "text": "what is this?"}
+    assert chat.invoke([HumanMessage([question])], max_cost_usd=0.005).text
+    document = {"type": "text-plain", "text": words, "mime_type": "text/plain"}
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "description": words}}}
+    for block, options in ((document, {}), (question, {"response_format": schema})):
+        with pytest.raises(BudgetError):
+            chat.invoke([HumanMessage([block, question])], max_cost_usd=0.005, **options)
+    assert len(chat.ledger.rows()) == 1

@@ -3,6 +3,9 @@
 import time
 
 import pytest
+from llama_index.core import PromptTemplate
+from llama_index.core.base.llms.types import AudioBlock, ChatMessage, CitableBlock, DocumentBlock, TextBlock
+from pydantic import BaseModel, Field
 
 import bestroute
 from bestroute.testing import LoopbackServer
@@ -99,3 +102,29 @@ def test_a_timeout_wins_over_the_members_own(make, like, user):
     with pytest.raises(Exception, match="timed out"):
         llm.chat(user("x"))
     assert member.timeout == 30
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        DocumentBlock(data=b"twelve times seven " * 2000, title="a.txt", document_mimetype="text/plain"),
+        DocumentBlock(data=b"%PDF" + b"1" * 1_000_000, title="a.pdf", document_mimetype="application/pdf"),
+        AudioBlock(audio=b"1" * 5_000_000, format="wav"),
+        CitableBlock(title="a", source="b", content=[TextBlock(text="twelve times seven " * 2000)]),
+    ],
+    ids=lambda block: block.block_type,
+)
+def test_every_block_counts_in_the_prompt(make, block):
+    llm = make(("large", 1))
+    message = ChatMessage(role="user", blocks=[block, TextBlock(text="what is this?")])
+    with pytest.raises(bestroute.BudgetError):
+        llm.chat([message], max_cost_usd=0.005)
+    assert llm.ledger.rows() == []
+
+
+def test_the_schema_of_an_object_counts_in_the_prompt(make):
+    class Answer(BaseModel):
+        value: int = Field(description="twelve times seven " * 2000)
+
+    with pytest.raises(bestroute.BudgetError):
+        make(("large", 1)).structured_predict(Answer, PromptTemplate("hi"), llm_kwargs={"max_cost_usd": 0.005})

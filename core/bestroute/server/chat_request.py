@@ -9,13 +9,12 @@ from typing import Any
 
 from bestroute.server.api_errors import RequestError
 from bestroute.server.tool_turns import unmarked
-from bestroute.types.content import text_of
+from bestroute.types.content import content_tokens, text_of
 from bestroute.types.query import Query
 from bestroute.types.settings import check_amount
-from bestroute.types.usage import IMAGE_TOKENS, estimate_tokens
+from bestroute.types.usage import estimate_tokens
 
 _MOST_CHOICES = 128
-_IMAGES = ("image_url", "image", "input_image")
 _OWN = ("model", "messages", "tools", "stream", "bestroute")
 """Fields of a request that are ours, or have a place of their own in a query."""
 OPTIONS = ("session", "tags", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow", "run_id")
@@ -127,10 +126,10 @@ def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | Non
 
 def _tokens_of(message: Mapping[str, Any]) -> int:
     content, calls = message.get("content"), message.get("tool_calls")
-    blocks = content if isinstance(content, list) else ()
-    images = sum(isinstance(part, Mapping) and part.get("type") in _IMAGES for part in blocks)
     rendered = json.dumps(calls, default=str) if calls else ""
-    return estimate_tokens(text_of(content) + rendered) + images * IMAGE_TOKENS
+    if not isinstance(content, list):
+        return estimate_tokens(text_of(content) + rendered)
+    return content_tokens(content) + (estimate_tokens(rendered) if rendered else 0)
 
 
 def _choices(body: Mapping[str, Any]) -> int:
