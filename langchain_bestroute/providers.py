@@ -113,9 +113,13 @@ def adapt_call(
     Ollama's client knows no ``temperature`` or ``max_tokens``: they are fields of the model, so that a copy of it is
     asked. ``stream_usage`` is an argument of streams of chat completions alone, and only where the class takes it. A
     class that leaves it to the server (OpenAI's, at an address that is not OpenAI's) is told to ask for the usage.
-    Cohere's client is told in the call to send it once; no field of its class says so.
+    Cohere's client is told in the call to send it once; no field of its class says so. A class that calls its limit of
+    length ``max_output_tokens`` (Google's) takes no other name in a call.
     """
     known = type(member).model_fields
+    if "max_tokens" in kwargs and "max_output_tokens" in known and "max_tokens" not in known:
+        limit = kwargs.pop("max_tokens")
+        kwargs.setdefault("max_output_tokens", limit)
     if member._llm_type == "cohere-chat":
         kwargs["request_options"] = {**(kwargs.get("request_options") or {}), "max_retries": 0}
     if member._llm_type == "chat-ollama":

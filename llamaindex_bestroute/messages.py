@@ -84,9 +84,9 @@ def _tokens_beside_text(block: Any) -> int:
     """Estimate what a block counts that is neither text of the message nor a tool call."""
     if isinstance(block, ImageBlock):
         return IMAGE_TOKENS
-    for kind, name, told in _MEDIA:
+    for kind, name, type_name in _MEDIA:
         if isinstance(block, kind):
-            data, mime_type = getattr(block, name), getattr(block, told, None) or ""
+            data, mime_type = getattr(block, name), getattr(block, type_name, None) or ""
             size = len(data) * 3 // 4 if isinstance(data, bytes) else 0  # LlamaIndex keeps it in base64
             return media_tokens("text" if mime_type.startswith("text/") else name, size) or IMAGE_TOKENS
     inner = block.content if isinstance(block, CitableBlock) else ()

@@ -14,6 +14,13 @@ _RENAMED = {"Anthropic_LLM": {"stop": "stop_sequences"}}
 """Names of call arguments, by the integration's class name."""
 _OPTIONS = {"Ollama_llm": {"max_tokens": "num_predict"}}
 """Integrations that take no call arguments but model options, and how these are called."""
+_CONFIGURED = {
+    "GenAI": {
+        **{name: name for name in ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")},
+        **{"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens", "stop": "stop_sequences"},
+    }
+}
+"""Integrations that read options from the argument ``generation_config`` alone, and how these are called there."""
 _ARGUMENTS = ("format", "think", "tools")
 """Call arguments that they do take."""
 _REASONING = ("reasoning_effort", "thinking", "thinking_dict", "think")
@@ -95,6 +102,10 @@ def adapt_call(member: LLM, arguments: Mapping[str, Any]) -> tuple[dict[str, Any
     """
     renamed = _RENAMED.get(member.class_name(), {})
     named = {renamed.get(name, name): value for name, value in arguments.items()}
+    if (names_there := _CONFIGURED.get(member.class_name())) is not None:
+        config = {names_there[name]: named.pop(name) for name in names_there if name in named}
+        if config:
+            named["generation_config"] = {**config, **(named.get("generation_config") or {})}
     own = getattr(member, "additional_kwargs", None) or {}
     names = _OPTIONS.get(member.class_name())
     options = {} if names is None else {names.get(k, k): v for k, v in named.items() if k not in _ARGUMENTS}

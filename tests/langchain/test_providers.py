@@ -6,6 +6,7 @@ pytest.importorskip("langchain_anthropic")
 pytest.importorskip("langchain_ollama")
 
 from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
@@ -179,3 +180,24 @@ def test_a_cut_reply_says_so_in_one_word_of_the_core(chat, model):
 def test_the_secret_of_no_member_shows(chat):
     router = chat("claude")
     assert "sk-ant-secret" not in repr(router) + router._get_llm_string()
+
+
+def test_a_limit_of_length_has_the_name_that_the_members_class_knows(make):
+    calls = []
+
+    class Member(GenericFakeChatModel):
+        max_output_tokens: int | None = None
+
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            calls.append(kwargs)
+            return super()._generate(messages, stop, run_manager)
+
+    member = Member(messages=iter(["one", "two", "three"]))
+    chat = make(("google", 1), models={"google": member}, prices={"google": Price(1, 2)}, reference="google")
+    chat.invoke("x", max_tokens=17)
+    chat.invoke("x", max_tokens=17, max_output_tokens=18)
+    chat.invoke("x", max_cost_usd=0.0006)  # which limits the length
+    limits = [call.pop("max_output_tokens") for call in calls]
+    assert limits[:2] == [17, 18]
+    assert 0 < limits[2] < 300
+    assert calls == [{}, {}, {}]

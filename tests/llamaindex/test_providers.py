@@ -7,6 +7,7 @@ import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, ThinkingBlock
+from llama_index.core.llms.mock import MockLLM
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAIResponses
 from pydantic import BaseModel
@@ -201,3 +202,23 @@ def test_ollamas_options_make_no_second_client(server):
     assert rest == {"format": "json"}
     assert changed.additional_kwargs == {"stop": ["x"]}
     assert changed.client is member.client
+
+
+def test_an_integration_that_reads_options_in_one_argument_alone_gets_them_there():
+    class GenAI(MockLLM):
+        @classmethod
+        def class_name(cls):
+            return "GenAI"
+
+    options = {
+        "max_tokens": 17,
+        "temperature": 0.3,
+        "stop": ["x"],
+        "generation_config": {"temperature": 0.5},
+        "tools": [],
+    }
+    assert adapt_call(GenAI(), options) == (
+        {},
+        {"tools": [], "generation_config": {"max_output_tokens": 17, "temperature": 0.5, "stop_sequences": ["x"]}},
+    )
+    assert adapt_call(GenAI(), {"tools": []}) == ({}, {"tools": []})
