@@ -417,6 +417,8 @@ def answering(body, status=200):
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given((completion_like() | JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
 @example(b'{"choices": [{"message": {"tool_calls": true}}]}')
+@example(b'{"choices": [{"message": {"tool_calls": {"": null}}}]}')
+@example(b'{"choices": [{"message": {"tool_calls": [{"id": "1", "type": "function"}]}}]}')
 def test_whatever_a_server_answers_the_caller_gets_an_answer(body):
     members = {"small": answering(body), "large": FakeGenerator([Sample("fine", usage=Usage(1, 1))])}
     reward = lambda query, texts: [float(len(text)) for text in texts]  # noqa: E731

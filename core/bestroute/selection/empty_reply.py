@@ -17,6 +17,8 @@ _LABELS = frozenset(
     )
 )
 """What is noted about a message rather than in it."""
+_OF_A_CALL = ("id", "type", "index")
+"""What is noted about a call, or about a recording, rather than in it."""
 _THOUGHTS = frozenset(
     (
         *("thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_details", "thinking_delta"),
@@ -45,7 +47,7 @@ def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
         return True
     for name in ("tool_calls", "tool_call_chunks", "invalid_tool_calls", "function_call", "audio"):
         note = getattr(message, name, None)
-        if any(not _is_scalar(part) for part in (note if isinstance(note, list | tuple) else [note])):
+        if any(not _is_no_call(part) for part in (note if isinstance(note, list | tuple) else [note])):
             return True
     noted = getattr(message, "additional_kwargs", None)
     if isinstance(noted, Mapping) and holds_something([noted[n] for n in noted if n not in _LABELS | besides]):
@@ -73,9 +75,12 @@ def holds_something(value: Any) -> bool:
     return value is not None and not isinstance(value, bool | int | float)
 
 
-def _is_scalar(value: Any) -> bool:
-    """Whether it is no object, or an empty one: what a broken server may say in a call's place carries nothing."""
-    return value is None or isinstance(value, bool | int | float | str) or value in ({}, [])
+def _is_no_call(value: Any) -> bool:
+    """Whether it is no object, or one that holds nothing, as a broken server may have it in a call's place."""
+    held = value if isinstance(value, Mapping) else getattr(value, "__dict__", value)
+    if isinstance(held, Mapping):
+        return not holds_something([held[name] for name in held if name not in _OF_A_CALL])
+    return held is None or isinstance(held, bool | int | float | str) or held == []
 
 
 def _is_blank(part: Any, besides: Set[str]) -> bool:
