@@ -97,6 +97,8 @@ def test_what_a_check_decides(names, fields, text, quality):
         ("[" * 50_000, 1, None),
         ('{"scores": [8], "why": "as said in [1]"}', 1, [0.8]),
         ('{"scores": [8]}\n[1] by the book', 1, [0.8]),
+        ('{"result": {"scores": [7, 8]}}', 2, [0.7, 0.8]),
+        ('{"score": 8, "of clarity": {"score": 3}}', 1, [0.8]),
     ],
 )
 def test_scores_are_read_or_unknown(reply, count, scores):
@@ -119,6 +121,18 @@ def test_scores_are_read_or_unknown(reply, count, scores):
         ("Answer A is not better.", None),
         ("It would be better: a bit of both.", None),
         ("Answer A is clearly better.", 1.0),
+        ("Final answer: B", 0.0),
+        ("**Answer: B**", 0.0),
+        ("<answer>B</answer>", 0.0),
+        ('{"answer": "B"}', 0.0),
+        ('{"verdict": {"better": "B", "why": "answer A is better known"}}', 0.0),
+        ('{"better": "B"} {"answer": "A"}', 0.0),
+        ("I prefer answer B.", 0.0),
+        ("Better answer: (B)", 0.0),
+        ("Answer: A good one would say more.", None),
+        ("B is better\n\nAnswer A is wrong.", None),
+        ("\n" * 500_000, None),
+        ("Winner\n\nB\n", 0.0),
     ],
 )
 def test_preferences_are_read_or_unknown(reply, preference):

@@ -13,11 +13,13 @@ _OPENING = re.compile(r"[\[{]")
 _DECODER = json.JSONDecoder()
 _LISTED = re.compile(r"answer\s*(\d+)\W{0,4}(?:score\W{0,4})?(\d+(?:\.\d+)?)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d+)?)(?:\s*/\s*10)?(?![\d.])")
-_MARKS = r"[\s\"'`*<>:=]{0,6}"
+_MARKS = r"[ \t\"'`*_<>()\[\]]{0,6}"
+_SIGN = rf"[:=>]\s*{_MARKS}"
 _BETTER = re.compile(
-    rf"\b(?i:better|winner)(?i:\s+answer)?(?i:\s+is)?{_MARKS}(?:(?i:answer)\s*)?([AB]|(?i:tie))\b"
+    rf"\b(?i:better|winner|prefer)(?i: +answer)?(?i: +is)?{_MARKS}(?:{_SIGN})?(?:(?i:answer)\s*)?([AB]|(?i:tie))\b"
+    rf"|\b(?i:answer){_MARKS}{_SIGN}([AB]|(?i:tie))\b(?! \w)"
     r"|\b(?i:answer)\s*([AB])\s+is\s+(?:(?!not|no|never)\w+\s+)?better\b"
-    r"|^\W*(?:(?i:answer)\s*)?((?i:a|b|tie))\W*$",
+    r"|^[^\w\n]*(?:(?i:answer) *)?((?i:a|b|tie))[^\w\n]*$",
     re.MULTILINE,
 )
 """Which answer is the better one, in words; an ``a`` in a sentence is no answer's name."""
@@ -62,24 +64,42 @@ def read_preference(reply: str) -> float | None:
         (0.0, 0.5, None)
     """
     reply = reply[-_LONGEST:]
-    for value in reversed(_json_in(reply)):
+    values = _json_in(reply)
+    for value in reversed(values):
         if isinstance(value, dict) and (word := value.get("better", value.get("winner"))) is not None:
-            name = str(word).strip(" .<>*").lower().removeprefix("answer").strip()
-            return _WORDS.get(name)
+            return _WORDS.get(_name(word))
+    for value in reversed(values):
+        if isinstance(value, dict) and _name(value.get("answer")) in _WORDS:
+            return _WORDS[_name(value["answer"])]
     found = ["".join(words) for words in _BETTER.findall(reply)]
     return _WORDS[found[-1].lower()] if found else None
 
 
+def _name(word: Any) -> str:
+    return str(word).strip(" .<>*()[]'").lower().removeprefix("answer").strip()
+
+
 def _json_in(reply: str) -> list[Any]:
-    """Return the objects and lists that stand in a reply, in their order, but for those inside of others."""
+    """Return the objects and lists that stand in a reply, in their order; objects inside of one stand before it."""
     found: list[Any] = []
     at = failed = 0
     while failed < _MOST_BRACKETS and (opening := _OPENING.search(reply, at)):
         try:
             value, at = _DECODER.raw_decode(reply, opening.start())
-            found.append(value)
-        except (ValueError, RecursionError):
+            found += _with_inner(value)[::-1]
+        except ValueError:
             at, failed = opening.end(), failed + 1
+        except RecursionError:
+            break
+    return found
+
+
+def _with_inner(value: Any) -> list[Any]:
+    """Return a value, and after it the objects inside of objects."""
+    found = [value]
+    for each in found:  # it grows
+        if isinstance(each, dict):
+            found += [inner for inner in each.values() if isinstance(inner, dict)]
     return found
 
 

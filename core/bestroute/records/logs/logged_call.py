@@ -16,7 +16,8 @@ from bestroute.records.chats import text_of
 from bestroute.records.logs.turns import answer_text, turns_of
 
 _AMOUNT = re.compile(
-    r"(?:us)?\$?\s*(?:usd)?\s*([\d.,][\d.,'_\s]*(?:e[+-]?\d+)?)\s*(usd|us\$|\$|tokens?|cents?|¢)?", re.IGNORECASE
+    r"\+?(?:us)?\$?\s*(?:usd)?\s*([\d.,][\d.,'_\s]*(?:e[+-]?\d+)?)\s*(usd|us\$|\$|dollars?|tokens?|cents?|¢)?",
+    re.IGNORECASE,
 )
 _THOUSANDS = (
     re.compile(r"(\d{1,3}(?:[\s'_]\d{3})+)(?:[.,](\d+))?"),
