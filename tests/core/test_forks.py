@@ -132,6 +132,40 @@ def test_a_fork_by_a_thread_that_uses_a_connection_waits_for_nothing_and_leaves_
         pass
 
 
+def test_a_statement_that_begins_while_a_fork_waits_lets_it_go_first_and_one_under_way_goes_on(monkeypatch):
+    monkeypatch.setattr("bestroute.billing.database.forks._COURTESY_S", 60.0)
+    gate, order, is_in, may_leave = ForkGate(), [], threading.Event(), threading.Event()
+
+    def use():
+        with gate.in_use():
+            is_in.set()
+            may_leave.wait()
+            with gate.in_use():  # a statement within another's
+                order.append("under way")
+
+    def begin():
+        with gate.in_use():
+            order.append("begun")
+
+    def fork():
+        gate.before_fork()
+        order.append("forked")
+        gate.after_in_parent()
+
+    threads = [threading.Thread(target=work) for work in (use, fork, begin)]
+    threads[0].start()
+    is_in.wait()
+    threads[1].start()
+    while not gate._is_awaited:
+        time.sleep(0.001)
+    threads[2].start()
+    time.sleep(0.05)
+    may_leave.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["under way", "forked", "begun"]
+
+
 def test_a_fork_waits_no_longer_than_its_patience(monkeypatch, caplog):
     monkeypatch.setattr("bestroute.billing.database.forks.PATIENCE_S", 0.01)
     gate, is_in, is_over = ForkGate(), threading.Event(), threading.Event()

@@ -20,6 +20,8 @@ from typing import Protocol
 logger = logging.getLogger(__name__)
 PATIENCE_S = 10.0
 """How long a fork waits for statements."""
+_COURTESY_S = 1.0
+"""How long a statement lets a fork go first that waits; one under way may need a lock that its thread holds."""
 
 
 class Connected(Protocol):
@@ -38,6 +40,8 @@ class ForkGate:
         self._condition = threading.Condition(threading.RLock())
         self._inside: Counter[int] = Counter()
         """How often each thread is inside."""
+        self._is_awaited = False
+        """Whether a fork waits."""
         self._kept: weakref.WeakSet[Connected] = weakref.WeakSet()
 
     def keep(self, database: Connected) -> None:
@@ -50,6 +54,8 @@ class ForkGate:
         """Use connections: no fork while this lasts, unless by this thread, or where it lasts too long."""
         thread, inside = threading.get_ident(), self._inside
         with self._condition:
+            if self._is_awaited and thread not in inside:
+                self._condition.wait_for(lambda: not self._is_awaited, _COURTESY_S)
             inside[thread] += 1
         try:
             yield
@@ -63,15 +69,19 @@ class ForkGate:
     def before_fork(self) -> None:
         """Wait until no other thread is inside, close every connection, and let nobody in."""
         self._condition.acquire()
-        me = threading.get_ident()
-        if not self._condition.wait_for(lambda: self._inside.keys() <= {me}, PATIENCE_S):
-            logger.warning("a fork did not wait longer than %g s for a ledger's statement", PATIENCE_S)
-        elif not self._inside:
+        self._is_awaited, me = True, threading.get_ident()
+        try:
+            if not self._condition.wait_for(lambda: self._inside.keys() <= {me}, PATIENCE_S):
+                logger.warning("a fork did not wait longer than %g s for a ledger's statement", PATIENCE_S)
+        finally:
+            self._is_awaited = False
+        if not self._inside:
             for database in list(self._kept):
                 database.close()
 
     def after_in_parent(self) -> None:
         """Let others in again."""
+        self._condition.notify_all()
         self._condition.release()
 
     def after_in_child(self) -> None:
