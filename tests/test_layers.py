@@ -62,6 +62,7 @@ MAY_TAKE_FROM = {
         "billing",
         "errors",
         "faults",
+        "generators",
         "monitoring",
         "policies",
         "records",

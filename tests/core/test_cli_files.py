@@ -327,6 +327,11 @@ GOOD = {
         {"sampling": {"m": {"temperature": 0.5}}},
         {"id": "1", "model": "m", "at": -1, "text": "a", "quality": None, "input_tokens": 3, "signals": None},
     ],
+    "replies": [
+        {"run": "5f0c2a"},
+        {"draw": "ab-1", "model": "m", "is_greedy": False, "reply": {"choices": []}},
+        {"done": "ab"},
+    ],
     "feedback": [{"call_id": "c1", "score": True}, {"call_id": "c1", "score": 0.5, "note": None}],
 }
 BAD = {
@@ -372,6 +377,13 @@ BAD = {
         {"id": "1", "model": "m", "at": 0, "text": "a", "quality": "good"},
         {"id": "1", "model": "m", "text": "a", "quality": 1},
     ],
+    "replies": [
+        {"run": 5},
+        {"done": None},
+        {"draw": "ab-1", "model": "m", "is_greedy": False},
+        {"draw": "ab-1", "model": "m", "is_greedy": 0, "reply": {}},
+        {"draw": "ab-1", "model": "m", "is_greedy": False, "reply": "84"},
+    ],
     "feedback": [
         {"call_id": "c1", "score": 1.5},
         {"call_id": "", "score": 1},
@@ -386,7 +398,7 @@ def read(name, value, folder):
         return parse_head(value, "here")
     if name == "records":
         return parse_record(value, "here")
-    if name in ("judgements", "journal"):
+    if name in ("judgements", "journal", "replies"):
         journal = Journal(folder / "r.jsonl", name, doing="testing")
         journal.append(value)
         try:

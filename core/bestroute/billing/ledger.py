@@ -248,7 +248,7 @@ class Ledger(ProcessState):
             ConfigError: If the score is none, the call is not in the ledger, or the database cannot be read.
         """
         known = as_feedback(call_id, score, note, keeps_notes=self.keep_notes)
-        if not self._has_call(known.call_id):
+        if not self.has_call(known.call_id):
             where = "the ledger" if self.url is None else f"the ledger {self.url!r}"
             raise ConfigError(
                 f"feedback: {where} knows no call {call_id!r}; take the call_id of the answer's metadata, and the "
@@ -262,7 +262,12 @@ class Ledger(ProcessState):
             with contextlib.suppress(TimeoutError):
                 writer.submit(_entry((), (), [known])).result(self._patience_s(None))
 
-    def _has_call(self, call_id: str) -> bool:
+    def has_call(self, call_id: str) -> bool:
+        """Return whether there is a row of a call, or an outcome.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
         with self._settled() as waiting:
             if any(row["call_id"] == call_id for row in reversed(waiting)):
                 return True

@@ -1,9 +1,9 @@
-"""How `collect` and `label` are told to draw: by calls, by batch files, or on a cluster."""
+"""How `collect`, `label` and `route` are told to draw: by calls, by batch files, or on a cluster."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -15,7 +15,7 @@ from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
     from bestroute.billing.ledger import Kind
-    from bestroute.generators.batches import FormName
+    from bestroute.generators.batches import BatchDraws, FormName, KeptReplies
     from bestroute.records.collect import Drawer
     from bestroute.types.pool import Pool
     from bestroute.types.protocols import Generator
@@ -83,30 +83,50 @@ class Drawing:
             ConfigError: If an earlier run left something under way that this one would not read.
         """
         from bestroute.engine.cluster_draws import runs_file
-        from bestroute.generators.batches import are_under_way, folder_of
 
-        if self.form is None and are_under_way(out):
-            raise ConfigError(
-                f"{out}: batches of an earlier run are under way; give --batch, which reads them, or delete "
-                f"{folder_of(out)} if their answers are not wanted"
-            )
+        self.check_under_way(out)
         if self.engine is None and runs_file(out).exists():
             raise ConfigError(
                 f"{out}: an earlier run on a cluster left draws in its ledger; give --engine ray, which reads them, or "
                 f"delete {runs_file(out)} if they are not wanted"
             )
         if self.form is not None:
-            return self._by_batches(pool, generators, out)
+            return self.by_batches(pool, generators, out)
         if self.engine is None:
             return None, pool
         return self._on_cluster(pool, tuple(generators), out, job=job, kind=kind, concurrency=concurrency), pool
 
-    def _by_batches(self, pool: Pool, generators: Mapping[str, Generator], out: Path) -> tuple[Drawer, Pool]:
+    def check_under_way(self, out: Path) -> None:
+        """Refuse to draw by anything else what batches of an earlier run are drawing.
+
+        Raises:
+            ConfigError: If there are any, and this is not ``--batch``.
+        """
+        from bestroute.generators.batches import are_under_way, folder_of, replies_file
+
+        if self.form is not None:
+            return
+        left = folder_of(out) if are_under_way(out) else replies_file(out)
+        if left.exists():
+            raise ConfigError(
+                f"{out}: batches of an earlier run are under way; give --batch, which reads them, or delete "
+                f"{left} if their answers are not wanted"
+            )
+
+    def by_batches(
+        self,
+        pool: Pool,
+        generators: Mapping[str, Generator],
+        out: Path,
+        replies: KeptReplies | None = None,
+    ) -> tuple[BatchDraws, Pool]:
+        """Return what draws by batches, and the pool as it charges for that; see ``drawer``, and ``BatchDraws``."""
         from bestroute.generators.batches import VLLM, BatchDraws, at_batch_prices, form_of
 
         forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in generators}  # type: ignore[arg-type]
         factors = {m: form.price_factor if self.price is None else self.price for m, form in forms.items()}
-        return BatchDraws(forms, out, poll_s=self.poll_s, on_wait=_say), at_batch_prices(pool, factors)
+        draws = BatchDraws(forms, out, poll_s=self.poll_s, on_wait=_say, replies=replies)
+        return draws, at_batch_prices(pool, factors)
 
     def _on_cluster(self, pool: Pool, models: tuple[str, ...], out: Path, **options: Any) -> Drawer:
         from bestroute.engine.cluster_draws import ClusterDraws
@@ -128,7 +148,7 @@ def _say(done: int, total: int) -> None:
         click.echo(f"\rbatches: {done} of {total} lines done", nl=done == total, err=True)
 
 
-OPTIONS = (
+BATCH_OPTIONS = (
     click.option(
         "--batch",
         "form",
@@ -148,6 +168,9 @@ OPTIONS = (
     click.option(
         "--poll", "poll_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds between looks."
     ),
+)
+OPTIONS = (
+    *BATCH_OPTIONS,
     click.option("--engine", type=click.Choice(["ray"]), help="Spread the calls by Ray Data (extra ray)."),
     click.option(
         "--cluster", "address", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine."
@@ -165,6 +188,22 @@ def drawing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         drawing.check(given["gguf"])
         return command(drawing=drawing, **given)
 
-    for option in reversed(OPTIONS):
-        option(run)
-    return run
+    return _with(OPTIONS, run)
+
+
+def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``--batch`` alone; the command gets them as ``drawing``."""
+
+    @wraps(command)
+    def run(**given: Any) -> Any:
+        drawing = Drawing(**{name: given.pop(name) for name in ("form", "command", "price", "poll_s")})
+        drawing.check(())
+        return command(drawing=drawing, **given)
+
+    return _with(BATCH_OPTIONS, run)
+
+
+def _with(options: Sequence[Callable[[Callable[..., Any]], object]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
+        option(command)
+    return command

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from bestroute.cli.drawing import Drawing, batch_options
 from bestroute.cli.live_members import stop_on_interrupt
 from bestroute.cli.paths import FILE, FOLDER
 from bestroute.cli.printing import print_line
@@ -26,6 +29,7 @@ _OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concur
     epilog='\b\nExamples:\n  bestroute route router "What is 12 * 7?"\n'
     "  bestroute route router --file log.jsonl --out decided.jsonl\n"
     "  bestroute route router --file log.jsonl --out answered.jsonl --draw --ledger bills.db\n"
+    "  bestroute route router --file log.jsonl --out answered.jsonl --draw --batch\n"
     "  bestroute route router --file log.jsonl --out decided.jsonl --engine ray --cluster auto"
 )
 @click.argument("folder", metavar="DIR", type=FOLDER)
@@ -44,6 +48,7 @@ _OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concur
 @click.option("--ledger", help="Of --draw: a file, or a database's URL, of bills and answers; default: beside --out.")
 @click.option("--job", help="Of --draw: run_id of the bills; another job asks anew. Default: the name of --out.")
 @click.option("--concurrency", type=click.IntRange(1), help="Of --draw: prompts under way at once; default 8.")
+@batch_options
 @click.option("--engine", type=click.Choice(["ray"]), help="Of --file: spread the work by Ray Data (extra ray).")
 @click.option("--cluster", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine.")
 def route(
@@ -53,6 +58,7 @@ def route(
     whole: bool,
     as_json: bool,
     log: Path | None,
+    drawing: Drawing,
     **options: Any,
 ) -> None:
     """Explain the decision of the router in DIR on one query, TEXT, or decide on a file of them.
@@ -66,6 +72,9 @@ def route(
     but what was under way at a kill, and prompts that failed are asked again. An --out that holds anything else is
     refused and stays as it was.
 
+    --batch, with --draw: the prompts are answered by batch files, at half the price: every prompt's first draws
+    together, then what their plans ask next, a batch a step and member. The same command takes up what is under way.
+
     --engine ray: the same on a cluster. DIR and --pool are the same paths on its machines, the members' keys are in
     their environment, and --draw needs a --ledger in PostgreSQL.
     """
@@ -74,8 +83,10 @@ def route(
     if log is not None:
         if whole or as_json or threshold is not None:
             raise ConfigError("--all, --json and --threshold are for one TEXT; --file takes --policy threshold:0.8")
-        _route_file(folder, log, **options)
+        _route_file(folder, log, drawing, **options)
         return
+    if drawing.form is not None:
+        raise ConfigError("--batch is for --file LOG --draw")
     if given := [name for name in _OF_FILES if options[name]]:
         raise ConfigError(f"--{given[0]} is for --file LOG")
     _explain(folder, str(text), threshold, whole=whole, as_json=as_json)
@@ -100,6 +111,7 @@ def _explain(folder: Path, text: str, threshold: float | None, *, whole: bool, a
 def _route_file(
     folder: Path,
     log: Path,
+    drawing: Drawing,
     *,
     out: Path | None,
     pool: Path | None,
@@ -112,46 +124,88 @@ def _route_file(
     engine: str | None,
     cluster: str | None,
 ) -> None:
-    from bestroute._utils.files import is_same_file
-    from bestroute.billing.store_url import POSTGRES, SQLITE, store_url
     from bestroute.engine.route_log import route_log
-    from bestroute.engine.route_rows import RouteRows
 
     if out is None:
         raise ConfigError("--file LOG needs --out ROUTED")
     if not draw and any(option is not None for option in (reward, ledger, job, concurrency)):
         raise ConfigError("--reward, --ledger, --job and --concurrency are for --draw")
-    url = store_url(f"{out}.bills.db" if ledger is None else ledger, "a ledger") if draw else None
+    if drawing.form is not None and (not draw or engine or concurrency is not None):
+        raise ConfigError("--batch is for --draw, in place of --concurrency and --engine ray")
     if cluster is not None and not engine:
         raise ConfigError("--cluster is for --engine ray")
-    if engine and url is not None and not url.startswith(POSTGRES):
+    url = _bills(ledger, out, log, on_cluster=engine is not None) if draw else None
+    if draw:
+        drawing.check_under_way(out)
+    make = MakeEngine(folder.absolute(), pool and pool.absolute(), policy, reward, url)
+    job, at_once = job or out.name, concurrency or 8
+    with stop_on_interrupt() as stop, ExitStack() as stack:
+        if drawing.form is not None:
+            way = _by_batches(make, drawing, out, job, str(url), lambda: stop.is_set)
+        else:
+            way = _by_calls(make, job, url, at_once, draws=draw)
+            if engine:
+                way = way._replace(route=_on_a_cluster(make, job, url, at_once, draw, cluster, way.decided_by))
+        stack.callback(way.close)
+        show = stack.enter_context(counted("prompt"))
+        done = route_log(
+            log, out, way.route, decided_by=way.decided_by, batch=way.size, stops=lambda: stop.is_set, on_row=show
+        )
+    _tell(done, out, draws=draw)
+
+
+def _bills(ledger: str | None, out: Path, log: Path, *, on_cluster: bool) -> str:
+    """Return the URL of the database of bills and answers.
+
+    Raises:
+        ConfigError: If it is one of the other files, or out of the cluster's reach.
+    """
+    from bestroute._utils.files import is_same_file
+    from bestroute.billing.store_url import POSTGRES, SQLITE, store_url
+
+    url = store_url(f"{out}.bills.db" if ledger is None else ledger, "a ledger")
+    if on_cluster and not url.startswith(POSTGRES):
         raise ConfigError(
             f"--engine ray --draw needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
         )
-    if url is not None and url.startswith(SQLITE):
+    if url.startswith(SQLITE):
         store = Path(url.removeprefix(SQLITE).partition("?")[0])
         if is_same_file(store, out) or is_same_file(store, log):
             raise ConfigError(f"--ledger {ledger} is --out or --file, too; give the ledger a file of its own")
-    make = MakeEngine(folder.absolute(), pool and pool.absolute(), policy, reward, url)
-    job, at_once = job or out.name, concurrency or 8
-    decider = make()
-    decided_by = make.fingerprint(decider, job)
-    rows = RouteRows(lambda: decider, job, url, concurrency=at_once, draws=draw, decided_by=decided_by)
-    route = _on_a_cluster(make, job, url, at_once, draw, cluster, decided_by) if engine else partial(map, rows)
-    try:
-        with stop_on_interrupt() as stop, counted("prompt") as show:
-            done = route_log(
-                log,
-                out,
-                route,
-                decided_by=decided_by,
-                batch=16 * at_once if draw else 256,
-                stops=lambda: stop.is_set,
-                on_row=show,
-            )
-    finally:
-        rows.close()
-    _tell(done, out, draws=draw)
+    return url
+
+
+class _Way(NamedTuple):
+    """How rows are routed."""
+
+    route: RouteBatches
+    size: int
+    """Rows of a batch."""
+    decided_by: str
+    close: Callable[[], None]
+
+
+def _by_calls(make: MakeEngine, job: str, url: str | None, at_once: int, *, draws: bool) -> _Way:
+    from bestroute.engine.route_rows import RouteRows
+
+    engine = make()
+    decided_by = make.fingerprint(engine, job)
+    rows = RouteRows(lambda: engine, job, url, concurrency=at_once, draws=draws, decided_by=decided_by)
+    return _Way(partial(map, rows), 16 * at_once if draws else 256, decided_by, rows.close)
+
+
+def _by_batches(make: MakeEngine, drawing: Drawing, out: Path, job: str, url: str, stops: Callable[[], bool]) -> _Way:
+    from bestroute.billing.database.kept_answers import Answers
+    from bestroute.engine.batch_rows import BatchRows
+    from bestroute.generators.batches import KeptReplies
+    from bestroute.generators.openai import generators_from
+
+    engine = make()
+    members = generators_from(engine.pool)
+    draws, charged = drawing.by_batches(engine.pool, members, out, KeptReplies(out))
+    decided_by = make.fingerprint(engine, job, charged)
+    rows = BatchRows(engine, charged, members, draws, job, Answers(url), decided_by=decided_by, stops=stops)
+    return _Way(rows, rows.at_once, decided_by, rows.close)
 
 
 def _on_a_cluster(

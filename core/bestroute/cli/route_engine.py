@@ -72,8 +72,14 @@ class MakeEngine:
         reward = trained_reward(router, self.folder) if self.reward is None else reward_by_name(self.reward)
         return BestRoute(pool, generators_from(pool), router, reward, self.policy, Ledger(self.ledger))
 
-    def fingerprint(self, engine: BestRoute, job: str) -> str:
-        """Return a name that two jobs share only if they decide, and answer, alike."""
+    def fingerprint(self, engine: BestRoute, job: str, pool: Pool | None = None) -> str:
+        """Return a name that two jobs share only if they decide, and answer, alike.
+
+        Args:
+            engine: As it was made.
+            job: The job's name.
+            pool: With the prices that are paid, where they are not the engine's.
+        """
         draws = None if self.ledger is None else [job, self.reward, getattr(engine.reward_model, "fingerprint", None)]
-        made_of = [engine.router.fingerprint, str(engine.policy), engine.pool.to_dict(), draws]
+        made_of = [engine.router.fingerprint, str(engine.policy), (pool or engine.pool).to_dict(), draws]
         return sha256(utf8(json.dumps(made_of, sort_keys=True))).hexdigest()[:16]

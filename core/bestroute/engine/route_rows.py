@@ -18,6 +18,7 @@ from bestroute.billing.store_url import Store
 from bestroute.engine.decision import Decision
 from bestroute.engine.engine import BestRoute
 from bestroute.engine.kept_once import keep_billed
+from bestroute.engine.result import Result
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe
 from bestroute.records.chats import call_params, query_of
@@ -74,7 +75,7 @@ def route_rows(
         try:
             found = _answer(row, engine, job)
         except Exception as error:
-            return {**row, **dict.fromkeys(COLUMNS), "error": describe(error, _query_of(row))}
+            return {**row, **dict.fromkeys(COLUMNS), "error": describe(error, as_row_query(row))}
         if answers is None:
             return {**row, **found}
         return {**row, **keep_billed(engine.ledger, answers, key, found)}
@@ -96,7 +97,7 @@ def decide_rows(rows: Sequence[Mapping[str, Any]], engine: BestRoute) -> list[di
     Raises:
         ConfigError: If a row has no query.
     """
-    decisions = engine.route_all([_query_of(row) for row in rows])
+    decisions = engine.route_all([as_row_query(row) for row in rows])
     return [{**row, **_decided(decision)} for row, decision in zip(rows, decisions, strict=True)]
 
 
@@ -133,7 +134,12 @@ _TEXTS = ("query", "system", "context")
 _OF_CHATS = ("messages", "tools", "response_format", "tool_choice")
 
 
-def _query_of(row: Mapping[str, Any]) -> Query:
+def as_row_query(row: Mapping[str, Any]) -> Query:
+    """Return what a row asks.
+
+    Raises:
+        ConfigError: If it has no query.
+    """
     if not isinstance(text := row.get("query"), str):
         raise ConfigError(f"a row must have a 'query', a text; this one has {', '.join(map(str, row)) or 'nothing'}")
     query = query_of(text, row)
@@ -141,7 +147,11 @@ def _query_of(row: Mapping[str, Any]) -> Query:
 
 
 def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, Any]:
-    result = engine.run(_query_of(row), run_id=job)
+    return answer_of(engine.run(as_row_query(row), run_id=job))
+
+
+def answer_of(result: Result) -> dict[str, Any]:
+    """Return what a result adds to its row: ``COLUMNS``."""
     return {
         "answer": result.text,
         "model": result.model,

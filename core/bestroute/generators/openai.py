@@ -254,6 +254,17 @@ class OpenAIGenerator(GeneratorBase):
         wished = self._refusals.granted(self._wishes(params))
         return self._refusals.adapted({**self._request(query, 1, params), **wished}, params)
 
+    def learns(self, error: BaseException, request: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+        """Note which option of a request an error refuses by name; whether ``request_of`` does without it from now on.
+
+        Args:
+            error: What came in place of a reply.
+            request: As ``request_of`` returned it.
+            params: Of the same call.
+        """
+        wished = [name for name in self._wishes(params) if name in request]
+        return self._refusals.learn(error, request, params, wished)
+
     def sample_of(self, body: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
         """Read the body of a reply.
 

@@ -268,6 +268,11 @@ class Job(NamedTuple):
     """How many samples of its prompt and model there are before it."""
 
     @property
+    def key(self) -> str:
+        """What batches know it by, with its model and ``is_greedy``."""
+        return self.prompt.id
+
+    @property
     def query(self) -> Query:
         """What is asked."""
         return _query(self.prompt)

@@ -127,7 +127,7 @@ def _uvicorn(app: Starlette, config: ServerConfig) -> uvicorn.Config:
 
     return uvicorn.Config(
         app,
-        loop="asyncio",
+        loop="auto",  # uvloop, where it is installed
         http="h11",  # which has a limit for the length of headers
         ws="none",
         lifespan="on",

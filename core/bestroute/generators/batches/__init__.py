@@ -2,5 +2,17 @@
 
 from bestroute.generators.batches.batch_draws import BatchDraws, are_under_way, folder_of
 from bestroute.generators.batches.batch_forms import VLLM, BatchForm, FormName, at_batch_prices, form_of
+from bestroute.generators.batches.kept_replies import KeptReplies, replies_file
 
-__all__ = ["VLLM", "BatchDraws", "BatchForm", "FormName", "are_under_way", "at_batch_prices", "folder_of", "form_of"]
+__all__ = [
+    "VLLM",
+    "BatchDraws",
+    "BatchForm",
+    "FormName",
+    "KeptReplies",
+    "are_under_way",
+    "at_batch_prices",
+    "folder_of",
+    "form_of",
+    "replies_file",
+]

@@ -1,4 +1,4 @@
-"""Draws of ``collect`` and ``label`` by batches: a file a model, handed in, read back by id, taken up after a kill.
+"""Draws by batches: a file a model, handed in, read back by id, taken up after a kill.
 
 What is under way stands on disk beside the records (``<out>.batches/``): of each batch a file of its lines and one of
 what is known of it, written before it is handed in. A batch is dropped when every answer has been given to its command,
@@ -16,19 +16,47 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from bestroute._utils.files import atomic_file
 from bestroute.errors import ConfigError, named
 from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, BatchState, LineResult, chunks
-from bestroute.records.collect import Job
+from bestroute.generators.batches.kept_replies import KeptReplies, Slot
 from bestroute.records.jsonl import dump_line
+from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 
 logger = logging.getLogger(__name__)
 
-_Slot = tuple[str, str, bool]
-"""Prompt's id, model, and whether it is the greedy answer."""
+
+class BatchJob(Protocol):
+    """A draw that a batch can make; ``Job`` of ``collect`` is one."""
+
+    @property
+    def key(self) -> str:
+        """What it is known by, with model and ``is_greedy``; equal ones are draws of one urn."""
+
+    @property
+    def model(self) -> str:
+        """Pool name."""
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether it is at temperature 0."""
+
+    @property
+    def at(self) -> int:
+        """How many draws of its key there were before it."""
+
+    @property
+    def query(self) -> Query:
+        """What is asked."""
+
+    def sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters of its call."""
+
+
+J = TypeVar("J", bound=BatchJob)
 
 
 @dataclass(frozen=True)
@@ -38,20 +66,20 @@ class _Batch:
     key: str
     model: str
     lines: tuple[tuple[str, bool], ...]
-    """Of each line the prompt's id, and whether it is the greedy answer."""
+    """Of each line the key of its draw, and whether it is the greedy answer."""
     id: str | None = None
     kept: tuple[int | None, ...] | None = None
-    """For each line, how many samples of its prompt and model were kept when its results began to be read; ``None``
+    """For each line, how many samples of its key and model were kept when its results began to be read; ``None``
     where none was waited for."""
     given: tuple[int, ...] = ()
     """Lines with which an earlier run was done."""
 
-    def slot(self, place: int) -> _Slot:
-        id_, is_greedy = self.lines[place]
-        return id_, self.model, is_greedy
+    def slot(self, place: int) -> Slot:
+        key, is_greedy = self.lines[place]
+        return key, self.model, is_greedy
 
     @property
-    def slots(self) -> list[_Slot]:
+    def slots(self) -> list[Slot]:
         return [self.slot(place) for place in range(len(self.lines))]
 
     @property
@@ -61,15 +89,15 @@ class _Batch:
 
 
 @dataclass
-class _Awaited:
+class _Awaited(Generic[J]):
     """What is waited for in one run."""
 
-    waiting: dict[_Slot, list[Job]]
-    kept: dict[_Slot, int]
+    waiting: dict[Slot, list[J]]
+    kept: dict[Slot, int]
     """How many samples there are, of what is waited for."""
     params: Mapping[str, Any]
 
-    def delivered(self, batch: _Batch) -> Counter[_Slot]:
+    def delivered(self, batch: _Batch) -> Counter[Slot]:
         """Return how many of a batch's samples were kept before a kill; they come first when it is read again."""
         if batch.kept is None:
             return Counter()
@@ -86,7 +114,7 @@ class _Awaited:
 
 
 class BatchDraws:
-    """Makes draws by batches; a ``Drawer`` of ``collect`` and ``label``.
+    """Makes draws by batches; a ``Drawer`` of ``collect`` and ``label``, and what ``BatchRounds`` asks.
 
     Args:
         forms: How each member takes batches.
@@ -94,6 +122,8 @@ class BatchDraws:
         poll_s: Seconds between two looks at a batch.
         rounds: How often lines that were not reached, or failed at the provider, are handed in again.
         on_wait: Called with (lines done, lines in all) after each look.
+        replies: Keeps every reply before it is handed on, for those who have no journal of their own; draws whose
+            replies are kept are not made again.
     """
 
     def __init__(
@@ -104,18 +134,26 @@ class BatchDraws:
         poll_s: float = 30.0,
         rounds: int = 2,
         on_wait: Callable[[int, int], None] | None = None,
+        replies: KeptReplies | None = None,
     ) -> None:
         """Keep the settings; nothing is written yet."""
         self.forms, self.folder = dict(forms), folder_of(out)
-        self.poll_s, self.rounds, self.on_wait = poll_s, rounds, on_wait
+        self.poll_s, self.rounds, self.on_wait, self.replies = poll_s, rounds, on_wait, replies
 
     def __call__(
-        self, todo: Iterable[Job], params: Mapping[str, Any], stops: Callable[[], bool]
-    ) -> Iterator[tuple[Job, Sample | BaseException]]:
+        self, todo: Iterable[J], params: Mapping[str, Any], stops: Callable[[], bool]
+    ) -> Iterator[tuple[J, Sample | BaseException]]:
         """Take up what is under way, hand in the rest, and yield what comes of both."""
-        waiting: dict[_Slot, list[Job]] = defaultdict(list)
+        waiting: dict[Slot, list[J]] = defaultdict(list)
         for job in todo:
             waiting[_slot_of(job)].append(job)
+        yield from self._read_kept(waiting, params)
+        if self.replies is None or waiting:  # those who have a journal of their own may have what is under way dropped
+            yield from self._draw(waiting, params, stops)
+
+    def _draw(
+        self, waiting: dict[Slot, list[J]], params: Mapping[str, Any], stops: Callable[[], bool]
+    ) -> Iterator[tuple[J, Sample | BaseException]]:
         run = _Awaited(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
         batches = self._under_way()
         covered = Counter(batch.slot(place) for batch in batches for place in batch.open_places)
@@ -144,6 +182,16 @@ class BatchDraws:
                 return
             logger.warning("%d lines of batches were not answered and are handed in again", len(fresh))
 
+    def _read_kept(
+        self, waiting: dict[Slot, list[J]], params: Mapping[str, Any]
+    ) -> Iterator[tuple[J, Sample | BaseException]]:
+        """Yield the draws whose replies are kept, and take them off what waits."""
+        replies = self.replies
+        for slot in () if replies is None else list(waiting):
+            if replies is not None and (reply := replies.get(slot)) is not None:
+                for job in waiting.pop(slot):
+                    yield job, _outcome(self.forms[job.model], job, LineResult("", reply), params)
+
     def _under_way(self) -> list[_Batch]:
         """Return the batches that an earlier run left, handed in by now."""
         batches = []
@@ -159,14 +207,14 @@ class BatchDraws:
             batches.append(self._with_id(batch, is_new=False))
         return batches
 
-    def _hand_in(self, jobs: Sequence[Job], params: Mapping[str, Any]) -> list[_Batch]:
+    def _hand_in(self, jobs: Sequence[BatchJob], params: Mapping[str, Any]) -> list[_Batch]:
         batches = []
         for model in dict.fromkeys(job.model for job in jobs):
             form, own = self.forms[model], [job for job in jobs if job.model == model]
             bodies = [form.request(job.query, job.sampling(params)) for job in own]
             for places in chunks([dump_line(body) for body in bodies], form):
                 key = os.urandom(8).hex()
-                lines = tuple((own[i].prompt.id, own[i].is_greedy) for i in places)
+                lines = tuple((own[i].key, own[i].is_greedy) for i in places)
                 batch = _Batch(key, model, lines)
                 self.folder.mkdir(exist_ok=True)
                 with atomic_file(self._file(batch)) as stream:
@@ -218,12 +266,12 @@ class BatchDraws:
             _sleep(self.poll_s, stops)
 
     def _read(
-        self, batch: _Batch, run: _Awaited, state: BatchState, unwanted: list[int]
-    ) -> Iterator[tuple[Job, Sample | BaseException]]:
+        self, batch: _Batch, run: _Awaited[J], state: BatchState, unwanted: list[int]
+    ) -> Iterator[tuple[J, Sample | BaseException]]:
         """Yield what the lines of a batch came to, but for samples that were kept before a kill.
 
         Lines that were answered and that nothing waits for are added to ``unwanted``, but for those that an earlier run
-        waited for when it was killed: it has them.
+        has: it waited for them when it was killed, or their replies are kept.
         """
         assert batch.id is not None
         form, skipped = self.forms[batch.model], run.delivered(batch)
@@ -242,12 +290,20 @@ class BatchDraws:
                 job = jobs.pop(0)
                 outcome = _outcome(form, job, result, run.params)
                 run.kept[slot] += isinstance(outcome, Sample)
+                if self.replies is not None and result.reply is not None and isinstance(outcome, Sample):
+                    self.replies.keep(slot, result.reply)
                 yield job, outcome
-            elif result.error is None and (batch.kept is None or batch.kept[place] is None):
+            elif result.error is None and not self._is_had(batch, place):
                 unwanted.append(place)
         for place in sorted(missing):
             if jobs := run.waiting[batch.slot(place)]:
                 yield jobs.pop(0), _unanswered(state)
+
+    def _is_had(self, batch: _Batch, place: int) -> bool:
+        """Whether an earlier run has a line's sample."""
+        if self.replies is not None:
+            return self.replies.get(batch.slot(place)) is not None
+        return batch.kept is not None and batch.kept[place] is not None
 
     def _file(self, batch: _Batch) -> Path:
         return self.folder / f"{batch.key}.jsonl"
@@ -273,8 +329,8 @@ def are_under_way(out: Path) -> bool:
     return any(folder_of(out).glob("*.json"))
 
 
-def _slot_of(job: Job) -> _Slot:
-    return job.prompt.id, job.model, job.is_greedy
+def _slot_of(job: BatchJob) -> Slot:
+    return job.key, job.model, job.is_greedy
 
 
 def _place(result: LineResult, batch: _Batch) -> int | None:
@@ -282,7 +338,7 @@ def _place(result: LineResult, batch: _Batch) -> int | None:
     return int(number) if key == batch.key and number.isdigit() and int(number) < len(batch.lines) else None
 
 
-def _outcome(form: BatchForm, job: Job, result: LineResult, params: Mapping[str, Any]) -> Sample | BaseException:
+def _outcome(form: BatchForm, job: BatchJob, result: LineResult, params: Mapping[str, Any]) -> Sample | BaseException:
     if result.error is not None or result.reply is None:
         return result.error or BatchLineError("the line has no reply", code="no_answer")
     try:

@@ -14,7 +14,7 @@ from typing import Any
 from bestroute._utils.text import brief
 from bestroute.errors import RecordError
 
-NAMES = ("prompts", "records", "gold", "judgements", "journal", "feedback", "pool")
+NAMES = ("prompts", "records", "gold", "judgements", "journal", "replies", "feedback", "pool")
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Answering the rows of a log by batch files (``engine.batch_rounds``): each once, and billed when it is answered."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bestroute.engine.batch_rounds import BatchRounds, HeldBills
+from bestroute.engine.engine import BestRoute
+from bestroute.engine.kept_once import keep_billed
+from bestroute.engine.route_rows import COLUMNS, answer_of, as_row_query, row_key
+from bestroute.errors.redaction import describe
+from bestroute.generators.batches import BatchDraws, KeptReplies
+from bestroute.generators.openai import OpenAIGenerator
+from bestroute.types.pool import Pool
+from bestroute.types.settings import Settings
+
+if TYPE_CHECKING:
+    from bestroute.billing.database.kept_answers import Answers
+    from bestroute.billing.ledger import LedgerRow
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = Settings(attempts=1, breaker_failures=2**31)
+"""A line that failed is handed in again by the batches themselves, and says nothing of its member's other lines."""
+
+
+class BatchRows:
+    """Answers rows by batches; a ``RouteBatches`` of ``route_log``.
+
+    A row's bills are held until it has its answer, and its replies are kept until then. So a run after a kill takes up
+    what was answered, and bills it once. A row that failed is billed at once, and is drawn anew by the next run.
+
+    Args:
+        engine: Whose router, policy, reward model and ledger serve; its members are not called.
+        pool: Its pool at the prices of batches.
+        members: What writes requests and reads replies, by pool name.
+        draws: Makes the draws; it has ``replies``.
+        job: The job's name, as in ``route_rows``.
+        answers: What was answered before.
+        decided_by: As in ``route_rows``.
+        stops: Once true, nothing more is handed in or waited for.
+    """
+
+    at_once = 20_000
+    """Rows whose draws are handed in together; each takes memory while it waits."""
+
+    def __init__(
+        self,
+        engine: BestRoute,
+        pool: Pool,
+        members: Mapping[str, OpenAIGenerator],
+        draws: BatchDraws,
+        job: str,
+        answers: Answers,
+        *,
+        decided_by: str = "",
+        stops: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make an engine of stand-ins; nothing is handed in."""
+        assert draws.replies is not None
+        self.job, self.answers, self.decided_by, self.stops = job, answers, decided_by, stops
+        self.ledger = engine.ledger
+        self.replies: KeptReplies = draws.replies
+        self.rounds, self.held = BatchRounds(draws), HeldBills()
+        self.engine = BestRoute(
+            replace(pool, bills_input="per_sample"),  # a line of a batch is one sample
+            self.rounds.members(members),
+            engine.router,
+            engine.reward_model,
+            engine.policy,
+            self.held,
+            settings=_SETTINGS,
+        )
+
+    def __call__(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of rows answered; none any more once ``stops``: the next run takes up what is under way."""
+        for rows in batches:
+            answered = self._answered(rows)
+            if answered is None:
+                return
+            yield answered
+
+    def close(self) -> None:
+        """Let go of engine and replies; those of rows that are answered are removed."""
+        self.engine.close()
+        self.replies.close()
+
+    def _answered(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+        keys = [row_key(self.job, row, self.decided_by) for row in rows]
+        found: dict[str, dict[str, Any]] = dict(self.answers.found(keys))
+        for key in found:
+            self.replies.done(key)
+        todo = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
+        work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            key: partial(self._answer, key, row, found) for key, row in todo.items()
+        }
+        if not self.rounds.run(work, self.stops):
+            logger.warning("%d rows wait for batches; the same command goes on", sum(key not in found for key in keys))
+            return None
+        return [{**row, **found[key]} for key, row in zip(keys, rows, strict=True)]
+
+    async def _answer(self, key: str, row: Mapping[str, Any], found: dict[str, dict[str, Any]]) -> None:
+        call_id, may_be_billed = self.replies.call_id(key), self.replies.has_any(key)
+        run, query = f"{call_id}-{os.urandom(4).hex()}", as_row_query(row)  # of this try alone
+        try:
+            result = await self.engine.arun(query, run_id=self.job, call_id=run)
+        except Exception as error:
+            self._bill(run, call_id, may_be_billed=may_be_billed)
+            found[key] = {**dict.fromkeys(COLUMNS), "error": describe(error, query)}
+        else:
+            self._bill(run, call_id, may_be_billed=may_be_billed)
+            answer = {**answer_of(result), "call_id": call_id}
+            found[key] = keep_billed(self.ledger, self.answers, key, answer)
+        self.replies.done(key)
+
+    def _bill(self, run: str, call_id: str, *, may_be_billed: bool) -> None:
+        """Write a run's bills as the call's, unless an earlier one that was killed just then has written them."""
+        rows = self.held.take(run)
+        if rows and not (may_be_billed and self.ledger.has_call(call_id)):
+            self.ledger.add([_of_call(row, run, call_id) for row in rows])
+
+
+def _of_call(row: LedgerRow, run: str, call_id: str) -> LedgerRow:
+    return {**row, "call_id": call_id, "attempt_id": row["attempt_id"].replace(run, call_id)}

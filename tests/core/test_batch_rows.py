@@ -1,0 +1,280 @@
+"""Rows answered by batch files: the plans of single calls at half the price, and nothing billed twice."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from bestroute import Agreement, BestRoute, Ledger, Plan, Pool, Price, RecordError, Step
+from bestroute.cli import main
+from bestroute.demo.dataset import ROUTER, demo_pool, held_out
+from bestroute.generators.batches import BatchDraws, KeptReplies, are_under_way, at_batch_prices, form_of, replies_file
+from bestroute.generators.openai import generators_from
+from bestroute.types.endpoint import Endpoint
+from bestroute.types.sample import Cancel
+
+pytest.importorskip("openai")
+pytest.importorskip("sqlalchemy")
+
+from bestroute.billing.database.kept_answers import Answers  # needs SQLAlchemy
+from bestroute.engine import batch_rows
+from bestroute.engine.batch_rows import BatchRows
+from bestroute.engine.route_rows import route_rows
+
+PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
+PLAN = Plan((Step("small", 2, accept=0.7), Step("large", 1)))
+ROWS = [{"id": f"q{i}", "query": f"What is {i} times 7?"} for i in range(6)]
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+def answer(model, messages):
+    """Agree with itself on even questions alone, so that the odd ones need a second step."""
+    text = messages[-1]["content"]
+    if int(text.split()[2]) % 2 == 0 or model != "small-x":
+        return "84"
+    answer.count += 1
+    return f"it may be {answer.count}"
+
+
+@pytest.fixture
+def world(server, tmp_path):
+    """What it takes to answer rows, each time as a process that begins would have it."""
+    answer.count = 0
+    server.answers = answer
+
+    class World:
+        out, store = tmp_path / "out.jsonl", tmp_path / "bills.db"
+
+        def __init__(self):
+            self.names, self.stop = {"small": "small-x", "large": "large-x"}, Cancel()
+
+        def engine(self, pool=None, plan=PLAN):
+            pool = pool or self.pool()
+            return BestRoute(pool, generators_from(pool), lambda query: plan, Agreement(), ledger=Ledger(self.store))
+
+        def pool(self):
+            endpoints = {m: Endpoint(base_url=server.base_url, api_model=name) for m, name in self.names.items()}
+            return Pool(["small", "large"], PRICES, reference="large", endpoints=endpoints)
+
+        def run(self, rows=ROWS, *, rounds=2, plan=PLAN):
+            engine, members = self.engine(plan=plan), generators_from(self.pool())
+            forms = {m: form_of(members[m], "openai") for m in members}
+            draws = BatchDraws(forms, self.out, poll_s=0.0, rounds=rounds, replies=KeptReplies(self.out))
+            charged = at_batch_prices(engine.pool, {m: 0.5 for m in members})
+            answers = Answers(self.store)
+            batched = BatchRows(engine, charged, members, draws, "june", answers, stops=lambda: self.stop.is_set)
+            try:
+                found = list(batched(iter([rows])))
+                return found[0] if found else None
+            finally:
+                batched.close()
+                answers.close()
+                engine.ledger.close()
+
+        def billed(self):
+            prices = {self.names[m]: p for m, p in PRICES.items()}
+            return sum(
+                (b.input_tokens * prices[b.model].input + b.output_tokens * prices[b.model].output) / 1e6
+                for b in server.bills
+                if b.status == "ok"
+            )
+
+        def in_ledger(self):
+            with Ledger(self.store) as ledger:
+                return list(ledger.rows())
+
+    return World()
+
+
+def drawn(server):
+    return [request for request in server.requests if "completions" in request["path"]]
+
+
+def test_plans_answers_and_steps_are_those_of_single_calls_at_half_the_price(world, server):
+    batched = world.run()
+    handed_in = [server.batches.jobs[name] for name in server.batches.jobs]
+    assert len(handed_in) == 3  # first draws and second ones of the small model; the large one for the odd rows
+    by_batch = len(drawn(server))
+    answer.count = 0
+    half = replace(world.pool(), prices={m: Price(p.input / 2, p.output / 2) for m, p in PRICES.items()})
+    engine = world.engine(half)
+    single = route_rows(ROWS, engine, job="july", concurrency=1)
+    engine.ledger.close()
+    assert len(drawn(server)) == 2 * by_batch
+    names = ("id", "answer", "model", "n", "plan", "cost_usd", "reference_cost_usd", "error")
+    assert [[row[name] for name in names if name != "answer"] for row in batched] == [
+        [pytest.approx(row[name]) if name.endswith("usd") else row[name] for name in names if name != "answer"]
+        for row in single
+    ]
+    assert [row["answer"] for row in batched] == ["84"] * 6
+    assert [row["model"] for row in batched] == ["small", "large"] * 3
+    assert sum(row["cost_usd"] for row in world.in_ledger()) == pytest.approx(world.billed() / 2)
+    assert not are_under_way(world.out)
+    assert not replies_file(world.out).exists()
+
+
+def places(world, monkeypatch, name, number):
+    """Have a run killed at the so-many-eth of what it does in one place."""
+    count = 0
+
+    def killing(do, *, before):
+        def done(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if before and count == number:
+                raise Killed
+            result = do(*args, **kwargs)
+            if count == number:
+                raise Killed
+            return result
+
+        return done
+
+    of, method = {
+        "a reply was kept": (KeptReplies, "keep"),
+        "a batch was noted": (BatchDraws, "_note"),
+        "a bill was written": (BatchRows, "_bill"),
+        "an answer was kept": (batch_rows, "keep_billed"),
+        "replies were let go": (KeptReplies, "done"),
+    }[name]
+    monkeypatch.setattr(of, method, killing(getattr(of, method), before=False))
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize(
+    "place",
+    ["a reply was kept", "a batch was noted", "a bill was written", "an answer was kept", "replies were let go"],
+)
+def test_a_run_killed_anywhere_goes_on_and_nothing_is_drawn_or_billed_twice(world, server, monkeypatch, place, number):
+    places(world, monkeypatch, place, number)
+    with pytest.raises(Killed):
+        world.run()
+    monkeypatch.undo()
+    found = world.run()
+    assert [row["answer"] for row in found] == ["84"] * 6
+    assert len(drawn(server)) == 15  # two of the small model each, and one more of the large for three of them
+    rows = world.in_ledger()
+    assert len(rows) == 15
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(world.billed() / 2)
+    assert sum(row["cost_usd"] for row in found) == pytest.approx(world.billed() / 2)
+    assert len({row["call_id"] for row in rows}) == 6
+    assert not are_under_way(world.out)
+    assert not replies_file(world.out).exists()
+
+
+def test_what_is_under_way_when_a_run_stops_is_read_by_the_next_one(world, server):
+    server.batches.looks = 10**6
+
+    class OnceLookedAt(Cancel):
+        @property
+        def is_set(self):
+            return any(job.looks for job in server.batches.jobs.values())
+
+    world.stop = OnceLookedAt()
+    assert world.run() is None
+    assert are_under_way(world.out)
+    assert world.in_ledger() == []
+    world.stop, server.batches.looks = Cancel(), 1
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+    assert sum(row["cost_usd"] for row in world.in_ledger()) == pytest.approx(world.billed() / 2)
+
+
+def test_a_row_that_fails_is_billed_for_what_came_and_drawn_anew_by_the_next_run(world, server):
+    world.names["large"] = "fail-400-x"
+    found = world.run(ROWS[:2])
+    assert [row["answer"] for row in found] == ["84", None]
+    assert "forced 400" in found[1]["error"]
+    paid = [bill for bill in server.bills if bill.status == "ok"]
+    assert len(paid) == 4
+    assert [row["status"] for row in world.in_ledger()].count("ok") == 4
+    world.names["large"] = "large-x"
+    again = world.run(ROWS[:2])
+    assert again[0] == found[0]
+    assert again[1]["answer"] == "84"
+    rows = [row for row in world.in_ledger() if row["status"] == "ok"]
+    assert (len(rows), len(drawn(server))) == (4 + 3, 4 + 1 + 3)
+    assert sum(row["cost_usd"] for row in world.in_ledger()) == pytest.approx(world.billed() / 2)
+
+
+def test_lines_that_expire_are_handed_in_again(world, server):
+    server.batches.expire_after = 5
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
+def test_a_temperature_that_is_refused_is_asked_for_no_more(world, server, monkeypatch):
+    monkeypatch.setattr("bestroute.generators.openai.is_reasoning_model", lambda name: False)
+    world.names["small"] = "reasoning-x"
+    server.answers = lambda model, messages: "84"
+    assert [row["error"] for row in world.run()] == [None] * 6
+    assert [(r["body"]["model"], r["body"].get("temperature")) for r in drawn(server)] == [
+        *[("reasoning-x", 0.0)] * 6,  # refused, and not paid for
+        *[("reasoning-x", None)] * 12,
+    ]
+
+
+@pytest.fixture
+def files(server, tmp_path):
+    log, pool_file, pool = tmp_path / "log.jsonl", tmp_path / "pool.yaml", demo_pool()
+    queries = [record.query for record in held_out()[:12]]
+    log.write_text("".join(json.dumps({"id": f"q{i}", "query": query}) + "\n" for i, query in enumerate(queries)))
+    members = "".join(
+        f"  {m}: {{input_price: 1, output_price: 2, base_url: '{server.base_url}'}}\n" for m in pool.models
+    )
+    pool_file.write_text(f"reference: {pool.reference}\nmax_n: {pool.max_n}\nmodels:\n{members}")
+    return log, tmp_path / "out.jsonl", pool_file
+
+
+def run(files, *more):
+    log, out, pool_file = files
+    arguments = ["--file", log, "--out", out, "--draw", "--reward", "majority", "--pool", pool_file, *more]
+    return CliRunner().invoke(main, ["route", str(ROUTER), *map(str, arguments)])
+
+
+def test_the_command_answers_a_log_by_batches_and_refuses_to_mix(files, server):
+    done = run(files, "--batch", "openai", "--poll", "0")
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in files[1].read_text().splitlines()]
+    assert all(line["answer"] for line in found)
+    billed = sum(bill.input_tokens * 1 + bill.output_tokens * 2 for bill in server.bills) / 2e6
+    assert sum(line["cost_usd"] for line in found) == pytest.approx(billed)
+    assert {request["headers"]["x-loopback-batch"] for request in drawn(server)} == set(server.batches.jobs)
+    count = len(server.requests)
+    assert "0 routed, 12 kept" in run(files, "--batch", "openai", "--poll", "0").stdout
+    assert len(server.requests) == count
+    replies_file(files[1]).write_text('{"run": "a"}\n')
+    refused = run(files)
+    assert refused.exit_code == 2
+    assert "batches of an earlier run are under way; give --batch" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--batch", "--concurrency", "3"], "--batch is for --draw, in place of --concurrency"),
+        (["--batch-price", "0.4"], "--batch-command and --batch-price are for --batch"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(files, more, why):
+    refused = run(files, *more)
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+
+
+def test_batch_is_for_a_file_that_is_answered(files):
+    refused = CliRunner().invoke(main, ["route", str(ROUTER), "hi", "--batch"])
+    assert "--batch is for --file LOG --draw" in refused.stderr
+    log, out, _ = map(str, files)
+    refused = CliRunner().invoke(main, ["route", str(ROUTER), "--file", log, "--out", out, "--batch"])
+    assert "--batch is for --draw" in refused.stderr
+
+
+def test_replies_that_are_none_are_named_with_their_line(tmp_path):
+    replies_file(tmp_path / "o").write_text('{"run": "a"}\n{"draw": "k-1", "model": "m"}\n')
+    with pytest.raises(RecordError, match="o.replies line 2: 'is_greedy' is missing; it must be true or false"):
+        KeptReplies(tmp_path / "o")
