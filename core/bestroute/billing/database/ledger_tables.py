@@ -382,7 +382,8 @@ class LedgerTables:
         c = _samples.c
         answers = sa.case((c.reference_cost_usd != 0, "1"), else_="0")  # stands with one row of an answered call
         failed_last = sa.case((c.status == "ok", "3"), else_="2")
-        fell_back = sa.func.replace(c.reason, FELL_BACK, "") != c.reason  # SQLite's LIKE takes no heed of case
+        place = sa.func.instr if self.database.is_file else sa.func.strpos  # SQLite's LIKE takes no heed of case
+        fell_back = place(c.reason, FELL_BACK) > 0
         rank = sa.case((fell_back, failed_last), else_=answers)
         plan_and_reason = sa.collate(rank + c.plan + _BETWEEN + c.reason, "BINARY" if self.database.is_file else "C")
         query = sa.select(
