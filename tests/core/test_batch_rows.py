@@ -1,14 +1,16 @@
 """Rows answered by batch files: the plans of single calls at half the price, and nothing billed twice."""
 
 import json
+import os
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
-from bestroute import Agreement, BestRoute, Ledger, Plan, Pool, Price, RecordError, Step
+from bestroute import Agreement, BestRoute, Ledger, MajorityVote, Plan, Pool, Price, RecordError, Settings, Step
 from bestroute.cli import main
-from bestroute.demo.dataset import ROUTER, demo_pool, held_out
+from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, held_out
 from bestroute.generators.batches import BatchDraws, KeptReplies, are_under_way, at_batch_prices, form_of, replies_file
 from bestroute.generators.openai import generators_from
 from bestroute.types.endpoint import Endpoint
@@ -216,6 +218,44 @@ def test_a_temperature_that_is_refused_is_asked_for_no_more(world, server, monke
         *[("reasoning-x", 0.0)] * 6,  # refused, and not paid for
         *[("reasoning-x", None)] * 12,
     ]
+
+
+@pytest.mark.parametrize("routed", [True, False], ids=["by a router", "by votes"])
+def test_recorded_queries_get_the_same_decision_answer_and_bill(world, server, routed):
+    count = None if os.environ.get("BESTROUTE_FULL") == "1" else 40
+    records, draws = {record.query: record for record in demo_records()[:count]}, Counter()
+
+    def as_recorded(model, messages):
+        query = messages[-1]["content"]
+        texts = records[query].samples[model].text
+        draws[model, query] += 1
+        return texts[draws[model, query] % len(texts)]
+
+    server.answers = as_recorded
+    pool = demo_pool()
+    pool = replace(pool, endpoints={m: Endpoint(base_url=server.base_url) for m in pool.models})
+    parts = (str(ROUTER), MajorityVote(), "quality:0.00000125") if routed else (None, MajorityVote(), None)
+    rows = [{"id": str(i), "query": query} for i, query in enumerate(records)]
+    charged = at_batch_prices(pool, dict.fromkeys(pool.models, 0.5))
+    engine = BestRoute(charged, generators_from(charged), *parts, Ledger(), settings=Settings(greedy_first=True))
+    single = route_rows(rows, engine, job="single")
+    draws.clear()
+    members = generators_from(pool)
+    forms = {m: form_of(members[m], "openai") for m in members}
+    batched = BatchRows(
+        BestRoute(pool, members, *parts, Ledger(world.store)),
+        charged,
+        members,
+        BatchDraws(forms, world.out, poll_s=0.0, replies=KeptReplies(world.out)),
+        "batched",
+        Answers(world.store),
+    )
+    found = next(batched(iter([rows])))
+    batched.close()
+    names = ("plan", "n", "model", "answer", "reason", "error", "cost_usd", "reference_cost_usd")
+    assert [[row[name] for name in names] for row in found] == [[row[name] for name in names] for row in single]
+    assert len({row["plan"] for row in found}) > routed
+    assert sum(row["cost_usd"] for row in world.in_ledger()) == pytest.approx(sum(row["cost_usd"] for row in single))
 
 
 @pytest.fixture
