@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence_tasks import Tasks, scored, topics
+from evidence_tasks import LEAST_LEVEL, Tasks, scored, topics
 
 from bestroute import BestRoute, Pool, Query, Sample, Usage
 from bestroute.labels.answer_forms import form_reader, tools_of
@@ -136,7 +136,7 @@ def _tasks(data: Path) -> dict[str, Any]:
     known_tasks = Tasks.of(records, pool, ids, text=topics(records))
     return {
         "tasks unseen": scored(unseen, groups, max_drop=0.01),
-        "tasks seen, text too": scored(known_tasks, groups, max_drop=0.01, deals=3),
+        "tasks seen, text too": scored(known_tasks, groups, max_drop=0.01, deals=20, least_level=0.0),
     }
 
 
@@ -214,6 +214,8 @@ def page(report: dict[str, Any]) -> str:
         "right, and whether it is among the tasks scored moves the drop by most of a point. The",
         "members drawn, the fifth draw",
         "and the limit for a task were chosen after looks at some of these deals, so the figures flatter, if anything.",
+        f"An answer is accepted from {LEAST_LEVEL} at the least where tasks are new, and from whatever meets the drop",
+        "where they were seen (where that limit held in earlier versions of this page, too: 26.4 % saved at 0.5 %).",
         f"Target, tasks seen: at least 28 % saved: **{'met' if known['saving'] >= 0.28 else 'missed'}** "
         f"({known['saving']:.1%} at a drop of {known['drop']:.2%}).",
         "",

@@ -31,7 +31,9 @@ FIRST = 4
 """From which draw on, counted from 0, an answer may be accepted."""
 ORDERS, DEALS, INNER = 3, 40, 6
 RIDGE = 10.0
-LEVELS = tuple(np.round(np.concatenate([np.linspace(0.6, 0.9, 13), np.linspace(0.91, 0.99, 9)]), 3))
+LEVELS = tuple(np.round(np.concatenate([np.linspace(0.3, 0.9, 25), np.linspace(0.91, 0.99, 9)]), 3))
+LEAST_LEVEL = 0.6
+"""From which an answer may be accepted where tasks are new: there guesses are further off than folds can tell."""
 RESAMPLES = 2000
 
 
@@ -183,7 +185,9 @@ def play(
     return quality, cost + np.where(accepted, 0.0, tasks.reference_usd), accepted
 
 
-def scored(tasks: Tasks, groups: Sequence[str], *, max_drop: float, deals: int = DEALS) -> dict[str, Any]:
+def scored(
+    tasks: Tasks, groups: Sequence[str], *, max_drop: float, deals: int = DEALS, least_level: float = LEAST_LEVEL
+) -> dict[str, Any]:
     """Fit on three fifths of the names, score on the others, deal by deal.
 
     Args:
@@ -191,6 +195,7 @@ def scored(tasks: Tasks, groups: Sequence[str], *, max_drop: float, deals: int =
         groups: By record, what intervals resample whole.
         max_drop: The drop that is asked for.
         deals: How often.
+        least_level: From which an answer may be accepted.
 
     Returns:
         Means over the deals with standard errors; and intervals by resampled groups of what each record gave in the
@@ -199,7 +204,8 @@ def scored(tasks: Tasks, groups: Sequence[str], *, max_drop: float, deals: int =
     found, sums, times = [], np.zeros((len(tasks.names), 6)), np.zeros(len(tasks.names))
     for deal in range(deals):
         is_test = np.isin(deal_folds(list(tasks.names), 5, seed=1000 + deal), (0, 1))[tasks.record_of]
-        level, guesses, goes_on = _fitted(tasks, ~is_test, max_drop, seed=deal)
+        levels = [level for level in LEVELS if level >= least_level]
+        level, guesses, goes_on = _fitted(tasks, ~is_test, max_drop, levels, seed=deal)
         quality, cost, accepted = play(tasks, guesses, level, goes_on)
         columns = np.column_stack([quality, cost, tasks.reference, tasks.reference_usd, tasks.arm, tasks.arm_usd])
         found.append((*_figures(columns[is_test].mean(axis=0)), accepted[is_test].mean()))
@@ -226,7 +232,7 @@ def _figures(means: FloatArray) -> tuple[float, float, float]:
 
 
 def _fitted(
-    tasks: Tasks, is_train: BoolArray, max_drop: float, *, seed: int
+    tasks: Tasks, is_train: BoolArray, max_drop: float, levels: Sequence[float], *, seed: int
 ) -> tuple[float, list[FloatArray], list[BoolArray]]:
     """Return the level, how probable answers are right, and where more is drawn: of training plays, held out."""
     fold_of = np.array(deal_folds(list(tasks.names), INNER, seed=500 + seed))[tasks.record_of]
@@ -241,7 +247,7 @@ def _fitted(
     padded = [guesses[0]] * FIRST + guesses
     best, goes_on = 1.0, [np.zeros(len(is_train), dtype=bool)] * (len(DRAWN) - 1)
     name_of = np.unique(np.array(tasks.names)[tasks.record_of], return_inverse=True)[1]
-    for level in sorted(LEVELS, reverse=True):  # from the safe side, up to the first that loses too much
+    for level in sorted(levels, reverse=True):  # from the safe side, up to the first that loses too much
         drawing = _goes_on(tasks, padded, is_train, level)
         quality, cost, _ = play(tasks, padded, level, drawing)
         loss = (tasks.reference - quality)[is_train] / tasks.reference[is_train].sum()

@@ -140,6 +140,7 @@ def test_other_parameters_or_another_question_are_refused(tmp_path, pool):
     with pytest.raises(ConfigError, match="'q0' asks another question"):
         collect(other, pool, members(), out, n=2, params={"temperature": 0.8})
     assert out.read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 def test_records_are_collected_where_the_system_has_no_locks_of_files(tmp_path, pool, monkeypatch):

@@ -100,3 +100,11 @@ def test_a_link_stays_and_what_it_points_to_is_written(log, tmp_path):
     assert CliRunner().invoke(main, ["import", str(log), "--out", str(link)]).exit_code == 0
     assert link.is_symlink()
     assert "What is 2 + 2?" in (tmp_path / "kept" / "p.jsonl").read_text()
+
+
+def test_a_dash_is_no_file_and_no_stream(log, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["import", str(log), "--out", "-"])
+    assert done.exit_code == 2
+    assert "'-' would be a file of that name, no stream" in done.stderr
+    assert not (tmp_path / "-").exists()

@@ -14,9 +14,11 @@ from bestroute.errors import ConfigError
 
 
 class _Path(click.Path):
-    """A path whose name the system cannot have is refused like any other that is wrong."""
+    """A path; a name that the system cannot have, or that stands for a stream, is refused like any other wrong one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-":
+            self.fail("'-' would be a file of that name, no stream; give the name of a file (or ./-)", param, ctx)
         try:
             return super().convert(value, param, ctx)
         except ValueError:  # half a character, or NUL

@@ -479,7 +479,7 @@ class _Store:
         try:
             self._read()
         except BaseException:
-            self.journal.close()
+            self.journal.close(() if self.journal.is_empty else None)
             raise
         if self.journal.is_empty:
             self.journal.append({"sampling": self.sampling})
