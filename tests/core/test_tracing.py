@@ -247,6 +247,47 @@ def test_a_stream_that_is_left_ends_its_spans(exported):
     assert draw.attributes["gen_ai.usage.output_tokens"] >= 1
 
 
+class Slow(Member):
+    """Has something to say, and never ends."""
+
+    async def agenerate(self, query, n, *, params, cancel):
+        self.begun.set()
+        await asyncio.sleep(60)
+
+    async def cancelled(self, routed):
+        self.begun = asyncio.Event()
+        task = asyncio.ensure_future(routed.arun("q"))
+        await self.begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def _left(routed, member):
+    stream = routed.stream("q")
+    next(stream)
+    stream.close()
+
+
+def _without_an_answer(routed, member):
+    usage = {"prompt_tokens": 100, "completion_tokens": 10}
+    member.error = ValueError("refused")
+    member.error.body = {"usage": usage}
+    with pytest.raises(GenerationError):
+        routed.run("q", model="small")
+
+
+@pytest.mark.parametrize(
+    "end", [_left, _without_an_answer, lambda routed, member: asyncio.run(member.cancelled(routed))]
+)
+def test_what_a_call_cost_stands_on_its_span_however_it_ends(exported, end):
+    member = Slow(["a long answer"])
+    routed = engine(exported, member)
+    end(routed, member)
+    assert routed.ledger.cost_usd > 0
+    assert exported.call.attributes["bestroute.cost_usd"] == pytest.approx(routed.ledger.cost_usd)
+
+
 def test_a_call_that_nothing_fits_is_a_span_without_draws(exported):
     with pytest.raises(BudgetError):
         engine(exported, budget=1e-12).run("q")

@@ -116,6 +116,8 @@ class CallTrace:
         """Begin it, below what is under way in the caller's context."""
         self.tracing, self.query, self.kind = tracing, query, kind
         self.started = time.perf_counter()
+        self.costs_usd: list[float] = []
+        """Of the draws that have ended."""
         self._is_ended = False
         attributes = tracing.named({"operation": "invoke_workflow", "workflow": _WORKFLOW, "conversation": session})
         attributes |= {"bestroute.call_id": call_id, "bestroute.kind": kind}
@@ -180,9 +182,10 @@ class CallTrace:
         self._close({})
 
     def fail(self, error: BaseException) -> None:
-        """End it with an error; a stream that its reader left has none."""
+        """End it with an error, and with what was spent; a stream that its reader left has no error."""
         if self._is_ended:
             return
+        self.span.set_attribute("bestroute.cost_usd", sum(self.costs_usd))
         if isinstance(error, GeneratorExit):
             self.span.set_attribute("bestroute.abandoned", True)
             self._close({})
@@ -248,6 +251,7 @@ class DrawTrace:
         tracing = self.tracing
         usages = [sample.usage for sample in drawn if sample.usage is not None]
         cost = sum(sample.cost_usd for sample in drawn)
+        self.call.costs_usd.append(cost)
         attributes: dict[str, Any] = {"bestroute.cost_usd": cost}
         error = next((sample.error for sample in drawn if sample.error is not None), None)
         model = next((m for s in drawn if (m := response_model(s.sample.payload)) is not None), None)
