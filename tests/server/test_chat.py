@@ -533,3 +533,21 @@ def test_the_engine_alone_decides_and_bills_the_same(pool_of, serve, server):
     assert [found["plan"] for found in through] == [result.decision.plan.to_json() for result in alone]
     assert [found["cost_usd"] for found in through] == [result.cost_usd for result in alone]
     assert served.service.engines.ledger.cost_usd == engine.ledger.cost_usd
+
+
+def test_a_database_that_is_away_is_a_503_that_tells_callers_nothing_of_it(serve, server, tmp_path):
+    served = serve(ledger="bills.db", budget={"usd": 5, "per": "day"})
+    call_id = served.chat().json()["bestroute"]["call_id"]
+    for path in tmp_path.glob("bills.db*"):
+        path.unlink()
+    (tmp_path / "bills.db").write_bytes(b"no database, and too long to be an empty one" * 100)
+    drawn = len(server.requests)
+    refused = [served.chat(), served.chat(stream=True), served.post("/v1/feedback", {"call_id": call_id, "score": 1})]
+    assert [answer.status_code for answer in refused] == [503] * 3
+    assert all(answer.json()["error"]["code"] == "store_unavailable" for answer in refused)
+    assert not any("x-should-retry" in answer.headers or str(tmp_path) in answer.text for answer in refused)
+    assert len(server.requests) == drawn
+    metrics = served.get("/metrics")
+    assert metrics.status_code == 200
+    assert 'status="503"' in metrics.text
+    assert "bestroute_cost_usd_total" not in metrics.text

@@ -94,19 +94,17 @@ def test_sigterm_waits_for_what_is_under_way_and_loses_no_row(start, server, poo
         assert ledger.cost_usd == pytest.approx(sum(server.usage.values()) / 1e6)
 
 
-def test_what_does_not_end_in_time_is_cancelled_and_billed(serve, server, pool_of, tmp_path):
+def test_what_does_not_end_in_time_is_cancelled_and_billed(serve, server, pool_of, tmp_path, caplog):
     pool = pool_of(server.base_url, {"slow-20000-max": (1, 1)})
     served = serve(pool=pool, ledger="bills.db", stop_s=1)
-
-    def hopes():
-        with contextlib.suppress(httpx.HTTPError):
-            ask(served.url)
-
     with ThreadPoolExecutor(3) as threads:
-        for _ in range(3):
-            threads.submit(hopes)
+        answers = [threads.submit(ask, served.url, stream=streams) for streams in (False, False, True)]
         begun(server, 3)
         served.stop()
+    for answer in answers:
+        assert answer.result().status_code == 503
+        assert answer.result().json()["error"]["code"] == "server_stopping"
+    assert not [record for record in caplog.records if record.exc_info]
     with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
         rows = ledger.rows()
     assert [row["status"] for row in rows] == ["cancelled"] * 3

@@ -39,7 +39,7 @@ from bestroute.billing.outcomes import (
     outcome_groups,
 )
 from bestroute.billing.store_url import MEMORY, Store, store_url
-from bestroute.errors import ConfigError
+from bestroute.errors import ConfigError, LedgerStoreError
 from bestroute.types.settings import check_count
 
 if TYPE_CHECKING:
@@ -518,7 +518,7 @@ class Ledger(ProcessState):
             return read(self._tables)
         except (SQLAlchemyError, OSError) as error:
             reason = self._tables.database.address.hide(error)
-            raise ConfigError(f"cannot read the ledger {self.url!r}: {reason}") from None
+            raise LedgerStoreError(f"cannot read the ledger {self.url!r}: {reason}") from None
 
     @property
     def cost_usd(self) -> float:

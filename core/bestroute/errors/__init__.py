@@ -79,6 +79,18 @@ class BudgetError(BestRouteError):
     """A call would pass a budget; raised before anything is spent."""
 
 
+class StoreError(BestRouteError):
+    """A database that cannot be asked now: nothing is wrong with the call, which may be repeated."""
+
+
+class LedgerStoreError(StoreError, ConfigError):
+    """A ledger's database that cannot be read."""
+
+
+class BudgetStoreError(StoreError, BudgetError):
+    """A budget's database that cannot be asked what is left; nothing was spent."""
+
+
 class NotTunedError(BestRouteError):
     """A promise (``max_drop``, a budget) was asked of a router that was never tuned for it."""
 

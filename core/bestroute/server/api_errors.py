@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bestroute.errors import BudgetError, ConfigError, DeadlineError, GenerationError
+from bestroute.errors import BudgetError, ConfigError, DeadlineError, GenerationError, StoreError
 from bestroute.errors.facts import Facts, bodies, retry_after_s
 from bestroute.errors.facts import field as field_of
 from bestroute.errors.redaction import describe
@@ -47,6 +47,7 @@ class RequestError(Exception):
         self.body = ApiErrorBody(status, message, kind, code, param)
 
 
+STORE_AWAY = "the server's database of bills cannot be asked now; its log says why"
 _NO_RETRY = {"x-should-retry": "false"}
 """What OpenAI's clients look for before they ask again."""
 
@@ -60,6 +61,9 @@ def api_error(error: BaseException, query: Query | None = None) -> ApiErrorBody:
     """
     if isinstance(error, RequestError):
         return error.body
+    if isinstance(error, StoreError):
+        logger.error("a request failed: %s", describe(error, query))
+        return ApiErrorBody(503, STORE_AWAY, "server_error", "store_unavailable")
     if isinstance(error, BudgetError):
         return ApiErrorBody(429, describe(error, query), "insufficient_quota", "budget_exceeded", headers=_NO_RETRY)
     if isinstance(error, DeadlineError):

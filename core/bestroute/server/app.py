@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,11 +17,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.text import brief
 from bestroute._utils.threads import in_own_thread
 from bestroute._utils.version import __version__
 from bestroute.engine.decision import Decision
 from bestroute.engine.result import Result
-from bestroute.errors import ConfigError
+from bestroute.errors import ConfigError, StoreError
+from bestroute.errors.redaction import describe
 from bestroute.server.admission import admit
 from bestroute.server.api_errors import ApiErrorBody, RequestError, api_error
 from bestroute.server.body import read_json
@@ -39,6 +42,10 @@ from bestroute.server.wire import Wire
 
 Handler = Callable[[Service, Exchange], Awaitable[None]]
 _HUNG_UP = 499
+_STOPS = RequestError(503, "the server stops, and the call was cancelled; ask again", code="server_stopping")
+_LAST_WORDS_S = 1.0
+"""How long a caller who reads slowly is waited for when the server stops."""
+logger = logging.getLogger("bestroute.server")
 
 
 def create_app(config: ServerConfig) -> Starlette:
@@ -106,8 +113,11 @@ class Door:
                 await self._handler(service, exchange)
         except ClientGoneError:
             status = _HUNG_UP
+        except asyncio.CancelledError:  # nobody but uvicorn cancels it, when ``stop_s`` has passed
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await _tell(exchange, _STOPS.body)
         except BaseException as error:
-            status = _HUNG_UP if isinstance(error, asyncio.CancelledError) else None
             if is_interruption(error):
                 raise
             await _tell(exchange, api_error(error, exchange.query))
@@ -184,8 +194,10 @@ async def feedback(service: Service, exchange: Exchange) -> None:
         raise RequestError(400, "note must be a text", param="note")
     try:
         await service.engines.auto.afeedback(call_id, score, note=note)
+    except StoreError:
+        raise
     except ConfigError as error:
-        raise RequestError(404, str(error), code="call_not_found", param="call_id") from error
+        raise RequestError(404, f"no call {brief(call_id)} is known", code="call_not_found", param="call_id") from error
     await exchange.send_json({"object": "feedback", "call_id": call_id, "score": float(score)})
 
 
@@ -213,10 +225,18 @@ async def health(service: Service, exchange: Exchange) -> None:
 
 async def metrics(service: Service, exchange: Exchange) -> None:
     """Answer ``GET /metrics``."""
-    totals = await in_own_thread(service.engines.ledger.totals, "model")
     raised = service.engines.alarms_raised
-    lines = [*service.requests.lines(), *alarm_lines(raised), *ledger_lines(totals)]
+    lines = [*service.requests.lines(), *alarm_lines(raised), *await in_own_thread(_spend, service)]
     await exchange.send_bytes("".join(f"{line}\n" for line in lines).encode(), CONTENT_TYPE)
+
+
+def _spend(service: Service) -> list[str]:
+    """Return the lines of the ledger; none while it cannot be read, when the others are looked at the most."""
+    try:
+        return list(ledger_lines(service.engines.ledger.totals("model")))
+    except StoreError as error:
+        logger.error("/metrics says nothing of what was spent: %s", describe(error))
+        return []
 
 
 async def _not_ours(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from bestroute.billing.database.address import Address
 from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
 from bestroute.billing.database.writer import close_at_exit
 from bestroute.billing.settled_ids import SettledIds
-from bestroute.errors import BudgetError
+from bestroute.errors import BudgetStoreError
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class Account:
             except RuntimeError:  # no more threads, or the interpreter ends
                 self._thread = None
                 for wish in self._wishes:
-                    wish.granted.set_exception(BudgetError("the system gives no thread to ask the budget's store"))
+                    wish.granted.set_exception(BudgetStoreError("the system gives no thread to ask the budget's store"))
                 self._wishes.clear()
         self._condition.notify_all()
 
@@ -258,7 +258,7 @@ class Account:
         )
         logger.error("%s", reason)
         for wish in wishes:
-            wish.granted.set_exception(BudgetError(f"{reason}; nothing was drawn"))
+            wish.granted.set_exception(BudgetStoreError(f"{reason}; nothing was drawn"))
 
     def _write(self, wishes: list[_Wish]) -> None:
         """Reserve what fits, note what was settled, and say that this process is alive, in one transaction."""
