@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bestroute.server.connection_stack import ConnectionStack
+from bestroute.server.connection_stack import ConnectionStack, stacked_client
 
 
 class Transport:
@@ -77,6 +77,46 @@ async def test_after_a_burst_only_some_stay_open_and_at_the_end_none(stack):
     assert sum(not transport.is_closed for transport in stack.made) == 128
     await stack.aclose()
     assert all(transport.is_closed for transport in stack.made)
+
+
+async def test_a_connection_whose_reply_cannot_be_closed_in_peace_is_free_again(monkeypatch):
+    openai = pytest.importorskip("openai")
+    httpx = pytest.importorskip(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.split(".")[0])
+    made = []
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            yield b"some"
+
+        async def aclose(self):
+            raise asyncio.CancelledError
+
+    class Transport(httpx.AsyncBaseTransport):
+        def __init__(self, **options):
+            made.append(self)
+
+        async def handle_async_request(self, request):
+            return httpx.Response(200, stream=Body())
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Transport)
+    for name in (
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    client = stacked_client(openai)
+    made.clear()
+    for _ in range(3):
+        with pytest.raises(asyncio.CancelledError):
+            await client.get("http://member/")
+    assert len(made) == 1
+    await client.aclose()
 
 
 def test_many_requests_after_each_other_open_one_connection(serve, own_server, pool_of):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from bestroute._utils.fork_safe import ProcessState
 from bestroute.billing.settled_ids import SettledIds
 from bestroute.billing.store_url import MEMORY, Store, store_url
-from bestroute.errors import ConfigError, named
+from bestroute.errors import ConfigError, UnreadableStoreError, named
 from bestroute.types.settings import check_amount
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ class Budget(ProcessState):
         try:
             account = Account(address, self.name, self.usd, self._period_of, self.release_s, _PATIENCE_S)
         except (SQLAlchemyError, OSError) as error:
-            raise ConfigError(f"cannot open the budget's store {self.store!r}: {address.hide(error)}") from None
+            raise UnreadableStoreError(
+                f"cannot open the budget's store {self.store!r}: {address.hide(error)}"
+            ) from None
         self._account = account
         weakref.finalize(self, account.abandon).atexit = False
 

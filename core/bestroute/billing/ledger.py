@@ -39,7 +39,7 @@ from bestroute.billing.outcomes import (
     outcome_groups,
 )
 from bestroute.billing.store_url import MEMORY, Store, store_url
-from bestroute.errors import ConfigError, LedgerStoreError
+from bestroute.errors import ConfigError, UnreadableStoreError
 from bestroute.types.settings import check_count
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ class Ledger(ProcessState):
         try:
             self._tables = LedgerTables(address, _PATIENCE_S)
         except (SQLAlchemyError, OSError) as error:
-            raise ConfigError(f"cannot open the ledger {self.url!r}: {address.hide(error)}") from None
+            raise UnreadableStoreError(f"cannot open the ledger {self.url!r}: {address.hide(error)}") from None
         self._start_writer()
 
     def _start_writer(self) -> None:
         from bestroute.billing.database.writer import Writer
 
         assert self._tables is not None
-        self._writer = Writer(self._write, self._tables.close, self._failed)
+        self._writer = Writer(self._write, self._tables.close, self._failed, self._lost)
 
     def __repr__(self) -> str:
         """Show where it is kept."""
@@ -411,6 +411,16 @@ class Ledger(ProcessState):
                 for _, row in entry.rows:
                     self._sums.add(row)
 
+    def _lost(self, entries: list[Entry]) -> None:
+        """Log what the ledger will never hold."""
+        rows = [row for entry in entries for _, row in entry.rows]
+        logger.critical(
+            "the process ends and the ledger %r cannot be written: %d rows are lost, %.6g USD in all",
+            self.url,
+            len(rows),
+            sum(row["cost_usd"] for row in rows),
+        )
+
     def rows(self, *, newest: int | None = None, kind: Kind | None = None, until: float = math.inf) -> list[LedgerRow]:
         """Return every row that is kept, in writing order, those that wait for a database last.
 
@@ -518,7 +528,7 @@ class Ledger(ProcessState):
             return read(self._tables)
         except (SQLAlchemyError, OSError) as error:
             reason = self._tables.database.address.hide(error)
-            raise LedgerStoreError(f"cannot read the ledger {self.url!r}: {reason}") from None
+            raise UnreadableStoreError(f"cannot read the ledger {self.url!r}: {reason}") from None
 
     @property
     def cost_usd(self) -> float:

@@ -83,8 +83,8 @@ class StoreError(BestRouteError):
     """A database that cannot be asked now: nothing is wrong with the call, which may be repeated."""
 
 
-class LedgerStoreError(StoreError, ConfigError):
-    """A ledger's database that cannot be read."""
+class UnreadableStoreError(StoreError, ConfigError):
+    """A database that cannot be opened or read."""
 
 
 class BudgetStoreError(StoreError, BudgetError):

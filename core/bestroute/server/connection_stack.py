@@ -46,8 +46,10 @@ def stacked_client(openai: Any) -> Any:
                     return self._inner.__aiter__()  # type: ignore[no-any-return]
 
                 async def aclose(self) -> None:
-                    await self._inner.aclose()
-                    await done()
+                    try:
+                        await self._inner.aclose()
+                    finally:
+                        await done()
 
             response.stream = Stream(response.stream)
             return response

@@ -201,6 +201,9 @@ class Account:
             self.database.close()
         return is_written
 
+    def give_up(self) -> None:
+        """Say nothing: what this process had set aside counts as spent by and by."""
+
     def abandon(self) -> None:
         """Say no more that the process is alive: nobody holds the budget."""
         with self._condition:

@@ -36,6 +36,7 @@ class Writer(Generic[Item]):
         write: Writes items, all or none; may be given the same ones twice.
         close: Called when there is nothing to write.
         failed: Called with the error, while nothing is written.
+        lost: Called with what could not be written before the process ends.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Writer(Generic[Item]):
         write: Callable[[list[Item]], None],
         close: Callable[[], None],
         failed: Callable[[Exception], None],
+        lost: Callable[[list[Item]], None],
     ) -> None:
         """Start with nothing to write, and no thread."""
-        self._write, self._close, self._failed = write, close, failed
+        self._write, self._close, self._failed, self._lost = write, close, failed, lost
         self._condition = threading.Condition()
         self._writing = threading.Lock()
         self._items: deque[tuple[Item, Future[None] | None]] = deque()
@@ -122,6 +124,11 @@ class Writer(Generic[Item]):
                 self._close()
         return is_written
 
+    def give_up(self) -> None:
+        """Say what is lost."""
+        if waiting := self.waiting():
+            self._lost(waiting)
+
     def held(self) -> threading.Lock:
         """Return the lock under which nothing is written."""
         return self._writing
@@ -182,7 +189,11 @@ class Closable(Protocol):
     process: int
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write it."""
+        """Write it; returns whether all of it is written."""
+        ...
+
+    def give_up(self) -> None:
+        """Say what is lost with the process."""
         ...
 
 
@@ -196,7 +207,8 @@ def _flush_all() -> None:
     for ref in _open.copy().values():
         thing = ref()
         if thing is not None and thing.process == os.getpid():
-            thing.close(max(0.0, end - time.monotonic()))
+            if not thing.close(max(0.0, end - time.monotonic())):
+                thing.give_up()
 
 
 def _terminate(_number: int, _frame: Any) -> None:
