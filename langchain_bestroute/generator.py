@@ -19,10 +19,11 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableBinding
 
 from bestroute._utils.closing import closed
+from bestroute._utils.interruptions import keep_samples
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
 from bestroute.adapters.framework import Framework, Listing
-from bestroute.errors import ConfigError
+from bestroute.errors import ConfigError, DrawCancelledError
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
@@ -129,7 +130,7 @@ class ChatModelGenerator(GeneratorBase):
             if self._always_streams(call.kwargs):
                 samples = self._streamed(query, params, cancel)
             else:
-                samples = self._generated(call)
+                samples = self._generated(call, cancel)
         except _NotTaken as refusal:
             run.fail(refusal)
             return self.generate(query, n, params=params, cancel=cancel)
@@ -159,8 +160,8 @@ class ChatModelGenerator(GeneratorBase):
         run.end(samples)
         return samples
 
-    def _generated(self, call: _Call) -> list[Sample]:
-        self._acquire()
+    def _generated(self, call: _Call, cancel: Cancel) -> list[Sample]:
+        self._acquire(cancel)
         started = time.perf_counter()
         try:
             result = call.model._generate(call.messages, stop=call.stop, **call.kwargs)
@@ -169,7 +170,7 @@ class ChatModelGenerator(GeneratorBase):
         return [self._judged(sample, call) for sample in self._read(result, call, time.perf_counter() - started)]
 
     async def _agenerated(self, call: _Call, cancel: Cancel) -> list[Sample]:
-        await self._aacquire()
+        await self._aacquire(call)
         started = time.perf_counter()
         try:
             if _is_of_langchain(call.model, "_agenerate"):  # it would wait for one of the loop's few threads
@@ -211,7 +212,7 @@ class ChatModelGenerator(GeneratorBase):
         if not self.member._should_stream(async_api=False, **{**call.kwargs, "stream": True}):
             yield from self.generate(query, 1, params=params, cancel=cancel)
             return
-        self._acquire()
+        self._acquire(cancel)
         collected, run = _Collected(), SampleRun(self.name, query.text)
         try:
             for chunk in call.model._stream(call.messages, stop=call.stop, **call.kwargs):
@@ -241,7 +242,7 @@ class ChatModelGenerator(GeneratorBase):
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
             return
-        await self._aacquire()
+        await self._aacquire(call)
         collected, run = _Collected(), SampleRun(self.name, query.text)
         try:
             source = call.model._astream(call.messages, stop=call.stop, **call.kwargs)
@@ -392,13 +393,28 @@ class ChatModelGenerator(GeneratorBase):
         """Whether the member streams where nobody asked for it (``streaming=True``): such a call has no other form."""
         return self.member._should_stream(async_api=is_async, **kwargs)
 
-    def _acquire(self) -> None:
+    def _acquire(self, cancel: Cancel) -> None:
+        """Wait for the member's own turn.
+
+        Raises:
+            DrawCancelledError: If nobody waits for the draw any more when it comes.
+        """
         if self.member.rate_limiter:
             self.member.rate_limiter.acquire(blocking=True)
+            if cancel.is_set:
+                raise self._never_sent()
 
-    async def _aacquire(self) -> None:
+    async def _aacquire(self, call: _Call) -> None:
+        """Wait for the same without blocking the loop; what is cancelled meanwhile costs nothing."""
         if self.member.rate_limiter:
-            await self.member.rate_limiter.aacquire(blocking=True)
+            try:
+                await self.member.rate_limiter.aacquire(blocking=True)
+            except BaseException as error:
+                keep_samples(error, [Sample("", usage=Usage(), error=self._never_sent())] * call.kwargs.get("n", 1))
+                raise
+
+    def _never_sent(self) -> DrawCancelledError:
+        return DrawCancelledError(f"the draw of {self.name!r} was called off before anything was sent")
 
     def _read(self, result: ChatResult, call: _Call, latency_s: float) -> list[Sample]:
         """Read the generations; each of several carries the bill of the whole call, which is shared out."""

@@ -1,8 +1,12 @@
 """Limits, faults and money reach the engine through the chat model: sync, async, streaming, in batches, bound."""
 
+import asyncio
+import threading
+
 import openai
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.rate_limiters import BaseRateLimiter
 
 from bestroute import Budget, BudgetError, ConfigError, Ledger, Plan, Price, Settings, Step, Verifier
 from bestroute.testing import LoopbackServer
@@ -56,6 +60,53 @@ async def test_a_deadline_ends_the_call(way, call, make, openai_model):
         slow = openai_model("slow-60000-x", base_url=server.base_url)
         with pytest.raises(TimeoutError):
             await call(make(models={"small": slow, "large": openai_model("large")}), way, deadline_s=0.1)
+
+
+class Shut(BaseRateLimiter):
+    """Lets threads through once it is opened, and tasks never."""
+
+    def __init__(self):
+        self.opened, self.left = threading.Event(), threading.Event()
+
+    def acquire(self, *, blocking=True):
+        self.opened.wait(30)
+        self.left.set()
+        return True
+
+    async def aacquire(self, *, blocking=True):
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_draw_that_waits_for_its_members_limiter_at_the_deadline_is_never_sent(
+    way, call, make, openai_model, server
+):
+    shut = Shut()
+    models = {"small": openai_model("small-mini", rate_limiter=shut), "large": openai_model("large-max")}
+    chat = make(models=models)
+    with pytest.raises(TimeoutError):
+        await call(chat, way, deadline_s=0.1)
+    shut.opened.set()
+    if way in ("invoke", "stream"):
+        assert shut.left.wait(30)
+    while [thread for thread in threading.enumerate() if thread.name.startswith("bestroute")]:
+        await asyncio.sleep(0.01)
+    (row,) = chat.ledger.rows()
+    assert row["status"] == "cancelled"
+    assert not server.requests
+    if way != "stream":  # billed at the deadline, when nobody knows yet
+        assert row["cost_usd"] == 0
+
+
+@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+async def test_a_cancelled_task_that_waits_for_its_members_limiter_costs_nothing(way, call, make, openai_model, server):
+    models = {"small": openai_model("small-mini", rate_limiter=Shut()), "large": openai_model("large-max")}
+    chat = make(models=models)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call(chat, way), 0.1)
+    (row,) = chat.ledger.rows()
+    assert (row["status"], row["cost_usd"]) == ("cancelled", 0)
+    assert not server.requests
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bestroute._utils.closing import aclose, close
-from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.interruptions import is_interruption, keep_samples, samples_of
 from bestroute._utils.threads import start
 from bestroute.engine.attempts import MOST_UNASKED, Attempts
 from bestroute.engine.call_context import RunContext
@@ -98,11 +98,15 @@ class StreamAccumulator:
             error = EmptyReplyError(f"the stream of {self.attempts.draw.model!r} ended without a sample")
         self.attempts.received([self._broken(error)], seconds)
 
-    def abandon(self) -> None:
-        """Bill a stream that its caller no longer wants."""
-        self.attempts.received([self._broken(DrawCancelledError("the stream was abandoned"))], 0.0)
+    def abandon(self, interruption: BaseException) -> None:
+        """Bill a stream that its caller no longer wants, and that may not have been asked for yet."""
+        error = DrawCancelledError("the stream was abandoned")
+        keep_samples(error, samples_of(interruption))
+        self.attempts.received([self._broken(error)], 0.0)
 
     def _broken(self, error: BaseException) -> Sample:
+        if known := samples_of(error):
+            return cast(Sample, known[0])
         paid = sample_of_error(error)
         if paid.error is None:  # it was cut off at its limit of length, and the error holds it whole
             return paid
@@ -182,8 +186,8 @@ class StreamSampler:
                     error = failure
                     break
                 yield from deltas
-        except BaseException:
-            stream.abandon()
+        except BaseException as interruption:
+            stream.abandon(interruption)
             raise
         finally:
             if gate is not None:
@@ -238,8 +242,8 @@ class StreamSampler:
                     break
                 for delta in deltas:
                     yield delta
-        except BaseException:
-            stream.abandon()
+        except BaseException as interruption:
+            stream.abandon(interruption)
             raise
         finally:
             if gate is not None:
@@ -322,7 +326,7 @@ async def _ain_time(opened: Any, call: RunContext) -> AsyncGenerator[Any]:
                     piece, end = await queued.get()
             except TimeoutError:
                 if limit.expired():
-                    raise _late(call) from None
+                    raise await _left(reading, call) from None
                 raise
             if isinstance(end, StopAsyncIteration):
                 return
@@ -335,6 +339,23 @@ async def _ain_time(opened: Any, call: RunContext) -> AsyncGenerator[Any]:
         if call.is_late:
             call.cancel.set()
         await leave([reading])
+
+
+async def _left(reading: asyncio.Future[None], call: RunContext) -> DeadlineError:
+    """Stop reading; returns the error, with what is known of a stream that was not asked for yet."""
+    import asyncio
+
+    from bestroute._utils.tasks import leave
+
+    late = _late(call)
+    call.cancel.set()
+    await leave([reading])
+    if reading.cancelled():
+        try:
+            reading.result()
+        except asyncio.CancelledError as interruption:
+            keep_samples(late, samples_of(interruption))
+    return late
 
 
 async def _aread(opened: Any, queued: asyncio.Queue[tuple[Any, BaseException | None]], call: RunContext) -> None:
