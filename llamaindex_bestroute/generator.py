@@ -42,7 +42,7 @@ from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
-from llamaindex_bestroute.members import listing_of, quiet, shares_clients
+from llamaindex_bestroute.members import listing_of, quiet, shares_clients, until
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
 from llamaindex_bestroute.providers import is_broken_off, is_openai, logprobs_option, reasons, stream_options
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
@@ -241,7 +241,7 @@ class LLMGenerator(GeneratorBase):
             return draw_singly(one, n, query=query, cancel=cancel)
         call, sent = self._call(self.member, query, params, n), self._sent(params, {"n": n})
         try:
-            with self._foreign_turns(query):
+            with self._foreign_turns(query), until(cancel):
                 return self._draw(call)
         except Exception as error:
             if not self._is_refusal(error, sent, params):

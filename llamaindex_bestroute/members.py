@@ -10,14 +10,20 @@ import functools
 import importlib
 import inspect
 from asyncio import AbstractEventLoop
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from llama_index.core.llms import LLM
 
+from bestroute._utils.interruptions import keep_samples
 from bestroute.adapters import clients
 from bestroute.adapters.framework import Listing
+from bestroute.errors import DrawCancelledError
+from bestroute.types.sample import Cancel, Sample
+from bestroute.types.usage import Usage
 from llamaindex_bestroute.description import StoredLLM
 from llamaindex_bestroute.providers import arguments_without_retries
 from llamaindex_bestroute.tracing import Muted
@@ -25,6 +31,8 @@ from llamaindex_bestroute.tracing import Muted
 _PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
 """Integrations of providers' own models, by class name: the provider, and the field of its address."""
 _TIMEOUTS = ("timeout", "request_timeout")
+_cancel: ContextVar[Cancel | None] = ContextVar("_cancel", default=None)
+"""Of the call that a request is made for."""
 
 
 def openai_member(arguments: Mapping[str, Any]) -> LLM:
@@ -71,6 +79,8 @@ def quiet(member: LLM, timeout: float | None = None, settings: Mapping[str, Any]
     known = type(member).model_fields
     update: dict[str, Any] = {"callback_manager": Muted()}
     options: dict[str, Any] = {}
+    if (limiter := getattr(member, "rate_limiter", None)) is not None:
+        update["rate_limiter"] = OwnTurn(limiter)
     if "max_retries" in known:
         update["max_retries"] = 0
     if timeout is not None:
@@ -168,3 +178,57 @@ def constructed(member: LLM, settings: Mapping[str, Any]) -> LLM:
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+
+
+@contextmanager
+def until(cancel: Cancel) -> Iterator[None]:
+    """Let the limiter of the member that is called know when nobody waits any more."""
+    token = _cancel.set(cancel)
+    try:
+        yield
+    finally:
+        _cancel.reset(token)
+
+
+class OwnTurn:
+    """Waits for a member's own limiter, in its place: a draw that waits has sent nothing, and need not be sent.
+
+    Args:
+        limiter: The member's.
+    """
+
+    def __init__(self, limiter: Any) -> None:
+        """Keep it."""
+        self.limiter = limiter
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both wait for the same."""
+        return isinstance(other, OwnTurn) and other.limiter is self.limiter
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the limiter has."""
+        return getattr(self.__dict__["limiter"], name)
+
+    def acquire(self, *arguments: Any, **options: Any) -> None:
+        """Wait.
+
+        Raises:
+            DrawCancelledError: If nobody waits for the draw any more.
+        """
+        self.limiter.acquire(*arguments, **options)
+        if (cancel := _cancel.get()) is not None and cancel.is_set:
+            raise _never_sent()
+
+    async def async_acquire(self, *arguments: Any, **options: Any) -> None:
+        """Wait without blocking the loop; what is cancelled meanwhile costs nothing."""
+        try:
+            await self.limiter.async_acquire(*arguments, **options)
+        except BaseException as error:
+            keep_samples(error, [Sample("", usage=Usage(), error=_never_sent())])
+            raise
+
+
+def _never_sent() -> DrawCancelledError:
+    return DrawCancelledError("the draw was called off before anything was sent")

@@ -1,10 +1,13 @@
 """What one call, and all calls, may use: the engine's limits, budgets and faults, reached through ``BestRouteLLM``."""
 
+import asyncio
+import threading
 import time
 
 import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import AudioBlock, ChatMessage, CitableBlock, DocumentBlock, TextBlock
+from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from pydantic import BaseModel, Field
 
 import bestroute
@@ -36,6 +39,47 @@ async def test_a_deadline_ends_a_slow_call(make, like, user):
     with pytest.raises(TimeoutError):
         await llm.achat(user("x"), deadline_s=0.2)
     assert time.perf_counter() - started < 50
+
+
+class Shut(TokenBucketRateLimiter):
+    """Lets threads through once it is opened, and tasks never."""
+
+    def acquire(self, num_tokens=0):
+        OPENED.wait(30)
+
+    async def async_acquire(self, num_tokens=0):
+        await asyncio.Event().wait()
+
+
+OPENED = threading.Event()
+
+
+@pytest.mark.parametrize("way", ["chat", "achat", "astream_chat", "task"])
+async def test_a_draw_that_waits_for_its_members_limiter_is_never_sent_once_nobody_waits_for_it(
+    make, like, server, user, way
+):
+    OPENED.clear()
+    llm = make(models={"small": like("small-mini", rate_limiter=Shut(requests_per_minute=1))})
+
+    async def ask():
+        if way == "chat":
+            llm.chat(user("x"), deadline_s=0.1)
+        elif way == "achat":
+            await llm.achat(user("x"), deadline_s=0.1)
+        elif way == "task":
+            await asyncio.wait_for(llm.achat(user("x")), 0.1)
+        else:
+            async for _ in await llm.astream_chat(user("x"), deadline_s=0.1):
+                pass
+
+    with pytest.raises(TimeoutError):
+        await ask()
+    OPENED.set()
+    while [thread for thread in threading.enumerate() if thread.name.startswith("bestroute")]:
+        await asyncio.sleep(0.01)
+    (row,) = llm.ledger.rows()
+    assert (row["status"], row["cost_usd"]) == ("cancelled", 0)
+    assert not server.requests
 
 
 def test_settings_reach_the_engine(make, like, server, user):
