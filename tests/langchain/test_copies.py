@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,19 @@ def test_thresholds_of_one_trained_router_share_no_key(make):
     keys = {make(router, threshold=t)._get_llm_string() for t in (0.4, 0.6)}
     keys.add(make(router, policy=ThresholdPolicy(0.4))._get_llm_string())
     assert len(keys) == 2
+
+
+def test_shipped_votes_are_told_alike_by_what_they_are_made_with(make):
+    votes = [MajorityVote, MajorityVote, partial(MajorityVote, normalise=str.lower)]
+    keys = [make(to("small", 3), reward_model=vote())._get_llm_string() for vote in votes]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("function", [{"a": "small"}.get, "a".__add__], ids=["built in", "wrapper"])
+def test_a_method_of_an_object_is_told_by_the_object(function):
+    other = {"a": "large"}.get if function.__name__ == "get" else "b".__add__
+    same = {"a": "small"}.get if function.__name__ == "get" else "a".__add__
+    assert fingerprint(function) == fingerprint(same) != fingerprint(other)
 
 
 def test_no_address_of_an_object_is_in_a_key(make):

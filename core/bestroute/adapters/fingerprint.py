@@ -50,8 +50,14 @@ def _contents(part: Any, of_model: OfModel, depth: int) -> Any:
         return _name(type(part)), own
     if (settings := of_model(part)) is not None:
         return _name(type(part)), settings
-    if isinstance(part, type | types.ModuleType | types.BuiltinFunctionType):
+    if isinstance(part, type | types.ModuleType):
         return "named", _name(part)
+    if isinstance(part, types.MethodDescriptorType | types.WrapperDescriptorType):  # ``str.strip``, ``str.__len__``
+        return "of class", _name(part.__objclass__), part.__name__
+    if isinstance(
+        part, types.BuiltinFunctionType | types.MethodWrapperType
+    ):  # of a module, or of an object: ``{}.get``
+        return "built in", _name(part), _contents(part.__self__, of_model, depth + 1)
     if isinstance(part, types.FunctionType):
         return _function(part, of_model, depth)
     if isinstance(part, types.MethodType):
