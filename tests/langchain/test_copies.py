@@ -118,6 +118,20 @@ def test_a_method_of_an_object_is_told_by_the_object(function):
     assert fingerprint(function) == fingerprint(same) != fingerprint(other)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "[name for name in [{!r}] if q][0]",
+        "(lambda: {!r})()",
+        "[(lambda: {!r})() for _ in q]",
+        "q in {{{!r}, 'b'}}",
+    ],
+)
+def test_a_constant_inside_of_a_function_inside_tells_functions_apart(code):
+    small, large, same = (eval(f"lambda q: {code.format(name)}") for name in ("small", "large", "small"))
+    assert fingerprint(small) == fingerprint(same) != fingerprint(large)
+
+
 def test_no_address_of_an_object_is_in_a_key(make):
     assert " at 0x" not in make(Chosen("small"), reward_model=FakeReward(len))._get_llm_string()
 

@@ -54,9 +54,7 @@ def _contents(part: Any, of_model: OfModel, depth: int) -> Any:
         return "named", _name(part)
     if isinstance(part, types.MethodDescriptorType | types.WrapperDescriptorType):  # ``str.strip``, ``str.__len__``
         return "of class", _name(part.__objclass__), part.__name__
-    if isinstance(
-        part, types.BuiltinFunctionType | types.MethodWrapperType
-    ):  # of a module, or of an object: ``{}.get``
+    if isinstance(part, types.BuiltinFunctionType | types.MethodWrapperType):  # of a module or an object: ``{}.get``
         return "built in", _name(part), _contents(part.__self__, of_model, depth + 1)
     if isinstance(part, types.FunctionType):
         return _function(part, of_model, depth)
@@ -66,12 +64,20 @@ def _contents(part: Any, of_model: OfModel, depth: int) -> Any:
 
 
 def _function(part: types.FunctionType, of_model: OfModel, depth: int) -> Any:
-    code = part.__code__
-    constants = [c for c in code.co_consts if isinstance(c, (*_PLAIN, tuple))]
     cells = [_cell(cell, of_model, depth) for cell in part.__closure__ or ()]
     defaults = _contents([part.__defaults__, part.__kwdefaults__], of_model, depth + 1)
-    inner = [c.co_code for c in code.co_consts if isinstance(c, types.CodeType)]
-    return "function", _name(part), code.co_code, code.co_names, repr(constants), inner, cells, defaults
+    return "function", _name(part), _code(part.__code__), cells, defaults
+
+
+def _code(code: types.CodeType) -> Any:
+    """Return what code does; functions, lambdas and comprehensions inside of it are constants of it."""
+    return code.co_code, code.co_names, [_constant(value) for value in code.co_consts]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def _cell(cell: Any, of_model: OfModel, depth: int) -> Any:
