@@ -8,11 +8,32 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from bestroute import Agreement, BestRoute, Ledger, MajorityVote, Plan, Pool, Price, RecordError, Settings, Step
+from bestroute import (
+    Agreement,
+    BestRoute,
+    ConfigError,
+    Ledger,
+    MajorityVote,
+    Plan,
+    Pool,
+    Price,
+    RecordError,
+    Settings,
+    Step,
+)
 from bestroute.cli import main
 from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, held_out
-from bestroute.generators.batches import BatchDraws, KeptReplies, are_under_way, at_batch_prices, form_of, replies_file
+from bestroute.generators.batches import (
+    BatchDraws,
+    KeptReplies,
+    are_under_way,
+    at_batch_prices,
+    folder_of,
+    form_of,
+    replies_file,
+)
 from bestroute.generators.openai import generators_from
+from bestroute.testing.brain import Answer
 from bestroute.types.endpoint import Endpoint
 from bestroute.types.sample import Cancel
 
@@ -62,18 +83,23 @@ def world(server, tmp_path):
             endpoints = {m: Endpoint(base_url=server.base_url, api_model=name) for m, name in self.names.items()}
             return Pool(["small", "large"], PRICES, reference="large", endpoints=endpoints)
 
-        def run(self, rows=ROWS, *, rounds=2, plan=PLAN):
+        def run(self, rows=ROWS, *, rounds=2, plan=PLAN, form="openai", decided_by=""):
             engine, members = self.engine(plan=plan), generators_from(self.pool())
-            forms = {m: form_of(members[m], "openai") for m in members}
+            forms = {m: form_of(members[m], form) for m in members}
             draws = BatchDraws(forms, self.out, poll_s=0.0, rounds=rounds, replies=KeptReplies(self.out))
             charged = at_batch_prices(engine.pool, {m: 0.5 for m in members})
             answers = Answers(self.store)
-            batched = BatchRows(engine, charged, members, draws, "june", answers, stops=lambda: self.stop.is_set)
+            batched = None
             try:
+                batched = BatchRows(
+                    *(engine, charged, members, draws, "june", answers),
+                    decided_by=decided_by,
+                    stops=lambda: self.stop.is_set,
+                )
                 found = list(batched(iter([rows])))
                 return found[0] if found else None
             finally:
-                batched.close()
+                (draws.replies if batched is None else batched).close()
                 answers.close()
                 engine.ledger.close()
 
@@ -168,15 +194,21 @@ def test_a_run_killed_anywhere_goes_on_and_nothing_is_drawn_or_billed_twice(worl
     assert not replies_file(world.out).exists()
 
 
+class OnceLookedAt(Cancel):
+    """Stops when so many batches are under way."""
+
+    def __init__(self, server, count=1):
+        super().__init__()
+        self.server, self.count = server, count
+
+    @property
+    def is_set(self):
+        return sum(job.looks > 0 for job in self.server.batches.jobs.values()) >= self.count
+
+
 def test_what_is_under_way_when_a_run_stops_is_read_by_the_next_one(world, server):
     server.batches.looks = 10**6
-
-    class OnceLookedAt(Cancel):
-        @property
-        def is_set(self):
-            return any(job.looks for job in server.batches.jobs.values())
-
-    world.stop = OnceLookedAt()
+    world.stop = OnceLookedAt(server)
     assert world.run() is None
     assert are_under_way(world.out)
     assert world.in_ledger() == []
@@ -201,6 +233,81 @@ def test_a_row_that_fails_is_billed_for_what_came_and_drawn_anew_by_the_next_run
     rows = [row for row in world.in_ledger() if row["status"] == "ok"]
     assert (len(rows), len(drawn(server))) == (4 + 3, 4 + 1 + 3)
     assert sum(row["cost_usd"] for row in world.in_ledger()) == pytest.approx(world.billed() / 2)
+
+
+def paid_and_billed(world):
+    """What the server was paid at half the price, and what the ledger says."""
+    return world.billed() / 2, pytest.approx(sum(row["cost_usd"] for row in world.in_ledger()))
+
+
+def test_one_line_that_is_refused_calls_off_none_of_its_row(world, server):
+    server.brain.scripts["small-x"] = [Answer("84"), Answer(status=400), Answer("84"), Answer("84")]
+    found = world.run(ROWS[:1], plan=Plan((Step("small", 4),)))
+    assert "scripted 400" in found[0]["error"]
+    assert sorted(row["status"] for row in world.in_ledger()) == ["failed", "ok", "ok", "ok"]
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
+    assert not replies_file(world.out).exists()
+
+
+def test_a_run_that_goes_on_goes_the_same_way_though_what_failed_would_do_now(world, server):
+    plan = Plan((Step("small", 1, accept=0.7), Step("large", 1)))
+    world.names["small"] = "flaky-1-small"
+    server.batches.looks = 1
+    world.stop = OnceLookedAt(server, 2)
+    assert world.run(ROWS[:1], rounds=0, plan=plan) is None  # small's line failed, large's is under way
+    world.stop = Cancel()
+    found = world.run(ROWS[:1], rounds=0, plan=plan)
+    assert (found[0]["model"], found[0]["error"]) == ("large", None)
+    assert [request["body"]["model"] for request in drawn(server)] == ["flaky-1-small", "large-x"]
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
+    assert not are_under_way(world.out)
+
+
+def test_batches_of_which_every_answer_is_had_are_dropped(world, server, monkeypatch):
+    for method in ("_drop", "tidy"):  # as a kill in front of it leaves them
+        monkeypatch.setattr(BatchDraws, method, lambda *args: None)
+    world.run()
+    monkeypatch.undo()
+    assert are_under_way(world.out)
+    found = world.run()
+    assert [row["answer"] for row in found] == ["84"] * 6
+    assert len(drawn(server)) == 15
+    assert not folder_of(world.out).exists()
+    assert not replies_file(world.out).exists()
+
+
+def test_what_a_kill_left_of_a_batch_that_was_not_noted_is_removed(world):
+    folder = folder_of(world.out)
+    folder.mkdir()
+    for name in (".5f0c2a.jsonl.a1b2.tmp", "5f0c2a.jsonl", ".9d11.json.c3d4.tmp"):
+        (folder / name).write_text("{")
+    world.run()
+    assert not folder.exists()
+
+
+def test_what_something_else_decided_on_is_not_gone_on_with(world, server):
+    world.stop = OnceLookedAt(server)
+    assert world.run(decided_by="old") is None
+    left = sorted(path.name for path in folder_of(world.out).iterdir())
+    world.stop = Cancel()
+    with pytest.raises(ConfigError, match=r"decided on by 'old', now by 'new': another router.*out.jsonl.batches"):
+        world.run(decided_by="new")
+    assert sorted(path.name for path in folder_of(world.out).iterdir()) == left
+    assert [row["answer"] for row in world.run(decided_by="old")] == ["84"] * 6
+    assert len(drawn(server)) == 15
+    assert [row["answer"] for row in world.run(decided_by="new")] == ["84"] * 6
+
+
+def test_a_row_that_a_form_cannot_ask_fails_alone(world):
+    pytest.importorskip("anthropic")
+    rows = [{**ROWS[0], "response_format": {"type": "json_object"}}, ROWS[2]]
+    found = world.run(rows, form="anthropic")
+    assert "takes no 'response_format'" in found[0]["error"]
+    assert found[1]["answer"] == "84"
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
 
 
 def test_lines_that_expire_are_handed_in_again(world, server):
@@ -315,6 +422,6 @@ def test_batch_is_for_a_file_that_is_answered(files):
 
 
 def test_replies_that_are_none_are_named_with_their_line(tmp_path):
-    replies_file(tmp_path / "o").write_text('{"run": "a"}\n{"draw": "k-1", "model": "m"}\n')
-    with pytest.raises(RecordError, match="o.replies line 2: 'is_greedy' is missing; it must be true or false"):
+    replies_file(tmp_path / "o").write_text('{"run": "a", "decided_by": "d"}\n{"draw": "k.0-1", "model": "m"}\n')
+    with pytest.raises(RecordError, match="o.replies line 2: 'reply' is missing; it must be the provider's reply, an"):
         KeptReplies(tmp_path / "o")

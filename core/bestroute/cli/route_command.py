@@ -202,9 +202,14 @@ def _by_batches(make: MakeEngine, drawing: Drawing, out: Path, job: str, url: st
 
     engine = make()
     members = generators_from(engine.pool)
-    draws, charged = drawing.by_batches(engine.pool, members, out, KeptReplies(out))
-    decided_by = make.fingerprint(engine, job, charged)
-    rows = BatchRows(engine, charged, members, draws, job, Answers(url), decided_by=decided_by, stops=stops)
+    replies = KeptReplies(out)
+    try:
+        draws, charged = drawing.by_batches(engine.pool, members, out, replies)
+        decided_by = make.fingerprint(engine, job, charged)
+        rows = BatchRows(engine, charged, members, draws, job, Answers(url), decided_by=decided_by, stops=stops)
+    except BaseException:
+        replies.close(is_wanted=True)
+        raise
     return _Way(rows, rows.at_once, decided_by, rows.close)
 
 

@@ -16,10 +16,9 @@ from typing import Any
 from bestroute._utils.threads import in_own_thread
 from bestroute.billing.ledger import Ledger, LedgerRow
 from bestroute.billing.outcomes import CallOutcome
-from bestroute.generators.batches import BatchDraws
+from bestroute.generators.batches import BatchDraws, draw_key
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.types.bases import GeneratorBase
-from bestroute.types.draw_params import wishes_greedy
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Sample
 
@@ -34,6 +33,8 @@ class _Row:
     key: str
     waiting: int = 0
     """Draws that it waits for."""
+    outcomes: list[tuple[_WaitingDraw, Sample | BaseException]] = field(default_factory=list)
+    """What some of these came to, while it waits for the others."""
     draws: dict[str, int] = field(default_factory=dict)
     """How many draws it has asked each member for."""
 
@@ -47,12 +48,13 @@ class _WaitingDraw:
 
     key: str
     model: str
-    is_greedy: bool
     query: Query
     params: Mapping[str, Any]
     row: _Row
     outcome: asyncio.Future[Sample | BaseException]
     at: int = 0
+    is_greedy: bool = False
+    """What its parameters say of that is left to the member; the key alone says which draw of its run it is."""
 
     def sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the parameters that the engine gave it."""
@@ -133,16 +135,21 @@ class BatchRounds:
             loop.call_soon_threadsafe(self._hand_on, draw, outcome)
 
     def _hand_on(self, draw: _WaitingDraw, outcome: Sample | BaseException) -> None:
-        if not draw.outcome.done():
-            draw.outcome.set_result(outcome)
+        """Hand on what a row's draws came to when it waits for no other: one that fails calls off none of them."""
+        row = draw.row
+        row.outcomes.append((draw, outcome))
+        if len(row.outcomes) < row.waiting:
+            return
+        outcomes, row.outcomes = row.outcomes, []
+        for each, result in outcomes:
+            if not each.outcome.done():
+                each.outcome.set_result(result)
 
     async def draw(self, model: str, query: Query, params: Mapping[str, Any]) -> Sample | BaseException:
         """Wait for a draw of a member."""
         row, loop = _row.get(), asyncio.get_running_loop()
         number = row.draws[model] = row.draws.get(model, 0) + 1
-        draw = _WaitingDraw(
-            f"{row.key}-{number}", model, wishes_greedy(params), query, params, row, loop.create_future()
-        )
+        draw = _WaitingDraw(draw_key(row.key, number), model, query, params, row, loop.create_future())
         self._waiting.append(draw)
         self._note_waiting(row, 1)
         try:
@@ -175,7 +182,7 @@ class _StandIn(GeneratorBase):
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples, a line of a batch each."""
         while True:
-            request = self._member.request_of(query, params)
+            request = self._rounds.draws.forms[self._name].request(query, params)
             outcomes = await asyncio.gather(*(self._rounds.draw(self._name, query, params) for _ in range(n)))
             failure = next((outcome for outcome in outcomes if not isinstance(outcome, Sample)), None)
             if failure is None:

@@ -14,7 +14,7 @@ from bestroute.engine.engine import BestRoute
 from bestroute.engine.kept_once import keep_billed
 from bestroute.engine.route_rows import COLUMNS, answer_of, as_row_query, row_key
 from bestroute.errors.redaction import describe
-from bestroute.generators.batches import BatchDraws, KeptReplies
+from bestroute.generators.batches import BatchDraws, KeptReplies, are_under_way
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.types.pool import Pool
 from bestroute.types.settings import Settings
@@ -44,6 +44,9 @@ class BatchRows:
         answers: What was answered before.
         decided_by: As in ``route_rows``.
         stops: Once true, nothing more is handed in or waited for.
+
+    Raises:
+        ConfigError: If batches are under way of a run in which something else decided.
     """
 
     at_once = 20_000
@@ -66,6 +69,8 @@ class BatchRows:
         self.job, self.answers, self.decided_by, self.stops = job, answers, decided_by, stops
         self.ledger = engine.ledger
         self.replies: KeptReplies = draws.replies
+        self.replies.begin(decided_by, folder=draws.folder if are_under_way(draws.out) else None)
+        self.draws = draws
         self.rounds, self.held = BatchRounds(draws), HeldBills()
         self.engine = BestRoute(
             replace(pool, bills_input="per_sample"),  # a line of a batch is one sample
@@ -88,16 +93,17 @@ class BatchRows:
     def close(self) -> None:
         """Let go of engine and replies; those of rows that are answered are removed."""
         self.engine.close()
-        self.replies.close()
+        self.draws.tidy()
+        self.replies.close(is_wanted=are_under_way(self.draws.out))
 
     def _answered(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
         keys = [row_key(self.job, row, self.decided_by) for row in rows]
         found: dict[str, dict[str, Any]] = dict(self.answers.found(keys))
         for key in found:
-            self.replies.done(key)
+            self.replies.done(key, is_new=False)
         todo = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            key: partial(self._answer, key, row, found) for key, row in todo.items()
+            self.replies.turn(key): partial(self._answer, key, row, found) for key, row in todo.items()
         }
         if not self.rounds.run(work, self.stops):
             logger.warning("%d rows wait for batches; the same command goes on", sum(key not in found for key in keys))

@@ -2,7 +2,7 @@
 
 from bestroute.generators.batches.batch_draws import BatchDraws, are_under_way, folder_of
 from bestroute.generators.batches.batch_forms import VLLM, BatchForm, FormName, at_batch_prices, form_of
-from bestroute.generators.batches.kept_replies import KeptReplies, replies_file
+from bestroute.generators.batches.kept_replies import KeptReplies, draw_key, replies_file
 
 __all__ = [
     "VLLM",
@@ -12,6 +12,7 @@ __all__ = [
     "KeptReplies",
     "are_under_way",
     "at_batch_prices",
+    "draw_key",
     "folder_of",
     "form_of",
     "replies_file",

@@ -122,8 +122,8 @@ class BatchDraws:
         poll_s: Seconds between two looks at a batch.
         rounds: How often lines that were not reached, or failed at the provider, are handed in again.
         on_wait: Called with (lines done, lines in all) after each look.
-        replies: Keeps every reply before it is handed on, for those who have no journal of their own; draws whose
-            replies are kept are not made again.
+        replies: Keeps what every draw came to before it is handed on, for those who have no journal of their own;
+            what is kept is not drawn again.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class BatchDraws:
         replies: KeptReplies | None = None,
     ) -> None:
         """Keep the settings; nothing is written yet."""
-        self.forms, self.folder = dict(forms), folder_of(out)
+        self.forms, self.out, self.folder = dict(forms), out, folder_of(out)
         self.poll_s, self.rounds, self.on_wait, self.replies = poll_s, rounds, on_wait, replies
 
     def __call__(
@@ -170,6 +170,8 @@ class BatchDraws:
                         fresh.append(job)
                         waiting[_slot_of(job)].append(job)
                     else:
+                        if self.replies is not None and isinstance(outcome, BatchLineError):
+                            self.replies.keep(_slot_of(job), LineResult("", error=outcome))
                         yield job, outcome
                 if unwanted:
                     given = tuple(place for place in range(len(batch.lines)) if place not in unwanted)
@@ -185,27 +187,45 @@ class BatchDraws:
     def _read_kept(
         self, waiting: dict[Slot, list[J]], params: Mapping[str, Any]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
-        """Yield the draws whose replies are kept, and take them off what waits."""
+        """Yield the draws of which is kept what they came to, and take them off what waits."""
         replies = self.replies
         for slot in () if replies is None else list(waiting):
-            if replies is not None and (reply := replies.get(slot)) is not None:
+            if replies is not None and (result := replies.get(slot)) is not None:
                 for job in waiting.pop(slot):
-                    yield job, _outcome(self.forms[job.model], job, LineResult("", reply), params)
+                    yield job, _outcome(self.forms[job.model], job, result, params)
 
     def _under_way(self) -> list[_Batch]:
         """Return the batches that an earlier run left, handed in by now."""
-        batches = []
-        for path in sorted(self.folder.glob("*.json")):
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            kept = None if noted["kept"] is None else tuple(noted["kept"])
-            lines = tuple((id_, is_greedy) for id_, is_greedy in noted["lines"])
-            batch = _Batch(noted["key"], noted["model"], lines, noted["id"], kept, tuple(noted.get("given", ())))
+        self.tidy()
+        batches = list(self._noted())
+        for batch in batches:
             if batch.model not in self.forms:
                 raise ConfigError(
                     f"{self.folder}: a batch of {batch.model!r} is under way; the pool has {named(self.forms)}"
                 )
-            batches.append(self._with_id(batch, is_new=False))
-        return batches
+        return [self._with_id(batch, is_new=False) for batch in batches]
+
+    def _noted(self) -> Iterator[_Batch]:
+        """Yield the batches that are noted."""
+        for path in sorted(self.folder.glob("*.json")):
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            kept = None if noted["kept"] is None else tuple(noted["kept"])
+            lines = tuple((id_, is_greedy) for id_, is_greedy in noted["lines"])
+            yield _Batch(noted["key"], noted["model"], lines, noted["id"], kept, tuple(noted.get("given", ())))
+
+    def tidy(self) -> None:
+        """Remove what a kill left of batches that were not noted, and batches of which every answer is had."""
+        if not self.folder.is_dir():
+            return
+        batches = list(self._noted())
+        keys = {batch.key for batch in batches}
+        for path in self.folder.iterdir():
+            if path.name.partition(".")[0] not in keys:
+                path.unlink()
+        for batch in batches:
+            if self.replies is not None and all(self.replies.has(batch.slot(place)) for place in batch.open_places):
+                self._drop(batch)
+        self._remove_empty()
 
     def _hand_in(self, jobs: Sequence[BatchJob], params: Mapping[str, Any]) -> list[_Batch]:
         batches = []
@@ -290,8 +310,8 @@ class BatchDraws:
                 job = jobs.pop(0)
                 outcome = _outcome(form, job, result, run.params)
                 run.kept[slot] += isinstance(outcome, Sample)
-                if self.replies is not None and result.reply is not None and isinstance(outcome, Sample):
-                    self.replies.keep(slot, result.reply)
+                if self.replies is not None and result.reply is not None:  # paid for, whether it can be read or not
+                    self.replies.keep(slot, LineResult("", result.reply))
                 yield job, outcome
             elif result.error is None and not self._is_had(batch, place):
                 unwanted.append(place)
@@ -302,7 +322,7 @@ class BatchDraws:
     def _is_had(self, batch: _Batch, place: int) -> bool:
         """Whether an earlier run has a line's sample."""
         if self.replies is not None:
-            return self.replies.get(batch.slot(place)) is not None
+            return self.replies.has(batch.slot(place))
         return batch.kept is not None and batch.kept[place] is not None
 
     def _file(self, batch: _Batch) -> Path:
@@ -315,7 +335,10 @@ class BatchDraws:
     def _drop(self, batch: _Batch) -> None:
         for end in ("json", "jsonl", "out"):
             (self.folder / f"{batch.key}.{end}").unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
+        self._remove_empty()
+
+    def _remove_empty(self) -> None:
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
 
