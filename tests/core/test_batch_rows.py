@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from bestroute import (
     Agreement,
     BestRoute,
     ConfigError,
+    GenerationError,
     Ledger,
     MajorityVote,
     Plan,
@@ -32,6 +34,7 @@ from bestroute.generators.batches import (
     form_of,
     replies_file,
 )
+from bestroute.generators.batches.batch_forms import OpenAIBatches
 from bestroute.generators.openai import generators_from
 from bestroute.testing.brain import Answer
 from bestroute.types.endpoint import Endpoint
@@ -240,9 +243,12 @@ def paid_and_billed(world):
     return world.billed() / 2, pytest.approx(sum(row["cost_usd"] for row in world.in_ledger()))
 
 
-def test_one_line_that_is_refused_calls_off_none_of_its_row(world, server):
+def test_one_line_that_is_refused_calls_off_none_of_its_row(world, server, monkeypatch):
+    pytest.importorskip("anthropic")
+    keep = KeptReplies.keep
+    monkeypatch.setattr(KeptReplies, "keep", lambda *args: (time.sleep(0.05), keep(*args)))  # what came is used so long
     server.brain.scripts["small-x"] = [Answer("84"), Answer(status=400), Answer("84"), Answer("84")]
-    found = world.run(ROWS[:1], plan=Plan((Step("small", 4),)))
+    found = world.run(ROWS[:1], plan=Plan((Step("small", 4),)), form="anthropic")
     assert "scripted 400" in found[0]["error"]
     assert sorted(row["status"] for row in world.in_ledger()) == ["failed", "ok", "ok", "ok"]
     billed, in_ledger = paid_and_billed(world)
@@ -292,9 +298,13 @@ def test_what_something_else_decided_on_is_not_gone_on_with(world, server):
     assert world.run(decided_by="old") is None
     left = sorted(path.name for path in folder_of(world.out).iterdir())
     world.stop = Cancel()
-    with pytest.raises(ConfigError, match=r"decided on by 'old', now by 'new': another router.*out.jsonl.batches"):
+    with pytest.raises(
+        ConfigError, match=r"run that was decided on by 'old', now by 'new': another router.*out.jsonl.batches"
+    ):
         world.run(decided_by="new")
     assert sorted(path.name for path in folder_of(world.out).iterdir()) == left
+    with pytest.raises(ConfigError, match="a batch of 'small' is under way by --batch openai.*give --batch openai"):
+        world.run(decided_by="old", form="anthropic")
     assert [row["answer"] for row in world.run(decided_by="old")] == ["84"] * 6
     assert len(drawn(server)) == 15
     assert [row["answer"] for row in world.run(decided_by="new")] == ["84"] * 6
@@ -308,6 +318,43 @@ def test_a_row_that_a_form_cannot_ask_fails_alone(world):
     assert found[1]["answer"] == "84"
     billed, in_ledger = paid_and_billed(world)
     assert billed == in_ledger
+
+
+def test_a_call_of_a_tool_is_the_answer_as_it_is_in_records(world, server):
+    server.answers = None
+    function = {"name": "add_numbers", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    row = {"id": "t", "query": "add the numbers 5 and 6", "tools": [{"type": "function", "function": function}]}
+    found = world.run([row], plan=Plan((Step("large", 1),)))
+    assert json.loads(found[0]["answer"])[0]["name"] == "add_numbers"
+
+
+@pytest.mark.parametrize("method", ["submit", "state", "results"])
+def test_a_provider_that_cannot_be_reached_is_one_sentence_and_the_next_run_goes_on(world, server, monkeypatch, method):
+    def away(*args):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(OpenAIBatches, method, away)
+    with pytest.raises(
+        GenerationError, match=r"batches of 'small' cannot .* ConnectionError: away; .* goes on with it"
+    ):
+        world.run()
+    monkeypatch.undo()
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
+def test_looks_that_find_no_answer_are_repeated(world, server, monkeypatch):
+    state, looks = OpenAIBatches.state, Counter()
+
+    def seldom(form, batch_id):
+        looks[batch_id] += 1
+        if looks[batch_id] % 3:
+            raise ConnectionError("away")
+        return state(form, batch_id)
+
+    monkeypatch.setattr(OpenAIBatches, "state", seldom)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
 
 
 def test_lines_that_expire_are_handed_in_again(world, server):

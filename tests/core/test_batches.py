@@ -248,6 +248,9 @@ def test_a_command_answers_a_file_and_costs_the_whole_price(run, server, tmp_pat
     bad = f"{sys.executable} -c 'import sys; sys.exit(print(\"no such model\") or 3)' {{input}} {{output}}"
     with pytest.raises(GenerationError, match="ended with status 3: no such model"):
         run(n=3, form="command", command=bad)
+    for command in ("awk {print} {input} {output}", "sh -c 'cat {input} > {output}"):
+        with pytest.raises(ConfigError, match="for braces of its own, and quotes in pairs, got"):
+            run(form="command", command=command)
     with pytest.raises(ConfigError, match="names {input} and {output}"):
         run(form="command", command="vllm run-batch")
 

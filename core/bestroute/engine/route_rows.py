@@ -21,7 +21,7 @@ from bestroute.engine.kept_once import keep_billed
 from bestroute.engine.result import Result
 from bestroute.errors import ConfigError
 from bestroute.errors.redaction import describe
-from bestroute.records.chats import call_params, query_of
+from bestroute.records.chats import call_params, query_of, reply_text
 from bestroute.types.plans import find_plan
 from bestroute.types.query import Query
 
@@ -153,7 +153,7 @@ def _answer(row: Mapping[str, Any], engine: BestRoute, job: str) -> dict[str, An
 def answer_of(result: Result) -> dict[str, Any]:
     """Return what a result adds to its row: ``COLUMNS``."""
     return {
-        "answer": result.text,
+        "answer": reply_text(result.samples[result.chosen].sample),
         "model": result.model,
         "n": len(result.samples),
         "plan": str(result.decision.plan),

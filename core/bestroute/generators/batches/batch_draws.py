@@ -14,12 +14,15 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from bestroute._utils.files import atomic_file
-from bestroute.errors import ConfigError, named
+from bestroute.errors import BestRouteError, ConfigError, GenerationError, named
+from bestroute.errors.redaction import describe
+from bestroute.faults.error_rules import Action, rule_for
 from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, BatchState, LineResult, chunks
 from bestroute.generators.batches.kept_replies import KeptReplies, Slot
 from bestroute.records.jsonl import dump_line
@@ -27,6 +30,9 @@ from bestroute.types.query import Query
 from bestroute.types.sample import Sample
 
 logger = logging.getLogger(__name__)
+
+_MOST_MISSED = 20
+"""Looks at a batch, one after the other, that may find no answer."""
 
 
 class BatchJob(Protocol):
@@ -73,6 +79,8 @@ class _Batch:
     where none was waited for."""
     given: tuple[int, ...] = ()
     """Lines with which an earlier run was done."""
+    form: str = ""
+    """In which it was handed in; nothing where an earlier release noted it."""
 
     def slot(self, place: int) -> Slot:
         key, is_greedy = self.lines[place]
@@ -139,6 +147,8 @@ class BatchDraws:
         """Keep the settings; nothing is written yet."""
         self.forms, self.out, self.folder = dict(forms), out, folder_of(out)
         self.poll_s, self.rounds, self.on_wait, self.replies = poll_s, rounds, on_wait, replies
+        self._missed: Counter[str] = Counter()
+        """Of each batch, how many looks one after the other found no answer."""
 
     def __call__(
         self, todo: Iterable[J], params: Mapping[str, Any], stops: Callable[[], bool]
@@ -203,6 +213,11 @@ class BatchDraws:
                 raise ConfigError(
                     f"{self.folder}: a batch of {batch.model!r} is under way; the pool has {named(self.forms)}"
                 )
+            if batch.form not in ("", form := self.forms[batch.model].name):
+                raise ConfigError(
+                    f"{self.folder}: a batch of {batch.model!r} is under way by --batch {batch.form}, which --batch "
+                    f"{form} cannot read; give --batch {batch.form}, or delete the folder if its answers are not wanted"
+                )
         return [self._with_id(batch, is_new=False) for batch in batches]
 
     def _noted(self) -> Iterator[_Batch]:
@@ -211,7 +226,8 @@ class BatchDraws:
             noted = json.loads(path.read_text(encoding="utf-8"))
             kept = None if noted["kept"] is None else tuple(noted["kept"])
             lines = tuple((id_, is_greedy) for id_, is_greedy in noted["lines"])
-            yield _Batch(noted["key"], noted["model"], lines, noted["id"], kept, tuple(noted.get("given", ())))
+            given, form = tuple(noted.get("given", ())), noted.get("form", "")
+            yield _Batch(noted["key"], noted["model"], lines, noted["id"], kept, given, form)
 
     def tidy(self) -> None:
         """Remove what a kill left of batches that were not noted, and batches of which every answer is had."""
@@ -235,7 +251,7 @@ class BatchDraws:
             for places in chunks([dump_line(body) for body in bodies], form):
                 key = os.urandom(8).hex()
                 lines = tuple((own[i].key, own[i].is_greedy) for i in places)
-                batch = _Batch(key, model, lines)
+                batch = _Batch(key, model, lines, form=form.name)
                 self.folder.mkdir(exist_ok=True)
                 with atomic_file(self._file(batch)) as stream:
                     stream.writelines(
@@ -250,13 +266,14 @@ class BatchDraws:
         if batch.id is not None:
             return batch
         form = self.forms[batch.model]
-        found = None if is_new else form.find(batch.key, self._file(batch))
-        try:
-            found = found or form.submit(batch.key, self._file(batch))
-        except Exception:  # it may have arrived all the same
-            found = form.find(batch.key, self._file(batch))
-            if found is None:
-                raise
+        with self._asking(batch.model):
+            found = None if is_new else form.find(batch.key, self._file(batch))
+            try:
+                found = found or form.submit(batch.key, self._file(batch))
+            except Exception:  # it may have arrived all the same
+                found = form.find(batch.key, self._file(batch))
+                if found is None:
+                    raise
         batch = replace(batch, id=found)
         self._note(batch)
         logger.info("batch %s of %d lines for %r", batch.id, len(batch.lines), batch.model)
@@ -272,8 +289,7 @@ class BatchDraws:
         while open_:
             done = over
             for batch in list(open_):
-                assert batch.id is not None
-                state = self.forms[batch.model].state(batch.id)
+                state = self._look(batch)
                 done += state.done
                 if state.is_over:
                     over += len(batch.lines)
@@ -285,6 +301,43 @@ class BatchDraws:
                 return
             _sleep(self.poll_s, stops)
 
+    def _look(self, batch: _Batch) -> BatchState:
+        """Ask how far a batch is; a provider that is away for a while is looked at again, like a batch under way."""
+        assert batch.id is not None
+        with self._asking(batch.model):
+            try:
+                state = self.forms[batch.model].state(batch.id)
+            except Exception as error:
+                self._missed[batch.key] += 1
+                if rule_for(error).action is not Action.RETRY or self._missed[batch.key] > _MOST_MISSED:
+                    raise
+                logger.warning("no answer to a look at the batch %s, which is looked at again: %s", batch.id, error)
+                return BatchState(False)
+        self._missed.pop(batch.key, None)
+        return state
+
+    def _results(self, batch: _Batch) -> Iterator[LineResult]:
+        assert batch.id is not None
+        with self._asking(batch.model):
+            yield from self.forms[batch.model].results(batch.id)
+
+    @contextmanager
+    def _asking(self, model: str) -> Iterator[None]:
+        """Say in a sentence what a provider's client raises.
+
+        Raises:
+            GenerationError: From it.
+        """
+        try:
+            yield
+        except (BestRouteError, ImportError):
+            raise
+        except Exception as error:
+            raise GenerationError(
+                f"the batches of {model!r} cannot be handed in or read now: {describe(error)}; what is under way is "
+                f"noted in {self.folder}, and the same command goes on with it"
+            ) from error
+
     def _read(
         self, batch: _Batch, run: _Awaited[J], state: BatchState, unwanted: list[int]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
@@ -293,12 +346,11 @@ class BatchDraws:
         Lines that were answered and that nothing waits for are added to ``unwanted``, but for those that an earlier run
         has: it waited for them when it was killed, or their replies are kept.
         """
-        assert batch.id is not None
         form, skipped = self.forms[batch.model], run.delivered(batch)
         if (kept := run.kept_before(batch)) != batch.kept:
             self._note(replace(batch, kept=kept))
         missing = batch.open_places
-        for result in () if state.failure is not None else form.results(batch.id):
+        for result in () if state.failure is not None else self._results(batch):
             place = _place(result, batch)
             if place is None or place not in missing:
                 continue

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, GenerationError
 from bestroute.errors.facts import field
+from bestroute.errors.redaction import describe
 from bestroute.generators.batches import anthropic_messages
 from bestroute.generators.openai import OpenAIGenerator
 from bestroute.records.jsonl import read_jsonl
@@ -85,6 +86,7 @@ class LineResult:
 class BatchForm(ABC):
     """How one member takes batches."""
 
+    name: ClassVar[FormName]
     price_factor: ClassVar[float] = 0.5
     """Of the price of a call on its own."""
     most_lines: ClassVar[int]
@@ -126,6 +128,7 @@ class BatchForm(ABC):
 class OpenAIBatches(BatchForm):
     """OpenAI's Batch API, and whatever takes the same files."""
 
+    name: ClassVar[FormName] = "openai"
     most_lines, most_bytes = 50_000, 200_000_000
 
     def request(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +222,7 @@ def _openai_result(line: Mapping[str, Any]) -> LineResult:
 class AnthropicBatches(BatchForm):
     """Anthropic's Message Batches, by its own client."""
 
+    name: ClassVar[FormName] = "anthropic"
     most_lines, most_bytes = 100_000, 250_000_000
 
     def __init__(self, member: OpenAIGenerator) -> None:
@@ -307,6 +311,7 @@ class CommandBatches(OpenAIBatches):
         command: With ``{input}``, ``{output}`` and ``{model}``.
     """
 
+    name: ClassVar[FormName] = "command"
     price_factor = 1.0
 
     def __init__(self, member: OpenAIGenerator, command: str) -> None:
@@ -315,6 +320,13 @@ class CommandBatches(OpenAIBatches):
         if "{input}" not in command or "{output}" not in command:
             raise ConfigError(f"a batch command names {{input}} and {{output}}, such as {VLLM!r}, got {command!r}")
         self.command = command
+        try:
+            self._arguments("in", "out")
+        except (LookupError, ValueError) as error:
+            raise ConfigError(
+                f"a batch command has {{input}}, {{output}} and {{model}}, {{{{ and }}}} for braces of its own, and "
+                f"quotes in pairs, got {command!r} ({describe(error)})"
+            ) from error
 
     def submit(self, key: str, path: Path) -> str:
         """Run the command; its results are there when it ends.
@@ -323,16 +335,18 @@ class CommandBatches(OpenAIBatches):
             GenerationError: If it fails.
         """
         output = path.with_suffix(".out")
-        names = {"input": str(path), "output": str(output), "model": self.member.model}
-        arguments = [part.format(**names) for part in shlex.split(self.command)]
         try:
-            done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+            done = subprocess.run(self._arguments(str(path), str(output)), capture_output=True, text=True, check=False)
         except OSError as error:
             raise GenerationError(f"the batch command cannot be run: {error}") from error
         if done.returncode or not output.exists():
             last = (done.stderr.strip() or done.stdout.strip() or "it wrote no output").splitlines()[-1]
             raise GenerationError(f"the batch command ended with status {done.returncode}: {last[:300]}")
         return str(output)
+
+    def _arguments(self, path: str, output: str) -> list[str]:
+        names = {"input": path, "output": output, "model": self.member.model}
+        return [part.format(**names) for part in shlex.split(self.command)]
 
     def find(self, key: str, path: Path) -> str | None:
         """Return nothing: what it had done is lost, and costs nothing."""

@@ -69,7 +69,7 @@ class KeptReplies:
         if self._run and (folder is not None or self.is_wanted):
             left = f"{self._journal.path}" + (f" and {folder}" if folder is not None else "")
             raise ConfigError(
-                f"batches of an earlier run are under way that was decided on by {brief(self._decided_by)}, now by "
+                f"batches are under way of a run that was decided on by {brief(self._decided_by)}, now by "
                 f"{brief(decided_by)}: another router, policy, price, reward or job; ask as before, or delete {left} "
                 "if what they answer is not wanted"
             )
