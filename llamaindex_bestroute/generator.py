@@ -42,7 +42,7 @@ from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import completed_usage, divide_usage
 from llamaindex_bestroute import responses
 from llamaindex_bestroute.member_request import Call
-from llamaindex_bestroute.members import listing_of, quiet, shares_clients, until
+from llamaindex_bestroute.members import each_until, listing_of, quiet, shares_clients, until
 from llamaindex_bestroute.messages import author, calls_of, for_member, plain_dicts, whole_text
 from llamaindex_bestroute.providers import is_broken_off, is_openai, logprobs_option, reasons, stream_options
 from llamaindex_bestroute.responses import Chunk, StructuredResponse, part
@@ -302,7 +302,7 @@ class LLMGenerator(GeneratorBase):
         is_begun, sent = False, self._sent(params, stream_options(self._original))
         try:
             with self._foreign_turns(query):
-                for piece in self._stream(query, params, cancel):
+                for piece in each_until(cancel, self._stream(query, params, cancel)):
                     is_begun = True
                     yield piece
             return

@@ -13,11 +13,12 @@ from asyncio import AbstractEventLoop
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from llama_index.core.llms import LLM
 
+from bestroute._utils.closing import close
 from bestroute._utils.interruptions import keep_samples
 from bestroute.adapters import clients
 from bestroute.adapters.framework import Listing
@@ -30,6 +31,7 @@ from llamaindex_bestroute.tracing import Muted
 
 _PROVIDERS = {"openai_llm": ("openai", "api_base"), "Anthropic_LLM": ("anthropic", "base_url")}
 """Integrations of providers' own models, by class name: the provider, and the field of its address."""
+Piece = TypeVar("Piece")
 _TIMEOUTS = ("timeout", "request_timeout")
 _cancel: ContextVar[Cancel | None] = ContextVar("_cancel", default=None)
 """Of the call that a request is made for."""
@@ -190,6 +192,20 @@ def until(cancel: Cancel) -> Iterator[None]:
         _cancel.reset(token)
 
 
+def each_until(cancel: Cancel, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield pieces of a stream; ``until`` holds while each is waited for, and not for who reads them."""
+    try:
+        while True:
+            with until(cancel):
+                try:
+                    piece = next(pieces)
+                except StopIteration:
+                    return
+            yield piece
+    finally:
+        close(pieces)
+
+
 class OwnTurn:
     """Waits for a member's own limiter, in its place: a draw that waits has sent nothing, and need not be sent.
 
@@ -208,8 +224,10 @@ class OwnTurn:
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the limiter has."""
-        return getattr(self.__dict__["limiter"], name)
+        """Return what the limiter has; nothing of a copy that has none yet."""
+        if name == "limiter":
+            raise AttributeError(name)
+        return getattr(self.limiter, name)
 
     def acquire(self, *arguments: Any, **options: Any) -> None:
         """Wait.

@@ -1,6 +1,7 @@
 """What one call, and all calls, may use: the engine's limits, budgets and faults, reached through ``BestRouteLLM``."""
 
 import asyncio
+import copy
 import threading
 import time
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 import bestroute
 from bestroute.testing import LoopbackServer
 from bestroute.types.settings import Settings
+from llamaindex_bestroute.members import OwnTurn
 
 
 @pytest.fixture
@@ -48,38 +50,53 @@ class Shut(TokenBucketRateLimiter):
         OPENED.wait(30)
 
     async def async_acquire(self, num_tokens=0):
+        REACHED.set()
         await asyncio.Event().wait()
 
 
-OPENED = threading.Event()
+OPENED, REACHED = threading.Event(), asyncio.Event()
 
 
-@pytest.mark.parametrize("way", ["chat", "achat", "astream_chat", "task"])
+@pytest.mark.parametrize("way", ["chat", "stream_chat", "achat", "astream_chat", "task"])
 async def test_a_draw_that_waits_for_its_members_limiter_is_never_sent_once_nobody_waits_for_it(
-    make, like, server, user, way
+    make, like, server, user, way, own_threads
 ):
     OPENED.clear()
     llm = make(models={"small": like("small-mini", rate_limiter=Shut(requests_per_minute=1))})
 
     async def ask():
         if way == "chat":
-            llm.chat(user("x"), deadline_s=0.1)
+            llm.chat(user("x"), deadline_s=0.5)
+        elif way == "stream_chat":
+            list(llm.stream_chat(user("x"), deadline_s=0.5))
         elif way == "achat":
-            await llm.achat(user("x"), deadline_s=0.1)
+            await llm.achat(user("x"), deadline_s=0.5)
         elif way == "task":
-            await asyncio.wait_for(llm.achat(user("x")), 0.1)
+            REACHED.clear()
+            task = asyncio.ensure_future(llm.achat(user("x")))
+            await REACHED.wait()
+            task.cancel()
+            await task
         else:
-            async for _ in await llm.astream_chat(user("x"), deadline_s=0.1):
+            async for _ in await llm.astream_chat(user("x"), deadline_s=0.5):
                 pass
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(asyncio.CancelledError if way == "task" else TimeoutError):
         await ask()
     OPENED.set()
-    while [thread for thread in threading.enumerate() if thread.name.startswith("bestroute")]:
+    while own_threads():
         await asyncio.sleep(0.01)
     (row,) = llm.ledger.rows()
-    assert (row["status"], row["cost_usd"]) == ("cancelled", 0)
+    assert row["status"] == "cancelled"
     assert not server.requests
+    if way != "stream_chat":  # billed at the deadline, when nobody knows yet
+        assert row["cost_usd"] == 0
+
+
+def test_a_limiter_in_its_members_place_is_copied_whole():
+    turn = copy.copy(OwnTurn(Shut(requests_per_minute=1)))
+    assert isinstance(turn, OwnTurn)
+    assert turn.requests_per_minute == 1
 
 
 def test_settings_reach_the_engine(make, like, server, user):
