@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -35,7 +36,7 @@ from bestroute.generators.batches import (
     replies_file,
 )
 from bestroute.generators.batches.batch_forms import OpenAIBatches
-from bestroute.generators.openai import generators_from
+from bestroute.generators.openai import OpenAIGenerator, generators_from
 from bestroute.testing.brain import Answer
 from bestroute.types.endpoint import Endpoint
 from bestroute.types.sample import Cancel
@@ -343,17 +344,19 @@ def test_a_provider_that_cannot_be_reached_is_one_sentence_and_the_next_run_goes
     assert len(drawn(server)) == 15
 
 
-def test_looks_that_find_no_answer_are_repeated(world, server, monkeypatch):
+def test_looks_that_find_no_answer_are_repeated(world, server, monkeypatch, caplog):
     state, looks = OpenAIBatches.state, Counter()
 
     def seldom(form, batch_id):
         looks[batch_id] += 1
         if looks[batch_id] % 3:
-            raise ConnectionError("away")
+            raise ConnectionError("away with Bearer sk-4f3e2d1c0b9a8f7e6d5c4b3a")
         return state(form, batch_id)
 
     monkeypatch.setattr(OpenAIBatches, "state", seldom)
     assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert "looked at again: ConnectionError: away" in caplog.text
+    assert "sk-4f3e" not in caplog.text
     assert len(drawn(server)) == 15
 
 
@@ -428,6 +431,17 @@ def run(files, *more):
     log, out, pool_file = files
     arguments = ["--file", log, "--out", out, "--draw", "--reward", "majority", "--pool", pool_file, *more]
     return CliRunner().invoke(main, ["route", str(ROUTER), *map(str, arguments)])
+
+
+def test_the_command_lets_go_of_its_databases_and_connections(files, server, monkeypatch, no_garbage):
+    closed = []
+    for of in (OpenAIGenerator, Ledger, Answers):
+        monkeypatch.setattr(of, "close", lambda self, *args, do=of.close, **options: (closed.append(self), do(self))[1])
+    before = set(threading.enumerate())
+    done = run(files, "--batch", "openai", "--poll", "0")
+    assert done.exit_code == 0, done.output
+    assert {OpenAIGenerator, Ledger, Answers} <= set(map(type, closed))
+    assert not [t for t in set(threading.enumerate()) - before if t.name == "bestroute-writer"]
 
 
 def test_the_command_answers_a_log_by_batches_and_refuses_to_mix(files, server):

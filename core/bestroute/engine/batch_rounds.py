@@ -190,6 +190,10 @@ class _StandIn(GeneratorBase):
             if n > 1 or not self._member.learns(failure, request, params):
                 raise failure
 
+    def close(self) -> None:
+        """Close the member's connections."""
+        self._member.close()
+
 
 class HeldBills(Ledger):
     """A ledger that holds the bills of each call until they are taken."""

@@ -91,10 +91,14 @@ class BatchRows:
             yield answered
 
     def close(self) -> None:
-        """Let go of engine and replies; those of rows that are answered are removed."""
-        self.engine.close()
-        self.draws.tidy()
-        self.replies.close(is_wanted=are_under_way(self.draws.out))
+        """Write what the ledger waits for, and let go of databases and replies; those of answered rows are removed."""
+        try:
+            self.engine.close()
+            self.ledger.close()
+            self.draws.tidy()
+        finally:
+            self.replies.close(is_wanted=are_under_way(self.draws.out))
+            self.answers.close()
 
     def _answered(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
         keys = [row_key(self.job, row, self.decided_by) for row in rows]

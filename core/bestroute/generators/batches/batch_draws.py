@@ -311,7 +311,9 @@ class BatchDraws:
                 self._missed[batch.key] += 1
                 if rule_for(error).action is not Action.RETRY or self._missed[batch.key] > _MOST_MISSED:
                     raise
-                logger.warning("no answer to a look at the batch %s, which is looked at again: %s", batch.id, error)
+                logger.warning(
+                    "no answer to a look at the batch %s, which is looked at again: %s", batch.id, describe(error)
+                )
                 return BatchState(False)
         self._missed.pop(batch.key, None)
         return state
