@@ -401,12 +401,13 @@ def test_rows_are_written_when_the_process_ends(database_url, end, status):
     assert len(Ledger(database_url).rows()) == 300
 
 
-def test_a_process_that_cannot_write_to_its_end_says_what_is_lost(tmp_path):
+@pytest.mark.parametrize("keep_rows", [10_000, 100], ids=["all in memory", "some as sums alone"])
+def test_a_process_that_cannot_write_to_its_end_says_what_is_lost(tmp_path, keep_rows):
     spoil = (
         f"import pathlib; path = pathlib.Path({str(tmp_path / 'x.db')!r}); path.unlink(); path.write_text('none' * 99)"
     )
     code = END.format(tests=os.path.dirname(__file__), url=f"sqlite:///{tmp_path}/x.db", end="")
-    code = code.replace("for i in", f"{spoil}\nfor i in")
+    code = code.replace("for i in", f"ledger.keep_rows = {keep_rows}\n{spoil}\nfor i in")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     cost = 300 * row()["cost_usd"]
     assert f"300 rows are lost, {cost:.6g} USD in all" in done.stderr.splitlines()[-1]

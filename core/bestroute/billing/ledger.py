@@ -413,12 +413,14 @@ class Ledger(ProcessState):
 
     def _lost(self, entries: list[Entry]) -> None:
         """Log what the ledger will never hold."""
-        rows = [row for entry in entries for _, row in entry.rows]
+        totals = [totals_of(row) for entry in entries for _, row in entry.rows]
+        with self._guard():
+            totals += [total for _, total in self._sums.groups()]  # of rows that memory had no room for
         logger.critical(
             "the process ends and the ledger %r cannot be written: %d rows are lost, %.6g USD in all",
             self.url,
-            len(rows),
-            sum(row["cost_usd"] for row in rows),
+            sum(total["samples"] for total in totals),
+            sum(total["cost_usd"] for total in totals),
         )
 
     def rows(self, *, newest: int | None = None, kind: Kind | None = None, until: float = math.inf) -> list[LedgerRow]:
