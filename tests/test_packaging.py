@@ -84,7 +84,7 @@ def test_the_public_names_are_pinned():
     assert public - modules == set(bestroute.__all__) - {"__version__"}
     api = "Price Pool Candidate Step Plan Query Prediction ThresholdPolicy QualityPolicy Verifier MajorityVote Sample "
     api += "BestRoute Decision Result Ledger BestRouteError ConfigError RecordError PriceError GenerationError "
-    api += "BudgetError BudgetPolicy NotTunedError ArtifactError Router Policy RewardModel Generator"
+    api += "BudgetError BudgetPolicy NotTunedError ArtifactError Router Policy RewardModel Generator StoreError"
     assert set(api.split()) <= set(bestroute.__all__)
 
 

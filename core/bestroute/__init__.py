@@ -31,6 +31,7 @@ from bestroute.errors import (
     NotTunedError,
     PriceError,
     RecordError,
+    StoreError,
 )
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.reward_models.logprob_confidence import LogprobConfidence
@@ -103,6 +104,7 @@ __all__ = [
     "Settings",
     "Signals",
     "Step",
+    "StoreError",
     "ThresholdPolicy",
     "ToolsInPrompt",
     "Usage",

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bestroute import ConfigError, GenerationError, Ledger, Pool, Price
+from bestroute import ConfigError, GenerationError, Ledger, Pool, Price, StoreError
 from bestroute._utils import extras
 from bestroute.billing.database.kept_answers import Answers
 from bestroute.cli import main
@@ -426,7 +426,7 @@ def test_a_database_that_was_away_is_found_again_and_its_password_is_not_shown(p
     answers.keep("k", {"a": 1})
     try:
         postgres.stop()
-        with pytest.raises(ConfigError, match="the answers in .* cannot be reached") as refused:
+        with pytest.raises(StoreError, match="the answers in .* cannot be reached") as refused:
             answers.found(["k"])
         assert "p@ss" not in str(refused.value)
     finally:

@@ -114,6 +114,7 @@ class Door:
         except ClientGoneError:
             status = _HUNG_UP
         except asyncio.CancelledError:  # nobody but uvicorn cancels it, when ``stop_s`` has passed
+            status = _STOPS.body.status
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await _tell(exchange, _STOPS.body)

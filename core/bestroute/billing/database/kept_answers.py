@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from bestroute.billing.database.address import read_address
 from bestroute.billing.database.connection import Database, lock_for_tables, opened, transaction
 from bestroute.billing.store_url import Store
-from bestroute.errors import ConfigError
+from bestroute.errors import UnreadableStoreError
 
 _answers = sa.Table(
     "bestroute_answers",
@@ -37,7 +37,7 @@ class Answers:
         store: A path or URL, as a ledger's.
 
     Raises:
-        ConfigError: If the database cannot be reached, here or later; never with a password.
+        UnreadableStoreError: If the database cannot be reached, here or later; never with a password.
     """
 
     def __init__(self, store: Store) -> None:
@@ -104,7 +104,7 @@ class Answers:
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 self._database.close()
                 address = self._database.address
-                raise ConfigError(
+                raise UnreadableStoreError(
                     f"the answers in {address.shown!r} cannot be reached: {address.hide(error)}"
                 ) from None
 
