@@ -400,7 +400,8 @@ class ChatModelGenerator(GeneratorBase):
             DrawCancelledError: If nobody waits for the draw any more when it comes.
         """
         if self.member.rate_limiter:
-            self.member.rate_limiter.acquire(blocking=True)
+            with cancel.before_sending():
+                self.member.rate_limiter.acquire(blocking=True)
             if cancel.is_set:
                 raise self._never_sent()
 

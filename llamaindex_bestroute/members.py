@@ -11,7 +11,7 @@ import importlib
 import inspect
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -235,8 +235,10 @@ class OwnTurn:
         Raises:
             DrawCancelledError: If nobody waits for the draw any more.
         """
-        self.limiter.acquire(*arguments, **options)
-        if (cancel := _cancel.get()) is not None and cancel.is_set:
+        cancel = _cancel.get()
+        with nullcontext() if cancel is None else cancel.before_sending():
+            self.limiter.acquire(*arguments, **options)
+        if cancel is not None and cancel.is_set:
             raise _never_sent()
 
     async def async_acquire(self, *arguments: Any, **options: Any) -> None:

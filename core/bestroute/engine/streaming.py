@@ -279,6 +279,7 @@ def _in_time(pieces: Any, call: RunContext) -> Iterator[Any]:
     queued: _Pieces = queue.SimpleQueue()
     left = threading.Event()
     start(lambda: _read(pieces, queued, left), name="bestroute-stream", daemon=False)
+    is_begun = False
     try:
         while True:
             try:
@@ -286,12 +287,17 @@ def _in_time(pieces: Any, call: RunContext) -> Iterator[Any]:
                     raise queue.Empty
                 piece, end = queued.get(timeout=call.seconds_left())
             except queue.Empty:
+                late = _late(call)
                 call.cancel.set()
-                raise _late(call) from None
+                if call.cancel.is_unsent and not is_begun:
+                    never_sent = DrawCancelledError("the stream was called off before anything was sent")
+                    keep_samples(late, [Sample("", usage=Usage(), error=never_sent)])
+                raise late from None
             if isinstance(end, StopIteration):
                 return
             if end is not None:
                 raise end
+            is_begun = True
             yield piece
     finally:
         left.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,8 @@ class Cancel:
         self._is_set = False
         self._events: list[threading.Event] = []
         """What sleeping draws wait for, one each; most calls never wait."""
+        self._unsent: list[object] = []
+        """One for each draw that waits for its member's own turn."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -90,6 +94,21 @@ class Cancel:
             return self._is_set or event.wait(seconds)  # in this order: whoever sets it sees the event, or is seen
         finally:
             self._events.remove(event)
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether a draw waits for its turn; once the flag is set, it is never sent."""
+        return bool(self._unsent)
+
+    @contextmanager
+    def before_sending(self) -> Iterator[None]:
+        """Wait inside of it for a member's own turn, and look at ``is_set`` behind it before anything is sent."""
+        turn = object()
+        self._unsent.append(turn)
+        try:
+            yield
+        finally:
+            self._unsent.remove(turn)
 
 
 @dataclass(frozen=True)
