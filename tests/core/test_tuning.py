@@ -471,6 +471,12 @@ def test_qualities_beyond_one_are_refused(router, fresh):
         tune_max_drop(router, replace(arrays, quality=arrays.quality * 5), 0.02)
 
 
+def test_a_reference_that_is_never_right_is_refused(router, fresh):
+    arrays = arrays_of(fresh[:80])
+    with pytest.raises(RecordError, match="the reference 'large' has mean quality 0"):
+        tune_max_drop(router, replace(arrays, quality=arrays.quality * 0), 0.02)
+
+
 def test_the_file_is_plain_json_that_says_what_it_was_shown_on(folder, records):
     assert run(folder, records, "--max-drop", 0.02).exit_code == 0
     told = json.loads((folder / PROMISES).read_text())["promises"][0]

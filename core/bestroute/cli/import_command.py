@@ -93,6 +93,7 @@ def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **op
     if keeps and out.exists() and not _holds(out, done.lines):
         raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
     write_jsonl(out, done.lines)
+    masked = dict(done.masked)
     kind = "records" if options.get("as_records") else "prompts"
     print_line(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
     if (first := next(iter(done.lines), None)) is not None:
@@ -104,8 +105,8 @@ def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **op
     if done.models:
         answers = ", ".join(f"{model} {count}" for model, count in done.models.items())
         print_line(f"answers given: {answers}; {done.priced} of them with a cost")
-    if done.masked:
-        print_line("masked: " + ", ".join(f"{kind} {count}" for kind, count in done.masked.items()))
+    if masked:
+        print_line("masked: " + ", ".join(f"{kind} {count}" for kind, count in masked.items()))
 
 
 def _holds(path: Path, lines: Iterable[Any]) -> bool:

@@ -146,8 +146,9 @@ def with_labels(records: Sequence[Record]) -> list[Record]:
     if not judged.records:
         raise RecordError(
             f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null), and no record has "
-            "a label of every model; give them one: bestroute collect PROMPTS ... --checker MODULE:FUNCTION judges "
-            "the samples that are there"
+            "a label of every model; give them one by bestroute label RECORDS --judge MEMBER|MODULE:FUNCTION, or "
+            "--check where a known answer is there; bestroute collect PROMPTS ... --checker MODULE:FUNCTION judges "
+            "the samples that are there, too"
         )
     if judged.unjudged:
         tell(f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null) and are not used")

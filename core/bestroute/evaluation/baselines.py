@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -234,9 +235,12 @@ def _nearest(points: FloatArray, centers: FloatArray) -> IntArray:
 def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> FloatArray:
     """Return the centers of Lloyd's algorithm from seeded points, shape ``(clusters, width)``."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     start = points[np.random.default_rng(0).choice(len(points), clusters, replace=False)]
-    found = KMeans(clusters, init=start, n_init=1, max_iter=rounds, algorithm="lloyd").fit(points)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of queries that are alike; nobody can mend it
+        found = KMeans(clusters, init=start, n_init=1, max_iter=rounds, algorithm="lloyd").fit(points)
     return np.asarray(found.cluster_centers_, dtype=points.dtype)
 
 

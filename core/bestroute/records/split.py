@@ -35,7 +35,10 @@ def split_records(
     for record in records:
         groups[record.group].append(record)
     if len(groups) < len(shares):
-        raise ConfigError(f"{len(groups)} groups cannot be split into {len(shares)} parts; a group stays whole")
+        raise ConfigError(
+            f"{len(groups)} groups cannot be split into {len(shares)} parts, since a group stays whole; "
+            "give more records, or leave 'group' out where queries do not belong together"
+        )
     place = _by_time(groups, shares, len(records)) if by_time else _by_chance(groups, shares, len(records), seed)
     return {name: [record for record in records if place[record.group] == name] for name in shares}
 

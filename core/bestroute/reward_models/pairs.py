@@ -51,7 +51,8 @@ def make_pairs(
     pairs = pairs_or_none(table, scheme, most_per_query=most_per_query, seed=seed)
     if not len(pairs):
         whose = "query" if scheme == "across" else "query and model"
-        hint = "" if scheme == "across" else "; pairs across models may exist (--pairs across)"
+        more = "; give records of queries that are answered well and badly, with texts"
+        hint = more if scheme == "across" else "; pairs across models may exist (--pairs across)"
         raise RecordError(f"no {whose} has two samples of unequal quality with texts, so nothing can be ranked{hint}")
     return pairs, scheme
 

@@ -16,6 +16,7 @@ from bestroute._utils.text import utf8
 from bestroute.errors import ConfigError, NotTunedError, RecordError
 from bestroute.evaluation.evaluate import made_once, refuse_seen
 from bestroute.labels import SampleArrays, label_plans
+from bestroute.labels.plan_labels import check_scale
 from bestroute.policies.policies import QualityPolicy
 from bestroute.policies.promises import Kind, Promise, prices_of
 from bestroute.records.seen import SeenRecords
@@ -81,7 +82,7 @@ def tune_max_drop(
 
     Raises:
         RefusedError: If nothing that saves can be shown; says how many queries it would take.
-        RecordError: If the router has seen a record, or qualities are not in [0, 1].
+        RecordError: If the router has seen a record, qualities are not in [0, 1], or the reference is never right.
         ConfigError: If an argument is out of range.
     """
     if not 0 <= max_drop < 1:
@@ -178,6 +179,7 @@ def _tune(grounds: _Grounds, kind: Kind, value: float, certify: Callable[[Outcom
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
     tell = grounds.on_progress or (lambda _: None)
     splits = [arrays] if order is None else [arrays, order]
+    check_scale(arrays)
     _check_splits(router, splits, may_be_seen=cross_fit is not None)
     first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
@@ -193,7 +195,10 @@ def _tune(grounds: _Grounds, kind: Kind, value: float, certify: Callable[[Outcom
         ordering = outcomes.take(first)
     calibration = outcomes.take(rest)
     if not len(ordering.groups) or not len(calibration.groups):
-        raise RecordError(f"tuning needs records of at least 4 groups, got {len(set(arrays.groups))}")
+        raise RecordError(
+            f"tuning needs records of at least 4 groups, got {len(set(arrays.groups))}; give more records, or leave "
+            "'group' out where queries do not belong together"
+        )
     tell("betting")
     verdict = certify(ordering, calibration)
     if verdict.setting is None:

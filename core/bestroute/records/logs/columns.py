@@ -7,7 +7,8 @@ from typing import Any
 
 from bestroute.errors import ConfigError, named
 from bestroute.records.logs.logged_call import LoggedCall, logged_call, moment, number, tokens
-from bestroute.records.logs.openai_bodies import tools_of
+from bestroute.records.logs.openai_bodies import own_answer, tools_of
+from bestroute.records.logs.turns import turns_of
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "query": ("query", "question", "prompt", "user_message", "input", "text", "instruction", "request"),
@@ -70,12 +71,12 @@ def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | N
     prompt = column("messages")
     if prompt is None or "query" in chosen:
         prompt = column("query")
-    if isinstance(prompt, str) and column("system"):
-        prompt = [{"role": "system", "content": str(column("system"))}, {"role": "user", "content": prompt}]
+    if column("system") and (turns := turns_of(prompt)) and turns[0]["role"] != "system":
+        prompt = [{"role": "system", "content": str(column("system"))}, *turns]
     answer, expected = column("answer"), column("expected")
     return logged_call(
         prompt,
-        {"role": "assistant", "content": answer} if isinstance(answer, str) else answer,
+        {"role": "assistant", "content": answer} if isinstance(answer, str) else own_answer(answer),
         id=_text(column("id")),
         model=_text(column("model")),
         input_tokens=tokens(column("input_tokens")),

@@ -23,6 +23,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     return call_of_bodies(
         first(row, "request_body", "request"),
         reply,
+        url=first(row, "request_path", "path"),
         id=text(first(row, "request_id", "helicone_id", "response_id")),
         model=text(first(row, "response_model", "model", "request_model", "model_override")),
         input_tokens=tokens(first(row, "prompt_tokens")),

@@ -54,7 +54,7 @@ class Lines:
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """Yield one line after another."""
         if self.masking is not None:
-            self.masking.found.clear()
+            self.masking.clear()
         chosen = iter(self.outlines)
         wanted = next(chosen, None)
         for place, call in enumerate(call for call in self.log.calls() if call is not None):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bestroute.records.logs.logged_call import LoggedCall, first, logged_call, moment, number, text, tokens
-from bestroute.records.logs.openai_bodies import answer_of, tools_of
+from bestroute.records.logs.openai_bodies import own_answer, tools_of
 from bestroute.records.logs.turns import decoded
 
 
@@ -30,19 +30,19 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     """Return the call of a generation, or of a trace without observations; ``None`` for spans and events."""
     if not _is_generation(row):
         return None
-    prompt = decoded(row.get("input"))
+    prompt, offered = _without_tools(decoded(row.get("input")))
     usage = first(row, "usageDetails", "usage_details", "usage")
     usage = decoded(usage)
-    answered = None if str(row.get("level")).upper() == "ERROR" else answer_of(row.get("output"))
+    answered = None if str(row.get("level")).upper() == "ERROR" else own_answer(row.get("output"))
     return logged_call(
         prompt,
-        {"role": "assistant", "content": answered} if isinstance(answered, str) else answered,
+        answered,
         id=text(first(row, "id")),
         model=text(first(row, "model", "providedModelName", "provided_model_name", "modelName")),
-        input_tokens=tokens(
-            first(usage, "input", "prompt_tokens", "promptTokens") or first(row, "inputUsage", "promptTokens")
-        ),
-        output_tokens=tokens(
+        input_tokens=_counted(usage, "input")
+        or tokens(first(usage, "input", "prompt_tokens", "promptTokens") or first(row, "inputUsage", "promptTokens")),
+        output_tokens=_counted(usage, "output")
+        or tokens(
             first(usage, "output", "completion_tokens", "completionTokens")
             or first(row, "outputUsage", "completionTokens")
         ),
@@ -52,9 +52,33 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
         ),
         at=moment(first(row, "startTime", "start_time", "timestamp")),
         session=text(first(row, "sessionId", "session_id") or first(row, "traceId", "trace_id")),
-        tools=tools_of(first(prompt, "tools") or first(decoded(row.get("modelParameters")), "tools")),
+        tools=tools_of(offered or first(prompt, "tools") or first(decoded(row.get("modelParameters")), "tools")),
         task=text(first(row, "name")) or "",
     )
+
+
+def _without_tools(prompt: Any) -> tuple[Any, list[Any]]:
+    """Take out the tools that Langfuse's handler for LangChain writes behind the turns, as turns of a tool."""
+    if not isinstance(prompt, list):
+        return prompt, []
+    offered = [turn for turn in prompt if _is_offer(turn)]
+    return [turn for turn in prompt if not _is_offer(turn)], [turn["content"] for turn in offered]
+
+
+def _is_offer(turn: Any) -> bool:
+    if not isinstance(turn, Mapping) or turn.get("role") != "tool" or turn.get("tool_call_id"):
+        return False
+    tool = turn.get("content")
+    names = ("function.name", "input_schema", "parameters")
+    return isinstance(tool, Mapping) and first(tool, *names) is not None
+
+
+def _counted(usage: Any, side: str) -> int | None:
+    """Add what counts of one side there are: Langfuse keeps cached and reasoning tokens beside the others."""
+    if not isinstance(usage, Mapping) or usage.get(side) is None:
+        return None
+    names = [name for name in usage if side in name.lower() and "cost" not in name.lower()]
+    return sum(tokens(usage[name]) or 0 for name in names)
 
 
 def _is_generation(row: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bestroute.records.logs.logged_call import LoggedCall, first, logged_call, moment, number, text, tokens
-from bestroute.records.logs.openai_bodies import answer_of, response_format_of, tools_of
+from bestroute.records.logs.openai_bodies import other_answers, own_answer, response_format_of, tool_choice_of, tools_of
 from bestroute.records.logs.turns import decoded
 
 
@@ -39,6 +39,8 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
         at=moment(first(row, "start_time")),
         session=text(first(metadata, "thread_id", "session_id", "conversation_id")) or text(row.get("trace_id")),
         tools=tools_of(first(params, "tools", "functions")),
+        tool_choice=tool_choice_of(params) if isinstance(params, Mapping) else None,
+        others=() if row.get("error") else other_answers(outputs),
         response_format=response_format_of(params),
         task=text(first(row, "name")) or "",
     )
@@ -51,7 +53,7 @@ def _answer(outputs: Any) -> Any:
         generation = generation[0]
     if isinstance(generation, Mapping):
         return first(generation, "message") or {"role": "assistant", "content": first(generation, "text")}
-    return answer_of(first(outputs, "output") or outputs)
+    return own_answer(first(outputs, "output") or outputs)
 
 
 def _usage_of(outputs: Any) -> Any:

@@ -9,7 +9,15 @@ from bestroute.records.logs.logged_call import LoggedCall, first, moment, number
 from bestroute.records.logs.openai_bodies import call_of_bodies
 from bestroute.records.logs.turns import decoded
 
-_CHATS = ("completion", "acompletion", "responses", "aresponses", "anthropic_messages", "text_completion")
+_CHATS = (
+    "completion",
+    "acompletion",
+    "responses",
+    "aresponses",
+    "anthropic_messages",
+    "text_completion",
+    "atext_completion",
+)
 
 
 def fits(row: Mapping[str, Any]) -> bool:
@@ -26,8 +34,8 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
         return None
     sent, params = decoded(row.get("proxy_server_request")), decoded(row.get("model_parameters"))
     request = {**(params if isinstance(params, Mapping) else {}), **(sent if isinstance(sent, Mapping) else {})}
-    if first(row, "messages"):
-        request["messages"] = row["messages"]
+    if messages := decoded(row.get("messages")):
+        request["messages"] = messages
     is_failed = str(first(row, "status")).lower() == "failure"
     return call_of_bodies(
         request,

@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from bestroute._utils.text import utf8
 from bestroute.records.chats import text_of
 from bestroute.records.logs.turns import answer_text, turns_of
+from bestroute.types.usage import Usage, divide_usage
 
 _AMOUNT = re.compile(
     r"\+?(?:us)?\$?\s*(?:usd)?\s*([\d.,][\d.,'_\s]*(?:e[+-]?\d+)?)\s*(usd|us\$|\$|dollars?|tokens?|cents?|¢)?",
@@ -24,6 +26,7 @@ _THOUSANDS = (
     re.compile(r"([1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d+))?"),  # "0,003" is a decimal
     re.compile(r"([1-9]\d{0,2}(?:\.\d{3})+),(\d+)"),
 )
+_SECONDS, _DAY = re.compile(r"\d+(\.\d*)?"), re.compile(r"(19|20)\d\d[01]\d[0-3]\d")
 _CENTS = ("cent", "cents", "¢")
 
 
@@ -36,8 +39,11 @@ class LoggedCall:
     id: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
+    tool_choice: Any = None
     answer: str | None = None
     """What came: a text, or tool calls as JSON; ``None`` where nothing did."""
+    others: tuple[str, ...] = ()
+    """What further choices of the same call answered; tokens and cost are of all of them."""
     model: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -73,6 +79,8 @@ class LoggedCall:
             line["messages"] = [dict(turn) for turn in self.turns]
         if self.tools:
             line["tools"] = [dict(tool) for tool in self.tools]
+            if self.tool_choice is not None:
+                line["tool_choice"] = self.tool_choice
         if self.response_format:
             line["response_format"] = dict(self.response_format)
         if self.at is not None:
@@ -87,13 +95,17 @@ class LoggedCall:
         """Return the line of a records file: the prompt with the answer as its model's sample; ``None`` without one."""
         if self.answer is None or not self.model:
             return None
-        samples: dict[str, Any] = {"text": [self.answer], "quality": [None]}
+        texts = [self.answer, *self.others]
+        samples: dict[str, Any] = {"text": texts, "quality": [None] * len(texts)}
+        shares = [one.output for one in divide_usage(Usage(output=self.output_tokens or 0), texts)]
         if self.input_tokens is not None:
             samples["input_tokens"] = self.input_tokens
         if self.output_tokens is not None:
-            samples["output_tokens"] = [self.output_tokens]
+            samples["output_tokens"] = shares
         if self.cost_usd is not None:
-            samples["cost_usd"] = [self.cost_usd]
+            samples["cost_usd"] = [self.cost_usd * share / (sum(shares) or 1) for share in shares]
+            if len(texts) == 1:
+                samples["cost_usd"] = [self.cost_usd]
         line = self.prompt(id_, group)
         line.pop("answered", None)
         return {**line, "samples": {self.model: samples}}
@@ -177,8 +189,8 @@ def moment(value: Any) -> datetime | None:
         True
     """
     try:
-        if isinstance(value, str) and not value.strip().isdigit():
-            at = datetime.fromisoformat(value.strip())
+        if isinstance(value, str) and (not _SECONDS.fullmatch(value.strip()) or _DAY.fullmatch(value.strip())):
+            at = _written_time(value.strip())
             return at if at.tzinfo else at.replace(tzinfo=UTC)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
@@ -190,6 +202,18 @@ def moment(value: Any) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _written_time(text: str) -> datetime:
+    """Read a time as ISO 8601 has it, with slashes and the words of its zone too, or as mails have it.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return datetime.fromisoformat(re.sub(r"\s*(UTC|GMT)$", "+00:00", text).replace("/", "-"))
+    except ValueError:
+        return parsedate_to_datetime(text)
 
 
 def first(value: Any, *paths: str) -> Any:

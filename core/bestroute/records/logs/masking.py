@@ -9,6 +9,8 @@ from bestroute._utils.extras import need
 
 KINDS = ("EMAIL", "PHONE", "SSN", "CREDIT_CARD", "IP_ADDRESS")
 """What datafog's patterns find and we take out; dates and places stay, since questions turn on them."""
+_NAMES = ("id", "group")
+"""Fields that tell calls apart: marks that count anew in every call would make them one."""
 
 
 class Masking:
@@ -28,13 +30,26 @@ class Masking:
         self._scan = scan
         self.found: dict[str, int] = {}
         """How many of each kind were taken out."""
+        self._names: dict[str, str] = {}
 
     def mask_line(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return the line of a call, masked in the order in which it was said."""
         marks: dict[str, str] = {}
         turns = self.mask(line.get("messages"), marks)
-        masked = {name: self.mask(value, marks) for name, value in line.items() if name != "messages"}
-        return {name: turns if name == "messages" else masked[name] for name in line}
+        masked = {name: self.mask(value, marks) for name, value in line.items() if name not in (*_NAMES, "messages")}
+        names = {name: self._mask_name(line[name]) for name in _NAMES if name in line}
+        return {name: turns if name == "messages" else {**masked, **names}[name] for name in line}
+
+    def clear(self) -> None:
+        """Forget what was taken out of other lines."""
+        self.found.clear()
+        self._names.clear()
+
+    def _mask_name(self, name: str) -> str:
+        """Return an id or a group; one that holds personal data as a number, the same for the same in every call."""
+        if name not in self._names and self._mask_text(name, {}) == name:
+            return name
+        return self._names.setdefault(name, f"masked-{len(self._names) + 1}")
 
     def mask(self, value: Any, marks: dict[str, str]) -> Any:
         """Return plain JSON with every text in it masked.

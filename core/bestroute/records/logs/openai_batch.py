@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bestroute.errors import RecordError
 from bestroute.records.logs.logged_call import LoggedCall, first, moment
 from bestroute.records.logs.openai_bodies import call_of_bodies
+
+_TWICE = (
+    "the batches have 'custom_id' {!r} more than once, with different contents, so which answer is whose cannot be "
+    "known; import each batch's input and output by a command of its own, or give its output right behind its input"
+)
 
 
 def fits(row: Mapping[str, Any]) -> bool:
@@ -15,12 +21,24 @@ def fits(row: Mapping[str, Any]) -> bool:
 
 
 def joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row for each ``custom_id``, its input and its output together, as soon as both are there."""
+    """Yield one row for each ``custom_id``, its input and its output together, as soon as both are there.
+
+    Raises:
+        RecordError: If an id has two inputs or two outputs that wait: which belong together cannot be known.
+    """
     pairs: dict[str, dict[str, Any]] = {}
     for row in rows:
+        if row.get("custom_id") is None:
+            yield dict(row)
+            continue
         pair = pairs.setdefault(str(row.get("custom_id")), {"custom_id": row.get("custom_id")})
-        pair |= {name: row[name] for name in ("body", "response", "error") if row.get(name) is not None}
-        if "body" in pair and "response" in pair:
+        for name in ("url", "body", "response", "error"):
+            if row.get(name) is None:
+                continue
+            if name in pair and pair[name] != row[name]:
+                raise RecordError(_TWICE.format(row["custom_id"]))
+            pair[name] = row[name]
+        if "body" in pair and ("response" in pair or "error" in pair):
             yield pairs.pop(str(row.get("custom_id")))
     yield from pairs.values()
 
@@ -30,5 +48,9 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     reply = first(row, "response.body")
     id_ = row.get("custom_id")
     return call_of_bodies(
-        row.get("body"), reply, id=id_ if isinstance(id_, str) else None, at=moment(first(reply, "created"))
+        row.get("body"),
+        reply,
+        url=row.get("url"),
+        id=id_ if isinstance(id_, str) else None,
+        at=moment(first(reply, "created")),
     )

@@ -28,6 +28,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
     return call_of_bodies(
         request,
         reply,
+        url=first(row, "url", "path", "endpoint"),
         id=text(first(row, "id", "request_id") or first(decoded(reply), "id")),
         at=moment(at),
         session=text(first(row, "session_id", "conversation_id", "user")),

@@ -58,7 +58,9 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
         session=text(
             first(span, "gen_ai.conversation.id", "session.id") or first(row, "traceId", "trace_id", "context.trace_id")
         ),
-        tools=tools_of(first(span, "gen_ai.tool.definitions")),
+        tools=tools_of(
+            first(span, "gen_ai.tool.definitions", "llm.request.functions") or numbered(span, "llm.request.functions")
+        ),
     )
 
 
@@ -90,20 +92,42 @@ def _value(value: Any) -> Any:
 
 def _contents(span: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return what was asked and what was answered, from wherever the span has it."""
+    span = {**_details(row), **span}
     if prompt := items(decoded(first(span, "gen_ai.input.messages"))):
         instructions = decoded(first(span, "gen_ai.system_instructions"))
+        instructions = [instructions] if isinstance(instructions, str) else instructions
         system = {"role": "system", "parts": instructions} if isinstance(instructions, list) else None
         return turns_of([*([system] if system else []), *prompt]), decoded(first(span, "gen_ai.output.messages"))
     if numbered(span, "gen_ai.prompt"):
-        return numbered(span, "gen_ai.prompt"), numbered(span, "gen_ai.completion")
+        prompt = [_opened(turn) for turn in numbered(span, "gen_ai.prompt")]
+        return prompt, numbered(span, "gen_ai.completion")
     return _of_events(items(first(row, "events")))
+
+
+def _details(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the event of a whole call holds, where its contents are kept off the span."""
+    events = [event for event in items(first(row, "events")) if isinstance(event, Mapping)]
+    return {
+        name: value
+        for event in events
+        if event.get("name") == "gen_ai.client.inference.operation.details"
+        for name, value in attributes_of(event).items()
+    }
+
+
+def _opened(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn whose content is written as the JSON of its parts with the parts."""
+    inner = decoded(turn.get("content"))
+    if isinstance(inner, list) and inner and all(isinstance(one, Mapping) and "type" in one for one in inner):
+        return {**turn, "content": inner}
+    return turn
 
 
 def _of_events(events: list[Any]) -> tuple[list[Any], list[Any]]:
     prompt: list[Any] = []
     answered: list[Any] = []
     for event in (event for event in events if isinstance(event, Mapping)):
-        name, own = event.get("name"), attributes_of(event) or first(event, "body") or {}
+        name, own = str(event.get("name")), attributes_of(event) or first(event, "body") or {}
         if name in _EVENTS:
             prompt.append({"role": _EVENTS[name], **{key.removeprefix("gen_ai."): own[key] for key in own}})
         elif name == "gen_ai.choice":

@@ -128,8 +128,9 @@ def _unwrapped(value: dict[str, Any], where: str) -> Iterator[tuple[str, dict[st
     others = [part for name, part in value.items() if name not in inner and isinstance(part, str | dict | list)]
     if len(inner) == 1 and not ("input" in value or "messages" in value or "id" in value) and len(others) <= 2:
         for number, row in enumerate(value[inner[0]], start=1):
-            if isinstance(row, dict):
-                yield f"{where} entry {number}", row
+            if not isinstance(row, dict):
+                raise RecordError(f"{where} entry {number}: expected an object, got {brief(row)}")
+            yield f"{where} entry {number}", row
         return
     yield where, value
 

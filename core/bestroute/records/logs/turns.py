@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from bestroute.records.logs.images import image_part
 
 _ROLES = {
     "human": "user",
@@ -22,6 +25,9 @@ _ROLES = {
     "developer": "system",
 }
 _KNOWN = frozenset({"system", "user", "assistant", "tool", "function"})
+_LONGEST_PRINTED = 2**20
+"""Characters: reading them as Python takes hundreds of times their memory."""
+_THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 _QUESTIONS = ("input", "question", "query", "text", "prompt", "human_input", "content")
 """Where an application's own inputs hold the one question, if they hold one."""
 
@@ -39,9 +45,11 @@ def turns_of(value: Any) -> list[dict[str, Any]]:
         >>> turns_of('{"messages": [{"role": "user", "content": "hi"}]}') == turns_of("hi")
         True
     """
-    value = decoded(value)
     if isinstance(value, str):
-        return [{"role": "user", "content": value}] if value.strip() else []
+        inner = decoded(value)
+        if not isinstance(inner, str) and (not inner or (turns := turns_of(inner))):
+            return turns if inner else []
+        return [_user(value)] if value.strip() else []
     if isinstance(value, Mapping):
         return _turns_within(value)
     if not isinstance(value, Sequence):
@@ -52,7 +60,9 @@ def turns_of(value: Any) -> list[dict[str, Any]]:
 
 
 def decoded(value: Any) -> Any:
-    """Return what a text holds as JSON, if it is an object or a list; anything else as it is.
+    """Return what a text holds as JSON, or as Python prints it, if it is an object or a list; else as it is.
+
+    Tables of objects that pandas writes hold what Python prints of them.
 
     Example:
         >>> decoded("[1]"), decoded("[1"), decoded("1")
@@ -62,9 +72,20 @@ def decoded(value: Any) -> Any:
         try:
             inner = json.loads(value)
         except (ValueError, RecursionError):
-            return value
+            inner = _printed(value)
         return inner if isinstance(inner, dict | list) else value
     return value
+
+
+def _printed(text: str) -> Any:
+    """Return the object or list that Python printed; the text where it printed none."""
+    if len(text) > _LONGEST_PRINTED or not text.lstrip().startswith(("{'", "[{'", "[[{'")):
+        return text
+    try:
+        written = json.dumps(ast.literal_eval(text.strip()), default=str)
+        return json.loads(written, parse_constant=lambda _: None)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def answer_text(turn: Mapping[str, Any]) -> str:
@@ -142,10 +163,13 @@ def _item(value: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _turns_of_content(role: str, inner: Mapping[str, Any]) -> list[dict[str, Any]]:
     turn: dict[str, Any] = {"role": role, "content": inner.get("content")}
+    if role == "function" and isinstance(inner.get("name"), str):
+        turn |= {"role": "tool", "tool_call_id": f"call_{inner['name']}"}
     if turn["content"] is None:
         turn["content"] = inner.get("contents")
     calls = [_tool_call(call) for call in _list(decoded(inner.get("tool_calls")))]
     calls = calls or [_tool_call(call) for call in _list(_of(inner, "additional_kwargs", "tool_calls"))]
+    calls = calls or _legacy_calls(inner)
     answers: list[dict[str, Any]] = []
     if isinstance(turn["content"], list):
         turn["content"], inside, answers = _blocks(turn["content"])
@@ -155,10 +179,18 @@ def _turns_of_content(role: str, inner: Mapping[str, Any]) -> list[dict[str, Any
     if calls:
         turn["tool_calls"] = calls
     for name in ("tool_call_id", "name"):
-        if isinstance(inner.get(name), str) and (name == "tool_call_id" or role == "function"):
+        if isinstance(inner.get(name), str) and (name == "tool_call_id" or turn["role"] == "function"):
             turn[name] = inner[name]
     is_empty = turn["content"] in (None, "", []) and not calls
     return [*answers, *([] if answers and is_empty else [turn])]
+
+
+def _legacy_calls(inner: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the one call that OpenAI's older API wrote in place of a list; it had no id."""
+    call = decoded(inner.get("function_call")) or _of(inner, "additional_kwargs", "function_call")
+    if not isinstance(call, Mapping) or not call.get("name"):
+        return []
+    return [_call(call["name"], call.get("arguments"), f"call_{call['name']}")]
 
 
 def _blocks(content: list[Any]) -> tuple[Any, list[dict[str, Any]], list[dict[str, Any]]]:
@@ -175,7 +207,7 @@ def _blocks(content: list[Any]) -> tuple[Any, list[dict[str, Any]], list[dict[st
             answers.append({"role": "tool", "content": text, "tool_call_id": part.get("tool_use_id")})
         elif kind in ("input_text", "output_text"):
             kept.append({"type": "text", "text": part.get("text", "")})
-        elif kind not in ("thinking", "redacted_thinking", "reasoning"):
+        elif kind not in _THOUGHTS:
             kept.append({"type": "text", "text": part} if isinstance(part, str) else _part(part))
     if all(isinstance(part, Mapping) and part.get("type") == "text" for part in kept):
         return "\n".join(str(part.get("text") or "") for part in kept), calls, answers
@@ -191,17 +223,17 @@ def _part(part: Any) -> Any:
         key.removeprefix("message_content."): value
         for key, value in (nested if isinstance(nested, Mapping) else part).items()
     }
-    return inner if inner.get("type") else {"type": "text", **inner}
+    return image_part(inner) or (inner if inner.get("type") else {"type": "text", **inner})
 
 
 def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
     """Return the turns that OpenTelemetry's parts make."""
-    texts: list[str] = []
+    said: list[Any] = []
     calls: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     for part in blocks:
         if isinstance(part, str):
-            texts.append(part)
+            said.append({"type": "text", "text": part})
         elif isinstance(part, Mapping):
             kind = part.get("type")
             if kind == "tool_call":
@@ -210,11 +242,15 @@ def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
                 response = part.get("response", part.get("result"))
                 answers.append({"role": "tool", "content": _written(response), "tool_call_id": part.get("id")})
             elif kind in (None, "text"):
-                texts.append(str(part.get("content", part.get("text")) or ""))
-    turn: dict[str, Any] = {"role": role, "content": "\n".join(texts)}
+                said.append({"type": "text", "text": str(part.get("content", part.get("text")) or "")})
+            elif kind not in _THOUGHTS:
+                said.append(_part(part))
+    has_text_alone = all(part.get("type") == "text" for part in said)
+    content = "\n".join(str(part.get("text") or "") for part in said) if has_text_alone else said
+    turn: dict[str, Any] = {"role": role, "content": content}
     if calls:
         turn["tool_calls"] = calls
-    return answers if answers and not texts else [*answers, turn]
+    return answers if answers and not said else [*answers, turn]
 
 
 def _tool_call(call: Any) -> dict[str, Any]:
