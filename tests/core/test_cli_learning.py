@@ -161,6 +161,7 @@ def test_records_that_nobody_judged_are_refused_with_what_to_do(folder, tmp_path
     assert told.exit_code == 2
     assert "576 of 576 samples have no label" in told.stderr
     assert "bestroute collect PROMPTS ... --checker MODULE:FUNCTION" in told.stderr
+    assert "bestroute label RECORDS --judge" in told.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "evaluate"])

@@ -46,9 +46,9 @@ def test_the_one_call_of_the_older_api_is_a_tool_call_with_its_answer(tmp_path):
     call = {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"town": "Oslo"}'}}
     row = chat(call, messages=[ASKS, call, {"role": "function", "name": "weather", "content": "sun"}])
     _, (line,) = imported(tmp_path, row)
-    _, asked, told = line["messages"]
+    _, asked, given = line["messages"]
     assert asked["tool_calls"][0]["function"]["name"] == "weather"
-    assert told == {"role": "tool", "content": "sun", "tool_call_id": asked["tool_calls"][0]["id"]}
+    assert given == {"role": "tool", "content": "sun", "tool_call_id": asked["tool_calls"][0]["id"]}
     assert line["answered"]["text"] == CALLED
 
 
@@ -193,7 +193,11 @@ def test_what_python_prints_of_odd_values_can_be_written(tmp_path, printed):
 
 
 def test_an_event_whose_name_is_no_text_is_no_trouble(tmp_path):
-    done, _ = imported(tmp_path, span(**{"gen_ai.prompt.0.content": "Q?"}), {**span(), "events": [{"name": ["x"]}]})
+    done, _ = imported(
+        tmp_path,
+        span(**{"gen_ai.prompt.0.content": "Q?", "gen_ai.prompt.0.role": "user"}),
+        {**span(), "events": [{"name": ["x"]}]},
+    )
     assert done.left_out == 1
 
 
@@ -333,6 +337,12 @@ def test_times_are_read_as_tools_write_them(written):
 def test_an_entry_of_an_answer_that_is_no_row_is_refused(tmp_path):
     with pytest.raises(RecordError, match="line 1 entry 2: expected an object, got 5"):
         imported(tmp_path, {"data": [{"query": "a?"}, 5]})
+
+
+def test_a_first_line_that_is_cut_is_named_as_any_other(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"query": "a?"\n{"query": "b?"}\n')
+    with pytest.raises(RecordError, match="log.jsonl line 1: not valid JSON"):
+        import_logs([tmp_path / "log.jsonl"])
 
 
 def test_queries_that_are_alike_make_no_library_warn():

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,10 +84,10 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _json(path: Path, *, is_array: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read JSON Lines; where the first line that holds something is no whole value, the file is one."""
+    """Read JSON Lines; where neither of the first lines that hold something is a whole value, the file is one."""
     with _open(path) as stream:
         lines = iter(lambda: _text(stream.readline(_LONGEST_LINE)), "")
-        is_lines = not is_array and _is_json(next((line for line in lines if line.strip()), ""))
+        is_lines = not is_array and any(map(_is_json, islice((line for line in lines if line.strip()), 2)))
     if not is_lines:
         yield from _whole(path)
         return
@@ -135,12 +136,11 @@ def _unwrapped(value: dict[str, Any], where: str) -> Iterator[tuple[str, dict[st
     yield where, value
 
 
-def _is_json(text: str) -> bool:
+def _is_json(line: str) -> bool:
     try:
-        json.loads(text)
+        return line.lstrip()[:1] == "{" and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-    return True
 
 
 def _parsed(text: str, where: str) -> Any:

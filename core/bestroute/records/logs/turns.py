@@ -228,12 +228,12 @@ def _part(part: Any) -> Any:
 
 def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
     """Return the turns that OpenTelemetry's parts make."""
-    said: list[Any] = []
+    kept: list[Any] = []
     calls: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     for part in blocks:
         if isinstance(part, str):
-            said.append({"type": "text", "text": part})
+            kept.append({"type": "text", "text": part})
         elif isinstance(part, Mapping):
             kind = part.get("type")
             if kind == "tool_call":
@@ -242,15 +242,15 @@ def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
                 response = part.get("response", part.get("result"))
                 answers.append({"role": "tool", "content": _written(response), "tool_call_id": part.get("id")})
             elif kind in (None, "text"):
-                said.append({"type": "text", "text": str(part.get("content", part.get("text")) or "")})
+                kept.append({"type": "text", "text": str(part.get("content", part.get("text")) or "")})
             elif kind not in _THOUGHTS:
-                said.append(_part(part))
-    has_text_alone = all(part.get("type") == "text" for part in said)
-    content = "\n".join(str(part.get("text") or "") for part in said) if has_text_alone else said
+                kept.append(_part(part))
+    has_text_alone = all(part.get("type") == "text" for part in kept)
+    content = "\n".join(str(part.get("text") or "") for part in kept) if has_text_alone else kept
     turn: dict[str, Any] = {"role": role, "content": content}
     if calls:
         turn["tool_calls"] = calls
-    return answers if answers and not said else [*answers, turn]
+    return answers if answers and not kept else [*answers, turn]
 
 
 def _tool_call(call: Any) -> dict[str, Any]:
