@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from bestroute.cli import main
-from bestroute.demo.dataset import ROUTER, held_out
+from bestroute.demo.dataset import ROUTER, demo_pool, held_out
+from bestroute.generators.batches import batch_draws
 from bestroute.records.jsonl import write_jsonl
 from bestroute.records.records import write_records
 from bestroute.testing import JudgedAnswers, LoopbackServer, write_log
@@ -45,7 +46,8 @@ def folder(tmp_path, monkeypatch):
     """A folder to work in, and an address that stands for the provider's."""
     monkeypatch.chdir(tmp_path)
     with LoopbackServer() as server:
-        server.answers = JudgedAnswers({"gpt-4o-mini": 0.7, "gpt-4o": 0.9}, judge="gpt-4.1")
+        members = {"gpt-4o-mini": 0.7, "gpt-4o": 0.9, **dict.fromkeys(demo_pool().models, 0.8)}
+        server.answers = JudgedAnswers(members, judge="gpt-4.1")
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         yield tmp_path
@@ -85,8 +87,10 @@ def test_the_commands_of_training_after_those_run_on_records(folder):
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_commands_of_batches_decide_and_draw(folder):
+def test_the_commands_of_batches_decide_and_draw(folder, monkeypatch):
+    monkeypatch.setattr(batch_draws, "_sleep", lambda seconds, stops: None)
     write_jsonl(folder / "log.jsonl", [{"id": str(i), "query": text} for i, text in enumerate(QUESTIONS)])
     shutil.copytree(ROUTER, folder / "router")
     written = [run(words) for words in commands("docs/batches.md") if "route" in words]
-    assert written
+    assert len(written) == 3
+    assert all(f"{len(QUESTIONS)} routed, 0 kept, 0 failed" in done.stdout for done in written)

@@ -29,7 +29,7 @@ _OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concur
     epilog='\b\nExamples:\n  bestroute route router "What is 12 * 7?"\n'
     "  bestroute route router --file log.jsonl --out decided.jsonl\n"
     "  bestroute route router --file log.jsonl --out answered.jsonl --draw --ledger bills.db\n"
-    "  bestroute route router --file log.jsonl --out answered.jsonl --draw --batch\n"
+    "  bestroute route router --file log.jsonl --out batched.jsonl --draw --batch\n"
     "  bestroute route router --file log.jsonl --out decided.jsonl --engine ray --cluster auto"
 )
 @click.argument("folder", metavar="DIR", type=FOLDER)
