@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from bestroute import RecordError
+from bestroute import ConfigError, RecordError
 from bestroute.evaluation.baselines import _kmeans
 from bestroute.records.collect import read_prompts
 from bestroute.records.jsonl import write_jsonl
@@ -337,6 +337,14 @@ def test_times_are_read_as_tools_write_them(written):
 def test_an_entry_of_an_answer_that_is_no_row_is_refused(tmp_path):
     with pytest.raises(RecordError, match="line 1 entry 2: expected an object, got 5"):
         imported(tmp_path, {"data": [{"query": "a?"}, 5]})
+
+
+def test_a_mapped_field_may_be_absent_from_some_rows(tmp_path):
+    rows = {"ask": "A?", "told_by": "m", "reply": "x"}, {"ask": "B?"}
+    _, lines = imported(tmp_path, *rows, columns={"query": "ask", "model": "told_by", "answer": "reply"})
+    assert [line["query"] for line in lines] == ["A?", "B?"]
+    with pytest.raises(ConfigError, match="--map task=kind: there is no such column, only 'ask', 'told_by', 'reply'"):
+        imported(tmp_path, *rows, columns={"query": "ask", "task": "kind"})
 
 
 def test_a_first_line_that_is_cut_is_named_as_any_other(tmp_path):

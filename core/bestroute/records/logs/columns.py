@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bestroute.errors import ConfigError, named
@@ -28,6 +28,9 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Our fields, and the names of columns that are taken for them where nobody says otherwise."""
 
+_MOST_NAMES = 100
+"""Columns that are named where one is missing."""
+
 
 def read_map(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return ``--map`` options, ``field=column``, as a dict.
@@ -49,23 +52,34 @@ def fits(row: Mapping[str, Any]) -> bool:
     return any(name.lower() in (*FIELDS["query"], *FIELDS["messages"]) for name in row)
 
 
+def calls_of(rows: Iterable[Mapping[str, Any]], chosen: Mapping[str, str]) -> Iterator[LoggedCall | None]:
+    """Yield the call of each row; ``None`` where its question is empty.
+
+    Raises:
+        ConfigError: At the end, if a chosen column is in none of them.
+    """
+    missing, names = dict(chosen), dict[str, None]()
+    for row in rows:
+        if missing:
+            missing = {field: column for field, column in missing.items() if column not in row}
+            names |= dict.fromkeys(row) if len(names) < _MOST_NAMES else {}
+        yield call_of(row, chosen)
+    for field, column in missing.items() if names else ():
+        raise ConfigError(f"--map {field}={column}: there is no such column, only {named(names)}")
+
+
 def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | None:
     """Return the call of a row; ``None`` where its question is empty.
 
     Args:
         row: Columns by name.
-        chosen: Columns by our fields, where the person said so.
-
-    Raises:
-        ConfigError: If a chosen column is not there.
+        chosen: Columns by our fields, where the person said so; one that is not there is as good as empty.
     """
     by_name = {name.strip().lower(): value for name, value in row.items()}
 
     def column(field: str) -> Any:
         if field in chosen:
-            if chosen[field] not in row:
-                raise ConfigError(f"--map {field}={chosen[field]}: there is no such column, only {named(row)}")
-            return row[chosen[field]]
+            return row.get(chosen[field])
         return next((by_name[name] for name in FIELDS[field] if by_name.get(name) not in (None, "")), None)
 
     prompt = column("messages")

@@ -83,8 +83,7 @@ def recognised(row: Row) -> str | None:
 def calls_of(rows: Iterable[Row], name: str, chosen: Mapping[str, str]) -> Iterator[LoggedCall | None]:
     """Yield the call of each row of a format; ``None`` for a row that is no call of a model, or asks nothing."""
     if name in TABLES:
-        for row in rows:
-            yield columns.call_of(row, chosen)
+        yield from columns.calls_of(rows, chosen)
         return
     one = FORMATS[name]
     opened = (inner for row in rows for inner in one.opened(row))
