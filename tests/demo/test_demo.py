@@ -1,4 +1,8 @@
+import json
+import os
 import re
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -66,12 +70,24 @@ def test_held_out_groups_are_not_in_training_and_the_router_has_not_seen_them():
     assert all(router.seen_records.has_group(r.group) for r in training())
 
 
-def test_the_shipped_router_is_what_the_command_makes():
-    from bestroute.demo.build import build
+BUILT = """
+import json, sys
+from bestroute.demo.build import build
+from bestroute.demo.dataset import demo_pool, training
+router, prices = build(training(), demo_pool())
+router.save_pretrained(sys.argv[1])
+print(json.dumps(prices))
+"""
+
+
+def test_the_shipped_router_is_what_the_command_makes(tmp_path):
+    from bestroute.demo.build import KERNELS
     from bestroute.demo.dataset import operating_points
 
-    router, prices = build(training(), demo_pool())
-    shipped = MultiHeadRouter.from_pretrained(ROUTER)
+    command = [sys.executable, "-c", BUILT, str(tmp_path / "router")]
+    done = subprocess.run(command, env={**os.environ, **KERNELS}, capture_output=True, text=True, check=True)
+    prices = {float(saving): price for saving, price in json.loads(done.stdout.splitlines()[-1]).items()}
+    router, shipped = MultiHeadRouter.from_pretrained(tmp_path / "router"), MultiHeadRouter.from_pretrained(ROUTER)
     queries = [Query(r.query) for r in held_out()]
     assert router.plans == shipped.plans
     assert router.shrinkage == shipped.shrinkage
