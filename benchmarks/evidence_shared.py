@@ -215,7 +215,7 @@ def page(report: dict[str, Any]) -> str:
         "members drawn, the fifth draw",
         "and the limit for a task were chosen after looks at some of these deals, so the figures flatter, if anything.",
         f"An answer is accepted from {LEAST_LEVEL} at the least where tasks are new, and from whatever meets the drop",
-        "where they were seen (where that limit held in earlier versions of this page, too: 26.4 % saved at 0.5 %).",
+        "where they were seen.",
         f"Target, tasks seen: at least 28 % saved: **{'met' if known['saving'] >= 0.28 else 'missed'}** "
         f"({known['saving']:.1%} at a drop of {known['drop']:.2%}).",
         "",

@@ -198,9 +198,10 @@ class BatchDraws:
         self, waiting: dict[Slot, list[J]], params: Mapping[str, Any]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
         """Yield the draws of which is kept what they came to, and take them off what waits."""
-        replies = self.replies
-        for slot in () if replies is None else list(waiting):
-            if replies is not None and (result := replies.get(slot)) is not None:
+        if self.replies is None:
+            return
+        for slot in list(waiting):
+            if (result := self.replies.get(slot)) is not None:
                 for job in waiting.pop(slot):
                     yield job, _outcome(self.forms[job.model], job, result, params)
 
