@@ -21,7 +21,7 @@ def a_breaker_is_open_for_both(origin, other, ask, server):
     """``small`` fails, with settings ``FAILS_TWICE``."""
     for _ in range(2):
         ask(other)
-    assert origin.engine.breakers.rests("small")
+    assert origin.engine.breakers.is_open("small")
     before = len(server.requests)
     ask(origin)
     assert [body["model"] for body in server.sent()[before:]] == ["large-max"]

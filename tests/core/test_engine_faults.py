@@ -414,7 +414,7 @@ def test_one_sample_finds_out_whether_a_member_is_well_before_the_rest_is_drawn(
     patient.calls, patient.is_ill = [], False
     assert len(it.run("hi").samples) == 5
     assert patient.calls == calls
-    assert not it.breakers.rests("small")
+    assert not it.breakers.is_open("small")
 
 
 def test_a_forced_model_is_asked_even_while_it_rests(server):

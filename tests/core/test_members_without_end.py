@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bestroute import BestRoute, DeadlineError, Plan, Pool, Price, Sample, Settings, Step, Usage
-from bestroute.engine.attempts import MOST_UNASKED
+from bestroute.engine.attempts import MOST_SURPLUS
 from bestroute.testing import FakeGenerator, FakeRouter
 from bestroute.types.sample import Delta
 
@@ -73,7 +73,7 @@ async def test_a_member_that_hands_over_samples_for_ever_is_read_to_a_limit_and_
     if how == "stream":
         assert not [thread for thread in own_threads() if thread.name == "bestroute-stream" and outlasts(thread)]
     [row] = routed.ledger.rows()
-    assert 4 < row["output_tokens"] <= 4 * (1 + MOST_UNASKED)
+    assert 4 < row["output_tokens"] <= 4 * (1 + MOST_SURPLUS)
 
 
 @pytest.mark.parametrize("how", ["run", "arun"])

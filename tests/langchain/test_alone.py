@@ -547,7 +547,7 @@ def test_configured_calls_share_breakers_concurrency_and_members(openai_model):
     configured = chat.configurable_fields(temperature=ConfigurableField(id="t"))
     for _ in range(2):
         configured.with_config(configurable={"t": 0.5}).invoke("hi")
-    assert chat.engine.breakers.rests("small")
+    assert chat.engine.breakers.is_open("small")
     twin = chat.model_copy(update={"max_n": 2})
     assert twin.engine.breakers is chat.engine.breakers
     assert twin.engine.generators["small"] is chat.engine.generators["small"]

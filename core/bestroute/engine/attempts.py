@@ -1,4 +1,4 @@
-"""The attempts at one call of a member: what came, what it cost, whether to ask again; billed in one place."""
+"""One call of a member with its retries: what each attempt returned, whether to retry, and what is billed."""
 
 from __future__ import annotations
 
@@ -40,28 +40,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bestroute.engine")
 _UNTRACED: AbstractContextManager[Any] = nullcontext()
 
-MOST_UNASKED = 1000
-"""Samples that nobody asked for, of a member that hands them over one by one; what follows is not read."""
-_UNASKED_S = 0.05
-"""How long such a member is listened to once all came that it was asked for."""
+MOST_SURPLUS = 1000
+"""The most surplus samples read from a member that yields them one by one."""
+_SURPLUS_S = 0.05
+"""How long surplus samples are read, counted from the last sample that was requested."""
 _EMPTY = Rule("empty reply", Action.RETRY, lambda facts: True)
 _EMPTY_AT_LIMIT = Rule("empty reply, cut at its limit of length", Action.GO_ON, lambda facts: True)
 
 
 class Attempts:
-    """One call of a member and its repetitions.
-
-    All of it is bookkeeping; ``Sampler`` does the calling.
+    """The bookkeeping of one call of a member and its retries; ``Sampler`` makes the calls.
 
     Args:
         query: What is asked.
-        draw: Of which these are a part.
-        size: How many samples are owed; their money was reserved by whoever made the draw.
-        order: Place among the parts of the draw, which are of one size.
+        draw: The command that this call is a part of.
+        size: How many samples this call has to return; the money for them is reserved already.
+        order: Position of this call among those of the draw, from 0.
         call: The run.
         pool: Prices.
-        settings: How often to ask again.
-        is_greedy: Whether the samples are to be at temperature 0.
+        settings: How often to retry, and how long to wait.
+        is_greedy: Whether the samples are drawn at temperature 0.
     """
 
     def __init__(
@@ -76,16 +74,16 @@ class Attempts:
         *,
         is_greedy: bool = False,
     ) -> None:
-        """Owe all of it."""
+        """Begin with every sample missing."""
         self.is_greedy = is_greedy
         self.query, self.draw, self.order, self.call = query, draw, order, call
         self.pool, self.settings = pool, settings
         self.missing = size
         self.drawn: list[DrawnSample] = []
         self.made = 0
-        """Attempts that were begun."""
+        """How many attempts were begun."""
         self.rule: Rule | None = None
-        """Of the last attempt, if it failed."""
+        """The error rule that applies to the last attempt; ``None`` if it succeeded."""
         self.interruption: BaseException | None = None
         self._params = with_token_limit(query.params, draw.max_tokens)
         self._error: BaseException | None = None
@@ -94,34 +92,34 @@ class Attempts:
         self._in_flight = False
         self._unbilled: list[tuple[int, DrawnSample]] = []
         self._handover = threading.Lock()
-        self._is_in_air = self._is_grounded = self._is_left = False
+        self._is_in_thread = self._may_not_begin = self._is_abandoned = False
         self._trace: DrawTrace | None = None
 
     def own_params(self) -> dict[str, Any]:
-        """Return call parameters that the member may change as it likes, with the wishes for this draw."""
+        """Return a copy of the call parameters, which the member may modify, with the engine's wishes for this draw."""
         params = _own(self._params) if self._params else {}
         if self.is_greedy or self.draw.logprobs:
             return DrawParams(params, greedy=self.is_greedy, logprobs=self.draw.logprobs)
         return params
 
     def begin(self, member: object) -> None:
-        """Note that the member is being asked."""
+        """Note that an attempt begins."""
         self.made += 1
         self._in_flight = True
         if self.call.trace is not None:
             self._trace = self.call.trace.draw(self.draw.model, self.missing, self.draw.step, member, self.made)
 
     def within(self) -> AbstractContextManager[Any]:
-        """Make the draw's span the one below which the member's own stand; not across a ``yield``."""
+        """Make the draw's span the parent of the member's own spans; must not be held across a ``yield``."""
         return _UNTRACED if self._trace is None else self._trace.current()
 
     def received(self, samples: Iterable[Sample], seconds: float) -> None:
-        """Note what an attempt brought, also where handing it over breaks off."""
+        """Note what an attempt returned, even if reading the samples raises part of the way."""
         found: list[Sample] = []
         interruption: BaseException | None = None
         try:
             for sample in self._bounded(samples):
-                found.append(self._checked(sample))  # one by one: what came before an error is kept
+                found.append(self._checked(sample))  # one by one, so that the samples before an error are kept
         except BaseException as error:
             found.append(Sample("", error=self.failure(error)))
             interruption = error if is_interruption(error) else None
@@ -130,7 +128,7 @@ class Attempts:
         drawn = [self._bill(sample, bills_prompt=i == 0 or not is_split) for i, sample in enumerate(found)]
         if len(drawn) > self.missing:
             logger.warning(
-                "%r was asked for %d samples and returned %d; the others are paid and left aside",
+                "%r was asked for %d samples and returned %d; the surplus ones are billed but not used",
                 self.draw.model,
                 self.missing,
                 len(drawn),
@@ -146,25 +144,25 @@ class Attempts:
             raise interruption
 
     def _bounded(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """Yield the samples of a member; those that are made while they are read have an end, and are read in time."""
+        """Yield a member's samples; an iterator is read up to a limit of surplus samples and of time."""
         if isinstance(samples, list | tuple):
             yield from samples
             return
         last = math.inf
-        for i, sample in enumerate(islice(samples, self.missing + MOST_UNASKED), start=1):
+        for i, sample in enumerate(islice(samples, self.missing + MOST_SURPLUS), start=1):
             yield sample
             if i == self.missing:
-                last = time.monotonic() + _UNASKED_S
+                last = time.monotonic() + _SURPLUS_S
             if self.call.is_late or self.call.cancel.is_set or time.monotonic() > last:
                 return
 
     def failed(self, error: BaseException, seconds: float) -> None:
-        """Note that an attempt brought nothing but an error, which may tell what was paid."""
+        """Note that an attempt raised; the error may carry the usage that was billed."""
         error = self.failure(error)
         self.received([sample_of_error(error), *[Sample("", error=error)] * (self.missing - 1)], seconds)
 
-    def cut(self) -> None:
-        """Note that an attempt was called off; its prompt was sent."""
+    def cancelled(self) -> None:
+        """Note that the attempt in progress, if any, was cancelled; its prompt was sent and is billed."""
         if self._in_flight:
             self._note(
                 sample_bills.cancelled(
@@ -174,11 +172,11 @@ class Attempts:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether its error is to be raised at once."""
+        """Whether the error must be raised at once, without trying another member."""
         return self.rule is not None and self.rule.action is Action.RAISE
 
     def pause_s(self) -> float | None:
-        """Return how long to wait before asking again; ``None`` if that cannot help, or no time is left for it."""
+        """Return how long to wait before the next attempt; ``None`` if a retry cannot help or there is no time."""
         if self.rule is None or self.rule.action is not Action.RETRY or self.made >= self.settings.attempts:
             return None
         wished = retry_after_s(self._error) or 0.0
@@ -191,7 +189,7 @@ class Attempts:
         return pause
 
     def reserve_again(self) -> bool:
-        """Reserve the money for what is asked again; returns whether it was there."""
+        """Reserve the money for a retry; returns whether there was enough."""
         if self.call.purse is None or self._reserved:
             return True
         ids = self.call.attempt_ids(self.missing)
@@ -199,68 +197,68 @@ class Attempts:
         return bool(self._reserved)
 
     async def areserve_again(self) -> bool:
-        """Reserve the same without blocking the loop."""
+        """Reserve the money for a retry without blocking the event loop; see ``reserve_again``."""
         if self.call.purse is None or self._reserved:
             return True
         ids = self.call.attempt_ids(self.missing)
         self._reserved = ids if await self.call.areserve(self.missing * self.draw.reserved_usd, ids) else ()
         return bool(self._reserved)
 
-    # Work in a thread cannot be stopped, so whoever waits for it may leave. Under the lock it is one or the other that
-    # has the result, never both and never none; the bill is entered either way.
+    # A thread cannot be stopped, so its caller may stop waiting for it. The lock decides which of the two closes the
+    # attempts: exactly one of them, so that the bill is entered once.
 
-    def take_off(self) -> bool:
-        """Begin work in a thread; returns whether it is still wanted."""
+    def begin_in_thread(self) -> bool:
+        """Note that a thread begins the work; returns whether the result is still wanted."""
         with self._handover:
-            self._is_in_air = not self._is_grounded
-            return self._is_in_air
+            self._is_in_thread = not self._may_not_begin
+            return self._is_in_thread
 
-    def land(self) -> bool:
-        """End work in a thread; returns whether somebody waits for it. If not, it has to close itself."""
+    def end_in_thread(self) -> bool:
+        """Note that the thread is done; returns whether the caller still waits. If not, the thread must ``close``."""
         with self._handover:
-            self._is_in_air = False
-            return not self._is_left
+            self._is_in_thread = False
+            return not self._is_abandoned
 
-    def leave(self) -> None:
-        """Stop waiting for a thread that is at work; one that has not begun never does."""
+    def abandon(self) -> None:
+        """Stop waiting: a thread that works will close the attempts, one that has not begun never will begin."""
         with self._handover:
-            self._is_left = self._is_in_air
-            self._is_grounded = True
+            self._is_abandoned = self._is_in_thread
+            self._may_not_begin = True
 
-    def give_up(self) -> None:
-        """Leave a coroutine that will not stop to itself."""
+    def abandon_coroutine(self) -> None:
+        """Stop waiting for a coroutine that ignores its cancellation; it closes the attempts when it ends."""
         with self._handover:
-            self._is_left = True
+            self._is_abandoned = True
 
     @property
-    def is_in_air(self) -> bool:
-        """Whether a thread is at work, which will close it."""
-        return self._is_in_air
+    def is_in_thread(self) -> bool:
+        """Whether a thread works on it, which will close it."""
+        return self._is_in_thread
 
     @property
-    def is_left(self) -> bool:
-        """Whether nobody waits for it."""
-        return self._is_left
+    def is_abandoned(self) -> bool:
+        """Whether its caller has stopped waiting."""
+        return self._is_abandoned
 
     def close(self) -> bool:
-        """End: enter the bills of all attempts, give back what was reserved; returns whether somebody waits for it.
+        """Enter the bills of all attempts and release unused reservations; returns whether the caller still waits.
 
-        Every way of sampling comes here, however it ended, and nothing else enters bills.
+        Every way of sampling ends here, however it ended, and nothing else enters bills.
         """
-        self.cut()
+        self.cancelled()
         with self._handover:
-            self._is_in_air = False
-            is_left, unbilled, self._unbilled = self._is_left, self._unbilled, []
+            self._is_in_thread = False
+            is_abandoned, unbilled, self._unbilled = self._is_abandoned, self._unbilled, []
         try:
-            self.call.bills.enter(self.order, unbilled, is_late=is_left)
+            self.call.bills.enter(self.order, unbilled, is_late=is_abandoned)
         finally:
             if self._reserved and self.call.purse is not None:
                 self.call.purse.settle(self._reserved, 0.0)
                 self._reserved = ()
-        return not is_left
+        return not is_abandoned
 
     def _checked(self, received: Any) -> Sample:
-        """Return a sample that the rest can rely on; one that cannot be looked at has a flaw, and keeps its usage."""
+        """Return a sample with valid fields; one that cannot be inspected gets a flaw and keeps its usage."""
         if not isinstance(received, Sample):
             raise GenerationError(f"{self.draw.model!r} must return Sample objects, got {type(received).__name__}")
         sample = _of_right_types(received, self.draw.model)
@@ -279,7 +277,7 @@ class Attempts:
         return sample if flaw == sample.flaw else replace(sample, flaw=flaw)
 
     def failure(self, error: BaseException) -> BaseException:
-        """Return an error that may be raised anywhere: what would end a program or an iterator is wrapped."""
+        """Return an error that is safe to raise anywhere: ``SystemExit``, ``StopIteration`` and so on are wrapped."""
         error = hide_quotations(error, self.query)
         if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
             return error
@@ -314,7 +312,7 @@ class Attempts:
 
 
 def _of_right_types(sample: Sample, model: str) -> Sample:
-    """Return a sample whose fields can be compared and stored, whatever a member of somebody else's put there."""
+    """Return a sample whose fields have their declared types, whatever a third-party member put there."""
     changes: dict[str, Any] = {}
     if sample.error is not None and not isinstance(sample.error, BaseException):
         kind = type(sample.error).__name__
@@ -329,24 +327,24 @@ def _of_right_types(sample: Sample, model: str) -> Sample:
 
 
 def backoff_s(made: int, settings: Settings) -> float:
-    """Return a random wait before the next attempt; the longest doubles with each attempt that was made."""
+    """Return a random wait before the next attempt; its upper bound doubles with every attempt (full jitter)."""
     return random.uniform(0.0, min(settings.max_wait_s, settings.first_wait_s * 2.0 ** min(made - 1, 60)))
 
 
 def _rule_for(failed: Sequence[DrawnSample], error: BaseException | None) -> Rule:
-    """Return the rule for an attempt; where every reply is empty because of its limit, the same limit is of no use."""
+    """Return the rule for a failed attempt; replies that are empty because of their token limit are not retried."""
     if error is not None:
         return rule_for(error)
     return _EMPTY_AT_LIMIT if all(is_cut_empty(sample) for sample in failed) else _EMPTY
 
 
 def is_cut_empty(sample: DrawnSample) -> bool:
-    """Whether a reply is empty because its limit of length was used up before anything was said."""
+    """Whether a reply is empty because its token limit was used up before any text."""
     return sample.error is None and sample.flaw == EMPTY and sample.sample.finish_reason in CUT
 
 
 def _own(value: Any) -> Any:
-    """Copy dicts and lists as deep as they go; what they hold stays itself. A dict of another class copies itself."""
+    """Copy nested dicts and lists, but not the values in them; a dict subclass copies itself."""
     if isinstance(value, Mapping):
         if hasattr(type(value), "__deepcopy__"):
             return deepcopy(value)
@@ -355,7 +353,7 @@ def _own(value: Any) -> Any:
 
 
 def _complete(samples: list[Sample], n: int, model: str, seconds: float) -> list[Sample]:
-    """Put a failed sample for each one that is missing, and the time where none was taken."""
+    """Add a failed sample for each missing one, and the latency where a sample has none."""
     if len(samples) < n:
         error = GenerationError(f"{model!r} was asked for {n} samples, got {len(samples)}")
         samples = samples + [Sample("", error=error)] * (n - len(samples))

@@ -1,4 +1,4 @@
-"""Circuit breakers: a member that keeps failing rests, and is then tried by one draw at a time."""
+"""Circuit breakers: a member that keeps failing is not called for a while, and is then tried by one draw."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from bestroute._utils.fork_safe import ProcessState
 @dataclass
 class _Member:
     failures: int = 0
-    rests_until: float | None = None
-    probed_by: object = None
-    """Whose draw finds out whether it is well."""
+    open_until: float | None = None
+    trial_by: object = None
+    """The owner of the half-open trial in progress."""
 
 
 class Breakers(ProcessState):
     """One breaker for each member of a pool; safe between threads.
 
-    A closed breaker lets every draw through. After ``failures`` draws in a row that failed for good it opens for
-    ``rest_s`` seconds; then it is half open: one draw is let through, whose outcome closes or opens it again.
+    A closed breaker admits every draw. After ``failures`` consecutive draws that failed for good it opens for
+    ``rest_s`` seconds; then it is half open and admits one trial draw, whose outcome closes or reopens it.
 
     Args:
         models: Pool names.
-        failures: Draws in a row.
-        rest_s: Seconds.
-        clock: Seconds that never go back.
+        failures: Consecutive failed draws that open a breaker.
+        rest_s: Seconds that it stays open.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -39,66 +39,68 @@ class Breakers(ProcessState):
         self._members = {model: _Member() for model in models}
 
     def admits(self, model: str, *, by: object = True) -> bool:
-        """Ask to draw: whether the member is well, or this draw may find out. What came of it must be told.
+        """Ask to draw; returns whether the breaker is closed, or this draw is its trial.
+
+        Whoever is admitted must then call ``succeeded``, ``failed`` or ``undecided``.
 
         Args:
             model: Pool name.
-            by: Who asks: nobody else can end a probe without an outcome.
+            by: The owner of the draw; only the owner of a trial can end it without an outcome.
         """
         member = self._members[model]
-        if member.rests_until is None:  # read without the lock: the usual case, and a draw too many does no harm
+        if member.open_until is None:  # the usual case, read without the lock: one draw too many does no harm
             return True
         with self._guard():
-            if member.rests_until is None:
+            if member.open_until is None:
                 return True
-            if member.probed_by is not None or self.clock() < member.rests_until:
+            if member.trial_by is not None or self.clock() < member.open_until:
                 return False
-            member.probed_by = by
+            member.trial_by = by
             return True
 
-    def is_probe(self, model: str, *, by: object = True) -> bool:
-        """Whether it is this draw that finds out."""
-        return self._members[model].probed_by is by
+    def is_trial(self, model: str, *, by: object = True) -> bool:
+        """Whether this owner's draw is the trial."""
+        return self._members[model].trial_by is by
 
-    def rests(self, model: str) -> bool:
-        """Whether a draw would not be let through now."""
+    def is_open(self, model: str) -> bool:
+        """Whether a draw would be refused now."""
         member = self._members[model]
-        if member.rests_until is None:
+        if member.open_until is None:
             return False
         with self._guard():
-            if member.rests_until is None:
+            if member.open_until is None:
                 return False
-            return member.probed_by is not None or self.clock() < member.rests_until
+            return member.trial_by is not None or self.clock() < member.open_until
 
-    def worked(self, model: str) -> None:
-        """Note that a draw came: the breaker closes."""
+    def succeeded(self, model: str) -> None:
+        """Note that a draw succeeded; the breaker closes."""
         member = self._members[model]
-        if member.failures or member.rests_until is not None:
+        if member.failures or member.open_until is not None:
             with self._guard():
-                member.failures, member.rests_until, member.probed_by = 0, None, None
+                member.failures, member.open_until, member.trial_by = 0, None, None
 
     def failed(self, model: str, *, by: object = True) -> bool:
-        """Note that a draw failed for good; returns whether the member rests from now on.
+        """Note that a draw failed for good; returns whether that opened the breaker.
 
-        While it rests only the draw that finds out counts: others began before, or asked it for want of anybody else.
+        While it is open, only the trial counts: other draws began earlier, or were made for lack of another member.
         """
         with self._guard():
             member = self._members[model]
             member.failures += 1
-            is_open = member.rests_until is not None
-            if (is_open and member.probed_by is not by) or (not is_open and member.failures < self.failures):
+            is_open = member.open_until is not None
+            if (is_open and member.trial_by is not by) or (not is_open and member.failures < self.failures):
                 return False
-            member.rests_until, member.probed_by = self.clock() + self.rest_s, None
+            member.open_until, member.trial_by = self.clock() + self.rest_s, None
             return True
 
     def undecided(self, model: str, *, by: object = True) -> None:
-        """Note that a draw ended without telling whether the member is well: it was cancelled, say."""
+        """Note that a draw ended without an outcome, because it was cancelled for example."""
         member = self._members[model]
-        if member.probed_by is by:
+        if member.trial_by is by:
             with self._guard():
-                if member.probed_by is by:
-                    member.probed_by = None
+                if member.trial_by is by:
+                    member.trial_by = None
 
     def _forget_parent(self) -> None:
         for member in self._members.values():
-            member.probed_by = None
+            member.trial_by = None

@@ -1,4 +1,4 @@
-"""A limit on how many calls of one member are under way, for threads and event loops alike."""
+"""A limit on concurrent calls to one member, shared by threads and event loops."""
 
 from __future__ import annotations
 
@@ -15,113 +15,113 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class _Ticket:
-    """A place in the queue; who leaves hands it on."""
+class _Waiter:
+    """One place in the queue."""
 
     def __init__(self, wake: Callable[[], object]) -> None:
-        self.is_called = False
+        self.is_granted = False
         self.wake = wake
 
 
-class Gate(ProcessState):
-    """Lets ``limit`` calls in at the same time; the others wait in order, wherever they come from.
+class ConcurrencyLimit(ProcessState):
+    """A semaphore that threads and event loops can wait for together, in first-come, first-served order.
 
     Args:
-        limit: Calls at the same time.
+        limit: The most calls at the same time.
     """
 
     def __init__(self, limit: int) -> None:
-        """Start empty."""
+        """Start with every place free."""
         super().__init__()
         self.limit = limit
-        self.inside = 0
-        self._queue: deque[_Ticket] = deque()
+        self.in_use = 0
+        self._queue: deque[_Waiter] = deque()
 
-    def enter(self, cancel: Cancel, *, deadline: float | None = None, poll_s: float = 0.02) -> bool:
-        """Wait in a thread until there is room; ``False`` if the call was cancelled meanwhile, or it is too late.
+    def acquire(self, cancel: Cancel, *, deadline: float | None = None, poll_s: float = 0.02) -> bool:
+        """Block until there is a free place; returns whether one was taken.
 
         Args:
-            cancel: The call's flag.
-            deadline: By ``time.monotonic``.
-            poll_s: How often the two are looked at, seconds.
+            cancel: The call's flag; once it is set, waiting ends without a place.
+            deadline: When waiting ends without a place, as ``time.monotonic`` counts; ``None``: never.
+            poll_s: Seconds between two checks of both.
         """
-        called = threading.Event()
-        ticket = self._join(called.set)
-        if ticket is None:
+        granted = threading.Event()
+        waiter = self._join(granted.set)
+        if waiter is None:
             return True
         try:
-            while not called.wait(poll_s):
+            while not granted.wait(poll_s):
                 if cancel.is_set or (deadline is not None and time.monotonic() >= deadline):
-                    self._give_up(ticket)
+                    self._give_up(waiter)
                     return False
         except BaseException:  # the caller was interrupted
-            self._give_up(ticket)
+            self._give_up(waiter)
             raise
         return True
 
-    async def aenter(self) -> None:
-        """Wait in an event loop until there is room."""
+    async def aacquire(self) -> None:
+        """Wait for a free place without blocking the event loop."""
         import asyncio
 
         loop = asyncio.get_running_loop()
-        room: asyncio.Future[None] = loop.create_future()
-        ticket = self._join(lambda: loop.call_soon_threadsafe(_settle, room))
-        if ticket is None:
+        place: asyncio.Future[None] = loop.create_future()
+        waiter = self._join(lambda: loop.call_soon_threadsafe(_settle, place))
+        if waiter is None:
             return
         try:
-            await room
+            await place
         except asyncio.CancelledError:
-            self._give_up(ticket)
+            self._give_up(waiter)
             raise
 
-    def leave(self) -> None:
-        """Make room for the next."""
+    def release(self) -> None:
+        """Free a place, or pass it to the first in the queue."""
         with self._guard():
-            ticket = self._next()
-        if ticket is not None:
-            self._wake(ticket)
+            waiter = self._next()
+        if waiter is not None:
+            self._wake(waiter)
 
-    def _next(self) -> _Ticket | None:
+    def _next(self) -> _Waiter | None:
         if not self._queue:
-            self.inside = max(0, self.inside - 1)
+            self.in_use = max(0, self.in_use - 1)
             return None
-        ticket = self._queue.popleft()
-        ticket.is_called = True
-        return ticket
+        waiter = self._queue.popleft()
+        waiter.is_granted = True
+        return waiter
 
-    def _wake(self, ticket: _Ticket) -> None:
+    def _wake(self, waiter: _Waiter) -> None:
         try:
-            ticket.wake()
-        except RuntimeError:  # its event loop was closed while it waited: the place goes to the next
-            self.leave()
+            waiter.wake()
+        except RuntimeError:  # its event loop was closed while it waited
+            self.release()
 
-    def _join(self, wake: Callable[[], object]) -> _Ticket | None:
-        """Enter at once (``None``), or queue."""
+    def _join(self, wake: Callable[[], object]) -> _Waiter | None:
+        """Take a free place, which returns ``None``, or join the queue."""
         with self._guard():
-            if self.inside < self.limit:
-                self.inside += 1
+            if self.in_use < self.limit:
+                self.in_use += 1
                 return None
-            ticket = _Ticket(wake)
-            self._queue.append(ticket)
-            return ticket
+            waiter = _Waiter(wake)
+            self._queue.append(waiter)
+            return waiter
 
-    def _give_up(self, ticket: _Ticket) -> None:
-        """Leave the queue; a place that was just handed over goes to the next."""
+    def _give_up(self, waiter: _Waiter) -> None:
+        """Leave the queue; a place that was granted in the meantime goes to the next."""
         with self._guard():
-            if not ticket.is_called:
-                self._queue.remove(ticket)
+            if not waiter.is_granted:
+                self._queue.remove(waiter)
                 return
-        self.leave()
+        self.release()
 
     def _forget_parent(self) -> None:
-        self.inside = 0
+        self.in_use = 0
         self._queue = deque()
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave behind who is inside and who waits."""
+        """Copy and pickle the limit alone: calls in progress and waiters belong to this object."""
         return {"limit": self.limit}
 
 
-def _settle(room: asyncio.Future[None]) -> None:
-    if not room.done():
-        room.set_result(None)
+def _settle(place: asyncio.Future[None]) -> None:
+    if not place.done():
+        place.set_result(None)

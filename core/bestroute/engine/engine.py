@@ -192,7 +192,7 @@ class BestRoute:
 
     def share_members(self, other: BestRoute) -> None:
         """Share breakers, limits of concurrency and what caches hold with another engine over the same members."""
-        self.breakers, self._sampler.gates = other.breakers, other._sampler.gates
+        self.breakers, self._sampler.limits = other.breakers, other._sampler.limits
         self._sessions = other._sessions
         if self._decider.day_one is not None and other._decider.day_one is not None:
             self._decider.day_one = other._decider.day_one

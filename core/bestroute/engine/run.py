@@ -209,7 +209,7 @@ class _Run:
         breakers, model = self.context.breakers, draw.model
         if model in self.cut_empty or self._passes_over(model, decision):
             return []
-        is_settled, is_probe = False, breakers.is_probe(model, by=self)
+        is_settled, is_probe = False, breakers.is_trial(model, by=self)
         collected: list[DrawnSample] = []
         needs = self._needs_logprobs(decision.plan.steps[draw.step])
         draw = Draw(
@@ -331,7 +331,7 @@ class _Run:
     def _tell_breaker(self, model: str, drawn: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
         """Say what came of a draw; returns whether it told whether the member is well."""
         if any(sample.error is None for sample in drawn):
-            self.context.breakers.worked(model)
+            self.context.breakers.succeeded(model)
             return True
         if not only_good and any(_is_of_the_member(rule) for rule in _rules(drawn)):
             if self.context.breakers.failed(model, by=self):

@@ -1,4 +1,4 @@
-"""Sampling: limits of concurrency, threads and tasks around the attempts at each call of a member."""
+"""Sampling: runs the calls of members in threads or tasks, within concurrency limits and the deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bestroute._utils.interruptions import is_interruption, samples_of
 from bestroute._utils.threads import arun_in_thread, start
 from bestroute.engine.attempts import Attempts
 from bestroute.engine.call_context import RunContext
-from bestroute.engine.concurrency import Gate
+from bestroute.engine.concurrency import ConcurrencyLimit
 from bestroute.engine.plan_executor import Draw
 from bestroute.types.bases import GeneratorBase, has_own
 from bestroute.types.pool import Pool
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Obeys ``Draw``, with threads or with tasks.
+    """Executes ``Draw`` commands, with threads in sync code and with tasks in async code.
 
     Args:
         pool: Prices.
         generators: The members, by pool name.
-        settings: Attempts and limits.
+        settings: Retries and concurrency limits.
     """
 
     def __init__(self, pool: Pool, generators: Mapping[str, GeneratorBase], settings: Settings) -> None:
-        """Make a gate for every member that has a limit."""
+        """Prepare a limit of concurrent calls for every member whose settings have one."""
         self.pool, self.generators, self.settings = pool, generators, settings
         limits = {model: settings.concurrency_of(model) for model in pool.models}
-        self.gates = {model: Gate(limit) for model, limit in limits.items() if limit is not None}
+        self.limits = {model: ConcurrencyLimit(limit) for model, limit in limits.items() if limit is not None}
 
     def attempts(self, query: Query, draw: Draw, size: int, call: RunContext, *, order: int = 0) -> Attempts:
         """Return the bookkeeping of one call of a member."""
@@ -54,7 +54,7 @@ class Sampler:
     # Threads.
 
     def draw(self, query: Query, draw: Draw, call: RunContext) -> list[DrawnSample]:
-        """Draw samples; those under way at the deadline are abandoned, and billed when they come."""
+        """Draw samples; calls in progress at the deadline are abandoned, and billed when they return."""
         calls = self._calls(query, draw, call)
         if len(calls) > 1 or call.deadline is not None:
             self._in_threads(calls, call)
@@ -84,7 +84,7 @@ class Sampler:
             if waiting:
                 call.cancel.set()
                 for attempts in waiting:
-                    attempts.leave()
+                    attempts.abandon()
 
     def _start(self, attempts: Attempts, done: queue.SimpleQueue[Attempts], waiting: set[Attempts]) -> None:
         waiting.add(attempts)
@@ -96,7 +96,7 @@ class Sampler:
             attempts.close()
 
     def _work(self, attempts: Attempts, done: queue.SimpleQueue[Attempts]) -> None:
-        if not attempts.take_off():
+        if not attempts.begin_in_thread():
             return
         is_wanted = True
         try:
@@ -110,7 +110,7 @@ class Sampler:
             done.put(attempts)
 
     def _repeat(self, attempts: Attempts) -> None:
-        """Ask, and ask again where that can help."""
+        """Call the member, and retry while that can help."""
         self._ask(attempts)
         while (pause := attempts.pause_s()) is not None and attempts.reserve_again():
             if attempts.call.cancel.wait(pause) or attempts.call.is_late:
@@ -118,15 +118,15 @@ class Sampler:
             self._ask(attempts)
 
     def _ask(self, attempts: Attempts) -> None:
-        gate = self.gates.get(attempts.draw.model)
-        if gate is not None and not gate.enter(attempts.call.cancel):
+        limit = self.limits.get(attempts.draw.model)
+        if limit is not None and not limit.acquire(attempts.call.cancel):
             return
         try:
             if not attempts.call.cancel.is_set:
                 self._generate(attempts)
         finally:
-            if gate is not None:
-                gate.leave()
+            if limit is not None:
+                limit.release()
 
     def _generate(self, attempts: Attempts) -> None:
         generator = self.generators[attempts.draw.model]
@@ -149,7 +149,7 @@ class Sampler:
     # Tasks.
 
     async def adraw(self, query: Query, draw: Draw, call: RunContext) -> list[DrawnSample]:
-        """Draw samples without blocking the loop; those under way at the deadline are cancelled."""
+        """Draw samples without blocking the event loop; calls in progress at the deadline are cancelled."""
         calls = self._calls(query, draw, call)
         if len(calls) > 1 or call.deadline is not None:
             await self._in_tasks(calls, call)
@@ -184,7 +184,7 @@ class Sampler:
             raise
 
     async def _stop(self, running: Mapping[asyncio.Future[None], Attempts], call: RunContext) -> None:
-        """Cancel what is under way. What does not stop is left to itself, and billed when it ends."""
+        """Cancel the calls in progress; those that do not stop are abandoned, and billed when they end."""
         from bestroute._utils.tasks import consume, leave
 
         call.cancel.set()
@@ -192,8 +192,8 @@ class Sampler:
         for future, attempts in running.items():
             if future.done():
                 consume(future)
-            elif not attempts.is_left:
-                attempts.give_up()
+            elif not attempts.is_abandoned:
+                attempts.abandon_coroutine()
 
     async def _arepeat(self, attempts: Attempts) -> None:
         import asyncio
@@ -206,24 +206,24 @@ class Sampler:
                     return
                 await self._aask(attempts)
         finally:
-            if not attempts.is_in_air:
+            if not attempts.is_in_thread:
                 attempts.close()
 
     async def _aask(self, attempts: Attempts) -> None:
-        gate = self.gates.get(attempts.draw.model)
-        if gate is None:
+        limit = self.limits.get(attempts.draw.model)
+        if limit is None:
             await self._agenerate(attempts)
             return
-        await gate.aenter()
+        await limit.aacquire()
         try:
             await self._agenerate(attempts)
         finally:
-            gate.leave()
+            limit.release()
 
     async def _agenerate(self, attempts: Attempts) -> None:
         generator = self.generators[attempts.draw.model]
         if not has_own(generator, GeneratorBase.agenerate):
-            await self._elsewhere(attempts, partial(self._generate, attempts))
+            await self._in_own_thread(attempts, partial(self._generate, attempts))
             return
         started = time.perf_counter()
         attempts.begin(generator)
@@ -242,19 +242,19 @@ class Sampler:
             received = partial(attempts.received, samples, time.perf_counter() - started)
             if isinstance(samples, list | tuple):
                 received()
-            else:  # what makes its samples while it is read may take any time
-                await self._elsewhere(attempts, received)
+            else:  # an iterator may block while it is read
+                await self._in_own_thread(attempts, received)
 
-    async def _elsewhere(self, attempts: Attempts, work: Callable[[], None]) -> None:
-        """Do work that cannot wait in a thread of its own; if its caller goes, what comes is billed there."""
+    async def _in_own_thread(self, attempts: Attempts, work: Callable[[], None]) -> None:
+        """Do blocking work in a thread of its own, which bills the result if the caller is cancelled."""
 
         def do() -> None:
-            if not attempts.take_off():
+            if not attempts.begin_in_thread():
                 return
             try:
                 work()
             finally:
-                if not attempts.land():
+                if not attempts.end_in_thread():
                     attempts.close()
 
         try:
@@ -263,11 +263,11 @@ class Sampler:
             attempts.failed(error, 0.0)
             return
         except BaseException:  # the caller is cancelled
-            attempts.leave()
+            attempts.abandon()
             raise
         assert outcome is not None  # there is no limit of time
         outcome.get()
 
 
 def _gathered(calls: Sequence[Attempts]) -> list[DrawnSample]:
-    return [sample for attempts in calls if not attempts.is_left for sample in attempts.drawn]
+    return [sample for attempts in calls if not attempts.is_abandoned for sample in attempts.drawn]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from bestroute._utils.closing import aclose, close
 from bestroute._utils.interruptions import is_interruption, keep_samples, samples_of
 from bestroute._utils.threads import start
-from bestroute.engine.attempts import MOST_UNASKED, Attempts
+from bestroute.engine.attempts import MOST_SURPLUS, Attempts
 from bestroute.engine.call_context import RunContext
-from bestroute.engine.concurrency import Gate
+from bestroute.engine.concurrency import ConcurrencyLimit
 from bestroute.engine.plan_executor import Draw
 from bestroute.engine.sampler import Sampler
 from bestroute.errors import DeadlineError, DrawCancelledError, EmptyReplyError, GenerationError
@@ -78,7 +78,7 @@ class StreamAccumulator:
     @property
     def is_full(self) -> bool:
         """Whether so many samples came that nobody asked for that no more are read."""
-        return len(self.samples) > MOST_UNASKED
+        return len(self.samples) > MOST_SURPLUS
 
     def _shown(self, deltas: list[Delta]) -> list[Delta]:
         self._has_shown = self.attempts.call.is_committed = True
@@ -128,11 +128,11 @@ class StreamSampler:
     """Obeys a ``Draw`` of one sample by streaming it.
 
     Args:
-        sampler: Whose gates and settings it shares.
+        sampler: Its members, settings and concurrency limits are used.
     """
 
     def __init__(self, sampler: Sampler) -> None:
-        """Share them."""
+        """Keep the sampler."""
         self.sampler = sampler
 
     def may_stream(self, draw: Draw, method: Callable[..., Any]) -> bool:
@@ -156,12 +156,12 @@ class StreamSampler:
             attempts.close()
         yield attempts.drawn
 
-    def _member(self, model: str) -> tuple[Gate | None, GeneratorBase]:
-        return self.sampler.gates.get(model), self.sampler.generators[model]
+    def _member(self, model: str) -> tuple[ConcurrencyLimit | None, GeneratorBase]:
+        return self.sampler.limits.get(model), self.sampler.generators[model]
 
     def _attempt(self, attempts: Attempts) -> Iterator[Delta]:
-        gate, generator = self._member(attempts.draw.model)
-        if gate is not None and not gate.enter(attempts.call.cancel, deadline=attempts.call.deadline):
+        limit, generator = self._member(attempts.draw.model)
+        if limit is not None and not limit.acquire(attempts.call.cancel, deadline=attempts.call.deadline):
             return
         attempts.begin(generator)
         stream = StreamAccumulator(attempts)
@@ -190,8 +190,8 @@ class StreamSampler:
             stream.abandon(interruption)
             raise
         finally:
-            if gate is not None:
-                gate.leave()
+            if limit is not None:
+                limit.release()
             close(pieces)
         stream.end(error)
 
@@ -216,8 +216,8 @@ class StreamSampler:
         yield attempts.drawn
 
     async def _aattempt(self, attempts: Attempts) -> AsyncGenerator[Delta]:
-        (gate, generator), call = self._member(attempts.draw.model), attempts.call
-        if gate is not None and not await _entered(gate, call):
+        (limit, generator), call = self._member(attempts.draw.model), attempts.call
+        if limit is not None and not await _acquired(limit, call):
             return
         attempts.begin(generator)
         stream = StreamAccumulator(attempts)
@@ -246,19 +246,19 @@ class StreamSampler:
             stream.abandon(interruption)
             raise
         finally:
-            if gate is not None:
-                gate.leave()
+            if limit is not None:
+                limit.release()
             await aclose(pieces)
         stream.end(error)
 
 
-async def _entered(gate: Gate, call: RunContext) -> bool:
-    """Wait until there is room; returns whether there was before the deadline."""
+async def _acquired(limit: ConcurrencyLimit, call: RunContext) -> bool:
+    """Wait for a free place until the deadline; returns whether one was taken."""
     import asyncio
 
     try:
         async with asyncio.timeout(call.seconds_left()):
-            await gate.aenter()
+            await limit.aacquire()
             return True
     except TimeoutError:
         return False

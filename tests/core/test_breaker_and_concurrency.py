@@ -10,7 +10,7 @@ import pytest
 from bestroute import Cancel
 from bestroute.billing.budget import Budget, Purse
 from bestroute.engine.circuit_breaker import Breakers
-from bestroute.engine.concurrency import Gate
+from bestroute.engine.concurrency import ConcurrencyLimit
 from bestroute.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def clock():
 def test_a_breaker_opens_after_failures_in_a_row_and_not_before(clock):
     breakers = Breakers(["a", "b"], failures=3, rest_s=10, clock=clock)
     assert [breakers.failed("a") for _ in range(2)] == [False, False]
-    breakers.worked("a")
+    breakers.succeeded("a")
     assert [breakers.failed("a") for _ in range(3)] == [False, False, True]
     assert (breakers.admits("a"), breakers.admits("b")) == (False, True)
 
@@ -38,11 +38,11 @@ def test_after_its_rest_one_draw_finds_out_and_the_others_wait_for_it(clock):
     breakers = Breakers(["a"], failures=1, rest_s=10, clock=clock)
     breakers.failed("a")
     clock.now = 9.9
-    assert (breakers.rests("a"), breakers.admits("a")) == (True, False)
+    assert (breakers.is_open("a"), breakers.admits("a")) == (True, False)
     clock.now = 10.0
-    assert breakers.rests("a") is False
+    assert breakers.is_open("a") is False
     assert [breakers.admits("a") for _ in range(3)] == [True, False, False]
-    breakers.worked("a")
+    breakers.succeeded("a")
     assert breakers.admits("a")
 
 
@@ -73,7 +73,7 @@ def test_nobody_else_ends_a_probe_without_an_outcome(clock):
     breakers.failed("a")
     clock.now = 10.0
     assert breakers.admits("a", by="the probe")
-    assert (breakers.is_probe("a", by="the probe"), breakers.is_probe("a", by="a forced call")) == (True, False)
+    assert (breakers.is_trial("a", by="the probe"), breakers.is_trial("a", by="a forced call")) == (True, False)
     breakers.undecided("a", by="a forced call")
     assert not breakers.admits("a", by="another")
     breakers.undecided("a", by="the probe")
@@ -88,14 +88,14 @@ def test_a_late_failure_of_another_draw_neither_ends_a_probe_nor_prolongs_a_rest
     clock.now = 10.0
     assert breakers.admits("a", by="the probe")
     assert breakers.failed("a", by="a slower one") is False
-    assert breakers.is_probe("a", by="the probe")
+    assert breakers.is_trial("a", by="the probe")
     assert breakers.failed("a", by="the probe") is True
     clock.now = 19.0
-    assert breakers.rests("a")
+    assert breakers.is_open("a")
 
 
-def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
-    gate, inside, most, lock = Gate(3), 0, 0, threading.Lock()
+def test_threads_and_loops_together_never_pass_the_limit():
+    limit, inside, most, lock = ConcurrencyLimit(3), 0, 0, threading.Lock()
 
     def step(change):
         nonlocal inside, most
@@ -104,18 +104,18 @@ def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
             most = max(most, inside)
 
     def in_thread():
-        assert gate.enter(Cancel())
+        assert limit.acquire(Cancel())
         step(1)
         time.sleep(0.002)
         step(-1)
-        gate.leave()
+        limit.release()
 
     async def in_loop():
-        await gate.aenter()
+        await limit.aacquire()
         step(1)
         await asyncio.sleep(0.002)
         step(-1)
-        gate.leave()
+        limit.release()
 
     async def many():
         await asyncio.gather(*(in_loop() for _ in range(30)))
@@ -126,12 +126,12 @@ def test_a_gate_lets_so_many_in_and_no_more_from_threads_and_loops_together():
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert (most, inside, gate.inside) == (3, 0, 0)
+    assert (most, inside, limit.in_use) == (3, 0, 0)
 
 
-def test_whoever_is_interrupted_at_a_gate_takes_no_place(monkeypatch):
-    gate = Gate(1)
-    assert gate.enter(Cancel())
+def test_whoever_is_interrupted_at_a_limit_takes_no_place(monkeypatch):
+    limit = ConcurrencyLimit(1)
+    assert limit.acquire(Cancel())
 
     class Interrupted(threading.Event):
         def wait(self, timeout=None):
@@ -140,50 +140,50 @@ def test_whoever_is_interrupted_at_a_gate_takes_no_place(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("bestroute.engine.concurrency.threading.Event", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            gate.enter(Cancel())
-    gate.leave()
-    assert gate.inside == 0
-    assert gate.enter(Cancel(), deadline=time.monotonic() + 60)
+            limit.acquire(Cancel())
+    limit.release()
+    assert limit.in_use == 0
+    assert limit.acquire(Cancel(), deadline=time.monotonic() + 60)
 
 
-def test_whoever_gives_up_at_a_gate_takes_no_place():
-    gate, cancel, told = Gate(1), Cancel(), []
-    assert gate.enter(Cancel())
-    waiting = threading.Thread(target=lambda: told.append(gate.enter(cancel)))
+def test_whoever_gives_up_at_a_limit_takes_no_place():
+    limit, cancel, told = ConcurrencyLimit(1), Cancel(), []
+    assert limit.acquire(Cancel())
+    waiting = threading.Thread(target=lambda: told.append(limit.acquire(cancel)))
     waiting.start()
     cancel.set()
     waiting.join(timeout=60)
     assert told == [False]
-    gate.leave()
-    assert gate.inside == 0
+    limit.release()
+    assert limit.in_use == 0
 
 
-async def test_a_task_cancelled_at_a_gate_takes_no_place():
-    gate = Gate(1)
-    await gate.aenter()
-    waiting = asyncio.create_task(gate.aenter())
+async def test_a_task_cancelled_at_a_limit_takes_no_place():
+    limit = ConcurrencyLimit(1)
+    await limit.aacquire()
+    waiting = asyncio.create_task(limit.aacquire())
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    gate.leave()
-    assert gate.inside == 0
-    await asyncio.wait_for(gate.aenter(), timeout=60)
+    limit.release()
+    assert limit.in_use == 0
+    await asyncio.wait_for(limit.aacquire(), timeout=60)
 
 
 def test_a_loop_that_was_closed_while_it_waited_does_not_keep_the_place():
-    gate = Gate(1)
-    assert gate.enter(Cancel())
+    limit = ConcurrencyLimit(1)
+    assert limit.acquire(Cancel())
 
     async def give_up_hard():
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        coroutine = gate.aenter()
+        coroutine = limit.aacquire()
         coroutine.send(None)  # it waits, and nobody will ever wake it
         return coroutine
 
     kept = asyncio.run(give_up_hard())
-    gate.leave()
-    assert gate.enter(Cancel())
+    limit.release()
+    assert limit.acquire(Cancel())
     with pytest.raises(GeneratorExit):
         kept.throw(GeneratorExit)
 
@@ -225,7 +225,9 @@ def test_a_budget_is_a_sum_of_money(usd):
         Budget(usd)
 
 
-@pytest.mark.parametrize("make", [lambda: Gate(2), lambda: Budget(1.0), lambda: Breakers(["a"], failures=1, rest_s=1)])
+@pytest.mark.parametrize(
+    "make", [lambda: ConcurrencyLimit(2), lambda: Budget(1.0), lambda: Breakers(["a"], failures=1, rest_s=1)]
+)
 def test_shared_state_can_be_copied_and_pickled(make):
     state = make()
     for twin in (copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
@@ -237,13 +239,13 @@ def test_shared_state_can_be_copied_and_pickled(make):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_finds_locks_open_and_forgets_what_its_parent_has_under_way():
-    gate, budget = Gate(1), Budget(1.0)
-    assert gate.enter(Cancel())
+    limit, budget = ConcurrencyLimit(1), Budget(1.0)
+    assert limit.acquire(Cancel())
     assert budget.reserve(1.0)
-    with gate._guard(), budget._guard():  # as if another thread held them at the fork
+    with limit._guard(), budget._guard():  # as if another thread held them at the fork
         child = os.fork()
         if child == 0:
-            is_free = gate.enter(Cancel()) and budget.reserve(0.5)
+            is_free = limit.acquire(Cancel()) and budget.reserve(0.5)
             os._exit(0 if is_free else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert (gate.inside, budget.left_usd) == (1, 0.0)
+    assert (limit.in_use, budget.left_usd) == (1, 0.0)
