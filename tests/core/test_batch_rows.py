@@ -458,13 +458,13 @@ def test_the_command_answers_a_log_by_batches_and_refuses_to_mix(files, server):
     replies_file(files[1]).write_text('{"run": "a"}\n')
     refused = run(files)
     assert refused.exit_code == 2
-    assert "batches of an earlier run are under way; give --batch" in refused.stderr
+    assert "batches of an earlier run are unfinished; add --batch" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (["--batch", "--concurrency", "3"], "--batch is for --draw, in place of --concurrency"),
+        (["--batch", "--concurrency", "3"], "--batch needs --draw, and excludes --concurrency"),
         (["--batch-price", "0.4"], "--batch-command and --batch-price are for --batch"),
     ],
 )
@@ -479,7 +479,7 @@ def test_batch_is_for_a_file_that_is_answered(files):
     assert "--batch is for --file LOG --draw" in refused.stderr
     log, out, _ = map(str, files)
     refused = CliRunner().invoke(main, ["route", str(ROUTER), "--file", log, "--out", out, "--batch"])
-    assert "--batch is for --draw" in refused.stderr
+    assert "--batch needs --draw" in refused.stderr
 
 
 def test_replies_that_are_none_are_named_with_their_line(tmp_path):

@@ -330,11 +330,11 @@ def test_the_command_line_draws_by_batches_and_refuses_to_mix(server, tmp_path):
     (pending / "k.json").write_text("{}")
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 2
-    assert "batches of an earlier run are under way; give --batch" in refused.output
+    assert "batches of an earlier run are unfinished; add --batch" in refused.output
     (pending / "k.json").unlink()
     done = CliRunner().invoke(main, [*command, "--batch", "--poll", "0"])
     assert done.exit_code == 0, done.output
-    assert "4 drawn, 0 to be drawn" in done.output
+    assert "4 drawn, 0 still to draw" in done.output
     assert len(server.batches.jobs) == 2
     bad = CliRunner().invoke(main, [*command, "--batch-price", "0.5"])
     assert bad.exit_code == 2

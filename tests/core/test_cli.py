@@ -60,7 +60,7 @@ def test_collect_writes_records_and_every_flag_arrives(tmp_path, server):
         check=True,
     )
     drawn, cost = result.stdout.splitlines()
-    assert drawn == "r.jsonl: 0 samples kept, 8 drawn, 0 to be drawn"
+    assert drawn == "r.jsonl: 0 samples kept, 8 drawn, 0 still to draw"
     spent = sum(c for r in read_records(tmp_path / "r.jsonl") for s in r.samples.values() for c in s.cost_usd)
     assert cost.startswith(f"draws cost {spent:.6f} USD (small-mini ")
     assert spent > 0
@@ -80,7 +80,7 @@ def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
         "collect", tmp_path / "p.jsonl", "--pool", tmp_path / "pool.yaml", "--n", 1, "--out", tmp_path / "r.jsonl"
     )
     assert result.exit_code == 1
-    assert "1 to be drawn" in result.stdout
+    assert "1 still to draw" in result.stdout
     assert "failed: 'fail-404-x': NotFoundError" in result.stderr
 
 
@@ -102,7 +102,7 @@ def test_collect_says_what_failed_and_exits_with_1(tmp_path, server):
         ),
         (["route", ROUTER, "hello", "--threshold", "1.7"], "threshold must be in [0, 1], a match probability, got 1.7"),
         (["demo", "--gguf", "x=y"], "--gguf and --base-url serve live models; add --live, or --ask TEXT"),
-        (["demo", "--ask", "hi", "--gguf", "nonsense"], "--gguf is written MODEL=PATH, got 'nonsense'"),
+        (["demo", "--ask", "hi", "--gguf", "nonsense"], "--gguf must be MODEL=PATH, got 'nonsense'"),
         (["demo", "--ask", "hi", "--gguf", "gpt=x"], "unknown model 'gpt'"),
         (["demo", "--ask", "hi", "--gguf", "smollm2-135m=/no/such.gguf"], "/no/such.gguf: no such GGUF file"),
         (["collect", "none.jsonl", "--pool", "p.yaml", "--n", "1", "--out", "o.jsonl"], "none.jsonl: cannot read"),
@@ -216,7 +216,7 @@ def test_a_dead_endpoint_is_one_sentence(how, framework, tmp_path):
     assert result.exit_code == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(f"bestroute: the live models at {url} cannot be asked")
+    assert result.stderr.startswith(f"bestroute: the live models at {url} cannot be reached")
 
 
 def test_collect_from_a_dead_endpoint_is_one_sentence(tmp_path):

@@ -67,19 +67,22 @@ def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--model", "a"], "--model is written NAME=VALUE, got 'a'"),
-        (["--model", "a=nowhere:m"], "the provider 'nowhere' is none of"),
+        (["--model", "a"], "--model must be NAME=VALUE, got 'a'"),
+        (["--model", "a=nowhere:m"], "unknown provider 'nowhere'; known are"),
         (
             ["--model", "a=openai:gpt-4o-min"],
-            "the price of 'a' (openai:gpt-4o-min) is not known; give --price a=IN/OUT",
+            "the price of 'a' (openai:gpt-4o-min) is not known; add --price a=IN/OUT",
         ),
-        (["--model", "a=openai:x", "--price", "a=cheap"], "--price is written a=IN/OUT"),
+        (["--model", "a=openai:x", "--price", "a=cheap"], "--price must be a=IN/OUT"),
         (["--model", "a=openai:x", "--price", "a=1/-2"], "output_price"),
         (["--model", "a=openai:x", "--price", "b=1/2"], "--price names 'b', but the models are 'a'"),
         (["--model", "a=openai:x", "--price", "a=1/2", "--reference", "c"], "'c'"),
-        (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "a=openai:y"], "--judge 'a' is the name of a model"),
-        (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "openai:y"], "--judge is written NAME=VALUE"),
-        ([], "there is no terminal to ask at"),
+        (
+            ["--model", "a=openai:x", "--price", "a=1/2", "--judge", "a=openai:y"],
+            "--judge 'a' is also the name of a --model",
+        ),
+        (["--model", "a=openai:x", "--price", "a=1/2", "--judge", "openai:y"], "--judge must be NAME=VALUE"),
+        ([], "without a terminal nobody can be asked"),
         (["--model", "a=openai:x", "--price", "a=1/2", "--model", "a=openai:y"], "--model names 'a' twice"),
     ],
 )
@@ -120,7 +123,7 @@ def test_init_names_a_judge_and_makes_prompts_of_a_log(tmp_path):
 def test_init_writes_over_nothing_unless_it_is_told_to(tmp_path):
     (tmp_path / "pool.yaml").write_text("mine")
     arguments = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
-    assert "is there already" in run(*arguments).stderr
+    assert "exists already" in run(*arguments).stderr
     assert (tmp_path / "pool.yaml").read_text() == "mine"
     assert run(*arguments, "--force").exit_code == 0
 
@@ -130,7 +133,7 @@ def test_init_writes_over_no_log_that_it_reads_though_it_is_told_to(tmp_path):
     log.write_text('{"query": "Why?"}\n')
     refused = run("init", "--model", "a=openai:x", "--price", "a=1/2", "--log", log, "--out", log, "--force")
     assert (refused.exit_code, log.read_text()) == (2, '{"query": "Why?"}\n')
-    assert "is read by this command, which would write over it" in refused.stderr
+    assert "is an input of this command, which would overwrite it" in refused.stderr
 
 
 def test_init_writes_over_no_prompts_unless_it_is_told_to(tmp_path):
@@ -139,7 +142,7 @@ def test_init_writes_over_no_prompts_unless_it_is_told_to(tmp_path):
     arguments = ["init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "pool.yaml"]
     refused = run(*arguments, "--log", tmp_path / "log.csv")
     assert refused.exit_code == 2
-    assert "prompts.jsonl is there already; give --force" in refused.stderr
+    assert "prompts.jsonl exists already; add --force" in refused.stderr
     assert not (tmp_path / "pool.yaml").exists()
     assert run(*arguments).exit_code == 0, "without a log no prompts are written"
     assert (tmp_path / "prompts.jsonl").read_text() == "mine"
@@ -155,11 +158,11 @@ def test_init_that_was_killed_after_the_prompts_is_run_again_as_it_was(tmp_path)
     (tmp_path / "pool.yaml").unlink()  # prompts are written first
     assert run(*arguments).exit_code == 0
     assert run(*arguments).exit_code == 0, "both files are as it would write them"
-    assert "pool.yaml is there already" in run(*arguments, "--price", "a=2/2").stderr
+    assert "pool.yaml exists already" in run(*arguments, "--price", "a=2/2").stderr
     (tmp_path / "pool.yaml").unlink()
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(prompts.read_text().splitlines(keepends=True)[0])
-    assert "prompts.jsonl is there already" in run(*arguments).stderr, "other prompts are kept"
+    assert "prompts.jsonl exists already" in run(*arguments).stderr, "other prompts are kept"
 
 
 @pytest.mark.parametrize("reading", [(), ("--map", "query=question")])
@@ -482,5 +485,5 @@ def test_init_reads_a_log_as_import_does(tmp_path):
 def test_how_a_log_is_read_needs_a_log(tmp_path):
     done = run("init", "--model", "a=openai:x", "--price", "a=1/2", "--out", tmp_path / "p.yaml", "--sample", 3)
     assert done.exit_code == 2
-    assert "give it by --log FILE" in done.stderr
+    assert "add --log FILE" in done.stderr
     assert not (tmp_path / "p.yaml").exists()

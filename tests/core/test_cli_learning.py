@@ -97,7 +97,7 @@ def test_cross_fit_trains_on_the_test_records_themselves(folder):
         (["router", "test.jsonl.gz", "--verifier-error", "1.5"], "--verifier-error must be in"),
         (["router", "test.jsonl.gz", "--resamples", "5"], "--resamples must be at least 100"),
         (["router", "test.jsonl.gz", "--reward", "majority", "--verifier-error", "0.1"], "needs a verifier"),
-        (["router", "test.jsonl.gz", "--cross-fit", "2", "--train", "train.jsonl"], "leave --train out"),
+        (["router", "test.jsonl.gz", "--cross-fit", "2", "--train", "train.jsonl"], "leave out --train"),
         (["router", "test.jsonl.gz", "--cross-fit", "99"], "cross-fit must be in 2..16"),
         (["nowhere", "test.jsonl.gz"], "is nowhere a router's folder"),
         (["router", "none.jsonl"], "none.jsonl"),

@@ -548,12 +548,15 @@ RAY = ["--engine", "ray", "--ledger", URL]
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ([*RAY, "--batch"], "--batch hands files to the provider, --engine ray spreads calls: give one of them"),
-        (["--engine", "ray"], "--engine ray needs a ledger that every machine reaches: --ledger postgresql+psycopg"),
-        (["--engine", "ray", "--ledger", "b.db"], "--engine ray needs a ledger that every machine reaches"),
+        ([*RAY, "--batch"], "--batch and --engine ray exclude each other"),
+        (["--engine", "ray"], "--engine ray needs a ledger that every machine can reach: --ledger postgresql+psycopg"),
+        (["--engine", "ray", "--ledger", "b.db"], "--engine ray needs a ledger that every machine can reach"),
         (["--cluster", "auto"], "--cluster and --ledger are for --engine ray"),
         (["--ledger", URL], "--cluster and --ledger are for --engine ray"),
-        ([*RAY, "--gguf", "small=x.gguf"], "--gguf serves this machine alone; with --engine ray give a base_url"),
+        (
+            [*RAY, "--gguf", "small=x.gguf"],
+            "--gguf serves a model on this machine only; with --engine ray set base_url",
+        ),
         (["--batch-price", "1"], "--batch-command and --batch-price are for --batch"),
     ],
 )
@@ -571,7 +574,7 @@ def test_a_judge_in_this_process_is_not_sent_to_a_cluster(files, monkeypatch, ju
     monkeypatch.setattr(extras, "_is_there", lambda module: True)
     refused = CliRunner().invoke(main, [*files["label"], *judge, *engine])
     assert refused.exit_code == 2
-    assert refused.stderr == f"bestroute: {' '.join(engine[:2])} asks a --judge of the pool\n"
+    assert refused.stderr == f"bestroute: {' '.join(engine[:2])} needs a --judge that is a member of the pool\n"
 
 
 @pytest.mark.parametrize("command", ["collect", "label"])
@@ -588,7 +591,7 @@ def test_what_a_cluster_left_is_read_before_anything_else_draws(files, tmp_path,
         (tmp_path / name).write_text('{"runs": ["a"]}')
         refused = CliRunner().invoke(main, [*files[command], "--judge", "judge", *way])
         assert refused.exit_code == 2
-        assert f"give --engine ray, which reads them, or delete {tmp_path / name}" in refused.stderr
+        assert f"add --engine ray to use them, or delete {tmp_path / name}" in refused.stderr
     assert server.sent() == []
 
 

@@ -108,7 +108,7 @@ def test_the_command_keeps_it(pool, database_url):
         names = [database_url, database_url.removeprefix("sqlite:///")]
         for name, score in zip(names, ("0.5", "1"), strict=True):
             done = bestroute("feedback", name, call, score, "--note", "fine")
-            assert (done.returncode, done.stdout) == (0, f"{call}: {score} is kept\n")
+            assert (done.returncode, done.stdout) == (0, f"{call}: score {score} stored\n")
         for wrong, why in ((["nobody", "1"], "knows no call 'nobody'"), ([call, "2"], "score must be a number")):
             done = bestroute("feedback", database_url, *wrong)
             assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -405,7 +405,7 @@ def test_the_command_labels_by_a_member_and_tells_cost_place_and_belief(tmp_path
     assert outcome.exit_code == 0, outcome.output
     assert "24 by judge, 0 without a quality" in outcome.stdout
     assert "the answer shown first was preferred in 100% of 24" in outcome.stdout
-    assert "0.50 too kind in the mean" in outcome.stdout
+    assert "0.50 too lenient on average" in outcome.stdout
     assert "small: 0.000" in outcome.stdout
 
 
@@ -432,7 +432,7 @@ def test_gold_of_other_records_is_told_before_the_judge_is_paid(tmp_path, monkey
     with gold.open("a") as stream:
         stream.write('{"id": "q0", "text": "a", "quality": 1}\n')
     outcome = CliRunner().invoke(main, arguments)
-    assert "1 of 2 verdicts are about no answer of the records" in outcome.stderr
+    assert "1 of 2 verdicts match no answer in the records" in outcome.stderr
     assert "2 by one_judge:fn, 0 without" in outcome.stdout
 
 
@@ -526,9 +526,9 @@ def test_collect_draws_and_judges_in_one_go_and_never_draws_the_judge(tmp_path):
     ("arguments", "why"),
     [
         (["--judge", "jugde"], "unknown judge 'jugde'; the pool has .*Did you mean 'judge'"),
-        (["--judge", "judge", "--checker", "a:b"], "--checker judges every answer at once; give it, or --judge"),
+        (["--judge", "judge", "--checker", "a:b"], "--checker already judges every answer; give either --checker"),
         (["--pairwise"], "--pairwise needs a --judge of the pool"),
-        (["--rubric", "r.txt", "--judge", "a:b"], "--rubric is what a --judge of the pool is given"),
+        (["--rubric", "r.txt", "--judge", "a:b"], "--rubric is for a --judge of the pool"),
     ],
 )
 def test_collect_refuses_a_judge_before_it_draws(tmp_path, arguments, why):
@@ -562,7 +562,7 @@ def test_checks_that_could_decide_nothing_say_what_they_look_for(tmp_path):
     arguments = ["label", str(tmp_path / "r.jsonl"), "--check", "numeric", "--out", str(tmp_path / "l.jsonl")]
     outcome = CliRunner().invoke(main, arguments)
     assert "0 samples by checks" in outcome.stdout
-    assert 'no check could decide: they look for "answer"' in outcome.stderr
+    assert 'no check applied: checks need "answer"' in outcome.stderr
     write_records(tmp_path / "r.jsonl", [record(0, ["1"], ["2"], answer="1")])
     assert "no check" not in CliRunner().invoke(main, [*arguments, "--again"]).stderr
 

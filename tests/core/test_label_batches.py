@@ -86,7 +86,7 @@ def test_a_batch_says_what_single_calls_say_at_half_the_price(command, server, t
     assert {request["headers"]["x-loopback-batch"] for request in questions(server)} == set(server.batches.jobs)
     assert {request["body"]["temperature"] for request in questions(server)} == {0.0}
     assert qualities(command.out) == qualities(tmp_path / "alone.jsonl")
-    assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / 2:.6f} USD" in done.stdout
     assert [path.name for path in tmp_path.iterdir() if "judgements" in path.name] == []
     first = "the answer shown first was preferred"
     assert [line for line in done.stdout.splitlines() if first in line] == [
@@ -112,7 +112,7 @@ def test_a_run_killed_after_any_reply_goes_on_and_asks_nothing_twice(command, se
     assert done.exit_code == 0, done.output
     assert len(questions(server)) == 22
     assert len(server.batches.jobs) == 1
-    assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / 2:.6f} USD" in done.stdout
     assert not command.folder.exists()
 
 
@@ -128,7 +128,7 @@ def test_kill_9_while_a_batch_is_under_way_hands_in_nothing_twice(command, serve
     process.wait()
     refused = run(command())
     assert refused.exit_code == 2
-    assert "batches of an earlier run are under way; give --batch" in refused.stderr
+    assert "batches of an earlier run are unfinished; add --batch" in refused.stderr
     server.batches.looks = 1
     done = run(command("--batch"))
     assert done.exit_code == 0, done.output
@@ -141,13 +141,13 @@ def test_a_reply_is_kept_though_another_of_its_pair_failed(command, server, monk
     server.batches.expire_after = 21  # so the last line is not answered
     first = run(command("--pairwise", "--batch"))
     assert first.exit_code == 1
-    assert "1 queries could not be judged" in first.stderr
-    assert f"the judge was paid {spent(server) / 2:.6f} USD" in first.stdout
+    assert "1 queries were not judged" in first.stderr
+    assert f"the judge cost {spent(server) / 2:.6f} USD" in first.stdout
     server.batches.expire_after = None
     done = run(command("--pairwise", "--batch"))
     assert done.exit_code == 0, done.output
     assert len(questions(server)) == 22
-    assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / 2:.6f} USD" in done.stdout
 
 
 def test_single_calls_take_up_the_replies_that_a_batch_left(command, server, monkeypatch):
@@ -158,7 +158,7 @@ def test_single_calls_take_up_the_replies_that_a_batch_left(command, server, mon
     done = run(command("--pairwise"))
     assert done.exit_code == 0, done.output
     assert len(questions(server)) == 22
-    assert f"the judge was paid {batched / 2 + spent(server) - batched:.6f} USD" in done.stdout
+    assert f"the judge cost {batched / 2 + spent(server) - batched:.6f} USD" in done.stdout
 
 
 def test_a_limit_leaves_the_other_answers_of_a_batch_under_way_to_a_later_run(command, server, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_limit_leaves_the_other_answers_of_a_batch_under_way_to_a_later_run(co
     done = run(command("--batch"))
     assert done.exit_code == 0, done.output
     assert (len(questions(server)), len(server.batches.jobs)) == (6, 1)
-    assert f"the judge was paid {spent(server) / 2:.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / 2:.6f} USD" in done.stdout
     assert not command.folder.exists()
 
 
@@ -194,7 +194,7 @@ def test_answers_that_look_the_same_to_the_judge_are_one_question(command, serve
     done = run(arguments)
     assert done.exit_code == 0, done.output
     assert set(qualities(command.out).values()) == {(0.5,)}
-    assert f"the judge was paid {spent(server) / (2 if batch else 1):.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / (2 if batch else 1):.6f} USD" in done.stdout
 
 
 def test_a_judge_that_takes_no_temperature_is_asked_without(command, server):
@@ -221,12 +221,12 @@ def test_a_command_judges_a_file_at_the_whole_price(command, server, tmp_path):
     done = run(command("--batch", "command", "--batch-command", answer))
     assert done.exit_code == 0, done.output
     assert {quality for of in qualities(command.out).values() for quality in of} == {0.7}
-    assert f"the judge was paid {6 * 14 / 1e6:.6f} USD" in done.stdout
+    assert f"the judge cost {6 * 14 / 1e6:.6f} USD" in done.stdout
 
 
 def test_batch_price_says_another_part_of_the_price(command, server):
     done = run(command("--batch", "openai", "--batch-price", "0.25"))
-    assert f"the judge was paid {spent(server) / 4:.6f} USD" in done.stdout
+    assert f"the judge cost {spent(server) / 4:.6f} USD" in done.stdout
 
 
 @pytest.mark.parametrize("judge", [("--judge", "json:loads"), ()])
@@ -235,7 +235,7 @@ def test_batches_are_for_a_judge_of_the_pool(command, judge):
     at = arguments.index("--judge")
     refused = run([*arguments[:at], *judge, *arguments[at + 2 :]])
     assert refused.exit_code == 2
-    assert refused.stderr == "bestroute: --batch asks a --judge of the pool\n"
+    assert refused.stderr == "bestroute: --batch needs a --judge that is a member of the pool\n"
 
 
 def test_collect_draws_and_judges_by_batches(command, server, tmp_path):

@@ -60,7 +60,7 @@ def test_a_line_break_in_a_name_makes_no_line_of_its_own(tmp_path, command, opti
 
 def test_an_id_a_path_and_an_error_stay_on_one_line(tmp_path):
     path = fill(tmp_path / "a.db", STRANGE)
-    assert printed("feedback", path, STRANGE, "1").stdout == f"{SHOWN}: 1 is kept\n"
+    assert printed("feedback", path, STRANGE, "1").stdout == f"{SHOWN}: score 1 stored\n"
     assert printed("feedback", path, f"none{STRANGE}", "1").stderr.count("\n") == 1
     missing = printed("monitor", tmp_path / "no\nsuch.db")
     assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)

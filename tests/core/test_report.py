@@ -234,12 +234,12 @@ def test_without_the_plotting_library_the_page_is_whole_and_the_extra_is_named(p
     [
         (["bills.db"], "--out"),
         (["a.jsonl", "--out", "o.html"], "--router DIR"),
-        (["a.jsonl", "--router", ".", "--since", "7d", "--out", "o.html"], "records have no time"),
+        (["a.jsonl", "--router", ".", "--since", "7d", "--out", "o.html"], "are for ledgers, not for records"),
         (["bills.db", "--policy", "threshold:0.8", "--out", "o.html"], "are for records"),
         (["bills.db", "b.db", "--out", "o.html"], "one ledger"),
         (["none.db", "--out", "o.html"], "none.db"),
         (["bills.db", "--since", "yesterday", "--out", "o.html"], "yesterday"),
-        (["bills.db", "--until", "1y", "--out", "o.html"], "--until is so long ago"),
+        (["bills.db", "--until", "1y", "--out", "o.html"], "--until must be a duration"),
         (["bills.db", "--out", "none/o.html"], "none/o.html: cannot read or write: No such file or directory"),
     ],
 )

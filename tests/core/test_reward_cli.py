@@ -81,7 +81,7 @@ def test_a_reward_that_is_neither_a_kind_nor_a_folder_is_refused(work, tmp_path)
         (("--calibration", "beta"), "calibration must be one of"),
         (("--folds", "1"), "folds must be at least 2"),
         (("--epochs", "3"), "--epochs is for transformers"),
-        (("--allow-missing",), "give --pool"),
+        (("--allow-missing",), "add --pool"),
         (("--resamples", "5"), "at least 100"),
         (("--seed", "-1"), "seed must be in 0.."),
     ],

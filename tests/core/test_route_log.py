@@ -269,8 +269,8 @@ def test_one_process_writes_a_file(log, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "give a TEXT, or --file LOG and --out ROUTED"),
-        (["hi", "--file", "LOG", "--out", "OUT"], "give a TEXT, or --file"),
+        ([], "give either a TEXT, or --file LOG and --out ROUTED"),
+        (["hi", "--file", "LOG", "--out", "OUT"], "give either a TEXT, or --file"),
         (["--file", "LOG"], "--file LOG needs --out ROUTED"),
         (["--file", "LOG", "--out", "OUT", "--all"], "--all, --json and --threshold are for one TEXT"),
         (["--file", "LOG", "--out", "OUT", "--job", "x"], "--job and --concurrency are for --draw"),
@@ -278,7 +278,7 @@ def test_one_process_writes_a_file(log, tmp_path):
         (["hi", "--draw"], "--draw is for --file LOG"),
         (["hi", "--engine", "ray"], "--engine is for --file LOG"),
         (["--file", "LOG", "--out", "OUT", "--cluster", "auto"], "--cluster is for --engine ray"),
-        (["--file", "LOG", "--out", "OUT", "--draw", "--engine", "ray"], "needs a ledger that every machine reaches"),
+        (["--file", "LOG", "--out", "OUT", "--draw", "--engine", "ray"], "needs a ledger that every machine can reach"),
         (["hi", "--policy", "quality:1"], "--policy is for --file LOG"),
     ],
 )

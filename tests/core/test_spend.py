@@ -74,9 +74,9 @@ def test_a_part_of_the_time_and_of_the_tags(ledger):
     ("arguments", "why"),
     [
         (["--by", "colour"], "colour"),
-        (["--since", "yesterday"], "--since is so long ago (90s, "),
-        (["--until", "1y"], "--until is so long ago (90s, "),
-        (["--tag", "team"], "--tag is written NAME=VALUE, got 'team'"),
+        (["--since", "yesterday"], "--since must be a duration (90s, "),
+        (["--until", "1y"], "--until must be a duration (90s, "),
+        (["--tag", "team"], "--tag must be NAME=VALUE, got 'team'"),
         (["--since", ""], "got ''"),
         (["--csv", "--json"], "give --csv or --json, not both"),
     ],

@@ -44,7 +44,7 @@ _AT_LEAST_1 = click.IntRange(min=1)
 
 
 class _Commands(click.Group):
-    """Turns every error of our tree, of options and of files into one sentence on stderr and exit status 2."""
+    """Reports every bestroute, option and file error as one sentence on stderr, with exit status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -57,9 +57,9 @@ class _Commands(click.Group):
             _refuse(f"{sentence.rstrip('.')}; see {command} --help")
         except UnicodeError as error:
             text = brief(getattr(error, "object", ""))
-            _refuse(f"{text} holds half a character, or a byte that is no UTF-8, where none can be")
+            _refuse(f"{text} is not valid UTF-8: it holds an invalid byte or a lone surrogate")
         except OSError as error:
-            if error.errno is None or isinstance(error, BrokenPipeError):  # a reader that left is click's to end
+            if error.errno is None or isinstance(error, BrokenPipeError):  # click handles a closed pipe
                 raise
             _refuse(f"{f'{error.filename}: ' if error.filename else ''}cannot read or write: {error.strerror}")
 
@@ -99,10 +99,10 @@ main.add_command(route)
 
 
 def _check_is_there(base_url: str) -> None:
-    """Look whether anybody listens, before each member of the pool is tried in turn; behind a proxy nobody can tell.
+    """Check that a server listens, before any member is called; behind a proxy that cannot be checked.
 
     Raises:
-        GenerationError: If nobody does.
+        GenerationError: If none does.
     """
     import socket
     from urllib.parse import urlsplit
@@ -120,15 +120,15 @@ def _check_is_there(base_url: str) -> None:
 def _not_there(base_url: str | None, error: Exception) -> GenerationError:
     described = " ".join(describe(error).split())
     where = f" at {base_url}" if base_url else ""
-    return GenerationError(f"the live models{where} cannot be asked ({described}); is the server there?")
+    return GenerationError(f"the live models{where} cannot be reached ({described}); is the server running?")
 
 
 @contextlib.contextmanager
 def _live_failures(base_url: str | None) -> Iterator[None]:
-    """Turn what a member's client raises into one sentence; an error that no client raises stays what it is.
+    """Turn the errors of members' clients into one sentence; other errors pass through.
 
     Raises:
-        GenerationError: If the models could not be asked.
+        GenerationError: If the models could not be reached.
     """
     from bestroute.faults.error_rules import UNKNOWN, rule_for
 
@@ -144,15 +144,15 @@ def _live_failures(base_url: str | None) -> Iterator[None]:
 
 @main.command(epilog="\b\nExample:\n  bestroute demo --llamaindex --limit 20")
 @click.option("--live", is_flag=True, help="Draw from live models instead of recorded answers.")
-@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file here (--live).")
+@click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a local GGUF file (--live).")
 @click.option("--base-url", help="An OpenAI-compatible endpoint that serves the members (--live).")
 @click.option("--ask", metavar="TEXT", help="Answer one question live; without live models, explain the decision.")
+@click.option("--llamaindex", is_flag=True, help="Use LlamaIndex's BestRouteLLM instead of LangChain's BestRouteChat.")
+@click.option("--limit", type=_AT_LEAST_1, help="Only the first N queries.")
 @click.option(
-    "--llamaindex", is_flag=True, help="Ask through LlamaIndex's BestRouteLLM, not LangChain's BestRouteChat."
+    "--seed", type=int, default=0, show_default=True, help="Random seed of the order in which answers are replayed."
 )
-@click.option("--limit", type=_AT_LEAST_1, help="Only the first so many queries.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which answers are replayed.")
-@click.option("--out", type=FOLDER, default=Path("demo-out"), show_default=True)
+@click.option("--out", type=FOLDER, default=Path("demo-out"), show_default=True, help="Folder for plot and report.")
 def demo(
     live: bool,
     gguf: tuple[str, ...],
@@ -165,10 +165,10 @@ def demo(
 ) -> None:
     """Route real queries through a pool of three small models. No key, no download.
 
-    The queries are short tasks whose answers can be checked, of groups that the router has never seen; the
-    answers are recorded ones of real models, or live with --live. Prints quality, cost and saving against every
-    fixed choice, what a change of traffic midway does to a frozen price and to one that follows audits, and writes
-    a plot and the report of the last run's ledger.
+    The queries are short tasks with checkable answers, from groups that the router was not trained on. The answers
+    are recorded from real models, or drawn live with --live. Prints quality, cost and saving compared with every
+    fixed choice, and what a change of traffic does to a frozen price of quality and to one that follows audits.
+    Writes a plot, and a report of the last run's ledger.
     """
     from tqdm import tqdm
 
@@ -190,7 +190,7 @@ def demo(
     if ask is not None:
         click.echo(five_lines(deciding_engine(MultiHeadRouter.from_pretrained(ROUTER)).route(ask)))
         if not (gguf or base_url):
-            print_line("no live models given (--gguf MODEL=PATH or --base-url URL), so this is the decision alone")
+            print_line("no live models given (--gguf MODEL=PATH or --base-url URL), so only the decision is shown")
             return
         with live_generators(pool, gguf, base_url) as members, _live_failures(base_url):
             _answer_live(pool, members, ask, framework)

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 )
 @click.argument("prompts", type=FILE)
 @click.option("--pool", "pool_path", type=FILE, required=True, help="The pool, a YAML file.")
-@click.option("--n", type=int, required=True, help="Samples wanted of each model for each prompt.")
-@click.option("--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; resumed if it exists.")
+@click.option("--n", type=int, required=True, help="Samples to draw of each model for each prompt.")
+@click.option(
+    "--out", type=FILE, required=True, help="Records file, .jsonl or .jsonl.gz; an existing one is continued."
+)
 @click.option("--checker", metavar="MODULE:FUNCTION", help="fn(prompt, text) -> quality in [0, 1].")
-@click.option("--temperature", type=float, help="Wins over the pool's.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Most tokens of an answer; wins over the pool's.")
-@click.option("--concurrency", type=int, default=4, show_default=True, help="Draws under way at once.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts.")
-@click.option("--greedy", is_flag=True, help="Draw one answer at temperature 0 beside the samples.")
+@click.option("--temperature", type=float, help="Overrides the pool file.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="The most tokens of an answer; overrides the pool file.")
+@click.option("--concurrency", type=int, default=4, show_default=True, help="Draws in parallel.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N prompts.")
+@click.option("--greedy", is_flag=True, help="Also draw one answer at temperature 0.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve this member from a GGUF file on this machine.")
 @drawing_options
 @judging_options
@@ -58,9 +60,9 @@ def collect(
     """Sample every model of the pool on every prompt of PROMPTS, and judge the answers.
 
     \b
-    A line of PROMPTS, JSON Lines; id and query (or prompt) are needed, the rest is for you and the checker:
+    PROMPTS is a JSON Lines file; id and query (or prompt) are required, other fields are kept and given to the checker:
       {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "system": "", "answer": "84"}
-    A pool, YAML; prices in USD per million tokens; a model with "role: judge" is not sampled:
+    A pool file is YAML, with prices in USD per million tokens; a model with "role: judge" is not sampled:
       reference: large
       max_n: 5
       models:
@@ -68,18 +70,21 @@ def collect(
         large: {input_price: 2.5, output_price: 10, api_model: gpt-4o, api_key_env: OPENAI_API_KEY}
         judge: {input_price: 3, output_price: 15, api_model: ..., role: judge}
 
-    Quality is what --checker says, or --check and --judge, as `bestroute label` does it, when all is drawn. Without
-    any it stays unknown (null); the same command with one judges later and draws nothing anew.
+    Quality comes from --checker, or, once everything is drawn, from --check and --judge as in `bestroute label`.
+    Without any of them it stays unknown (null); run the same command with one of them later to judge the samples that
+    exist, without drawing again.
 
-    With --batch draws and a judge's questions go by the provider's batch files, at half the price within a day: one
-    file a model, and what a stop or a kill leaves under way is taken up by the same command.
+    With --batch, draws and questions to a judge are sent as the provider's batch files, one per model: half the price,
+    answered within a day. Run the same command again to pick up unfinished batches after a stop or a crash.
 
-    With --engine ray they are spread over a cluster, --concurrency calls at once in each of its workers; members' keys
-    are in its machines' environment. Every call has its bill in --ledger, with the name of --out as run_id.
+    With --engine ray they run on a cluster, --concurrency calls in parallel in each of its workers. The machines need
+    the members' API keys in their environment. Every call is billed in --ledger, under the name of --out as run_id.
 
-    Before the first draw it says what all will cost, as far as lengths are known, and at the end what they cost.
+    The estimated total cost is printed before the first draw, as far as answer lengths are known, and the actual cost
+    at the end.
 
-    Ctrl-C stops after what is under way; the same command goes on later. Nothing is lost, drawn or paid for twice.
+    Ctrl-C stops after the draws in progress; run the same command again to continue. Nothing is lost, drawn twice or
+    paid for twice.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.records.collect import collect as collect_records
     from bestroute.records.collect import load_checker, read_prompts
@@ -89,8 +94,8 @@ def collect(
     if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(f"--temperature must be a number >= 0, got {temperature}")
     if checker and judging.is_wanted:
-        raise ConfigError("--checker judges every answer at once; give it, or --judge and --check")
-    sys.path.insert(0, "")  # a checker usually lies in the working folder
+        raise ConfigError("--checker already judges every answer; give either --checker, or --judge and --check")
+    sys.path.insert(0, "")  # a checker is usually in the working directory
     fn = None if checker is None else load_checker(checker)
     prompt_list = read_prompts(prompts)[:limit]
     pool, everyone = Pool.from_file(pool_path), Pool.from_file(pool_path, judges=True)
@@ -118,7 +123,7 @@ def collect(
                 drawer=drawer,
                 on_estimate=lambda estimate: print_line(f"estimate: {estimate}", err=True),
             )
-        print_line(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} to be drawn")
+        print_line(f"{out}: {done.kept} samples kept, {done.drawn} drawn, {done.missing} still to draw")
         if done.drawn or any(done.cost_usd.values()):
             by_model = ", ".join(f"{model} {cost:.6f}" for model, cost in done.cost_usd.items())
             print_line(f"draws cost {sum(done.cost_usd.values()):.6f} USD ({by_model})")
@@ -141,11 +146,11 @@ def collect(
 
 
 def _tell_missing(done: Collected, unjudged: int) -> None:
-    """Say on stderr what has no quality, and which draws failed."""
+    """Print to stderr how many samples have no quality, and which draws failed."""
     if unjudged:
         print_line(
-            f"{unjudged} samples have no quality yet (null); the same command with --checker MODULE:FUNCTION or "
-            "--judge MEMBER judges them and draws none anew",
+            f"{unjudged} samples have no quality yet (null); run the same command with --checker MODULE:FUNCTION or "
+            "--judge MEMBER to judge them without drawing again",
             err=True,
         )
     for failure in done.failures:

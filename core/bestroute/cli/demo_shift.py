@@ -1,4 +1,4 @@
-"""The demo's change of traffic: its held-out questions in streams whose kinds of task change midway."""
+"""The demo's change of traffic: streams of its held-out queries in which the kinds of task change halfway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TARGET, AUDIT, STREAMS, CALLS = 0.05, 0.05, 20, 10_000
 
 
 def shift_lines(seed: int = 0, *, streams: int = STREAMS, calls: int = CALLS) -> Iterator[str]:
-    """Yield what a frozen price and one that follows come to, in words."""
+    """Yield the results of a frozen price and of one that follows audits, as lines."""
     from bestroute.evaluation.shift import SPANS
 
     yield ""

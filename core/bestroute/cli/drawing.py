@@ -1,4 +1,4 @@
-"""How `collect`, `label` and `route` are told to draw: by calls, by batch files, or on a cluster."""
+"""The options of `collect`, `label` and `route` that say how draws are made: single calls, batch files or a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What was said of it."""
+    """How draws are made: the values of the options below."""
 
     form: FormName | None = None
     command: str | None = None
@@ -35,15 +35,15 @@ class Drawing:
 
     @property
     def option(self) -> str | None:
-        """The option that takes the place of single calls; ``None`` if none does."""
+        """The option that replaces single calls; ``None`` if none was given."""
         return "--batch" if self.form is not None else None if self.engine is None else f"--engine {self.engine}"
 
     def check(self, gguf: tuple[str, ...]) -> None:
-        """Refuse what cannot be meant, before anything is drawn.
+        """Check the options before anything is drawn.
 
         Raises:
-            ConfigError: If an option lacks what it needs, or two do not go together.
-            ImportError: If what spreads the draws is not there.
+            ConfigError: If an option needs another one that is missing, or two exclude each other.
+            ImportError: If Ray is needed and not installed.
         """
         from bestroute._utils.extras import need
         from bestroute.billing.store_url import POSTGRES, store_url
@@ -57,38 +57,40 @@ class Drawing:
                 raise ConfigError("--cluster and --ledger are for --engine ray")
             return
         if self.form is not None:
-            raise ConfigError("--batch hands files to the provider, --engine ray spreads calls: give one of them")
+            raise ConfigError("--batch and --engine ray exclude each other: batch files go to the provider as a whole")
         if self.ledger is None or not store_url(self.ledger, "a ledger").startswith(POSTGRES):
             raise ConfigError(
-                f"--engine ray needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
+                f"--engine ray needs a ledger that every machine can reach: --ledger {POSTGRES}user@host/name"
             )
         if gguf:
-            raise ConfigError("--gguf serves this machine alone; with --engine ray give a base_url in the pool file")
+            raise ConfigError(
+                "--gguf serves a model on this machine only; with --engine ray set base_url in the pool file"
+            )
         need("--engine ray", "ray", extra="ray")
 
     def drawer(
         self, pool: Pool, generators: Mapping[str, Generator], out: Path, *, job: str, kind: Kind, concurrency: int
     ) -> tuple[Drawer | None, Pool]:
-        """Return what draws in place of single calls, ``None`` if nothing does, and the pool as it charges for that.
+        """Return what replaces single calls (``None``: nothing does), and the pool at the prices that then apply.
 
         Args:
             pool: The pool.
             generators: Those of its members that draw.
-            out: The file beside which stands what is under way.
-            job: The ``run_id`` of a ledger's bills.
-            kind: What they are of.
-            concurrency: Draws under way at once, of a cluster in each worker.
+            out: The output file; the state of unfinished draws is kept beside it.
+            job: The ``run_id`` of the bills in the ledger.
+            kind: The kind of those bills.
+            concurrency: Draws in parallel; on a cluster, in each worker.
 
         Raises:
-            ConfigError: If an earlier run left something under way that this one would not read.
+            ConfigError: If an earlier run left unfinished draws that this one would not pick up.
         """
         from bestroute.engine.cluster_draws import runs_file
 
         self.check_under_way(out)
         if self.engine is None and runs_file(out).exists():
             raise ConfigError(
-                f"{out}: an earlier run on a cluster left draws in its ledger; give --engine ray, which reads them, or "
-                f"delete {runs_file(out)} if they are not wanted"
+                f"{out}: an earlier run on a cluster left draws in its ledger; add --engine ray to use them, or "
+                f"delete {runs_file(out)} to discard them"
             )
         if self.form is not None:
             return self.by_batches(pool, generators, out)
@@ -97,10 +99,10 @@ class Drawing:
         return self._on_cluster(pool, tuple(generators), out, job=job, kind=kind, concurrency=concurrency), pool
 
     def check_under_way(self, out: Path) -> None:
-        """Refuse to draw by anything else what batches of an earlier run are drawing.
+        """Refuse to draw in another way while batches of an earlier run are unfinished.
 
         Raises:
-            ConfigError: If there are any, and this is not ``--batch``.
+            ConfigError: If there are any, and ``--batch`` was not given.
         """
         from bestroute.generators.batches import are_under_way, folder_of, replies_file
 
@@ -109,8 +111,8 @@ class Drawing:
         left = folder_of(out) if are_under_way(out) else replies_file(out)
         if left.exists():
             raise ConfigError(
-                f"{out}: batches of an earlier run are under way; give --batch, which reads them, or delete "
-                f"{left} if their answers are not wanted"
+                f"{out}: batches of an earlier run are unfinished; add --batch to use them, or delete "
+                f"{left} to discard their answers"
             )
 
     def by_batches(
@@ -120,7 +122,7 @@ class Drawing:
         out: Path,
         replies: KeptReplies | None = None,
     ) -> tuple[BatchDraws, Pool]:
-        """Return what draws by batches, and the pool as it charges for that; see ``drawer``, and ``BatchDraws``."""
+        """Return what draws by batch files, and the pool at batch prices; see ``drawer`` and ``BatchDraws``."""
         from bestroute.generators.batches import VLLM, BatchDraws, at_batch_prices, form_of
 
         forms = {model: form_of(generators[model], self.form, command=self.command or VLLM) for model in generators}  # type: ignore[arg-type]
@@ -155,32 +157,44 @@ BATCH_OPTIONS = (
         is_flag=False,
         flag_value="auto",
         type=click.Choice(["auto", "openai", "anthropic", "command"]),
-        help="Ask by batch files; alone: Anthropic's form at its own address, OpenAI's elsewhere.",
+        help="Draw by batch files. Without a value: Anthropic's format at its own address, else OpenAI's.",
     ),
-    click.option("--batch-command", "command", metavar="TEXT", help="For --batch command; default: vLLM's run-batch."),
+    click.option(
+        "--batch-command", "command", metavar="TEXT", help="The command for --batch command; default: vLLM's run-batch."
+    ),
     click.option(
         "--batch-price",
         "price",
         type=click.FloatRange(0.0),
-        metavar="PART",
-        help="Of the price; default: 0.5, of a command 1.",
+        metavar="FACTOR",
+        help="Batch price as a factor of the normal price; default: 0.5, or 1 for --batch command.",
     ),
     click.option(
-        "--poll", "poll_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds between looks."
+        "--poll",
+        "poll_s",
+        type=click.FloatRange(0.0),
+        default=30.0,
+        show_default=True,
+        help="Seconds between checks of a batch's status.",
     ),
 )
 OPTIONS = (
     *BATCH_OPTIONS,
-    click.option("--engine", type=click.Choice(["ray"]), help="Spread the calls by Ray Data (extra ray)."),
+    click.option("--engine", type=click.Choice(["ray"]), help="Spread the calls over a Ray cluster (extra ray)."),
     click.option(
-        "--cluster", "address", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine."
+        "--cluster",
+        "address",
+        metavar="ADDRESS",
+        help="The cluster for --engine ray: auto, or host:port; default: this machine.",
     ),
-    click.option("--ledger", metavar="URL", help="Of --engine ray: PostgreSQL, for the bills and what is under way."),
+    click.option(
+        "--ledger", metavar="URL", help="For --engine ray: a PostgreSQL URL, where bills and unfinished draws are kept."
+    ),
 )
 
 
 def drawing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how draws are made; the command gets them as ``drawing``."""
+    """Add ``OPTIONS`` to a command, which gets their values as one argument, ``drawing``."""
 
     @wraps(command)
     def run(**given: Any) -> Any:
@@ -192,7 +206,7 @@ def drawing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of ``--batch`` alone; the command gets them as ``drawing``."""
+    """Add ``BATCH_OPTIONS`` to a command, which gets their values as one argument, ``drawing``."""
 
     @wraps(command)
     def run(**given: Any) -> Any:

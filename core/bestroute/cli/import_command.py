@@ -16,26 +16,32 @@ from bestroute.errors import ConfigError, RecordError
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of how a log is read."""
+    """Add the options that say how a log is read."""
     for option in reversed(
         [
             click.option(
-                "--from", "log_format", metavar="FORMAT", help="What the files are; default: recognised by content."
+                "--from",
+                "log_format",
+                metavar="FORMAT",
+                help="The format of the files; default: detected from their content.",
             ),
             click.option(
                 "--map",
                 "pairs",
                 multiple=True,
                 metavar="FIELD=COLUMN",
-                help="Where your own rows have a field of ours.",
+                help="The column of your files that holds a field (see below).",
             ),
-            click.option("--sample", "size", type=int, help="Only so many calls, drawn at random."),
+            click.option("--sample", "size", type=int, help="Only N calls, chosen at random."),
             click.option(
-                "--stratify", default="", metavar="NAMES", help="Draw by day, task, length (several by commas)."
+                "--stratify",
+                default="",
+                metavar="NAMES",
+                help="Stratify --sample by day, task, length (comma-separated).",
             ),
-            click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing."),
+            click.option("--seed", type=int, default=0, show_default=True, help="Random seed of --sample."),
             click.option(
-                "--mask", is_flag=True, help="Take out mail addresses, phone, card and social security numbers, IPs."
+                "--mask", is_flag=True, help="Mask e-mail and IP addresses, phone, card and social security numbers."
             ),
         ]
     ):
@@ -49,20 +55,22 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "  bestroute import chats.csv --map query=Frage --sample 500 --stratify task --out prompts.jsonl",
 )
 @click.argument("files", metavar="FILE...", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FILE, required=True, help="Prompts, or records with --records; .jsonl or .jsonl.gz.")
-@click.option("--records", "as_records", is_flag=True, help="Keep the answers given, as samples of their models.")
+@click.option(
+    "--out", type=FILE, required=True, help="File for the prompts, or records with --records; .jsonl or .jsonl.gz."
+)
+@click.option("--records", "as_records", is_flag=True, help="Keep the logged answers, as samples of their models.")
 @log_options
 def import_logs_command(files: tuple[Path, ...], out: Path, as_records: bool, **reading: Any) -> None:
-    """Read logs of other tools, or tables of your own, into prompts that `collect` asks.
+    """Convert logs of other tools, or your own tables, into prompts for `bestroute collect`.
 
     \b
     FORMAT is one of langsmith, langfuse, openai-batch, openai-logs, litellm, otel, phoenix, helicone,
-    jsonl, csv, parquet; files may be JSON Lines, a JSON array, CSV, TSV or Parquet, gzipped or not.
-    FIELD is one of query, messages, system, answer (that was given), expected (that is known to be right),
+    jsonl, csv, parquet. Files may be JSON Lines, a JSON array, CSV, TSV or Parquet, gzipped or not.
+    FIELD is one of query, messages, system, answer (the logged one), expected (the known right one),
     model, id, group, task, time, input_tokens, output_tokens, cost_usd, tools.
 
-    Chats keep their turns, system prompt and tools. Queries that are the same, or nearly, and calls of one session
-    share a group. Runs that are no model's are left out and counted.
+    Chats keep their turns, system prompt and tools. Identical and nearly identical queries, and calls of one session,
+    share a group. Log entries that are not model calls are left out and counted.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     check_not_read(out, files)
     check_lines_of(out, "records" if as_records else "prompts")
@@ -79,11 +87,11 @@ def read_log_options(*, pairs: tuple[str, ...], stratify: str, **others: Any) ->
 
 
 def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **options: Any) -> None:
-    """Read logs, write what they hold and tell it; ``options`` are those of ``import_logs``.
+    """Read logs, write their prompts or records, and print a summary; ``options`` are those of ``import_logs``.
 
     Raises:
-        ConfigError: If the file is one of the logs; with ``keeps`` if it holds anything else than what it is to hold,
-            which a run before this one may have written.
+        ConfigError: If ``out`` is one of the logs; with ``keeps``, if it exists with other lines than those that would
+            be written now (the same lines may come from an earlier run).
     """
     from bestroute.records.jsonl import write_jsonl
     from bestroute.records.logs.importing import import_logs
@@ -91,20 +99,20 @@ def import_into(out: Path, files: tuple[Path, ...], *, keeps: bool = False, **op
     check_not_read(out, files)
     done = import_logs(files, **options)
     if keeps and out.exists() and not _holds(out, done.lines):
-        raise ConfigError(f"{out} is there already; give --force to write over it, or another --out")
+        raise ConfigError(f"{out} exists already; add --force to overwrite it, or choose another --out")
     write_jsonl(out, done.lines)
     masked = dict(done.masked)
     kind = "records" if options.get("as_records") else "prompts"
     print_line(f"{out}: {len(done.lines)} {kind} in {done.groups} groups, of {done.rows} rows read as {done.format}")
     if (first := next(iter(done.lines), None)) is not None:
-        print_line(f"the first asks: {brief(first['query'])}; if that is no question, say --map query=COLUMN")
+        print_line(f"first query: {brief(first['query'])}; if that is not a query, use --map query=COLUMN")
     if done.left_out:
-        print_line(f"{done.left_out} rows left out: no call of a model, nothing asked, or longer than 8 MB", err=True)
+        print_line(f"{done.left_out} rows left out: not a model call, without a query, or longer than 8 MB", err=True)
     if done.unanswered:
-        print_line(f"{done.unanswered} calls left out: no answer, or no name of its model", err=True)
+        print_line(f"{done.unanswered} calls left out: without an answer or a model name", err=True)
     if done.models:
         answers = ", ".join(f"{model} {count}" for model, count in done.models.items())
-        print_line(f"answers given: {answers}; {done.priced} of them with a cost")
+        print_line(f"logged answers: {answers}; {done.priced} of them with a cost")
     if masked:
         print_line("masked: " + ", ".join(f"{kind} {count}" for kind, count in masked.items()))
 

@@ -22,22 +22,32 @@ _PROVIDERS = {
     "xai": ("https://api.x.ai/v1", "XAI_API_KEY"),
     "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
 }
-"""Where a provider speaks OpenAI's protocol, and what its key is usually called."""
+"""The OpenAI-compatible address of each provider, and the usual environment variable of its key."""
 
 
 @click.command(
     epilog="\b\nExamples:\n  bestroute init\n"
     "  bestroute init --model small=openai:gpt-4o-mini --model large=openai:gpt-4o --out pool.yaml"
 )
-@click.option("--model", "models", multiple=True, metavar="NAME=PROVIDER:MODEL", help="A member; the dearest last.")
-@click.option("--base-url", "urls", multiple=True, metavar="NAME=URL", help="Where a member is reached.")
-@click.option("--price", "prices", multiple=True, metavar="NAME=IN/OUT", help="USD per million tokens.")
-@click.option("--reference", help="Whose quality is to be matched; default: the last model.")
-@click.option("--judge", metavar="NAME=PROVIDER:MODEL", help="Who labels answers; never asked for one.")
-@click.option("--log", "logs", type=FILE, multiple=True, help="A log to make prompts.jsonl of, beside the pool.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=PROVIDER:MODEL",
+    help="A member of the pool; the most expensive last.",
+)
+@click.option("--base-url", "urls", multiple=True, metavar="NAME=URL", help="The address of a member.")
+@click.option(
+    "--price", "prices", multiple=True, metavar="NAME=IN/OUT", help="Input and output price, USD per million tokens."
+)
+@click.option("--reference", help="The model whose quality is to be matched; default: the last one.")
+@click.option("--judge", metavar="NAME=PROVIDER:MODEL", help="A model that labels answers and never gives one.")
+@click.option(
+    "--log", "logs", type=FILE, multiple=True, help="A log to convert to prompts.jsonl, beside the pool file."
+)
 @log_options
-@click.option("--out", type=FILE, default=Path("pool.yaml"), show_default=True)
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--out", type=FILE, default=Path("pool.yaml"), show_default=True, help="The pool file to write.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def init(
     models: tuple[str, ...],
     urls: tuple[str, ...],
@@ -49,14 +59,14 @@ def init(
     force: bool,
     **reading: Any,
 ) -> None:
-    """Write a pool file: who may be asked, where, at what price, and who judges. Without --model it asks.
+    """Write a pool file: the models, their addresses and prices, and a judge. Asks for the models without --model.
 
     \b
-    PROVIDER is openai, anthropic, mistralai, groq, deepseek, xai, openrouter, or local for an endpoint of your
-    own with --base-url. Prices of providers' own models are filled in by their exact names (extra "prices");
-    give the others by --price. Keys are never written, only the names of the variables that hold them. With --log
-    the prompts of a log lie beside the pool file then, read as `bestroute import` reads them: --from, --map, --sample,
-    --stratify, --seed and --mask are its options.
+    PROVIDER is openai, anthropic, mistralai, groq, deepseek, xai, openrouter, or local for your own endpoint
+    (with --base-url). Prices of the providers' own models are filled in by exact name (extra "prices"); give
+    the others with --price. API keys are never written, only the names of the variables that hold them.
+    With --log, the prompts of a log are written beside the pool file, as by `bestroute import`; --from, --map,
+    --sample, --stratify, --seed and --mask are its options.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     import yaml
 
@@ -65,18 +75,18 @@ def init(
 
     options = read_log_options(**reading)
     if not logs and any(options[name] for name in ("log_format", "columns", "size", "by", "mask")):
-        raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; give it by --log FILE")
+        raise ConfigError("--from, --map, --sample, --stratify and --mask say how a log is read; add --log FILE")
     check_not_read(out, logs)
     prompts = out.with_name("prompts.jsonl")
-    is_there = ConfigError(f"{out} is there already; give --force to write over it, or another --out")
+    exists = ConfigError(f"{out} exists already; add --force to overwrite it, or choose another --out")
     if not models and out.exists() and not force:
-        raise is_there
+        raise exists
     chosen = _distinct(models) if models else _pairs_of_user()
     given, known = dict(_pair(url, "--base-url") for url in urls), dict(_pair(price, "--price") for price in prices)
     names = [name for name, _ in chosen]
     judges = [] if judge is None else [_pair(judge, "--judge")]
     if judges and judges[0][0] in names:
-        raise ConfigError(f"--judge {judges[0][0]!r} is the name of a model, too; give it another")
+        raise ConfigError(f"--judge {judges[0][0]!r} is also the name of a --model; choose another name")
     every = [*chosen, *judges]
     for what, of in (("--base-url", given), ("--price", known)):
         if unknown := [name for name in of if name not in dict(every)]:
@@ -87,8 +97,8 @@ def init(
     pool = {"reference": reference or names[-1], "models": members}
     Pool.from_dict(pool, where=str(out))
     text = yaml.safe_dump(pool, sort_keys=False, allow_unicode=True).encode()
-    if out.exists() and not force and out.read_bytes() != text:  # the same may be of a run that was killed
-        raise is_there
+    if out.exists() and not force and out.read_bytes() != text:  # an interrupted run may have written the same
+        raise exists
     if logs:
         import_into(prompts, logs, keeps=not force, **options)
     with atomic_file(out) as stream:
@@ -103,15 +113,17 @@ def init(
 
 
 def _is_asked() -> bool:
-    """Whether somebody sits at the other end."""
+    """Whether a user can answer questions."""
     return sys.stdin.isatty()
 
 
 def _pairs_of_user() -> list[tuple[str, str]]:
-    """Ask for models, the dearest last, until an empty line."""
+    """Ask for models, the most expensive last, until an empty line."""
     if not _is_asked():
-        raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; there is no terminal to ask at")
-    print_line("Name the models, the cheapest first, the one to be matched last; an empty line ends.")
+        raise ConfigError("give --model NAME=PROVIDER:MODEL at least twice; without a terminal nobody can be asked")
+    print_line(
+        "Name the models, the cheapest first, the one whose quality is to be matched last; end with an empty line."
+    )
     chosen: list[tuple[str, str]] = []
     while True:
         model = click.prompt(f"model {len(chosen) + 1} (PROVIDER:MODEL)", default="", show_default=False).strip()
@@ -120,9 +132,9 @@ def _pairs_of_user() -> list[tuple[str, str]]:
         if not model:
             raise ConfigError("no model was named, so no pool file was written")
         plain = model.partition(":")[2] or model
-        name = click.prompt("  call it", default=plain.rpartition("/")[2])
+        name = click.prompt("  name", default=plain.rpartition("/")[2])
         while name in dict(chosen):
-            name = click.prompt(f"  {name!r} is taken; call it")
+            name = click.prompt(f"  {name!r} is taken; name")
         chosen.append((name, model))
 
 
@@ -130,31 +142,31 @@ def _distinct(models: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return models by name.
 
     Raises:
-        ConfigError: If a name comes twice, of which only one could count.
+        ConfigError: If a name is given twice.
     """
     pairs = [_pair(model, "--model") for model in models]
     if twice := [name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])]:
-        raise ConfigError(f"--model names {twice[0]!r} twice; give each a name of its own")
+        raise ConfigError(f"--model names {twice[0]!r} twice; names must differ")
     return pairs
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if not name or not value:
-        raise ConfigError(f"{option} is written NAME=VALUE, got {text!r}")
+        raise ConfigError(f"{option} must be NAME=VALUE, got {text!r}")
     return name, value
 
 
 def _member(name: str, model: str, url: str | None, price: str | None) -> dict[str, Any]:
-    """Return the entry of a member.
+    """Return the entry of a member in the pool file.
 
     Raises:
-        ConfigError: If its provider or its price is not known.
+        ConfigError: If its provider or its price is unknown.
     """
     provider, _, api_model = model.partition(":") if ":" in model else ("openai", "", model)
     if provider not in _PROVIDERS and not (provider == "local" and url):
         raise ConfigError(
-            f"{name!r}: the provider {provider!r} is none of {named(_PROVIDERS)}; for an endpoint of your own write "
+            f"{name!r}: unknown provider {provider!r}; known are {named(_PROVIDERS)}. For your own endpoint write "
             f"{name}=local:{api_model} and --base-url {name}=URL"
         )
     own_url, key = _PROVIDERS.get(provider, (None, None))
@@ -177,14 +189,14 @@ def _price(name: str, provider: str, api_model: str, url: str | None, price: str
             numbers = []
         if len(numbers) != 2:
             raise ConfigError(
-                f"--price is written {name}=IN/OUT in USD per million tokens, such as 0.15/0.6, got {price!r}"
+                f"--price must be {name}=IN/OUT in USD per million tokens, such as 0.15/0.6, got {price!r}"
             )
         return {"input_price": numbers[0], "output_price": numbers[1]}
     known = known_price(api_model, provider) if url is None else None
     if known is None:
         raise ConfigError(
-            f"the price of {name!r} ({provider}:{api_model}) is not known; give --price {name}=IN/OUT in USD per "
-            'million tokens, or install what knows providers\' own prices (extra "prices")'
+            f"the price of {name!r} ({provider}:{api_model}) is not known; add --price {name}=IN/OUT in USD per "
+            'million tokens, or install the extra "prices", which knows providers\' own prices'
         )
     prices = {"input_price": known.input, "output_price": known.output}
     if known.cached_input is not None:

@@ -1,10 +1,11 @@
-"""How `label` and `collect` are told who judges, and what they print of it."""
+"""The options of `label` and `collect` that say who judges answers, and what is printed about the result."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
     from bestroute.types.sample import Cancel
 
 OPTIONS = (
-    click.option("--judge", "judge_name", metavar="JUDGE", help="A member of the pool, or MODULE:FUNCTION."),
     click.option(
-        "--check", "checks", default="", metavar="NAMES", help="exact, numeric, pattern, schema; before the judge."
+        "--judge", "judge_name", metavar="JUDGE", help="Who scores answers: a member of the pool, or MODULE:FUNCTION."
     ),
-    click.option("--pairwise", is_flag=True, help="Compare with the reference's answer, in both orders."),
-    click.option("--rubric", type=FILE, help="A text file: what makes an answer good."),
-    click.option("--keep-replies", is_flag=True, help="Keep the judge's words in the records."),
+    click.option(
+        "--check",
+        "checks",
+        default="",
+        metavar="NAMES",
+        help="Checks to run before the judge: exact, numeric, pattern, schema.",
+    ),
+    click.option(
+        "--pairwise", is_flag=True, help="The judge compares each answer with the reference's, in both orders."
+    ),
+    click.option("--rubric", type=FILE, help="A text file that tells the judge what makes an answer good."),
+    click.option("--keep-replies", is_flag=True, help="Store the judge's replies in the records."),
 )
 
 
@@ -52,17 +61,17 @@ class Judging:
 
     @property
     def is_function(self) -> bool:
-        """Whether the judge is a function of the user's."""
+        """Whether the judge is a user's function, not a member of the pool."""
         return self.judge_name is not None and ":" in self.judge_name
 
     def check(self, everyone: Pool | None) -> None:
-        """Refuse what cannot be meant, before anything is drawn or asked.
+        """Check the options before anything is drawn or asked.
 
         Args:
-            everyone: The pool, judges in it.
+            everyone: The pool, including its judges.
 
         Raises:
-            ConfigError: If an option lacks what it needs, or the pool has no such judge.
+            ConfigError: If an option needs another one that is missing, or the pool has no such judge.
         """
         from bestroute.judges.checks import read_checks
 
@@ -70,7 +79,7 @@ class Judging:
         if self.pairwise and (self.judge_name is None or self.is_function):
             raise ConfigError("--pairwise needs a --judge of the pool")
         if self.rubric is not None and (self.judge_name is None or self.is_function):
-            raise ConfigError("--rubric is what a --judge of the pool is given")
+            raise ConfigError("--rubric is for a --judge of the pool")
         if self.judge_name is not None and not self.is_function:
             if everyone is None:
                 raise ConfigError(
@@ -80,14 +89,12 @@ class Judging:
 
 
 def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a judge; it gets them as ``judging``."""
+    """Add ``OPTIONS`` to a command, which gets their values as one argument, ``judging``."""
 
+    @wraps(command)
     def run(**given: Any) -> Any:
         return command(judging=Judging(**{field.name: given.pop(field.name) for field in fields(Judging)}), **given)
 
-    run.__doc__ = command.__doc__
-    run.__name__ = command.__name__
-    run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     for option in reversed(OPTIONS):
         option(run)
     return run
@@ -107,9 +114,9 @@ def judge_records(
     again: bool = False,
     drawing: Drawing | None = None,
 ) -> Labelled:
-    """Give records a quality as the options say, with a bar; see ``bestroute.judges.label``.
+    """Label records as the options say, with a progress bar; see ``bestroute.judges.label``.
 
-    With ``drawing`` a judge of the pool is asked in its way, and what is under way stands beside its verdicts' journal.
+    ``drawing`` says how a judge of the pool is called; unfinished calls are kept beside the journal of its verdicts.
     """
     from bestroute.judges import FunctionJudge, MemberJudge
     from bestroute.judges import label as label_records
@@ -139,7 +146,7 @@ def judge_records(
     if name is None:
         return run(None)
     if judging.is_function or everyone is None:
-        sys.path.insert(0, "")  # a judge of one's own usually lies in the working folder
+        sys.path.insert(0, "")  # a judge function is usually in the working directory
         return run(FunctionJudge(load_checker(name), name))
     words = RUBRIC if rubric is None else rubric.read_text(encoding="utf-8", errors="surrogateescape").strip()
     with live_generators(everyone, gguf, only=(name,)) as generators:
@@ -153,25 +160,25 @@ def judge_records(
 
 
 def tell_labels(done: Labelled, out: Path, judge_name: str | None) -> None:
-    """Print how many answers have which kind of label, and what that cost."""
+    """Print how many answers were labelled in which way, and what that cost."""
     by_judge = f"{done.judged} by {judge_name or 'earlier labels'}, "
     before = f"{done.earlier} labelled before, " if done.earlier else ""
     print_line(f"{out}: {done.checked} samples by checks, {by_judge}{before}{done.unjudged} without a quality")
     if not done.checked + done.judged + done.earlier and judge_name is None:
         print_line(
-            'no check could decide: they look for "answer", "tolerance", "pattern", "schema" in the records\' lines '
-            "(bestroute import --map expected=COLUMN brings a known answer); or give a --judge",
+            'no check applied: checks need "answer", "tolerance", "pattern" or "schema" in the records\' lines '
+            "(bestroute import --map expected=COLUMN adds known answers); or add a --judge",
             err=True,
         )
     if done.cost_usd:
-        print_line(f"the judge was paid {done.cost_usd:.6f} USD")
+        print_line(f"the judge cost {done.cost_usd:.6f} USD")
     first, second = done.first_wins
     if first + second:
         share = first / (first + second)
         print_line(f"the answer shown first was preferred in {share:.0%} of {first + second}; both orders were asked")
     if done.failed:
         print_line(
-            f"{done.failed} queries could not be judged, or the judge was not understood; the same command asks again "
-            "about those it could not reach",
+            f"{done.failed} queries were not judged: the judge failed, or its reply could not be read; run the same "
+            "command again to retry the calls that failed",
             err=True,
         )

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     "  bestroute label records.jsonl --judge large --pool pool.yaml --out labelled.jsonl --batch"
 )
 @click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
-@click.option("--pool", "pool_path", type=FILE, help="Where the judge is reached, and its price; a YAML file.")
+@click.option("--pool", "pool_path", type=FILE, help="The pool file (YAML) with the judge's address and price.")
 @click.option("--gguf", multiple=True, metavar="MODEL=PATH", help="Serve the judge from a GGUF file on this machine.")
-@click.option("--out", type=FILE, required=True, help="Labelled records; resumed if a run was stopped.")
-@click.option("--reference", help="Whose answer --pairwise compares with; default: the pool's reference.")
-@click.option("--gold", type=FILE, help="People's verdicts on some answers: how far the judge can be believed.")
-@click.option("--limit", type=click.IntRange(1), help="Ask the judge about at most so many queries.")
-@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--again", is_flag=True, help="Judge samples anew that have a quality.")
+@click.option("--out", type=FILE, required=True, help="Labelled records; an interrupted run is continued.")
+@click.option("--reference", help="The model that --pairwise compares with; default: the pool's reference.")
+@click.option("--gold", type=FILE, help="Human verdicts on some answers, to measure how reliable the judge is.")
+@click.option("--limit", type=click.IntRange(1), help="Ask the judge about at most N queries.")
+@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Calls in parallel.")
+@click.option("--again", is_flag=True, help="Also judge samples that already have a quality.")
 @drawing_options
 @judging_options
 def label(
@@ -51,38 +51,39 @@ def label(
     """Give every answer in RECORDS a quality in [0, 1]: by checks, by a judge, or by both.
 
     \b
-    Checks look into the record's line:
-      exact, numeric  the known "answer" decides (numeric within "tolerance", relative)
-      pattern         an answer in which the regular expression "pattern" is not found is worth 0
-      schema          an answer that is not JSON of "schema" or "response_format" is worth 0
-    A judge scores all answers to a query in one call, or with --pairwise compares each with the reference's
-    in both orders: then 0.5 is as good. It sees a known "answer". A function gets (fields, text). A model that
-    judges alone has "role: judge" in the pool file, and is never asked for answers.
-    GOLD, JSON Lines: {"id": "q1", "text": "84", "quality": 1}
+    Checks use fields of the record's line:
+      exact, numeric  compare with the known "answer" (numeric: within the relative "tolerance")
+      pattern         quality 0 if the regular expression "pattern" is not found in the answer
+      schema          quality 0 if the answer is not JSON that fits "schema" or "response_format"
+    A judge scores all answers to a query in one call. With --pairwise it compares each answer with the
+    reference's, in both orders; a quality of 0.5 then means equally good. It is shown a known "answer".
+    A judge function gets (fields, text). A model with "role: judge" in the pool file never answers queries.
+    GOLD is a JSON Lines file: {"id": "q1", "text": "84", "quality": 1}
 
-    Queries are judged by lot, so those of a --limit are like the others. Ctrl-C stops after those under way; the same
-    command goes on later, and pays for nothing twice.
+    Queries are judged in random order, so that those within a --limit are representative. Ctrl-C stops after the calls
+    in progress; run the same command again to continue. Nothing is paid for twice.
 
-    With --batch a judge of the pool is asked by the provider's batch files, at half the price within a day; what a stop
-    or a kill leaves under way is taken up by the same command.
+    With --batch, a judge of the pool is asked by the provider's batch files: half the price, answered within a day.
+    Run the same command again to pick up unfinished batches after a stop or a crash.
 
-    With --engine ray such a judge is asked by a cluster, --concurrency questions at once in each of its workers; its
-    key is in their machines' environment. Every call has its bill in --ledger, with the name of --out as run_id.
+    With --engine ray, such a judge is called from a cluster, --concurrency calls in parallel in each of its workers;
+    the machines need its API key in their environment. Every call is billed in --ledger, under the name of --out as
+    run_id.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.judges.gold import check_gold, read_gold
     from bestroute.records.records import read_records
     from bestroute.types.pool import Pool
 
     if not judging.is_wanted:
-        raise ConfigError("give --judge, --check, or both: nothing else tells how good an answer is")
+        raise ConfigError("give --judge, --check, or both, to say how answers are judged")
     if drawing.option is not None and (judging.judge_name is None or judging.is_function):
-        raise ConfigError(f"{drawing.option} asks a --judge of the pool")
+        raise ConfigError(f"{drawing.option} needs a --judge that is a member of the pool")
     everyone = Pool.from_file(pool_path, judges=True) if pool_path else None
     judging.check(everyone)
     verdicts = read_gold(gold) if gold else None
     read = read_records(records)
     if verdicts is not None and (strange := check_gold(read, verdicts)):
-        print_line(f"{gold}: {strange} of {len(verdicts)} verdicts are about no answer of the records", err=True)
+        print_line(f"{gold}: {strange} of {len(verdicts)} verdicts match no answer in the records", err=True)
     with stop_on_interrupt() as stop:
         done = judge_records(
             read,
@@ -99,18 +100,18 @@ def label(
         )
     tell_labels(done, out, judging.judge_name)
     if verdicts is not None:
-        _belief(done.records, verdicts)
+        _print_agreement(done.records, verdicts)
     if done.failed:
         sys.exit(1)
 
 
-def _belief(records: tuple[Record, ...], verdicts: object) -> None:
+def _print_agreement(records: tuple[Record, ...], verdicts: object) -> None:
     from bestroute.judges.gold import FEWEST, agreement
 
     found = agreement(records, verdicts)  # type: ignore[arg-type]
     print_line(
-        f"beside people, on {found.verdicts} answers: the same side of one half in {found.same:.0%}, "
-        f"{abs(found.bias):.2f} too {'kind' if found.bias > 0 else 'strict'} in the mean"
+        f"compared with people on {found.verdicts} answers: on the same side of 0.5 in {found.same:.0%}, "
+        f"{abs(found.bias):.2f} too {'lenient' if found.bias > 0 else 'strict'} on average"
     )
     for model, naive in found.naive.items():
         mean = found.qualities.get(model)

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 KINDS = ("recorded", "quality", "majority", "logprobs", "agreement", "confidence")
 LEARN = "learn"
-"""As ``--reward`` of ``train``: a reward model is learnt from the same records, and lies in the router's folder."""
+"""A value of ``train --reward``: a reward model is trained on the same records and saved in the router's folder."""
 
 
 def check_reward(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse what is neither a kind of reward nor a folder; a callback of the option."""
+    """Check that ``--reward`` is a kind of reward or a folder; a click callback."""
     if value is not None and value not in KINDS and not Path(value).is_dir():
         raise ConfigError(f"--reward must be one of {named(KINDS)}, or the folder of a reward model, got {value!r}")
     return value
 
 
 def check_train_reward(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse what ``check_reward`` refuses, but for ``learn``."""
+    """Check the same for ``train``, which also takes ``learn``; a click callback."""
     if value != LEARN and value not in KINDS and not Path(value).is_dir():
         raise ConfigError(
             f"--reward must be one of {named((*KINDS, LEARN))}, or the folder of a reward model, got {value!r}"
@@ -48,7 +48,7 @@ def check_train_reward(context: click.Context, parameter: click.Parameter, value
 
 
 def kind_of(folder: Path, router: MultiHeadRouter, given: str | None) -> str:
-    """Return where rewards come from: as given, else as the router was trained."""
+    """Return the kind or folder of rewards: as given, else as the router was trained."""
     from bestroute.router.trained_on import reward_of
 
     kind = given or router.settings.reward
@@ -70,17 +70,17 @@ def load_arrays(
     for_training: bool = False,
     token_means: TokenMeans | None = None,
 ) -> SampleArrays:
-    """Read records files into arrays, and tell what was left out.
+    """Read records files into arrays, and report what was left out.
 
     Args:
         paths: The files.
-        pool: Whose models are kept.
+        pool: Its models are kept.
         reward: Where rewards come from: a ``RewardKind``, or the folder of a reward model, which scores the texts.
         allow_missing: Leave out records that lack a model.
-        verifier_error: Share of wrong samples that a verifier takes for right.
-        for_training: Records that the reward model was trained on get the rewards that were held out then; else
-            they are refused.
-        token_means: Of the training records; default: of these.
+        verifier_error: Share of wrong samples that the verifier accepts.
+        for_training: Whether records that the reward model was trained on get its held-out rewards; otherwise they
+            are refused.
+        token_means: Mean token counts of the training records; default: computed from these records.
     """
     return arrays_of(
         load_records(paths, pool, allow_missing=allow_missing),
@@ -93,7 +93,7 @@ def load_arrays(
 
 
 def load_records(paths: tuple[Path, ...], pool: Pool, *, allow_missing: bool) -> list[Record]:
-    """Read records files, keep what has labels, and tell what was left out."""
+    """Read records files, keep the labelled samples, and report what was left out."""
     from bestroute.records.records import read_records
 
     left_out: list[str] = []
@@ -113,7 +113,7 @@ def arrays_of(
     token_means: TokenMeans | None = None,
     model: ProxyRewardModel | None = None,
 ) -> SampleArrays:
-    """Make arrays of records; the arguments are those of ``load_arrays``, and the reward model where it is open."""
+    """Make arrays of records; ``model`` is the loaded reward model, the others are the arguments of ``load_arrays``."""
     from bestroute.labels import SampleArrays
     from bestroute.reward_models import ProxyRewardModel
 
@@ -135,7 +135,7 @@ def arrays_of(
 
 
 def with_labels(records: Sequence[Record]) -> list[Record]:
-    """Return the records with the samples that have a quality, and tell how many have none.
+    """Return the records with their labelled samples alone, and report how many samples have no label.
 
     Raises:
         RecordError: If no record is left.
@@ -146,9 +146,9 @@ def with_labels(records: Sequence[Record]) -> list[Record]:
     if not judged.records:
         raise RecordError(
             f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null), and no record has "
-            "a label of every model; give them one by bestroute label RECORDS --judge MEMBER|MODULE:FUNCTION, or "
-            "--check where a known answer is there; bestroute collect PROMPTS ... --checker MODULE:FUNCTION judges "
-            "the samples that are there, too"
+            "a label for every model; label them with bestroute label RECORDS --judge MEMBER|MODULE:FUNCTION, or "
+            "--check if the records have known answers; bestroute collect PROMPTS ... --checker MODULE:FUNCTION "
+            "also judges existing samples"
         )
     if judged.unjudged:
         tell(f"{judged.unjudged} of {judged.samples} samples have no label (their quality is null) and are not used")
@@ -161,7 +161,7 @@ def with_labels(records: Sequence[Record]) -> list[Record]:
 
 
 def _scored(model: ProxyRewardModel, records: list[Record], *, for_training: bool) -> list[Record]:
-    """Let a trained reward model score records."""
+    """Score records with a trained reward model."""
     from tqdm import tqdm
 
     from bestroute.reward_models.record_rewards import score_records
@@ -179,24 +179,39 @@ def _scored(model: ProxyRewardModel, records: list[Record], *, for_training: boo
     default="recorded",
     show_default=True,
     callback=check_train_reward,
-    help="What chooses among samples: recorded rewards, quality (a verifier known at run time), majority (a vote), "
-    "the folder of a reward model (train-reward), or learn: a light one of these records.",
+    help="What chooses among samples: recorded (rewards in the records), quality (a verifier at run time), majority "
+    "(a vote), the folder of a reward model (train-reward), or learn (train a light one on these records).",
 )
-@click.option("--margin", type=float, default=0.0, show_default=True, help="Shortfall in quality that still matches.")
-@click.option("--plans", "offered", type=int, default=24, show_default=True, help="Most plans beside the candidates.")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of folds, landmarks and sampling.")
+@click.option(
+    "--margin", type=float, default=0.0, show_default=True, help="How much lower a quality still counts as a match."
+)
+@click.option(
+    "--plans",
+    "offered",
+    type=int,
+    default=24,
+    show_default=True,
+    help="The most plans to offer besides the candidates.",
+)
+@click.option(
+    "--allow-missing", is_flag=True, help="Leave out records without samples of every model instead of refusing them."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of folds, landmarks and sampling.")
 @click.option(
     "--encoder",
     metavar="PATH|HUB_ID",
-    help="Use a transformer's sentence embeddings beside the light features; a decision then takes some 10 ms.",
+    help="Add a transformer's sentence embeddings to the light features; a decision then takes about 10 ms.",
 )
-@click.option("--max-tokens", type=int, help="Tokens that the encoder reads of a query. [default: 128]")
-@click.option("--fine-tune", is_flag=True, help="Fine-tune the encoder first; accelerate launch uses every GPU.")
+@click.option("--max-tokens", type=int, help="How many tokens of a query the encoder reads. [default: 128]")
 @click.option(
-    "--learning-curve", "curve", is_flag=True, help="Say what more labels would bring; trains some 20 times more."
+    "--fine-tune", is_flag=True, help="Fine-tune the encoder first; run with accelerate launch to use all GPUs."
 )
-@click.option("--verbose", is_flag=True, help="Also print every frozen price and how well the router's parts predict.")
+@click.option(
+    "--learning-curve", "curve", is_flag=True, help="Estimate what more labels would bring; trains about 20 more times."
+)
+@click.option(
+    "--verbose", is_flag=True, help="Also print every frozen price, and how well the parts of the router predict."
+)
 def train(
     train: tuple[Path, ...],
     pool_path: Path,
@@ -214,17 +229,17 @@ def train(
 ) -> None:
     """Train a router on the records of TRAIN and write it to a folder.
 
-    Prints what it would save on queries that it was not trained on, and ends with a verdict: whether it is worth using,
-    and what to do next.
+    Prints what the router would save on queries that it was not trained on, and ends with a verdict: whether it is
+    worth using, and what to do next.
 
     \b
-    A line of TRAIN, JSON Lines, as collect writes it; quality is in [0, 1], or null where nobody judged:
+    TRAIN is JSON Lines as collect writes it; quality is in [0, 1], or null where it was not judged:
       {"id": "q1", "query": "What is 12 * 7?", "group": "sums", "samples": {"small":
        {"text": ["84", "82"], "quality": [1, 0], "output_tokens": [2, 2], "input_tokens": 19}, "large": ...}}
-    A pool, YAML; prices in USD per million tokens:
+    A pool file is YAML, with prices in USD per million tokens:
       {reference: large, max_n: 5, models: {small: {input_price: 0.15, output_price: 0.6}, large: ...}}
 
-    Samples without a label are not used. The folder is all that is needed later: it keeps the pool, the reward model,
+    Samples without a label are not used. The folder holds everything that is needed later: the pool, the reward model
     and the hashes of TRAIN.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute.artifacts import check_folder
@@ -240,7 +255,7 @@ def train(
     pool = Pool.from_file(pool_path)
     if encoder is None and (fine_tune or max_tokens is not None):
         raise ConfigError(
-            f"{'--fine-tune' if fine_tune else '--max-tokens'} is for transformers; name one by --encoder"
+            f"{'--fine-tune' if fine_tune else '--max-tokens'} is for transformers; choose one with --encoder"
         )
     own = out / REWARD_FOLDER
     settings = TrainSettings(
@@ -283,7 +298,7 @@ def train(
 
 
 def _learnt(records: list[Record], pool: Pool, seed: int) -> ProxyRewardModel:
-    """Learn a light reward model from the records; the router gets rewards of folds that it was held out of."""
+    """Train a light reward model on the records; the router is trained on its held-out rewards."""
     from bestroute.reward_models.reward_settings import RewardSettings
     from bestroute.reward_models.training import train_reward
 
@@ -292,7 +307,7 @@ def _learnt(records: list[Record], pool: Pool, seed: int) -> ProxyRewardModel:
 
 
 def _curve_lines(arrays: SampleArrays, settings: TrainSettings, encoder: FrozenEncoder | None) -> Iterator[str]:
-    """Yield what more labels would bring."""
+    """Yield lines that say what more labels would bring."""
     from bestroute.tuning.learning_curve import learning_curve
 
     found = learning_curve(arrays, settings, encoder=encoder, on_progress=tell)
@@ -306,14 +321,14 @@ def _curve_lines(arrays: SampleArrays, settings: TrainSettings, encoder: FrozenE
 
 
 def _tell_changed(router: MultiHeadRouter) -> None:
-    """Say that a router whose pool was changed is not what is trained anew for each fold."""
+    """Warn that cross-fitting trains routers of its own, without the changes made to this router's pool."""
     if router.changes:
         changed = ", ".join(map(str, router.changes))
-        tell(f"the pool was changed since training ({changed}): routers trained anew are scored, not this one")
+        tell(f"the pool was changed after training ({changed}): newly trained routers are scored, not this one")
 
 
 def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
-    """Make the encoder before anything takes long; one that will be fine-tuned is only looked at."""
+    """Load the encoder early, so that errors come first; one to be fine-tuned is only checked."""
     if settings.encoder is None:
         return None
     if settings.fine_tune:
@@ -329,25 +344,34 @@ def _open_encoder(settings: TrainSettings) -> FrozenEncoder | None:
 @click.command(epilog="\b\nExample:\n  bestroute evaluate router others.jsonl --train records.jsonl --json report.json")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("test", metavar="TEST...", type=FILE, nargs=-1, required=True)
-@click.option("--train", "train", type=FILE, multiple=True, help="Records that learned baselines are fitted on.")
+@click.option("--train", "train", type=FILE, multiple=True, help="Records to fit the learned baselines on.")
 @click.option(
     "--policy",
     "policy_text",
     metavar="threshold:T|quality:USD|max_drop:D|follow:D|budget:USD",
-    help="Of the decisions.",
+    help="The policy to evaluate; default: the router's own.",
 )
 @click.option(
     "--reward",
     callback=check_reward,
     help="recorded, quality, majority, logprobs, agreement, confidence or a folder; default: as it was trained.",
 )
-@click.option("--verifier-error", type=float, default=0.0, help="Share of wrong samples that the verifier accepts.")
-@click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TEST, and pool them.")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
-@click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap over groups.")
-@click.option("--json", "json_path", type=FILE, help="Write the whole report here.")
-@click.option("--plot", "plot_path", type=FILE, help="Draw the curve here, a PNG.")
-@click.option("--decisions", "decisions_path", type=FILE, help="Write one line per query here, JSON Lines.")
+@click.option(
+    "--verifier-error", type=float, default=0.0, help="Assumed share of wrong samples that the verifier accepts."
+)
+@click.option(
+    "--cross-fit",
+    "folds",
+    type=int,
+    help="Train a new router for each of K folds (by group) of TEST, and pool the results.",
+)
+@click.option(
+    "--allow-missing", is_flag=True, help="Leave out records without samples of every model instead of refusing them."
+)
+@click.option("--resamples", type=int, default=10_000, show_default=True, help="Bootstrap resamples (over groups).")
+@click.option("--json", "json_path", type=FILE, help="Write the full report to this file, as JSON.")
+@click.option("--plot", "plot_path", type=FILE, help="Plot the curve to this PNG file.")
+@click.option("--decisions", "decisions_path", type=FILE, help="Write one line per query to this JSON Lines file.")
 def evaluate(
     folder: Path,
     test: tuple[Path, ...],
@@ -362,9 +386,9 @@ def evaluate(
     plot_path: Path | None,
     decisions_path: Path | None,
 ) -> None:
-    """Score the router in DIR on the records of TEST, beside every baseline.
+    """Score the router in DIR on the records of TEST, next to every baseline.
 
-    Prints a table; every figure has its 95 % interval, by bootstrap over groups.
+    Prints a table in which every figure has a 95 % interval, by bootstrap over groups.
     """
     from bestroute._utils.files import atomic_file
     from bestroute.evaluation.plots import plot
@@ -407,7 +431,7 @@ def run_evaluation(
     allow_missing: bool = False,
     resamples: int = 10_000,
 ) -> tuple[MultiHeadRouter, Evaluation]:
-    """Score the router of a folder on records files; the arguments are those of ``evaluate``."""
+    """Score the router of a folder on records files; the arguments are those of the command ``evaluate``."""
     from bestroute.evaluation import cross_fit as run_cross_fit
     from bestroute.evaluation import evaluate as run
     from bestroute.policies.parsing import parse_policy
@@ -423,7 +447,7 @@ def run_evaluation(
     kind = kind_of(folder, router, reward)
     if folds is not None:
         if train:
-            raise ConfigError("--cross-fit trains on the other folds of TEST; leave --train out")
+            raise ConfigError("--cross-fit trains on the other folds of TEST; leave out --train")
         _tell_changed(router)
 
         def load(error: float) -> SampleArrays:

@@ -1,4 +1,4 @@
-"""Commands about live traffic: what is said of answers, and what audits show."""
+"""``bestroute feedback`` and ``bestroute monitor``."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 @click.argument("ledger")
 @click.argument("call_id")
 @click.argument("score", type=float)
-@click.option("--note", help="In words; it is kept in the ledger.")
+@click.option("--note", help="A comment, stored in the ledger.")
 def feedback(ledger: str, call_id: str, score: float, note: str | None) -> None:
-    """Keep a SCORE in [0, 1] for the answer of the call CALL_ID in LEDGER, a file or a database's URL.
+    """Store a SCORE in [0, 1] for the answer of the call CALL_ID in LEDGER, a file or a database URL.
 
-    CALL_ID stands in the answer's metadata ("call_id") and in the ledger's rows.
+    CALL_ID is in the answer's metadata ("call_id") and in the ledger's rows.
     """
     from bestroute.billing.ledger import Ledger
 
     with Ledger(ledger_url(ledger), keep_notes=note is not None) as opened:
         opened.feedback(call_id, score, note=note)
-    print_line(f"{call_id}: {score:g} is kept")
+    print_line(f"{call_id}: score {score:g} stored")
 
 
 @click.command(epilog="\b\nExample:\n  bestroute monitor bills.db --target 0.01")
 @click.argument("ledger")
-@click.option("--target", type=click.FloatRange(0, 1), help="The drop that is asked for; default: the policy's.")
+@click.option("--target", type=click.FloatRange(0, 1), help="The drop to compare with; default: the policy's.")
 @click.option(
-    "--router", "folder", type=FOLDER, help="A router's folder: its promises and refused ones are shown, too."
+    "--router", "folder", type=FOLDER, help="A router's folder: also show its promises, and those that were refused."
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def monitor(ledger: str, target: float | None, folder: Path | None, as_json: bool) -> None:
-    """Show what audits tell of the calls in LEDGER, a file or a database's URL.
+    """Show what audits found about the calls in LEDGER, a file or a database URL.
 
-    The target, the drop in quality as predicted and as audited, with an interval that holds at every moment, by
-    model, task, tag and day; what is saved; alarms; what it would take to know more.
+    Prints the target; the predicted and the audited drop in quality, by model, task, tag and day, with intervals that
+    hold at any time; the saving; alarms; and how many more audits a narrower interval would take.
     """
     from bestroute.billing.ledger import Ledger
     from bestroute.monitoring.monitor_report import SWITCH_ON
@@ -64,12 +64,12 @@ def monitor(ledger: str, target: float | None, folder: Path | None, as_json: boo
     else:
         click.echo("\n".join(report.words() for report in reports) or SWITCH_ON)
         for state in states:
-            savings = f"; saving foretold {state.foretold}, measured {state.measured}" if state.foretold else ""
+            savings = f"; saving predicted {state.foretold}, measured {state.measured}" if state.foretold else ""
             print_line(f"promise: {state.promise}: {state.state}; {state.why}{savings}")
 
 
 def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseState]:
-    """Return what became of each promise of a router, and of those that tuning refused."""
+    """Return the state of each promise of a router, and of those that tuning refused."""
     from bestroute.evaluation.html_report.ledger_summary import summarise
     from bestroute.evaluation.html_report.promise_states import foretold_by_default, live_states
     from bestroute.policies.refused_promises import read_refusals
@@ -81,10 +81,10 @@ def _states(ledger: Ledger, folder: Path, target: float | None) -> list[PromiseS
 
 
 def ledger_url(ledger: str) -> str:
-    """Return the URL of a ledger that is there.
+    """Return the URL of an existing ledger.
 
     Raises:
         ConfigError: If it is neither a path nor a URL.
-        FileNotFoundError: If it is a file that is not there.
+        FileNotFoundError: If the file does not exist.
     """
     return existing_store(ledger, "a ledger")

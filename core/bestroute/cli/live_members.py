@@ -1,4 +1,4 @@
-"""Members that are asked for real by a command, and how Ctrl-C ends that in order."""
+"""The live members that a command calls, and an orderly stop at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def live_generators(
     pool: Pool, gguf: tuple[str, ...], base_url: str | None = None, *, only: Sequence[str] = ()
 ) -> Iterator[Mapping[str, Generator]]:
-    """Make the pool's generators, or ``only`` some; those named in ``gguf`` (``MODEL=PATH``) are served from here.
+    """Make the generators of the pool, or of ``only`` some members; those in ``gguf`` (``MODEL=PATH``) are served here.
 
     Raises:
-        ConfigError: If nothing says where a member is reached.
+        ConfigError: If a member has no address.
     """
     from bestroute.generators.local_server import LocalServer
     from bestroute.generators.openai import generators_from
@@ -34,7 +34,7 @@ def live_generators(
         for spec in gguf:
             model, _, path = spec.partition("=")
             if not path:
-                raise ConfigError(f"--gguf is written MODEL=PATH, got {spec!r}")
+                raise ConfigError(f"--gguf must be MODEL=PATH, got {spec!r}")
             pool.check_model(model)
             if only and model not in only:
                 continue
@@ -43,8 +43,7 @@ def live_generators(
         missing = [model for model in only or pool.models if model not in served]
         if missing and not os.environ.get("OPENAI_API_KEY"):
             raise ConfigError(
-                f"nothing says where {named(missing)} can be reached; "
-                "give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
+                f"no address is known for {named(missing)}; give --gguf MODEL=PATH, a base_url, or set OPENAI_API_KEY"
             )
         generators = generators_from(pool, base_urls=urls, only=only)
         for generator in generators.values():
@@ -54,7 +53,7 @@ def live_generators(
 
 @contextlib.contextmanager
 def stop_on_interrupt() -> Iterator[Cancel]:
-    """Ask for an orderly stop at the first Ctrl-C; the second one interrupts."""
+    """Request an orderly stop at the first Ctrl-C; the second one interrupts."""
     from bestroute.types.sample import Cancel
 
     stop = Cancel()
@@ -62,7 +61,7 @@ def stop_on_interrupt() -> Iterator[Cancel]:
     def handle(*_: object) -> None:
         stop.set()
         signal.signal(signal.SIGINT, before)
-        print_line("stopping after the draws under way; Ctrl-C again to interrupt", err=True)
+        print_line("stopping after the draws in progress; press Ctrl-C again to interrupt", err=True)
 
     before = signal.signal(signal.SIGINT, handle)
     try:

@@ -14,15 +14,19 @@ from bestroute.errors import ConfigError
 
 
 class _Path(click.Path):
-    """A path; a name that the system cannot have, or that stands for a stream, is refused like any other wrong one."""
+    """A path; names that the system cannot have, and ``-`` for a stream, are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "-":
-            self.fail("'-' would be a file of that name, no stream; give the name of a file (or ./-)", param, ctx)
+            self.fail(
+                "'-' does not stand for a stream here; give the name of a file (or ./- for a file of that name)",
+                param,
+                ctx,
+            )
         try:
             return super().convert(value, param, ctx)
-        except ValueError:  # half a character, or NUL
-            self.fail(f"{value!r} can be the name of no file", param, ctx)
+        except ValueError:  # a lone surrogate, or NUL
+            self.fail(f"{value!r} cannot be the name of a file", param, ctx)
 
 
 FILE = _Path(path_type=Path, dir_okay=False)
@@ -30,24 +34,24 @@ FOLDER = _Path(path_type=Path, file_okay=False)
 
 
 def check_not_read(out: Path, read: Iterable[Path | str]) -> None:
-    """Check that a file that is to be written is none of those that are read.
+    """Check that the output is not one of the input files.
 
     Raises:
         ConfigError: If it is.
     """
     if any(is_same_file(out, Path(path)) for path in read):
-        raise ConfigError(f"{out} is read by this command, which would write over it; give another name")
+        raise ConfigError(f"{out} is an input of this command, which would overwrite it; choose another name")
 
 
 def check_lines_of(out: Path, kind: str) -> None:
-    """Check that a file that is to be written over is not there, is empty, or has lines of that format.
+    """Check that a file that will be overwritten does not exist, is empty, or begins with a line of that format.
 
     Args:
         out: The file.
         kind: A format, one of ``schemas.NAMES``.
 
     Raises:
-        ConfigError: If it is something else.
+        ConfigError: If it holds anything else.
     """
     from bestroute.errors import RecordError
     from bestroute.records.jsonl import read_jsonl
@@ -58,7 +62,9 @@ def check_lines_of(out: Path, kind: str) -> None:
     try:
         for number, line in islice(read_jsonl(out), 1):
             check_line(line, kind, f"{out} line {number}")
-            if kind == "prompts" and "samples" in line:  # a record is a prompt, too, and its samples were paid for
+            if kind == "prompts" and "samples" in line:  # a record is a valid prompt, but its samples were paid for
                 raise RecordError(f"{out} line {number}: is a record")
     except RecordError as error:
-        raise ConfigError(f"{out} is there already and holds no {kind}; give another name, or remove it") from error
+        raise ConfigError(
+            f"{out} exists already and does not hold {kind}; choose another name, or remove it"
+        ) from error

@@ -1,4 +1,4 @@
-"""What a command prints: one line at a time, whatever users called their models, tags and files."""
+"""Printing lines that hold names chosen by users, of models, tags and files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from bestroute._utils.text import one_line
 
 
 def print_line(line: str, *, err: bool = False) -> None:
-    """Print a line, line breaks and other control characters within it as their escapes.
+    """Print one line; line breaks and other control characters in it are escaped.
 
     Args:
         line: What to print.
-        err: On stderr, where progress goes.
+        err: Whether to print to stderr, where progress goes.
     """
     click.echo(one_line(line), err=err)

@@ -1,4 +1,4 @@
-"""A bar of what is done and what is wanted, for commands that take long."""
+"""Progress bars for commands that take long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def shown(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar; what it yields is told how many are done, and how many are wanted in all."""
+    """Show a bar; yields a function to call with how many are done and the total."""
     from tqdm import tqdm
 
     with tqdm(unit=unit) as bar:
@@ -22,7 +22,7 @@ def shown(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def counted(unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how many are done, where nobody knows how many there are."""
+    """Show a counter, where the total is unknown; yields a function to call with how many are done."""
     from tqdm import tqdm
 
     with tqdm(unit=unit) as bar:

@@ -19,14 +19,16 @@ from bestroute.records.schemas import NAMES
     "  bestroute split records.jsonl --parts train=0.5,tune=0.25,test=0.25 --by time --out data"
 )
 @click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder in which NAME.jsonl of each part is written.")
-@click.option("--parts", "division", default="train=0.7,test=0.3", show_default=True, metavar="NAME=SHARE,...")
-@click.option("--by", type=click.Choice(["group", "time"]), default="group", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing of groups.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for NAME.jsonl of each part.")
+@click.option(
+    "--parts", "division", default="train=0.7,test=0.3", show_default=True, metavar="NAME=SHARE,...", help="The parts."
+)
+@click.option("--by", type=click.Choice(["group", "time"]), default="group", show_default=True, help="How to split.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the assignment of groups.")
 def split(records: tuple[Path, ...], out: Path, division: str, by: str, seed: int) -> None:
-    """Divide RECORDS into parts that share no group, so that nothing is tested on what it was made from.
+    """Split RECORDS into parts that share no group, so that nothing is tested on its own training data.
 
-    By time, the groups whose first record came later stand in the later parts; records then need a "time".
+    With --by time, groups whose first record is later go to the later parts; records then need a "time".
     """
     from bestroute.records.records import read_records, write_records
     from bestroute.records.split import split_records
@@ -53,7 +55,7 @@ def _shares(division: str) -> dict[str, float]:
         except ValueError:
             name = ""
         if not name.isidentifier():
-            raise ConfigError(f"--parts is written NAME=SHARE,..., such as train=0.7,test=0.3, got {division!r}")
+            raise ConfigError(f"--parts must be NAME=SHARE,..., such as train=0.7,test=0.3, got {division!r}")
     return shares
 
 
@@ -61,10 +63,17 @@ def _shares(division: str) -> dict[str, float]:
 @click.argument("first", metavar="DIR_A", type=FOLDER)
 @click.argument("second", metavar="DIR_B", type=FOLDER)
 @click.argument("records", metavar="RECORDS...", type=FILE, nargs=-1, required=True)
-@click.option("--policy", "policy_text", metavar="threshold:T|quality:USD|max_drop:D|budget:USD", help="Of both.")
+@click.option(
+    "--policy",
+    "policy_text",
+    metavar="threshold:T|quality:USD|max_drop:D|budget:USD",
+    help="The policy of both routers; default: each router's own.",
+)
 @click.option("--reward", callback=check_reward, help="As for evaluate; default: as each was trained.")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
-@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True)
+@click.option(
+    "--allow-missing", is_flag=True, help="Leave out records without samples of every model instead of refusing them."
+)
+@click.option("--resamples", type=click.IntRange(100), default=10_000, show_default=True, help="Bootstrap resamples.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare(
     first: Path,
@@ -76,9 +85,9 @@ def compare(
     resamples: int,
     as_json: bool,
 ) -> None:
-    """Put the router in DIR_B beside that in DIR_A on RECORDS that neither has seen, query by query.
+    """Compare the router in DIR_B with that in DIR_A on RECORDS that neither was trained or tuned on.
 
-    Intervals are 95 %, by paired bootstrap over groups: what both share cancels out.
+    Intervals are 95 %, by paired bootstrap over groups.
     """
     from bestroute.evaluation.comparison import compare as run
     from bestroute.policies.parsing import parse_policy
@@ -104,9 +113,9 @@ def compare(
     for name, quality, cost in zip((first, second), done.quality, done.cost_usd, strict=True):
         print_line(f"  {name}: quality {quality:.4f} at {1000 * cost:.4g} USD a thousand queries")
     print_line(
-        f"quality of the second beyond the first: {done.quality_gain:+.4f}{_interval(done.quality_interval, '+.4f')}"
+        f"quality of the second minus the first: {done.quality_gain:+.4f}{_interval(done.quality_interval, '+.4f')}"
     )
-    print_line(f"of the first's cost the second saves: {done.saved:+.1%}{_interval(done.saved_interval, '+.1%')}")
+    print_line(f"cost saved by the second: {done.saved:+.1%}{_interval(done.saved_interval, '+.1%')}")
     print_line(f"the same plan for {done.same:.0%} of the queries; {done.verdict}")
 
 
@@ -117,7 +126,7 @@ def _interval(interval: tuple[float, float] | None, form: str) -> str:
 @click.command(epilog="\b\nExample:\n  bestroute schema records")
 @click.argument("name", type=click.Choice(NAMES))
 def schema(name: str) -> None:
-    """Print the JSON Schema of a file of ours, for editors and other programs."""
+    """Print the JSON Schema of a bestroute file format, for editors and other programs."""
     from bestroute.records.schemas import schema as schema_of
 
     click.echo(json.dumps(schema_of(name), indent=1, ensure_ascii=False))

@@ -28,21 +28,22 @@ _RECORDS = (".jsonl", ".jsonl.gz")
     "  bestroute report others.jsonl --router router --policy max_drop:0.01 --out report.html"
 )
 @click.argument("source", metavar="LEDGER|RECORDS...", nargs=-1, required=True)
-@click.option("--out", type=FILE, required=True, help="The page, one file of HTML; an old one there is replaced.")
+@click.option("--out", type=FILE, required=True, help="The HTML file to write; an existing page is replaced.")
 @click.option(
-    "--router", "folder", type=FOLDER, help="A router's folder: needed for records; of a ledger, its promises."
+    "--router",
+    "folder",
+    type=FOLDER,
+    help="A router's folder: required for records; for a ledger it adds the promises.",
 )
-@click.option("--since", metavar="WHEN", help="30m, 24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
-@click.option("--until", metavar="WHEN", help="The first moment that counts no more (ledger).")
-@click.option(
-    "--target", type=click.FloatRange(0, 1), help="The drop that is asked for; default: the policy's (ledger)."
-)
-@click.option("--train", type=FILE, multiple=True, help="Records that learned baselines are fitted on (records).")
-@click.option("--policy", "policy_text", metavar="NAME:VALUE", help="Of the decisions, as evaluate takes it (records).")
-@click.option("--reward", callback=check_reward, help="As evaluate takes it (records).")
-@click.option("--cross-fit", "folds", type=int, help="Train anew for each of K folds by group (records).")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model (records).")
-@click.option("--resamples", type=int, default=10_000, show_default=True, help="Of the bootstrap (records).")
+@click.option("--since", metavar="WHEN", help="The start: 30m, 24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
+@click.option("--until", metavar="WHEN", help="The end, exclusive (ledger).")
+@click.option("--target", type=click.FloatRange(0, 1), help="The drop to compare with; default: the policy's (ledger).")
+@click.option("--train", type=FILE, multiple=True, help="Records to fit the learned baselines on (records).")
+@click.option("--policy", "policy_text", metavar="NAME:VALUE", help="The policy, as for evaluate (records).")
+@click.option("--reward", callback=check_reward, help="As for evaluate (records).")
+@click.option("--cross-fit", "folds", type=int, help="Train a new router for each of K folds, by group (records).")
+@click.option("--allow-missing", is_flag=True, help="Leave out records without samples of every model (records).")
+@click.option("--resamples", type=int, default=10_000, show_default=True, help="Bootstrap resamples (records).")
 def report(
     source: tuple[str, ...],
     out: Path,
@@ -57,21 +58,21 @@ def report(
     allow_missing: bool,
     resamples: int,
 ) -> None:
-    """Write one page of HTML about LEDGER, a file or a database's URL, or about RECORDS and a router.
+    """Write an HTML report about LEDGER, a file or a database URL, or about RECORDS and a router.
 
-    Of a ledger: what was spent and saved, by day, model, plan, reason and tag; the audited drop in quality; alarms;
-    the dearest decisions; the state of every promise. Of records: quality against cost beside every baseline,
-    calibration, what was decided. The page is one file, fetches nothing and can be read without a script;
-    with the extra "report" its charts can be zoomed and filtered.
+    For a ledger: what was spent and saved, by day, model, plan, reason and tag; the audited drop in quality; alarms;
+    the most expensive decisions; the state of every promise. For records: quality against cost next to every
+    baseline, calibration, and the decisions. The report is one file, loads nothing from the network and needs no
+    script; with the extra "report" its charts can be zoomed and filtered.
     """
     check_not_read(out, [name.removeprefix("sqlite:///") for name in source] + [*map(str, train)])
     _check_page(out)
     is_records = all(name.endswith(_RECORDS) for name in source)
     if is_records:
         if since or until or target is not None:
-            raise ConfigError("--since, --until and --target are for ledgers; records have no time")
+            raise ConfigError("--since, --until and --target are for ledgers, not for records")
         if folder is None:
-            raise ConfigError("a report of records needs the router that is scored on them: --router DIR")
+            raise ConfigError("a report about records needs a router to score on them: add --router DIR")
         evaluated: dict[str, Any] = {"train": train, "policy_text": policy_text, "reward": reward, "folds": folds}
         page = _of_records(tuple(map(Path, source)), folder, evaluated, allow_missing, resamples)
     else:
@@ -80,40 +81,40 @@ def report(
                 "--train, --policy, --reward, --cross-fit and --allow-missing are for records, files that end in .jsonl"
             )
         if len(source) > 1:
-            raise ConfigError(f"a report is of one ledger, or of files of records, got {len(source)} names")
+            raise ConfigError(f"a report is about one ledger, or about records files (.jsonl), got {len(source)} names")
         page = _of_ledger(source[0], folder, since, until, target)
     write_report(page, out)
 
 
 def _check_page(out: Path) -> None:
-    """Check that what is there already is a page.
+    """Check that an existing file at ``out`` is an HTML page.
 
     Raises:
-        ConfigError: If it is something else.
+        ConfigError: If it is anything else.
     """
     if out.is_file() and out.stat().st_size:
         with out.open("rb") as stream:
             start = stream.read(99).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
             if not start.startswith((b"<!doctype html", b"<html")):
-                raise ConfigError(f"{out} is there already and is no page of HTML; give another --out, or remove it")
+                raise ConfigError(f"{out} exists already and is not an HTML page; choose another --out, or remove it")
 
 
 def write_report(page: Page, out: Path, *, with_script: bool = True) -> None:
-    """Write a page and say where; its charts stand still without the script, which is most of its size."""
+    """Write a page and print its path; without the script, most of its size, the charts are static."""
     from bestroute._utils.extras import to_install
     from bestroute._utils.files import atomic_file
     from bestroute.evaluation.html_report.page import html, plotting_script
 
     script = plotting_script() if with_script else None
     if script is None and with_script:
-        tell(f"charts stand still without plotly: {to_install('report')}")
+        tell(f"the charts are static, since plotly is not installed: {to_install('report')}")
     with atomic_file(out) as stream:
         stream.write(html(page, script=script).encode())
     print_line(f"report: {out}")
 
 
 def ledger_report(ledger: Ledger, name: str) -> Page:
-    """Return the page of a ledger that is open."""
+    """Return the page of an open ledger."""
     from bestroute.evaluation.html_report.ledger_page import ledger_page
     from bestroute.evaluation.html_report.ledger_summary import summarise
 

@@ -18,41 +18,54 @@ from bestroute.errors import ConfigError
     "train-reward", epilog="\b\nExample:\n  bestroute train-reward records.jsonl --pool pool.yaml --out reward"
 )
 @click.argument("train", metavar="TRAIN...", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the reward model; an old one there is replaced.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the reward model; an existing one is replaced.")
 @click.option(
     "--encoder",
     default="light",
     show_default=True,
     metavar="light|PATH|HUB_ID",
-    help="light (no torch when it scores), or a transformer for sequence classification.",
+    help="light (scores without torch), or a transformer for sequence classification.",
 )
-@click.option("--pool", "pool_path", type=FILE, help="Only its models are read; its reference is to be matched.")
-@click.option("--reference", help="The model to be matched; without it, one that is always right.")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model of the pool.")
+@click.option(
+    "--pool", "pool_path", type=FILE, help="Use only the samples of its models; its reference is the one to be matched."
+)
+@click.option("--reference", help="The model to be matched; default: an imaginary one that is always right.")
+@click.option("--allow-missing", is_flag=True, help="Leave out records without samples of every model of the pool.")
 @click.option(
     "--pairs",
     default="auto",
     show_default=True,
     metavar="auto|ends|all|across",
-    help="ends: worst, median, best of each query and model; all: every unequal two of them; across: of any models.",
+    help="Training pairs. ends: worst, median and best sample of each query and model; all: every pair of different "
+    "quality; across: also pairs of different models.",
 )
-@click.option("--pairs-per-query", type=int, default=20, show_default=True, help="Most pairs of all and across.")
-@click.option("--calibration", default="auto", show_default=True, metavar="auto|isotonic|platt")
+@click.option(
+    "--pairs-per-query", type=int, default=20, show_default=True, help="The most pairs per query, for all and across."
+)
+@click.option(
+    "--calibration", default="auto", show_default=True, metavar="auto|isotonic|platt", help="Method of calibration."
+)
 @click.option("--folds", type=int, help="Held-out folds by group; default: 5 for light, 1 for a transformer.")
-@click.option("--most-n", type=int, default=10, show_default=True, help="Largest n that is reported.")
-@click.option("--resamples", type=int, default=2000, show_default=True, help="Of the intervals, by group.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--learning-rate", type=float, help="Of a transformer. [default: 5e-5; the paper: 1.5e-5]")
-@click.option("--epochs", type=int, help="[default: 1; the paper: 5]")
-@click.option("--batch", type=int, help="Pairs at once on a device. [default: 16; the paper: 32]")
-@click.option("--accumulation", type=int, help="Batches before a step. [default: 1; the paper: 16]")
-@click.option("--weight-decay", type=float, help="[default: 0.01]")
-@click.option("--warmup", type=float, help="Share of steps in which the rate rises. [default: 0.1]")
-@click.option("--most-pairs", type=int, help="Pairs a transformer learns from; 0: all. [default: 1000]")
-@click.option("--checks", type=int, help="Looks at held-out accuracy an epoch; the best state is kept. [default: 4]")
-@click.option("--max-tokens", type=int, help="Longer texts are cut. [default: 128; the paper: 512]")
-@click.option("--keep", metavar="ends|start", help="What a cut leaves. [default: ends; the paper: start]")
-@click.option("--template", help='[default: "Human: {query} Assistant: {text}", the paper\'s]')
+@click.option("--most-n", type=int, default=10, show_default=True, help="The largest n to report.")
+@click.option("--resamples", type=int, default=2000, show_default=True, help="Bootstrap resamples, by group.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+@click.option("--learning-rate", type=float, help="Learning rate of a transformer. [default: 5e-5; the paper: 1.5e-5]")
+@click.option("--epochs", type=int, help="Passes over the pairs. [default: 1; the paper: 5]")
+@click.option("--batch", type=int, help="Pairs per batch and device. [default: 16; the paper: 32]")
+@click.option("--accumulation", type=int, help="Gradient accumulation steps. [default: 1; the paper: 16]")
+@click.option("--weight-decay", type=float, help="Weight decay. [default: 0.01]")
+@click.option("--warmup", type=float, help="Share of steps for warm-up of the learning rate. [default: 0.1]")
+@click.option("--most-pairs", type=int, help="The most pairs to train a transformer on; 0: all. [default: 1000]")
+@click.option(
+    "--checks", type=int, help="Evaluations per epoch on held-out pairs; the best checkpoint is kept. [default: 4]"
+)
+@click.option("--max-tokens", type=int, help="Tokens after which a text is truncated. [default: 128; the paper: 512]")
+@click.option(
+    "--keep", metavar="ends|start", help="Which part of a truncated text is kept. [default: ends; the paper: start]"
+)
+@click.option(
+    "--template", help='Layout of query and answer. [default: "Human: {query} Assistant: {text}", the paper\'s]'
+)
 def train_reward(
     train: tuple[Path, ...],
     out: Path,
@@ -63,10 +76,10 @@ def train_reward(
     resamples: int,
     **options: Any,
 ) -> None:
-    """Distil a reward model from the quality of samples in TRAIN and write it to a folder.
+    """Train a reward model on the quality of the samples in TRAIN and write it to a folder.
 
     It learns which of two answers to a query is better, and is calibrated to the probability that an answer is as
-    good as the reference's. Prints what held-out records say of it.
+    good as the reference's. Prints how it does on held-out records.
     """
     from tqdm import tqdm
 
@@ -84,7 +97,7 @@ def train_reward(
         pool = Pool.from_file(pool_path)
         settings = settings_from(encoder, reference or pool.reference, options)
     elif allow_missing:
-        raise ConfigError("--allow-missing leaves out records that lack a model of the pool; give --pool")
+        raise ConfigError("--allow-missing refers to the models of a pool; add --pool")
     if resamples < 100:
         raise ConfigError(f"--resamples must be at least 100 for an interval, got {resamples}")
     left_out: list[str] = []
@@ -107,12 +120,12 @@ def train_reward(
     if not is_main_process():
         return
     model.save_pretrained(out)
-    print_line(f"{out}: learnt from {len(records)} records")
+    print_line(f"{out}: trained on {len(records)} records")
     click.echo(summarise(model.report))
 
 
 def settings_from(encoder: str, reference: str | None, options: dict[str, Any]) -> Any:
-    """Return the settings of a run from the command's options; ``None`` stands for the default."""
+    """Return training settings from the command's options; an option that is ``None`` keeps its default."""
     from bestroute.reward_models.reward_settings import Layout, RewardSettings, TransformerSettings
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -125,6 +138,6 @@ def settings_from(encoder: str, reference: str | None, options: dict[str, Any]) 
     layout, recipe = some(Layout), some(TransformerSettings)
     if encoder == "light" and (layout or recipe):
         option = "--" + next(iter({**layout, **recipe})).replace("_", "-")
-        raise ConfigError(f"{option} is for transformers; name one by --encoder")
+        raise ConfigError(f"{option} is for transformers; choose one with --encoder")
     transformer = TransformerSettings(**recipe, layout=Layout(**layout))
     return RewardSettings(encoder=encoder, reference=reference, transformer=transformer, **given)

@@ -35,22 +35,31 @@ _OF_FILES = ("out", "pool", "policy", "draw", "reward", "ledger", "job", "concur
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("text", required=False)
 @click.option("--threshold", type=float, help="Decide by ThresholdPolicy instead of the router's own policy.")
-@click.option("--all", "whole", is_flag=True, help="Every plan's numbers, why it was taken or not, what would flip it.")
-@click.option("--json", "as_json", is_flag=True, help="The decision as JSON, every plan in it.")
-@click.option("--file", "log", type=FILE, help="Decide on every prompt of this file (JSON Lines; records will do).")
-@click.option("--out", type=FILE, help="A line for each prompt of --file; gone on with if it exists.")
-@click.option("--policy", metavar="KIND:VALUE", help="threshold:0.8, quality:0.02, max_drop:0.01; for --file.")
-@click.option("--pool", type=FILE, help="A pool file: other prices or addresses than the router's own; for --file.")
-@click.option("--draw", is_flag=True, help="Answer the prompts of --file, too, and bill it.")
 @click.option(
-    "--reward", help="Of --draw: majority, logprobs, agreement, confidence, or a folder; default: as trained."
+    "--all",
+    "whole",
+    is_flag=True,
+    help="Show every plan: its numbers, why it was or was not taken, what would flip it.",
 )
-@click.option("--ledger", help="Of --draw: a file, or a database's URL, of bills and answers; default: beside --out.")
-@click.option("--job", help="Of --draw: run_id of the bills; another job asks anew. Default: the name of --out.")
-@click.option("--concurrency", type=click.IntRange(1), help="Of --draw: prompts under way at once; default 8.")
+@click.option("--json", "as_json", is_flag=True, help="Print the decision with every plan as JSON.")
+@click.option("--file", "log", type=FILE, help="Route every prompt of this JSON Lines file (prompts or records).")
+@click.option("--out", type=FILE, help="The output of --file, one line per prompt; an existing one is continued.")
+@click.option("--policy", metavar="KIND:VALUE", help="For --file: threshold:0.8, quality:0.02, max_drop:0.01.")
+@click.option("--pool", type=FILE, help="For --file: a pool file with other prices or addresses than the router's.")
+@click.option("--draw", is_flag=True, help="Also answer the prompts of --file; every draw is billed.")
+@click.option(
+    "--reward", help="For --draw: majority, logprobs, agreement, confidence, or a folder; default: as trained."
+)
+@click.option("--ledger", help="For --draw: a file or database URL for bills and answers; default: beside --out.")
+@click.option("--job", help="For --draw: run_id of the bills; a new job asks again. Default: the name of --out.")
+@click.option("--concurrency", type=click.IntRange(1), help="For --draw: prompts in parallel; default: 8.")
 @batch_options
-@click.option("--engine", type=click.Choice(["ray"]), help="Of --file: spread the work by Ray Data (extra ray).")
-@click.option("--cluster", metavar="ADDRESS", help="Of --engine ray: auto, or host:port; default: this machine.")
+@click.option(
+    "--engine", type=click.Choice(["ray"]), help="For --file: spread the work over a Ray cluster (extra ray)."
+)
+@click.option(
+    "--cluster", metavar="ADDRESS", help="The cluster for --engine ray: auto, or host:port; default: this machine."
+)
 def route(
     folder: Path,
     text: str | None,
@@ -61,25 +70,26 @@ def route(
     drawing: Drawing,
     **options: Any,
 ) -> None:
-    """Explain the decision of the router in DIR on one query, TEXT, or decide on a file of them.
+    """Explain the decision of the router in DIR for one query, TEXT, or route a whole file of prompts.
 
-    TEXT: five lines: the plan taken, why, the runner-up, what would flip the decision, and how sure it is.
-    Then come promises that tune refused, if there are any. No model is called.
+    For a TEXT, five lines are printed: the plan taken, why, the runner-up, what would flip the decision, and how
+    sure it is; then the promises that tune refused, if any. No model is called.
 
-    --file: each line of --out has the prompt's id, the plan, the reason and the expected cost, and the reference's.
-    With --draw it has the answer and its bill, too. The file may be longer than memory; Ctrl-C stops after what is
-    under way, and the same command goes on after a stop or a kill: nothing is decided on or paid for twice
-    but what was under way at a kill, and prompts that failed are asked again. An --out that holds anything else is
-    refused and stays as it was.
+    With --file, each line of --out holds the prompt's id, the plan, the reason, and the expected cost of the plan and
+    of the reference; with --draw also the answer and its bill. The file may be larger than memory. Ctrl-C stops after
+    the prompts in progress; run the same command again to continue after a stop or a crash. Only what was in progress
+    at a crash may be paid for twice, and prompts that failed are asked again. If --out holds anything else, the
+    command is refused and the file is left unchanged.
 
-    --batch, with --draw: the prompts are answered by batch files, at half the price: every prompt's first draws
-    together, then what their plans ask next, a batch a step and member. The same command takes up what is under way.
+    With --draw --batch, the prompts are answered by batch files at half the price: first the first draws of all
+    prompts, then whatever their plans ask next, one batch per step and member. Run the same command again to pick up
+    unfinished batches.
 
-    --engine ray: the same on a cluster. DIR and --pool are the same paths on its machines, the members' keys are in
-    their environment, and --draw needs a --ledger in PostgreSQL.
+    With --engine ray, the same runs on a cluster. DIR and --pool must be valid paths on its machines, which need the
+    members' API keys in their environment, and --draw needs a --ledger in PostgreSQL.
     """
     if (text is None) == (log is None):
-        raise ConfigError("give a TEXT, or --file LOG and --out ROUTED")
+        raise ConfigError("give either a TEXT, or --file LOG and --out ROUTED")
     if log is not None:
         if whole or as_json or threshold is not None:
             raise ConfigError("--all, --json and --threshold are for one TEXT; --file takes --policy threshold:0.8")
@@ -131,7 +141,7 @@ def _route_file(
     if not draw and any(option is not None for option in (reward, ledger, job, concurrency)):
         raise ConfigError("--reward, --ledger, --job and --concurrency are for --draw")
     if drawing.form is not None and (not draw or engine or concurrency is not None):
-        raise ConfigError("--batch is for --draw, in place of --concurrency and --engine ray")
+        raise ConfigError("--batch needs --draw, and excludes --concurrency and --engine ray")
     if cluster is not None and not engine:
         raise ConfigError("--cluster is for --engine ray")
     url = _bills(ledger, out, log, on_cluster=engine is not None) if draw else None
@@ -141,24 +151,32 @@ def _route_file(
     job, at_once = job or out.name, concurrency or 8
     with stop_on_interrupt() as stop, ExitStack() as stack:
         if drawing.form is not None:
-            way = _by_batches(make, drawing, out, job, str(url), lambda: stop.is_set)
+            routing = _by_batches(make, drawing, out, job, str(url), lambda: stop.is_set)
         else:
-            way = _by_calls(make, job, url, at_once, draws=draw)
+            routing = _by_calls(make, job, url, at_once, draws=draw)
             if engine:
-                way = way._replace(route=_on_a_cluster(make, job, url, at_once, draw, cluster, way.decided_by))
-        stack.callback(way.close)
+                routing = routing._replace(
+                    route=_on_a_cluster(make, job, url, at_once, draw, cluster, routing.decided_by)
+                )
+        stack.callback(routing.close)
         show = stack.enter_context(counted("prompt"))
         done = route_log(
-            log, out, way.route, decided_by=way.decided_by, batch=way.size, stops=lambda: stop.is_set, on_row=show
+            log,
+            out,
+            routing.route,
+            decided_by=routing.decided_by,
+            batch=routing.size,
+            stops=lambda: stop.is_set,
+            on_row=show,
         )
     _tell(done, out, draws=draw)
 
 
 def _bills(ledger: str | None, out: Path, log: Path, *, on_cluster: bool) -> str:
-    """Return the URL of the database of bills and answers.
+    """Return the URL of the database that keeps bills and answers.
 
     Raises:
-        ConfigError: If it is one of the other files, or out of the cluster's reach.
+        ConfigError: If it is also another file of this command, or the cluster cannot reach it.
     """
     from bestroute._utils.files import is_same_file
     from bestroute.billing.store_url import POSTGRES, SQLITE, store_url
@@ -166,7 +184,7 @@ def _bills(ledger: str | None, out: Path, log: Path, *, on_cluster: bool) -> str
     url = store_url(f"{out}.bills.db" if ledger is None else ledger, "a ledger")
     if on_cluster and not url.startswith(POSTGRES):
         raise ConfigError(
-            f"--engine ray --draw needs a ledger that every machine reaches: --ledger {POSTGRES}user@host/name"
+            f"--engine ray --draw needs a ledger that every machine can reach: --ledger {POSTGRES}user@host/name"
         )
     if url.startswith(SQLITE):
         store = Path(url.removeprefix(SQLITE).partition("?")[0])
@@ -175,26 +193,28 @@ def _bills(ledger: str | None, out: Path, log: Path, *, on_cluster: bool) -> str
     return url
 
 
-class _Way(NamedTuple):
-    """How rows are routed."""
+class _RowRouting(NamedTuple):
+    """How the rows of a file are routed."""
 
     route: RouteBatches
     size: int
-    """Rows of a batch."""
+    """Rows per batch."""
     decided_by: str
     close: Callable[[], None]
 
 
-def _by_calls(make: MakeEngine, job: str, url: str | None, at_once: int, *, draws: bool) -> _Way:
+def _by_calls(make: MakeEngine, job: str, url: str | None, at_once: int, *, draws: bool) -> _RowRouting:
     from bestroute.engine.route_rows import RouteRows
 
     engine = make()
     decided_by = make.fingerprint(engine, job)
     rows = RouteRows(lambda: engine, job, url, concurrency=at_once, draws=draws, decided_by=decided_by)
-    return _Way(partial(map, rows), 16 * at_once if draws else 256, decided_by, rows.close)
+    return _RowRouting(partial(map, rows), 16 * at_once if draws else 256, decided_by, rows.close)
 
 
-def _by_batches(make: MakeEngine, drawing: Drawing, out: Path, job: str, url: str, stops: Callable[[], bool]) -> _Way:
+def _by_batches(
+    make: MakeEngine, drawing: Drawing, out: Path, job: str, url: str, stops: Callable[[], bool]
+) -> _RowRouting:
     from bestroute.billing.database.kept_answers import Answers
     from bestroute.engine.batch_rows import BatchRows
     from bestroute.generators.batches import KeptReplies
@@ -210,7 +230,7 @@ def _by_batches(make: MakeEngine, drawing: Drawing, out: Path, job: str, url: st
     except BaseException:
         replies.close(is_wanted=True)
         raise
-    return _Way(rows, rows.at_once, decided_by, rows.close)
+    return _RowRouting(rows, rows.at_once, decided_by, rows.close)
 
 
 def _on_a_cluster(
@@ -225,7 +245,7 @@ def _on_a_cluster(
 
 
 def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:
-    """Print what was routed, where it went, and what that costs beside the reference."""
+    """Print how many prompts went to which plan, and the cost compared with the reference alone."""
     print_line(f"{out}: {done.routed} routed, {done.kept} kept, {done.failed} failed")
     total = done.plans.total()
     for plan, count in done.plans.most_common(10):
@@ -237,4 +257,4 @@ def _tell(done: RoutedLog, out: Path, *, draws: bool) -> None:
         words = "was billed" if draws else "is expected"
         print_line(f"{done.usd[spent]:.6g} USD {words}; the reference alone: {done.usd[reference]:.6g} USD")
     if done.failed:
-        print_line(f"{done.failed} prompts failed; the same command asks them again", err=True)
+        print_line(f"{done.failed} prompts failed; run the same command again to retry them", err=True)

@@ -1,4 +1,4 @@
-"""The engine of `bestroute route`: made of a router's folder, wherever it is to decide or answer."""
+"""The engine of `bestroute route`, made from a router's folder, on this machine or in a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def deciding_engine(router: MultiHeadRouter, pool: Pool | None = None, **options: Any) -> BestRoute:
-    """Return an engine that decides; its members are never called.
+    """Return an engine for decisions alone: its members must not be called.
 
     Args:
-        router: Who predicts.
-        pool: Its prices count; default: the router's own.
+        router: The router.
+        pool: Replaces the router's own pool, for other prices.
         options: ``policy`` or ``threshold``.
     """
     from bestroute.engine.engine import BestRoute
@@ -35,14 +35,14 @@ def deciding_engine(router: MultiHeadRouter, pool: Pool | None = None, **options
 
 @dataclass(frozen=True)
 class MakeEngine:
-    """Makes the engine, here or on another machine, where the same paths hold.
+    """Makes the engine, here or on another machine where the paths are valid.
 
     Args:
-        folder: The router's.
-        pool: A pool file, for other prices, names or addresses than the router's own.
+        folder: The router's folder.
+        pool: A pool file with other prices, names or addresses than the router's own.
         policy: As on the command line; default: the router's own.
-        reward: By name or folder, where it is not the one that the router was trained with.
-        ledger: A URL; ``None``: nobody is called, so nothing is billed.
+        reward: Name or folder of a reward model; default: the one that the router was trained with.
+        ledger: URL of the ledger; ``None``: the engine only decides.
     """
 
     folder: Path
@@ -52,10 +52,10 @@ class MakeEngine:
     ledger: str | None = None
 
     def __call__(self) -> BestRoute:
-        """Read the folder; nothing is called.
+        """Read the folder and make the engine; no model is called.
 
         Raises:
-            ConfigError: If parts do not fit together, or a member's key is not set.
+            ConfigError: If the parts do not fit together, or a member's key is not set.
         """
         from bestroute.adapters.router_folder import trained_reward
         from bestroute.billing.ledger import Ledger
@@ -73,12 +73,12 @@ class MakeEngine:
         return BestRoute(pool, generators_from(pool), router, reward, self.policy, Ledger(self.ledger))
 
     def fingerprint(self, engine: BestRoute, job: str, pool: Pool | None = None) -> str:
-        """Return a name that two jobs share only if they decide, and answer, alike.
+        """Return a hash of everything that determines the decisions, and with a ledger the answers, of a job.
 
         Args:
-            engine: As it was made.
+            engine: The engine that this object made.
             job: The job's name.
-            pool: With the prices that are paid, where they are not the engine's.
+            pool: A pool with the prices that are actually paid, if they differ from the engine's.
         """
         draws = None if self.ledger is None else [job, self.reward, getattr(engine.reward_model, "fingerprint", None)]
         made_of = [engine.router.fingerprint, str(engine.policy), (pool or engine.pool).to_dict(), draws]

@@ -34,22 +34,22 @@ _TIMES = ("day", "hour")
     default="model",
     show_default=True,
     metavar="NAMES",
-    help="model, day, hour, reason, plan, kind, tag, tag:NAME.",
+    help="Group by model, day, hour, reason, plan, kind, tag, tag:NAME (comma-separated).",
 )
-@click.option("--since", metavar="WHEN", help="30m, 24h, 7d, 4w ago, or a time such as 2026-01-31.")
-@click.option("--until", metavar="WHEN", help="The first moment that counts no more.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Calls with this tag alone.")
+@click.option("--since", metavar="WHEN", help="The start: 30m, 24h, 7d, 4w ago, or a time such as 2026-01-31.")
+@click.option("--until", metavar="WHEN", help="The end, exclusive.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Only calls with this tag.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def spend(
     ledger: str, by: str, since: str | None, until: str | None, tags: tuple[str, ...], as_csv: bool, as_json: bool
 ) -> None:
-    """Print what LEDGER, a file or a database's URL, was billed, and what the reference alone would have cost.
+    """Print the costs in LEDGER, a file or a database URL, and what the reference alone would have cost.
 
-    Costs are of answers; what audits cost stands apart, and so does what collect and label cost for training. The
-    reference's cost and what was saved are of calls, so by model, kind, plan or reason they stand in the last lines
-    alone. The last line of all is what was saved, what audits cost, and the net. By reason, what was drawn because a
-    member failed or rests "fell back from" it.
+    The USD column is the cost of answers; audits, and training data (collect and label), have columns of their own.
+    The reference's cost and the saving belong to whole calls, so with --by model, kind, plan or reason they are shown
+    in the totals only. The last line is the saving, the cost of audits, and the net. With --by reason, samples drawn
+    because another member failed or was passed over are marked "fell back from" that member.
     """
     from bestroute.billing.ledger import Ledger
     from bestroute.cli.live_commands import ledger_url
@@ -80,7 +80,7 @@ def spend(
 
 
 _PARTS_OF_A_CALL = {"model", "kind", "plan", "reason"}
-"""Rows of one call may differ in them: one fell back on another."""
+"""Rows of one call may differ in these, after a fallback for example."""
 _COLUMNS = (
     "samples",
     "failed",
@@ -97,7 +97,7 @@ _COLUMNS = (
 
 
 def ago(text: str | None, now: float, option: str) -> float | None:
-    """Return the moment so long ago, or another moment, in seconds since 1970; ``None`` without one.
+    """Read a duration before ``now``, or a time, as seconds since 1970; ``None`` stays ``None``.
 
     Raises:
         ConfigError: If it is neither; names the option.
@@ -112,7 +112,7 @@ def ago(text: str | None, now: float, option: str) -> float | None:
         return seconds_of(text.strip(), option)
     except ConfigError:
         raise ConfigError(
-            f"{option} is so long ago (90s, 30m, 24h, 7d, 4w), or a time such as 2026-01-31 or 2026-01-31T12:00+01:00, "
+            f"{option} must be a duration (90s, 30m, 24h, 7d, 4w) or a time (2026-01-31, 2026-01-31T12:00+01:00), "
             f"got {text!r}"
         ) from None
 
@@ -120,12 +120,12 @@ def ago(text: str | None, now: float, option: str) -> float | None:
 def _tag(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if not name or not value:
-        raise ConfigError(f"--tag is written NAME=VALUE, got {text!r}")
+        raise ConfigError(f"--tag must be NAME=VALUE, got {text!r}")
     return name, value
 
 
 def _rows(totals: Mapping[Any, Totals], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each key: in the order of time where there is one, else the dearest first."""
+    """Yield a row for each key, ordered by time if grouped by time, else by cost, the highest first."""
 
     def key_of(key: Any) -> tuple[str, ...]:
         return key if isinstance(key, tuple) else (key,)
@@ -140,7 +140,7 @@ def _rows(totals: Mapping[Any, Totals], names: Sequence[str]) -> Iterator[dict[s
 
 
 def _columns(of: Totals, names: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of a row; the reference's cost stands with samples of a call, whoever drew them."""
+    """Return the figures of a row; saving and net are ``None`` where a row may be a part of a call."""
     savings = None if _PARTS_OF_A_CALL & {*names} else Savings.of(of)
     more = {"saved_usd": savings and savings.saved_usd, "net_usd": savings and savings.net_usd}
     return {name: more[name] if name in more else of.get(name) for name in _COLUMNS}

@@ -1,4 +1,4 @@
-"""A decision in five lines: what, why, the runner-up, what would flip it, how sure."""
+"""A decision in five lines: the plan, why, the runner-up, what would flip it, and how sure it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bestroute.types.prediction import Prediction
 
 
 def five_lines(decision: Decision) -> str:
-    """Return a decision in five lines, and one for each member that was left out."""
+    """Return a decision in five lines, and one more for each member that was left out."""
     usd = decision.estimated_cost_usd
     cost = "" if usd is None else f", {usd:.3g} USD expected"
     lines = [f"what:      {decision.plan}{cost}", f"why:       {_why(decision)}"]
@@ -44,7 +44,7 @@ def _why(decision: Decision) -> str:
 
 
 def _familiar(decision: Decision) -> str:
-    """Say how like those of training the query is, if the router knows."""
+    """Say how similar the query is to the training queries, if the router knows."""
     known = decision.familiarity
     if known is None:
         return ""
@@ -65,14 +65,14 @@ def _in_numbers(decision: Decision, column: int) -> str:
 
 
 def _costs_considered(decision: Decision, prediction: Prediction, costs: FloatArray) -> FloatArray:
-    """Return costs, infinite of plans that a query so unlike those of training rules out."""
+    """Return costs, with infinity for plans that are ruled out because the query is too unlike training."""
     if not isinstance(decision.policy, QualityPolicy):
         return costs
     return np.asarray(where_known(prediction, costs[None, :], decision.pool)[0])
 
 
 def _runner_up(decision: Decision, prediction: Prediction, costs: FloatArray, column: int) -> int | None:
-    """Return the plan that the policy would take if the one taken were not there."""
+    """Return the plan that the policy would take if the chosen one were not offered."""
     others = [i for i in range(len(prediction.plans)) if i != column and np.isfinite(costs[i])]
     if not others:
         return None
@@ -86,13 +86,13 @@ def _runner_up(decision: Decision, prediction: Prediction, costs: FloatArray, co
         valid = [i for i in others if prediction.plans[i].candidate is not None and p[i] >= policy.threshold]
         if valid:
             return min(valid, key=lambda i: (costs[i], i))
-        if column == reference:  # nothing reaches the threshold; the nearest to it
+        if column == reference:  # nothing else reaches the threshold: the one nearest to it
             return max((i for i in others if prediction.plans[i].candidate is not None), key=lambda i: p[i])
     return reference if reference != column else min(others, key=lambda i: (costs[i], i))
 
 
 def _flips(decision: Decision, prediction: Prediction, costs: FloatArray, column: int) -> str:
-    """Say at which parameter of the policy another plan is taken."""
+    """Say at which value of the policy's parameter another plan would be taken."""
     policy = decision.policy
     if isinstance(policy, QualityPolicy):
         quality = prediction.expected_quality[0]

@@ -1,4 +1,4 @@
-"""What ``bestroute train`` says of a router: what it would save, and one sentence of what to do with it."""
+"""What ``bestroute train`` prints about a router: what it would save, and a verdict."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from bestroute.router.training import Training
 
 _SHOWN = ("0.005", "0.01", "0.02", "0.03")
-"""Drops that are shown without ``--verbose``, of those that prices are frozen for."""
+"""Of the drops that prices are frozen for, those shown without ``--verbose``."""
 
 
 def training_lines(training: Training, records: int, folder: Path, *, verbose: bool = False) -> Iterator[str]:
-    """Yield what held-out folds say, every estimate with its 95 % interval, what the folder does, and a verdict.
+    """Yield the estimates of held-out folds with 95 % intervals, the default policy, and a verdict.
 
     Args:
-        training: What was trained.
-        records: On how many.
+        training: The result of training.
+        records: How many records it was trained on.
         folder: Where the router is.
-        verbose: Whether how well its parts predict is said, too.
+        verbose: Whether to add how well its parts predict.
     """
     from bestroute.router.accept_levels import TARGET as LEVEL_TARGET
     from bestroute.router.shrinkage import DEFAULT_TARGET
@@ -48,8 +48,8 @@ def verdict(evidence: Evidence | None, records: int, reference: str, folder: Pat
     """Return one sentence: whether the router is worth using, what it saves, and what to do next.
 
     Args:
-        evidence: Of the price frozen for the default's drop.
-        records: It was trained on.
+        evidence: About the price that is frozen for the default drop.
+        records: How many records it was trained on.
         reference: The model whose quality is to be matched.
         folder: Where the router is.
     """

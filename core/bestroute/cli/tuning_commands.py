@@ -24,19 +24,24 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("records", metavar="TUNE...", type=FILE, nargs=-1, required=True)
 @click.option("--max-drop", type=float, help="Promise to lose at most this share of the reference's mean quality.")
-@click.option("--budget", type=float, help="Promise to cost at most so many USD per 1,000 queries in the mean.")
-@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
+@click.option("--budget", type=float, help="Promise to cost at most this many USD per 1,000 queries on average.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Confidence of the promise.")
 @click.option(
     "--reward",
     callback=check_reward,
     help="recorded, quality, majority, logprobs, agreement, confidence or a folder; default: as it was trained.",
 )
-@click.option("--order", type=FILE, multiple=True, help="Records that order the settings; default: a part of TUNE.")
+@click.option("--order", type=FILE, multiple=True, help="Records to order the settings by; default: a part of TUNE.")
 @click.option(
-    "--cross-fit", "folds", type=int, help="Train anew for each of K folds by group of TUNE, and look at those."
+    "--cross-fit",
+    "folds",
+    type=int,
+    help="Train a new router for each of K folds (by group) of TUNE, and tune on those.",
 )
-@click.option("--gold", type=FILE, help="People's verdicts, where the labels of TUNE are a judge's (see label).")
-@click.option("--allow-missing", is_flag=True, help="Leave out records that lack a model, instead of refusing them.")
+@click.option("--gold", type=FILE, help="Human verdicts, if the labels of TUNE are a judge's (see label).")
+@click.option(
+    "--allow-missing", is_flag=True, help="Leave out records without samples of every model instead of refusing them."
+)
 def tune(
     folder: Path,
     records: tuple[Path, ...],
@@ -49,13 +54,16 @@ def tune(
     gold: Path | None,
     allow_missing: bool,
 ) -> None:
-    """Pick what keeps a promise on fresh queries, by a finite-sample bound, and write it into DIR.
+    """Find a price of quality that keeps a promise on new queries, by a finite-sample bound, and write it to DIR.
 
-    Where TUNE cannot show it the promise is refused, with the number of queries it would take; the router stays as it
-    is, and DIR/refusals.json keeps that it was asked: route, report and monitor --router show it.
-    Where the labels are a judge's, --gold makes it a promise of what people would see, by an interval of many groups.
-    Queries of one group are one draw. Tune once: a promise that is tried again on other records until it passes is
-    none.
+    If TUNE is not enough to show it, the promise is refused, with the number of queries it would take. The router is
+    then unchanged, and DIR/refusals.json notes the refusal, which route, report and monitor --router show.
+
+    If the labels are a judge's, --gold makes it a promise about what people would judge, by an interval that needs many
+    groups.
+
+    Queries of one group count as one observation. Tune once: a promise that is tried on other records again and again
+    until it passes has no meaning.
     """
     from bestroute.artifacts import ROUTER, sha256
     from bestroute.policies.promises import Kind, write_promises
@@ -71,7 +79,7 @@ def tune(
     tuned_hash = sha256((folder / ROUTER.config).read_bytes())
     kind = kind_of(folder, router, reward)
     if gold is not None and max_drop is None:
-        raise ConfigError("--gold corrects a promise of a drop; a budget rests on no labels")
+        raise ConfigError("--gold is for --max-drop; a budget does not depend on labels")
     read = load_records(records, router.pool, allow_missing=allow_missing)
     read, by_people = (read, None) if gold is None else _by_people(read, gold, router, kind)
     arrays = arrays_of(read, router.pool, kind, token_means=router.token_means)
@@ -89,8 +97,8 @@ def tune(
     try:
         promise = find(tuned, arrays, value, confidence=confidence, order=ordering, cross_fit=folds, on_progress=tell)
     except RefusedError as refused:
-        asked_for: Kind = "budget" if max_drop is None else "max_drop"
-        note_refusal(folder, Refusal.today(asked_for, value, confidence, len(arrays), refused.queries))
+        requested: Kind = "budget" if max_drop is None else "max_drop"
+        note_refusal(folder, Refusal.today(requested, value, confidence, len(arrays), refused.queries))
         raise
     if kind not in KINDS:
         promise = replace(promise, reward_fingerprint=ProxyRewardModel.from_pretrained(kind).fingerprint)
@@ -109,30 +117,32 @@ def tune(
         f"{estimates['usd_per_1k']:.4g} USD per 1,000 queries"
     )
     if kind != kind_of(folder, router, None):
-        print_line(f"  holds where samples are chosen by {kind}, not by {router.settings.reward} as in training")
+        print_line(f"  holds if samples are chosen by {kind}, not by {router.settings.reward} as in training")
     if promise.cost_cap_usd is not None:
-        print_line(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that")
+        print_line(f"  a query that costs more than {promise.cost_cap_usd:.4g} USD counts as that much")
     if folds is not None:
-        print_line(f"  shown on {folds} routers trained alike, not on this very one")
+        print_line(f"  shown on {folds} routers trained in the same way, not on this one")
 
 
 def _by_people(records: list[Record], gold: Path, router: MultiHeadRouter, kind: str) -> tuple[list[Record], ByPeople]:
-    """Take the records apart of which people judged every sample; no group of theirs stays with the others.
+    """Separate the records in which people judged every sample; their groups are removed from the others.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If there are no such records.
     """
     from bestroute.judges.gold import judged_by_people, read_gold
     from bestroute.tuning.tune import ByPeople
 
     by_people = judged_by_people(records, read_gold(gold))
     if not by_people:
-        raise ConfigError(f"{gold}: of no record of TUNE did people judge every sample; 'id' and 'text' must be theirs")
+        raise ConfigError(
+            f"{gold}: no record of TUNE has a human verdict on every sample; 'id' and 'text' must match the records"
+        )
     judged = [record for record in records if record.id in by_people]
     groups = {record.group for record in judged}
     rest = [record for record in records if record.group not in groups]
     if lost := len(records) - len(judged) - len(rest):
-        tell(f"{lost} records left out: people judged others of their groups")
+        tell(f"{lost} records left out: people judged other records of their groups")
     pool, means = router.pool, router.token_means
     people = arrays_of([by_people[record.id] for record in judged], pool, kind, token_means=means)
     return rest, ByPeople(arrays_of(judged, pool, kind, token_means=means), people)
