@@ -114,10 +114,10 @@ _OTHER_NAMES = {"request_timeout": "timeout", "openai_api_key": "api_key", "open
 
 
 class BestRouteChat(BaseChatModel):
-    """A chat model made of chat models: asks the one a query needs, as often as it needs, and keeps the best answer.
+    """A chat model made of several: decides for each query which to ask and how many samples to draw.
 
-    Each query gets one model of a pool and a number of samples ``n``. They are drawn, the best is kept by a reward
-    model, and every sample is billed.
+    A router chooses a model of the pool and a number of samples ``n`` (or a plan of several such steps), a reward model
+    chooses the best sample, and every sample is billed.
 
     ???+ info "Setup"
 
@@ -132,25 +132,25 @@ class BestRouteChat(BaseChatModel):
         | --- | --- |
         | `models` | Members by pool name: chat models, or strings such as `"openai:gpt-4o-mini"`. |
         | `prices` | `Price(input, output)` of each, USD per million tokens. |
-        | `reference` | The model whose quality is to be matched; default: the dearest output price. |
-        | `router` | A trained router or its folder, a function, or `None`. |
+        | `reference` | The model whose quality is to be matched; default: the highest output price. |
+        | `router` | A trained router or its folder, a function `fn(query)`, or `None`. |
         | `reward_model` | Chooses among samples: `MajorityVote()`, `Verifier(fn)`, a function. |
-        | `policy`, `threshold`, `max_drop` | One of them: how a trained router's predictions decide. |
-        | `follow`, `audit`, `mode`, `share` | A drop steered to by audits, and how much of the traffic is routed. |
+        | `policy`, `threshold`, `max_drop` | One of them: how to choose among a trained router's plans. |
+        | `follow`, `audit`, `mode`, `share` | A target drop kept by audits, and how much traffic is routed. |
         | `max_n` | The most samples of a step. |
         | `bills_input` | `"per_sample"` (n calls) or `"once"` (n choices of one call); for all or by name. |
         | `ledger` | Where bills are kept: a `Ledger`, or its path or URL, `"bills.db"` for example. |
-        | `settings`, `budget` | What is done about faults, and what all calls together may spend. |
+        | `settings`, `budget` | Retries and other settings, and what all calls together may spend. |
 
     ??? info "Key init args: completion and client params"
 
         | Param | Description |
         | --- | --- |
-        | `temperature`, `max_tokens`, `stop` | Win over the members' own; what is not set here overrides nothing. |
+        | `temperature`, `max_tokens`, `stop` | Override the members' own; unset ones override nothing. |
         | `timeout` | Seconds for one request. |
-        | `max_retries` | How often a failed draw is tried again; the members' own retries are off. |
+        | `max_retries` | How often a failed draw is retried; the members' own retries are off. |
         | `api_key`, `base_url` | For members given as strings. |
-        | `model_kwargs` | Anything else that is to be sent with every call. |
+        | `model_kwargs` | Any other arguments to send with every call. |
         | `streaming`, `disable_streaming`, `rate_limiter`, `cache`, ... | As with any chat model. |
 
     ??? info "Instantiate"
@@ -168,7 +168,7 @@ class BestRouteChat(BaseChatModel):
         )
         ```
 
-        A router that was trained with ``bestroute train`` is given by its folder: ``router="router/"``.
+        A router trained with ``bestroute train`` is passed as its folder: ``router="router/"``.
 
     ??? info "Invoke"
 
@@ -177,7 +177,7 @@ class BestRouteChat(BaseChatModel):
         message = model.invoke(messages)
         ```
 
-        A call may force the choice, the model by its pool name:
+        A call may force the choice, naming the model by its pool name:
 
         ```python
         message = model.invoke(messages, model="large", n=1)
@@ -191,7 +191,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Stream"
 
-        One sample streams token by token. Of several only the winner is emitted, when it is known.
+        A single sample streams token by token. Of several samples only the best is emitted, once it is known.
 
         ```python
         full = None
@@ -201,7 +201,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Async"
 
-        Samples are drawn at the same time.
+        Samples are drawn concurrently.
 
         ```python
         async def ask():
@@ -213,9 +213,9 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Tool calling"
 
-        Each member is offered the tools in its own format. Of several samples those that call an unknown tool, or
-        lack an argument, or have one of the wrong type, are out; the rest compete by agreement, then by reward. The
-        turn stays with the model that made the call.
+        Each member is offered the tools in its own format. Samples that call an unknown tool, lack an argument or have
+        one of the wrong type are discarded; the others compete by agreement, then by reward. The turn stays with the
+        model that made the call.
 
         ```python
         from langchain_core.tools import tool
@@ -237,8 +237,8 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Structured output"
 
-        By ``method="json_schema"`` (the default), ``"function_calling"`` or ``"json_mode"``. Samples that break the
-        schema are out.
+        By ``method="json_schema"`` (the default), ``"function_calling"`` or ``"json_mode"``. Samples that violate
+        the schema are discarded.
 
         ```python
         from pydantic import BaseModel
@@ -256,7 +256,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "JSON mode"
 
-        Any JSON object; the prompt says which.
+        Any JSON object; the prompt describes it.
 
         ```python
         words = model.with_structured_output(method="json_mode").invoke("JSON with the keys 'product' and 'unit'")
@@ -264,7 +264,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Image input"
 
-        Content blocks reach the member as they are; a member whose profile says that it takes no images is not asked.
+        Content blocks are passed to the member unchanged; a member whose profile excludes images is not asked.
 
         ```python
         image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
@@ -273,7 +273,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Token usage"
 
-        ``usage_metadata`` is what all samples together were billed. The ledger has a row for each, failed ones too.
+        ``usage_metadata`` is the billed usage of all samples together. The ledger has a row for each, failed ones too.
 
         ```python
         message = model.invoke(messages)
@@ -283,7 +283,7 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Logprobs"
 
-        What no argument here is named after reaches the members as it is, and what they tell comes with the answer.
+        Unknown arguments are passed on to the members, and what they return comes with the answer.
 
         ```python
         message = model.invoke(messages, logprobs=True)
@@ -292,9 +292,9 @@ class BestRouteChat(BaseChatModel):
 
     ??? info "Response metadata"
 
-        ``model_name`` is the provider's name of the model that answered. ``bestroute`` tells in plain JSON which
-        member it is (``model``), why (``reason``), how many samples were drawn (``n``), which is the answer
-        (``chosen``), and of each its reward, cost and error (``samples``).
+        ``model_name`` is the provider's name of the model that answered. ``bestroute`` says in plain JSON which member
+        that is (``model``), why (``reason``), how many samples were drawn (``n``), which one is the answer
+        (``chosen``), and the reward, cost and error of each (``samples``).
 
         ```python
         told = message.response_metadata["bestroute"]
@@ -305,76 +305,78 @@ class BestRouteChat(BaseChatModel):
     models: dict[str, Any]
     """Members by pool name: chat models, strings like ``"openai:gpt-4o-mini"``, or ``bestroute.Generator``."""
     prices: dict[str, Price] = Field(default_factory=dict)
-    """USD per million tokens of each member. A provider's own model whose exact name ``genai-prices`` lists may be
-    left out where that library is installed; for anything else a missing price is an error."""
+    """USD per million tokens, by pool name. With the library ``genai-prices`` installed, a provider's own model may be
+    left out if the library lists its exact name; any other missing price is an error."""
     reference: str = ""
-    """The model whose quality is to be matched; default: the dearest output price."""
+    """The model whose quality is to be matched; default: the highest output price."""
     router: Any = None
     """A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``."""
     reward_model: Any = None
     """A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``."""
     policy: Any = None
-    """Chooses among the router's plans; or as on the command line, ``"follow:0.01"``."""
+    """Chooses among the router's plans: a ``Policy``, or a text as on the command line, ``"follow:0.01"``."""
     threshold: float | None = None
     """Short for ``policy=ThresholdPolicy(threshold)``."""
     max_drop: float | None = None
-    """Short for a promise that the router was tuned for; with ``follow``, a target."""
+    """Short for ``policy=QualityPolicy(max_drop=max_drop)``: a promise that the router was tuned for, or, with
+    ``follow``, a target."""
     follow: bool = EngineFields.follow
-    """With ``max_drop``, on a trained router: the price of quality is steered to it by what ``audit`` shows."""
+    """Makes ``max_drop`` a target: the price of quality is adjusted to the drop that audits measure."""
     window: int = EngineFields.window
-    """With ``follow``: how many of the last decisions steering looks back on."""
+    """With ``follow``: how many of the latest decisions the adjustment takes into account."""
     default: Default = EngineFields.default
-    """What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be compared
-    (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never does."""
+    """What to do without a router and a reward model: ``"plan"`` tries cheaper models if answers can be compared (tool
+    calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` always asks the reference."""
     max_n: int = EngineFields.max_n
     """The most samples a step may draw."""
     bills_input: Any = EngineFields.bills_input
-    """``"per_sample"`` (n calls), or ``"once"`` (n choices of one call); for all or by model."""
+    """How n samples bill the prompt: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by
+    model."""
     ledger: LedgerField = None  # type: ignore[assignment]  # one is made where none is given
     """Where bills are kept; default: in memory."""
     temperature: float | None = None
-    """Wins over the members' own."""
+    """Overrides the members' own."""
     max_tokens: int | None = None
-    """Wins over the members' own."""
+    """Overrides the members' own."""
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
-    """Wins over the members' own."""
+    """Overrides the members' own."""
     streaming: bool = False
-    """Stream also inside ``invoke``."""
+    """Whether ``invoke`` streams, too."""
     timeout: float | tuple[float, float] | Any | None = None
-    """Seconds for one request, or what the provider's client takes (``httpx.Timeout``); wins over the members' own."""
+    """Timeout of one request in seconds, or an ``httpx.Timeout``; overrides the members' own."""
     max_retries: int | None = None
-    """How often a failed draw is tried again; the members' own retries are off. Short for ``settings``."""
+    """How often a failed draw is retried; short for ``settings``. The members' own retries are off."""
     settings: SettingsField = None
-    """Faults, pace and what is done at a budget's end: ``bestroute.Settings``."""
+    """``bestroute.Settings``: retries, circuit breakers, concurrency, and what happens when a budget is used up."""
     budget: BudgetField = None
-    """USD that all calls together may spend, or a shared ``bestroute.Budget``."""
+    """What all calls together may spend: USD, or a shared ``bestroute.Budget``."""
     mode: Mode = EngineFields.mode
-    """``"on"``; ``"shadow"``: decide and write it, but let the reference answer; ``"off"``: let it answer. May be set
-    at any time."""
+    """``"on"``: follow decisions; ``"shadow"``: make and log them, but let the reference answer; ``"off"``: the
+    reference answers. May be changed at any time."""
     share: float = EngineFields.share
-    """Of conversations that ``mode`` is for, by a hash of ``session``, of the ledger's tag ``user``, of the graph's
-    ``thread_id``, or of the first message; the reference answers the others. May be set at any time."""
+    """Share of conversations that ``mode`` applies to, chosen by a hash of ``session``, the ledger's tag ``user``, the
+    graph's ``thread_id`` or the first message; the reference answers the others. May be changed at any time."""
     audit: float = EngineFields.audit
-    """For which share of calls the reference is asked, too, after the answer went out; billed as ``"audit"``, and the
-    two are compared. May be set at any time."""
+    """Share of calls that are audited: after the answer was returned, the reference is asked as well, billed as
+    ``"audit"``, and the two answers are compared. May be changed at any time."""
     audit_budget: BudgetField = None
-    """USD that all audits together may spend, or a ``bestroute.Budget``."""
+    """What all audits together may spend: USD, or a ``bestroute.Budget``."""
     judge: Any = None
-    """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model`` where it
-    reads texts, else the form of the answers."""
+    """Compares the two answers of an audit: ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model`` if it
+    scores texts, else the form of the answers."""
     on_alarm: Any = None
-    """``fn(alarm)`` is told of each alarm while audits are switched on, in a thread that no call waits for."""
+    """``fn(alarm)``, called with each alarm while audits are on, in a separate thread."""
     tracing: Any = None
-    """Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``): ``True``, ``False``, a
-    ``bestroute.monitoring.tracing.spans.Tracing``, or ``None``: as ``instrument()`` says."""
+    """Whether to report calls and draws to OpenTelemetry as spans and metrics (extra ``otel``): ``True``, ``False``, a
+    ``bestroute.monitoring.tracing.spans.Tracing``, or ``None``: as set by ``instrument()``."""
     api_key: SecretStr | None = None
     """For members given as strings."""
     base_url: str | None = None
     """For members given as strings."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Sent with every call; arguments that no field is named after come here, with a warning."""
+    """Sent with every call; unknown arguments of the constructor are moved here, with a warning."""
     trace_samples: bool = False
-    """Show every call for samples in traces, as a child run of type *chain*."""
+    """Whether traces show every draw, as a child run of type *chain*."""
 
     _engine: BestRoute = PrivateAttr()
     _identity: dict[str, Any] = PrivateAttr()
@@ -385,7 +387,7 @@ class BestRouteChat(BaseChatModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
     def __init__(self, **kwargs: Any) -> None:
-        """Build the chat model; our own errors come as they are, not inside pydantic's."""
+        """Build the chat model; errors of bestroute are raised as they are, not wrapped in pydantic's."""
         try:
             super().__init__(**kwargs)
         except ValidationError as error:
@@ -397,14 +399,14 @@ class BestRouteChat(BaseChatModel):
 
     @classmethod
     def from_folder(cls, path: str | Path, **overrides: Any) -> Self:
-        """Make a model of a trained router's folder: its pool's members, prices and reward model.
+        """Build a model from the folder of a trained router, with its pool, prices and reward model.
 
-        Members are ``ChatOpenAI`` at the address and with the key that the pool file names, or those in ``models``.
+        Members are ``ChatOpenAI`` with the addresses and API keys that the pool file names, unless ``models`` is given.
 
         Args:
-            path: Folder of ``bestroute train``.
-            overrides: Any argument of the constructor; it wins, and a warning says where it differs from what the
-                router was trained with.
+            path: Folder written by ``bestroute train``.
+            overrides: Arguments of the constructor, which take precedence; a warning says where they differ from what
+                the router was trained with.
 
         Raises:
             ConfigError: If a key is not set, or nothing says which reward model the router was trained with.
@@ -430,7 +432,9 @@ class BestRouteChat(BaseChatModel):
                 )
             if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 raise ConfigError(f"BestRouteChat has no argument {name!r}. Did you mean {close[0]!r}?")
-        warnings.warn(f"{named(unknown)}: not known here, sent to the members with every call", stacklevel=4)
+        warnings.warn(
+            f"{named(unknown)}: unknown arguments of BestRouteChat, sent to the members with every call", stacklevel=4
+        )
         rest = {name: value for name, value in values.items() if name in known}
         return {**rest, "model_kwargs": {**{n: values[n] for n in unknown}, **rest.get("model_kwargs", {})}}
 
@@ -445,10 +449,10 @@ class BestRouteChat(BaseChatModel):
         return as_stop(stop)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Build the engine, so that whatever does not fit is said at construction.
+        """Build the engine, so that errors are raised at construction.
 
         Raises:
-            ConfigError: If parts do not fit together.
+            ConfigError: If the arguments do not fit together.
             PriceError: If a member has no price.
         """
         super().model_post_init(context)
@@ -472,7 +476,7 @@ class BestRouteChat(BaseChatModel):
         self._identity = self._cache_identity(built.members)
 
     def _cache_identity(self, members: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what decides the answers, by name or by digest: no secret, no address, the same for equal pools."""
+        """Return names and digests of all that determines the answers, without secrets; equal for equal pools."""
         deciding = [self.router, self.reward_model, self._engine.policy]
         return {
             "models": {name: identity_of(member) for name, member in members.items()},
@@ -485,10 +489,10 @@ class BestRouteChat(BaseChatModel):
         }
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+        """Set a field. A field of the engine rebuilds it; if that fails, nothing is changed.
 
         Raises:
-            ConfigError: If it does not fit the other parts.
+            ConfigError: If the value does not fit the other fields.
             PriceError: If a member has no price.
         """
         set_field = super().__setattr__
@@ -496,7 +500,7 @@ class BestRouteChat(BaseChatModel):
         self.__dict__.pop("_serialized", None)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy; members, router and ledger are shared, also by a deep copy. A change of a part builds it anew."""
+        """Copy; members, router and ledger are shared, even by a deep copy. Updating an engine field rebuilds it."""
         self._has_copies = True
         copied = super().model_copy(update=update)
         copied.__dict__.pop("_serialized", None)
@@ -505,17 +509,17 @@ class BestRouteChat(BaseChatModel):
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy; clients cannot be copied, and a ledger that is copied would be two."""
+        """Copy like ``model_copy``: clients cannot be copied, and two copies of a ledger would diverge."""
         return self.model_copy()
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Keep the fields, from which the rest is built again; what cannot be pickled says so itself."""
+        """Pickle the fields, from which the rest is rebuilt; a field that cannot be pickled raises its own error."""
         state = super().__getstate__()
         fields = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
         return {**state, "__dict__": fields, "__pydantic_private__": None}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Take the fields, build the engine."""
+        """Restore the fields and rebuild the engine."""
         super().__setstate__({**state, "__pydantic_private__": {"_warned": set()}})
         self._build()
 
@@ -528,7 +532,7 @@ class BestRouteChat(BaseChatModel):
         return without_secrets(value)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Show the parts in a few words, never a member's settings."""
+        """Show short descriptions of the fields, never a member's settings."""
         for name, value in super().__repr_args__():
             if name in _ENGINE_FIELDS:
                 yield name, described(value)
@@ -537,39 +541,39 @@ class BestRouteChat(BaseChatModel):
 
     @property
     def engine(self) -> BestRoute:
-        """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
+        """The engine, for ``route``, ``Decision.explain()`` and the ledger."""
         return self.__pydantic_private__["_engine"]  # type: ignore[index, no-any-return]  # ``self._engine`` is slow
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep what is said of an answer, in the ledger.
+        """Store a user's score of an answer in the ledger.
 
         Args:
-            call_id: Of the answer, ``response_metadata["bestroute"]["call_id"]``.
+            call_id: The answer's call, ``response_metadata["bestroute"]["call_id"]``.
             score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
-            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+            note: A comment; only a ``Ledger(url, keep_notes=True)`` stores it.
 
         Raises:
-            ConfigError: If the score is none, or the ledger knows no such call.
+            ConfigError: If the score is invalid, or the ledger does not have the call.
         """
         self.engine.feedback(call_id, score, note=note)
 
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep the same without blocking the loop; see ``feedback``."""
+        """Store a score without blocking the event loop; see ``feedback``."""
         await self.engine.afeedback(call_id, score, note=note)
 
     def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals; alarms.
+        """Return a report on audited calls for each mode in use: drop and saving with intervals, and alarms.
 
         Args:
-            target: The drop that is asked for; default: the policy's.
+            target: The drop to compare with; default: the policy's.
 
         Raises:
-            ConfigError: If the ledger keeps no audits, or cannot be read.
+            ConfigError: If the ledger cannot keep audits, or cannot be read.
         """
         return self.engine.monitor(target=target)
 
     async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return the same without blocking the loop; see ``monitor``."""
+        """Return the report without blocking the event loop; see ``monitor``."""
         return await self.engine.amonitor(target=target)
 
     @property
@@ -593,7 +597,7 @@ class BestRouteChat(BaseChatModel):
         return params
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        """Return what a cache knows a call by; it answers alike whoever is to find it in the ledger."""
+        """Return the cache key of a call, without the options that only matter to the ledger."""
         known = {name: value for name, value in kwargs.items() if name not in (*_OF_CALL, "session")}
         return super()._get_llm_string(stop=stop, **known)
 
@@ -612,19 +616,19 @@ class BestRouteChat(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """Return what every member can do; an explicit ``profile`` wins over it."""
+        """Return what all members can do; an explicit ``profile`` takes precedence."""
         members = map(chat_model_of, self.engine.generators.values())
         return pool_profile([None if member is None else member.profile for member in members])
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
-        """Structured output by a tool call is a tool call."""
+        """Treat structured output by a tool call like a tool call."""
         wanted = kwargs.get(structured.WANTED)
         if self.disable_streaming == "tool_calling" and wanted and wanted["method"] == "function_calling":
             return True
         return super()._streaming_disabled(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate the tokens of a text; members have tokenizers of their own, and nothing is downloaded."""
+        """Estimate the tokens of a text, since members have different tokenizers; nothing is downloaded."""
         return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else estimate_tokens(text)
 
     def get_num_tokens_from_messages(
@@ -651,12 +655,12 @@ class BestRouteChat(BaseChatModel):
         tool_choice: str | dict[str, Any] | bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools; each member turns them into its own format when it is called.
+        """Bind tools, which each member converts to its own format when it is called.
 
         Args:
             tools: Functions, pydantic classes, ``BaseTool`` or dicts; a provider's built-in tools stay as they are.
             tool_choice: ``"auto"``, ``"any"``, a tool's name, or what the provider takes.
-            kwargs: Handed on, ``parallel_tool_calls`` and ``strict`` for example.
+            kwargs: Passed on, for example ``parallel_tool_calls`` and ``strict``.
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = plain_choice(tool_choice)
@@ -671,7 +675,7 @@ class BestRouteChat(BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answer with an object of a schema; each member is asked in its own way.
+        """Answer with an object of a schema, which each member is asked for in its own way.
 
         Args:
             schema: A pydantic class, ``TypedDict`` or JSON schema; may be left out for ``"json_mode"``.
@@ -706,7 +710,7 @@ class BestRouteChat(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        """Answer; ``tags`` as a dict are the ledger's, LangChain's own (a list) are those of ``config``."""
+        """Answer; a dict of ``tags`` is for the ledger, while LangChain's own tags (a list) belong in ``config``."""
         return for_caller(super().invoke(input, config, stop=stop, **_apart(kwargs, config)))
 
     async def ainvoke(
@@ -751,11 +755,11 @@ class BestRouteChat(BaseChatModel):
                     yield for_caller(chunk)
 
     def route(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
-        """Decide as ``invoke`` would; no model is called. For a graph's edges: ``pool.route(messages).model``.
+        """Decide as ``invoke`` would, without calling a model. For a graph's edges: ``pool.route(messages).model``.
 
         Args:
-            input: As for ``invoke``; the results of tools stay with the model that called the tools.
-            config: As for ``invoke``; its ``thread_id`` names the conversation.
+            input: As for ``invoke``; results of tools go to the model that called them.
+            config: As for ``invoke``; its ``thread_id`` identifies the conversation.
             kwargs: As for ``invoke``: ``tools``, and ``model``, ``n``, ``allow``, ``session``, ``tags``.
         """
         query, options = self._question(input, config, kwargs)
@@ -783,7 +787,7 @@ class BestRouteChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Answer; a stream that a handler wishes for is not told its run by LangChain."""
+        """Answer, passing on the run id, which LangChain does not pass to ``_stream``."""
         known = {**kwargs, **_run_id_of(run_manager)}
         return _with_billed_usage(super()._generate_with_cache(messages, stop, run_manager, **known))
 
@@ -810,7 +814,7 @@ class BestRouteChat(BaseChatModel):
             with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(self.engine.run(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
-            raise _own_error(error) from error
+            raise error.members_own from error
 
     async def _agenerate(
         self,
@@ -824,7 +828,7 @@ class BestRouteChat(BaseChatModel):
             with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(await self.engine.arun(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
-            raise _own_error(error) from error
+            raise error.members_own from error
 
     def _stream(
         self,
@@ -840,7 +844,7 @@ class BestRouteChat(BaseChatModel):
             for piece in none_streamed(self.engine.stream(query, **forced), manager):
                 yield from chunks.of(piece)
         except GenerationError as error:
-            raise _own_error(error) from error
+            raise error.members_own from error
 
     async def _astream(
         self,
@@ -859,7 +863,7 @@ class BestRouteChat(BaseChatModel):
                     for chunk in chunks.of(piece):
                         yield chunk
         except GenerationError as error:
-            raise _own_error(error) from error
+            raise error.members_own from error
 
     def _query(
         self,
@@ -868,7 +872,7 @@ class BestRouteChat(BaseChatModel):
         kwargs: Mapping[str, Any],
         run: BaseRunManager | None,
     ) -> tuple[Query, CallOptions]:
-        """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
+        """Return the query and the engine's options; a call's parameters override ours, and ours the members'."""
         own = {**self._own_params(), **kwargs}
         if _RUN_ID not in own:
             own |= _run_id_of(run)
@@ -892,7 +896,7 @@ class BestRouteChat(BaseChatModel):
 
     def _winner(self, result: Result, query: Query, run_id: str | None) -> AIMessage:
         if isinstance(result.payload, CutOff) and structured.WANTED in query.params:
-            raise result.payload.error  # as the member does: a part of an object is none
+            raise result.payload.error  # as the member does: part of an object is not an object
         if len(result.samples) > 1:
             self._warn_of_equal_samples(result, query)
         message = winner(result, provider_name(self.engine.generators[result.model], result.model))
@@ -901,13 +905,13 @@ class BestRouteChat(BaseChatModel):
         return message
 
     def _warn_of_equal_samples(self, result: Result, query: Query) -> None:
-        """Say once of a member that its samples cannot differ; the best of them is any of them."""
+        """Warn once per member that samples drawn at temperature 0 are all equal."""
         for name, count in Counter(sample.model for sample in result.samples).items():
             own = getattr(chat_model_of(self.engine.generators[name]), "temperature", None)
             if count > 1 and query.params.get("temperature", own) == 0 and name not in self._warned:
                 self._warned.add(name)
                 logger.warning(
-                    "%d samples of %r were drawn at temperature 0: they are paid for and equal; set a higher one",
+                    "%d samples of %r were drawn at temperature 0, so they are equal, but each is billed; raise it",
                     count,
                     name,
                 )
@@ -934,9 +938,9 @@ for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain
 
 
 def _apart(kwargs: Mapping[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-    """Return arguments of a call with the ledger's tags under a name that LangChain has no other use for.
+    """Return the arguments of a call with the ledger's tags under a name that LangChain does not use itself.
 
-    The thread of a graph is among them; LangChain hands no configuration on.
+    Adds the thread id of a graph, since LangChain does not pass the configuration on.
     """
     own = {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
     known = (config or {}).get("configurable") or (var_child_runnable_config.get() or {}).get("configurable") or {}
@@ -949,21 +953,16 @@ def _run_id_of(run: BaseRunManager | None) -> dict[str, Any]:
 
 
 def _with_run_id(config: RunnableConfig | None) -> tuple[RunnableConfig, dict[str, Any]]:
-    """Return a configuration that says its run's id, which LangChain's streams do not hand on, and the same for us."""
+    """Return a configuration with a run id, and the id as an argument, since LangChain's streams do not pass it on."""
     run_id = (config or {}).get("run_id") or uuid.uuid4()
     known: RunnableConfig = {**(config or {}), "run_id": run_id}
     return known, {_RUN_ID: str(run_id)}
 
 
 def _with_billed_usage(result: ChatResult) -> ChatResult:
-    """Let usages be added up that came through a stream, or from a cache."""
+    """Complete usage metadata of answers that came through a stream or from a cache, so that usages can be added."""
     for generation in result.generations:
         message = with_billed_usage(generation.message)
         if message is not generation.message:
             generation.message = message
     return result
-
-
-def _own_error(error: GenerationError) -> BaseException:
-    """Return the last failed member's own exception: callers that catch it go on working."""
-    return error.failures[-1].error if error.failures else error

@@ -93,33 +93,37 @@ class BestRouteLLM(FunctionCallingLLM):
         models: Members by pool name: LlamaIndex LLMs, or ``bestroute.Generator`` objects (text alone).
         prices: USD per million tokens of each member, ``bestroute.Price``; those of OpenAI's and Anthropic's own
             models are looked up by exact name where ``genai-prices`` is installed.
-        reference: The model whose quality is to be matched; default: the dearest output price.
+        reference: The model whose quality is to be matched; default: the highest output price.
         router: A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``.
         reward_model: A ``RewardModel`` or a function ``fn(query, texts) -> list[float]``.
         policy: Chooses among a router's plans, also as on the command line, ``"follow:0.01"``; or ``threshold=0.8``;
             or ``max_drop=0.01``.
-        follow: With ``max_drop``, on a trained router: the price of quality is steered to it by what ``audit`` shows.
-        window: With ``follow``: how many of the last decisions steering looks back on.
-        default: What is done without router and reward model: ``"plan"`` tries cheaper members where answers can be
-            compared (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` never.
+        follow: Makes ``max_drop`` a target: the price of quality is adjusted to the drop that audits measure.
+        window: With ``follow``: how many of the latest decisions the adjustment takes into account.
+        default: What to do without a router and a reward model: ``"plan"`` tries cheaper models if answers can be
+            compared (tool calls, JSON, choices, numbers, short answers), as long as that pays; ``"reference"`` always
+            asks the reference.
         max_n: The most samples a step may draw.
         bills_input: ``"per_sample"`` (n calls) or ``"once"`` (n choices of one call); for all or by model.
         ledger: Where bills are kept, a ``Ledger``, or its path or URL; default: in memory.
-        settings: Retries, pace and what is done at a budget's end, ``bestroute.types.settings.Settings``.
+        settings: ``bestroute.Settings``: retries, circuit breakers, concurrency, what happens when a budget is used up.
         budget: What all calls together may spend, USD.
-        max_retries: How often a draw is tried again; members' own retries are off.
-        mode: ``"on"``; ``"shadow"``: decide and write it, but let the reference answer; ``"off"``: let it answer.
-        share: Of conversations that ``mode`` is for, by a hash of ``session``, of the tag ``user``, or of the first
-            message; the reference answers the others. Both may be set at any time, and so may ``audit``.
-        audit: For which share of calls the reference is asked, too, after the answer went out; billed as ``"audit"``.
+        max_retries: How often a failed draw is retried; the members' own retries are off.
+        mode: ``"on"``: follow decisions; ``"shadow"``: make and log them, but let the reference answer; ``"off"``: the
+            reference answers.
+        share: Share of conversations that ``mode`` applies to, chosen by a hash of ``session``, the tag ``user`` or the
+            first message; the reference answers the others. ``mode``, ``share`` and ``audit`` may be changed at any
+            time.
+        audit: Share of calls that are audited: after the answer was returned, the reference is asked as well, billed
+            as ``"audit"``, and the two answers are compared.
         audit_budget: What all audits together may spend, USD.
-        judge: Compares two answers for audits, ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model``
-            where it reads texts, else the form of the answers.
-        on_alarm: ``fn(alarm)`` is told of each alarm while audits are switched on, in a thread that no call waits for.
-        tracing: ``True``: calls and draws as spans and metrics of OpenTelemetry (extra ``otel``).
-        timeout: Seconds for one request; wins over the members' own.
-        temperature: Wins over the members' own; a call's wins over it.
-        max_tokens: Wins over the members' own.
+        judge: Compares the two answers of an audit, ``fn(query, texts) -> scores`` in [0, 1]; default: ``reward_model``
+            if it scores texts, else the form of the answers.
+        on_alarm: ``fn(alarm)``, called with each alarm while audits are on, in a separate thread.
+        tracing: Whether to report calls and draws to OpenTelemetry as spans and metrics (extra ``otel``).
+        timeout: Timeout of one request in seconds; overrides the members' own.
+        temperature: Overrides the members' own; a call's overrides this one.
+        max_tokens: Overrides the members' own.
         stop: Sequences that end an answer.
         additional_kwargs: Call arguments for every member.
 
@@ -183,7 +187,7 @@ class BestRouteLLM(FunctionCallingLLM):
         ```
 
     Structured output:
-        Each member is asked in its own way: a strict ``response_format``, Ollama's ``format``, a tool, or words.
+        Each member is asked in its own way: a strict ``response_format``, Ollama's ``format``, a tool, or the prompt.
 
         ```python
         from pydantic import BaseModel
@@ -199,13 +203,13 @@ class BestRouteLLM(FunctionCallingLLM):
 
     Usage:
         ```python
-        response.raw["usage"]  # what all samples together were billed
+        response.raw["usage"]  # the billed usage of all samples together
         response.raw.choices[0].finish_reason  # the rest of raw reads like the member's own
         llm.ledger.totals(by="model")
         ```
 
-        The usage of LlamaIndex's instrumentation events adds up to the bill once: members' events tell their own,
-        the router's what is left.
+        The usages in LlamaIndex's instrumentation events add up to the bill: members' events report their own usage,
+        the router's event the rest.
     """
 
     models: dict[str, Any] = Field(description="Members by pool name.")
@@ -254,10 +258,10 @@ class BestRouteLLM(FunctionCallingLLM):
         return as_stop(stop)
 
     def __init__(self, **kwargs: Any) -> None:
-        """Build the engine, so that whatever does not fit is said at construction.
+        """Build the engine, so that errors are raised at construction.
 
         Raises:
-            ConfigError: If parts do not fit together.
+            ConfigError: If the arguments do not fit together.
             PriceError: If a member has no price.
         """
         super().__init__(**kwargs)
@@ -265,14 +269,14 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @classmethod
     def from_folder(cls, path: str | Path, *, llms: Mapping[str, Any] | None = None, **overrides: Any) -> Self:
-        """Make a model of a trained router's folder: its pool's members, prices and reward model.
+        """Build a model from the folder of a trained router, with its pool, prices and reward model.
 
         Args:
-            path: Folder of ``bestroute train``.
+            path: Folder written by ``bestroute train``.
             llms: Members by pool name; default: ``OpenAI``, or ``OpenAILike`` where the pool file names an address,
                 with the key that it names.
-            overrides: Any argument of the constructor; it wins, and a warning says where it differs from what the
-                router was trained with.
+            overrides: Arguments of the constructor, which take precedence; a warning says where they differ from what
+                the router was trained with.
 
         Raises:
             ConfigError: If a key is not set, or nothing says which reward model the router was trained with.
@@ -284,18 +288,18 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
-        """Make a model of what ``to_dict`` says, and of the parts that it says in words alone.
+        """Build a model from the result of ``to_dict`` and the objects that it only describes.
 
         Args:
-            data: Of ``to_dict``.
-            kwargs: ``models``, and the other parts; a ledger is made where none is given.
+            data: The result of ``to_dict``.
+            kwargs: ``models`` and the other described objects; a ledger is created if none is given.
 
         Raises:
-            ConfigError: If a part is missing.
+            ConfigError: If an object is missing.
         """
         in_words = {name for name in _IN_WORDS if data.get(name) is not None}
         if missing := [name for name in _IN_WORDS if name in in_words - kwargs.keys() - {"ledger"}]:
-            raise ConfigError(f"BestRouteLLM.from_dict: a dump tells of {named(missing)} in words alone; pass them")
+            raise ConfigError(f"BestRouteLLM.from_dict: a dump only describes {named(missing)}; pass them as arguments")
         return super().from_dict({name: value for name, value in data.items() if name not in in_words}, **kwargs)
 
     def _build(self) -> None:
@@ -308,10 +312,10 @@ class BestRouteLLM(FunctionCallingLLM):
         self._engine, self._shared = built.engine, built.shared
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; a part of the engine builds it anew, or is refused and nothing is changed.
+        """Set a field. A field of the engine rebuilds it; if that fails, nothing is changed.
 
         Raises:
-            ConfigError: If it does not fit the other parts.
+            ConfigError: If the value does not fit the other fields.
             PriceError: If a member has no price.
         """
         set_field = super().__setattr__
@@ -324,47 +328,47 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @property
     def engine(self) -> BestRoute:
-        """The engine behind it: ``route``, ``Decision.explain()``, the ledger."""
+        """The engine, for ``route``, ``Decision.explain()`` and the ledger."""
         return self._engine
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep what is said of an answer, in the ledger.
+        """Store a user's score of an answer in the ledger.
 
         Args:
-            call_id: Of the answer, ``additional_kwargs["bestroute"]["call_id"]``.
+            call_id: The answer's call, ``additional_kwargs["bestroute"]["call_id"]``.
             score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
-            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+            note: A comment; only a ``Ledger(url, keep_notes=True)`` stores it.
 
         Raises:
-            ConfigError: If the score is none, or the ledger knows no such call.
+            ConfigError: If the score is invalid, or the ledger does not have the call.
         """
         self._engine.feedback(call_id, score, note=note)
 
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep the same without blocking the loop; see ``feedback``."""
+        """Store a score without blocking the event loop; see ``feedback``."""
         await self._engine.afeedback(call_id, score, note=note)
 
     def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals; alarms.
+        """Return a report on audited calls for each mode in use: drop and saving with intervals, and alarms.
 
         Args:
-            target: The drop that is asked for; default: the policy's.
+            target: The drop to compare with; default: the policy's.
 
         Raises:
-            ConfigError: If the ledger keeps no audits, or cannot be read.
+            ConfigError: If the ledger cannot keep audits, or cannot be read.
         """
         return self._engine.monitor(target=target)
 
     async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return the same without blocking the loop; see ``monitor``."""
+        """Return the report without blocking the event loop; see ``monitor``."""
         return await self._engine.amonitor(target=target)
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What every member can do: the smallest context window, function calling if all have it.
+        """What all members can do: the smallest context window, and function calling if all have it.
 
         Raises:
-            ConfigError: If a member does not tell.
+            ConfigError: If a member does not report its metadata.
         """
         members = [self._metadata_of(name) for name in self.models if isinstance(self.models[name], LLM)]
         # One chat model makes it one: a conversation loses its roles as a prompt, while members that only complete
@@ -383,7 +387,7 @@ class BestRouteLLM(FunctionCallingLLM):
         )
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what events tell of it, without a secret; no member's server is asked for it."""
+        """Return a description for events, without secrets and without asking a member's server."""
         name = pool_name(self.models)
         return {"class_name": self.class_name(), "model_name": name, "models": description.described(self.models)}
 
@@ -392,7 +396,7 @@ class BestRouteLLM(FunctionCallingLLM):
             return self._engine.generators[name].metadata  # type: ignore[attr-defined, no-any-return]
         except ValueError as error:
             raise ConfigError(
-                f"models: {name!r} does not tell its metadata: {error}. For a server of your own use OpenAILike "
+                f"models: {name!r} does not report its metadata: {error}. For your own server use OpenAILike "
                 "with context_window, is_chat_model and is_function_calling_model"
             ) from error
 
@@ -418,7 +422,7 @@ class BestRouteLLM(FunctionCallingLLM):
 
     @own_span
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Chat, piece by piece: a single sample as it comes, of several only the winner."""
+        """Chat, piece by piece: a single sample is streamed, of several samples only the best is yielded."""
         return tracing.stream(
             self, CHAT, messages, kwargs, lambda: begun(self._stream(self._request(messages, kwargs)))
         )
@@ -467,7 +471,7 @@ class BestRouteLLM(FunctionCallingLLM):
         return await tracing.astream(self, COMPLETION, prompt, kwargs, begin)
 
     def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> _Request:
-        """Return the query and what the call forces; a call's parameters win over ours, ours over the members'."""
+        """Return the query and the engine's options; a call's parameters override ours, and ours the members'."""
         params = {**self._own_params(), **kwargs}
         if params.get("model") is None and params.get("n") == 1:  # evaluators send it with every call
             del params["n"]
@@ -539,7 +543,7 @@ class BestRouteLLM(FunctionCallingLLM):
         tool_choice: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Prepare the call; which member it is for is decided later, and its own format made then."""
+        """Prepare the call; the member, and so the format of the tools, is decided later."""
         messages = mark_messages(chat_history or (), getattr(chat_history, "rag", None))
         if isinstance(user_msg, str):
             user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
@@ -562,13 +566,13 @@ class BestRouteLLM(FunctionCallingLLM):
         allow_parallel_tool_calls: bool = False,
         **kwargs: Any,
     ) -> ChatResponse:
-        """Keep the first tool call alone, where only one is wanted."""
+        """Keep only the first tool call, unless parallel ones are allowed."""
         return response if allow_parallel_tool_calls else first_call_only(response)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """Return the tools a response calls; of a chunk of a stream, what is there of them.
+        """Return the tool calls of a response, or those received so far of a streamed one.
 
         Raises:
             ValueError: If it calls none and ``error_on_no_tool_call``.
@@ -643,7 +647,7 @@ class BestRouteLLM(FunctionCallingLLM):
     def _structured_messages(
         self, output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
     ) -> AskedMessages:
-        """Return what is asked, which remembers the object it is asked for."""
+        """Return the prompt's messages, which carry the class of the object to answer with."""
         messages = mark_messages(prompt.format_messages(llm=self, **prompt_args), filled_in(prompt, prompt_args))
         messages.structure = Structure.of(self, output_cls, prompt, prompt_args)
         return messages
@@ -665,17 +669,17 @@ class BestRouteLLM(FunctionCallingLLM):
         return without_secrets(value)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Show what it is made of, never a member's settings."""
+        """Show short descriptions of the fields, never a member's settings."""
         for name in ("models", "reference", "router", "reward_model", "policy", "threshold", "max_drop", "max_n"):
             if (value := getattr(self, name)) is not None:
                 yield name, description.described(value)
 
     def _arguments(self) -> dict[str, Any]:
-        """Return what it was constructed with."""
+        """Return the arguments it was constructed with."""
         return {name: getattr(self, name) for name in self.model_fields_set if name != "callback_manager"}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a router of the same parts, some replaced; members and ledger are shared, never copied."""
+        """Return a copy with some fields replaced; members and ledger are shared, never copied."""
         own = {"callback_manager": self.callback_manager}
         return type(self)(**{**self._arguments(), **own, **(update or {})})
 
@@ -684,14 +688,14 @@ class BestRouteLLM(FunctionCallingLLM):
         return self.model_copy()
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return what it was constructed with, without secrets, or refuse; the live object is not touched.
+        """Return the constructor's arguments, without secrets, to be pickled; the object itself is not changed.
 
         Raises:
-            ConfigError: If a part cannot be kept, a router that is a lambda for example.
+            ConfigError: If an argument cannot be pickled, for example a router that is a lambda.
         """
         arguments = {**self._arguments(), "additional_kwargs": without_secrets(self.additional_kwargs)}
         return {name: description.store(value, name) for name, value in arguments.items()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Build it anew; members find their keys in the environment."""
+        """Build it again; members read their keys from the environment."""
         self.__init__(**{name: description.restored(value) for name, value in state.items()})  # type: ignore[misc]

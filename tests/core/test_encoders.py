@@ -396,7 +396,7 @@ def test_flags_of_an_encoder_need_one(files, tmp_path, flag):
     train = ("train", files / "records.jsonl", "--pool", files / "pool.yaml", "--reward", "quality")
     done = command(*train, "--out", tmp_path / "router", *flag)
     assert done.exit_code == 2
-    assert done.stderr == f"bestroute: {flag[0]} is for transformers; name one by --encoder\n"
+    assert done.stderr == f"bestroute: {flag[0]} is for transformers; choose one with --encoder\n"
 
 
 # Fine-tuning.

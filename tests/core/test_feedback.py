@@ -86,7 +86,7 @@ def test_a_ledger_of_somebody_elses_says_that_it_keeps_none(pool):
         def add(self, rows):
             pass
 
-    with pytest.raises(ConfigError, match="kept in a bestroute.Ledger, and the ledger is a Books"):
+    with pytest.raises(ConfigError, match="feedback needs a bestroute.Ledger, but the ledger is a Books"):
         engine(pool, Books()).feedback("c", 1)
 
 

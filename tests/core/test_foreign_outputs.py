@@ -106,5 +106,5 @@ def test_a_dash_is_no_file_and_no_stream(log, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["import", str(log), "--out", "-"])
     assert done.exit_code == 2
-    assert "'-' would be a file of that name, no stream" in done.stderr
+    assert "'-' does not stand for a stream here" in done.stderr
     assert not (tmp_path / "-").exists()

@@ -191,7 +191,7 @@ def test_a_ledger_of_somebody_elses_cannot_be_read(pool):
         def add(self, rows):
             pass
 
-    with pytest.raises(ConfigError, match="reads a bestroute.Ledger, and the ledger is a Books"):
+    with pytest.raises(ConfigError, match="monitor needs a bestroute.Ledger, but the ledger is a Books"):
         engine(pool, Books()).monitor()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestroute import BestRouteError, ConfigError, Plan, Pool, Price, PriceError, Step
-from bestroute.types.pool import dearest
+from bestroute.types.pool import most_expensive
 
 GOOD = """
 reference: large
@@ -131,4 +131,4 @@ def test_a_plan_must_fit_the_pool(pool):
 
 
 def test_the_dearest_output_price_is_the_default_reference():
-    assert dearest({"a": Price(9, 1), "b": Price(1, 9)}, ["b", "a"]) == "b"
+    assert most_expensive({"a": Price(9, 1), "b": Price(1, 9)}, ["b", "a"]) == "b"

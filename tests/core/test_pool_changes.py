@@ -321,7 +321,7 @@ def test_the_commands_add_and_remove_and_say_what_changed(base, fresh, tmp_path)
     removed = run("remove-model", tmp_path / "more", "small", "--out", tmp_path / "more")
     assert removed.exit_code == 0, removed.output
     assert "small removed" in removed.stdout
-    assert "gone:" in removed.stdout
+    assert "removed:" in removed.stdout
     assert MultiHeadRouter.from_pretrained(tmp_path / "more").pool.models == ("prover", "mid", "large")
 
 
@@ -331,7 +331,7 @@ def test_cross_fitting_a_changed_router_says_that_it_is_not_what_is_scored(base,
     told = run("evaluate", tmp_path / "router", tmp_path / "records.jsonl", "--cross-fit", 2, "--resamples", 100)
     assert told.exit_code == 0, told.output
     assert (
-        "the pool was changed since training (mid removed): routers trained anew are scored, not this one"
+        "the pool was changed after training (mid removed): newly trained routers are scored, not this one"
         in told.stderr
     )
 

@@ -115,7 +115,7 @@ def test_the_command_writes_the_promise_and_it_is_looked_up_everywhere(folder, r
 
 
 def test_another_reward_than_in_training_is_told(folder, records):
-    told = "holds where samples are chosen by recorded, not by quality as in training"
+    told = "holds if samples are chosen by recorded, not by quality as in training"
     assert told in run(folder, records, "--max-drop", 0.02, "--reward", "recorded").stdout
     assert "samples are chosen" not in run(folder, records, "--max-drop", 0.02).stdout
 

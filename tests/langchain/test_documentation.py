@@ -109,7 +109,9 @@ def test_an_example_runs_as_a_program(openai_env, capsys, name):
 
 
 def test_other_arguments_go_with_every_call_and_a_misspelt_field_is_refused(make, server):
-    with pytest.warns(UserWarning, match="'seed', 'top_p': not known here, sent to the members with every call"):
+    with pytest.warns(
+        UserWarning, match="'seed', 'top_p': unknown arguments of BestRouteChat, sent to the members with every call"
+    ):
         chat = make(seed=3, top_p=0.5)
     chat.invoke("x")
     chat.invoke("x", seed=4)

@@ -90,7 +90,7 @@ class Test25WhatItIs:
         unknown = OpenAI(model="no-such-model", api_base=server.base_url, api_key="k")
         route = ["large"]
         llm = make(lambda q: (route[0], 1), models={"small": unknown, "large": like("large-max")})
-        with pytest.raises(ConfigError, match="'small' does not tell its metadata: Unknown model.*use OpenAILike"):
+        with pytest.raises(ConfigError, match="'small' does not report its metadata: Unknown model.*use OpenAILike"):
             _ = llm.metadata
         assert llm.chat(user("x")).message.content.startswith("[large-max")
         route[0] = "small"
@@ -439,7 +439,7 @@ class Test33Faults:
 def test_a_dump_becomes_a_model_again_with_the_parts_that_it_has_no_words_for(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     llm = make(temperature=0.3, budget=0.5, max_n=4)
-    with pytest.raises(ConfigError, match="in words alone"):
+    with pytest.raises(ConfigError, match="only describes"):
         BestRouteLLM.from_dict(llm.to_dict(), models=llm.models)
     parts = {"models": llm.models, "router": llm.router, "reward_model": llm.reward_model, "settings": llm.settings}
     again = BestRouteLLM.from_dict(llm.to_dict(), **parts)

@@ -13,7 +13,7 @@ from bestroute.adapters.shared_members import Shared, shared
 from bestroute.billing.ledger import as_ledger
 from bestroute.engine.engine import BestRoute
 from bestroute.errors import ConfigError
-from bestroute.types.pool import Pool, dearest
+from bestroute.types.pool import Pool, most_expensive
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def build_engine(
 
     members = shared(given.models, held, ("members", *words), make_members)
     prices = settle("prices", complete_prices(given.prices, members.value, framework))
-    reference = settle("reference", given.reference or dearest(prices, given.models))
+    reference = settle("reference", given.reference or most_expensive(prices, given.models))
     pool = Pool(tuple(given.models), prices, reference, given.max_n, given.bills_input)
 
     def make_generators() -> dict[str, Any]:

@@ -24,14 +24,14 @@ else:  # a framework's own checks would copy such objects, or fail to describe t
 
 @dataclass(frozen=True)
 class EngineFields:
-    """What an engine over a framework's models is made of, in the words of every adapter, with its defaults."""
+    """The fields from which an engine over a framework's models is built, the same in every adapter, with defaults."""
 
     models: Mapping[str, Any]
     """Members by pool name."""
     prices: Mapping[str, Price] = field(default_factory=dict)
     """USD per million tokens of each member."""
     reference: str = ""
-    """The model whose quality is to be matched; default: the dearest output price."""
+    """The model whose quality is to be matched; default: the highest output price."""
     router: Any = None
     """A ``Router``, the folder of a trained one, a function ``fn(query)``, or ``None``."""
     reward_model: Any = None
@@ -43,37 +43,37 @@ class EngineFields:
     max_drop: float | None = None
     """Short for a promise that the router was tuned for; with ``follow``, a target."""
     follow: bool = False
-    """With ``max_drop``: the price of quality is steered to it by what audits show."""
+    """Makes ``max_drop`` a target: the price of quality is adjusted to the drop that audits measure."""
     window: int = WINDOW
-    """With ``follow``: how many of the last decisions steering looks back on."""
+    """With ``follow``: how many of the latest decisions the adjustment takes into account."""
     default: Default = "plan"
-    """What is done without router and reward model."""
+    """What to do without a router and a reward model."""
     max_n: int = 5
     """The most samples a step may draw."""
     bills_input: Any = "per_sample"
-    """How often n samples bill the prompt; for all or by model."""
+    """How n samples bill the prompt; for all or by model."""
     ledger: Ledger | Store | None = None
     """Where bills are kept, a ``Ledger``, its path or its URL; default: in memory."""
     settings: Settings | None = None
-    """Faults, pace and what is done at a budget's end."""
+    """Retries, circuit breakers, concurrency, and what happens when a budget is used up."""
     budget: Budget | float | None = None
     """What all calls together may spend, USD."""
     max_retries: int | None = None
-    """How often a failed draw is tried again."""
+    """How often a failed draw is retried."""
     mode: Mode = "on"
-    """``"shadow"``: decide, but let the reference answer; ``"off"``: let it answer."""
+    """``"on"``: follow decisions; ``"shadow"``: only make and log them; ``"off"``: the reference answers."""
     share: float = 1.0
-    """Of conversations that ``mode`` is for."""
+    """Share of conversations that ``mode`` applies to."""
     audit: float = 0.0
-    """For which share of calls the reference is asked, too, and compared."""
+    """Share of calls that are audited by also asking the reference."""
     audit_budget: Budget | float | None = None
     """What audits together may spend, USD."""
     judge: Any = None
     """Compares two answers for audits: ``fn(query, texts) -> scores`` in [0, 1]."""
     on_alarm: Any = None
-    """Is told of alarms: ``fn(alarm)``."""
+    """``fn(alarm)``, called with each alarm."""
     tracing: Any = None
-    """Whether calls and draws become spans and metrics of OpenTelemetry."""
+    """Whether to report calls and draws to OpenTelemetry."""
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -82,39 +82,39 @@ class EngineFields:
 
 
 ENGINE_FIELDS = tuple(f.name for f in fields(EngineFields))
-"""Fields of which a change makes another engine."""
+"""Fields whose change rebuilds the engine."""
 LIVE_FIELDS = ("mode", "share", "audit")
-"""Those that an engine may be told while it runs, so that their change makes no other."""
+"""Fields that can be changed on a running engine, without rebuilding it."""
 ENGINE_PARTS = (
     *("models", "router", "reward_model", "policy", "ledger", "bills_input", "settings", "budget"),
     *("audit_budget", "judge", "on_alarm", "tracing"),
 )
-"""Those that hold objects: described in a few words, never dumped."""
+"""Fields that hold objects, which are described briefly and never dumped."""
 
 
 def as_reference(reference: Any) -> Any:
-    """Return the reference as its field holds it: no name is the default."""
+    """Return the value of the field ``reference``; ``None`` becomes ``""``, the default."""
     return "" if reference is None else reference
 
 
 def as_stop(stop: Any) -> Any:
-    """Return sequences that end an answer as their field holds them: one of them is a list of one."""
+    """Return the value of the field ``stop``; a single text becomes a list."""
     return [stop] if isinstance(stop, str) else stop
 
 
 def change_field(
     model: Any, name: str, change: Callable[[], object], build: Callable[[], object], *, others: Collection[str] = ()
 ) -> None:
-    """Change a field; a field of the engine's builds it anew, or is told to it while it runs.
+    """Change a field; a field of the engine rebuilds the engine, or is changed on the running one.
 
-    What raises leaves every field as it was. A model whose copies use its engine, too, gets one of its own.
+    If that raises, all fields keep their old values. A model that shares its engine with copies gets its own engine.
 
     Args:
         model: A pydantic model.
         name: Of the field.
         change: Sets it.
         build: Makes the engine from the fields.
-        others: Fields of the adapter's own of which a change makes another engine, too.
+        others: Further fields, of the adapter, whose change rebuilds the engine.
     """
     is_built = "_engine" in (model.__pydantic_private__ or {})
     if not is_built or not (name in ENGINE_FIELDS or name in others):

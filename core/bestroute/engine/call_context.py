@@ -1,4 +1,4 @@
-"""What one call of the engine carries along: its options, what is left of its limits, and the flag that stops it."""
+"""The context of one call: its options, the remaining limits, its bills, and the flag that cancels it."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 
 
 class CallOptions(TypedDict, total=False):
-    """What a call of ``run``, ``arun``, ``stream`` or ``astream`` may say beside its query."""
+    """The keyword arguments of ``run``, ``arun``, ``stream`` and ``astream``."""
 
     model: str | None
-    """Ask this pool member."""
+    """Ask this member of the pool."""
     n: int | None
     """Draw this many samples."""
     reason: str | None
-    """Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order."""
+    """Makes ``model`` a preference and says why. Without it ``model`` is strict: no other model answers if it fails."""
     max_samples: int | None
-    """Samples drawn in all; attempts that failed do not count."""
+    """The most samples in all; failed attempts do not count."""
     max_cost_usd: float | None
-    """No draw is begun that could pass it."""
+    """No draw is begun that could exceed it."""
     deadline_s: float | None
-    """Seconds from the call's start. Then draws stop and the best seen answers."""
+    """Seconds from the call's start, after which draws stop and the best sample so far is the answer."""
     wave: int | None
-    """In place of ``Settings.wave``."""
+    """Replaces ``Settings.wave``."""
     allow: Sequence[str] | None
-    """Pool names of the members that may be asked."""
+    """Pool names of the only members that may be asked."""
     tags: Mapping[str, str] | None
-    """Words to find the call by in the ledger, by name."""
+    """Tags to find the call by in the ledger: texts by name."""
     run_id: str | None
-    """The caller's own id of what the call is a part of, for the ledger; default: the call's id."""
+    """The caller's id for a group of calls, for the ledger; default: the call's id."""
     call_id: str | None
-    """The call's own id, where its caller has one; an id that was used lately gives way to a new one."""
+    """The caller's id of this call; if it was used recently, a new id is made instead."""
     session: str | None
-    """The conversation that the call is a part of; one is treated alike throughout."""
+    """Identifies the conversation, all of whose calls are treated alike."""
     thread: str | None
-    """What a framework calls the same, where the caller names no ``session``."""
+    """The framework's id of the conversation, used if there is no ``session``."""
     budget: Budget | None
-    """What the call spends from, beside the engine's own budget: that of its caller, say."""
+    """A budget that the call spends from in addition to the engine's, such as one of its caller."""
 
 
 STICKY = "a tool turn stays with the model that made the call"
-"""A reason to wish for a model."""
+"""The ``reason`` of a model that is preferred because it made the tool call."""
 
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
 
@@ -86,7 +86,7 @@ class Options:
         """Check the options of a call.
 
         Raises:
-            ConfigError: Names an option that there is not, or one that makes no sense.
+            ConfigError: If an option is unknown or invalid; names it.
         """
         if not options:
             return _NO_OPTIONS
@@ -119,14 +119,14 @@ _UNTRACED: AbstractContextManager[Any] = nullcontext()
 
 
 class RunContext:
-    """One call under way.
+    """One call in progress.
 
     Args:
-        query: What is asked.
-        options: What the call says beside it.
-        budget: The engine's own, shared with its other calls.
-        writer: Of the engine's ledger.
-        call_id: By which the ledger knows it; a new one by default.
+        query: The query.
+        options: The options of the call.
+        budget: The engine's budget, shared with its other calls.
+        writer: Writes to the engine's ledger.
+        call_id: The call's id in the ledger; default: a new one.
         kind: What its samples are drawn for.
     """
 
@@ -162,14 +162,14 @@ class RunContext:
         self.deadline = None if limits.deadline_s is None else time.monotonic() + limits.deadline_s
         self.cancel = Cancel(self.deadline)
         self.is_committed = False
-        """Whether the caller has seen a piece of an answer, so that none other can take its place."""
+        """Whether a piece of an answer was shown to the caller, so that no other answer can replace it."""
         self.samples_left = limits.max_samples
         own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
         shared = tuple(each for each in (options.budget, budget) if each is not None)
         self.purse = Purse((*own, *shared)) if own or shared else None
         self.reservations = itertools.count(1)
         self.trace: CallTrace | None = None
-        """The span of the call, where calls are traced."""
+        """The call's span, if calls are traced."""
         self.bills = RunBills(self.call_id, query, options.tags, writer, run_id=options.run_id, kind=kind)
 
     def begin_trace(self, tracing: Tracing | None, query: Query, options: Options) -> None:
@@ -181,11 +181,11 @@ class RunContext:
             )
 
     def traced(self) -> AbstractContextManager[Any]:
-        """Note in the call's span what goes wrong inside; also across a ``yield``."""
+        """Return a context that records errors in the call's span; it may be held across a ``yield``."""
         return _UNTRACED if self.trace is None else self.trace
 
     def trace_decision(self, decision: Decision) -> None:
-        """Note in the call's span what is run."""
+        """Record the decision in the call's span."""
         if self.trace is not None:
             self.trace.decided(decision)
 
@@ -195,25 +195,25 @@ class RunContext:
             self.trace.end(result)
 
     def within(self) -> AbstractContextManager[Any]:
-        """Make the call's span the one below which others' spans stand; not across a ``yield``."""
+        """Return a context in which the call's span is the parent of new spans; not to be held across a ``yield``."""
         return _UNTRACED if self.trace is None else self.trace.current()
 
     def seconds_left(self, *, grace_s: float = 0.0) -> float | None:
-        """Return the time to the deadline and the grace after it, never below that; ``None`` without one."""
+        """Return the time to the deadline, at least 0, plus a grace period; ``None`` without a deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) + grace_s
 
     def attempt_ids(self, n: int) -> tuple[str, ...]:
-        """Return ids under which budgets know so many attempts; none is given twice."""
+        """Return ``n`` new ids, under which budgets note reservations for attempts."""
         return tuple(f"{self.name}-{next(self.reservations)}" for _ in range(n))
 
     def reserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
-        """Set a sum aside in the call's budgets, within its time; returns whether it was there."""
+        """Reserve a sum in all budgets of the call before its deadline; returns whether that succeeded."""
         if self.purse is None:
             return True
         return self.purse.reserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
 
     async def areserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
-        """Set a sum aside without blocking the loop."""
+        """Reserve a sum without blocking the event loop; see ``reserve``."""
         if self.purse is None:
             return True
         return await self.purse.areserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
@@ -225,10 +225,10 @@ class RunContext:
 
 
 def _checked_tags(tags: Any) -> Mapping[str, str]:
-    """Return tags as they are now.
+    """Return a copy of the tags.
 
     Raises:
-        ConfigError: If they are no mapping of strings to strings.
+        ConfigError: If they are not a mapping of strings to strings.
     """
     if tags is None:
         return {}
@@ -242,7 +242,7 @@ def _checked_tags(tags: Any) -> Mapping[str, str]:
 def _checked_name(value: Any, what: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
-    raise ConfigError(f"{what} must be a text that is not empty, got {brief(value)}")
+    raise ConfigError(f"{what} must be a non-empty string, got {brief(value)}")
 
 
 def _checked_budget(budget: Any) -> Budget | None:

@@ -1,4 +1,4 @@
-"""A decision: the plan taken for one query, and why; nothing was drawn for it."""
+"""A decision: the plan chosen for one query, and why; making it draws nothing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.getLogger("bestroute.engine")
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """Which plan a query gets.
+    """The plan chosen for a query.
 
-    ``prediction`` (of this query alone), ``costs_usd`` (expected, one for each of its plans), ``column`` (the plan
-    taken) and ``policy`` are ``None`` where no router predicted anything.
+    ``prediction`` (for this query only), ``costs_usd`` (the expected cost of each plan in it), ``column`` (the index
+    of the chosen plan) and ``policy`` are ``None`` if no router predicted anything.
     """
 
     plan: Plan
@@ -38,17 +38,17 @@ class Decision:
     column: int | None = None
     policy: Policy | None = None
     left_out: dict[str, str] = field(default_factory=dict)
-    """Models that cannot do what the query needs, or may not be asked, each with the reason."""
+    """Models that lack what the query needs, or that the call does not allow, each with the reason."""
     is_forced: bool = False
-    """Whether the caller named the model: nothing else may answer in its place."""
+    """Whether the caller named the model strictly, so that no other may answer in its place."""
     reward_model: RewardModelBase | None = None
-    """What scores its samples where that is not the engine's own reward model."""
+    """Scores the samples instead of the engine's reward model, if set."""
     trial: Trial | None = None
-    """What is tried where there is neither a router nor a reward model, to be learnt from."""
+    """Without router and reward model: which cheaper members are tried, so that the outcome can be learnt from."""
     warmth: Warmth = COLD
-    """What members' prompt caches hold of the conversation."""
+    """How much of the conversation is in the members' prompt caches."""
     shadow: Decision | None = None
-    """What was decided where the reference answers in its place (``mode="shadow"``)."""
+    """With ``mode="shadow"``: the decision that the reference answers instead of."""
 
     @property
     def model(self) -> str:
@@ -57,43 +57,43 @@ class Decision:
 
     @property
     def n(self) -> int:
-        """How many samples the plan draws at most."""
+        """The most samples that the plan draws."""
         return sum(step.n for step in self.plan.steps)
 
     @property
     def match_probability(self) -> float | None:
-        """Predicted chance of the plan taken to be as good as the reference."""
+        """Predicted probability that the chosen plan is as good as the reference."""
         if self.prediction is None or self.column is None:
             return None
         return float(self.prediction.match_probability[0, self.column])
 
     @property
     def expected_quality(self) -> float | None:
-        """Predicted quality of the plan taken."""
+        """Predicted quality of the chosen plan."""
         if self.prediction is None or self.column is None:
             return None
         return float(self.prediction.expected_quality[0, self.column])
 
     @property
     def estimated_cost_usd(self) -> float | None:
-        """Expected cost of the plan taken."""
+        """Expected cost of the chosen plan."""
         return None if self.costs_usd is None or self.column is None else float(self.costs_usd[self.column])
 
     @property
     def familiarity(self) -> float | None:
-        """How often a query like those of training is as unlike them, in [0, 1]; ``None`` without a trained router."""
+        """Share of training queries that are as unlike the others as this query; ``None`` without a trained router."""
         if self.prediction is None or self.prediction.familiarity is None:
             return None
         return float(self.prediction.familiarity[0])
 
     def output_tokens(self, model: str) -> float | None:
-        """Predicted tokens of one sample of a model."""
+        """Predicted output tokens of one sample of a model."""
         if self.prediction is None:
             return None
         return float(self.prediction.output_tokens[0, self.pool.models.index(model)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: the plan taken, why, and every plan with its numbers."""
+        """Return plain JSON: the chosen plan, why, and every plan with its numbers."""
         return {
             "plan": self.plan.to_json(),
             "model": self.model,
@@ -123,7 +123,7 @@ class Decision:
         }
 
     def explain(self) -> str:
-        """Return the decision in words: every plan's numbers, why it was taken or not, what would flip it."""
+        """Return an explanation: every plan's numbers, why it was or was not chosen, and what would change that."""
         lines = [f"{self.plan}: {self.reason} (prompt of {self.input_tokens} tokens)"]
         if self.familiarity is not None:
             lines.append(
@@ -144,7 +144,7 @@ class Decision:
         return "\n".join(map(one_line, lines))
 
     def _verdicts(self, prediction: Prediction, costs_usd: FloatArray, column: int) -> Sequence[str]:
-        """Return the policy's reason for each plan; numbers where it fails to give them."""
+        """Return the policy's reason for each plan; if it fails to give them, plain numbers."""
         if self.policy is None:
             return [""] * len(prediction.plans)
         policy, costs = completed(self.policy, PolicyBase), costs_usd[None, :]

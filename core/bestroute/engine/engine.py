@@ -1,4 +1,4 @@
-"""The engine: decide, draw, score, choose, bill. Sync and async differ only in how they obey commands."""
+"""The engine: decide, draw, score, choose, bill. Sync and async differ only in how they execute a run's commands."""
 
 from __future__ import annotations
 
@@ -56,60 +56,62 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _GRACE_S = 0.05
-"""What is written in that time after the deadline is waited for."""
+"""How long after the deadline a call still waits for its bills to be written."""
 _SHADOW_S = 1.0
-"""How long a decision that nothing hangs on is waited for, where a router may take long."""
+"""The most that a call in shadow mode waits for a slow router, whose decision does not change its answer."""
 _DRAIN_S = 60.0
-"""How long an engine that is closed waits for audits under way."""
+"""How long ``close`` waits for audits in progress."""
 logger = logging.getLogger("bestroute.engine")
 
 
 class BestRoute:
-    """Routes a query to a plan, runs it, keeps the best sample and the bill.
+    """Decides on a plan for each query, runs it, returns the best sample and bills every draw.
 
     Args:
-        pool: Which models may answer, and their prices.
-        generators: A generator for each of them, by pool name.
-        router: A ``Router``, the folder of a trained one, a function ``fn(query)`` returning a candidate, a plan
-            ``(model, n)`` or a pool name, or ``None``: then see ``default``, or, if there is a reward that needs no
-            training, one draw of each cheaper model in price order is tried before it (a vote: so many of the
-            cheapest that they can agree).
+        pool: The models that may answer, and their prices.
+        generators: A generator for each model of the pool, by pool name.
+        router: A ``Router``, the folder of a trained one, or a function ``fn(query)`` that returns a pool name,
+            ``(model, n)``, a candidate or a plan. With ``None``, ``default`` applies, unless there is a reward model
+            that needs no training: then each cheaper model is tried in order of price before the reference (with a
+            vote, the cheapest is drawn often enough to agree with itself).
         reward_model: A ``RewardModel``, the folder of a trained one, or a function
             ``fn(query, texts) -> list[float]``.
-        policy: Chooses among a router's plans, a ``Policy`` or as on the command line, ``"follow:0.01"``; default: the
-            router's own, else ``ThresholdPolicy(0.8)``.
-        ledger: Where bills go, a ``Ledger``, or its path or URL; default: a new one in memory.
+        policy: Chooses among the router's plans: a ``Policy``, or a text as on the command line, ``"follow:0.01"``;
+            default: the router's own, else ``ThresholdPolicy(0.8)``.
+        ledger: Where bills are kept: a ``Ledger``, or its path or URL; default: a new one in memory.
         threshold: Short for ``policy=ThresholdPolicy(threshold)``.
         max_drop: Short for ``policy=QualityPolicy(max_drop=max_drop)``, for a tuned router.
-        follow: With ``max_drop``, on a trained router: it is no promise but a target, which the price of quality is
-            steered to by what ``audit`` shows.
-        window: With ``follow``: how many of the last decisions steering looks back on.
-        settings: Retries, breakers, pace and what is done at a budget's end; see ``Settings``.
-        budget: What all calls together may spend, USD, or a ``Budget`` shared with other engines.
+        follow: Makes ``max_drop`` a target instead of a promise: the price of quality is adjusted to the drop that
+            audits measure. Needs a trained router and ``audit``.
+        window: With ``follow``: how many of the latest decisions the adjustment takes into account.
+        settings: Retries, circuit breakers, concurrency, and what happens when a budget is used up; see ``Settings``.
+        budget: What all calls together may spend: USD, or a ``Budget`` shared with other engines.
         max_retries: Short for ``Settings(attempts=max_retries + 1)``.
-        default: What is done without router and reward model. ``"plan"``: where the query asks for a tool call, JSON, a
-            choice, a number or a short answer, cheaper members are tried, and accepted on log-probabilities or where
-            two agree, as long as that pays (``bestroute.engine.day_one``); else, and always with ``"reference"``,
-            the reference answers.
-        mode: ``"on"``; ``"shadow"``: decide and write it, but let the reference answer as it would alone; ``"off"``:
-            let it answer. May be set at any time, ``engine.mode = "off"``.
-        share: Of conversations that ``mode`` is for; the reference answers the others. Which they are is told by a
-            hash of the call's ``session``, else of its tag ``user``, else of the conversation's first message, so
-            that those of a smaller share are in every larger one. May be set at any time.
-        audit: For which share of calls the reference answers, too, after the answer went out (in the shadow: what was
-            decided on is drawn), billed as ``"audit"``, and the two are compared. May be set at any time.
-        audit_budget: What audits together may spend, USD, or a ``Budget``, of which the most that an audit can cost is
-            set aside before it is drawn, as of a call; default: their share alone limits them.
-        judge: ``fn(query, texts) -> scores`` in [0, 1], or a reward model, that compares; default: ``reward_model``
-            where it reads texts, else the form of the answers (tool calls, JSON, choices, numbers, short answers).
-        on_alarm: Is told of each alarm that calls and audits of this process raise while audits are switched on
-            (``bestroute.monitoring.alarms.Alarm``), in a thread that no call waits for; it is logged, too.
-        tracing: Whether calls and draws become spans and metrics of OpenTelemetry (extra ``otel``), or a ``Tracing``;
-            default: as ``bestroute.monitoring.tracing.instrument()`` says.
+        default: What to do without a router and a reward model. ``"plan"``: if the query asks for a tool call, JSON, a
+            choice, a number or a short answer, cheaper models are tried, and accepted if their tokens were probable
+            enough or two of them agree, as long as that pays (``bestroute.engine.day_one``). Otherwise, and always
+            with ``"reference"``, the reference answers.
+        mode: ``"on"``: follow decisions. ``"shadow"``: make and log them, but let the reference answer as it would
+            alone. ``"off"``: make none, the reference answers. May be changed at any time: ``engine.mode = "off"``.
+        share: Share of conversations that ``mode`` applies to; the reference answers the others. Conversations are
+            chosen by a hash of the call's ``session``, else of its tag ``user``, else of the first message, so that
+            raising the share only adds conversations. May be changed at any time.
+        audit: Share of calls that are audited: after the answer was returned, the reference answers as well (in shadow
+            mode: the decided plan is run), billed as ``"audit"``, and the two answers are compared. May be changed at
+            any time.
+        audit_budget: What all audits together may spend: USD, or a ``Budget``. As for calls, the highest possible cost
+            of an audit is reserved before it is drawn. Default: no limit.
+        judge: Compares the two answers of an audit: ``fn(query, texts) -> scores`` in [0, 1], or a reward model;
+            default: ``reward_model`` if it scores texts, else the form of the answers (tool calls, JSON, choices,
+            numbers, short answers).
+        on_alarm: Called with each ``bestroute.monitoring.alarms.Alarm`` that this process raises while audits are on,
+            in a separate thread. Alarms are also logged.
+        tracing: Whether to report calls and draws to OpenTelemetry as spans and metrics (extra ``otel``), or a
+            ``Tracing``; default: as set by ``bestroute.monitoring.tracing.instrument()``.
 
     Raises:
-        ConfigError: If parts do not fit together.
-        NotTunedError: If ``max_drop`` is asked of a router that was not tuned for it.
+        ConfigError: If the arguments do not fit together.
+        NotTunedError: If the router was not tuned for ``max_drop``.
     """
 
     def __init__(
@@ -137,13 +139,13 @@ class BestRoute:
         on_alarm: Callable[[Alarm], object] | None = None,
         tracing: Tracing | bool | None = None,
     ) -> None:
-        """Check that the parts fit together; nothing is called."""
+        """Check that the arguments fit together; no model is called."""
         self.pool = pool
         self._tracing = as_tracing(tracing)
         self._rollout = Rollout(mode, share)
         if missing := [model for model in pool.models if model not in generators]:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
-        self.generators = {model: _once_only(generators[model]) for model in pool.models}
+        self.generators = {model: _without_retries(generators[model]) for model in pool.models}
         keep_hidden(self.generators.values())
         self.reward_model = as_reward_model(reward_model)
         self.ledger, self._closes_ledger = as_ledger(ledger), isinstance(ledger, str | Path)
@@ -191,7 +193,11 @@ class BestRoute:
         )
 
     def share_members(self, other: BestRoute) -> None:
-        """Share breakers, limits of concurrency and what caches hold with another engine over the same members."""
+        """Share circuit breakers, concurrency limits, sessions and day-one statistics with another engine.
+
+        Args:
+            other: An engine over the same members.
+        """
         self.breakers, self._sampler.limits = other.breakers, other._sampler.limits
         self._sessions = other._sessions
         if self._decider.day_one is not None and other._decider.day_one is not None:
@@ -210,21 +216,21 @@ class BestRoute:
         tags: Mapping[str, str] | None = None,
         because: str | None = None,
     ) -> Decision:
-        """Decide on one query; no model is called.
+        """Decide on the plan for one query; no model is called.
 
         Args:
             query: What is asked.
-            model: Ask this pool member.
+            model: Ask this member of the pool.
             n: Draw this many samples.
-            reason: Why ``model`` is wished for, for the decision's ``reason``. Without it the model is an order,
-                and nothing else answers if it fails.
+            reason: Makes ``model`` a preference and says why, for the decision's ``reason``. Without it ``model`` is
+                strict: no other model answers if it fails.
             allow: Pool names of the only members that may be asked.
-            session: The conversation that it is a part of.
-            tags: Of the call; ``user`` tells whose it is.
-            because: The old name of ``reason``.
+            session: Identifies the conversation that the query belongs to.
+            tags: Tags of the call; the tag ``user`` identifies its user.
+            because: Deprecated name of ``reason``.
 
         Raises:
-            ConfigError: If the query is empty, a model is unknown or not allowed, or a router's answer cannot be run.
+            ConfigError: If the query is empty, a model is unknown or not allowed, or the router's plan cannot be run.
         """
         if because is not None:
             warn_renamed("because=", "reason=")
@@ -242,7 +248,7 @@ class BestRoute:
         tags: Mapping[str, str] | None = None,
         because: str | None = None,
     ) -> Decision:
-        """Decide like ``route``; a router that may take long (a function, an encoder) does so in a thread."""
+        """Decide like ``route``; a router that may be slow (a function, an encoder) runs in a thread."""
         query = as_query(query)
         if because is not None:
             warn_renamed("because=", "reason=")
@@ -254,10 +260,10 @@ class BestRoute:
         return outcome.get()
 
     def route_all(self, queries: Sequence[Query | str]) -> list[Decision]:
-        """Decide on many queries, each as ``route`` does, faster: a router reads them together. No model is called.
+        """Decide on many queries as ``route`` does for each, but faster: in one batch. No model is called.
 
         Args:
-            queries: What is asked, each by itself: caches hold nothing of them.
+            queries: Independent queries; none is taken as a turn of a conversation.
 
         Raises:
             ConfigError: As ``route``.
@@ -283,7 +289,7 @@ class BestRoute:
 
     @property
     def mode(self) -> Mode:
-        """What is done with decisions: ``"on"``, ``"shadow"`` or ``"off"``; calls that begin later follow a change."""
+        """``"on"``, ``"shadow"`` or ``"off"``; a change applies to calls that begin later."""
         return self._rollout.mode
 
     @mode.setter
@@ -292,7 +298,7 @@ class BestRoute:
 
     @property
     def share(self) -> float:
-        """For which share of conversations; calls that begin later follow a change."""
+        """Share of conversations that ``mode`` applies to; a change applies to calls that begin later."""
         return self._rollout.share
 
     @share.setter
@@ -301,7 +307,7 @@ class BestRoute:
 
     @property
     def audit(self) -> float:
-        """For which share of calls the reference answers, too; calls that end later follow a change."""
+        """Share of calls that are audited; a change applies to calls that end later."""
         return self._auditor.share
 
     @audit.setter
@@ -310,7 +316,7 @@ class BestRoute:
 
     @property
     def audit_budget(self) -> Budget | None:
-        """What audits together may spend."""
+        """What all audits together may spend."""
         return self._auditor.budget
 
     # Running: one generator of commands, two drivers, each of which may stream.
@@ -324,10 +330,10 @@ class BestRoute:
                 ``wave``, ``allow``, ``tags``, ``run_id``; see ``CallOptions``.
 
         Raises:
-            ConfigError: As ``route``; or an option is unknown or out of range.
+            ConfigError: As for ``route``; or if an option is unknown or out of range.
             BudgetError: If nothing fits the budget; nothing was spent.
-            GenerationError: If no sample came; ``failures`` holds each failure with its own error, the last one last.
-            DeadlineError: If none came before the deadline; a ``GenerationError`` and a ``TimeoutError``.
+            GenerationError: If every draw failed; ``failures`` lists each failure with its own error, in order.
+            DeadlineError: If the deadline passed without an answer; a ``GenerationError`` and a ``TimeoutError``.
         """
         for item in self._drive(query, options, streams=False):
             result = item
@@ -341,11 +347,11 @@ class BestRoute:
         return result  # type: ignore[return-value]
 
     def stream(self, query: Query | str, **options: Unpack[CallOptions]) -> Iterator[Delta | Result]:
-        """Answer one query piece by piece; the last item is the ``Result``. Arguments as for ``run``.
+        """Answer one query piece by piece; the last item is the ``Result``. Takes the arguments of ``run``.
 
-        A single sample that nothing can replace streams as the model does. Where samples compete, or may be
-        rejected, only the answer is emitted, as one piece: text that may be rejected is never shown. A stream that
-        breaks before its first piece is tried again like any draw; after it, ``Settings.broken_stream`` decides.
+        A single sample is streamed as the model streams it. If several samples compete, or a sample may be rejected,
+        only the final answer is yielded, in one piece: rejected text is never shown. A stream that breaks before its
+        first piece is retried like any draw; after that, ``Settings.broken_stream`` applies.
         """
         return self._drive(query, options, streams=True)
 
@@ -366,7 +372,7 @@ class BestRoute:
         return self._adrive(query, options, streams=True, on_decision=on_decision)
 
     def _drive(self, query: Query | str, options: CallOptions, *, streams: bool) -> Iterator[Delta | Result]:
-        """Obey a run's commands; yield what may be shown, then the result."""
+        """Execute a run's commands; yield the pieces that may be shown, then the result."""
         query, checked = as_query(query), Options.of(options)
         call = self._begin(query, checked)
         call.begin_trace(tracing_in_use(self._tracing), query, checked)
@@ -382,14 +388,14 @@ class BestRoute:
             self._finish(query, checked, result)
 
     def _begin(self, query: Query, options: Options) -> RunContext:
-        """Return the context of a call; while audits are switched on, its rows are watched."""
+        """Return the context of a call; while audits are on, its ledger rows are also watched for alarms."""
         call = RunContext(query, options, self.budget, self._writer)
         if self._auditor.share:
             call.bills.on_close = self._auditor.watch.note_rows
         return call
 
     def _finish(self, query: Query, options: Options, result: Result) -> None:
-        """Note a call that has its answer; nothing waits."""
+        """Note an answered call for sessions and audits, without waiting."""
         self._sessions.note(query, options, result.samples)
         self._auditor.offer(query, options, result)
 
@@ -432,11 +438,11 @@ class BestRoute:
                     return stop.value  # type: ignore[no-any-return]
 
     def _target(self) -> float | None:
-        """Return the drop that the policy is asked for."""
+        """Return the policy's target drop, if it has one."""
         return None if self._decider.policy is None else completed(self._decider.policy, PolicyBase).max_drop
 
     def _observer(self) -> Callable[[Audit], object] | None:
-        """Return the policy's notice of audits, if it takes any."""
+        """Return the policy's own ``observe``, if it has one."""
         policy = None if self._decider.policy is None else completed(self._decider.policy, PolicyBase)
         return policy.observe if policy is not None and has_own(policy, PolicyBase.observe) else None
 
@@ -448,7 +454,7 @@ class BestRoute:
         streams: bool,
         on_decision: Callable[[Decision, str], object] | None = None,
     ) -> AsyncGenerator[Delta | Result]:
-        """Obey a run's commands without blocking the loop; see ``_drive``."""
+        """Execute a run's commands without blocking the event loop; see ``_drive``."""
         query, checked = as_query(query), Options.of(options)
         call = self._begin(query, checked)
         call.begin_trace(tracing_in_use(self._tracing), query, checked)
@@ -490,38 +496,36 @@ class BestRoute:
             self._finish(query, checked, result)
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep what is said of an answer, in the ledger.
+        """Store a user's score of an answer in the ledger.
 
         Args:
-            call_id: Of the call: ``result.call_id``, or ``call_id`` of an answer's metadata.
+            call_id: The answer's call: ``result.call_id``, or ``call_id`` in the answer's metadata.
             score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
-            note: In words; kept by a ``Ledger(url, keep_notes=True)`` alone.
+            note: A comment; only a ``Ledger(url, keep_notes=True)`` stores it.
 
         Raises:
-            ConfigError: If the score is none, or the ledger knows no such call.
+            ConfigError: If the score is invalid, or the ledger does not have the call.
         """
         if not isinstance(self.ledger, Ledger):
-            raise ConfigError(
-                f"feedback: it is kept in a bestroute.Ledger, and the ledger is a {type(self.ledger).__name__}"
-            )
+            raise ConfigError(f"feedback needs a bestroute.Ledger, but the ledger is a {type(self.ledger).__name__}")
         self._writer.flush()
         self.ledger.feedback(call_id, score, note=note)
 
     async def afeedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep the same without blocking the loop."""
+        """Store a score without blocking the event loop; see ``feedback``."""
         await in_own_thread(self.feedback, call_id, score, note=note)
 
     def monitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return what audits show, for each mode that calls were noted in: drop and saving, with intervals.
+        """Return a report on audited calls for each mode in use: drop and saving with intervals, and alarms.
 
         Args:
-            target: The drop that is asked for; default: the policy's.
+            target: The drop to compare with; default: the policy's.
 
         Raises:
-            ConfigError: If the ledger keeps no audits, or cannot be read.
+            ConfigError: If the ledger cannot keep audits, or cannot be read.
         """
         if not isinstance(self.ledger, Ledger):
-            raise ConfigError(f"monitor: it reads a bestroute.Ledger, and the ledger is a {type(self.ledger).__name__}")
+            raise ConfigError(f"monitor needs a bestroute.Ledger, but the ledger is a {type(self.ledger).__name__}")
         from bestroute.monitoring.monitor_report import monitor
 
         self._writer.flush()
@@ -532,7 +536,7 @@ class BestRoute:
 
     @property
     def alarms_raised(self) -> dict[tuple[str, str], int]:
-        """How many alarms calls of this process have raised, by kind and model; see ``on_alarm``."""
+        """How many alarms this process has raised, by kind and model; see ``on_alarm``."""
         return self._auditor.watch.counts
 
     def _note_alarm(self, alarm: Alarm) -> None:
@@ -540,15 +544,15 @@ class BestRoute:
             tracing.note_alarm(alarm)
 
     async def amonitor(self, *, target: float | None = None) -> list[MonitorReport]:
-        """Return the same without blocking the loop."""
+        """Return the report without blocking the event loop; see ``monitor``."""
         return await in_own_thread(self.monitor, target=target)
 
     def _may_stream(self, command: Command, method: Callable[..., Any]) -> TypeGuard[Draw]:
-        """Whether a command is a draw whose only sample is shown as it comes."""
+        """Whether a command is a draw whose single sample may be streamed to the caller."""
         return isinstance(command, Draw) and self._stream_sampler.may_stream(command, method)
 
     def _do(self, command: Command, query: Query, call: RunContext) -> Any:
-        """Do what a run commands; returns the answer."""
+        """Execute a command of a run; returns the reply to it."""
         match command:
             case WriteBills():
                 return call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
@@ -562,7 +566,7 @@ class BestRoute:
                 return self._sampler.draw(query, command, call)
 
     async def _ado(self, command: Command, query: Query, call: RunContext) -> Any:
-        """Do the same without blocking the loop."""
+        """Execute a command without blocking the event loop; see ``_do``."""
         match command:
             case WriteBills():
                 return await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
@@ -576,9 +580,9 @@ class BestRoute:
                 return await self._sampler.adraw(query, command, call)
 
     def close(self) -> None:
-        """Draw the audits that wait, write what the ledger waits for, close the members' connections.
+        """Finish waiting audits, write pending bills and close the members' connections.
 
-        A ledger that the engine opened itself, by a path or URL, is closed. The engine may be used again.
+        A ledger that was given as a path or URL is closed as well. The engine can be used again.
         """
         self._drain()
         self._writer.flush()
@@ -588,7 +592,7 @@ class BestRoute:
             generator.close()
 
     async def aclose(self) -> None:
-        """Do the same, with the connections of this event loop among them."""
+        """Close without blocking the event loop, including the connections of this event loop; see ``close``."""
         if self._auditor.is_busy or self._auditor.watch.is_waiting:
             await in_own_thread(self._drain)
         await self._writer.aflush()
@@ -604,46 +608,46 @@ class BestRoute:
             logger.warning("audit: audits are still under way after %g s; they are billed when they end", _DRAIN_S)
 
     def __enter__(self) -> BestRoute:
-        """Close the connections at the end of a ``with``."""
+        """Return the engine, which ``with`` closes at its end."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connections."""
+        """Close the engine; see ``close``."""
         self.close()
 
     async def __aenter__(self) -> BestRoute:
-        """Close the connections at the end of an ``async with``."""
+        """Return the engine, which ``async with`` closes at its end."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
+        """Close the engine; see ``close``."""
         await self.aclose()
 
     def _decide(self, query: Query, options: Options, call: RunContext) -> Decision:
-        """Decide for a run; where there is a deadline, whoever may take long does so in a thread.
+        """Decide for a run; if there is a deadline, a slow router or policy runs in a thread.
 
         Raises:
-            DeadlineError: If the deadline passes before.
+            DeadlineError: If the deadline passes first.
         """
         return _in_time(self._ask(partial(self._route, query, options, call.seconds_left()), call), call)
 
     async def _adecide(self, query: Query, options: Options, call: RunContext) -> Decision:
-        """Decide for a run without blocking the loop; see ``_decide``."""
+        """Decide for a run without blocking the event loop; see ``_decide``."""
         work = partial(self._route, query, options, call.seconds_left())
         return _in_time(await self._aask(work, call), call)
 
     def _ask(self, work: Callable[[], T], call: RunContext) -> T | None:
-        """Return what the router or its policy says; ``None`` if the deadline passes before."""
+        """Run work of the router or policy; ``None`` if the deadline passes first."""
         if call.deadline is None or self._is_quick:
             return work()
         try:
             outcome = run_in_thread(work, name="bestroute-router", seconds=call.seconds_left())
-        except ThreadsExhausted:  # better late than never
+        except ThreadsExhausted:  # a late decision is better than none
             return work()
         return None if outcome is None else outcome.get()
 
     async def _aask(self, work: Callable[[], T], call: RunContext) -> T | None:
-        """Return the same without blocking the loop."""
+        """Run work of the router or policy without blocking the event loop; see ``_ask``."""
         if self._is_quick:
             return work()
         try:
@@ -657,7 +661,7 @@ class BestRoute:
         return self._decider.is_quick or self._rollout.mode == "off"
 
     def _route(self, query: Query, options: Options, seconds: float | None = None) -> Decision:
-        """Decide, as far as the rollout lets it; a call's time is never all taken by a decision in the shadow."""
+        """Decide as ``mode`` and ``share`` say; a shadow decision takes at most half of a call's time."""
         mode, why = self._rollout.mode_of(query, options, self.pool.reference)
         limits = options.limits
         if mode == "off":
@@ -677,20 +681,22 @@ class BestRoute:
             decision = decide()
             return decision if warmth is COLD else replace(decision, warmth=warmth)
         alone = self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
-        shadow, trouble = self._in_shadow(decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2))
+        shadow, trouble = self._shadow_decision(
+            decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2)
+        )
         words = trouble if shadow is None else f"'{shadow.plan}' was decided on ({shadow.reason})"
         return replace(alone, reason=f"{why}; {words}", shadow=shadow)
 
-    def _in_shadow(
+    def _shadow_decision(
         self, decide: Callable[[], Decision], query: Query, seconds: float
     ) -> tuple[Decision | None, str | None]:
-        """Return a decision that no answer hangs on, or what was the matter with it."""
+        """Return a decision that does not affect the answer, or a message that says why there is none."""
         try:
             if self._decider.is_quick:
                 return decide(), None
             outcome = run_in_thread(decide, name="bestroute-router", seconds=seconds)
             return (None, f"nothing was decided within {seconds:.3g} s") if outcome is None else (outcome.get(), None)
-        except BaseException as error:  # of a router or a policy of somebody else's
+        except BaseException as error:  # raised by a third-party router or policy
             if is_interruption(error):
                 raise
             trouble = f"deciding failed ({describe(error, query)})"
@@ -734,7 +740,7 @@ def _with_retries(settings: Settings, max_retries: int | None) -> Settings:
     return replace(settings, attempts=max_retries + 1)
 
 
-def _once_only(generator: SampleGenerator) -> SampleGenerator:
-    """Return the generator without retries of its own, so that the engine's and its do not multiply."""
+def _without_retries(generator: SampleGenerator) -> SampleGenerator:
+    """Return the generator with its own retries off, so that they do not multiply with the engine's."""
     whole = completed(generator, GeneratorBase)
     return whole.without_retries() if has_own(whole, GeneratorBase.without_retries) else generator

@@ -1,4 +1,4 @@
-"""What a run gives back."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from bestroute.types.usage import Usage
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The answer of one run, all samples behind it, and the bill."""
+    """The answer of one run, with all samples drawn for it and the bill."""
 
     text: str
     payload: Any
-    """The framework's own object of the chosen sample."""
+    """The framework's own object for the chosen sample."""
     samples: tuple[DrawnSample, ...]
     """All samples in drawing order."""
     chosen: int
     """Index of the answer in ``samples``."""
     decision: Decision
     usage: Usage
-    """Tokens of all samples together, as billed."""
+    """Billed tokens of all samples together."""
     cost_usd: float
     reference_cost_usd: float
-    """What one sample of the reference costs for this prompt."""
+    """The cost of one sample of the reference for this prompt."""
     reference_cost_is_estimated: bool
     query: Query | None = field(default=None, repr=False)
-    """What was asked; ``to_dict`` leaves it out, also where an error quotes it."""
+    """The query; ``to_dict`` leaves it out, and removes it where an error quotes it."""
     call_id: str = ""
-    """By which the ledger knows it."""
+    """The call's id in the ledger."""
 
     @property
     def model(self) -> str:
@@ -43,7 +43,7 @@ class Result:
         return self.samples[self.chosen].model
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: what adapters attach to the message."""
+        """Return plain JSON, which the adapters attach to the message."""
         return {
             "call_id": self.call_id,
             "model": self.model,
@@ -78,5 +78,5 @@ def _plain_signals(signals: Signals) -> dict[str, Any]:
 
 
 def _plain(reward: float | None) -> float | None:
-    """Return a reward as JSON can hold it: NaN and infinity are none."""
+    """Return a reward as JSON: NaN and infinity become ``None``."""
     return reward if reward is not None and math.isfinite(reward) else None

@@ -1,6 +1,6 @@
-"""What a generator, a reward model, a router and a policy may have beside what they must: base classes with defaults.
+"""Base classes of generators, reward models, routers and policies, with a default for every optional member.
 
-Inherit one, or have the methods and no base class: an object is completed by what the base says of the rest.
+Inherit from one, or implement its protocol alone: ``completed`` then adds the defaults of the base class.
 """
 
 from __future__ import annotations
@@ -24,175 +24,173 @@ _Base = TypeVar("_Base")
 
 
 class GeneratorBase:
-    """A ``Generator`` and everything that one may have."""
+    """A ``Generator`` with all optional members."""
 
     native_n: bool = False
-    """Whether ``generate(query, n)`` is one call that bills the prompt once; else the engine makes ``n`` calls."""
+    """Whether ``generate(query, n)`` is one request that bills the prompt once; else the engine makes ``n`` calls."""
     max_output_tokens: int | None = None
-    """The most tokens of one sample; budgets need it, and assume a number where it is ``None``."""
+    """The most tokens of one sample, which budgets reserve money for; if ``None``, they assume a number."""
     model_name: str | None = None
-    """What the provider calls the model; ``None``: as the pool does."""
+    """The provider's name of the model; ``None``: the pool name."""
     model: str | None = None
-    """The same, as clients name it; taken where there is no ``model_name``."""
+    """Used if there is no ``model_name``, since many clients call it so."""
     provider: str | None = None
-    """Who serves it, in the words of OpenTelemetry's conventions: ``openai``, ``anthropic``; ``None``: not known."""
+    """The provider, as in OpenTelemetry's conventions: ``openai``, ``anthropic``; ``None``: unknown."""
     tools_mode: str = "native"
-    """How the member is offered tools, ``"native"`` or ``"prompt"``: what is learnt of it in one way says nothing of
-    the other."""
+    """How tools are offered to the member, ``"native"`` or ``"prompt"``; its quality differs between the two."""
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``Generator.generate``."""
         raise NotImplementedError
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples without blocking the loop. By default ``generate`` does, in a thread of its own."""
+        """Draw ``n`` samples without blocking the event loop. Default: ``generate`` in a thread."""
         return await in_own_thread(self.generate, query, n, params=params, cancel=cancel)
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield deltas, then the finished sample. By default the sample alone."""
+        """Yield deltas, then the finished sample. Default: only the sample."""
         yield from self.generate(query, 1, params=params, cancel=cancel)
 
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
-        """Yield deltas, then the finished sample, without blocking the loop. By default the sample alone."""
+        """Yield deltas, then the finished sample, without blocking the event loop. Default: only the sample."""
         for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
             yield sample
 
     def lacks(self, query: Query) -> str | None:
-        """Say what the member cannot do and the query needs; ``None``, the default: it can answer."""
+        """Say what the query needs and the member cannot do; ``None``, the default: it can answer."""
         return None
 
     def takes_greedy(self, query: Query) -> bool:
-        """Whether a draw may be at temperature 0 in place of one above it; ``DrawParams.greedy`` wishes for it.
+        """Whether the member can draw at temperature 0 when ``DrawParams.greedy`` asks for it.
 
-        By default not: whose temperature cannot be set keeps its own.
+        Default: no, since the temperature of an unknown member may not be settable.
         """
         return False
 
     def without_retries(self) -> Any:
-        """Return a twin that tries once, so that its retries and the engine's do not multiply. By default itself."""
+        """Return a copy without retries, so that they do not multiply with the engine's. Default: itself."""
         return self
 
     def close(self) -> None:
-        """Close its connections; it may be used again."""
+        """Close the connections; the member may be used again."""
 
     async def aclose(self) -> None:
-        """Close its connections, those of this event loop among them. By default as ``close`` does."""
+        """Close the connections, including those of this event loop. Default: ``close``."""
         self.close()
 
 
 class RewardModelBase:
-    """A ``RewardModel`` and everything that one may have."""
+    """A ``RewardModel`` with all optional members."""
 
     range: tuple[float, float] | None = None
-    """``(0.0, 1.0)`` says that its rewards are chances to be as good as the reference: a step's ``accept`` may be
-    compared with them."""
+    """``(0.0, 1.0)`` declares that rewards are probabilities of being as good as the reference, so that a step's
+    ``accept`` can be compared with them."""
     is_joint: bool = False
-    """Whether samples judge each other, as votes do: then all drawn so far are scored again."""
+    """Whether a reward depends on the other samples, as votes do; all samples are then scored again after each draw."""
     needs_training: bool = True
-    """Whether it has to be made from records; one that does not is of use where there is no router."""
+    """Whether it is trained on records. One that is not can be used without a router."""
     default_accept: float | None = None
-    """The ``accept`` of the plan that is run where there is no router; ``None``: it gives no such plan."""
+    """The ``accept`` of the plan that runs without a router; ``None``: it provides no such plan."""
     needs_logprobs: bool = False
-    """Whether it reads the log-probabilities of samples, so that members are asked for them."""
+    """Whether it reads log-probabilities, so that members are asked for them."""
     is_light: bool = False
-    """Whether it takes less than a millisecond, so that async calls give it no thread."""
+    """Whether it takes less than a millisecond, so that async calls need no thread for it."""
     kind: str | None = None
-    """What it is called in ``--reward`` and in promises, if that is no folder."""
+    """Its name in ``--reward`` and in promises, if it is not loaded from a folder."""
     fingerprint: str | None = None
-    """A name that two of them share only if they score alike; promises and caches ask for it."""
+    """Equal for two reward models only if they score alike; used by promises and caches."""
 
     def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
         """Return a reward for each text; see ``RewardModel.score``."""
         raise NotImplementedError
 
     def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> Sequence[float]:
-        """Return a reward for each sample; for rewards that read more of it than its text.
+        """Return a reward for each sample, for reward models that read more than its text.
 
-        Its own replaces ``score``: NaN is then what it does not know, which is never accepted. By default ``score``
-        does.
+        If defined, it replaces ``score``, and NaN means unknown, which is never accepted. Default: ``score``.
         """
         return self.score(query, [sample.text for sample in samples])
 
     def evidence(self, query: Query, samples: Sequence[DrawnSample]) -> Sequence[float]:
-        """Return what it tells a ``Confidence`` of each sample, a probability or NaN. By default its rewards."""
+        """Return evidence for ``Confidence``: a probability or NaN for each sample. Default: calibrated rewards."""
         return self.calibrated(list(self.score_samples(query, samples)))
 
     async def ascore(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
-        """Return a reward for each text without blocking the loop. By default ``score`` does, in a thread."""
+        """Return a reward for each text without blocking the event loop. Default: ``score`` in a thread."""
         return await in_own_thread(self.score, query, texts)
 
     def calibrated(self, rewards: Sequence[float]) -> Sequence[float]:
-        """Return the chances to be as good as the reference that rewards stand for.
+        """Return the probabilities of being as good as the reference that rewards correspond to.
 
-        By default the rewards themselves, if ``range`` says so.
+        Default: the rewards themselves, if ``range`` declares them to be such.
 
         Raises:
-            ConfigError: If they stand for none.
+            ConfigError: If the rewards are not calibrated.
         """
         if not declares_probability(self):
             raise ConfigError(not_calibrated(self))
         return rewards
 
     def least_samples(self, accept: float) -> int | None:
-        """Return how many samples it takes until one can be accepted; ``None``: no number. By default one."""
+        """Return the fewest samples with which one can be accepted; ``None``: never. Default: 1."""
         return 1
 
 
 class RouterBase:
-    """A ``Router`` and everything that one may have."""
+    """A ``Router`` with all optional members."""
 
     plans: Sequence[Any] = ()
-    """The plans it predicts, which are checked at construction; empty: those of each prediction are."""
+    """The plans it predicts, checked once at construction; empty: the plans of every prediction are checked."""
     is_light: bool = False
-    """Whether it takes about a millisecond, so that async calls give it no thread."""
+    """Whether it takes about a millisecond, so that async calls need no thread for it."""
     default_policy: Policy | None = None
-    """What chooses among its plans where the user names no policy."""
+    """The policy to use if the user names none."""
     promises: Sequence[Any] = ()
-    """What ``tune`` has shown about it."""
+    """The promises that ``tune`` has shown for it."""
     fingerprint: str | None = None
-    """A name that two of them share only if they predict alike."""
+    """Equal for two routers only if they predict alike."""
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions over plans; see ``Router.predict``."""
         raise NotImplementedError
 
     def steering_prices(self, drop: float) -> tuple[float, float | None, float] | None:
-        """Return the lowest price of quality, the one frozen for a drop, and the highest that was, USD a unit.
+        """Return the lowest price of quality, the one frozen for a drop, and the highest one, in USD per unit.
 
-        ``None`` in the middle: only the reference alone kept that drop. By default ``None``: it knows none, and its
-        price cannot follow audits.
+        The second is ``None`` if only the reference kept that drop. Default: ``None``, the router has no such prices
+        and cannot be used with ``follow``.
         """
         return None
 
     def check_pool(self, pool: Pool) -> None:
-        """Refuse a pool that it knows nothing of, by a ``ConfigError``. By default it takes every pool."""
+        """Raise ``ConfigError`` if the router does not fit the pool. Default: it fits every pool."""
 
 
 class PolicyBase:
-    """A ``Policy`` and everything that one may have."""
+    """A ``Policy`` with all optional members."""
 
     is_light: bool = False
-    """Whether it takes about a millisecond, so that async calls give it no thread, nor a router that is as light."""
+    """Whether it takes about a millisecond, so that async calls need no thread for it and a light router."""
     max_drop: float | None = None
-    """The relative drop in quality that it promises or steers to, which ``monitor`` puts beside what audits show."""
+    """The relative drop in quality that it promises or aims at; ``monitor`` compares it with the audited drop."""
     reason: str | None = None
-    """Where what it takes comes from, a promise for example; traces show it."""
+    """Where its parameters come from, a promise for example; shown in traces."""
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query; see ``Policy.choose``."""
         raise NotImplementedError
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> Sequence[str]:
-        """Say for each plan of a single query why it was taken or not, and what would flip it.
+        """Say for each plan of one query why it was or was not chosen, and what would change that.
 
-        By default in numbers: how much better and dearer than the plan taken each other plan is expected to be.
+        Default: the expected differences in quality and cost from the chosen plan.
 
         Args:
             prediction: Over one query and ``P`` plans.
             cost_usd: Expected cost, shape ``(1, P)``, USD.
-            chosen: Index of the plan taken.
+            chosen: Index of the chosen plan.
             pool: The pool.
         """
         quality, cost = prediction.expected_quality[0], cost_usd[0]
@@ -204,27 +202,27 @@ class PolicyBase:
         ]
 
     def resolve(self, router: Router, pool: Pool | None = None, reward_model: RewardModel | None = None) -> Policy:
-        """Return the policy that chooses beside a router, a pool and a reward model. By default itself.
+        """Return the policy to use with a router, a pool and a reward model. Default: itself.
 
         Raises:
-            NotTunedError: If it rests on a promise that was never shown about the router.
+            NotTunedError: If it needs a promise that was not shown for the router.
         """
         return self
 
     def observe(self, audit: Any) -> None:
-        """Take notice of an ``Audit`` of a call (``bestroute.monitoring``). By default nothing follows from it.
+        """Learn from an ``Audit`` of a call (``bestroute.monitoring``). Default: nothing is learnt.
 
         May be called from any thread, some time after the call.
         """
 
 
 def declares_probability(reward_model: RewardModelBase) -> bool:
-    """Whether the rewards as they are can be compared with ``accept``."""
+    """Whether uncalibrated rewards can be compared with ``accept``, because they are declared to be probabilities."""
     return tuple(reward_model.range or ()) == (0.0, 1.0)
 
 
 def not_calibrated(reward_model: object) -> str:
-    """Say why a plan with ``accept`` cannot use this reward."""
+    """Return the message that a plan with ``accept`` cannot use this reward model."""
     return (
         f"a plan with accept needs a calibrated reward, and {type(reward_model).__name__} is not: declare "
         "range = (0.0, 1.0) if it is a probability, or give it a method calibrated(rewards)"
@@ -232,9 +230,9 @@ def not_calibrated(reward_model: object) -> str:
 
 
 def completed(part: Any, base: type[_Base]) -> _Base:
-    """Return an object with the defaults of a base class for what it lacks.
+    """Return a wrapper that adds the defaults of a base class to an object.
 
-    What it has is looked up in it each time; ``None`` is the same as not to have it.
+    Members of the object are looked up at each use; one that is ``None`` counts as missing.
 
     Args:
         part: An object with the methods that the base's protocol requires.
@@ -250,7 +248,7 @@ def completed(part: Any, base: type[_Base]) -> _Base:
 
 
 def has_own(part: object, method: Callable[..., Any]) -> bool:
-    """Whether an object has a method of its own where its base class has this default."""
+    """Whether an object overrides this default method of its base class."""
     return getattr(getattr(part, method.__name__), "__func__", None) is not method
 
 

@@ -173,7 +173,7 @@ class Pool:
         )
 
 
-def dearest(prices: Mapping[str, Price], models: Iterable[str]) -> str:
+def most_expensive(prices: Mapping[str, Price], models: Iterable[str]) -> str:
     """Return the model with the highest output price (ties: higher input price, then the later one)."""
     names: Sequence[str] = list(models)
     if not names:

@@ -1,4 +1,4 @@
-"""The seams: what a router, a policy, a reward model and a generator must do; what each may do stands in ``bases``."""
+"""Protocols: the required methods of routers, policies, reward models and generators; optional ones: ``bases``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Router(Protocol):
-    """Predicts, for each query, how every plan would do. What else it may have: ``RouterBase``."""
+    """Predicts how every plan would do on each query. Optional members: ``RouterBase``."""
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Return predictions over plans; no model is called."""
@@ -24,7 +24,7 @@ class Router(Protocol):
 
 
 class Policy(Protocol):
-    """Chooses a plan from predictions. What else it may have: ``PolicyBase``, its reasons among it."""
+    """Chooses a plan from predictions. Optional members: ``PolicyBase``."""
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
         """Return the index of a plan for each query.
@@ -39,7 +39,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class RewardModel(Protocol):
-    """Scores the samples of one query; higher is better. What else it may have: ``RewardModelBase``."""
+    """Scores the samples of one query; higher is better. Optional members: ``RewardModelBase``."""
 
     def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
         """Return a reward for each text."""
@@ -47,11 +47,11 @@ class RewardModel(Protocol):
 
 
 class Generator(Protocol):
-    """Draws samples of one pool member. What else it may have: ``GeneratorBase``.
+    """Draws samples of one member of a pool. Optional members: ``GeneratorBase``.
 
-    ``native_n`` says that ``generate(query, n)`` is one call that bills the prompt once; otherwise the engine
-    makes ``n`` calls of ``generate(query, 1)`` at the same time. A failed draw is raised, or returned as a sample
-    with ``error`` when others of the same call succeeded.
+    If ``native_n``, ``generate(query, n)`` is one request that bills the prompt once; otherwise the engine calls
+    ``generate(query, 1)`` ``n`` times in parallel. A failed draw raises, or, if other draws of the same call
+    succeeded, is returned as a sample with ``error``.
     """
 
     native_n: bool

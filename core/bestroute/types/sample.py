@@ -1,4 +1,4 @@
-"""Samples: what a member drew, a piece of one, what it cost in a plan, and the flag that stops a draw."""
+"""Samples: one draw of a member, a streamed piece of it, a draw within a plan, and the flag that cancels draws."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class Sample:
     payload: Any = None
     """The framework's own object (a message, a completion); handed to the caller if the sample is chosen."""
     usage: Usage | None = None
-    """What it was billed for; ``None`` where nothing was told."""
+    """The billed tokens; ``None`` if the provider reported none."""
     finish_reason: str | None = None
     error: BaseException | None = None
-    """What went wrong; such a sample is never the answer, but it stays in the bill."""
+    """The error, if the draw failed; such a sample is never the answer, but it is billed."""
     latency_s: float | None = None
     flaw: str | None = None
-    """What is wrong with a sample that came but must not compete: it is empty, a tool call does not parse, JSON breaks
-    its schema. It is billed and never scored, and is the answer only if nothing better came
+    """Why a sample must not compete: it is empty, a tool call does not parse, or JSON violates its schema, for example.
+    Such a sample is billed but not scored, and is the answer only if there is nothing better
     (``bestroute.selection``)."""
     form: str | None = None
-    """What it says, in one canonical form; samples of the same form agree. ``None`` where only the reward tells."""
+    """Canonical form of the answer; samples with equal forms agree. ``None``: the answer has no such form."""
     unchecked: str | None = None
-    """Why its form could not be checked in time; it competes behind all that were."""
+    """Why its form could not be checked in time; it ranks behind all samples that were checked."""
     request: int = 0
-    """Which of a draw's requests brought it, where a member needed several for what was asked of it at once."""
+    """Which request of the draw returned it, if the member needed several requests for ``n`` samples."""
     notes: Any = None
-    """What the framework notes of the draw beside its object, for traces."""
+    """Additional information of the framework about the draw, for traces."""
     signals: Signals | None = None
-    """What the draw tells of how sure the model was; ``None`` where it was not looked for."""
+    """How certain the model was, by its log-probabilities; ``None`` if they were not requested."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,14 @@ class Delta:
     text: str
     payload: Any = None
     usage: Usage | None = None
-    """What the stream has been billed so far, this piece included, where it tells; with neither text nor payload a
-    piece tells that alone."""
+    """Billed tokens of the stream so far, including this piece, if reported; a piece may carry nothing but usage."""
 
 
 class Cancel:
-    """A flag that asks running draws to stop. A generator looks at it where it can.
+    """A flag that asks running draws to stop; generators check it where they can.
 
     Args:
-        deadline: Of the call, by ``time.monotonic``; ``None`` if it has none.
+        deadline: The call's deadline, as ``time.monotonic`` counts; ``None`` if it has none.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -66,9 +65,9 @@ class Cancel:
         self.deadline = deadline
         self._is_set = False
         self._events: list[threading.Event] = []
-        """What sleeping draws wait for, one each; most calls never wait."""
+        """One event for each sleeping draw; most calls have none."""
         self._unsent: list[object] = []
-        """One for each draw that waits for its member's own turn."""
+        """One object for each draw that waits for its member's rate limiter."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -81,28 +80,28 @@ class Cancel:
         return self._is_set
 
     def set(self) -> None:
-        """Ask every draw that shares this flag to stop."""
+        """Ask all draws with this flag to stop."""
         self._is_set = True
         for event in tuple(self._events):
             event.set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, but wake up when draws are asked to stop; returns whether they are."""
+        """Sleep until draws are asked to stop, at most so many seconds; returns whether they are."""
         event = threading.Event()
         self._events.append(event)
         try:
-            return self._is_set or event.wait(seconds)  # in this order: whoever sets it sees the event, or is seen
+            return self._is_set or event.wait(seconds)  # in this order: ``set`` either sees the event or is seen here
         finally:
             self._events.remove(event)
 
     @property
     def is_unsent(self) -> bool:
-        """Whether a draw waits for its turn; once the flag is set, it is never sent."""
+        """Whether a draw still waits for its rate limiter; once the flag is set, it is never sent."""
         return bool(self._unsent)
 
     @contextmanager
     def before_sending(self) -> Iterator[None]:
-        """Wait inside of it for a member's own turn, and look at ``is_set`` behind it before anything is sent."""
+        """Return a context to wait for a rate limiter in; after it, check ``is_set`` before anything is sent."""
         turn = object()
         self._unsent.append(turn)
         try:
@@ -121,11 +120,11 @@ class DrawnSample:
     step: int
     cost_usd: float = 0.0
     reward: float | None = None
-    """``None`` where it was not scored."""
+    """``None`` if it was not scored."""
     accepted: bool = False
-    """Whether it ended the plan by reaching its step's ``accept``."""
+    """Whether it reached its step's ``accept`` and so ended the plan."""
     missing: str | None = None
-    """What of its evidence the plan's reward reads and it does not have; it is not accepted on that."""
+    """Which evidence it lacks that the reward model needs (log-probabilities); it is then not accepted on that."""
 
     @property
     def text(self) -> str:
@@ -134,25 +133,25 @@ class DrawnSample:
 
     @property
     def error(self) -> BaseException | None:
-        """What went wrong, if anything."""
+        """The error, if the draw failed."""
         return self.sample.error
 
     @property
     def flaw(self) -> str | None:
-        """Why it cannot be used though it came."""
+        """Why the sample must not compete, if so."""
         return self.sample.flaw
 
     @property
     def usage(self) -> Usage | None:
-        """What it was billed for."""
+        """The billed tokens."""
         return self.sample.usage
 
     @property
     def signals(self) -> Signals | None:
-        """What its draw tells of how sure the model was."""
+        """How certain the model was."""
         return self.sample.signals
 
     @property
     def is_sound(self) -> bool:
-        """Whether it came and can be used."""
+        """Whether it has neither an error nor a flaw."""
         return self.sample.error is None and self.sample.flaw is None

@@ -1,4 +1,4 @@
-"""How an engine behaves when things go wrong, and how much it does at a time."""
+"""Settings of an engine: retries, circuit breakers, concurrency, budgets; and the limits of one call."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ GreedyFirst = bool | Literal["always"]
 @renamed_field("untold_output_tokens", "default_max_output_tokens")
 @dataclass(frozen=True)
 class Settings:
-    """Faults, pace and money; every default is meant to be kept."""
+    """Settings of an engine; the defaults suit most applications."""
 
     attempts: int = 3
-    """How often a draw is tried in all, where trying again can help; 1 is never again."""
+    """How often a draw is attempted in all, if a retry can help; 1 turns retries off."""
     first_wait_s: float = 0.25
-    """Longest wait before the second attempt; it doubles with each, and is drawn at random up to it."""
+    """Upper bound of the random wait before the second attempt; it doubles with each further attempt."""
     max_wait_s: float = 8.0
-    """Longest wait there is. A provider that asks for more is not asked again; the next plan is."""
+    """The longest wait before an attempt. If a provider asks to wait longer, the engine falls back instead."""
     breaker_failures: int = 3
-    """So many draws of a member in a row that failed for good, and it rests: others are asked while they can answer."""
+    """Consecutive failed draws of a member after which its circuit breaker opens, so that others are asked instead."""
     breaker_rest_s: float = 30.0
-    """How long it rests before one draw is let through to see whether it is well."""
+    """How long a circuit breaker stays open before one trial draw is let through."""
     concurrency: int | Mapping[str, int] | None = None
     """The most calls of one member at the same time, for all members or by name; ``None`` sets no limit."""
     wave: int = 1
     """How many samples a step with ``accept`` draws at a time: 1 is the cheapest, n the fastest."""
     over_budget: OverBudget = "degrade"
-    """What is done when a call would pass a budget: draw less or cheaper, or refuse the whole call. If nothing at
-    all fits, either is a ``BudgetError``, and nothing was spent."""
+    """What to do when a call could exceed a budget: draw less or from cheaper models, or refuse the call. If not even
+    one sample fits, both raise ``BudgetError`` without spending anything."""
     broken_stream: BrokenStream = "raise"
-    """What is done when a stream breaks after its first piece: raise the error, or keep what came as the answer
-    (its finish reason is then ``"broken"``). Either way it is billed."""
+    """What to do when a stream breaks after its first piece: raise the error, or keep the text so far as the answer
+    (with the finish reason ``"broken"``). It is billed either way."""
     default_max_output_tokens: int = 4096
-    """Tokens a sample is limited to where money is short and neither the call nor the member sets a limit. Money is
-    not short, and no limit is sent, while samples of four times that length could be paid."""
+    """Token limit of a sample if a budget is nearly used up and neither the call nor the member sets one. No limit is
+    sent while the budget could pay for samples four times as long."""
     greedy_first: GreedyFirst = True
-    """Draw first at temperature 0, and at the member's own from the second draw on, where a plan has several draws or
-    members: one greedy answer is worth as much as a vote of several samples. It is never done where a call, or the
-    router's constructor, sets the temperature, nor with a model that reasons, a member that takes none, or a plan of
-    one draw. Where a member draws ``n`` choices in one request, whose prompt is billed once, they are all at its own
-    temperature; with ``"always"`` the greedy one is a request of its own, which bills the prompt once more."""
+    """Whether a plan of several draws makes the first draw of each member at temperature 0, and the others at the
+    member's own temperature: one greedy answer is worth about as much as a vote of several samples. Does not apply if
+    the call or the constructor sets the temperature, to reasoning models, to members without a temperature, and to
+    plans of one draw. Nor, with ``True``, to ``n`` choices of one request; ``"always"`` makes the greedy draw a
+    separate request there, which bills the prompt once more."""
     cache_lifetime_s: float | Mapping[str, float] = 300.0
-    """How long members' prompt caches are taken to hold a conversation that is not asked of them, for all or by name:
-    five minutes is what providers state at least. It matters where a ``Price`` has ``cached_input``."""
+    """How long a member's prompt cache is assumed to hold a conversation after its last turn there, for all members
+    or by name; providers state at least five minutes. Matters only if a ``Price`` has ``cached_input``."""
     cache_least_tokens: int = 1024
-    """Tokens from which on providers cache a prompt."""
+    """The shortest prompt that providers cache, in tokens."""
     least_turns: int = 1
-    """Turns that a conversation stays with a member it came to, whatever a move is predicted to gain; only a failure,
-    or a call that names its model, ends that. It takes a router that predicts."""
+    """How many turns a conversation stays with a member at least, whatever a change is predicted to gain; only a
+    failure or a call that names its model ends that earlier. Needs a router that predicts."""
     dry_run: bool = False
-    """Decide, and answer with the decision in words; no model is called and nothing is billed."""
+    """Answer each call with its decision as text; no model is called and nothing is billed."""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -107,15 +107,15 @@ class Limits:
     """What one call may use; ``None`` sets no limit."""
 
     max_samples: int | None = None
-    """Samples drawn in all; attempts that failed do not count."""
+    """The most samples in all; failed attempts do not count."""
     max_cost_usd: float | None = None
-    """No draw is begun that could pass it."""
+    """No draw is begun that could exceed it."""
     deadline_s: float | None = None
-    """Seconds from the call's start. Then draws stop and the best seen answers."""
+    """Seconds from the call's start, after which draws stop and the best sample so far is the answer."""
     wave: int | None = None
-    """In place of ``Settings.wave``."""
+    """Replaces ``Settings.wave``."""
     allow: tuple[str, ...] | None = None
-    """Pool names of the members that may be asked."""
+    """Pool names of the only members that may be asked."""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -142,7 +142,7 @@ NO_LIMITS = Limits()
 
 
 def check_count(value: Any, what: str) -> None:
-    """Refuse what is not a whole number >= 1.
+    """Check that a value is a whole number >= 1.
 
     Raises:
         ConfigError: Begins with ``what``.
@@ -152,7 +152,7 @@ def check_count(value: Any, what: str) -> None:
 
 
 def check_amount(value: Any, what: str, unit: str) -> None:
-    """Refuse what is not a finite number >= 0.
+    """Check that a value is a finite number >= 0.
 
     Raises:
         ConfigError: Begins with ``what``.
