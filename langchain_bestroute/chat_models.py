@@ -891,8 +891,11 @@ class BestRouteChat(BaseChatModel):
         return to_query(messages, params), forced
 
     def _own_params(self) -> builtins.dict[str, Any]:
-        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop or None}
-        return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
+        own = dict(self.model_kwargs)
+        for name in _CONSTRUCTED:
+            if (value := getattr(self, name)) not in (None, []):
+                own[name] = value
+        return own
 
     def _winner(self, result: Result, query: Query, run_id: str | None) -> AIMessage:
         if isinstance(result.payload, CutOff) and structured.WANTED in query.params:
@@ -921,7 +924,7 @@ class BestRouteChat(BaseChatModel):
         about = message.response_metadata
         assert message.usage_metadata is not None
         usage = about.get("token_usage")
-        if not isinstance(usage, Mapping):  # LiteLLM's is an object
+        if not isinstance(usage, (dict, Mapping)):  # LiteLLM's is an object
             usage = token_usage(message.usage_metadata)
         output = {"token_usage": usage, "model_name": about["model_name"]}
         generation = ChatGeneration(message=message, generation_info=notes_of(result))
@@ -942,7 +945,9 @@ def _apart(kwargs: Mapping[str, Any], config: RunnableConfig | None) -> dict[str
 
     Adds the thread id of a graph, since LangChain does not pass the configuration on.
     """
-    own = {_TAGS if name == "tags" else name: value for name, value in kwargs.items()}
+    own = dict(kwargs)
+    if "tags" in own:
+        own[_TAGS] = own.pop("tags")
     known = (config or {}).get("configurable") or (var_child_runnable_config.get() or {}).get("configurable") or {}
     thread = known.get("thread_id")
     return own if thread in (None, "") or _THREAD in own else {**own, _THREAD: str(thread)}

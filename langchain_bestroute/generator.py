@@ -31,7 +31,7 @@ from bestroute.generators.single_requests import adraw_singly, draw_singly
 from bestroute.generators.tools_in_prompt import Wording
 from bestroute.selection import Demand, judge, judge_off_loop
 from bestroute.types.bases import GeneratorBase
-from bestroute.types.draw_params import sets_sampling, wishes_greedy, wishes_logprobs
+from bestroute.types.draw_params import DrawParams, sets_sampling
 from bestroute.types.protocols import Generator
 from bestroute.types.query import Query
 from bestroute.types.sample import Cancel, Delta, Sample
@@ -51,6 +51,7 @@ from langchain_bestroute.members import (
     with_fields,
 )
 from langchain_bestroute.messages import (
+    ChatQuery,
     CutOff,
     as_usage_metadata,
     logprobs_in,
@@ -117,7 +118,11 @@ class ChatModelGenerator(GeneratorBase):
 
     def lacks(self, query: Query) -> str | None:
         """Say what it cannot do for a query, as its class and its profile tell."""
-        return None if self._abilities is None else shortfall(needs_of(query), self._abilities)
+        return (
+            None
+            if self._abilities is None
+            else shortfall(query.needs if isinstance(query, ChatQuery) else needs_of(query), self._abilities)
+        )
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
         """Draw ``n`` samples; see ``bestroute.Generator``."""
@@ -279,9 +284,10 @@ class ChatModelGenerator(GeneratorBase):
     ) -> _Call:
         """Turn call parameters into the member's own: tools in its own format, usage also in streams."""
         kwargs = {**self._defaults, **params}
-        wished = self._wished(params, kwargs)
+        wished = self._wished(params, kwargs) if isinstance(params, DrawParams) else {}
         constructed = self._taken(constructed_in(params, query.params), kwargs)
-        constructed |= {name: wished[name] for name in ("temperature",) if name in wished}
+        if "temperature" in wished:
+            constructed["temperature"] = wished["temperature"]
         model = self._configured(self._quiet.aget() if is_async else self._quiet.get(), constructed, kwargs)
         stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
         by_tool = False
@@ -315,12 +321,12 @@ class ChatModelGenerator(GeneratorBase):
             frozenset(wished),
         )
 
-    def _wished(self, params: Mapping[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _wished(self, params: DrawParams, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the engine wishes for and this member may grant: its class takes it, and does not reason."""
         wishes: dict[str, Any] = {}
-        if wishes_greedy(params) and self._is_free_of_temperature(params):
+        if params.greedy and self._is_free_of_temperature(params):
             wishes["temperature"] = 0.0
-        if wishes_logprobs(params) and providers.takes_logprobs(self.member, kwargs):
+        if params.logprobs and providers.takes_logprobs(self.member, kwargs):
             wishes["logprobs"] = True
         return self._refusals.granted(wishes)
 
@@ -419,43 +425,46 @@ class ChatModelGenerator(GeneratorBase):
 
     def _read(self, result: ChatResult, call: _Call, latency_s: float) -> list[Sample]:
         """Read the generations; each of several carries the bill of the whole call, which is shared out."""
-        about_call = dict(result.llm_output or {})
-        notes = [generation.generation_info for generation in result.generations]
         messages: list[BaseMessage] = []
         for generation in result.generations:
-            message, own = generation.message, generation.message.response_metadata
-            if info := {**about_call, **_shown(generation.generation_info)}:
-                message = message.model_copy(update={"response_metadata": {**info, **own}})
+            message = generation.message
+            if info := {**(result.llm_output or {}), **_shown(generation.generation_info)}:
+                message = message.model_copy(update={"response_metadata": {**info, **message.response_metadata}})
             messages.append(message)
-        texts = [reward_text(message) for message in messages]
-        reasons = [providers.finish_reason(message) for message in messages]
-        usages: list[Usage | None] = [usage_of(message) for message in messages]
-        if len(messages) == 1:
-            usages = [completed_usage(usages[0], call.query.prompt_tokens, texts[0])]
-        elif (bill := usages[0]) is not None:
-            bill = completed_usage(bill, call.query.prompt_tokens, " ".join(texts))
-            limit = call.kwargs.get("max_tokens") or self.max_output_tokens
-            cut = [limit if reason == "length" else None for reason in reasons]
-            shares = divide_usage(bill, texts, cut)
-            is_true = sum_usage(shares) == bill
-            metadata: list[Any] = [as_usage_metadata(share) for share in shares]
-            if is_true:  # then its details, audio for one, are worth keeping; they stand for the whole call
-                metadata = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
-            messages = [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, metadata, strict=True)]
-            usages = list(shares)
+        texts = list(map(reward_text, messages))
         is_one = len(messages) == 1  # what each of several choices used is not told
+        usages: Sequence[Usage | None]
+        if is_one:
+            usages = [completed_usage(usage_of(messages[0]), call.query.prompt_tokens, texts[0])]
+        else:
+            messages, usages = self._shared_out(messages, texts, call)
         return [
             Sample(
                 text,
-                m,
+                message,
                 usage,
-                reason,
+                providers.finish_reason(message),
                 latency_s=latency_s,
-                notes=noted,
-                signals=call.signals(m, usage if is_one else None),
+                notes=generation.generation_info,
+                signals=call.signals(message, usage if is_one else None),
             )
-            for text, m, usage, reason, noted in zip(texts, messages, usages, reasons, notes, strict=True)
+            for text, message, usage, generation in zip(texts, messages, usages, result.generations, strict=True)
         ]
+
+    def _shared_out(
+        self, messages: list[BaseMessage], texts: Sequence[str], call: _Call
+    ) -> tuple[list[BaseMessage], Sequence[Usage | None]]:
+        """Share the bill of a call, which each of its messages carries, out among them, and in what they tell."""
+        if (bill := usage_of(messages[0])) is None:
+            return messages, list(map(usage_of, messages))
+        bill = completed_usage(bill, call.query.prompt_tokens, " ".join(texts))
+        limit = call.kwargs.get("max_tokens") or self.max_output_tokens
+        cut = [limit if providers.finish_reason(message) == "length" else None for message in messages]
+        shares = divide_usage(bill, texts, cut)
+        metadata: list[Any] = [as_usage_metadata(share) for share in shares]
+        if sum_usage(shares) == bill:  # then its details, audio for one, are worth keeping; they are the whole call's
+            metadata = [getattr(messages[0], "usage_metadata", None), *[None] * (len(messages) - 1)]
+        return [m.model_copy(update={"usage_metadata": t}) for m, t in zip(messages, metadata, strict=True)], shares
 
     def _finished(self, collected: _Collected, call: _Call) -> Sample:
         """Return the sample of a stream that has ended.
@@ -506,7 +515,7 @@ class _Call(NamedTuple):
             logprobs_in(message),
             text=text_of(message),
             usage=usage,
-            has_calls=bool(calls_of(message)),
+            has_calls=isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls),
             is_greedy=held.get("temperature") == 0,
             tools="native" if self.query.tools else None,
         )
@@ -583,7 +592,7 @@ class _Collected:
 
 def _shown(info: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what is told of a generation in its message, too."""
-    return {name: value for name, value in (info or {}).items() if name not in providers.FOR_TRACES}
+    return {name: value for name, value in info.items() if name not in providers.FOR_TRACES} if info else {}
 
 
 class LangChain(Framework):

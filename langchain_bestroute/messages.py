@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from numbers import Real
 from typing import Any, TypeVar, cast
 
@@ -47,15 +48,30 @@ _SENT = ("content", "name", "tool_calls", "invalid_tool_calls", "tool_call_id", 
 _SHARED_BLOCKS = ("text", "image", "audio", "video", "file")
 
 
-def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Query:
+class ChatQuery(Query):
+    """A query of LangChain's messages, which are looked through once for what it needs, however many could answer."""
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What it needs of the model that answers it."""
+        return needs_of(self)
+
+
+def to_query(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> ChatQuery:
     """Return the query that messages hold: the last human text decides, the size of all of them counts."""
-    humans = [m for m in messages if isinstance(m, HumanMessage)]
-    return Query(
-        text=text_of(humans[-1]) if humans else "",
+    last, system, tokens = None, list[str](), _tokens_of(params) if params else 0
+    for message in messages:
+        tokens += _tokens_of_message(message)
+        if isinstance(message, HumanMessage):
+            last = message
+        elif isinstance(message, SystemMessage):
+            system.append(message.text)
+    return ChatQuery(
+        text="" if last is None else text_of(last),
         messages=messages,
         tools=params.get("tools"),
-        system="\n\n".join(m.text for m in messages if isinstance(m, SystemMessage)),
-        input_tokens=sum(map(_tokens_of_message, messages)) + _tokens_of(params),
+        system="\n\n".join(system),
+        input_tokens=tokens,
         params=params,
     )
 
@@ -94,17 +110,17 @@ def text_of(message: BaseMessage) -> str:
 def logprobs_in(message: BaseMessage) -> Mapping[str, Any]:
     """Return what holds the log-probabilities of a message: its metadata, else its blocks (the Responses API)."""
     about: Mapping[str, Any] = message.response_metadata
-    if any(about.get(name) for name in ("logprobs", "logprobs_result", "completion_probabilities")):
+    is_told = about.get("logprobs") or about.get("logprobs_result") or about.get("completion_probabilities")
+    if is_told or not isinstance(message.content, list):
         return about
-    blocks = message.content if isinstance(message.content, list) else ()
-    entries = [block.get("logprobs") for block in blocks if isinstance(block, dict) and block.get("text")]
+    entries = [block.get("logprobs") for block in message.content if isinstance(block, dict) and block.get("text")]
     return joined(entries) if entries and all(entries) else about
 
 
 def usage_of(message: BaseMessage) -> Usage | None:
     """Read a message's usage; ``None`` if the provider told none, or nothing that makes sense."""
     reported = getattr(message, "usage_metadata", None)
-    if not isinstance(reported, Mapping):  # a provider's own object, of a class that hands it on
+    if not isinstance(reported, (dict, Mapping)):  # a provider's own object, of a class that hands it on
         return read_usage(reported)
     input_details, output_details = (
         reported.get("input_token_details") or {},
@@ -139,10 +155,13 @@ def _detailed(message: BaseMessage, prompt: int, output: int) -> Usage | None:
 
 def _detail(details: Mapping[str, Any], *ends: str) -> int | None:
     """Sum what is told under names with these ends: a service tier may stand before them (``priority_cache_read``)."""
-    if not isinstance(details, Mapping):
-        return 0
-    counts = [count or 0 for key, count in details.items() if f"_{key}".endswith(ends)]
-    return sum(counts) if all(map(is_count, counts)) else None
+    total = 0
+    for key, count in details.items() if isinstance(details, (dict, Mapping)) else ():
+        if count and f"_{key}".endswith(ends):
+            if not is_count(count):
+                return None
+            total += count
+    return total
 
 
 def as_usage_metadata(usage: Usage) -> UsageMetadata:
@@ -196,11 +215,10 @@ def _tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
 def billed_usage(usage: UsageMetadata, result: Result) -> UsageMetadata:
     """Return the usage with what all samples were billed, in dollars."""
     prices = result.decision.pool.prices
-    output = sum(
-        prices[sample.model].cost_usd(Usage(output=sample.usage.output, reasoning=sample.usage.reasoning))
-        for sample in result.samples
-        if sample.usage is not None
-    )
+    output = 0.0
+    for sample in result.samples:
+        if (used := sample.usage) is not None:
+            output += prices[sample.model].output_usd(used)
     output = min(output, result.cost_usd)
     costs = {"input_cost": result.cost_usd - output, "output_cost": output, "total_cost": result.cost_usd}
     return cast(UsageMetadata, BilledUsage({**usage, **costs}))
@@ -251,8 +269,9 @@ def for_caller(message: AnyMessage) -> AnyMessage:
     usage = getattr(message, "usage_metadata", None)
     if not isinstance(usage, dict) or not dict.__contains__(usage, "total_cost"):
         return message
-    dollars = {name: dict.__getitem__(usage, name) for name in COSTS if dict.__contains__(usage, name)}
-    return message.model_copy(update={"usage_metadata": CallersUsage(_tokens(usage), dollars)})
+    tokens = dict(usage.items())
+    dollars = {name: tokens.pop(name) for name in COSTS if name in tokens}
+    return message.model_copy(update={"usage_metadata": CallersUsage(tokens, dollars)})
 
 
 class CutOff(AIMessage):
@@ -291,19 +310,24 @@ def _sound_usage(payload: Any) -> UsageMetadata | None:
     """Return a message's usage without what LangChain cannot add up; ``None`` where it lacks what belongs to one."""
     reported = getattr(payload, "usage_metadata", None)
     names = ("input_tokens", "output_tokens", "total_tokens")
-    if not isinstance(reported, Mapping) or not all(is_count(reported.get(name)) for name in names):
+    if not isinstance(reported, (dict, Mapping)) or not all([is_count(reported.get(name)) for name in names]):
         return None
     usage: dict[str, Any] = {name: int(reported[name]) for name in names}
     for part in ("input_token_details", "output_token_details"):
-        if isinstance(details := reported.get(part), Mapping):
+        if isinstance(details := reported.get(part), (dict, Mapping)):
             usage[part] = _counts(details)
     return cast(UsageMetadata, usage)
 
 
 def _counts(details: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the counts among details, as deep as they go."""
-    deep = {str(name): _counts(part) for name, part in details.items() if isinstance(part, Mapping)}
-    return deep | {str(name): int(part) for name, part in details.items() if is_count(part)}
+    counts: dict[Any, Any] = {}
+    for name, part in details.items():
+        if is_count(part):
+            counts[str(name)] = int(part)
+        elif isinstance(part, Mapping):
+            counts[str(name)] = _counts(part)
+    return counts
 
 
 def winner(result: Result, model_name: str) -> AIMessage:
@@ -343,8 +367,8 @@ def summed_counts(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             before = total.get(name)
             if before is None and type(count) is int:  # nearly all; the questions below take longer than the rest
                 total[name] = count
-            elif isinstance(count, Mapping):
-                total[name] = summed_counts([before if isinstance(before, Mapping) else {}, count])
+            elif isinstance(count, (dict, Mapping)):
+                total[name] = summed_counts([before, count] if isinstance(before, Mapping) else [count])
             elif isinstance(count, Real) and not isinstance(count, bool):
                 total[name] = count + (before if isinstance(before, Real) else 0)
             else:
@@ -435,7 +459,7 @@ def prepared(messages: Sequence[BaseMessage], model: str) -> list[BaseMessage]:
 def _encodable(message: BaseMessage) -> BaseMessage:
     """Return a message that can be sent: lone surrogates, which no client encodes, as their escapes."""
     held = message.__dict__
-    broken = {name: held[name] for name in _SENT if held.get(name) and not is_encodable(held[name])}
+    broken = {name: value for name in _SENT if (value := held.get(name)) and not is_encodable(value)}
     return message.model_copy(update=encodable_within(broken)) if broken else message
 
 

@@ -36,12 +36,12 @@ _OLLAMA_FIELDS = {"max_tokens": "num_predict", "max_completion_tokens": "num_pre
 _OLLAMA_CANNOT = frozenset({"tool_choice", "parallel_tool_calls", "stream_usage"})
 
 
-def finish_reason(message: BaseMessage, info: Mapping[str, Any] | None = None) -> str | None:
+def finish_reason(message: BaseMessage) -> str | None:
     """Return why a reply ended, in the provider's own word, wherever it says so."""
-    metadata = {**message.response_metadata, **(info or {})}
+    metadata: Mapping[str, Any] = message.response_metadata
     if not metadata:
         return None
-    if isinstance(details := metadata.get("incomplete_details"), Mapping):  # the Responses API
+    if isinstance(details := metadata.get("incomplete_details"), (dict, Mapping)):  # the Responses API
         metadata = {"finish_reason": details.get("reason")}
     reason = next((str(metadata[name]) for name in _FINISH_REASONS if metadata.get(name)), None)
     return "completed" if reason is None and metadata.get("status") == "completed" else reason
@@ -116,13 +116,14 @@ def adapt_call(
     Cohere's client is told in the call to send it once; no field of its class says so. A class that calls its limit of
     length ``max_output_tokens`` (Google's) takes no other name in a call.
     """
-    known = type(member).model_fields
-    if "max_tokens" in kwargs and "max_output_tokens" in known and "max_tokens" not in known:
+    if "max_tokens" in kwargs and _calls_limit_output(type(member)):
         limit = kwargs.pop("max_tokens")
         kwargs.setdefault("max_output_tokens", limit)
-    if member._llm_type == "cohere-chat":
+    kind = member._llm_type
+    if kind == "cohere-chat":
         kwargs["request_options"] = {**(kwargs.get("request_options") or {}), "max_retries": 0}
-    if member._llm_type == "chat-ollama":
+    if kind == "chat-ollama":
+        known = type(member).model_fields
         fields = {_OLLAMA_FIELDS.get(name, name): v for name, v in kwargs.items() if name not in _OLLAMA_CALL}
         if stop is not None:
             fields["stop"] = stop
@@ -135,6 +136,10 @@ def adapt_call(
     elif _is_silent_of_usage(member, kwargs):
         kwargs["stream_options"] = {"include_usage": True}
     return member, stop, kwargs
+
+
+def _calls_limit_output(kind: type[BaseChatModel]) -> bool:
+    return "max_output_tokens" in kind.model_fields and "max_tokens" not in kind.model_fields
 
 
 def without_cache_marks(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
@@ -66,14 +66,13 @@ STICKY = "a tool turn stays with the model that made the call"
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """The options of one call, checked."""
 
     model: str | None = None
     n: int | None = None
     reason: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = MappingProxyType({})
     run_id: str | None = None
     session: str | None = None
     thread: str | None = None
@@ -93,25 +92,20 @@ class Options:
         if "because" in options:
             warn_renamed("because=", "reason=", stacklevel=4)
             options = {"reason": options["because"], **{k: v for k, v in options.items() if k != "because"}}  # type: ignore[typeddict-item]
-        for name in options:
-            if name not in CALL_OPTIONS:
+        known, limits = dict[str, Any](), dict[str, Any]()
+        for name, value in options.items():
+            if (checked := _CHECKED.get(name)) is not None:
+                known[name] = checked(value, name)
+            elif name in LIMIT_NAMES:
+                limits[name] = value
+            elif name in CALL_OPTIONS:
+                known[name] = value
+            else:
                 raise ConfigError(
                     f"unknown argument {name!r}; a call may have {named(CALL_OPTIONS)}."
                     f"{did_you_mean(name, CALL_OPTIONS)}"
                 )
-        limits: dict[str, Any] = {name: options[name] for name in LIMIT_NAMES if name in options}  # type: ignore[literal-required]
-        return cls(
-            options.get("model"),
-            options.get("n"),
-            options.get("reason"),
-            _checked_tags(options.get("tags")),
-            _checked_name(options.get("run_id"), "run_id"),
-            _checked_name(options.get("session"), "session"),
-            _checked_name(options.get("thread"), "thread"),
-            Limits(**limits) if limits else NO_LIMITS,
-            _checked_budget(options.get("budget")),
-            _checked_name(options.get("call_id"), "call_id"),
-        )
+        return cls(**known, limits=Limits(**limits) if limits else NO_LIMITS)
 
 
 _NO_OPTIONS = Options()
@@ -164,9 +158,9 @@ class RunContext:
         self.is_committed = False
         """Whether a piece of an answer was shown to the caller, so that no other answer can replace it."""
         self.samples_left = limits.max_samples
-        own = () if limits.max_cost_usd is None else (Budget(limits.max_cost_usd),)
-        shared = tuple(each for each in (options.budget, budget) if each is not None)
-        self.purse = Purse((*own, *shared)) if own or shared else None
+        own = None if limits.max_cost_usd is None else Budget(limits.max_cost_usd)
+        budgets = tuple(filter(None, (own, options.budget, budget)))
+        self.purse = Purse(budgets) if budgets else None
         self.reservations = itertools.count(1)
         self.trace: CallTrace | None = None
         """The call's span, if calls are traced."""
@@ -224,7 +218,7 @@ class RunContext:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-def _checked_tags(tags: Any) -> Mapping[str, str]:
+def _checked_tags(tags: Any, what: str) -> Mapping[str, str]:
     """Return a copy of the tags.
 
     Raises:
@@ -234,7 +228,7 @@ def _checked_tags(tags: Any) -> Mapping[str, str]:
         return {}
     if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
         raise ConfigError(
-            f"tags must be a dict of strings by name, for example {{'team': 'search'}}, got {brief(tags)}"
+            f"{what} must be a dict of strings by name, for example {{'team': 'search'}}, got {brief(tags)}"
         )
     return dict(tags)
 
@@ -245,7 +239,15 @@ def _checked_name(value: Any, what: str) -> str | None:
     raise ConfigError(f"{what} must be a non-empty string, got {brief(value)}")
 
 
-def _checked_budget(budget: Any) -> Budget | None:
+def _checked_budget(budget: Any, what: str) -> Budget | None:
     if budget is None or isinstance(budget, Budget):
         return budget
-    raise ConfigError(f"budget must be a Budget, for example Budget(5.0, per='day'), got {brief(budget)}")
+    raise ConfigError(f"{what} must be a Budget, for example Budget(5.0, per='day'), got {brief(budget)}")
+
+
+_CHECKED: Mapping[str, Callable[[Any, str], Any]] = {
+    "tags": _checked_tags,
+    "budget": _checked_budget,
+    **dict.fromkeys(("run_id", "session", "thread", "call_id"), _checked_name),
+}
+"""What checks an option of a call; the others are the router's to check, or have a limit's check."""

@@ -541,7 +541,9 @@ def _able(prediction: Prediction, left_out: Mapping[str, str]) -> list[int]:
 
 def _orders(model: str | None, n: int | None) -> str:
     """Return what a call forces, in words."""
-    return " and ".join(f"{name}={value!r}" for name, value in (("model", model), ("n", n)) if value is not None)
+    if model is None or n is None:
+        return f"n={n!r}" if model is None else f"model={model!r}"
+    return f"model={model!r} and n={n!r}"
 
 
 def _in_a_row(left_out: Mapping[str, str]) -> str:

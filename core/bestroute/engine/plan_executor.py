@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bestroute.selection.agreement import winner
 from bestroute.types.bases import RewardModelBase
@@ -15,8 +16,7 @@ from bestroute.types.plans import Plan, Step
 from bestroute.types.sample import DrawnSample
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """Command: draw ``n`` samples of a model, all at the same time. The answer is a list of samples."""
 
     step: int
@@ -38,8 +38,7 @@ class Draw:
     """Whether what scores the samples reads them."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """Command: score samples. The answer is a list of rewards."""
 
     texts: tuple[str, ...]
@@ -49,8 +48,7 @@ class Score:
     """Who scores them; the run says it."""
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Reserve(NamedTuple):
     """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
 
     usd: float
@@ -58,8 +56,7 @@ class Reserve:
     """Ids of the attempts that it is for, in equal parts."""
 
 
-@dataclass(frozen=True)
-class PlanOutcome:
+class PlanOutcome(NamedTuple):
     """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
 
     A sample with a flaw is the answer only where no other came.

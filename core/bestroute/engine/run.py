@@ -224,7 +224,7 @@ class _Run:
             left = draw.n
             while left:
                 n = 1 if is_probe else left
-                rest = self._first_greedy(draw if n == draw.n else replace(draw, n=n), decision.plan, collected)
+                rest = self._first_greedy(draw if n == draw.n else draw._replace(n=n), decision.plan, collected)
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
@@ -268,7 +268,7 @@ class _Run:
             return draw
         member = self.context.generators[draw.model]
         is_greedy = draws_greedily_first(member, self.query, self.context.settings, n=draw.n)
-        return replace(draw, greedy=True) if is_greedy else draw
+        return draw._replace(greedy=True) if is_greedy else draw
 
     def _warn_of_missing(self, model: str, collected: Sequence[DrawnSample]) -> None:
         """Say once of a member that it does not tell what the reward model reads."""
@@ -350,7 +350,7 @@ class _Run:
             self.fallbacks.name_all()
 
     def _score(self, score: Score) -> Generator[Command, Any, list[float]]:
-        reply = yield replace(score, reward_model=self.reward_model)
+        reply = yield score._replace(reward_model=self.reward_model)
         try:
             if isinstance(reply, BaseException):
                 raise reply

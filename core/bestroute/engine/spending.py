@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from bestroute.engine.call_context import RunContext
@@ -91,21 +90,21 @@ class Allowance:
         if n < 1 or call.is_late:
             return None
         if call.purse is None:
-            return draw if n == draw.n else replace(draw, n=n)
+            return draw if n == draw.n else draw._replace(n=n)
         known_limit, assumed_limit = self.limit(draw.model), self.settings.default_max_output_tokens
         assumed = [(_PLENTY * assumed_limit, None), (assumed_limit, assumed_limit)]
         for tokens, limit in [(known_limit, None)] if known_limit else assumed:
             usd = self.sample_usd(draw.model, tokens, drawn)
             ids = call.attempt_ids(n)
             if (yield Reserve(n * usd, ids)):
-                return replace(draw, n=n, max_tokens=limit, reserved_usd=usd, reservations=ids)
+                return draw._replace(n=n, max_tokens=limit, reserved_usd=usd, reservations=ids)
         left = call.purse.left_usd
         tokens = min(self._affordable_tokens(draw.model, left, drawn), known_limit or assumed_limit)
         usd = min(left, self.sample_usd(draw.model, tokens, drawn))
         ids = call.attempt_ids(1)
         if left < self.least_usd(draw.model, drawn) or tokens < 1 or not (yield Reserve(usd, ids)):
             return None
-        return replace(draw, n=1, max_tokens=tokens, reserved_usd=usd, reservations=ids)
+        return draw._replace(n=1, max_tokens=tokens, reserved_usd=usd, reservations=ids)
 
     def _affordable_tokens(self, model: str, usd: float, drawn: Sequence[DrawnSample]) -> int:
         price = self.pool.prices[model]

@@ -131,6 +131,8 @@ class Refusals:
 
     def adapted(self, request: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
         """Return a request without what is refused, the rest under the names that are taken."""
+        if not (self.left_out or self.renamed):
+            return dict(request)
         left_out = self.left_out.difference(keep)
         return {self.renamed.get(name, name): value for name, value in request.items() if name not in left_out}
 

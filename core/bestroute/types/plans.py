@@ -16,7 +16,7 @@ def _checked_draws(owner: str, model: object, n: Any) -> int:
     """Return ``n`` as Python's own number; one of numpy's would not be plain JSON."""
     if not isinstance(model, str) or not model:
         raise ConfigError(f"{owner}: model must be the name of a pool member, got {model!r}")
-    if isinstance(n, bool) or not isinstance(n, Integral):
+    if type(n) is not int and (isinstance(n, bool) or not isinstance(n, Integral)):
         raise ConfigError(f"{owner} {model!r}: n must be a whole number >= 1, got {n!r}")
     if n < 1:
         raise ConfigError(f"{owner} {model!r}: n must be >= 1, got {n}")

@@ -66,6 +66,16 @@ class Price:
             + usage.reasoning * reasoning
         ) / PER_MILLION
 
+    def output_usd(self, usage: Usage) -> float:
+        """Bill the output of a usage alone.
+
+        Example:
+            >>> Price(2.0, 8.0).output_usd(Usage(input=500_000, output=250_000))
+            2.0
+        """
+        reasoning = self.output if self.reasoning is None else self.reasoning
+        return (max(0, usage.output - usage.reasoning) * self.output + usage.reasoning * reasoning) / PER_MILLION
+
 
 def price_of(model: str, prices: Mapping[str, Price]) -> Price:
     """Look a price up by its exact name.

@@ -65,7 +65,7 @@ def signals_of(
     """
     billed = None if usage is None or usage.estimated else max(0, usage.output - usage.reasoning)
     mode = "greedy" if is_greedy else "sampled"
-    if isinstance(reply, dict) and reply.keys().isdisjoint(_NAMES):
+    if isinstance(reply, dict) and not any([reply[name] is not None for name in _NAMES.intersection(reply)]):
         return Signals(tokens=billed, mode=mode, tools=tools)
     tokens = read_tokens(reply, text)
     if tokens is None:
