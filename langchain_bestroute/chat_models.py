@@ -86,11 +86,10 @@ from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
 from langchain_bestroute.tracing import (
     anone_streamed,
-    children_of,
+    inside,
     manager_of,
     manager_of_stream,
     none_streamed,
-    not_streamed,
     stream_manager,
 )
 
@@ -622,9 +621,9 @@ class BestRouteChat(BaseChatModel):
 
     def _streaming_disabled(self, **kwargs: Any) -> bool:
         """Treat structured output by a tool call like a tool call."""
-        wanted = kwargs.get(structured.WANTED)
-        if self.disable_streaming == "tool_calling" and wanted and wanted["method"] == "function_calling":
-            return True
+        if self.disable_streaming == "tool_calling" and (wanted := kwargs.get(structured.WANTED)):
+            if wanted["method"] == "function_calling":
+                return True
         return super()._streaming_disabled(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
@@ -811,7 +810,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
-            with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
+            with inside(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(self.engine.run(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise error.members_own from error
@@ -825,7 +824,7 @@ class BestRouteChat(BaseChatModel):
     ) -> ChatResult:
         query, forced = self._query(messages, stop, kwargs, run_manager)
         try:
-            with not_streamed(), children_of(manager_of(run_manager, wanted=self.trace_samples)):
+            with inside(manager_of(run_manager, wanted=self.trace_samples)):
                 return self._as_chat_result(await self.engine.arun(query, **forced), query, forced.get("run_id"))
         except GenerationError as error:
             raise error.members_own from error

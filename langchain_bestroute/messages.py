@@ -348,8 +348,8 @@ def token_usage(metadata: UsageMetadata) -> dict[str, Any]:
         "total_tokens": metadata["total_tokens"],
     }
     for part, details in (("prompt", "input_token_details"), ("completion", "output_token_details")):
-        counts: Mapping[str, Any] = metadata.get(details) or {}  # type: ignore[assignment]
-        if named := {_OF_OPENAI[key]: count for key, count in counts.items() if key in _OF_OPENAI}:
+        counts: Mapping[str, Any] | None = metadata.get(details)  # type: ignore[assignment]
+        if counts and (named := {_OF_OPENAI[key]: count for key, count in counts.items() if key in _OF_OPENAI}):
             usage[f"{part}_tokens_details"] = named
     return usage
 

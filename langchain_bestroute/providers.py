@@ -59,8 +59,11 @@ def tells_its_end(member: BaseChatModel) -> bool:
 
 def model_name(member: BaseChatModel) -> str:
     """Return the provider's name of a member's model, as far as the member tells."""
-    names = (getattr(member, name) for name in _names_of_model(type(member)))
-    return next((value for value in names if isinstance(value, str) and value), type(member).__name__)
+    for attribute in _names_of_model(type(member)):
+        name = getattr(member, attribute)
+        if isinstance(name, str) and name:
+            return name
+    return type(member).__name__
 
 
 @lru_cache(maxsize=256)

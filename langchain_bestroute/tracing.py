@@ -73,18 +73,19 @@ def manager_of_stream(
     return manager_of(run, wanted=wanted) if run is not None else _OF_STREAMS.get(run_id or "")
 
 
-def children_of(manager: CallbackManager | None) -> AbstractContextManager[None]:
-    """Make every sample drawn inside a child run by that manager."""
-    return _AS_IT_IS if manager is None else _children(manager)
+def inside(manager: CallbackManager | None) -> AbstractContextManager[None]:
+    """Hide from who streams the caller's run what is invoked inside; samples drawn inside become child runs, if wanted."""
+    return _not_streamed() if manager is None else _children(manager)
 
 
 @contextmanager
 def _children(manager: CallbackManager) -> Iterator[None]:
-    token = _MANAGER.set(manager)
-    try:
-        yield
-    finally:
-        _MANAGER.reset(token)
+    with _not_streamed():
+        token = _MANAGER.set(manager)
+        try:
+            yield
+        finally:
+            _MANAGER.reset(token)
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def without_children() -> Iterator[None]:
         _MANAGER.reset(token)
 
 
-def not_streamed() -> AbstractContextManager[None]:
+def _not_streamed() -> AbstractContextManager[None]:
     """Hide from who streams the caller's run (LangGraph, ``astream_events``) what is invoked inside."""
     config = var_child_runnable_config.get()
     callbacks = None if config is None else config.get("callbacks")
@@ -128,10 +129,10 @@ def _without_streams(callbacks: Any) -> Any:
 
 
 def none_streamed(pieces: Iterator[Piece], manager: CallbackManager | None) -> Iterator[Piece]:
-    """Yield pieces made ``not_streamed``, with samples as child runs; the caller's own context stays as it is."""
+    """Yield pieces made ``inside``; the caller's own context stays as it is."""
     with closing(pieces):  # type: ignore[type-var]
         while True:
-            with not_streamed(), children_of(manager):
+            with inside(manager):
                 piece = next(pieces, None)
             if piece is None:
                 return
@@ -139,10 +140,10 @@ def none_streamed(pieces: Iterator[Piece], manager: CallbackManager | None) -> I
 
 
 async def anone_streamed(pieces: AsyncIterator[Piece], manager: CallbackManager | None) -> AsyncIterator[Piece]:
-    """Yield pieces made ``not_streamed``, with samples as child runs; see ``none_streamed``."""
+    """Yield pieces made ``inside``; see ``none_streamed``."""
     async with aclosing(pieces):  # type: ignore[type-var]
         while True:
-            with not_streamed(), children_of(manager):
+            with inside(manager):
                 piece = await anext(pieces, None)
             if piece is None:
                 return

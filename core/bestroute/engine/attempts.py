@@ -118,7 +118,7 @@ class Attempts:
         found: list[Sample] = []
         interruption: BaseException | None = None
         try:
-            for sample in self._bounded(samples):
+            for sample in samples if isinstance(samples, (list, tuple)) else self._bounded(samples):
                 found.append(self._checked(sample))  # one by one, so that the samples before an error are kept
         except BaseException as error:
             found.append(Sample("", error=self.failure(error)))
@@ -136,18 +136,17 @@ class Attempts:
             last = self.missing - 1
             drawn = [*drawn[:last], sample_bills.joined(drawn[last:])]
         self._note(drawn)
-        failed = [s for s in drawn if s.error is not None or s.flaw == EMPTY]
+        failed = [s for s in drawn if s.sample.error is not None or s.sample.flaw == EMPTY]
         self.missing = len(failed)
-        self._error = next((s.error for s in reversed(failed) if s.error is not None), None)
-        self.rule = None if not failed else _rule_for(failed, self._error)
+        self._error = self.rule = None
+        if failed:
+            self._error = next((s.error for s in reversed(failed) if s.error is not None), None)
+            self.rule = _rule_for(failed, self._error)
         if interruption is not None:
             raise interruption
 
     def _bounded(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """Yield a member's samples; an iterator is read up to a limit of surplus samples and of time."""
-        if isinstance(samples, list | tuple):
-            yield from samples
-            return
+        """Yield the samples of a member's iterator, read up to a limit of surplus samples and of time."""
         last = math.inf
         for i, sample in enumerate(islice(samples, self.missing + MOST_SURPLUS), start=1):
             yield sample

@@ -86,18 +86,17 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     no router predicted them: the pool's ``default_output_tokens``, else the mean of the samples at hand. What its
     prompt cache would hold, had it answered the conversation so far, is billed as cached input.
     """
-    reported = [s for s in samples if s.usage is not None and s.error is None]
-    sound = [s for s in reported if s.is_sound] or reported
-    if decision.plan == pool.reference_plan and len(sound) == 1 and sound[0].model == pool.reference:
-        usage = sound[0].usage
-        return sound[0].cost_usd, usage is None or usage.estimated
+    reported = [s for s in samples if s.sample.usage is not None and s.sample.error is None]
+    sound = [s for s in reported if s.sample.flaw is None] or reported
+    usages = [usage for s in sound if (usage := s.sample.usage) is not None]
+    if len(sound) == 1 and sound[0].model == pool.reference and decision.plan == pool.reference_plan:
+        return sound[0].cost_usd, usages[0].estimated
     price = pool.prices[pool.reference]
-    usages = [s.usage for s in sound if s.usage is not None]
     output = decision.output_tokens(pool.reference)
     if output is None:
         output = pool.endpoint(pool.reference).default_output_tokens
     if output is None:
-        output = sum(u.output for u in usages) / len(usages) if usages else 0.0
-    prompt = max([query.input_tokens or 0, *(u.input for u in usages)]) or query.prompt_tokens
+        output = sum([u.output for u in usages]) / len(usages) if usages else 0.0
+    prompt = max([query.input_tokens or 0, *[u.input for u in usages]]) or query.prompt_tokens
     cached = saved_usd(price, min(decision.warmth.reference, prompt))
     return (prompt * price.input + output * price.output) / PER_MILLION - cached, True

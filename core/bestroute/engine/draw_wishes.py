@@ -53,9 +53,9 @@ def missing_evidence(sample: Sample) -> str | None:
 
 def count_missing(samples: Sequence[DrawnSample]) -> Iterator[str]:
     """Say of each model how many of its samples lack evidence."""
-    if not any(s.missing is not None for s in samples):
+    lacking = [s.model for s in samples if s.missing is not None]
+    if not lacking:
         return
-    lacking = Counter(s.model for s in samples if s.missing is not None)
     drawn = Counter(s.model for s in samples if s.error is None)
-    for model, count in lacking.items():
+    for model, count in Counter(lacking).items():
         yield f"{count} of {drawn[model]} samples of {model!r} came with {NO_LOGPROBS}, so none was accepted on that"

@@ -554,6 +554,8 @@ class BestRoute:
     def _do(self, command: Command, query: Query, call: RunContext) -> Any:
         """Execute a command of a run; returns the reply to it."""
         match command:
+            case Draw():
+                return self._sampler.draw(query, command, call)
             case WriteBills():
                 return call.bills.write(seconds=call.seconds_left(grace_s=_GRACE_S))
             case Reserve():
@@ -562,12 +564,12 @@ class BestRoute:
                 return score(query, command, call)
             case Consult():
                 return self._ask(command.work, call)
-            case Draw():
-                return self._sampler.draw(query, command, call)
 
     async def _ado(self, command: Command, query: Query, call: RunContext) -> Any:
         """Execute a command without blocking the event loop; see ``_do``."""
         match command:
+            case Draw():
+                return await self._sampler.adraw(query, command, call)
             case WriteBills():
                 return await call.bills.awrite(seconds=call.seconds_left(grace_s=_GRACE_S))
             case Reserve():
@@ -576,8 +578,6 @@ class BestRoute:
                 return await ascore(query, command, call)
             case Consult():
                 return await self._aask(command.work, call)
-            case Draw():
-                return await self._sampler.adraw(query, command, call)
 
     def close(self) -> None:
         """Finish waiting audits, write pending bills and close the members' connections.

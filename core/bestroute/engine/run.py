@@ -232,11 +232,12 @@ class _Run:
                 drawn = yield piece
                 collected += drawn
                 left -= piece.n
-                self._refer(drawn, decision)
+                came = [s for s in drawn if s.sample.error is None]
+                self._refer(came, decision)
                 yield WriteBills()
                 if self.call.samples_left is not None:
-                    self.call.samples_left -= min(self.call.samples_left, sum(s.error is None for s in drawn))
-                if len(drawn) < piece.n or not all(s.is_sound for s in drawn):
+                    self.call.samples_left -= min(self.call.samples_left, len(came))
+                if len([s for s in came if s.sample.flaw is None]) < piece.n:
                     self._raise_at_once(drawn, collected)
                     if drawn and all(map(is_cut_empty, drawn)):
                         self.cut_empty.add(model)
@@ -294,19 +295,19 @@ class _Run:
         is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
         return is_single or self.call.limits.max_samples == 1
 
-    def _refer(self, drawn: Sequence[DrawnSample], decision: Decision) -> None:
+    def _refer(self, came: Sequence[DrawnSample], decision: Decision) -> None:
         """Find what the reference would have cost, as soon as a first sample came; its row carries it.
 
         Where the reference answers after all, a later row carries what that estimate was off.
         """
-        if not any(sample.error is None for sample in drawn):
+        if not came:
             return
         if self.reference_cost is None:
-            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, came, self.context.pool)
             self.call.bills.refer(self.reference_cost[0])
         elif self.reference_cost[1] and decision.plan == self.context.pool.reference_plan:  # in place of another
             estimate, _ = self.reference_cost
-            self.reference_cost = bills.reference_cost(self.query, decision, drawn, self.context.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, came, self.context.pool)
             self.call.bills.refer(self.reference_cost[0] - estimate)  # so that the rows add up to what it costs
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
@@ -330,7 +331,7 @@ class _Run:
 
     def _tell_breaker(self, model: str, drawn: Sequence[DrawnSample], *, only_good: bool = False) -> bool:
         """Say what came of a draw; returns whether it told whether the member is well."""
-        if any(sample.error is None for sample in drawn):
+        if any([s.sample.error is None for s in drawn]):
             self.context.breakers.succeeded(model)
             return True
         if not only_good and any(_is_of_the_member(rule) for rule in _rules(drawn)):
@@ -432,7 +433,7 @@ class _Run:
             chosen=chosen,
             decision=decision,
             usage=sum_usage([s.usage for s in self.samples if s.usage is not None or s.error is None]),
-            cost_usd=sum(s.cost_usd for s in self.samples),
+            cost_usd=sum([s.cost_usd for s in self.samples]),
             reference_cost_usd=self.reference_cost[0],
             reference_cost_is_estimated=self.reference_cost[1],
             query=self.query,

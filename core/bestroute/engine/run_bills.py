@@ -63,11 +63,14 @@ class RunBills:
         if not attempts:
             return
         name = self.call_id if self.kind == "draw" else f"{self.call_id}-{self.kind}"
-        requests = dict.fromkeys((number, drawn.sample.request) for number, drawn in attempts)
-        ids = {request: f"{name}-{next(self._requests)}" for request in requests}
-        rows = [
-            bills.ledger_row(
-                sample,
+        ids: dict[tuple[int, int], str] = {}
+        entered: list[tuple[int, LedgerRow]] = []
+        for number, drawn in attempts:
+            request = number, drawn.sample.request
+            if request not in ids:
+                ids[request] = f"{name}-{next(self._requests)}"
+            row = bills.ledger_row(
+                drawn,
                 self.query,
                 call_id=self.call_id,
                 run_id=self.run_id,
@@ -76,16 +79,15 @@ class RunBills:
                 tags=self.tags,
                 kind=self.kind,
                 attempt=number,
-                attempt_id=ids[number, sample.sample.request],
+                attempt_id=ids[request],
                 is_late=is_late,
             )
-            for number, sample in attempts
-        ]
+            entered.append((order, row))
         with self._lock:
             if not self._is_closed:
-                self._entered += [(order, row) for row in rows]
+                self._entered += entered
                 return
-        self.writer.hand_over(rows)
+        self.writer.hand_over([row for _, row in entered])
 
     def refer(self, reference_cost_usd: float) -> None:
         """Note what the reference would have cost; an answer's next row of a sample that came carries it."""

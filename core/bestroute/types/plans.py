@@ -135,6 +135,10 @@ class Plan:
 
     def __str__(self) -> str:
         """Render as ``small x 3 until 0.9, then large x 1``."""
+        return self._in_words
+
+    @cached_property
+    def _in_words(self) -> str:
         return ", then ".join(map(str, self.steps))
 
 
