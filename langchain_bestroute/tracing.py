@@ -74,7 +74,7 @@ def manager_of_stream(
 
 
 def inside(manager: CallbackManager | None) -> AbstractContextManager[None]:
-    """Hide from who streams the caller's run what is invoked inside; samples drawn inside become child runs, if wanted."""
+    """Hide from who streams the caller's run what is invoked inside; make samples child runs where wanted."""
     return _not_streamed() if manager is None else _children(manager)
 
 
