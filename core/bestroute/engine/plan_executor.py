@@ -72,17 +72,19 @@ class _State:
 
     def usable(self, step: int | None = None) -> list[int]:
         """Samples that may compete: they came, and without a flaw."""
-        return [i for i, s in enumerate(self.samples) if s.is_sound and (step is None or s.step == step)]
+        return [i for i, s in enumerate(self.samples) if (step is None or s.step == step) and s.is_sound]
 
     def best(self, among: Sequence[int]) -> int | None:
         """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
+        if len(among) < 2:
+            return among[0] if among else None
         return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
 
     def last_resort(self) -> int | None:
         """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
         drawn = [i for i, s in enumerate(self.samples) if s.error is None]
         last = [i for i in drawn if self.samples[i].step == self.samples[drawn[-1]].step]
-        return next((i for i in (self.best(drawn), *last) if i is not None), None)
+        return next((i for i in (self.best(self.usable()), *last) if i is not None), None)
 
 
 def execute(

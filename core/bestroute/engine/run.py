@@ -232,12 +232,12 @@ class _Run:
                 drawn = yield piece
                 collected += drawn
                 left -= piece.n
-                came = [s for s in drawn if s.sample.error is None]
-                self._refer(came, decision)
+                received = [s for s in drawn if s.sample.error is None]
+                self._refer(received, decision)
                 yield WriteBills()
                 if self.call.samples_left is not None:
-                    self.call.samples_left -= min(self.call.samples_left, len(came))
-                if len([s for s in came if s.sample.flaw is None]) < piece.n:
+                    self.call.samples_left -= min(self.call.samples_left, len(received))
+                if len([s for s in received if s.sample.flaw is None]) < piece.n:
                     self._raise_at_once(drawn, collected)
                     if drawn and all(map(is_cut_empty, drawn)):
                         self.cut_empty.add(model)
@@ -255,7 +255,7 @@ class _Run:
                 breakers.undecided(model, by=self)
         self._warn_of_missing(model, collected)
         self.samples += collected
-        if collected and not any(s.is_sound for s in collected):
+        if collected and not any([s.is_sound for s in collected]):
             self._trouble(model, collected, decision)
         return collected
 
@@ -273,7 +273,7 @@ class _Run:
 
     def _warn_of_missing(self, model: str, collected: Sequence[DrawnSample]) -> None:
         """Say once of a member that it does not tell what the reward model reads."""
-        if model not in self.context.without_evidence and any(s.missing is not None for s in collected):
+        if model not in self.context.without_evidence and any([s.missing is not None for s in collected]):
             self.context.without_evidence.add(model)
             logger.warning(
                 "%r does not tell a log-probability of each token, which the reward model reads: its samples are not "
@@ -295,19 +295,19 @@ class _Run:
         is_single = len(plan.steps) == 1 and plan.steps[0].n == 1
         return is_single or self.call.limits.max_samples == 1
 
-    def _refer(self, came: Sequence[DrawnSample], decision: Decision) -> None:
+    def _refer(self, received: Sequence[DrawnSample], decision: Decision) -> None:
         """Find what the reference would have cost, as soon as a first sample came; its row carries it.
 
         Where the reference answers after all, a later row carries what that estimate was off.
         """
-        if not came:
+        if not received:
             return
         if self.reference_cost is None:
-            self.reference_cost = bills.reference_cost(self.query, decision, came, self.context.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, received, self.context.pool)
             self.call.bills.refer(self.reference_cost[0])
         elif self.reference_cost[1] and decision.plan == self.context.pool.reference_plan:  # in place of another
             estimate, _ = self.reference_cost
-            self.reference_cost = bills.reference_cost(self.query, decision, came, self.context.pool)
+            self.reference_cost = bills.reference_cost(self.query, decision, received, self.context.pool)
             self.call.bills.refer(self.reference_cost[0] - estimate)  # so that the rows add up to what it costs
 
     def _warn(self, draw: Draw, drawn: Sequence[DrawnSample]) -> None:
