@@ -240,7 +240,7 @@ def test_who_compares_open_text(pool, judge, reward, drop, method):
 def test_open_text_that_nothing_can_compare_is_said_at_construction_and_is_not_drawn(pool, caplog):
     with caplog.at_level(logging.WARNING):
         routed = engine(pool)
-    assert "nothing can compare open text" in caplog.text
+    assert "to audit open text, give a judge" in caplog.text
     routed.run("Write a poem.")
     (outcome,) = outcomes(routed)
     assert (outcome.status, routed.generators["large"].calls) == ("uncompared", [])
@@ -399,7 +399,7 @@ def test_a_full_queue_leaves_audits_out(pool, monkeypatch, caplog):
     routed = engine(pool)
     routed.run(QUESTION)
     assert [outcome.status for outcome in outcomes(routed)] == ["unaudited"]
-    assert "one is left out" in caplog.text
+    assert "a call is not audited" in caplog.text
 
 
 def test_a_ledger_of_somebody_elses_cannot_keep_audits(pool):
@@ -407,7 +407,7 @@ def test_a_ledger_of_somebody_elses_cannot_keep_audits(pool):
         def add(self, rows):
             pass
 
-    with pytest.raises(ConfigError, match="audit: audits are kept in a bestroute.Ledger, and the ledger is a Books"):
+    with pytest.raises(ConfigError, match="audit needs a bestroute.Ledger, but the ledger is a Books"):
         engine(pool, ledger=Books())
 
 

@@ -251,4 +251,4 @@ def test_where_nobody_can_answer_the_reason_says_so_too():
     cannot = {m: WithoutImages(["84"], usage=Usage(10, 2)) for m in ("small", "mid", "large")}
     decision = engine(**cannot).route(Query(NUMBER, messages=["a picture"]))
     assert decision.model == "large"
-    assert "nobody can answer, the reference neither (it takes no images)" in decision.reason
+    assert "no member can answer, nor can the reference (it takes no images)" in decision.reason

@@ -406,10 +406,10 @@ def test_one_group_has_no_interval(router):
 
 def test_n_label_takes_its_margin(train, test):
     """With a margin of 1 every model is capable, so the cheapest is taken; without one it is not for every query."""
-    sight = baselines.Sight.of(train)
-    here = baselines.Sight.of(test, sight.maps)
+    features = baselines.QueryFeatures.of(train)
+    here = baselines.QueryFeatures.of(test, features.maps)
     singles = label_plans(test, [Plan.of(Candidate(model)) for model in test.pool.models])
-    lenient, strict = (baselines.n_label(train, test, sight, margin=margin)(here) for margin in (1.0, 0.0))
+    lenient, strict = (baselines.n_label(train, test, features, margin=margin)(here) for margin in (1.0, 0.0))
     at = baselines.THRESHOLDS.index(0.9)
     assert lenient.quality[:, at] == pytest.approx(singles.quality[:, 0])
     assert (strict.cost[:, at] > lenient.cost[:, at] + 1e-12).any()

@@ -1,7 +1,7 @@
-"""Audits: for a random share of calls the reference answers, too, after the answer went out, and the two are compared.
+"""Audits: a random share of answered calls is answered by the reference as well, and the two answers are compared.
 
-In the shadow it is the other way round: what was decided on is drawn, since the reference has answered. All of it is
-done by threads of the auditor's own, which end when there is nothing to do; nothing here is in a call's way.
+In shadow mode, where the reference has answered, the decided plan is run instead. Audits run in the auditor's own
+threads, which end when there is nothing to do, so that no call is delayed.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from bestroute.types.query import Query
 logger = logging.getLogger("bestroute.engine")
 
 _MOST_WAITING = 1000
-"""Audits that wait to be drawn; calls that would be one more are not audited."""
+"""The most audits in the queue; further calls are not audited."""
 _MOST_THREADS = 8
 _IDLE_S = 0.2
-"""How long a thread waits for another audit before it ends."""
+"""How long an idle thread waits for another audit before it ends."""
 _HOSTED = ("web_search_options", "mcp_servers", "plugins", "code_execution")
-"""Call parameters by which a provider runs tools itself."""
+"""Call parameters that make the provider run tools itself."""
 _CATCH_UP_S = 1.0
-"""How often audits of other processes are looked for in a database."""
+"""Seconds between two looks in the database for audits of other processes."""
 _LATE_S = 600.0
-"""How long after its call an audit may be written, and still be taken notice of by other processes."""
+"""How long after its call an audit may be written and still be found by other processes."""
 _MOST_KNOWN = 20_000
 Draws = Callable[[Query, Decision, RunContext], Result]
 """Runs a decision, as a call of the engine does."""
 _Work = Callable[[], object]
-"""What else is done beside the calls."""
+"""Any other background work."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,22 @@ class _AuditJob:
     result: Result
     outcome: CallOutcome
     decision: Decision
-    """What is drawn."""
+    """What the audit runs."""
     run_id: str
 
 
 class Auditor(ProcessState):
-    """Notes what became of each call, and draws audits.
+    """Records the outcome of each call, and audits a share of them.
 
     Args:
-        pool: Its reference is what answers are compared with.
-        share: Of calls that are audited.
-        budget: What all audits together may spend; ``None``: the share alone limits them.
+        pool: The pool, whose reference answers are compared with.
+        share: Share of calls to audit.
+        budget: What all audits together may spend; ``None``: no limit.
         comparer: Compares two answers.
         draws: Runs a decision.
-        writer: Of the ledger.
-        observe: Takes notice of a comparison: the policy's ``observe``, if it has one. In a database those of other
-            processes are among them, and those of the time before this one began.
+        writer: Writes to the ledger.
+        observe: Called with each finished audit: the policy's ``observe``, if it has one. With a ledger in a database,
+            also called with audits of other processes and of earlier ones.
         watch: Raises alarms.
     """
 
@@ -92,7 +92,7 @@ class Auditor(ProcessState):
         observe: Callable[[Audit], object] | None,
         watch: Watch,
     ) -> None:
-        """Check the share; no thread is started."""
+        """Check the share; no thread is started yet."""
         super().__init__()
         self.pool, self.budget, self.comparer = pool, budget, comparer
         self.draws, self.writer, self.observe, self.watch = draws, writer, observe, watch
@@ -105,7 +105,7 @@ class Auditor(ProcessState):
         self._jobs: deque[_AuditJob | _Work] = deque()
         self._idle = self._threads = 0
         self._known: dict[str, None] = {}
-        """Calls whose audit was taken notice of."""
+        """Calls whose audit ``observe`` was called with, oldest first."""
         self._looked_at = self._newest = -math.inf
 
     def _forget_parent(self) -> None:
@@ -113,7 +113,7 @@ class Auditor(ProcessState):
 
     @property
     def share(self) -> float:
-        """Which share of calls is audited; calls that end later follow a change."""
+        """Share of calls that are audited; a change applies to calls that end later."""
         return self._share
 
     @share.setter
@@ -121,41 +121,43 @@ class Auditor(ProcessState):
         check_share(share, "audit")
         if share and not isinstance(self.writer.ledger, Ledger):
             kind = type(self.writer.ledger).__name__
-            raise ConfigError(f"audit: audits are kept in a bestroute.Ledger, and the ledger is a {kind}")
+            raise ConfigError(f"audit needs a bestroute.Ledger, but the ledger is a {kind}")
         if share and not self._share:
             if len(self.pool.models) == 1:
-                logger.warning("audit: the pool has the reference alone, so there is nothing to compare it with")
+                logger.warning("audit: the pool has no model besides the reference, so there is nothing to compare")
             elif not self.comparer.knows_open_text:
                 logger.warning(
-                    "audit: tool calls, JSON, choices, numbers and short answers are compared by their form; nothing "
-                    "can compare open text, which is not audited: give a judge (judge=fn(query, texts), scores in "
-                    "[0, 1]) or a reward_model that reads texts (Verifier(fn), a trained one)"
+                    "audit: only tool calls, JSON, choices, numbers and short answers are audited, by their form; to "
+                    "audit open text, give a judge (judge=fn(query, texts), scores in [0, 1]) or a reward_model that "
+                    "scores texts (Verifier(fn), a trained one)"
                 )
         self._share = self.watch.share = float(share)
 
-    # In a call's thread: nothing waits, and nothing is raised.
+    # These run in a call's thread: they never wait and never raise.
 
     def offer(self, query: Query, options: Options, result: Result) -> None:
-        """Note a call that has its answer; a random share of them is drawn again."""
+        """Record an answered call; a random share of them is audited."""
         if not self._share:
             return
         try:
             if self._is_behind:
                 self._looked_at = time.monotonic()
-                self._take(self._catch_up)
+                self._enqueue(self._catch_up)
             if self.watch.is_due:
-                self._take(self.watch.look)
+                self._enqueue(self.watch.look)
             job = self._job(query, options, result)
-            if job is not None and not self._take(job):
+            if job is not None and not self._enqueue(job):
                 self.writer.note([job.outcome])
-                logger.warning("audit: %d audits wait already, so one is left out", _MOST_WAITING)
+                logger.warning("audit: the queue of %d audits is full, so a call is not audited", _MOST_WAITING)
         except Exception as error:
-            logger.warning("a call was not noted for audits: %s", describe(error, query))
+            logger.warning("a call was not recorded for audits: %s", describe(error, query))
 
     def _job(self, query: Query, options: Options, result: Result) -> _AuditJob | None:
         decision = result.decision
         planned = decision.shadow or decision
-        if decision.is_forced and decision.shadow is None:  # by the call, or by the rollout: nothing was decided
+        if (
+            decision.is_forced and decision.shadow is None
+        ):  # by the call or the rollout, so there is no decision to audit
             return None
         is_shadow, is_certain = decision.shadow is not None, self._is_reference(planned, result)
         expected = result.cost_usd if is_certain else planned.estimated_cost_usd or 0.0
@@ -202,7 +204,7 @@ class Auditor(ProcessState):
         self.watch.note_outcome(outcome)
 
     def _is_reference(self, planned: Decision, result: Result) -> bool:
-        """Whether the answer is one sample of the reference, or would have been: no loss is to be expected."""
+        """Whether the answer is, or in shadow mode would have been, one sample of the reference: its drop is 0."""
         reference = self.pool.reference
         if planned is not result.decision:
             return planned.plan == self.pool.reference_plan
@@ -216,8 +218,8 @@ class Auditor(ProcessState):
             return False
         return isinstance(self.writer.ledger, Ledger) and self.writer.ledger.is_persistent
 
-    def _take(self, work: _AuditJob | _Work) -> bool:
-        """Have something done; returns whether there was room for it."""
+    def _enqueue(self, work: _AuditJob | _Work) -> bool:
+        """Put work into the queue; returns whether there was room."""
         self._guard()
         with self._changed:
             if len(self._jobs) >= _MOST_WAITING:
@@ -230,12 +232,12 @@ class Auditor(ProcessState):
 
     def _start(self) -> None:
         self._threads += 1
-        try:  # not with the call's context variables: nobody traces audits as a part of it
+        try:  # without the call's context variables, so that audits are not traced as a part of it
             threading.Thread(target=self._run, name="bestroute-audit").start()
         except RuntimeError:  # no more threads, or the interpreter ends
             self._threads -= 1
 
-    # In the auditor's threads.
+    # These run in the auditor's threads.
 
     def _run(self) -> None:
         try:
@@ -272,7 +274,7 @@ class Auditor(ProcessState):
         except BudgetError:
             outcome = job.outcome
         except GenerationError as error:
-            logger.info("an audit brought no answer: %s", describe(error, job.query))
+            logger.info("an audit got no answer: %s", describe(error, job.query))
         except BaseException as error:
             logger.warning("an audit failed: %s", describe(error, job.query))
             if is_interruption(error):
@@ -281,7 +283,7 @@ class Auditor(ProcessState):
             self.writer.write([], outcomes=[outcome])
         if outcome.status == "compared":
             self.watch.observe(as_audit(outcome))
-            self._tell(outcome)
+            self._pass_on(outcome)
 
     def _compared(self, job: _AuditJob) -> CallOutcome:
         drawn = replace(job.outcome, status="drawn")
@@ -310,7 +312,7 @@ class Auditor(ProcessState):
         return replace(drawn, status="compared", **vars(found))
 
     def _catch_up(self) -> None:
-        """Take notice of the audits that a database has and this process does not know."""
+        """Call ``observe`` with the audits of other processes that are new in the database."""
         ledger = self.writer.ledger
         if not isinstance(ledger, Ledger):
             return
@@ -321,9 +323,9 @@ class Auditor(ProcessState):
             return
         for outcome in found[-_MOST_KNOWN:]:
             self._newest = max(self._newest, outcome.time)
-            self._tell(outcome)
+            self._pass_on(outcome)
 
-    def _tell(self, outcome: CallOutcome) -> None:
+    def _pass_on(self, outcome: CallOutcome) -> None:
         with self._changed:
             if self.observe is None or outcome.call_id in self._known:
                 return
@@ -332,26 +334,26 @@ class Auditor(ProcessState):
                 del self._known[next(iter(self._known))]
         try:
             self.observe(as_audit(outcome))
-        except BaseException as error:  # of a policy of somebody else's
-            logger.warning("the policy could not take notice of an audit: %s", describe(error))
+        except BaseException as error:  # raised by a third-party policy
+            logger.warning("the policy's observe failed on an audit: %s", describe(error))
             if is_interruption(error):
                 raise
 
     @property
     def is_busy(self) -> bool:
-        """Whether audits wait or are under way."""
+        """Whether audits are queued or in progress."""
         self._guard()
         return bool(self._jobs) or self._threads > self._idle
 
     def drain(self, timeout_s: float | None = None) -> bool:
-        """Wait until all audits are drawn and written; returns whether they are."""
+        """Wait until all audits are done and written; returns whether they are."""
         self._guard()
         with self._changed:
             return self._changed.wait_for(lambda: not self._jobs and self._threads == self._idle, timeout=timeout_s)
 
 
 class _WithOutcome:
-    """A ledger's writer that writes a call's outcome together with the bills of its audit."""
+    """A ledger writer that writes a call's outcome together with the bills of its audit."""
 
     def __init__(self, writer: LedgerWriter, outcome: CallOutcome) -> None:
         self.writer, self.outcome = writer, outcome
@@ -365,7 +367,7 @@ class _WithOutcome:
 
 
 def predicted_drop(decision: Decision) -> float | None:
-    """Return by how much quality a decision's plan is predicted to fall short of the reference's."""
+    """Return the predicted drop in quality of a decision's plan, compared with the reference's plan."""
     prediction = decision.prediction
     if prediction is None or decision.column is None or decision.pool.reference_plan not in prediction.plans:
         return None
@@ -375,7 +377,7 @@ def predicted_drop(decision: Decision) -> float | None:
 
 
 def _runs_tools_itself(query: Query) -> bool:
-    """Whether a provider would run tools of its own for it, which may do what is to be done once."""
+    """Whether the provider would run tools for the query, whose side effects must not happen twice."""
     if any(query.params.get(name) for name in _HOSTED):
         return True
     tools = [tool for tool in query.tools or () if isinstance(tool, Mapping)]

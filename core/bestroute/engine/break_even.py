@@ -1,4 +1,4 @@
-"""Whether a step pays for itself, told without labels: by how often what it drew was accepted, and what it cost."""
+"""Whether a step pays for itself, estimated without labels from its rate of acceptance and its cost."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from math import comb
 
 WINDOW = 50
-"""Calls of a kind that are remembered: what models and queries were like before that does not count."""
+"""How many calls of a kind are remembered; older ones may no longer be representative."""
 RETRY = 50
-"""Calls of a kind after which a step that is skipped is tried once more."""
+"""After how many calls of a kind a skipped step is tried once more."""
 _HOPE = 0.03
-"""Least probability that a share is high enough; below it the step is skipped."""
+"""A step is skipped if the probability that its acceptance rate is high enough is below this."""
 
 
 def exceeds(successes: int, trials: int, share: float) -> float:
-    """Return the probability that a share of which so many trials succeeded is above another, from a flat prior.
+    """Return the posterior probability that a success rate exceeds ``share``, from a uniform prior.
 
     Example:
         >>> round(exceeds(0, 0, 0.6), 3), round(exceeds(0, 10, 0.1), 3)
@@ -29,14 +29,14 @@ def exceeds(successes: int, trials: int, share: float) -> float:
 
 @dataclass
 class Tally:
-    """The last outcomes of one step on one kind of query."""
+    """The latest outcomes of one step on one kind of query."""
 
     outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
     tried_at: int = 0
-    """Number of the last call of the kind in which it was drawn."""
+    """Number of the last call of this kind in which the step was drawn."""
 
     def note(self, was_accepted: bool, at: int) -> None:
-        """Note an outcome; one that speaks for a step that was long skipped makes it new."""
+        """Note an outcome; an acceptance after a long time of skipping clears the old outcomes."""
         if was_accepted and at - self.tried_at >= RETRY:
             self.outcomes.clear()
         self.outcomes.append(was_accepted)
@@ -49,24 +49,24 @@ class Tally:
 
     @property
     def hoped_share(self) -> float:
-        """The share accepted, two successes taken for granted, so that what was never tried is."""
+        """An optimistic acceptance rate with two successes added, so that untried steps are tried."""
         return (self.accepted + 2) / (len(self.outcomes) + 2)
 
     def may_reach(self, share: float) -> bool:
-        """Whether the share accepted may well be above another."""
+        """Whether the acceptance rate plausibly exceeds ``share``."""
         return exceeds(self.accepted, len(self.outcomes), share) >= _HOPE
 
 
 @dataclass
 class Lengths:
-    """Running means of what samples of one member take: tokens out, and tokens in by those we counted."""
+    """Running means of a member's output tokens, and of its reported input tokens relative to our estimate."""
 
     weight: float = 0.0
     output: float = 0.0
     input_ratio: float = 1.0
 
     def note(self, output: float, input_ratio: float) -> None:
-        """Take a sample in; old ones fade."""
+        """Add a sample; old ones lose weight."""
         self.weight = min(self.weight, WINDOW) + 1
         self.output += (output - self.output) / self.weight
         self.input_ratio += (input_ratio - self.input_ratio) / self.weight
@@ -74,17 +74,17 @@ class Lengths:
 
 @dataclass
 class Kind:
-    """What is remembered of one kind of query."""
+    """Statistics of one kind of query."""
 
     calls: int = 0
     steps: dict[tuple[str, ...], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    """By the members drawn so far, sorted: one for its own probability, two for agreement."""
+    """By the sorted members drawn so far: one member is accepted by probability, two by agreement."""
     without_signals: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Answers in a row in which a member told no log-probabilities."""
+    """Consecutive answers of a member without log-probabilities."""
     lengths: dict[str, Lengths] = field(default_factory=lambda: defaultdict(Lengths))
 
     def step(self, members: tuple[str, ...]) -> Tally:
-        """Return what became of a step; the order of members that are to agree does not count."""
+        """Return the outcomes of a step; the order of its members does not matter."""
         return self.steps[tuple(sorted(members))]
 
     def note_signals(self, model: str, tells: bool) -> None:
@@ -94,12 +94,12 @@ class Kind:
 
 @dataclass
 class TrialAccount:
-    """What trying cost beyond the reference, and what the reference would have cost: trying stays within a share."""
+    """Keeps the extra cost of trying cheaper members within a share of the reference's cost."""
 
     extra_usd: float = 0.0
-    """Paid for draws, less what accepted ones saved."""
+    """Cost of tried draws, less what accepted ones saved."""
     reference_usd: float = 0.0
 
     def allows(self, cost_usd: float, *, share: float, credit_usd: float = 0.0) -> bool:
-        """Whether a draw may be lost without passing a share of the reference's cost, and a credit to begin with."""
+        """Whether the account can bear a draw that is not accepted, within the share and an initial credit."""
         return self.extra_usd + cost_usd <= share * self.reference_usd + credit_usd

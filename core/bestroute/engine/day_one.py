@@ -1,9 +1,9 @@
-"""The plan without a router and without a reward: cheaper members where their answers show how sure they are.
+"""Plans without a router and a reward model: try cheaper members if their answers can be verified by themselves.
 
-What can be compared (tool calls, JSON, choices, numbers, short answers) is drawn from a cheap member, and accepted if
-its tokens were probable enough, or if a second, different member gives the same answer; else the reference answers, as
-it does everything else. Nobody labels anything: a step is kept while what it drew is accepted often enough to pay for
-it, and two members count only while they agree so often that they cannot be weak.
+An answer that can be compared (a tool call, JSON, a choice, a number, a short answer) is drawn from a cheap member, and
+accepted if its tokens were probable enough, or if a second, different member gives the same answer. Otherwise, and for
+all other queries, the reference answers. No labels are needed: a step is kept while it is accepted often enough to pay
+for itself, and agreement counts only while two members agree so often that they cannot be weak.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from bestroute.types.sample import DrawnSample
 from bestroute.types.usage import Usage
 
 AGREE = 0.65
-"""How often two members must agree, as far as the last calls can tell: those that agree less are wrong too often for
-their agreement to mean much. If wrong answers are the same in three of ten cases, two that agree 60 % of the time are
+"""How often two members must agree on recent calls; members that agree less often are wrong too often for their
+agreement to mean much. If wrong answers are the same in three of ten cases, two that agree 60 % of the time are
 right in 95 % of the cases in which they agree, and two that agree 40 % of the time in 82 %."""
 _SHARE = 0.01
-"""All that was lost by trying stays within this share of what the reference costs, ..."""
+"""The total loss from trying stays within this share of the reference's cost, ..."""
 _CREDIT = 5
-"""... and so many calls of the reference, to begin with."""
+"""... plus the cost of this many calls of the reference, as an initial credit."""
 _MOST_MEMBERS = 3
-"""The cheapest so many members that can answer are tried."""
+"""How many members are considered, the cheapest first."""
 _TRIES_WITHOUT_SIGNALS = 3
-"""Answers without log-probabilities in a row after which a member is taken to tell none."""
+"""After how many consecutive answers without log-probabilities a member is assumed to report none."""
 _TOKENS = 48.0
-"""Of an answer of which none was seen."""
+"""Assumed length of answers before the first one."""
 _TEXT_KINDS: frozenset[AnswerKind] = frozenset({"choice", "number", "short answer"})
-"""Kinds whose log-probabilities are those of the answer."""
+"""Kinds of answers whose log-probabilities are those of the text."""
 
 
 class DayOne(ProcessState):
@@ -51,7 +51,7 @@ class DayOne(ProcessState):
     """
 
     def __init__(self, pool: Pool, generators: Mapping[str, GeneratorBase]) -> None:
-        """Know nothing yet."""
+        """Start without any statistics."""
         super().__init__()
         self.pool = pool
         self.identities = {model: _identity(model, generators[model]) for model in pool.models}
@@ -59,7 +59,7 @@ class DayOne(ProcessState):
         self._account = TrialAccount()
 
     def plan(self, query: Query, left_out: Mapping[str, str]) -> tuple[Plan, str, Trial | None]:
-        """Return what is drawn for a query, and why; nothing is counted before ``learn``."""
+        """Return the plan for a query, why, and what is tried; statistics change in ``learn`` only."""
         if self.pool.reference in left_out:
             return self._without_reference(left_out)
         kind = answer_kind(query)
@@ -75,7 +75,7 @@ class DayOne(ProcessState):
             cost = {m: self._cost(memory, m, query) for m in (*members, self.pool.reference)}
             options = self._options(kind, memory, sorted(members, key=lambda m: cost[m])[:_MOST_MEMBERS])
             if not options:
-                lacks = "no cheaper member tells log-probabilities of it, and there are no two that could agree"
+                lacks = "no cheaper member reports log-probabilities, and no two different ones could agree"
                 return reference, f"{start}; {lacks}, so the reference", Trial(kind, ())
             chosen, why = self._choose(memory, options, cost)
             may_tell = (
@@ -92,16 +92,16 @@ class DayOne(ProcessState):
         )
 
     def _without_reference(self, left_out: Mapping[str, str]) -> tuple[Plan, str, None]:
-        """Return the dearest member that can answer where the reference cannot, or is not allowed to."""
+        """Return the most expensive member that can answer, if the reference cannot or is not allowed to."""
         why = left_out[self.pool.reference]
         able = [m for m in reversed(self.pool.cheaper_models) if m not in left_out]
         if not able:
-            return self.pool.reference_plan, f"no router: nobody can answer, the reference neither ({why})", None
-        reason = f"no router: the reference cannot answer ({why}), so {able[0]!r}, the dearest that can"
+            return self.pool.reference_plan, f"no router: no member can answer, nor can the reference ({why})", None
+        reason = f"no router: the reference cannot answer ({why}), so {able[0]!r}, the most expensive member that can"
         return Plan.of(Candidate(able[0])), reason, None
 
     def learn(self, trial: Trial, query: Query, samples: Sequence[DrawnSample]) -> None:
-        """Note what came of a decision: what was accepted, how long answers are, what it all cost."""
+        """Learn from the outcome of a decision: acceptance, lengths and costs."""
         reference = self.pool.reference
         with self._guard():
             memory = self._kinds[trial.kind]
@@ -118,12 +118,12 @@ class DayOne(ProcessState):
             self._account.extra_usd += sum(s.cost_usd for s in tried) - (0 if own or not accepted else reference_usd)
             sound = [s for s in tried if s.is_sound]
             for sample in sound if trial.reads_logprobs else ():
-                memory.note_signals(sample.model, _tells(sample))
+                memory.note_signals(sample.model, _has_logprobs(sample))
             for size in range(1, min(len(sound), len(trial.members)) + 1):
                 memory.step(trial.members[:size]).note(accepted and len(sound) == size, memory.calls)
 
     def _options(self, kind: AnswerKind, memory: Kind, members: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the members that may be tried: one by its log-probabilities, two by their agreement."""
+        """Return the steps that may be tried: one member by its log-probabilities, or two by agreement."""
         pairs: list[tuple[str, ...]] = [pair for pair in combinations(members, 2) if self._differ(*pair, kind)]
         if kind not in _TEXT_KINDS:
             return pairs
@@ -141,7 +141,7 @@ class DayOne(ProcessState):
         return [*known, *unknown, *pairs]
 
     def _differ(self, one: str, other: str, kind: AnswerKind) -> bool:
-        """Whether agreement of two members means something: the same model twice agrees with itself."""
+        """Whether agreement of two members is evidence: they must not be the same model asked in the same way."""
         (model, tools), (other_model, other_tools) = self.identities[one], self.identities[other]
         return model != other_model or (kind in ("tool call", "turn after a tool") and tools != other_tools)
 
@@ -174,7 +174,7 @@ class DayOne(ProcessState):
         if due and self._account.allows(sum(cost[m] for m in due[0]), share=_SHARE):
             return due[0], f"{_in_words(due[0], memory)}; it did not pay lately and is tried again"
         if best is not None:
-            return None, "what trying cheaper members has cost beyond the reference is not earned back yet"
+            return None, "the extra cost of earlier trials of cheaper members is not earned back yet"
         if not ruled_out:
             return None, "no cheaper members cost less than the reference"
         return None, f"{_record(ruled_out[0], memory)} does not pay; it is tried again now and then"
@@ -191,11 +191,11 @@ class DayOne(ProcessState):
 
 
 def _identity(model: str, generator: GeneratorBase) -> tuple[str, str]:
-    """Return what a member is: the provider's model, and how it is offered tools."""
+    """Return the identity of a member: the provider's model, and how tools are offered to it."""
     return str(generator.model_name or generator.model or model), generator.tools_mode
 
 
-def _tells(sample: DrawnSample) -> bool:
+def _has_logprobs(sample: DrawnSample) -> bool:
     signals = sample.sample.signals
     return signals is not None and signals.sum_logprob is not None
 

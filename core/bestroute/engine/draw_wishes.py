@@ -1,4 +1,4 @@
-"""What a draw is to bring beside its text: a greedy answer first, and the evidence that a reward model reads. Pure."""
+"""Which draws are greedy, and which are asked for the log-probabilities that a reward model needs. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bestroute.types.settings import Settings
 
 
 def draws_greedily_first(generator: GeneratorBase, query: Query, settings: Settings, *, n: int = 1) -> bool:
-    """Whether the first of ``n`` draws of a member, made at the same time, is at temperature 0."""
+    """Whether the first of ``n`` parallel draws of a member is made at temperature 0."""
     is_one_request = n > 1 and generator.native_n
     is_wanted = settings.greedy_first == "always" if is_one_request else bool(settings.greedy_first)
     return is_wanted and not sets_sampling(query.params) and generator.takes_greedy(query)
 
 
 def is_first_of_several(model: str, plan: Plan, drawn: Iterable[DrawnSample]) -> bool:
-    """Whether the next draw of a model is its first, and one of several that the plan may make.
+    """Whether the next draw of a model is its first, in a plan of several draws.
 
-    A plan of one draw is what its member does alone.
+    In a plan of one draw the member behaves as it does alone.
     """
     is_one_draw = len(plan.steps) == 1 and plan.steps[0].n == 1
     return not is_one_draw and not any(s.model == model and s.error is None for s in drawn)
@@ -34,25 +34,25 @@ def is_first_of_several(model: str, plan: Plan, drawn: Iterable[DrawnSample]) ->
 def drawn_apart(
     models: Sequence[str], generators: Mapping[str, GeneratorBase], query: Query, settings: Settings
 ) -> list[str]:
-    """Return those of the models that bill a prompt for the greedy draw and one for the rest of ``n`` choices."""
+    """Return the models that bill the prompt twice for ``n`` choices: for the greedy draw, and for the others."""
     return [model for model in models if draws_greedily_first(generators[model], query, settings, n=2)]
 
 
 def asks_for_logprobs(model: str, pool: Pool, *, needs: bool) -> bool:
-    """Whether a member is asked for log-probabilities: as the pool says, else where a reward model needs them."""
+    """Whether a member is asked for log-probabilities: as its pool entry says, else if a reward model needs them."""
     wish = pool.endpoint(model).logprobs
     return needs if wish is None else wish
 
 
 def missing_evidence(sample: Sample) -> str | None:
-    """Say what a sample lacks for a reward that reads log-probabilities; one with an error or a flaw is not scored."""
+    """Say what a sample lacks for a reward that needs log-probabilities; ``None`` if nothing, or it is not scored."""
     if sample.error is not None or sample.flaw is not None:
         return None
     return NO_LOGPROBS if sample.signals is None or sample.signals.sum_logprob is None else None
 
 
 def count_missing(samples: Sequence[DrawnSample]) -> Iterator[str]:
-    """Say of each model how many of its samples lack evidence."""
+    """Yield a sentence for each model whose samples lack evidence."""
     lacking = [s.model for s in samples if s.missing is not None]
     if not lacking:
         return

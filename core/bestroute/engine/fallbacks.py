@@ -1,4 +1,4 @@
-"""What may take the place of a plan that gave nothing: who is in trouble, who rests, and what is said of it."""
+"""Fallbacks of one run: which members failed or were passed over, which plan is next, and why."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ from bestroute.types.query import Query
 
 @dataclass(frozen=True)
 class Consult:
-    """Command: ask the router's policy again. The answer is what it says; ``None`` if the deadline comes first."""
+    """Command: ask the router's policy again. The reply is its result; ``None`` if the deadline passes first."""
 
     work: Callable[[], Any]
 
 
 class Fallbacks:
-    """Members of one run that gave nothing usable or were passed over, and the plans that are left because of it.
+    """Keeps track of failed and passed-over members in one run, and finds the next plan without them.
 
     Args:
-        decider: Knows the plans.
-        query: What is asked.
+        decider: Decides on the next plan.
+        query: The query.
     """
 
     def __init__(self, decider: Decider, query: Query) -> None:
-        """Start with every member well."""
+        """Start without a failure."""
         self.asks_resting = False
-        """Whether members that rest are asked all the same, since nobody else is left."""
+        """Whether members with an open circuit breaker are asked after all, since no other is left."""
         self._decider, self._query = decider, query
         self._made = 0
         self._troubles: dict[str, str] = {}
-        """Members that gave nothing usable, with what was the matter."""
+        """Members without a usable sample, each with the reason."""
         self._unnamed: list[str] = []
-        """Members in trouble that the reason does not name yet."""
+        """Failed members that no reason has named yet."""
         self._resting: list[str] = []
-        """Members that were passed over."""
+        """Members that were passed over because their circuit breaker is open."""
         self._is_only_this_prompt = True
-        """Whether all troubles are this prompt's, so that any member that can take it may answer."""
+        """Whether all failures were caused by this prompt, so that any member that can take it may answer."""
 
     def pass_over(self, model: str) -> bool:
-        """Note that a member rests; returns whether that is news."""
+        """Note that a member was passed over; returns whether it is the first time."""
         is_new = model not in self._resting
         if is_new:
             self._resting.append(model)
         return is_new
 
     def trouble(self, model: str, what: str, rules: Iterable[Rule]) -> None:
-        """Note what was the matter with a member, and by which rules it failed."""
+        """Note why a member has no usable sample, and the error rules that applied."""
         self._troubles[model] = what
         self._unnamed.append(model)
         is_prompt = {rule.action for rule in rules} == {Action.GO_ON_TO_ABLE}
         self._is_only_this_prompt = self._is_only_this_prompt and is_prompt
 
     def name_all(self) -> list[str]:
-        """Return what is to be said of members in trouble, each once."""
+        """Return the failures that were not named yet; each is returned once."""
         named = [f"{model!r} {self._troubles[model]}" for model in self._unnamed]
         self._unnamed = []
         return named
 
     def next(self, decision: Decision) -> Generator[Consult, Any, tuple[Decision, str] | None]:
-        """Return what takes the place of a decision whose plan gave nothing, and why; ``None`` if nothing is left."""
+        """Return the decision that replaces one without a usable sample, and why; ``None`` if there is none."""
         self._made += 1
-        for model in decision.plan.models:  # every plan is tried once: this ends
+        for model in decision.plan.models:  # so that no plan is tried twice
             if model not in self._resting:
                 self._troubles.setdefault(model, "could not be drawn within the limits")
         following: Decision | None = None

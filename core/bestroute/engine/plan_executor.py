@@ -1,7 +1,7 @@
-"""Running one plan, without doing anything: it says what to draw and what to score, and is told the outcome.
+"""Running one plan as a generator of commands, without doing any I/O.
 
-``execute`` is a generator of commands. A driver, sync or async, obeys them and sends back what came; so there is
-one executor for both worlds, for candidates and for plans.
+A driver, sync or async, executes the commands of ``execute`` and sends back the results, so that there is one executor
+for both, and for candidates as for plans.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from bestroute.types.sample import DrawnSample
 
 
 class Draw(NamedTuple):
-    """Command: draw ``n`` samples of a model, all at the same time. The answer is a list of samples."""
+    """Command: draw ``n`` samples of a model in parallel. The reply is a list of samples."""
 
     step: int
     model: str
     n: int
     max_tokens: int | None = None
-    """Limit of each sample's length, where a budget asks for one."""
+    """Token limit of each sample, if a budget requires one."""
     reserved_usd: float = 0.0
-    """What was set aside for each sample in the call's budgets."""
+    """What is reserved for each sample in the call's budgets."""
     reservations: tuple[str, ...] = ()
-    """Under which id, one for each sample, that was set aside."""
+    """Ids of these reservations, one for each sample."""
     is_last_word: bool = False
-    """Whether nothing can replace this one sample, so that it may be shown as it comes."""
+    """Whether no other sample can replace this one, so that it may be streamed to the caller."""
     greedy: bool = False
-    """Whether the first of them is to be at temperature 0."""
+    """Whether the first of them is drawn at temperature 0."""
     logprobs: bool = False
-    """Whether the log-probabilities of the tokens are asked for."""
+    """Whether token log-probabilities are requested."""
     needs_logprobs: bool = False
-    """Whether what scores the samples reads them."""
+    """Whether the reward model needs them."""
 
 
 class Score(NamedTuple):
-    """Command: score samples. The answer is a list of rewards."""
+    """Command: score samples. The reply is a list of rewards."""
 
     texts: tuple[str, ...]
     samples: tuple[DrawnSample, ...] = ()
-    """What the texts are of, for rewards that read more than texts."""
+    """The samples that the texts belong to, for reward models that read more than texts."""
     reward_model: RewardModelBase | None = None
-    """Who scores them; the run says it."""
+    """The reward model, filled in by the run."""
 
 
 class Reserve(NamedTuple):
-    """Command: set a sum aside in the call's budgets. The answer is whether it was there; 0 asks what is left."""
+    """Command: reserve a sum in the call's budgets. The reply is whether that succeeded; 0 refreshes what is left."""
 
     usd: float
     reservations: tuple[str, ...] = ()
-    """Ids of the attempts that it is for, in equal parts."""
+    """Ids of the attempts that share the sum equally."""
 
 
 class PlanOutcome(NamedTuple):
-    """All samples in drawing order and which one is the answer; ``None`` if every draw failed.
+    """All samples in drawing order, and the index of the answer; ``None`` if every draw failed.
 
-    A sample with a flaw is the answer only where no other came.
+    A sample with a flaw is the answer only if there is no other.
     """
 
     samples: tuple[DrawnSample, ...]
@@ -71,17 +71,17 @@ class _State:
     samples: list[DrawnSample]
 
     def usable(self, step: int | None = None) -> list[int]:
-        """Samples that may compete: they came, and without a flaw."""
+        """Indices of the samples that may compete: those without error or flaw."""
         return [i for i, s in enumerate(self.samples) if (step is None or s.step == step) and s.is_sound]
 
     def best(self, among: Sequence[int]) -> int | None:
-        """Most agreement, then the highest reward, a complete text, the earliest; unscored stands behind scored."""
+        """The best by agreement, then reward (unscored last), then completeness, then order."""
         if len(among) < 2:
             return among[0] if among else None
         return winner({i: self.samples[i].sample for i in among}, {i: self.samples[i].reward for i in among})
 
     def last_resort(self) -> int | None:
-        """The best of all that may compete; else the first of the last step that came, with a flaw as it is."""
+        """The best sample that may compete; else the first one of the last step, in spite of its flaw."""
         drawn = [i for i, s in enumerate(self.samples) if s.error is None]
         last = [i for i in drawn if self.samples[i].step == self.samples[drawn[-1]].step]
         return next((i for i in (self.best(self.usable()), *last) if i is not None), None)
@@ -99,16 +99,16 @@ def execute(
     Args:
         plan: What to draw in what order.
         calibrated: From rewards to probabilities, for ``accept``.
-        is_joint: Samples judge each other (votes): all drawn so far are scored again after each draw.
+        is_joint: Whether rewards depend on the other samples (votes): all are then scored again after each draw.
         wave: How many samples a step with ``accept`` draws at a time.
 
     Yields:
         ``Draw`` (answered by drawn samples) and ``Score`` (answered by rewards).
 
     Returns:
-        The outcome. A step in which every draw failed or has a flaw gives way to the next; if the last step did,
-        the best seen before it answers; if every sample has a flaw, the first of the last step that came, which is
-        what that model alone would have answered.
+        The outcome. If every draw of a step failed or has a flaw, the next step runs; after the last step the best
+        sample so far is the answer. If every sample has a flaw, it is the first one of the last step, which that
+        model alone would have answered.
     """
     state = _State([])
     for number, step in enumerate(plan.steps):
@@ -134,7 +134,7 @@ def _score(
     is_joint: bool,
     calibrated: Callable[[Sequence[float]], Sequence[float]],
 ) -> Generator[Draw | Score, list[DrawnSample] | Sequence[float], int | None]:
-    """Score what is new (or everything, if samples judge each other); return the first accepted sample."""
+    """Score the new samples (all, if rewards are joint); return the index of the first accepted one."""
     first_new = 0 if is_joint else len(state.samples) - fresh
     wanted = [i for i in state.usable() if i >= first_new]
     if not wanted:

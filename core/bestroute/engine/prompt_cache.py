@@ -1,4 +1,4 @@
-"""What of a prompt members' caches are taken to hold, and what that saves."""
+"""How much of a prompt members' caches are assumed to hold, and what that saves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bestroute.types.prices import PER_MILLION, Price
 
 @dataclass(frozen=True)
 class Warmth:
-    """What of a prompt members' caches are taken to hold, in tokens."""
+    """How much of a prompt members' caches are assumed to hold, in tokens."""
 
     cached: Mapping[str, int] = field(default_factory=dict)
-    """Of members that were asked before."""
+    """By member, for those asked before."""
     reference: int = 0
-    """Of the reference, had it answered every turn."""
+    """The reference's, if it had answered every turn."""
 
     def saved_usd(self, price: Price, model: str, prompt_tokens: int) -> float:
         """Return what a member's cache saves on one prompt, USD."""

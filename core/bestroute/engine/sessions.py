@@ -1,8 +1,7 @@
-"""What conversations have in their members' prompt caches: so a turn is priced as it will be billed, warm or cold.
+"""How much of a conversation is in each member's prompt cache, so that a turn is priced as it will be billed.
 
-A conversation stays with its member as long as that is cheaper than what moving is predicted to gain: the policy weighs
-it, by costs that know what each member's cache holds. What the reference would have cost is as warm as the
-conversation would have kept it.
+The policy sees costs that include each member's cache, so a conversation stays with its member unless moving gains more
+than a cold cache costs. The reference's hypothetical cost assumes that it had answered every turn.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ _MOST_SESSIONS = 10_000
 @dataclass
 class _Session:
     by_model: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """When each member was asked last, and with how many tokens."""
+    """Time and prompt tokens of each member's last turn."""
     last: tuple[float, int] = (0.0, 0)
-    """When anyone was."""
+    """The same of the last turn of any member."""
     member: str = ""
-    """That was asked last."""
+    """The member of the last turn."""
     turns: int = 0
-    """In a row."""
+    """How many consecutive turns it has had."""
 
 
 class Sessions(ProcessState):
     """Remembers the last turns of conversations, of this process; safe between threads.
 
     Args:
-        pool: Which members have a price for cached input; what the others hold is of no consequence.
-        settings: How long caches hold what, and from how many tokens on.
+        pool: Members without a price for cached input are ignored.
+        settings: The assumed lifetime of caches, and the shortest prompt that is cached.
         clock: Seconds, for tests and simulations.
     """
 
     def __init__(self, pool: Pool, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know none."""
+        """Start without conversations."""
         super().__init__()
         self.settings, self.clock = settings, clock
         self.models = frozenset(model for model in pool.models if pool.prices[model].cached_input is not None)
@@ -54,7 +53,7 @@ class Sessions(ProcessState):
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     def warmth(self, query: Query, options: Options) -> Warmth:
-        """Return what caches hold of a query's prompt."""
+        """Return how much of a query's prompt is in the caches."""
         if not self.models:
             return COLD
         now, key = self.clock(), session_key(query, options)
@@ -67,7 +66,7 @@ class Sessions(ProcessState):
         return Warmth({model: tokens for model, tokens in cached.items() if tokens}, reference)
 
     def kept(self, query: Query, options: Options) -> str | None:
-        """Return the member that a conversation has to stay with for now; ``None``: any may be asked."""
+        """Return the member that a conversation must stay with for now (``least_turns``); ``None``: any."""
         if self.settings.least_turns < 2:
             return None
         with self._guard():
@@ -80,7 +79,7 @@ class Sessions(ProcessState):
         return tokens if is_held else 0
 
     def note(self, query: Query, options: Options, samples: Sequence[DrawnSample]) -> None:
-        """Note whom a turn asked."""
+        """Note which members a turn asked."""
         if not self.models and self.settings.least_turns < 2:
             return
         now, key = self.clock(), session_key(query, options)
@@ -99,5 +98,5 @@ class Sessions(ProcessState):
 
 
 def session_key(query: Query, options: Options) -> str:
-    """Return what a conversation is known by: its session, the framework's thread, else its first message."""
+    """Return the key of a conversation: its session, the framework's thread, or its first message."""
     return options.session or options.thread or f"\0{query.opening}"

@@ -1,4 +1,4 @@
-"""How much of a plan a call's limits let through: decided before anything is spent."""
+"""How much of a plan a call's limits allow, decided before anything is spent."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from bestroute.types.sample import DrawnSample
 from bestroute.types.settings import Settings
 
 _PLENTY = 4
-"""Samples so many times as long as ``Settings.default_max_output_tokens`` are not to be expected."""
+"""No sample is expected to be longer than this many times ``Settings.default_max_output_tokens``."""
 USEFUL_TOKENS = 16
-"""What a member must be able to say for its money before a cheaper one is asked in its place, where nobody tells how
-long its samples are."""
+"""If the budget pays for fewer output tokens than this, a cheaper member is preferred (if the length of samples is
+unknown)."""
 
 
 class Allowance:
-    """What samples may cost, for one query.
+    """Costs of samples for one query, and which draws the budgets allow.
 
     Args:
         pool: Prices.
-        generators: Members, which may tell ``max_output_tokens``.
-        settings: What is assumed where nobody tells.
-        query: The prompt, and the call's own limit of length.
-        decision: Predicted tokens.
+        generators: The members, which may have ``max_output_tokens``.
+        settings: The assumed length if there is no limit.
+        query: The prompt, with the call's own token limit.
+        decision: The predicted output tokens.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Allowance:
         query: Query,
         decision: Decision,
     ) -> None:
-        """Keep the parts."""
+        """Keep the arguments."""
         self.pool, self.generators, self.settings = pool, generators, settings
         self.query, self.decision = query, decision
         choices = query.params.get("n")
         self._choices = choices if type(choices) is int and choices > 1 else 1
-        """Answers that the caller wants of each sample; all are billed."""
+        """Choices that the caller requested per sample (``n``); all are billed."""
 
     def sample_usd(self, model: str, output_tokens: float, drawn: Sequence[DrawnSample] = ()) -> float:
-        """Return what a sample of that length costs, drawn alone."""
+        """Return the highest cost of one sample with that many output tokens, drawn alone."""
         price = self.pool.prices[model]
         prompt = max([self.query.prompt_tokens, *(s.usage.input for s in drawn if s.usage and s.model == model)])
         dearest_input = max(price.input, price.cache_write or 0.0)
@@ -59,17 +59,17 @@ class Allowance:
         return (prompt * dearest_input + self._choices * output_tokens * dearest_output) / PER_MILLION
 
     def limit(self, model: str) -> int | None:
-        """Return the most tokens a sample may have, as the call or the member says."""
+        """Return the token limit of a sample, from the call or the member; ``None`` if there is none."""
         limits = [self.query.params.get(name) for name in TOKEN_LIMITS]
         limits.append(self.generators[model].max_output_tokens)
         return next((int(value) for value in limits if isinstance(value, int) and value > 0), None)
 
     def most_usd(self, model: str, drawn: Sequence[DrawnSample] = ()) -> float:
-        """Return the most that a sample can cost; assumed where no limit of its length is told."""
+        """Return the most that a sample can cost, with an assumed length if it has no limit."""
         return self.sample_usd(model, self.limit(model) or self.settings.default_max_output_tokens, drawn)
 
     def least_usd(self, model: str, drawn: Sequence[DrawnSample] = (), *, fewest: int = 1) -> float:
-        """Return what has to be left before a sample is begun: what such samples have cost, else are said to."""
+        """Return what must be left in the budget before a sample is begun: what earlier ones cost, else an estimate."""
         costs = [s.cost_usd for s in drawn if s.model == model and s.is_sound]
         if costs:
             return max(costs)
@@ -81,10 +81,10 @@ class Allowance:
     def piece(
         self, draw: Draw, call: RunContext, drawn: Sequence[DrawnSample]
     ) -> Generator[Reserve, bool, Draw | None]:
-        """Return the part of a draw that may be made now, its money reserved; ``None`` if nothing may.
+        """Return the part of a draw that may be made now, with its money reserved; ``None`` if nothing may.
 
-        Where money is plenty it is the whole draw. Where it is short, one sample at a time, its length limited to
-        what is left: so no reply can pass the budget, and what the first one cost tells whether there is a second.
+        If the budget is large enough that is the whole draw. Otherwise it is one sample, limited to the tokens that
+        are left, so that no reply can exceed the budget, and its actual cost decides on the next sample.
         """
         n = draw.n if call.samples_left is None else min(draw.n, call.samples_left)
         if n < 1 or call.is_late:
@@ -115,7 +115,7 @@ class Allowance:
         return int(rest / per_token) if per_token else self.settings.default_max_output_tokens
 
     def check_whole_plan(self, steps: Sequence[Step], call: RunContext) -> None:
-        """Refuse a plan that could pass a budget if every draw were made.
+        """Refuse a plan that could exceed a budget if every draw were made.
 
         Raises:
             BudgetError: Names what it could cost and what is left.
@@ -129,12 +129,12 @@ class Allowance:
             )
 
     def fits(self, model: str, call: RunContext, *, fewest: int) -> bool:
-        """Whether a first sample of a model, of so many tokens at least, may be begun."""
+        """Whether the budget allows a first sample of a model with at least ``fewest`` output tokens."""
         return call.purse is None or self.least_usd(model, fewest=fewest) <= call.purse.left_usd
 
 
 def with_token_limit(params: Mapping[str, Any], max_tokens: int | None) -> Mapping[str, Any]:
-    """Return call parameters that hold a limit of length, under the name the call uses already if it does."""
+    """Return call parameters with a token limit, under the name that the call uses already, if it does."""
     if max_tokens is None:
         return params
     name = next((name for name in TOKEN_LIMITS if isinstance(params.get(name), int)), TOKEN_LIMITS[0])

@@ -1,4 +1,4 @@
-"""What a decision tried without a router. ``bestroute.engine.day_one`` makes it, where one is needed."""
+"""Which members a decision without a router tries; made by ``bestroute.engine.day_one``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NO_ROUTER = (
 
 @dataclass(frozen=True)
 class Trial:
-    """What a decision tried, to be learnt from."""
+    """The members that a decision tries before the reference, so that the outcome can be learnt from."""
 
     kind: AnswerKind
     members: tuple[str, ...]
-    """None where the reference alone was asked."""
+    """Empty if only the reference is asked."""
     reads_logprobs: bool = False
-    """Whether members are asked for log-probabilities: where they are those of the answer, and may be told."""
+    """Whether members are asked for log-probabilities, because these are the answer's and members may report them."""
 
     @property
     def reward_model(self) -> FirstEvidence:
-        """What accepts the samples."""
+        """The reward model that accepts samples."""
         from bestroute.reward_models.first_evidence import AGREEMENT_ALONE, WITH_LOGPROBS
 
         return WITH_LOGPROBS if self.reads_logprobs else AGREEMENT_ALONE

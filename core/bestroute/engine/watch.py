@@ -1,6 +1,6 @@
-"""Alarms while calls run: what draws and audits show is looked at beside the calls, and told to the log and the caller.
+"""Alarms while calls run: draws and audits of this process are checked in the background, and alarms are reported.
 
-Each process watches what it draws itself; what all of them wrote, ``monitor`` looks at.
+``monitor`` checks what all processes wrote to the ledger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bestroute.engine")
 
 AT_ONCE = 64
-"""Calls that are looked at together."""
+"""How many calls are checked together."""
 _MOST_WAITING = 100 * AT_ONCE
 
 
@@ -31,10 +31,10 @@ class Watch(ProcessState):
     """Watches the calls of one process.
 
     Args:
-        models: Of the pool.
-        target: The drop that is asked for; ``None``: none is, and no alarm of a drop is raised.
-        on_alarm: Is told of each alarm, in a thread that no call waits for.
-        meter: Counts each alarm, as ``on_alarm`` is told of it.
+        models: The pool's models.
+        target: The target drop; ``None``: there is none, and no alarm about a drop is raised.
+        on_alarm: The user's function, called with each alarm in a separate thread.
+        meter: Counts alarms for metrics; called with each alarm, too.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Watch(ProcessState):
         super().__init__()
         self.models, self.target, self.on_alarm, self.meter = models, target, on_alarm, meter
         self.share = 1.0
-        """Of calls that are audited, when the first is looked at."""
+        """Share of calls that are audited, as of the first check."""
         self._forget_parent()
 
     def _forget_parent(self) -> None:
@@ -59,32 +59,32 @@ class Watch(ProcessState):
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many alarms this process raised, by kind and model (``""`` where it is about none); zeros, too."""
+        """Number of alarms of this process by kind and model (``""``: about no model), including zeros."""
         from bestroute.monitoring.alarms import kinds_of
 
         self._guard()
         return {name: self._counts[name] for name in kinds_of(self.models)}
 
     def note_rows(self, rows: Sequence[LedgerRow]) -> None:
-        """Note the rows of a call; nothing waits."""
+        """Note the ledger rows of a call, without waiting."""
         self._rows.append(rows)
 
     def note_outcome(self, outcome: CallOutcome) -> None:
-        """Note what became of a call; nothing waits."""
+        """Note the outcome of a call, without waiting."""
         self._outcomes.append(outcome)
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look."""
+        """Whether enough was noted for a check."""
         return len(self._rows) >= AT_ONCE or len(self._outcomes) >= AT_ONCE
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything was noted that was not looked at."""
+        """Whether anything noted is still unchecked."""
         return bool(self._rows or self._outcomes)
 
     def observe(self, audit: Audit) -> None:
-        """Look at an audit."""
+        """Check an audit."""
         if self.target is None:
             return
         with self._guard():
@@ -92,7 +92,7 @@ class Watch(ProcessState):
         self._tell(raised)
 
     def look(self) -> None:
-        """Look at what was noted."""
+        """Check everything that was noted."""
         from bestroute.monitoring.draw_facts import draw_facts
 
         with self._guard():
@@ -126,7 +126,7 @@ class Watch(ProcessState):
                 try:
                     if listener is not None:
                         listener(alarm)
-                except BaseException as error:  # of somebody else's
+                except BaseException as error:  # raised by a user's function
                     logger.warning("%s raised: %s", name, describe(error))
                     if is_interruption(error):
                         raise

@@ -59,37 +59,37 @@ def hybrid_llm(
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What learned baselines see of ``Q`` queries; it is large, so they keep none of it."""
+class QueryFeatures:
+    """The features of ``Q`` queries that learned baselines read; they are large, so no baseline keeps them."""
 
     features: NDArray[np.float32]
     """Shape ``(Q, WIDTH)``."""
     maps: FeatureMaps
     """Fitted on the training queries."""
     blocks: tuple[NDArray[np.float32], ...]
-    """What the maps make of the features."""
+    """The mapped features."""
 
     @classmethod
-    def of(cls, arrays: SampleArrays, maps: FeatureMaps | None = None) -> Sight:
-        """Read queries; without maps they are the training queries, and maps are fitted on them."""
+    def of(cls, arrays: SampleArrays, maps: FeatureMaps | None = None) -> QueryFeatures:
+        """Compute the features of queries; without ``maps``, fit these on the queries (of training)."""
         features = featurise(arrays.queries())
         maps = maps or FeatureMaps.fit(features)
         return cls(features, maps, maps.blocks(features))
 
 
-Learned = Callable[[Sight], Series]
+Learned = Callable[[QueryFeatures], Series]
 """A baseline that was fitted on the training records: scores what it chooses for the test queries it sees."""
 
 
-def n_label(train: SampleArrays, test: SampleArrays, train_sight: Sight, *, margin: float = 0.0) -> Learned:
+def n_label(train: SampleArrays, test: SampleArrays, train_features: QueryFeatures, *, margin: float = 0.0) -> Learned:
     """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
     plans, labels = _singles(train, margin)
-    heads = _fitted(train, train_sight, labels.match_probability)
+    heads = _fitted(train, train_features, labels.match_probability)
     mean_cost = labels.cost_usd.mean(axis=0)
     reference = plans.index(train.pool.reference_plan)
 
-    def scored(sight: Sight) -> Series:
-        capable = _predicted(heads, sight)
+    def scored(queries: QueryFeatures) -> Series:
+        capable = _predicted(heads, queries)
         cost = np.tile(mean_cost, (len(test), 1))
         chosen = []
         for threshold in THRESHOLDS:
@@ -101,21 +101,23 @@ def n_label(train: SampleArrays, test: SampleArrays, train_sight: Sight, *, marg
     return scored
 
 
-def n_class(train: SampleArrays, test: SampleArrays, train_sight: Sight) -> Learned:
+def n_class(train: SampleArrays, test: SampleArrays, train_features: QueryFeatures) -> Learned:
     """Predict the model of the best quality (n = 1; the cheapest of equals): one point, no knob."""
     _, labels = _singles(train)
     quality, cost = labels.quality, labels.cost_usd.mean(axis=0)
     is_best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
     winner = np.where(is_best, cost, np.inf).argmin(axis=1)
-    heads = _fitted(train, train_sight, np.eye(quality.shape[1])[winner])
-    return lambda sight: Series.chosen(_singles(test)[1], _predicted(heads, sight).argmax(axis=1)[None], (None,))
+    heads = _fitted(train, train_features, np.eye(quality.shape[1])[winner])
+    return lambda queries: Series.chosen(_singles(test)[1], _predicted(heads, queries).argmax(axis=1)[None], (None,))
 
 
-def kmeans_tfidf(train: SampleArrays, test: SampleArrays, train_sight: Sight, path: tuple[float, ...]) -> Learned:
+def kmeans_tfidf(
+    train: SampleArrays, test: SampleArrays, train_features: QueryFeatures, path: tuple[float, ...]
+) -> Learned:
     """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
     plans = fixed_candidates(train)
     labels = label_plans(train, plans, matches=False)
-    words = train_sight.features[:, :_WORDS]
+    words = train_features.features[:, :_WORDS]
     idf = np.log((1 + len(words)) / (1 + (words > 0).sum(axis=0))).astype(np.float32)
     centers = _kmeans(_unit(words * idf), min(CLUSTERS, max(2, len(words) // 5)))
     cluster_of = _nearest(_unit(words * idf), centers)
@@ -126,8 +128,8 @@ def kmeans_tfidf(train: SampleArrays, test: SampleArrays, train_sight: Sight, pa
         mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters lean on the whole
         mean /= sizes[:, None] + 0.5
 
-    def scored(sight: Sight) -> Series:
-        assigned = _nearest(_unit(sight.features[:, :_WORDS] * idf), centers)
+    def scored(queries: QueryFeatures) -> Series:
+        assigned = _nearest(_unit(queries.features[:, :_WORDS] * idf), centers)
         chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
         return Series.chosen(label_plans(test, plans, matches=False), np.array(chosen), path)
 
@@ -179,7 +181,7 @@ def query_statistics(
     router: MultiHeadRouter,
     train: SampleArrays,
     test: SampleArrays,
-    train_sight: Sight,
+    train_features: QueryFeatures,
     path: tuple[float, ...],
     *,
     on_train: PlanLabels,
@@ -191,10 +193,10 @@ def query_statistics(
     """
     found = PlanSearch(tuple(p for p in router.plans if p.candidate is None), router.fixed_plans)
     settings = replace(router.settings, blocks=(1,), forest=False, encoder=None, fine_tune=False)
-    other = train_router(train, settings, found=found, labels=on_train, features=train_sight.features).router
+    other = train_router(train, settings, found=found, labels=on_train, features=train_features.features).router
 
-    def scored(sight: Sight) -> Series:
-        guess, cost = predicted(other, test, sight.features)
+    def scored(queries: QueryFeatures) -> Series:
+        guess, cost = predicted(other, test, queries.features)
         chosen = np.array([QualityPolicy(v).choose(guess, cost, test.pool) for v in path])
         are_same = other.plans == router.plans
         labels = on_test if are_same else label_plans(test, other.plans, margin=router.settings.margin)
@@ -208,19 +210,19 @@ def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], Pla
     return plans, label_plans(arrays, plans, margin=margin)
 
 
-def _fitted(train: SampleArrays, train_sight: Sight, targets: FloatArray) -> Stack:
+def _fitted(train: SampleArrays, train_features: QueryFeatures, targets: FloatArray) -> Stack:
     """Fit heads on the training records."""
     return fit_stack(
-        learner_inputs(train_sight.maps, train_sight.features, used=BLOCKS, forest=False),
+        learner_inputs(train_features.maps, train_features.features, used=BLOCKS, forest=False),
         targets,
         lambda labels: np.ones(labels.shape[1]),
         deal_folds(train.groups, FOLDS),
     )
 
 
-def _predicted(heads: Stack, sight: Sight) -> FloatArray:
+def _predicted(heads: Stack, queries: QueryFeatures) -> FloatArray:
     """Return what heads say of queries, shape ``(Q, H)``."""
-    directions = sum(b @ w for b, w in zip(sight.blocks, heads.weights, strict=True))
+    directions = sum(b @ w for b, w in zip(queries.blocks, heads.weights, strict=True))
     return np.asarray(heads.means + (directions - heads.offsets) @ heads.loadings)
 
 

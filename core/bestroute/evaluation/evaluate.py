@@ -335,19 +335,19 @@ def _learned(
     path: tuple[float, ...],
 ) -> dict[str, Series]:
     """Fit the baselines that learn; the queries of each part are read once, and only one part is kept at a time."""
-    sight = baselines.Sight.of(train)
+    features = baselines.QueryFeatures.of(train)
     fitted = {
-        "n_class": baselines.n_class(train, test, sight),
-        "n_label": baselines.n_label(train, test, sight, margin=router.settings.margin),
-        "kmeans_tfidf": baselines.kmeans_tfidf(train, test, sight, path),
+        "n_class": baselines.n_class(train, test, features),
+        "n_label": baselines.n_label(train, test, features, margin=router.settings.margin),
+        "kmeans_tfidf": baselines.kmeans_tfidf(train, test, features, path),
         "query_statistics": baselines.query_statistics(
-            router, train, test, sight, path, on_train=on_train, on_test=labels
+            router, train, test, features, path, on_train=on_train, on_test=labels
         ),
     }
-    maps = sight.maps
-    del sight
-    sight = baselines.Sight.of(test, maps)
-    return {name: scored(sight) for name, scored in fitted.items()}
+    maps = features.maps
+    del features
+    features = baselines.QueryFeatures.of(test, maps)
+    return {name: scored(features) for name, scored in fitted.items()}
 
 
 def _others(router: MultiHeadRouter) -> tuple[Plan, ...]:

@@ -1,4 +1,4 @@
-"""Rewards as flags, files and routers' folders name them."""
+"""Reward models by the names that options, files and routers' folders use."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ REWARDS: Mapping[str, Callable[[], RewardModel]] = {
     "agreement": Agreement,
     "confidence": lambda: Confidence.of(LogprobConfidence(), Agreement()),
 }
-"""Those that need no training."""
+"""The reward models that need no training."""
 
 
 def reward_by_name(name: str) -> RewardModel | str:
-    """Return a reward that needs no training by its name, else the name as it is: the folder of a trained one."""
+    """Return the untrained reward model of that name; any other name is the folder of a trained one and is returned."""
     return REWARDS[name]() if name in REWARDS else name

@@ -1,4 +1,4 @@
-"""What a training run of a reward model may be told."""
+"""Settings for training a reward model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Layout:
     """How query and answer become one text for a transformer."""
 
     template: str = "Human: {query} Assistant: {text}"
-    """Both are put in here; the default is the paper's."""
+    """Template with ``{query}`` and ``{text}``; the default is the paper's."""
     max_tokens: int = 128
-    """Longer texts are cut; the paper: 512."""
+    """Tokens after which a text is truncated; the paper: 512."""
     keep: Literal["ends", "start"] = "ends"
-    """What a cut leaves: the beginning and the end of query and answer, or the start of the whole (the paper)."""
+    """Which part of a truncated text is kept: both ends of query and answer, or the start of the whole (the paper)."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Check the values."""
         if _fields(self.template) != {"query", "text"}:
             raise ConfigError(
                 "template must hold {query} and {text} and no other braces ({{ stands for one), "
@@ -57,20 +57,20 @@ class TransformerSettings:
     epochs: int = 1
     """The paper: 5."""
     batch: int = 16
-    """Pairs a device sees at once; the paper: 32."""
+    """Pairs per batch and device; the paper: 32."""
     accumulation: int = 1
-    """Batches before a step; the paper: 16."""
+    """Gradient accumulation steps; the paper: 16."""
     weight_decay: float = 0.01
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises; then it falls to 0 in a line."""
+    """Share of steps for warm-up of the learning rate, which then falls linearly to 0."""
     most_pairs: int | None = 1000
     """Pairs learnt from, drawn by the seed; a check looks at a quarter as many. ``None``: all (the paper)."""
     checks: int = 4
-    """How often an epoch is interrupted to measure accuracy on held-out pairs; the best state is kept."""
+    """Evaluations per epoch on held-out pairs; the best checkpoint is kept."""
     layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Check the values."""
         for name in ("learning_rate", "epochs", "batch", "accumulation", "checks"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be > 0, got {getattr(self, name)}")
@@ -82,28 +82,28 @@ class TransformerSettings:
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """What a training run may be told."""
+    """Settings for training a reward model."""
 
     encoder: str = "light"
-    """``light`` (no torch), or a transformer: a folder or a hub id."""
+    """``light`` (without torch), or a transformer: a folder or a hub id."""
     pairs: PairScheme = "auto"
     """Which samples are compared."""
     pairs_per_query: int = 20
-    """The most pairs of a query, where pairs are not worst, median and best alone."""
+    """The most pairs per query, for ``all`` and ``across``."""
     calibration: CalibrationMethod = "auto"
     """Isotonic or Platt."""
     reference: str | None = None
-    """The model whose quality is to be matched; ``None``: one that is always right."""
+    """The model whose quality is to be matched; ``None``: an imaginary one that is always right."""
     folds: int | None = None
     """Folds by group whose rewards are held out. ``light``: 5; a transformer: 1, that is one tenth of the groups
     held out for the choice of the checkpoint and one tenth for calibration and report."""
     most_n: int = 10
-    """The largest n that is reported."""
+    """The largest n to report."""
     seed: int = 0
     transformer: TransformerSettings = field(default_factory=TransformerSettings)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Check the values."""
         if self.folds is not None and self.encoder == "light" and self.folds < 2:
             raise ConfigError(f"folds must be at least 2, got {self.folds}")
         if self.folds is not None and self.encoder != "light" and (self.folds < 1 or self.folds == 2):

@@ -1,4 +1,4 @@
-"""Which form an answer will have, told from the query alone: only what can be compared is worth a second draw.
+"""Which kind of answer a query asks for, judged from the query alone: only comparable answers are worth a second draw.
 
 Conservative: what says nothing of its form is open text.
 """
