@@ -23,7 +23,7 @@ from bestroute._utils.interruptions import keep_samples
 from bestroute._utils.threads import in_own_thread
 from bestroute.adapters.capabilities import Abilities, shortfall
 from bestroute.adapters.framework import Framework, Listing
-from bestroute.errors import ConfigError, DrawCancelledError
+from bestroute.errors import ConfigError, DrawCancelledError, EmptyReplyError
 from bestroute.faults.error_rules import mark_foreign_turn
 from bestroute.faults.paid_errors import sample_of_error
 from bestroute.faults.refusals import Refusals
@@ -51,6 +51,7 @@ from langchain_bestroute.members import (
     with_fields,
 )
 from langchain_bestroute.messages import (
+    USAGES,
     ChatQuery,
     CutOff,
     as_usage_metadata,
@@ -60,6 +61,7 @@ from langchain_bestroute.messages import (
     reward_text,
     text_of,
     usage_of,
+    usage_of_reply,
 )
 from langchain_bestroute.structured import WANTED, demand_of, member_call, with_parsed
 from langchain_bestroute.tools import InMessages, bound_tools, calls_of
@@ -424,7 +426,16 @@ class ChatModelGenerator(GeneratorBase):
         return DrawCancelledError(f"the draw of {self.name!r} was called off before anything was sent")
 
     def _read(self, result: ChatResult, call: _Call, latency_s: float) -> list[Sample]:
-        """Read the generations; each of several carries the bill of the whole call, which is shared out."""
+        """Read the generations; each of several carries the bill of the whole call, which is shared out.
+
+        Raises:
+            EmptyReplyError: If there is none.
+        """
+        if not result.generations:
+            empty = EmptyReplyError(f"{self.name!r} answered without a choice")
+            noted = result.llm_output or {}
+            empty.usage = next((noted[name] for name in USAGES if name in noted), None)
+            raise empty
         messages: list[BaseMessage] = []
         for generation in result.generations:
             message = generation.message
@@ -435,7 +446,7 @@ class ChatModelGenerator(GeneratorBase):
         is_one = len(messages) == 1  # what each of several choices used is not told
         usages: Sequence[Usage | None]
         if is_one:
-            usages = [completed_usage(usage_of(messages[0]), call.query.prompt_tokens, texts[0])]
+            usages = [completed_usage(usage_of_reply(messages[0]), call.query.prompt_tokens, texts[0])]
         else:
             messages, usages = self._shared_out(messages, texts, call)
         return [
@@ -455,7 +466,7 @@ class ChatModelGenerator(GeneratorBase):
         self, messages: list[BaseMessage], texts: Sequence[str], call: _Call
     ) -> tuple[list[BaseMessage], Sequence[Usage | None]]:
         """Share the bill of a call, which each of its messages carries, out among them, and in what they tell."""
-        if (bill := usage_of(messages[0])) is None:
+        if (bill := usage_of_reply(messages[0])) is None:
             return messages, list(map(usage_of, messages))
         bill = completed_usage(bill, call.query.prompt_tokens, " ".join(texts))
         limit = call.kwargs.get("max_tokens") or self.max_output_tokens

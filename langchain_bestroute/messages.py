@@ -34,6 +34,8 @@ IMAGES = ("image", "image_url", "input_image")
 """Types of blocks that are images."""
 _OF_OPENAI = {"cache_read": "cached_tokens", "audio": "audio_tokens", "reasoning": "reasoning_tokens"}
 """What OpenAI calls LangChain's details of a usage."""
+USAGES = ("token_usage", "usage")
+"""Where classes note a usage beside the message, in the provider's words."""
 _CACHE_WRITES = ("_cache_creation", "_ephemeral_5m_input_tokens", "_ephemeral_1h_input_tokens")
 """Where ``langchain-anthropic`` tells the second or the third, the first is 0."""
 _AUDIO = ("audio", "input_audio")
@@ -144,6 +146,15 @@ def usage_of(message: BaseMessage) -> Usage | None:
         output = whole_output(prompt, output, reasoning, total if is_count(total) else None)
     cached = min(cached, prompt)
     return Usage(prompt, output, cached, min(written, prompt - cached), min(reasoning, output))
+
+
+def usage_of_reply(message: BaseMessage) -> Usage | None:
+    """Read the usage of a whole reply: the message's own, else the provider's words, noted beside it."""
+    usage = usage_of(message)
+    if usage is not None and (usage.input or usage.output):
+        return usage
+    noted = (read_usage(message.response_metadata.get(name)) for name in USAGES)
+    return next((one for one in noted if one is not None and (one.input or one.output)), usage)
 
 
 def _detailed(message: BaseMessage, prompt: int, output: int) -> Usage | None:

@@ -45,6 +45,11 @@ class Chunk:
         """What the core looks at to see whether a piece without text carries something."""
         return self.response.message
 
+    @property
+    def raw(self) -> Any:
+        """Where the core looks for a refusal, which LlamaIndex leaves out of its messages."""
+        return self.response.raw
+
     def shown(self) -> ChatResponse:
         """Return the piece as the caller sees it: it tells who speaks; the rest is known at the end."""
         noted = {**self.message.additional_kwargs, METADATA_KEY: {"model": self.model}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,7 +107,7 @@ class Structure:
         """Return a sample of the object; where the member could not read one it has a flaw."""
         parsed, error = outcome.parsed, outcome.error
         is_object = isinstance(parsed, BaseModel)
-        content = parsed.model_dump_json() if is_object else sample.text
+        content, form = _written(parsed) if is_object else (sample.text, None)
         payload = self.holding(replace(sample, text=content), outcome).payload
         flaw = None
         if not is_object or error is not None:
@@ -119,8 +120,24 @@ class Structure:
             finish_reason=sample.finish_reason,
             latency_s=sample.latency_s,
             flaw=flaw,
-            form=None if flaw else canonical(parsed.model_dump(mode="json")),
+            form=None if flaw else form,
         )
+
+
+def _written(parsed: BaseModel) -> tuple[str, str | None]:
+    """Return an object as JSON, and in the form in which it competes; ``None`` if it has none.
+
+    What pydantic does not write, half characters or what a serializer of the class's own refuses, is written in
+    Python's way: the object was read, and paid for.
+    """
+    with suppress(Exception):
+        return parsed.model_dump_json(), canonical(parsed.model_dump(mode="json"))
+    with suppress(Exception):
+        values = parsed.model_dump()
+        return json.dumps(values, default=str), canonical(values)
+    with suppress(Exception):
+        return str(parsed), None
+    return type(parsed).__name__, None
 
 
 def object_of(response: ChatResponse, output_cls: type[BaseModel]) -> Any:

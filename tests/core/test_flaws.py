@@ -42,6 +42,10 @@ def test_an_empty_reply_is_empty_whatever_is_noted_beside_it(payload):
         message(additional_kwargs={"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}),
         message(additional_kwargs={"function_call": {"name": "f", "arguments": ""}}),
         message(refusal="I cannot."),
+        SimpleNamespace(message=message(), raw={"choices": [{"message": {"refusal": "I cannot."}}]}),
+        SimpleNamespace(
+            message=message(), raw=SimpleNamespace(choices=[SimpleNamespace(delta=message(refusal="No."))])
+        ),
         message(tool_calls=[{"name": "f", "args": {}}]),
         message(content=[{"type": "image", "data": "x"}]),
         message(content=[{"type": "thinking", "thinking": "x"}, {"type": "text", "text": "4"}]),

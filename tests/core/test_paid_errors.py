@@ -44,6 +44,20 @@ def test_a_usage_that_makes_no_sense_is_none(told):
     assert usage_of_error(error_with(completion=completion(usage=told), usage=told)) is None
 
 
+def test_a_reply_that_a_client_was_reading_when_it_raised_is_billed():
+    def read(response):
+        return response["choices"][0]["message"]
+
+    def ask():
+        response = {"choices": [], "usage": TOLD}
+        return read(response)
+
+    with pytest.raises(IndexError) as raised:
+        ask()
+    assert usage_of_error(raised.value) == Usage(9, 4)
+    assert sample_of_error(raised.value).error is raised.value
+
+
 def test_an_error_that_breaks_when_it_is_looked_at_tells_none():
     class Told:
         @property

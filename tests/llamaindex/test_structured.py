@@ -5,7 +5,7 @@ import threading
 import pytest
 from llama_index.core import Document, MockEmbedding, PromptTemplate, VectorStoreIndex
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from llamaindex_bestroute.structured import Structure
 
@@ -106,3 +106,24 @@ async def test_a_large_object_is_read_off_the_loop_in_async_calls(make, monkeypa
         assert [o async for o in await llm.astream_structured_predict(Joke, PROMPT, n=42)][-1].age == 42
     assert len(readers) == n
     assert {name == "bestroute-judge" for name in readers} == {how != "sync"}
+
+
+class Written(BaseModel):
+    """An object whose text is written in a way of its own."""
+
+    setup: str
+    age: int
+
+    @field_serializer("setup")
+    def _refuse(self, setup):
+        raise ValueError("it is not to be written")
+
+
+@pytest.mark.parametrize(("cls", "setup"), [(Joke, "half \ud83d"), (Written, "abc")])
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_object_that_cannot_be_written_as_json_is_the_answer_all_the_same(make, server, cls, setup, n):
+    server.script("small-mini", [{"tool": cls.__name__, "args": {"setup": setup, "age": 42}}] * n)
+    router = make(("small", n))
+    assert router.structured_predict(cls, PromptTemplate("say {n}"), n=42).age == 42
+    assert router.ledger.cost_usd > 0
+    assert [row["status"] for row in router.ledger.rows()] == ["ok"] * n

@@ -70,7 +70,7 @@ class StreamAccumulator:
         if not piece.text and piece.payload is None:
             return []
         self._held.append(piece)
-        if not (self._has_shown or piece.text or carries_something(piece.payload)):
+        if not (self._has_shown or piece.text.strip() or carries_something(piece.payload)):
             return []
         held, self._held = self._held, []
         return self._shown(held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from traceback import walk_tb
 from typing import Any
 
 from bestroute.errors.facts import bodies, causes, field
@@ -19,7 +20,8 @@ _LENGTHS = ("length", "max_tokens", "max_output_tokens")
 def usage_of_error(error: BaseException) -> Usage | None:
     """Return what a reply that ended in an error was billed for; ``None`` if the error tells no usage that makes sense.
 
-    OpenAI's ``LengthFinishReasonError`` and its kin carry the completion; others its usage, or a body with it.
+    OpenAI's ``LengthFinishReasonError`` and its kin carry the completion; others its usage, or a body with it. Where
+    a client could not read a reply that came, its code still holds that.
 
     Args:
         error: What the member raised.
@@ -63,3 +65,11 @@ def _holders(error: BaseException) -> Iterator[Any]:
         yield from (field(e, name) for name in _REPLIES)
         yield e
         yield from bodies(e)
+    for e in causes(error):
+        yield from _held_where_raised(e)
+
+
+def _held_where_raised(error: BaseException) -> Iterator[Any]:
+    """Yield the replies that functions were at work on when an error came through them, the innermost first."""
+    for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+        yield from (frame.f_locals[name] for name in _REPLIES if name in frame.f_locals)

@@ -453,7 +453,7 @@ class _Collected:
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self.request = request
-        self.text = ""
+        self.text = self.refusal = ""
         self.logprobs: list[Any] = []
         self.reported: Any = None
         self.finish_reason: str | None = None
@@ -469,17 +469,27 @@ class _Collected:
         self.finish_reason = _reason_of(choice) or self.finish_reason
         text = text_of(field(choice.delta, "content"))
         self.text += text
+        refusal = text_of(field(choice.delta, "refusal"))
+        self.refusal += refusal
         if (logprobs := field(choice, "logprobs")) is not None:
             self.logprobs.append(logprobs)
-        return Delta(text, chunk if text else None, usage) if text or usage else None
+        payload = chunk if text else choice.delta if refusal else None
+        return Delta(text, payload, usage) if payload is not None or usage else None
 
     def sample(self, query: Query) -> Sample:
         if self.finish_reason is None:
             raise ConnectionError("the stream broke off: it ended without a finish reason")
         seconds = time.perf_counter() - self.started
-        usage = completed_usage(read_usage(self.reported), query.prompt_tokens, self.text)
+        usage = completed_usage(read_usage(self.reported), query.prompt_tokens, self.text, has_reply=bool(self.refusal))
         signals = _signals(joined(self.logprobs), self.text, usage, self.request)
-        return Sample(self.text, None, usage, self.finish_reason, latency_s=seconds, signals=signals)
+        return Sample(self.text, self._message(), usage, self.finish_reason, latency_s=seconds, signals=signals)
+
+    def _message(self) -> Any:
+        """Return what a whole reply would hold besides text, ``None`` if there is nothing."""
+        if not self.refusal:
+            return None
+        types = _openai().types.chat
+        return types.ChatCompletionMessage.construct(role="assistant", content=self.text or None, refusal=self.refusal)
 
 
 def _openai() -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
+from bestroute.errors.facts import field
 from bestroute.types.sample import Sample
 
 EMPTY = "the reply is empty"
@@ -43,7 +44,7 @@ def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
         besides: Kinds of blocks, and names of what is noted, that do not count.
     """
     message = getattr(payload, "message", payload)
-    if isinstance(refusal := getattr(message, "refusal", None), str) and refusal:
+    if any(isinstance(refusal, str) and refusal for refusal in _refusals(message, getattr(payload, "raw", None))):
         return True
     for name in ("tool_calls", "tool_call_chunks", "invalid_tool_calls", "function_call", "audio"):
         note = getattr(message, name, None)
@@ -73,6 +74,14 @@ def holds_something(value: Any) -> bool:
     if isinstance(value, str):
         return bool(value.strip())
     return value is not None and not isinstance(value, bool | int | float)
+
+
+def _refusals(message: Any, raw: Any) -> Iterator[Any]:
+    """Yield where a refusal may stand: in the message, or in the provider's reply that LlamaIndex keeps beside it."""
+    yield field(message, "refusal")
+    choices = field(raw, "choices")
+    for choice in choices if isinstance(choices, list | tuple) else ():
+        yield from (field(field(choice, name), "refusal") for name in ("message", "delta"))
 
 
 def _is_no_call(value: Any) -> bool:
