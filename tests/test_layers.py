@@ -21,7 +21,7 @@ MAY_TAKE_FROM = {
     "billing": {"_utils", "errors", "types"},
     "faults": {"_utils", "errors", "types"},
     "features": {"_utils", "types"},
-    "selection": {"_utils", "types"},
+    "selection": {"_utils", "errors", "types"},
     "stats": {"_utils", "types"},
     "encoders": {"_utils", "artifacts", "errors", "stats", "types"},
     "monitoring": {"_utils", "billing", "errors", "stats", "types"},

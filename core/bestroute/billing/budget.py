@@ -66,7 +66,7 @@ class Budget(ProcessState):
     ) -> None:
         """Start with nothing spent, or with what the store has noted."""
         check_amount(usd, "Budget", "USD")
-        check_amount(release_s, "Budget: release_s", "seconds")
+        release_s = check_amount(release_s, "Budget: release_s", "seconds")
         if per is not None and per not in get_args(Period):
             raise ConfigError(f"Budget: per must be one of {named(get_args(Period))} or None, got {per!r}")
         if not isinstance(name, str) or not name:

@@ -90,7 +90,7 @@ class Ledger(ProcessState):
     def __init__(self, url: Store | None = None, *, keep_rows: int = 100_000, keep_notes: bool = False) -> None:
         """Open the ledger, making or migrating the database's tables."""
         super().__init__()
-        check_count(keep_rows, "Ledger: keep_rows")
+        keep_rows = check_count(keep_rows, "Ledger: keep_rows")
         self.keep_rows, self.keep_notes = keep_rows, keep_notes
         self._address = None if url is None else store_url(url, "a ledger")
         self._rows = NewestRows(keep_rows)

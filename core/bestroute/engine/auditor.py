@@ -118,7 +118,7 @@ class Auditor(ProcessState):
 
     @share.setter
     def share(self, share: float) -> None:
-        check_share(share, "audit")
+        share = check_share(share, "audit")
         if share and not isinstance(self.writer.ledger, Ledger):
             kind = type(self.writer.ledger).__name__
             raise ConfigError(f"audit needs a bestroute.Ledger, but the ledger is a {kind}")

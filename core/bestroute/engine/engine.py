@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack
 
 from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.numbers import is_whole
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
 from bestroute.billing.budget import Budget
@@ -735,9 +736,9 @@ def _as_settings(settings: Any) -> Settings:
 def _with_retries(settings: Settings, max_retries: int | None) -> Settings:
     if max_retries is None:
         return settings
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+    if not is_whole(max_retries) or max_retries < 0:
         raise ConfigError(f"max_retries must be a whole number >= 0, got {max_retries!r}")
-    return replace(settings, attempts=max_retries + 1)
+    return replace(settings, attempts=int(max_retries) + 1)
 
 
 def _without_retries(generator: SampleGenerator) -> SampleGenerator:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from bestroute._utils.numbers import is_number, plain
 from bestroute.engine.call_context import Options
 from bestroute.errors import ConfigError, named
 from bestroute.types.query import Query
@@ -33,7 +34,7 @@ class Rollout:
         """
         if self.mode not in get_args(Mode):
             raise ConfigError(f"mode must be one of {named(get_args(Mode))}, got {self.mode!r}")
-        check_share(self.share, "share")
+        object.__setattr__(self, "share", check_share(self.share, "share"))
 
     @property
     def is_whole(self) -> bool:
@@ -54,14 +55,15 @@ class Rollout:
         return "on", ""
 
 
-def check_share(value: Any, what: str) -> None:
-    """Refuse what is no share.
+def check_share(value: Any, what: str) -> float:
+    """Return a share, in [0, 1].
 
     Raises:
         ConfigError: Begins with ``what``.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+    if not is_number(value) or not 0.0 <= value <= 1.0:
         raise ConfigError(f"{what} must be a number in [0, 1], a share of calls, got {value!r}")
+    return plain(value)
 
 
 def conversation_key(query: Query, options: Options) -> tuple[str, str]:

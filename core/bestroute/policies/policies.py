@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bestroute._utils.numbers import is_number
 from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.monitoring.audits import Audit
@@ -37,7 +38,7 @@ def check_threshold(threshold: float) -> float:
     Raises:
         ConfigError: If it is not a number in [0, 1].
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold must be in [0, 1], a match probability, got {threshold!r}")
     return float(threshold)
 
@@ -151,10 +152,11 @@ class QualityPolicy(PolicyBase):
         """Check that one of the two is given, and its range."""
         if (self.price_usd is None) == (self.max_drop is None):
             raise ConfigError("QualityPolicy: give either price_usd or max_drop")
-        if self.price_usd is not None and not (math.isfinite(self.price_usd) and self.price_usd >= 0):
-            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {self.price_usd}")
-        if self.max_drop is not None and not 0 <= self.max_drop < 1:
-            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {self.max_drop}")
+        price, drop = self.price_usd, self.max_drop
+        if price is not None and not (is_number(price) and math.isfinite(price) and price >= 0):
+            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {price}")
+        if drop is not None and not (is_number(drop) and 0 <= drop < 1):
+            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {drop}")
         if self.follow and self.max_drop is None:
             raise ConfigError("QualityPolicy: follow=True needs max_drop, the drop that the price is steered to")
         check_count(self.window, "QualityPolicy: window")
@@ -248,7 +250,7 @@ class BudgetPolicy(PolicyBase):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not (math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
+        if not (is_number(self.usd_per_1k) and math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
             raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {self.usd_per_1k}")
 
     def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bestroute._utils.numbers import is_number
 from bestroute.errors import ConfigError
 from bestroute.selection.agreement import CUT
 from bestroute.types.bases import RewardModelBase
@@ -55,7 +56,7 @@ def checked_level(accept: float, owner: str) -> float:
     Raises:
         ConfigError: If it is not in [0, 1].
     """
-    if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 <= accept <= 1:
+    if not is_number(accept) or not 0 <= accept <= 1:
         raise ConfigError(f"{owner}: accept must be in [0, 1], a probability, got {accept!r}")
     return float(accept)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+from bestroute._utils.numbers import is_whole
 from bestroute._utils.text import brief
 from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
 from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
@@ -62,8 +63,9 @@ class Pool:
                     f"Pool: the price of {model!r} must be a Price(input, output), got {brief(self.prices[model])}"
                 )
         self.check_model(self.reference, what="reference")
-        if isinstance(self.max_n, bool) or not isinstance(self.max_n, int) or not 1 <= self.max_n <= MOST_N:
+        if not is_whole(self.max_n) or not 1 <= self.max_n <= MOST_N:
             raise ConfigError(f"Pool: max_n must be a whole number >= 1, at most {MOST_N}, got {brief(self.max_n)}")
+        object.__setattr__(self, "max_n", int(self.max_n))
         self._check_bills_input()
 
     def _check_bills_input(self) -> None:

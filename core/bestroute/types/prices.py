@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from bestroute._utils.numbers import is_number, plain
 from bestroute.errors import ConfigError, PriceError, did_you_mean, named
 from bestroute.types.usage import Usage
 
@@ -32,13 +33,14 @@ class Price:
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if not is_number(value):
                 raise ConfigError(
                     f"Price: {field.name} must be a number of USD per million tokens, got {value!r}; "
                     "pass 0.0 if it is free"
                 )
             if not math.isfinite(value) or value < 0:
                 raise ConfigError(f"Price: {field.name} must be >= 0 USD per million tokens, got {value}")
+            object.__setattr__(self, field.name, plain(value))
 
     def cost_usd(self, usage: Usage) -> float:
         """Bill one usage.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from bestroute._utils.numbers import is_number, is_whole, plain
 from bestroute._utils.renamed import renamed_field
 from bestroute.errors import ConfigError, named
 
@@ -79,9 +80,9 @@ class Settings:
             "cache_least_tokens",
             "least_turns",
         ):
-            check_count(getattr(self, name), f"Settings: {name}")
+            object.__setattr__(self, name, check_count(getattr(self, name), f"Settings: {name}"))
         for name in ("first_wait_s", "max_wait_s", "breaker_rest_s"):
-            check_amount(getattr(self, name), f"Settings: {name}", "seconds")
+            object.__setattr__(self, name, check_amount(getattr(self, name), f"Settings: {name}", "seconds"))
         limits = self.concurrency.values() if isinstance(self.concurrency, Mapping) else [self.concurrency]
         for limit in limits:
             if limit is not None:
@@ -125,10 +126,10 @@ class Limits:
         """
         for name in ("max_samples", "wave"):
             if getattr(self, name) is not None:
-                check_count(getattr(self, name), name)
+                object.__setattr__(self, name, check_count(getattr(self, name), name))
         for name, unit in (("max_cost_usd", "USD"), ("deadline_s", "seconds")):
             if getattr(self, name) is not None:
-                check_amount(getattr(self, name), name, unit)
+                object.__setattr__(self, name, check_amount(getattr(self, name), name, unit))
         if self.allow is not None:
             if isinstance(self.allow, str):
                 raise ConfigError(f"allow must be a sequence of pool names, got the string {self.allow!r}")
@@ -141,22 +142,23 @@ LIMIT_NAMES = tuple(f.name for f in fields(Limits))
 NO_LIMITS = Limits()
 
 
-def check_count(value: Any, what: str) -> None:
-    """Check that a value is a whole number >= 1.
+def check_count(value: Any, what: str) -> int:
+    """Return a whole number >= 1.
 
     Raises:
         ConfigError: Begins with ``what``.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value) or value < 1:
         raise ConfigError(f"{what} must be a whole number >= 1, got {value!r}")
+    return int(value)
 
 
-def check_amount(value: Any, what: str, unit: str) -> None:
-    """Check that a value is a finite number >= 0.
+def check_amount(value: Any, what: str, unit: str) -> float:
+    """Return a finite number >= 0.
 
     Raises:
         ConfigError: Begins with ``what``.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= sys.float_info.max:  # nor NaN
+    if not is_number(value) or not 0 <= (amount := plain(value)) <= sys.float_info.max:  # nor NaN
         raise ConfigError(f"{what} must be a number of {unit} >= 0, got {value!r}")
+    return amount

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from bestroute._utils.numbers import is_number, plain
+
 _ROUNDING = 1e-6
 """A probability of 1 may come out as a logarithm this far above 0."""
 
@@ -30,6 +32,13 @@ class Signals:
     """How it was drawn: ``"sampled"`` or ``"greedy"``."""
     tools: str | None = None
     """How tools were offered: ``"native"`` or ``"prompt"``; ``None`` without tools."""
+
+    def __post_init__(self) -> None:
+        """Take numbers of other libraries as Python's own, and NaN and infinity as unknown."""
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and type(value) is not int and is_number(value):
+                object.__setattr__(self, name, plain(value) if math.isfinite(value) else None)
 
     @classmethod
     def from_logprobs(
@@ -70,6 +79,9 @@ class Signals:
         )
 
 
+_NUMBERS = ("sum_logprob", "mean_logprob", "min_logprob", "logprob_share", "tokens")
+
+
 def _ordered(logprobs: Sequence[float | None]) -> list[float]:
     """Return those that are logarithms of probabilities, rising.
 
@@ -106,6 +118,4 @@ def answer_probability(signals: Signals | None) -> float:
 
 
 def _is_logprob(value: object) -> TypeGuard[float]:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= _ROUNDING
-    )
+    return is_number(value) and math.isfinite(value) and value <= _ROUNDING

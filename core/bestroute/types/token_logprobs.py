@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from bestroute._utils.numbers import is_number
 from bestroute.errors.facts import field
 from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage
@@ -120,7 +121,7 @@ def _entries(reported: Any) -> Sequence[Any]:
 
 def _of_mean(reply: Any, billed: int | None, mode: str, tools: str | None) -> Signals:
     mean = next((value for name in _MEANS if (value := field(reply, name)) is not None), None)
-    if isinstance(mean, bool) or not isinstance(mean, int | float) or not (math.isfinite(mean) and mean < 0):
+    if not is_number(mean) or not (math.isfinite(mean) and mean < 0):
         return Signals(tokens=billed, mode=mode, tools=tools)
     if not billed:
         return Signals(mean_logprob=float(mean), mode=mode, tools=tools)
@@ -214,7 +215,7 @@ def _drawn(alternatives: Sequence[Any], text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _likelihood(token: tuple[str, Any]) -> float:
-    return token[1] if isinstance(token[1], int | float) else -math.inf
+    return token[1] if is_number(token[1]) else -math.inf
 
 
 _TEXTS = ("token", "text", "tok_str", "content")
