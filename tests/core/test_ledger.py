@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -59,6 +60,20 @@ def test_totals_by_model_and_by_day(ledger):
     assert {k: v["samples"] for k, v in ledger.totals(by="day").items()} == {"1970-01-04": 2, "1970-01-05": 1}
     assert ledger.totals()["all"]["input_tokens"] == 30
     assert (ledger.cost_usd, ledger.reference_cost_usd) == (0.75, 3.0)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({"by": by} for by in (3, ["model", None], b"model", {"modle": 1})),
+        *({name: moment} for name in ("since", "until") for moment in (math.nan, True, "yesterday", [], {})),
+        *({"tags": tags} for tags in ("team", ["team"], 3)),
+    ],
+    ids=repr,
+)
+def test_totals_of_what_makes_no_sense_are_refused_in_one_sentence(ledger, asked):
+    with pytest.raises(ConfigError, match=f"totals: {next(iter(asked))} must be"):
+        ledger.totals(**asked)
 
 
 def test_totals_by_anything_else_are_refused(ledger):

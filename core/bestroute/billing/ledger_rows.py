@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NotRequired, TypedDict
 
-from bestroute._utils.text import encodable
+from bestroute._utils.text import brief, encodable
 from bestroute.errors import ConfigError, named
 
 Status = Literal["ok", "failed", "cancelled"]
@@ -117,14 +117,15 @@ class Selection:
         """Check what a caller asks for.
 
         Raises:
-            ConfigError: If ``by`` names something else, or a moment is none.
+            ConfigError: If ``by`` names something else, a moment is none, or tags are no mapping.
         """
-        names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-        for name in names:
-            if name not in DIMENSIONS and not (isinstance(name, str) and name.startswith("tag:")):
-                raise ConfigError(
-                    f"totals: by must be one of {named(DIMENSIONS)}, 'tag:NAME', several of them, or None, got {by!r}"
-                )
+        names = () if by is None else (by,) if isinstance(by, str) or not isinstance(by, Iterable) else tuple(by)
+        if not all(isinstance(name, str) and (name in DIMENSIONS or name.startswith("tag:")) for name in names):
+            raise ConfigError(
+                f"totals: by must be one of {named(DIMENSIONS)}, 'tag:NAME', several of them, or None, got {brief(by)}"
+            )
+        if tags is not None and not isinstance(tags, Mapping):
+            raise ConfigError(f"totals: tags must be a dict of texts by name, got {brief(tags)}")
         return cls(
             names,
             -math.inf if since is None else seconds_of(since, "since"),
@@ -405,8 +406,10 @@ def seconds_of(moment: Any, name: str) -> float:
             moment = datetime(moment.year, moment.month, moment.day)
         if isinstance(moment, datetime):
             moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        return float(moment)
+        if not isinstance(moment, bool) and not math.isnan(seconds := float(moment)):
+            return seconds
     except (TypeError, ValueError, OverflowError):
-        raise ConfigError(
-            f"totals: {name} must be a date, a datetime, an ISO text or seconds since 1970, got {moment!r}"
-        ) from None
+        pass
+    raise ConfigError(
+        f"totals: {name} must be a date, a datetime, an ISO text or seconds since 1970, got {brief(moment)}"
+    )
