@@ -33,6 +33,7 @@ from langchain_core.utils.function_calling import (
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
+from bestroute._utils.text import brief
 from bestroute.adapters.response_schemas import enforceable, is_closed, unwrapped
 from bestroute.errors import ConfigError, named
 from bestroute.selection import Demand, read_demand
@@ -62,7 +63,7 @@ def wanted(schema: Any, method: str | None, strict: bool | None) -> dict[str, An
         ConfigError: If the method is unknown, or one that needs a schema has none.
     """
     if method is not None and method not in METHODS:
-        raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {method!r}")
+        raise ConfigError(f"with_structured_output: method must be one of {named(METHODS)}, got {brief(method)}")
     if schema is None and method != "json_mode":
         raise ConfigError(f"with_structured_output: method {method or METHODS[1]!r} needs a schema, got None")
     inner, flag = unwrapped(schema)

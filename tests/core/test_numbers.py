@@ -10,18 +10,24 @@ from bestroute import (
     BestRoute,
     Budget,
     BudgetPolicy,
+    Candidate,
     ConfigError,
     Ledger,
     LogprobConfidence,
+    Plan,
     Pool,
     Price,
+    PriceError,
     QualityPolicy,
+    Query,
     Sample,
     Settings,
     Signals,
+    Step,
     ThresholdPolicy,
     Usage,
 )
+from bestroute.billing.outcomes import as_feedback
 from bestroute.testing import FakeGenerator
 from bestroute.types.settings import Limits
 from bestroute.types.token_logprobs import signals_of
@@ -94,3 +100,64 @@ def test_log_probabilities_of_numpy_count_beside_unknown_ones():
     told = {"logprobs": {"content": [{"token": t, "logprob": p} for t, p in zip("abc", logprobs, strict=True)]}}
     assert signals_of(told, text="abc").mean_logprob == -0.375
     assert signals_of({"avg_logprobs": np.float32(-0.5)}, text="abc").mean_logprob == -0.5
+
+
+class Unwritable:
+    def __repr__(self):
+        raise RuntimeError("nobody writes this")
+
+
+DOORS = {
+    "price": lambda value: Price(value, 1),
+    "n": lambda value: Candidate("a", value),
+    "model": lambda value: Step(value, 1),
+    "accept": lambda value: Step("a", 1, accept=value),
+    "max_n": lambda value: Pool(["a"], {"a": Price(1, 1)}, "a", max_n=value),
+    "bills_input": lambda value: Pool(["a"], {"a": Price(1, 1)}, "a", bills_input=value),
+    "prices": lambda value: Pool(["a"], value, "a"),
+    "models": lambda value: Pool(value, {"a": Price(1, 1)}, "a"),
+    "steps": Plan,
+    "input_tokens": lambda value: Query("hi", input_tokens=value),
+    "threshold": ThresholdPolicy,
+    "price_usd": QualityPolicy,
+    "max_drop": lambda value: QualityPolicy(max_drop=value),
+    "usd_per_1k": BudgetPolicy,
+    "level": lambda value: LogprobConfidence(accept=value),
+    "budget": Budget,
+    "per": lambda value: Budget(1, per=value),
+    "attempts": lambda value: Settings(attempts=value),
+    "over_budget": lambda value: Settings(over_budget=value),
+    "deadline_s": lambda value: Limits(deadline_s=value),
+    "mode": lambda value: engine_with(mode=value),
+    "share": lambda value: engine_with(share=value),
+    "audit": lambda value: engine_with(audit=value),
+    "settings": lambda value: engine_with(settings=value),
+    "default": lambda value: engine_with(default=value),
+    "router": lambda value: engine_with(router=lambda query: ("a", value)).run("hello"),
+    "pool": lambda value: BestRoute(value, {}),
+    "score": lambda value: as_feedback("c1", value, None, keeps_notes=False),
+}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"x" * 10**6, -(10**5000), ["y" * 1000] * 1000, Unwritable(), {"k" * 10**6: 1}],
+    ids=lambda v: type(v).__name__,
+)
+@pytest.mark.parametrize("door", DOORS)
+def test_a_value_that_makes_no_sense_is_one_short_sentence(door, value):
+    with pytest.raises((ConfigError, PriceError)) as refused:
+        DOORS[door](value)
+    assert len(str(refused.value)) < 300
+
+
+def test_one_number_names_no_members():
+    with pytest.raises(ConfigError, match="allow must be a sequence of pool names, got 3"):
+        Limits(allow=3)
+
+
+def test_a_prompts_length_that_is_no_whole_number_is_rounded_up():
+    members = {"a": FakeGenerator([Sample("hi")])}
+    engine = BestRoute(POOL, members)
+    engine.run(Query("hello", input_tokens=2.5))
+    assert engine.ledger.rows()[0]["input_tokens"] == 3

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bestroute._utils.fork_safe import ProcessState
+from bestroute._utils.text import brief
 from bestroute.billing.settled_ids import SettledIds
 from bestroute.billing.store_url import MEMORY, Store, store_url
 from bestroute.errors import ConfigError, UnreadableStoreError, named
@@ -68,9 +69,9 @@ class Budget(ProcessState):
         check_amount(usd, "Budget", "USD")
         release_s = check_amount(release_s, "Budget: release_s", "seconds")
         if per is not None and per not in get_args(Period):
-            raise ConfigError(f"Budget: per must be one of {named(get_args(Period))} or None, got {per!r}")
+            raise ConfigError(f"Budget: per must be one of {named(get_args(Period))} or None, got {brief(per)}")
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"Budget: name must be a text, got {name!r}")
+            raise ConfigError(f"Budget: name must be a text, got {brief(name)}")
         super().__init__()
         self.usd, self.per, self.name, self.release_s = float(usd), per, name, release_s
         self._address = None if store is None else store_url(store, "a budget's store")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bestroute._utils.fork_safe import ProcessState
+from bestroute._utils.text import brief
 from bestroute.billing.call_bills import CallBill, DrawnModel, call_bills, drawn_models
 from bestroute.billing.ledger_rows import (
     Kind,
@@ -251,7 +252,7 @@ class Ledger(ProcessState):
         if not self.has_call(known.call_id):
             where = "the ledger" if self.url is None else f"the ledger {self.url!r}"
             raise ConfigError(
-                f"feedback: {where} knows no call {call_id!r}; take the call_id of the answer's metadata, and the "
+                f"feedback: {where} knows no call {brief(call_id)}; take the call_id of the answer's metadata, and the "
                 "ledger that its engine writes"
             )
         with self._guard():
@@ -574,6 +575,6 @@ def as_ledger(ledger: Any) -> Ledger:
     if ledger is None or isinstance(ledger, str | Path):
         return Ledger(ledger)
     if not callable(getattr(ledger, "add", None)):
-        raise ConfigError(f"ledger must be a Ledger, its path or its URL, for example 'bills.db', got {ledger!r}")
+        raise ConfigError(f"ledger must be a Ledger, its path or its URL, for example 'bills.db', got {brief(ledger)}")
     opened: Ledger = ledger
     return opened

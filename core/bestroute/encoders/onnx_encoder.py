@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bestroute._utils.extras import to_install
-from bestroute._utils.text import encodable
+from bestroute._utils.text import brief, encodable
 from bestroute.artifacts import ENCODER, damaged, packed, read_config, read_files, write_folder
 from bestroute.encoders.encoder import Float32Array
 from bestroute.encoders.transformers_hub import described
@@ -139,7 +139,7 @@ class FrozenEncoder:
             width, max_tokens = config["width"], config["max_tokens"]
             if not (isinstance(width, int) and isinstance(max_tokens, int) and width > 0 and max_tokens > 0):
                 raise ValueError(
-                    f"width and max_tokens must be whole numbers above 0, got {width!r} and {max_tokens!r}"
+                    f"width and max_tokens must be whole numbers above 0, got {brief(width)} and {max_tokens!r}"
                 )
             encoder = cls(files[GRAPH], files[TOKENIZER].decode(), width, max_tokens)
             if config["fingerprint"] != encoder.fingerprint:

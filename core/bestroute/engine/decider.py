@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from bestroute._utils.interruptions import is_interruption
+from bestroute._utils.text import brief
 from bestroute.billing.expected_cost import plan_costs
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import drawn_apart
@@ -82,7 +83,7 @@ class Decider:
     ) -> None:
         """Check every plan that is known before any call."""
         if default not in get_args(Default):
-            raise ConfigError(f"default must be one of {named(get_args(Default))}, got {default!r}")
+            raise ConfigError(f"default must be one of {named(get_args(Default))}, got {brief(default)}")
         self.pool, self.generators, self.settings = pool, generators, settings
         self.reward_model = None if reward_model is None else completed(reward_model, RewardModelBase)
         self.router = _as_router(router)
@@ -483,7 +484,7 @@ def _one_policy(
     if len(names) > 1:
         raise ConfigError(f"give one of policy, threshold and max_drop, got {named(names)}")
     if not isinstance(follow, bool):
-        raise ConfigError(f"follow must be True or False, got {follow!r}")
+        raise ConfigError(f"follow must be True or False, got {brief(follow)}")
     if follow and max_drop is None:
         raise ConfigError("follow=True needs max_drop=, the drop that the price is steered to")
     if threshold is not None:

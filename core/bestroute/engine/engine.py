@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack
 
+from bestroute._utils.amounts import is_whole
 from bestroute._utils.interruptions import is_interruption
-from bestroute._utils.numbers import is_whole
 from bestroute._utils.renamed import warn_renamed
+from bestroute._utils.text import brief
 from bestroute._utils.threads import ThreadsExhausted, arun_in_thread, in_own_thread, run_in_thread
 from bestroute.billing.budget import Budget
 from bestroute.billing.ledger import Ledger, as_ledger
@@ -141,6 +142,10 @@ class BestRoute:
         tracing: Tracing | bool | None = None,
     ) -> None:
         """Check that the arguments fit together; no model is called."""
+        if not isinstance(pool, Pool) or not isinstance(generators, Mapping):
+            raise ConfigError(
+                f"BestRoute takes a Pool and a generator by model, got {brief(pool)}, {brief(generators)}"
+            )
         self.pool = pool
         self._tracing = as_tracing(tracing)
         self._rollout = Rollout(mode, share)
@@ -729,7 +734,7 @@ def _as_budget(budget: Budget | float | None) -> Budget | None:
 
 def _as_settings(settings: Any) -> Settings:
     if settings is not None and not isinstance(settings, Settings):
-        raise ConfigError(f"settings must be a Settings, for example Settings(attempts=2), got {settings!r}")
+        raise ConfigError(f"settings must be a Settings, for example Settings(attempts=2), got {brief(settings)}")
     return Settings() if settings is None else settings
 
 
@@ -737,7 +742,7 @@ def _with_retries(settings: Settings, max_retries: int | None) -> Settings:
     if max_retries is None:
         return settings
     if not is_whole(max_retries) or max_retries < 0:
-        raise ConfigError(f"max_retries must be a whole number >= 0, got {max_retries!r}")
+        raise ConfigError(f"max_retries must be a whole number >= 0, got {brief(max_retries)}")
     return replace(settings, attempts=int(max_retries) + 1)
 
 

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from bestroute._utils.numbers import is_number, plain
+from bestroute._utils.amounts import is_number, plain
+from bestroute._utils.text import brief
 from bestroute.engine.call_context import Options
 from bestroute.errors import ConfigError, named
 from bestroute.types.query import Query
@@ -33,7 +34,7 @@ class Rollout:
             ConfigError: Names what is wrong.
         """
         if self.mode not in get_args(Mode):
-            raise ConfigError(f"mode must be one of {named(get_args(Mode))}, got {self.mode!r}")
+            raise ConfigError(f"mode must be one of {named(get_args(Mode))}, got {brief(self.mode)}")
         object.__setattr__(self, "share", check_share(self.share, "share"))
 
     @property
@@ -62,7 +63,7 @@ def check_share(value: Any, what: str) -> float:
         ConfigError: Begins with ``what``.
     """
     if not is_number(value) or not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{what} must be a number in [0, 1], a share of calls, got {value!r}")
+        raise ConfigError(f"{what} must be a number in [0, 1], a share of calls, got {brief(value)}")
     return plain(value)
 
 

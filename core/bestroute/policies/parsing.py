@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 from bestroute.policies.policies import BudgetPolicy, QualityPolicy, ThresholdPolicy
 from bestroute.types.protocols import Policy
@@ -32,6 +33,6 @@ def parse_policy(text: str) -> Policy:
     }
     if kind not in makers or math.isnan(number):
         raise ConfigError(
-            f"policy must be threshold:0.8, quality:0.02, max_drop:0.01, follow:0.01 or budget:2.5, got {text!r}"
+            f"policy must be threshold:0.8, quality:0.02, max_drop:0.01, follow:0.01 or budget:2.5, got {brief(text)}"
         )
     return makers[kind](number)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bestroute._utils.numbers import is_number
+from bestroute._utils.amounts import is_amount, is_number
 from bestroute._utils.renamed import renamed_field
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, NotTunedError
 from bestroute.monitoring.audits import Audit
 from bestroute.monitoring.steering import Steering, best_value
@@ -39,7 +39,7 @@ def check_threshold(threshold: float) -> float:
         ConfigError: If it is not a number in [0, 1].
     """
     if not is_number(threshold) or not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold must be in [0, 1], a match probability, got {threshold!r}")
+        raise ConfigError(f"threshold must be in [0, 1], a match probability, got {brief(threshold)}")
     return float(threshold)
 
 
@@ -153,10 +153,10 @@ class QualityPolicy(PolicyBase):
         if (self.price_usd is None) == (self.max_drop is None):
             raise ConfigError("QualityPolicy: give either price_usd or max_drop")
         price, drop = self.price_usd, self.max_drop
-        if price is not None and not (is_number(price) and math.isfinite(price) and price >= 0):
-            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {price}")
+        if price is not None and not is_amount(price):
+            raise ConfigError(f"QualityPolicy: price_usd must be >= 0 USD a unit of quality, got {brief(price)}")
         if drop is not None and not (is_number(drop) and 0 <= drop < 1):
-            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {drop}")
+            raise ConfigError(f"QualityPolicy: max_drop must be in [0, 1), a relative drop, got {brief(drop)}")
         if self.follow and self.max_drop is None:
             raise ConfigError("QualityPolicy: follow=True needs max_drop, the drop that the price is steered to")
         check_count(self.window, "QualityPolicy: window")
@@ -250,8 +250,9 @@ class BudgetPolicy(PolicyBase):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not (is_number(self.usd_per_1k) and math.isfinite(self.usd_per_1k) and self.usd_per_1k > 0):
-            raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {self.usd_per_1k}")
+        usd = self.usd_per_1k
+        if not (is_amount(usd) and usd > 0):
+            raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {brief(usd)}")
 
     def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
         """Return the policy with the price that a router was tuned to for the budget.

@@ -118,7 +118,7 @@ def load_checker(spec: str) -> Checker:
     """
     module, _, name = spec.partition(":")
     if not module or not name:
-        raise ConfigError(f"a checker is written module:function, got {spec!r}")
+        raise ConfigError(f"a checker is written module:function, got {brief(spec)}")
     try:
         checker = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bestroute._utils.text import brief
 from bestroute.errors import ArtifactError, ConfigError, named
 from bestroute.types.arrays import FloatArray
 
@@ -77,7 +78,7 @@ def fit_calibration(rewards: FloatArray, matches: FloatArray, method: Calibratio
         number of samples that isotonic regression needs; Platt (1999) for targets drawn in from 0 and 1.
     """
     if method not in get_args(CalibrationMethod):
-        raise ConfigError(f"calibration must be one of {named(get_args(CalibrationMethod))}, got {method!r}")
+        raise ConfigError(f"calibration must be one of {named(get_args(CalibrationMethod))}, got {brief(method)}")
     if not len(rewards):
         raise ConfigError(
             "calibration: no held-out sample can be compared with the reference; records must hold samples of both"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bestroute._utils.numbers import is_number
+from bestroute._utils.amounts import is_number
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 from bestroute.selection.agreement import CUT
 from bestroute.types.bases import RewardModelBase
@@ -57,7 +58,7 @@ def checked_level(accept: float, owner: str) -> float:
         ConfigError: If it is not in [0, 1].
     """
     if not is_number(accept) or not 0 <= accept <= 1:
-        raise ConfigError(f"{owner}: accept must be in [0, 1], a probability, got {accept!r}")
+        raise ConfigError(f"{owner}: accept must be in [0, 1], a probability, got {brief(accept)}")
     return float(accept)
 
 

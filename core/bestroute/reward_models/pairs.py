@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.reward_models.samples import SampleTable
 from bestroute.types.arrays import FloatArray, IntArray
@@ -42,7 +43,7 @@ def make_pairs(
         BEST-Route (arXiv:2506.22716) for ``ends``.
     """
     if scheme not in get_args(PairScheme):
-        raise ConfigError(f"pairs must be one of {named(get_args(PairScheme))}, got {scheme!r}")
+        raise ConfigError(f"pairs must be one of {named(get_args(PairScheme))}, got {brief(scheme)}")
     if scheme == "auto":
         pairs = pairs_or_none(table, "ends", most_per_query=most_per_query, seed=seed)
         if len(pairs):

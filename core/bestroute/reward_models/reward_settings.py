@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import Literal
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 from bestroute.reward_models.calibration import CalibrationMethod
 from bestroute.reward_models.pairs import PairScheme
@@ -28,10 +29,10 @@ class Layout:
         if _fields(self.template) != {"query", "text"}:
             raise ConfigError(
                 "template must hold {query} and {text} and no other braces ({{ stands for one), "
-                f"got {self.template!r}"
+                f"got {brief(self.template)}"
             )
         if self.keep not in ("ends", "start"):
-            raise ConfigError(f"keep must be 'ends' or 'start', got {self.keep!r}")
+            raise ConfigError(f"keep must be 'ends' or 'start', got {brief(self.keep)}")
         if self.max_tokens < 16:
             raise ConfigError(f"max_tokens must be at least 16, got {self.max_tokens}")
 

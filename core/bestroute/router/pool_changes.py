@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.labels import PlanLabels, SampleArrays, label_plans
 from bestroute.labels.plan_labels import check_scale
@@ -170,8 +171,8 @@ def new_member(old: Pool, new: Pool) -> str:
         )
     if new.reference != old.reference:
         raise ConfigError(
-            f"the reference must stay {old.reference!r}, against which every label was made, got {new.reference!r}; "
-            "train a router for another reference"
+            f"the reference must stay {old.reference!r}, against which every label was made, "
+            f"got {brief(new.reference)}; train a router for another reference"
         )
     return more[0]
 

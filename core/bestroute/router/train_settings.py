@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 
@@ -82,7 +83,7 @@ class PoolChange:
     def __post_init__(self) -> None:
         """Check what a file may say."""
         if self.kind not in ("added", "removed"):
-            raise ConfigError(f"a change of the pool is 'added' or 'removed', got {self.kind!r}")
+            raise ConfigError(f"a change of the pool is 'added' or 'removed', got {brief(self.kind)}")
         if not (isinstance(self.model, str) and isinstance(self.queries, int) and self.queries >= 0):
             raise ConfigError(f"a change of the pool names a model and a number of queries, got {self}")
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from numbers import Integral, Real
 from typing import Any
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 
 
 def _checked_draws(owner: str, model: object, n: Any) -> int:
     """Return ``n`` as Python's own number; one of numpy's would not be plain JSON."""
     if not isinstance(model, str) or not model:
-        raise ConfigError(f"{owner}: model must be the name of a pool member, got {model!r}")
+        raise ConfigError(f"{owner}: model must be the name of a pool member, got {brief(model)}")
     if type(n) is not int and (isinstance(n, bool) or not isinstance(n, Integral)):
-        raise ConfigError(f"{owner} {model!r}: n must be a whole number >= 1, got {n!r}")
+        raise ConfigError(f"{owner} {model!r}: n must be a whole number >= 1, got {brief(n)}")
     if n < 1:
-        raise ConfigError(f"{owner} {model!r}: n must be >= 1, got {n}")
+        raise ConfigError(f"{owner} {model!r}: n must be >= 1, got {brief(n)}")
     return int(n)
 
 
@@ -56,9 +56,9 @@ class Step:
         object.__setattr__(self, "n", _checked_draws("Step", self.model, self.n))
         if self.accept is None:
             return
-        if not (isinstance(self.accept, Real) and math.isfinite(self.accept) and 0 <= self.accept <= 1):
+        if not (isinstance(self.accept, Real) and 0 <= self.accept <= 1):
             raise ConfigError(
-                f"Step {self.model!r}: accept must be in [0, 1], a calibrated reward, got {self.accept!r}"
+                f"Step {self.model!r}: accept must be in [0, 1], a calibrated reward, got {brief(self.accept)}"
             )
         object.__setattr__(self, "accept", float(self.accept))
 
@@ -80,12 +80,14 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Check that there is a step and that only the last one may do without ``accept``."""
+        if not isinstance(self.steps, Iterable):
+            raise ConfigError(f"Plan: steps must be Step objects, got {brief(self.steps)}")
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.steps:
             raise ConfigError("Plan: needs at least one step, got none")
         for step in self.steps:
             if not isinstance(step, Step):
-                raise ConfigError(f"Plan: steps must be Step objects, got {step!r}")
+                raise ConfigError(f"Plan: steps must be Step objects, got {brief(step)}")
         for i, step in enumerate(self.steps[:-1]):
             if step.accept is None:
                 raise ConfigError(
@@ -164,8 +166,8 @@ def as_plan(value: object) -> Plan:
             return Plan.of(Candidate(model, n))  # type: ignore[arg-type]  # which takes numbers of numpy, too
         case _:
             raise ConfigError(
-                f"a router must return the name of a pool member, (model, n), a Candidate or a Plan, got {value!r}; "
-                "for example Candidate('small', 3)"
+                "a router must return the name of a pool member, (model, n), a Candidate or a Plan, "
+                f"got {brief(value)}; for example Candidate('small', 3)"
             )
 
 

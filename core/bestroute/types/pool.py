@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from bestroute._utils.numbers import is_whole
+from bestroute._utils.amounts import is_whole
 from bestroute._utils.text import brief
 from bestroute.errors import BestRouteError, ConfigError, did_you_mean, named
 from bestroute.types.endpoint import MOST_N, BillsInput, Endpoint
@@ -46,8 +46,11 @@ class Pool:
 
     def __post_init__(self) -> None:
         """Check everything once, so that code inside need not."""
-        if isinstance(self.models, str) or not all(isinstance(m, str) and m for m in self.models):
+        is_sequence = isinstance(self.models, Iterable) and not isinstance(self.models, str)
+        if not is_sequence or not all(isinstance(m, str) and m for m in self.models):
             raise ConfigError(f"Pool: models must be a sequence of names, got {brief(self.models)}")
+        if not isinstance(self.prices, Mapping):
+            raise ConfigError(f"Pool: prices must be a Price by model, got {brief(self.prices)}")
         if too_long := [m for m in self.models if len(m) > MOST_NAME]:
             raise ConfigError(f"Pool: a model's name has at most {MOST_NAME} characters, got {brief(too_long[0])}")
         object.__setattr__(self, "models", tuple(self.models))
@@ -75,11 +78,13 @@ class Pool:
             for model, bills in self.bills_input.items():
                 self.check_model(model, what="bills_input")
                 if bills not in choices:
-                    raise ConfigError(f"Pool: bills_input of {model!r} must be one of {named(choices)}, got {bills!r}")
+                    raise ConfigError(
+                        f"Pool: bills_input of {model!r} must be one of {named(choices)}, got {brief(bills)}"
+                    )
         elif self.bills_input not in choices:
             raise ConfigError(
                 f"Pool: bills_input must be one of {named(choices)} or a mapping of them by model, "
-                f"got {self.bills_input!r}"
+                f"got {brief(self.bills_input)}"
             )
 
     @classmethod
@@ -143,7 +148,9 @@ class Pool:
         for step in plan.steps:
             self.check_model(step.model)
             if step.n > self.max_n:
-                raise ConfigError(f"Step {step.model!r}: n must be in 1..{self.max_n} (the pool's max_n), got {step.n}")
+                raise ConfigError(
+                    f"Step {step.model!r}: n must be in 1..{self.max_n} (the pool's max_n), got {brief(step.n)}"
+                )
         return plan
 
     def bills(self, model: str) -> BillsInput:

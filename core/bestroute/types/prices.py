@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from bestroute._utils.numbers import is_number, plain
+from bestroute._utils.amounts import is_amount, is_number, plain
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, PriceError, did_you_mean, named
 from bestroute.types.usage import Usage
 
@@ -35,11 +35,11 @@ class Price:
                 continue
             if not is_number(value):
                 raise ConfigError(
-                    f"Price: {field.name} must be a number of USD per million tokens, got {value!r}; "
+                    f"Price: {field.name} must be a number of USD per million tokens, got {brief(value)}; "
                     "pass 0.0 if it is free"
                 )
-            if not math.isfinite(value) or value < 0:
-                raise ConfigError(f"Price: {field.name} must be >= 0 USD per million tokens, got {value}")
+            if not is_amount(value):
+                raise ConfigError(f"Price: {field.name} must be >= 0 USD per million tokens, got {brief(value)}")
             object.__setattr__(self, field.name, plain(value))
 
     def cost_usd(self, usage: Usage) -> float:

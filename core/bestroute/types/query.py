@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bestroute._utils.amounts import is_number
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
-from bestroute.types.usage import estimate_tokens
+from bestroute.types.usage import estimate_tokens, is_count
 
 _HOLDERS = ("content", "text", "blocks", "tool_calls", "function", "arguments", "args", "input", "tool_kwargs")
 """Where messages of frameworks keep what they say."""
@@ -49,8 +51,10 @@ class Query:
             raise ConfigError(f"Query: text must be a string, got {type(self.text).__name__}")
         if not self.text.strip() and not self.messages:
             raise ConfigError("Query: the text is empty; pass a question, or messages that hold one")
-        if self.input_tokens is not None and not 0 <= self.input_tokens < math.inf:
-            raise ConfigError(f"Query: input_tokens must be a count, >= 0, got {self.input_tokens}")
+        if self.input_tokens is not None and type(self.input_tokens) is not int:
+            object.__setattr__(self, "input_tokens", _whole(self.input_tokens))
+        if self.input_tokens is not None and not is_count(self.input_tokens):
+            raise ConfigError(f"Query: input_tokens must be a count, >= 0, got {brief(self.input_tokens)}")
 
     @cached_property
     def prompt_tokens(self) -> int:
@@ -69,6 +73,11 @@ class Query:
         """Yield every text of it, earlier turns and arguments of tool calls among them."""
         yield from filter(None, (self.text, self.system, self.context))
         yield from _texts(list(self.messages or ()), {})
+
+
+def _whole(tokens: Any) -> Any:
+    """Return an estimate that is no whole number rounded up; what is none at all as it is."""
+    return math.ceil(tokens) if is_number(tokens) and math.isfinite(tokens) else tokens
 
 
 def as_query(query: Query | str) -> Query:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from bestroute._utils.numbers import is_number, is_whole, plain
+from bestroute._utils.amounts import is_amount, is_whole, plain
 from bestroute._utils.renamed import renamed_field
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, named
 
 OverBudget = Literal["degrade", "refuse"]
@@ -68,7 +68,7 @@ class Settings:
             ConfigError: Names the field, what it may be and what it is.
         """
         if not isinstance(self.greedy_first, bool) and self.greedy_first != "always":
-            raise ConfigError(f"Settings: greedy_first must be True, False or 'always', got {self.greedy_first!r}")
+            raise ConfigError(f"Settings: greedy_first must be True, False or 'always', got {brief(self.greedy_first)}")
         lifetimes = self.cache_lifetime_s
         for seconds in lifetimes.values() if isinstance(lifetimes, Mapping) else [lifetimes]:
             check_amount(seconds, "Settings: cache_lifetime_s", "seconds")
@@ -90,7 +90,7 @@ class Settings:
         for name, choices in (("over_budget", OverBudget), ("broken_stream", BrokenStream)):
             if getattr(self, name) not in get_args(choices):
                 raise ConfigError(
-                    f"Settings: {name} must be one of {named(get_args(choices))}, got {getattr(self, name)!r}"
+                    f"Settings: {name} must be one of {named(get_args(choices))}, got {brief(getattr(self, name))}"
                 )
 
     def cache_lifetime_of(self, model: str) -> float:
@@ -131,8 +131,8 @@ class Limits:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check_amount(getattr(self, name), name, unit))
         if self.allow is not None:
-            if isinstance(self.allow, str):
-                raise ConfigError(f"allow must be a sequence of pool names, got the string {self.allow!r}")
+            if isinstance(self.allow, str) or not isinstance(self.allow, Iterable):
+                raise ConfigError(f"allow must be a sequence of pool names, got {brief(self.allow)}")
             object.__setattr__(self, "allow", tuple(self.allow))
             if not self.allow:
                 raise ConfigError("allow must name at least one member of the pool, got none")
@@ -149,7 +149,7 @@ def check_count(value: Any, what: str) -> int:
         ConfigError: Begins with ``what``.
     """
     if not is_whole(value) or value < 1:
-        raise ConfigError(f"{what} must be a whole number >= 1, got {value!r}")
+        raise ConfigError(f"{what} must be a whole number >= 1, got {brief(value)}")
     return int(value)
 
 
@@ -159,6 +159,6 @@ def check_amount(value: Any, what: str, unit: str) -> float:
     Raises:
         ConfigError: Begins with ``what``.
     """
-    if not is_number(value) or not 0 <= (amount := plain(value)) <= sys.float_info.max:  # nor NaN
-        raise ConfigError(f"{what} must be a number of {unit} >= 0, got {value!r}")
-    return amount
+    if not is_amount(value):
+        raise ConfigError(f"{what} must be a number of {unit} >= 0, got {brief(value)}")
+    return plain(value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from bestroute._utils.numbers import is_number, plain
+from bestroute._utils.amounts import is_number, plain
 
 _ROUNDING = 1e-6
 """A probability of 1 may come out as a logarithm this far above 0."""

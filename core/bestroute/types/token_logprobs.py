@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from bestroute._utils.numbers import is_number
+from bestroute._utils.amounts import is_number
 from bestroute.errors.facts import field
 from bestroute.types.signals import Signals
 from bestroute.types.usage import Usage

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError
 
 _CHARS_PER_TOKEN = 4.0
@@ -42,7 +43,7 @@ class Usage:
         for count in counts:
             if (type(count) is not int and not hasattr(count, "__index__")) or count < 0:
                 name = next(name for name, other in zip(_COUNTS, counts, strict=True) if other is count)
-                raise ConfigError(f"usage: {name} tokens must be a whole number >= 0, got {count!r}")
+                raise ConfigError(f"usage: {name} tokens must be a whole number >= 0, got {brief(count)}")
 
     @property
     def total(self) -> int:

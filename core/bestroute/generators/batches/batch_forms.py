@@ -318,14 +318,14 @@ class CommandBatches(OpenAIBatches):
         """Check the command."""
         super().__init__(member)
         if "{input}" not in command or "{output}" not in command:
-            raise ConfigError(f"a batch command names {{input}} and {{output}}, such as {VLLM!r}, got {command!r}")
+            raise ConfigError(f"a batch command names {{input}} and {{output}}, such as {VLLM!r}, got {brief(command)}")
         self.command = command
         try:
             self._arguments("in", "out")
         except (LookupError, ValueError) as error:
             raise ConfigError(
                 f"a batch command has {{input}}, {{output}} and {{model}}, {{{{ and }}}} for braces of its own, and "
-                f"quotes in pairs, got {command!r} ({describe(error)})"
+                f"quotes in pairs, got {brief(command)} ({describe(error)})"
             ) from error
 
     def submit(self, key: str, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, named
 
 _COMMON = {
@@ -60,5 +61,5 @@ def names_of(version: str | None) -> Mapping[str, str]:
         ('gen_ai.system', 'gen_ai.provider.name')
     """
     if (found := VERSIONS.get(version or NEWEST)) is None:
-        raise ConfigError(f"version must be one of {named(VERSIONS)}, got {version!r}")
+        raise ConfigError(f"version must be one of {named(VERSIONS)}, got {brief(version)}")
     return found

@@ -59,6 +59,7 @@ def as_tracing(value: Any) -> Tracing | bool | None:
     """
     if value is None or value is False:
         return value
+    from bestroute._utils.text import brief
     from bestroute.errors import ConfigError
     from bestroute.monitoring.tracing.spans import Tracing
 
@@ -66,4 +67,4 @@ def as_tracing(value: Any) -> Tracing | bool | None:
         return Tracing()
     if isinstance(value, Tracing):
         return value
-    raise ConfigError(f"tracing must be True, False, None or a Tracing, got {value!r}")
+    raise ConfigError(f"tracing must be True, False, None or a Tracing, got {brief(value)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, named
 from bestroute.records.logs.logged_call import LoggedCall, logged_call, moment, number, tokens
 from bestroute.records.logs.openai_bodies import own_answer, tools_of
@@ -42,7 +43,7 @@ def read_map(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         name, _, column = pair.partition("=")
         if name not in FIELDS or not column:
-            raise ConfigError(f"--map is written FIELD=COLUMN with a field of {named(FIELDS)}, got {pair!r}")
+            raise ConfigError(f"--map is written FIELD=COLUMN with a field of {named(FIELDS)}, got {brief(pair)}")
         chosen[name] = column
     return chosen
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bestroute._utils.text import brief
 from bestroute.errors import ConfigError, RecordError, named
 from bestroute.records.jsonl import is_readable
 from bestroute.records.logs import formats
@@ -169,7 +170,7 @@ def import_logs(
         ImportError: If what reads tables, finds near-duplicates or masks is not installed.
     """
     if log_format is not None and log_format not in formats.names():
-        raise ConfigError(f"--from must be one of {named(formats.names())}, got {log_format!r}")
+        raise ConfigError(f"--from must be one of {named(formats.names())}, got {brief(log_format)}")
     check_sample(size, by)
     masking = Masking() if mask else None
     log = Log(tuple(paths), log_format or _recognised(paths, columns), columns or {})

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from numbers import Integral, Real
 from typing import TypeGuard
 
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a number, NaN and infinity among them; truth values are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return type(value) in (float, int) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether it is a whole number by its type."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def is_amount(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number >= 0, such as a price or a time."""
+    return is_number(value) and 0 <= plain(value) <= sys.float_info.max  # nor NaN
 
 
 def plain(value: float) -> float:
