@@ -881,7 +881,9 @@ class BestRouteChat(BaseChatModel):
             constructed.discard("stop")
         params = CallParams(own, constructed)
         forced = take_options(params, owner=turn_owner(messages), models=self.models, names=_FORCED)
-        forced |= {name: params.pop(own) for own, name in _OF_CALL.items() if own in params}  # type: ignore[typeddict-item]
+        for own_name, name in _OF_CALL.items():
+            if own_name in params:
+                forced[name] = params.pop(own_name)  # type: ignore[literal-required]
         if "run_id" in forced:
             forced["call_id"] = forced["run_id"]
         params.pop("stream", None)

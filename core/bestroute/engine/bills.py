@@ -47,9 +47,10 @@ def ledger_row(
         attempt_id: The same for all samples of one request.
         is_late: Whether nobody waited for it: a sample that came was not used.
     """
-    usage = drawn.usage or Usage(estimated=True)
-    status: Status = "ok" if drawn.error is None else "failed"
-    if isinstance(drawn.error, DrawCancelledError) or (is_late and drawn.error is None):
+    sample, error = drawn.sample, drawn.sample.error
+    usage = sample.usage or Usage(estimated=True)
+    status: Status = "ok" if error is None else "failed"
+    if isinstance(error, DrawCancelledError) or (is_late and error is None):
         status = "cancelled"
     return {
         "call_id": call_id,
@@ -73,9 +74,9 @@ def ledger_row(
         "reasoning_tokens": int(usage.reasoning),
         "cost_usd": float(drawn.cost_usd),
         "estimated": bool(usage.estimated),
-        "error": drawn.flaw if drawn.error is None else describe(drawn.error, query),
+        "error": sample.flaw if error is None else describe(error, query),
         "reference_cost_usd": 0.0,
-        "latency_s": drawn.sample.latency_s,
+        "latency_s": sample.latency_s,
     }
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypedDict, TypeVar
 
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bestroute.engine.decision import Decision
     from bestroute.engine.result import Result
     from bestroute.monitoring.tracing.spans import CallTrace, Tracing
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class CallOptions(TypedDict, total=False):
@@ -187,6 +190,13 @@ class RunContext:
         """End the call's span."""
         if self.trace is not None:
             self.trace.end(result)
+
+    def inside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do work with the call's span as the parent of new spans."""
+        if self.trace is None:
+            return work(*args, **kwargs)
+        with self.trace.current():
+            return work(*args, **kwargs)
 
     def within(self) -> AbstractContextManager[Any]:
         """Return a context in which the call's span is the parent of new spans; not to be held across a ``yield``."""

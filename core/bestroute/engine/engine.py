@@ -383,8 +383,7 @@ class BestRoute:
         call = self._begin(query, checked)
         call.begin_trace(tracing_in_use(self._tracing), query, checked)
         with call.traced():
-            with call.within():
-                decision = self._decide(query, checked, call)
+            decision = call.inside(self._decide, query, checked, call)
             result = yield from self._obey(query, decision, call, streams=streams)
         try:
             if streams and not call.is_committed:
@@ -420,8 +419,7 @@ class BestRoute:
                     call.trace_result(stop.value)
                     return stop.value  # type: ignore[no-any-return]
                 if not (streams and self._may_stream(command, GeneratorBase.stream)):
-                    with call.within():
-                        reply = self._do(command, query, call)
+                    reply = call.inside(self._do, command, query, call)
                 else:
                     for piece in self._stream_sampler.draw(query, command, call):
                         if isinstance(piece, list):

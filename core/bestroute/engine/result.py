@@ -44,24 +44,25 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON, which the adapters attach to the message."""
+        samples = [
+            {
+                "model": s.model,
+                "step": s.step,
+                "reward": _plain(s.reward),
+                "accepted": s.accepted,
+                "cost_usd": s.cost_usd,
+                "signals": None if s.sample.signals is None else _plain_signals(s.sample.signals),
+                "error": None if s.sample.error is None else describe(s.sample.error, self.query),
+            }
+            for s in self.samples
+        ]
         return {
             "call_id": self.call_id,
             "model": self.model,
-            "n": len(self.samples),
+            "n": len(samples),
             "chosen": self.chosen,
-            "samples": [
-                {
-                    "model": s.model,
-                    "step": s.step,
-                    "reward": _plain(s.reward),
-                    "accepted": s.accepted,
-                    "cost_usd": s.cost_usd,
-                    "signals": None if s.signals is None else _plain_signals(s.signals),
-                    "error": None if s.error is None else describe(s.error, self.query),
-                }
-                for s in self.samples
-            ],
-            "rewards": [_plain(s.reward) for s in self.samples],
+            "samples": samples,
+            "rewards": [sample["reward"] for sample in samples],
             "flaws": [s.sample.flaw or s.sample.unchecked for s in self.samples],
             "reason": self.decision.reason,
             "familiarity": self.decision.familiarity,

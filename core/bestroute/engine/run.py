@@ -415,7 +415,7 @@ class _Run:
 
     def result(self, decision: Decision, chosen: int) -> Result:
         """Return the answer with everything behind it."""
-        answer = self.samples[chosen]
+        answer = self.samples[chosen].sample
         if answer.flaw is not None:
             self.notes.append(f"nothing better came: {answer.flaw}")
         if self.is_short:
@@ -428,7 +428,7 @@ class _Run:
         assert self.reference_cost is not None  # an answer has come
         return Result(
             text=answer.text,
-            payload=answer.sample.payload,
+            payload=answer.payload,
             samples=tuple(self.samples),
             chosen=chosen,
             decision=decision,
