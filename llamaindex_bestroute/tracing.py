@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -57,6 +57,11 @@ class Muted(CallbackManager):
         """Take no handlers, those of ``Settings`` neither."""
         super().__init__([])
         self.handlers = []
+
+    @contextmanager
+    def as_trace(self, trace_id: str) -> Iterator[None]:
+        """Begin no trace, and leave errors as they are: LlamaIndex's would note on them that handlers know of them."""
+        yield
 
     def on_event_start(
         self,
@@ -144,37 +149,44 @@ class Event:
         self._reported: list[Usage] = []
         self._id = ""
 
+    def traced(self) -> AbstractContextManager[None]:
+        """Make what is told in the block a trace, unless it is a part of one."""
+        return self._manager.as_trace(self._kind.trace)
+
     @contextmanager
-    def begun(self) -> Iterator[None]:
+    def begun(self, *, is_stream: bool = False) -> Iterator[None]:
         """Tell that it begins, and of an error in the block."""
-        with self._manager.as_trace(self._kind.trace):
-            self._span_id = active_span_id.get()
-            about = self._llm.to_payload()
-            fields = {self._kind.subject: self._subject, "additional_kwargs": self._kwargs, "span_id": self._span_id}
-            dispatcher.event(self._kind.start(model_dict=about, **fields))
-            payload: dict[str, Any] = {
-                self._kind.subject_key: self._subject,
-                EventPayload.ADDITIONAL_KWARGS: self._kwargs,
-                EventPayload.SERIALIZED: about,
-            }
-            self._id = self._manager.on_event_start(CBEventType.LLM, payload=payload)
-            token = _reported.set(self._reported)
-            try:
-                yield
-            except BaseException as error:
-                self._manager.on_event_end(CBEventType.LLM, payload={EventPayload.EXCEPTION: error}, event_id=self._id)
-                raise
-            finally:
-                _reported.reset(token)
+        self._span_id = active_span_id.get()
+        about = self._llm.to_payload()
+        fields = {self._kind.subject: self._subject, "additional_kwargs": self._kwargs, "span_id": self._span_id}
+        dispatcher.event(self._kind.start(model_dict=about, **fields))
+        payload: dict[str, Any] = {
+            self._kind.subject_key: self._subject,
+            EventPayload.ADDITIONAL_KWARGS: self._kwargs,
+            EventPayload.SERIALIZED: about,
+        }
+        self._id = self._manager.on_event_start(CBEventType.LLM, payload=payload)
+        token = _reported.set(self._reported)
+        try:
+            yield
+        except BaseException as error:
+            (self.broke if is_stream else self.failed)(error)
+            raise
+        finally:
+            _reported.reset(token)
 
     def progress(self, piece: Any) -> None:
         """Tell of a piece of a stream."""
         fields = {self._kind.subject: self._subject, "span_id": self._span_id}
         dispatcher.event(self._kind.progress(response=_without_usage(piece), **fields))
 
+    def failed(self, error: BaseException) -> None:
+        """Tell that there is no answer."""
+        self._manager.on_event_end(CBEventType.LLM, payload={EventPayload.EXCEPTION: error}, event_id=self._id)
+
     def broke(self, error: BaseException) -> None:
         """Tell that a stream broke, or was left."""
-        self._manager.on_event_end(CBEventType.LLM, payload={EventPayload.EXCEPTION: error}, event_id=self._id)
+        self.failed(error)
         dispatcher.event(ExceptionEvent(exception=error, span_id=self._span_id))
 
     def end(self, response: Response) -> Response:
@@ -190,11 +202,12 @@ class Event:
 def whole(llm: Any, kind: Kind, subject: Any, kwargs: Mapping[str, Any], answer: Callable[[], Response]) -> Response:
     """Answer, and tell of it."""
     event = Event(llm, kind, subject, kwargs)
-    with event.begun():
-        if llm.rate_limiter is not None:
-            llm.rate_limiter.acquire()
-        response = answer()
-    return event.end(response)
+    with event.traced():
+        with event.begun():
+            if llm.rate_limiter is not None:
+                llm.rate_limiter.acquire()
+            response = answer()
+        return event.end(response)
 
 
 async def awhole(
@@ -202,11 +215,12 @@ async def awhole(
 ) -> Response:
     """Answer without blocking the loop, and tell of it."""
     event = Event(llm, kind, subject, kwargs)
-    with event.begun():
-        if llm.rate_limiter is not None:
-            await llm.rate_limiter.async_acquire()
-        response = await answer()
-    return event.end(response)
+    with event.traced():
+        with event.begun():
+            if llm.rate_limiter is not None:
+                await llm.rate_limiter.async_acquire()
+            response = await answer()
+        return event.end(response)
 
 
 def stream(
@@ -219,7 +233,7 @@ def stream(
     """Begin a stream, and tell of it while it is read."""
     span = _Span(llm, f"stream_{kind.method}", subject, kwargs)
     event = Event(llm, kind, subject, kwargs)
-    with span.entered(), event.begun():
+    with span.entered(), event.traced(), event.begun(is_stream=True):
         if llm.rate_limiter is not None:
             llm.rate_limiter.acquire()
         pieces = begin()
@@ -251,7 +265,7 @@ async def astream(
     """Begin a stream without blocking the loop, and tell of it while it is read."""
     span = _Span(llm, f"astream_{kind.method}", subject, kwargs)
     event = Event(llm, kind, subject, kwargs)
-    with span.entered(), event.begun():
+    with span.entered(), event.traced(), event.begun(is_stream=True):
         if llm.rate_limiter is not None:
             await llm.rate_limiter.async_acquire()
         pieces = await begin()

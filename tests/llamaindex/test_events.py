@@ -3,10 +3,18 @@
 import pytest
 from llama_index.core import Settings
 from llama_index.core.bridge.pydantic import Field
-from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
+from llama_index.core.callbacks import (
+    CallbackManager,
+    CBEventType,
+    EventPayload,
+    LlamaDebugHandler,
+    TokenCountingHandler,
+)
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.callbacks.token_counting import get_tokens_from_response
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
     LLMChatStartEvent,
@@ -67,6 +75,62 @@ async def test_an_error_ends_the_event_too(make, like, user):
     pairs = debug.get_event_pairs(CBEventType.LLM)
     assert len(pairs) == len(METHODS)
     assert all(len(pair) == 2 for pair in pairs)
+
+
+class Told(BaseCallbackHandler):
+    """Notes what a handler is told, in order."""
+
+    def __init__(self):
+        super().__init__([], [])
+        self.told = []
+
+    def start_trace(self, trace_id=None):
+        self.told.append(f"trace {trace_id}")
+
+    def end_trace(self, trace_id=None, trace_map=None):
+        self.told.append(f"end of trace {trace_id}")
+
+    def on_event_start(self, event_type, payload=None, event_id="", parent_id="", **kwargs):
+        self.told.append(f"{event_type.value} {sorted(map(str, payload))}")
+        return event_id
+
+    def on_event_end(self, event_type, payload=None, event_id="", **kwargs):
+        self.told.append(f"end of {event_type.value} {sorted(map(str, payload))}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_handlers_are_told_what_the_member_alone_tells_them_in_the_same_order(make, like, user, method):
+    alone, pooled = Told(), Told()
+    member = like("small-mini", callback_manager=CallbackManager([alone]))
+    llm = make(models={"small": like("small-mini")}, callback_manager=CallbackManager([pooled]))
+    for model in (member, llm):
+        await ask(model, method, user)
+    assert pooled.told == alone.told
+
+
+@pytest.mark.parametrize("method", ["chat", "achat", "complete", "acomplete"])
+async def test_handlers_are_told_of_an_exception_as_of_the_member_alone(make, like, user, method):
+    alone, pooled = Told(), Told()
+    member = like("fail-400-x", callback_manager=CallbackManager([alone]))
+    llm = make(models={"small": like("fail-400-x")}, callback_manager=CallbackManager([pooled]), max_retries=0)
+    for model in (member, llm):
+        with pytest.raises(Exception, match="400"):
+            await ask(model, method, user)
+    assert pooled.told == alone.told
+    assert f"exception {[str(EventPayload.EXCEPTION)]}" in pooled.told
+
+
+@pytest.mark.parametrize("model", ["fail-400-x", "drop-2-x"])
+@pytest.mark.parametrize("method", [name for name in METHODS if "stream" in name])
+async def test_a_stream_that_fails_is_an_exception_to_the_dispatcher_before_its_first_piece_and_after(
+    make, like, user, root, method, model
+):
+    events, _ = root
+    llm = make(models={"small": like(model)}, max_retries=0)
+    with pytest.raises(Exception, match="400|broke off"):
+        await ask(llm, method, user)
+    own = [event for event in events.seen if event.span_id == events.seen[0].span_id]
+    assert len([event for event in own if isinstance(event, ExceptionEvent)]) == 1
 
 
 def read_usage(events):
@@ -144,7 +208,7 @@ class Events(BaseEventHandler):
     seen: list  # of events
 
     def handle(self, event, **kwargs):
-        kinds = (LLMChatStartEvent, LLMChatEndEvent, LLMCompletionStartEvent, LLMCompletionEndEvent)
+        kinds = LLMChatStartEvent | LLMChatEndEvent | LLMCompletionStartEvent | LLMCompletionEndEvent | ExceptionEvent
         if isinstance(event, kinds):
             self.seen.append(event)
 
