@@ -61,7 +61,7 @@ from bestroute.errors import named
 from bestroute.errors.credentials import without_secrets
 from bestroute.monitoring.monitor_report import MonitorReport
 from bestroute.types.usage import estimate_tokens
-from langchain_bestroute import structured
+from langchain_bestroute import providers, structured
 from langchain_bestroute.description import described, pool_profile, traced_tool, without_keys
 from langchain_bestroute.generator import LangChain, chat_model_of
 from langchain_bestroute.members import (
@@ -81,6 +81,7 @@ from langchain_bestroute.messages import (
     turn_owner,
     winner,
     with_billed_usage,
+    writer_of,
 )
 from langchain_bestroute.streaming import Chunks, notes_of
 from langchain_bestroute.tools import plain_choice, plain_tool
@@ -698,8 +699,16 @@ class BestRouteChat(BaseChatModel):
         chat = self.bind(**{structured.WANTED: wanted}, ls_structured_output_format=output_format, **kwargs)
         members = filter(None, map(chat_model_of, self.engine.generators.values()))
         may_be_text = any(structured.answers_in_text(member, wanted) for member in members)
-        parser = structured.parser_of(unwrapped(schema)[0], method, may_be_text=may_be_text)
+        parser = structured.parser_of(
+            unwrapped(schema)[0], method, may_be_text=may_be_text, is_validated=self._is_validated
+        )
         return structured.with_raw(chat, parser) if include_raw else chat | parser
+
+    def _is_validated(self, message: BaseMessage) -> bool:
+        """Whether the member that wrote a message reads the object of a class by its client."""
+        generator = self.engine.generators.get(writer_of(message) or "")
+        member = None if generator is None else chat_model_of(generator)
+        return member is not None and providers.validates_objects(member)
 
     def invoke(
         self,
@@ -927,14 +936,18 @@ class BestRouteChat(BaseChatModel):
         usage = about.get("token_usage")
         if not isinstance(usage, (dict, Mapping)):  # LiteLLM's is an object
             usage = token_usage(message.usage_metadata)
-        output = {"token_usage": usage, "model_name": about["model_name"]}
-        generation = ChatGeneration(message=message, generation_info=notes_of(result))
+        notes = notes_of(result)
+        about_call = {name: value for name, value in about.items() if name not in (METADATA_KEY, *(notes or ()))}
+        output = {**about_call, "token_usage": usage, "model_name": about["model_name"]}
+        generation = ChatGeneration(message=message, generation_info=notes)
         return ChatResult(generations=[generation], llm_output=output)
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
         outputs = [output for output in _llm_outputs if output]  # from the cache comes none
         total = summed_counts(output["token_usage"] for output in outputs)
-        return {"token_usage": total, **({"model_name": outputs[-1]["model_name"]} if outputs else {})}
+        combined = {"token_usage": total, **({"model_name": outputs[-1]["model_name"]} if outputs else {})}
+        fingerprint = next(filter(None, (output.get("system_fingerprint") for output in outputs)), None)
+        return combined if fingerprint is None else {**combined, "system_fingerprint": fingerprint}
 
 
 for _method in (BestRouteChat._generate, BestRouteChat._agenerate):  # LangChain asks in every call, which is slow

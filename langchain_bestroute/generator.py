@@ -296,7 +296,10 @@ class ChatModelGenerator(GeneratorBase):
         if tools:
             tool_options = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
             beside_schema = wanted is not None and wanted["method"] in (None, "json_schema")
-            model, bound = bound_tools(model, tools, tool_options, beside_schema=beside_schema)
+            schema_strict = wanted["strict"] if beside_schema else None
+            model, bound = bound_tools(
+                model, tools, tool_options, beside_schema=beside_schema, schema_strict=schema_strict
+            )
             kwargs.update(bound)
         if wanted is not None:
             model, bound = member_call(model, wanted, stream=stream)

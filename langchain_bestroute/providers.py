@@ -83,6 +83,11 @@ def is_of_openai(member: BaseChatModel) -> bool:
     return any(kind.__module__.startswith("langchain_openai.") for kind in type(member).__mro__)
 
 
+def validates_objects(member: BaseChatModel) -> bool:
+    """Whether a member reads the object of a class by its client, which raises pydantic's own error."""
+    return type(member).with_structured_output.__module__.startswith("langchain_openai.")
+
+
 def provider_of(member: BaseChatModel) -> str:
     """Return LangChain's name of a member's provider."""
     return str(member._get_ls_params().get("ls_provider", ""))

@@ -28,7 +28,7 @@ class Chunks:
         """Start with no chunk."""
         self.winner = winner
         self.last: ChatGenerationChunk | None = None
-        self.is_streamed = self.has_blocks = self._has_begun = False
+        self.is_streamed = self.has_blocks = self.has_parsed = self._has_begun = False
         self.id: str | None = None
         self.metadata_names: set[str] = set()
 
@@ -63,6 +63,7 @@ class Chunks:
         self.is_streamed = True
         self.id = self.id or message.id
         self.has_blocks = isinstance(message.content, list)
+        self.has_parsed |= message.additional_kwargs.get("parsed") is not None
         self.metadata_names |= {*message.response_metadata, *(chunk.generation_info or {})}
         changed: dict[str, Any] = {}
         if message.id != self.id:
@@ -89,6 +90,8 @@ class Chunks:
             "response_metadata": {**last.message.response_metadata, **about},
             "usage_metadata": message.usage_metadata,
         }
+        if not self.has_parsed and (parsed := message.additional_kwargs.get("parsed")) is not None:
+            update["additional_kwargs"] = {**last.message.additional_kwargs, "parsed": parsed}
         return ChatGenerationChunk(message=last.message.model_copy(update=update), generation_info=last.generation_info)
 
 

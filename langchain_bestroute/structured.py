@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import (
     BaseCumulativeTransformOutputParser,
-    BaseOutputParser,
     JsonOutputParser,
     PydanticOutputParser,
 )
@@ -31,7 +30,7 @@ from langchain_core.utils.function_calling import (
     convert_to_openai_tool,
 )
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from bestroute._utils.text import brief
 from bestroute.adapters.response_schemas import enforceable, is_closed, unwrapped
@@ -190,6 +189,8 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
     """Whether some member answers in text where a tool call is asked for."""
     is_strict: bool = False
     """Whether a stream that ends with what is no such object raises, as ``ChatOpenAI`` does for a class."""
+    is_validated: Callable[[BaseMessage], bool] | None = Field(default=None, repr=False)
+    """Whether a message is of a member that raises pydantic's own error for what is no object of the class."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read a reply, or what has come of it so far."""
@@ -201,8 +202,28 @@ class ReplyParser(BaseCumulativeTransformOutputParser[Any]):
         called = {call["name"] for call in getattr(message, "tool_calls", None) or ()}
         if called and self.name not in called:
             return None  # it called a tool offered beside the schema, and there is nothing to parse yet
-        parser: BaseOutputParser[Any] = self.by_call if called else self.by_text
-        return parser.parse_result(result, partial=partial)
+        if called:
+            return self.by_call.parse_result(result, partial=partial)
+        try:
+            return self.by_text.parse_result(result, partial=partial)
+        except OutputParserException as error:
+            self._validate(message, error)
+            raise
+
+    def _validate(self, message: Any, error: OutputParserException) -> None:
+        """Raise what the member alone raises for a reply that is no object of the class, where that is another error.
+
+        Raises:
+            ValidationError: Pydantic's, as OpenAI's client leaves it.
+        """
+        if not self.is_strict or self.is_validated is None or not isinstance(message, AIMessage):
+            return
+        if not message.text or not self.is_validated(message):
+            return
+        try:
+            self.OutputType.model_validate_json(without_thoughts(message.text))
+        except ValidationError as own:
+            raise own from error
 
     def _in_call(self, result: list[Generation], *, partial: bool) -> Any:
         called = self.by_call.parse_result(result, partial=partial)
@@ -277,7 +298,13 @@ def answers_in_text(member: BaseChatModel, wish: Mapping[str, Any]) -> bool:
         return False
 
 
-def parser_of(schema: Any, method: str | None, *, may_be_text: bool = False) -> Runnable[Any, Any]:
+def parser_of(
+    schema: Any,
+    method: str | None,
+    *,
+    may_be_text: bool = False,
+    is_validated: Callable[[BaseMessage], bool] | None = None,
+) -> Runnable[Any, Any]:
     """Return what turns a member's message into the object the user asked for; see ``ReplyParser``."""
     by_text = _ObjectParser(pydantic_object=schema) if is_model(schema) else _JsonParser()
     if schema is None:
@@ -294,6 +321,7 @@ def parser_of(schema: Any, method: str | None, *, may_be_text: bool = False) -> 
         wants_call=method == "function_calling",
         may_be_text=may_be_text,
         is_strict=is_model(schema) and method in (None, "json_schema"),
+        is_validated=is_validated,
     )
 
 

@@ -74,6 +74,7 @@ def bound_tools(
     options: Mapping[str, Any],
     *,
     beside_schema: bool = False,
+    schema_strict: bool | None = None,
 ) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the model to call and the arguments by which it is offered tools, in its own format.
 
@@ -82,6 +83,7 @@ def bound_tools(
         tools: As ``plain_tool`` makes them.
         options: What was asked about them: ``tool_choice``, ``parallel_tool_calls``, ``strict``, ``response_format``.
         beside_schema: The same call asks for JSON of a schema.
+        schema_strict: What was said of the schema's enforcement, which OpenAI's classes take for the tools' too.
 
     Raises:
         ConfigError: If the member's ``bind_tools`` returns what cannot be called.
@@ -90,8 +92,11 @@ def bound_tools(
     # OpenAI's chat completions take a response format only beside strict tools, and a tool that is plain JSON already
     # is taken by ``bind_tools`` as it is, whatever its ``strict`` says.
     is_format = beside_schema or options.get("response_format")
+    by_responses = getattr(member, "use_responses_api", False)
+    if beside_schema and "response_format" in known and (schema_strict or (schema_strict is False and by_responses)):
+        options = {"strict": schema_strict, **options}
     needs_strict = "response_format" in known and is_format and options.get("strict") is not False
-    is_strict = bool(options.get("strict") or (needs_strict and not getattr(member, "use_responses_api", False)))
+    is_strict = bool(options.get("strict") or (needs_strict and not by_responses))
     if beside_schema and needs_strict and "strict" in known and is_strict:
         options = {**options, "strict": True}
     own = [_own_tool(tool, is_strict=is_strict and "strict" in known) for tool in tools]

@@ -1,6 +1,7 @@
 """Requirements 3, 4, 5, 9, 10, 12, 15, 17 and 21: what callers, traces, agents and handlers see of a call."""
 
 import asyncio
+import inspect
 import json
 import logging
 
@@ -492,6 +493,31 @@ def test_the_usage_is_also_told_where_older_callbacks_look(make, server):
     out = make(("small", 2)).generate([[HumanMessage("x")], [HumanMessage("y z")]])
     assert out.llm_output["token_usage"]["completion_tokens"] == server.usage["output"]
     assert out.llm_output["token_usage"]["prompt_tokens"] == server.usage["input"]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_older_callbacks_are_told_what_the_provider_says_of_the_call(make, openai_model, how):
+    told = []
+    for model in (openai_model("small-mini"), make()):
+        handler = AnswerKeeper()
+        answer = getattr(model, how)("hi", {"callbacks": [handler]})
+        await answer if inspect.isawaitable(answer) else answer
+        told.append({name: value for name, value in handler.output.items() if name != "id"})
+    alone, pooled = told
+    assert alone["system_fingerprint"] == "fp_x"
+    assert {name: pooled[name] for name in alone} == alone
+
+
+@pytest.mark.filterwarnings("ignore:Unexpected type for token usage")  # of langchain-openai's own
+def test_batches_of_generate_tell_the_fingerprint_as_the_member_alone_does(make, openai_model):
+    messages = [[HumanMessage("one")], [HumanMessage("two")]]
+    alone, pooled = (model.generate(messages).llm_output for model in (openai_model("small-mini"), make()))
+    assert pooled["system_fingerprint"] == alone["system_fingerprint"] == "fp_x"
+
+
+class AnswerKeeper(BaseCallbackHandler):
+    def on_llm_end(self, response, **kwargs):
+        self.output = response.llm_output
 
 
 def test_details_of_a_usage_have_openais_names_there_and_are_added(make):

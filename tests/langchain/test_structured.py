@@ -1,6 +1,7 @@
 """Requirement 11: structured output, each method on the wire."""
 
 import functools
+import inspect
 import json
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 pytest.importorskip("langchain_core")
 pytest.importorskip("langchain_openai")
 
+from langchain_core.exceptions import OutputParserException
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from bestroute import ConfigError, Price
@@ -118,6 +120,22 @@ def test_a_refusal_is_raised_as_the_plain_model_raises_it():
 def test_strict_reaches_the_member(server):
     make(server).with_structured_output(Person, strict=True).invoke("'Ann' is 7")
     assert server.sent()[0]["response_format"]["json_schema"]["strict"] is True
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+@pytest.mark.parametrize(("strict", "responses"), [(True, False), (True, True), (False, True)])
+def test_strict_reaches_the_tools_beside_a_schema_too(server, responses, strict):
+    alone = ChatOpenAI(
+        model="small-mini", base_url=server.base_url, api_key="k", max_retries=0, use_responses_api=responses
+    )
+    for model in (alone, BestRouteChat(models={"small": alone}, prices={"small": Price(1, 2)})):
+        model.with_structured_output(SCHEMA, tools=[multiply], strict=strict).invoke("'Ann' is 7")
+    plain, pooled = server.sent("/responses") if responses else server.sent()
+    assert pooled["tools"] == plain["tools"]
 
 
 class Team(BaseModel):
@@ -259,6 +277,45 @@ async def test_a_stream_that_ends_without_the_object_says_so(server, reply, n, i
         chain = model.with_structured_output(Person)
         with pytest.raises(ValueError, match="Person|no object|expected ident"):
             _ = [part async for part in chain.astream("hi")] if is_async else list(chain.stream("hi"))
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_reply_that_is_no_object_of_the_class_raises_the_error_that_openais_class_raises(server, n, how):
+    server.script("small-mini", ['{"name": 3}'] * 9)
+    alone = ChatOpenAI(model="small-mini", base_url=server.base_url, api_key="k", max_retries=0)
+    for model in (alone, make(server, n)):
+        chain = model.with_structured_output(Person)
+        with pytest.raises(ValidationError, match="Input should be a valid string"):
+            await all_of(getattr(chain, how)("hi"))
+
+
+async def all_of(reply):
+    """Await a reply, use up a stream."""
+    if inspect.isawaitable(reply):
+        return await reply
+    return [part async for part in reply] if hasattr(reply, "__aiter__") else list(reply)
+
+
+def test_the_error_of_another_class_stays_its_own(server):
+    anthropic = pytest.importorskip("langchain_anthropic")
+    server.script("small-mini", ['{"name": 3}'] * 2)
+    alone = anthropic.ChatAnthropic(model="small-mini", base_url=server.root_url, api_key="k", max_retries=0)
+    for model in (alone, BestRouteChat(models={"small": alone}, prices={"small": Price(1, 2)}, max_retries=0)):
+        with pytest.raises(OutputParserException):
+            model.with_structured_output(Person, method="json_schema").invoke("hi")
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # of langchain-openai's own
+@pytest.mark.parametrize("responses", [False, True])
+async def test_the_object_of_a_class_is_in_a_streams_message_too(server, responses):
+    alone = ChatOpenAI(
+        model="small-mini", base_url=server.base_url, api_key="k", max_retries=0, use_responses_api=responses
+    )
+    pool = BestRouteChat(models={"small": alone}, prices={"small": Price(1, 2)})
+    chain = pool.with_structured_output(Person, include_raw=True)
+    for streamed in (added(chain.stream("'Ann' is 7")), added([part async for part in chain.astream("'Ann' is 7")])):
+        assert streamed["raw"].additional_kwargs["parsed"] == Person(name="Ann", age=7)
 
 
 class InWords(ChatOpenAI):
