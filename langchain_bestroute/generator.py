@@ -293,14 +293,14 @@ class ChatModelGenerator(GeneratorBase):
         model = self._configured(self._quiet.aget() if is_async else self._quiet.get(), constructed, kwargs)
         stop, tools, wanted = kwargs.pop("stop", None) or None, kwargs.pop("tools", None), kwargs.pop(WANTED, None)
         by_tool = False
-        if tools:
-            tool_options = {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
+        tool_options = {} if tools is None else {name: kwargs.pop(name) for name in _TOOL_ARGUMENTS if name in kwargs}
+        if tools or tool_options:  # an agent without tools binds none, and a response format
             beside_schema = wanted is not None and wanted["method"] in (None, "json_schema")
             schema_strict = wanted["strict"] if beside_schema else None
             model, bound = bound_tools(
                 model, tools, tool_options, beside_schema=beside_schema, schema_strict=schema_strict
             )
-            kwargs.update(bound)
+            kwargs.update({name: value for name, value in bound.items() if name != "tools" or value})
         if wanted is not None:
             model, bound = member_call(model, wanted, stream=stream)
             by_tool = "tools" in bound and (not tools or wanted["method"] == "function_calling")

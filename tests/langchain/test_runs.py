@@ -386,6 +386,25 @@ def test_an_agent_with_a_response_format(make, agent, n, strategy):
     assert out["structured_response"] == Person(name="Ann")
 
 
+@pytest.mark.parametrize("strict", [None, True])
+def test_an_agent_without_tools_asks_for_its_response_format_as_the_member_alone_does(
+    make, openai_model, agent, server, strict
+):
+    structured = pytest.importorskip("langchain.agents.structured_output")
+    for model in (openai_model("small-mini"), make()):
+        runner = agent(model, tools=[], response_format=structured.ProviderStrategy(Person, strict=strict))
+        out = runner.invoke({"messages": [("user", "'Ann' is the name")]})
+        assert out["structured_response"] == Person(name="Ann")
+    alone, pooled = server.sent()
+    assert alone.pop("tools") == []  # which OpenAI refuses
+    assert pooled == alone
+
+
+def test_what_is_said_of_no_tools_is_no_argument_of_the_call(make, server):
+    make().bind_tools([], strict=True).invoke("hi")
+    assert "strict" not in server.sent()[0]
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_langgraph_streams_the_winners_tokens_alone(make, agent, n):
     runner = agent(make(("small", n)), tools=[add])
