@@ -131,8 +131,8 @@ class LLMGenerator(GeneratorBase):
     @property
     def max_output_tokens(self) -> int | None:  # type: ignore[override]
         """The most tokens of one sample, if the member's settings say."""
-        limit = getattr(self.member, "max_tokens", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
+        limits = [getattr(self.member, name, None) for name in ("max_tokens", "max_output_tokens")]
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
     @property
     def metadata(self) -> LLMMetadata:

@@ -12,6 +12,8 @@ from bestroute.types.usage import Usage
 
 _RENAMED = {"Anthropic_LLM": {"stop": "stop_sequences"}}
 """Names of call arguments, by the integration's class name."""
+_OF_RESPONSES = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
+"""The same for OpenAI's Responses API, whichever class speaks it."""
 _OPTIONS = {"Ollama_llm": {"max_tokens": "num_predict"}}
 """Integrations that take no call arguments but model options, and how these are called."""
 _CONFIGURED = {
@@ -100,7 +102,7 @@ def adapt_call(member: LLM, arguments: Mapping[str, Any]) -> tuple[dict[str, Any
         What the member's fields have to be for the call, where options are all it takes; and the arguments that are
         left.
     """
-    renamed = _RENAMED.get(member.class_name(), {})
+    renamed = _OF_RESPONSES if _is_responses(member) else _RENAMED.get(member.class_name(), {})
     named = {renamed.get(name, name): value for name, value in arguments.items()}
     if (names_there := _CONFIGURED.get(member.class_name())) is not None:
         config = {names_there[name]: named.pop(name) for name in names_there if name in named}

@@ -74,6 +74,11 @@ def pool(make, like, server):
     return build
 
 
+def test_a_members_own_limit_is_known_by_either_name(make, server):
+    llm = make(models={"responses": make_responses(server, max_output_tokens=70)}, prices={"responses": Price(1, 2)})
+    assert llm.engine.generators["responses"].max_output_tokens == 70
+
+
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("name", ["claude", "llama", "responses"])
 class TestProviders:
@@ -114,19 +119,30 @@ class TestProviders:
         assert list(llm.stream_structured_predict(Joke, prompt, n=42))[-1] == wanted
 
     def test_call_parameters_arrive_in_its_own_words(self, pool, server, user, name, n):
-        if name == "responses":
-            pytest.skip("takes OpenAI's words")
         llm = pool(name, n, temperature=0.3)
-        llm.chat(user("say answer"), max_tokens=50, stop=["answer"])
+        stop = {} if name == "responses" else {"stop": ["answer"]}  # of which that API knows nothing
+        llm.chat(user("say answer"), max_tokens=50, **stop)
         llm.chat(user("x"))
         first, last = server.sent(PATHS[name])[0], server.sent(PATHS[name])[-1]
         if name == "claude":
             assert (first["temperature"], first["max_tokens"], first["stop_sequences"]) == (0.3, 50, ["answer"])
             assert (last["max_tokens"], "stop_sequences" in last) == (200, False)
+        elif name == "responses":
+            assert (first["temperature"], first["max_output_tokens"]) == (0.3, 50)
+            assert last["max_output_tokens"] is None
         else:
             assert first["options"]["temperature"] == 0.3
             assert (first["options"]["num_predict"], first["options"]["stop"]) == (50, ["answer"])
             assert "num_predict" not in last["options"]
+
+    async def test_a_limit_of_the_router_is_said_in_its_own_words(self, pool, server, user, name, n):
+        llm = pool(name, n, max_tokens=50)
+        llm.chat(user("x"))
+        _ = [piece async for piece in await llm.astream_chat(user("x"))]
+        for body in server.sent(PATHS[name]):
+            own = {"claude": body, "responses": body, "llama": body.get("options")}[name]
+            word = {"claude": "max_tokens", "responses": "max_output_tokens", "llama": "num_predict"}[name]
+            assert own[word] == 50
 
     def test_a_named_tool_is_the_one_on_offer(self, pool, server, name, n):
         llm = pool(name, n)
