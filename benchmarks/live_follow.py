@@ -52,6 +52,7 @@ def run(table: Table, target_index: int, *, seed: int, calls: int = CALLS, share
         part = rows[begin:end]
         at_lowest += (end - begin) * (end > calls // 2 and steering.price_usd <= 1.001 * table.path[0])
         chosen[begin:end] = steering.choose(table.expected_quality[part], table.expected_cost[part], own)
+        steering.observe_certain(int((chosen[begin:end] == own).sum()), share)
         plan, q = chosen[end - 1], rows[end - 1]
         if begin < end and end - 1 in is_audited and plan != own:
             right, reference = rng.random(2) < (table.quality[q, plan], table.quality[q, own])

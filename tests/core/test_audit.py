@@ -3,12 +3,28 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from bestroute import BestRoute, Budget, Candidate, ConfigError, Ledger, Plan, Query, Step, Verifier
+from bestroute import (
+    BestRoute,
+    Budget,
+    Candidate,
+    ConfigError,
+    Ledger,
+    MajorityVote,
+    Plan,
+    Query,
+    Sample,
+    Settings,
+    Step,
+    Usage,
+    Verifier,
+)
+from bestroute.engine import policy_notices
 from bestroute.testing import FakeGenerator
 
 QUESTION = "What is 12 * 7? Answer with only the number."
@@ -125,6 +141,16 @@ def test_without_a_share_nothing_is_noted_and_it_may_be_set_at_any_time(pool, ow
             routed.audit = wrong
 
 
+@pytest.mark.parametrize("mode", ["on", "shadow"])
+def test_a_share_that_is_set_while_a_call_ends_is_that_of_later_calls(pool, mode):
+    routed = engine(pool, mode=mode)
+    routed._auditor._is_reference = lambda *given: setattr(routed, "audit", 0.0)
+    routed.run(QUESTION)
+    (outcome,) = outcomes(routed)
+    assert (outcome.probability, outcome.status) == (1.0, "compared")
+    routed.monitor()
+
+
 def test_a_call_never_waits_for_its_audit(pool):
     gate = threading.Event()
 
@@ -141,6 +167,32 @@ def test_a_call_never_waits_for_its_audit(pool):
     assert waits.calls == []
     gate.set()
     assert [outcome.status for outcome in outcomes(routed)] == ["compared"] * 4
+
+
+def test_where_members_have_a_limit_calls_go_before_audits(pool):
+    asked = []
+
+    class Follows(FakeGenerator):
+        """Ends an audit when the call waits, too."""
+
+        def generate(self, query, n, **options):
+            asked.append(query.text)
+            while not routed._sampler.limits["large"]._queue and query.text == QUESTION and len(asked) == 1:
+                time.sleep(0.001)
+            return super().generate(query, n, **options)
+
+    members = {"small": FakeGenerator(["84"]), "mid": FakeGenerator(["84"]), "large": Follows(["84"])}
+    settings = Settings(concurrency={"large": 1})
+    routed = BestRoute(
+        pool, members, lambda query: "small" if query.text == QUESTION else "large", audit=1.0, settings=settings
+    )
+    for _ in range(5):
+        routed.run(QUESTION)
+    while not asked:
+        time.sleep(0.001)
+    routed.run("And what is 2 * 2?")
+    routed.close()
+    assert asked == [QUESTION, "And what is 2 * 2?", *[QUESTION] * 4]
 
 
 def test_what_fails_in_an_audit_reaches_no_caller(pool, caplog):
@@ -217,6 +269,41 @@ def test_audits_have_a_budget_of_their_own(pool):
     outcomes(routed)
     assert plenty.spent_usd == pytest.approx(routed.ledger.audit_cost_usd)
     assert routed.budget.spent_usd == pytest.approx(result.cost_usd)
+
+
+class Limited(FakeGenerator):
+    """Ends after ten words, or as many as it may use."""
+
+    def generate(self, query, n, *, params, cancel):
+        length = min(params.get("max_tokens", 10), 10)
+        return [Sample(" ".join(["word"] * length), usage=Usage(3, length), finish_reason="length")]
+
+
+def test_an_answer_that_the_budget_of_audits_cut_is_compared_with_nothing(pool):
+    members = {"small": FakeGenerator(["word"]), "mid": FakeGenerator(["word"]), "large": Limited([])}
+    routed = BestRoute(
+        pool,
+        members,
+        lambda query: "small",
+        audit=1.0,
+        audit_budget=5e-4,  # of a prompt and ten words at 30 USD for a million: 3.3e-4
+        judge=lambda query, texts: [len(text) / 100 for text in texts],
+    )
+    for _ in range(3):
+        routed.run("Write ten words.")
+        routed.close()
+    assert [outcome.status for outcome in outcomes(routed)] == ["compared", "failed", "unaudited"]
+    assert routed.ledger.audit_cost_usd == pytest.approx(routed.audit_budget.spent_usd)
+
+
+def test_in_the_shadow_a_plan_that_the_budget_of_audits_left_short_is_compared_with_nothing(pool):
+    plan = Plan((Step("small", 1, accept=0.9), Step("mid")))
+    routed = engine(
+        pool, small=["85"], router=lambda query: plan, reward_model=MajorityVote(), mode="shadow", audit_budget=3e-5
+    )
+    routed.run(QUESTION)
+    (outcome,) = outcomes(routed)
+    assert outcome.status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -323,8 +410,6 @@ def test_the_predicted_drop_stands_beside_the_audited_one_and_the_policy_takes_n
 
 
 def test_a_policy_takes_notice_of_audits_of_others_and_of_the_time_before_it(pool, database_url, monkeypatch):
-    from bestroute.engine import auditor
-
     class Policy:
         def __init__(self):
             self.observed = []
@@ -335,7 +420,7 @@ def test_a_policy_takes_notice_of_audits_of_others_and_of_the_time_before_it(poo
         def observe(self, audit):
             self.observed.append(audit.call_id)
 
-    monkeypatch.setattr(auditor, "_CATCH_UP_S", 0.0)
+    monkeypatch.setattr(policy_notices, "CATCH_UP_S", 0.0)
     router = predicting([Candidate("small"), Candidate("large")], [0.7, 0.9])
     calls, policies = [], [Policy(), Policy()]
     with Ledger(database_url) as first, Ledger(database_url) as second:

@@ -65,7 +65,7 @@ def test_a_call_that_nobody_knows_is_refused_in_one_sentence(pool, url):
         assert ledger.feedbacks() == []
 
 
-@pytest.mark.parametrize("score", [-0.1, 1.01, math.nan, math.inf, "1", None, [1]])
+@pytest.mark.parametrize("score", [-0.1, 1.01, math.nan, math.inf, 10**400, "1", None, [1], np.ones(2), np.nan])
 def test_a_score_is_a_number_between_0_and_1(pool, score):
     routed = engine(pool, None)
     call = routed.run("hi").call_id

@@ -173,6 +173,23 @@ def test_the_engine_and_the_command_show_the_same(pool, tmp_path):
     assert found == {"modes": [json.loads(json.dumps(report.to_dict()))]}
 
 
+@pytest.mark.parametrize("target", [math.nan, -0.1, 1.5, "1 %", True])
+def test_a_target_is_a_share(target):
+    with pytest.raises(ConfigError, match=r"target must be a number in \[0, 1\], a relative drop, got"):
+        monitor(Ledger(), target=target)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("monitor", "LEDGER", "--target"), ("report", "LEDGER", "--out", "r.html", "--target")]
+)
+def test_a_command_takes_nan_for_no_number(tmp_path, arguments):
+    path = tmp_path / "b.db"
+    Ledger(path).close()
+    ran = bestroute(*(str(path) if a == "LEDGER" else a for a in arguments), "nan")
+    assert ran.returncode == 2
+    assert "'nan' is no number" in ran.stderr
+
+
 def test_a_ledger_without_audits_says_what_to_switch_on(pool, tmp_path):
     path = tmp_path / "bills.db"
     with Ledger(f"sqlite:///{path}") as ledger:

@@ -1,5 +1,7 @@
 """Following audits: where the price starts, which way it moves, and where it comes to rest."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -63,11 +65,55 @@ def test_a_rare_audit_counts_more_than_a_frequent_one():
 
 
 def test_calls_of_the_reference_alone_loosen_it_since_they_lose_nothing():
-    made, quality = steering(target=0.05), np.array([[0.0, 1.0]])
+    made = steering(target=0.05)
     made.observe(audit(0.05))
-    before = made.moved
-    assert made.choose(quality, COST[None], LARGE).tolist() == [LARGE]
-    assert made.moved < before
+    made.observe_certain(10, 0.1)
+    assert made.moved < 0.0
+
+
+def test_to_choose_moves_nothing_since_nothing_may_be_drawn():
+    made = steering(target=0.05)
+    assert made.choose(np.array([[0.0, 1.0]]), COST[None], LARGE).tolist() == [LARGE]
+    assert made.moved == 0.0
+
+
+def test_without_audits_calls_of_the_reference_alone_move_nothing():
+    made = steering(target=0.05)
+    made.observe_certain(1000, 0.0)
+    assert made.moved == 0.0
+
+
+def test_an_audit_that_shows_nothing_takes_back_what_was_moved_on_trust_and_no_more():
+    made = steering(target=0.05)
+    made.observe_certain(10, 0.1)
+    made.observe(audit(0.0))
+    known = made.moved
+    made.observe_certain(1000, 0.1)
+    assert made.moved < known < 0.0
+    for _ in range(2):
+        made.observe_failed()
+        assert made.moved == pytest.approx(known)
+
+
+def test_where_the_share_of_audits_changes_certain_calls_and_audits_still_weigh_alike():
+    """Of calls with a drop of the target twice over, and as many with none, the price stays where it is."""
+    often, rarely = steering(target=0.02), steering(target=0.02)
+    for made, share in ((often, 0.5), (rarely, 0.05)):
+        made.observe(audit(0.02, probability=0.2))
+        for _ in range(10):
+            made.observe_certain(round(1 / share), share)
+            made.observe(audit(0.04, probability=share))
+    assert often.moved == pytest.approx(0.0, abs=0.003)
+    assert rarely.moved == pytest.approx(0.0, abs=0.003)
+
+
+def test_a_pickle_and_a_fork_have_a_lock_of_their_own():
+    made = steering()
+    made.observe(audit(0.5))
+    with made._guard():
+        copied = pickle.loads(pickle.dumps(made))
+        assert copied.moved == made.moved
+        copied.observe(audit(0.5))
 
 
 def test_above_the_highest_price_plans_are_taken_to_be_worse_until_the_reference_is_left():
@@ -93,6 +139,7 @@ def test_the_mean_drop_comes_to_the_target_whatever_predictions_are_off_by(worse
         quality = queries(rng, 1)
         plan = made.choose(quality, COST[None], LARGE)[0]
         loss = 0.0 if plan == LARGE else float(np.clip(1 - quality[0, SMALL] + worse, -1, 1))
+        made.observe_certain(int(plan == LARGE), 0.25)
         if plan != LARGE and rng.random() < 0.25:
             made.observe(audit(loss, probability=0.25))
         drops += [loss] * (call >= 12_000)

@@ -55,10 +55,53 @@ def drawn(text: str, query: Query = QUERY, **params) -> Sample:
         'I will call it:\n```\n{"name": "add", "parameters": {"a": 2}}\n```',
         'Sure! [{"name": "add", "arguments": "{\\"a\\": 2}"}]',
         'add({"a": 2})',
+        '{"tool_calls": [{"type": "function", "function": {"name": "add", "arguments": "{\\"a\\": 2}"}}]}',
+        '[{"name": "add", "arguments": {"a": 2}},]',
+        '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 2}}]',
+        '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>',
+        'It asks for [a sum]: {"name": "add", "arguments": {"a": 2}} {done}',
+        '<think>{"name": "add", "arguments": {"a": 9}}?</think>Sure: {"name": "add", "arguments": {"a": 2}}',
     ],
 )
 def test_calls_are_read_however_a_model_wraps_them(text):
     assert read_calls(text, DEMAND) == [Call("add", {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "add", "arguments": {"a": 2}}\n{"name": "add", "arguments": {"a": 3}}',
+        '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "add", "arguments": {"a": 3}}\n</tool_call>',
+        '```json\n{"name": "add", "arguments": {"a": 2}}\n```\n```json\n{"name": "add", "arguments": {"a": 3}}\n```',
+        'Both: [{"name": "add", "arguments": {"a": 2}}], [{"name": "add", "arguments": {"a": 3}}]',
+    ],
+)
+def test_calls_that_follow_one_another_are_all_read(text):
+    assert read_calls(text, DEMAND) == [Call("add", {"a": 2}), Call("add", {"a": 3})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "add", "arguments": {"a": 2}',
+        "{'name': 'add', 'arguments': {'a': 2}}",
+        '{"function": "add", "arguments": {"a": 2}}',
+        '{"add": {"a": 2}}',
+        "add(a=2)",
+        'First {"name": "add", "arguments": {"a": 2}}, then, with its result, {"name": "add", "arguments": {"a": 3}}',
+    ],
+)
+def test_a_call_that_cannot_be_read_is_a_flaw_and_no_vote_for_no_call(text):
+    sample = drawn(text)
+    assert (sample.flaw, sample.form) == ("its call of a tool cannot be read", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["It is 3.", "To add (2 and 1) gives 3.", 'I could "add" them: 3.', 'So {"sum": "add"}', "{3}", "sub(1)"]
+)
+def test_words_about_a_tool_are_no_call(text):
+    assert (drawn(text).flaw, drawn(text).form) == (None, "[]")
 
 
 @pytest.mark.parametrize("text", ["3", "", "I need [more] details {please}.", '{"result": 3}', '["add"]', "[" * 5000])

@@ -110,3 +110,17 @@ def test_a_meter_that_fails_costs_no_alarm(caplog):
             watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.1))
     assert told
     assert any("the meter of alarms raised" in message for message in caplog.messages)
+
+
+def test_where_fewer_calls_are_audited_those_of_the_reference_alone_speak_less_against_the_alarm():
+    raised = []
+    watch = Watch(["small"], 0.05, raised.append)
+    watch.share = 1.0
+    watch.look()
+    watch.share = 0.01
+    for i in range(100):
+        for j in range(99):
+            watch.note_outcome(outcome(100 * i + j, status="certain"))
+        watch.look()
+        watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.01))
+    assert {alarm.kind for alarm in raised} == {"drop"}

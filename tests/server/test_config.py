@@ -36,6 +36,13 @@ def test_the_defaults_are_this_machine_and_no_promise(write):
     assert (config.router, config.policy, config.ledger, config.budget, config.keys) == (None, None, None, None, ())
 
 
+@pytest.mark.parametrize("mode", ["on", "shadow", "off"])
+def test_a_mode_needs_no_quotes_though_yaml_takes_two_of_them_for_true_and_false(write, mode):
+    path = write(pool=POOL)
+    path.write_text(path.read_text() + f"\nmode: {mode}\n")
+    assert read_config(path).mode == mode
+
+
 @pytest.mark.parametrize("ledger", ["bills.db", "sqlite:///bills.db"])
 def test_relative_paths_are_relative_to_the_file(write, tmp_path, monkeypatch, ledger):
     monkeypatch.chdir("/")

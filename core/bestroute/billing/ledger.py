@@ -305,6 +305,24 @@ class Ledger(ProcessState):
                 found[outcome.call_id] = outcome
         return sorted(found.values(), key=lambda outcome: outcome.time)
 
+    def count_outcomes(
+        self, status: OutcomeStatus, *, target: float | None, since: float = -math.inf, until: float = math.inf
+    ) -> int:
+        """Return how many of the same calls are of a status, and were decided for a target.
+
+        Args:
+            status: Of calls.
+            target: The drop that the policy was asked for; ``None``: it was asked for none.
+            since: First moment that counts, seconds since 1970.
+            until: First moment that counts no more.
+
+        Raises:
+            ConfigError: If the database cannot be read.
+        """
+        if self._is_written():
+            return self._read(lambda tables: tables.count_outcomes(status, target, since, until)) or 0
+        return sum(o.target == target for o in self.outcomes(since=since, until=until, status=status))
+
     def outcome_groups(self, *, since: float = -math.inf, until: float = math.inf) -> list[OutcomeGroup]:
         """Return the same calls added up where they are alike, by the database where there is one.
 

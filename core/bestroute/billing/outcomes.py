@@ -141,8 +141,8 @@ def as_feedback(call_id: Any, score: Any, note: Any, *, keeps_notes: bool) -> Fe
     """
     if not isinstance(call_id, str) or not call_id:
         raise ConfigError(f"feedback: call_id must be that of an answer (metadata 'call_id'), got {brief(call_id)}")
-    number = score if isinstance(score, bool) else getattr(score, "item", lambda: score)()  # of numpy
-    if not isinstance(number, int | float) or not 0 <= number <= 1:
+    number = score.item() if getattr(score, "size", None) == 1 else score  # of numpy
+    if not isinstance(number, int | float) or not 0 <= number <= 1:  # NaN, too
         raise ConfigError(f"feedback: score must be a number in [0, 1], or True or False, got {brief(score)}")
     if note is not None and not isinstance(note, str):
         raise ConfigError(f"feedback: note must be a text, got {brief(note)}")

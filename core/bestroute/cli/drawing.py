@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bestroute.cli.number_range import NumberRange
 from bestroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -165,14 +166,14 @@ BATCH_OPTIONS = (
     click.option(
         "--batch-price",
         "price",
-        type=click.FloatRange(0.0),
+        type=NumberRange(0.0),
         metavar="FACTOR",
         help="Batch price as a factor of the normal price; default: 0.5, or 1 for --batch command.",
     ),
     click.option(
         "--poll",
         "poll_s",
-        type=click.FloatRange(0.0),
+        type=NumberRange(0.0),
         default=30.0,
         show_default=True,
         help="Seconds between checks of a batch's status.",

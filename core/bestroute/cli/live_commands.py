@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bestroute.billing.store_url import existing_store
+from bestroute.cli.number_range import NumberRange
 from bestroute.cli.paths import FOLDER
 from bestroute.cli.printing import print_line
 
@@ -37,7 +38,7 @@ def feedback(ledger: str, call_id: str, score: float, note: str | None) -> None:
 
 @click.command(epilog="\b\nExample:\n  bestroute monitor bills.db --target 0.01")
 @click.argument("ledger")
-@click.option("--target", type=click.FloatRange(0, 1), help="The drop to compare with; default: the policy's.")
+@click.option("--target", type=NumberRange(0, 1), help="The drop to compare with; default: the policy's.")
 @click.option(
     "--router", "folder", type=FOLDER, help="A router's folder: also show its promises, and those that were refused."
 )

@@ -10,6 +10,7 @@ import click
 
 from bestroute.cli.learning_commands import check_reward, run_evaluation, tell
 from bestroute.cli.live_commands import ledger_url
+from bestroute.cli.number_range import NumberRange
 from bestroute.cli.paths import FILE, FOLDER, check_not_read
 from bestroute.cli.printing import print_line
 from bestroute.cli.spend_command import ago
@@ -37,7 +38,7 @@ _RECORDS = (".jsonl", ".jsonl.gz")
 )
 @click.option("--since", metavar="WHEN", help="The start: 30m, 24h, 7d, 4w ago, or a time such as 2026-01-31 (ledger).")
 @click.option("--until", metavar="WHEN", help="The end, exclusive (ledger).")
-@click.option("--target", type=click.FloatRange(0, 1), help="The drop to compare with; default: the policy's (ledger).")
+@click.option("--target", type=NumberRange(0, 1), help="The drop to compare with; default: the policy's (ledger).")
 @click.option("--train", type=FILE, multiple=True, help="Records to fit the learned baselines on (records).")
 @click.option("--policy", "policy_text", metavar="NAME:VALUE", help="The policy, as for evaluate (records).")
 @click.option("--reward", callback=check_reward, help="As for evaluate (records).")

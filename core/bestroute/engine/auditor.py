@@ -7,7 +7,6 @@ threads, which end when there is nothing to do, so that no call is delayed.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import threading
 import time
@@ -25,12 +24,13 @@ from bestroute.billing.outcomes import CallOutcome
 from bestroute.engine.call_context import Options, RunContext
 from bestroute.engine.comparison import Comparer
 from bestroute.engine.decision import Decision
+from bestroute.engine.policy_notices import PolicyNotices
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import check_share
 from bestroute.engine.watch import Watch
 from bestroute.errors import BudgetError, ConfigError, GenerationError
 from bestroute.errors.redaction import describe
-from bestroute.monitoring.audits import Audit, as_audit
+from bestroute.monitoring.audits import as_audit
 from bestroute.selection.output_spec import read_demand
 from bestroute.types.bases import PolicyBase, completed
 from bestroute.types.pool import Pool
@@ -45,11 +45,6 @@ _IDLE_S = 0.2
 """How long an idle thread waits for another audit before it ends."""
 _HOSTED = ("web_search_options", "mcp_servers", "plugins", "code_execution")
 """Call parameters that make the provider run tools itself."""
-_CATCH_UP_S = 1.0
-"""Seconds between two looks in the database for audits of other processes."""
-_LATE_S = 600.0
-"""How long after its call an audit may be written and still be found by other processes."""
-_MOST_KNOWN = 20_000
 Draws = Callable[[Query, Decision, RunContext], Result]
 """Runs a decision, as a call of the engine does."""
 _Work = Callable[[], object]
@@ -76,8 +71,7 @@ class Auditor(ProcessState):
         comparer: Compares two answers.
         draws: Runs a decision.
         writer: Writes to the ledger.
-        observe: Called with each finished audit: the policy's ``observe``, if it has one. With a ledger in a database,
-            also called with audits of other processes and of earlier ones.
+        notices: Tells the policy of audits.
         watch: Raises alarms.
     """
 
@@ -89,13 +83,13 @@ class Auditor(ProcessState):
         comparer: Comparer,
         draws: Draws,
         writer: LedgerWriter,
-        observe: Callable[[Audit], object] | None,
+        notices: PolicyNotices,
         watch: Watch,
     ) -> None:
         """Check the share; no thread is started yet."""
         super().__init__()
         self.pool, self.budget, self.comparer = pool, budget, comparer
-        self.draws, self.writer, self.observe, self.watch = draws, writer, observe, watch
+        self.draws, self.writer, self.notices, self.watch = draws, writer, notices, watch
         self._share = 0.0
         self.share = share
         self._begin()
@@ -104,9 +98,6 @@ class Auditor(ProcessState):
         self._changed = threading.Condition()
         self._jobs: deque[_AuditJob | _Work] = deque()
         self._idle = self._threads = 0
-        self._known: dict[str, None] = {}
-        """Calls whose audit ``observe`` was called with, oldest first."""
-        self._looked_at = self._newest = -math.inf
 
     def _forget_parent(self) -> None:
         self._begin()
@@ -131,28 +122,28 @@ class Auditor(ProcessState):
                     "audit open text, give a judge (judge=fn(query, texts), scores in [0, 1]) or a reward_model that "
                     "scores texts (Verifier(fn), a trained one)"
                 )
-        self._share = self.watch.share = float(share)
+        self._share = self.watch.share = self.notices.share = float(share)
 
     # These run in a call's thread: they never wait and never raise.
 
     def offer(self, query: Query, options: Options, result: Result) -> None:
         """Record an answered call; a random share of them is audited."""
-        if not self._share:
+        if not (share := self._share):  # it may be set meanwhile
             return
         try:
-            if self._is_behind:
-                self._looked_at = time.monotonic()
-                self._enqueue(self._catch_up)
+            if self.notices.is_behind:
+                self._enqueue(self.notices.catch_up)
             if self.watch.is_due:
                 self._enqueue(self.watch.look)
-            job = self._job(query, options, result)
+            job = self._job(query, options, result, share)
             if job is not None and not self._enqueue(job):
                 self.writer.note([job.outcome])
+                self.notices.failed()
                 logger.warning("audit: the queue of %d audits is full, so a call is not audited", _MOST_WAITING)
         except Exception as error:
             logger.warning("a call was not recorded for audits: %s", describe(error, query))
 
-    def _job(self, query: Query, options: Options, result: Result) -> _AuditJob | None:
+    def _job(self, query: Query, options: Options, result: Result, share: float) -> _AuditJob | None:
         decision = result.decision
         planned = decision.shadow or decision
         if (
@@ -167,7 +158,7 @@ class Auditor(ProcessState):
             model=planned.model if is_shadow else result.model,
             plan=str(planned.plan),
             status="unaudited",
-            probability=self._share,
+            probability=share,
             tags=dict(options.tags),
             mode="shadow" if is_shadow else "on",
             predicted_drop=predicted_drop(planned),
@@ -178,11 +169,14 @@ class Auditor(ProcessState):
         )
         if is_certain:
             self._note(replace(outcome, status="certain", probability=1.0))
+            self.notices.certain(outcome.time)
             return None
         if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):
             self._note(replace(outcome, status="uncompared"))
+            if random.random() < share:
+                self.notices.failed()
             return None
-        if random.random() >= self._share:
+        if random.random() >= share:
             self._note(outcome)
             return None
         self.watch.note_outcome(outcome)
@@ -210,13 +204,6 @@ class Auditor(ProcessState):
             return planned.plan == self.pool.reference_plan
         drawn = [s for s in result.samples if s.model == reference and s.error is None]
         return result.model == reference and len(drawn) == 1
-
-    @property
-    def _is_behind(self) -> bool:
-        """Whether it is time to look for audits of other processes."""
-        if self.observe is None or time.monotonic() < self._looked_at + _CATCH_UP_S:
-            return False
-        return isinstance(self.writer.ledger, Ledger) and self.writer.ledger.is_persistent
 
     def _enqueue(self, work: _AuditJob | _Work) -> bool:
         """Put work into the queue; returns whether there was room."""
@@ -283,7 +270,9 @@ class Auditor(ProcessState):
             self.writer.write([], outcomes=[outcome])
         if outcome.status == "compared":
             self.watch.observe(as_audit(outcome))
-            self._pass_on(outcome)
+            self.notices.tell(outcome)
+        else:
+            self.notices.failed()
 
     def _compared(self, job: _AuditJob) -> CallOutcome:
         drawn = replace(job.outcome, status="drawn")
@@ -304,40 +293,12 @@ class Auditor(ProcessState):
             drawn = replace(drawn, reference_cost_usd=result.cost_usd)
         one, other = job.result.samples[job.result.chosen].sample, result.samples[result.chosen].sample
         answer, reference = (other, one) if is_shadow else (one, other)
-        if not is_shadow and (other.flaw is not None or result.model != self.pool.reference):
+        if call.is_short or (not is_shadow and (other.flaw is not None or result.model != self.pool.reference)):
             return replace(drawn, status="failed")
         found = self.comparer.compare(job.query, answer, reference)
         if found is None:
             return replace(drawn, status="uncompared")
         return replace(drawn, status="compared", **vars(found))
-
-    def _catch_up(self) -> None:
-        """Call ``observe`` with the audits of other processes that are new in the database."""
-        ledger = self.writer.ledger
-        if not isinstance(ledger, Ledger):
-            return
-        try:
-            found = ledger.outcomes(since=self._newest - _LATE_S, status="compared")
-        except ConfigError as error:
-            logger.warning("audit: %s", error)
-            return
-        for outcome in found[-_MOST_KNOWN:]:
-            self._newest = max(self._newest, outcome.time)
-            self._pass_on(outcome)
-
-    def _pass_on(self, outcome: CallOutcome) -> None:
-        with self._changed:
-            if self.observe is None or outcome.call_id in self._known:
-                return
-            self._known[outcome.call_id] = None
-            while len(self._known) > 2 * _MOST_KNOWN:
-                del self._known[next(iter(self._known))]
-        try:
-            self.observe(as_audit(outcome))
-        except BaseException as error:  # raised by a third-party policy
-            logger.warning("the policy's observe failed on an audit: %s", describe(error))
-            if is_interruption(error):
-                raise
 
     @property
     def is_busy(self) -> bool:

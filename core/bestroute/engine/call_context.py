@@ -133,6 +133,7 @@ class RunContext:
         "cancel",
         "deadline",
         "is_committed",
+        "is_short",
         "limits",
         "name",
         "purse",
@@ -160,6 +161,8 @@ class RunContext:
         self.cancel = Cancel(self.deadline)
         self.is_committed = False
         """Whether a piece of an answer was shown to the caller, so that no other answer can replace it."""
+        self.is_short = False
+        """Whether a budget left less to be drawn than was decided, or cut what was."""
         self.samples_left = limits.max_samples
         own = None if limits.max_cost_usd is None else Budget(limits.max_cost_usd)
         budgets = tuple(filter(None, (own, options.budget, budget)))

@@ -26,6 +26,8 @@ class _Waiter:
 class ConcurrencyLimit(ProcessState):
     """A semaphore that threads and event loops can wait for together, in first-come, first-served order.
 
+    Audits join a second queue, which is served while the first is empty.
+
     Args:
         limit: The most calls at the same time.
     """
@@ -36,17 +38,21 @@ class ConcurrencyLimit(ProcessState):
         self.limit = limit
         self.in_use = 0
         self._queue: deque[_Waiter] = deque()
+        self._audits: deque[_Waiter] = deque()
 
-    def acquire(self, cancel: Cancel, *, deadline: float | None = None, poll_s: float = 0.02) -> bool:
+    def acquire(
+        self, cancel: Cancel, *, deadline: float | None = None, poll_s: float = 0.02, is_audit: bool = False
+    ) -> bool:
         """Block until there is a free place; returns whether one was taken.
 
         Args:
             cancel: The call's flag; once it is set, waiting ends without a place.
             deadline: When waiting ends without a place, as ``time.monotonic`` counts; ``None``: never.
             poll_s: Seconds between two checks of both.
+            is_audit: Whether all calls go first.
         """
         granted = threading.Event()
-        waiter = self._join(granted.set)
+        waiter = self._join(granted.set, self._audits if is_audit else self._queue)
         if waiter is None:
             return True
         try:
@@ -65,7 +71,7 @@ class ConcurrencyLimit(ProcessState):
 
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
-        waiter = self._join(lambda: loop.call_soon_threadsafe(_settle, place))
+        waiter = self._join(lambda: loop.call_soon_threadsafe(_settle, place), self._queue)
         if waiter is None:
             return
         try:
@@ -82,10 +88,11 @@ class ConcurrencyLimit(ProcessState):
             self._wake(waiter)
 
     def _next(self) -> _Waiter | None:
-        if not self._queue:
+        queue = self._queue or self._audits
+        if not queue:
             self.in_use = max(0, self.in_use - 1)
             return None
-        waiter = self._queue.popleft()
+        waiter = queue.popleft()
         waiter.is_granted = True
         return waiter
 
@@ -95,27 +102,27 @@ class ConcurrencyLimit(ProcessState):
         except RuntimeError:  # its event loop was closed while it waited
             self.release()
 
-    def _join(self, wake: Callable[[], object]) -> _Waiter | None:
+    def _join(self, wake: Callable[[], object], queue: deque[_Waiter]) -> _Waiter | None:
         """Take a free place, which returns ``None``, or join the queue."""
         with self._guard():
             if self.in_use < self.limit:
                 self.in_use += 1
                 return None
             waiter = _Waiter(wake)
-            self._queue.append(waiter)
+            queue.append(waiter)
             return waiter
 
     def _give_up(self, waiter: _Waiter) -> None:
         """Leave the queue; a place that was granted in the meantime goes to the next."""
         with self._guard():
             if not waiter.is_granted:
-                self._queue.remove(waiter)
+                (self._queue if waiter in self._queue else self._audits).remove(waiter)
                 return
         self.release()
 
     def _forget_parent(self) -> None:
         self.in_use = 0
-        self._queue = deque()
+        self._queue, self._audits = deque(), deque()
 
     def __getstate__(self) -> dict[str, object]:
         """Copy and pickle the limit alone: calls in progress and waiters belong to this object."""

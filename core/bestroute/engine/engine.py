@@ -27,6 +27,7 @@ from bestroute.engine.decider import WINDOW, Decider, Default
 from bestroute.engine.decision import Decision
 from bestroute.engine.fallbacks import Consult
 from bestroute.engine.plan_executor import Draw, Reserve, Score
+from bestroute.engine.policy_notices import PolicyNotices
 from bestroute.engine.prompt_cache import COLD
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import Mode, Rollout
@@ -40,7 +41,6 @@ from bestroute.errors import ConfigError, DeadlineError, named
 from bestroute.errors.held_secrets import keep_hidden
 from bestroute.errors.plain_functions import check_plain
 from bestroute.errors.redaction import describe
-from bestroute.monitoring.audits import Audit
 from bestroute.monitoring.tracing.switch import as_tracing, tracing_in_use
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.types.bases import GeneratorBase, PolicyBase, completed, has_own
@@ -194,7 +194,7 @@ class BestRoute:
             Comparer(as_reward_model(judge, "judge"), self.reward_model),
             self._run_decision,
             self._writer,
-            self._observer(),
+            PolicyNotices(self._decider.policy, self.ledger),
             Watch(pool.models, self._target(), on_alarm, self._note_alarm),
         )
 
@@ -444,11 +444,6 @@ class BestRoute:
     def _target(self) -> float | None:
         """Return the policy's target drop, if it has one."""
         return None if self._decider.policy is None else completed(self._decider.policy, PolicyBase).max_drop
-
-    def _observer(self) -> Callable[[Audit], object] | None:
-        """Return the policy's own ``observe``, if it has one."""
-        policy = None if self._decider.policy is None else completed(self._decider.policy, PolicyBase)
-        return policy.observe if policy is not None and has_own(policy, PolicyBase.observe) else None
 
     async def _adrive(
         self,

@@ -24,6 +24,7 @@ from bestroute.errors import BudgetError, ConfigError, DeadlineError, DrawCancel
 from bestroute.errors.redaction import describe, hide_quotations, is_clean
 from bestroute.faults.error_rules import Action, Rule, rule_for
 from bestroute.reward_models.untrained import calibrated, reads_samples
+from bestroute.selection.agreement import CUT
 from bestroute.selection.empty_reply import EMPTY
 from bestroute.types.bases import GeneratorBase, RewardModelBase
 from bestroute.types.plans import Candidate, Plan, Step
@@ -138,6 +139,7 @@ class _Run:
             if able:
                 why = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
                 self._note(f"{why}, so {able[0]} x 1")
+                call.is_short = True
                 for model in decision.plan.models:
                     if model != able[0]:
                         self._fell_back(model)
@@ -228,9 +230,11 @@ class _Run:
                 piece = yield from self.allowance.piece(rest, self.call, self.samples + collected)
                 if piece is None:
                     self.is_short = self.is_short or not (self.call.is_late or self.call.samples_left == 0)
+                    self.call.is_short = self.call.is_short or self.is_short
                     break
                 drawn = yield piece
                 collected += drawn
+                self.call.is_short = self.call.is_short or _is_cut_by_money(piece, drawn)
                 left -= piece.n
                 received = [s for s in drawn if s.sample.error is None]
                 self._refer(received, decision)
@@ -490,3 +494,10 @@ def _number(reward: Any) -> float:
 
 def _is_of_the_member(rule: Rule) -> bool:
     return rule.action in _RUNNING
+
+
+def _is_cut_by_money(draw: Draw, drawn: Sequence[DrawnSample]) -> bool:
+    most = draw.max_tokens
+    return most is not None and any(
+        s.sample.finish_reason in CUT and (s.usage is None or s.usage.output >= most) for s in drawn
+    )

@@ -118,11 +118,11 @@ class Sampler:
             self._ask(attempts)
 
     def _ask(self, attempts: Attempts) -> None:
-        limit = self.limits.get(attempts.draw.model)
-        if limit is not None and not limit.acquire(attempts.call.cancel):
+        limit, call = self.limits.get(attempts.draw.model), attempts.call
+        if limit is not None and not limit.acquire(call.cancel, is_audit=call.bills.kind == "audit"):
             return
         try:
-            if not attempts.call.cancel.is_set:
+            if not call.cancel.is_set:
                 self._generate(attempts)
         finally:
             if limit is not None:

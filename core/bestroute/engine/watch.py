@@ -47,8 +47,7 @@ class Watch(ProcessState):
         """Begin with nothing observed."""
         super().__init__()
         self.models, self.target, self.on_alarm, self.meter = models, target, on_alarm, meter
-        self.share = 1.0
-        """Share of calls that are audited, as of the first check."""
+        self._share = 1.0
         self._forget_parent()
 
     def _forget_parent(self) -> None:
@@ -56,6 +55,18 @@ class Watch(ProcessState):
         self._outcomes: deque[CallOutcome] = deque(maxlen=_MOST_WAITING)
         self._alarms: Alarms | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def share(self) -> float:
+        """Of calls that are audited now."""
+        return self._share
+
+    @share.setter
+    def share(self, share: float) -> None:
+        with self._guard():
+            self._share = share
+            if self._alarms is not None and share:
+                self._alarms.least_probability = share
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -114,7 +125,7 @@ class Watch(ProcessState):
         if self._alarms is None:
             from bestroute.monitoring.alarms import Alarms
 
-            self._alarms = Alarms(self.target or 0.0, self.models, least_probability=self.share or 1.0)
+            self._alarms = Alarms(self.target or 0.0, self.models, least_probability=self._share or 1.0)
         return self._alarms
 
     def _tell(self, raised: Sequence[Alarm]) -> None:

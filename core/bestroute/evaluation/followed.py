@@ -166,6 +166,7 @@ def follow_stream(
         if begin < end:
             between = rows[begin:end]
             chosen[begin:end] = steering.choose(quality[between], cost_usd[between], own)
+            steering.observe_certain(int((chosen[begin:end] == own).sum()), audit)
         plan, query, begin = chosen[end - 1], rows[end - 1], end
         if i < len(audited) and plan != own:
             right, reference = (rng.random(2) < labels.quality[query, [plan, own]]).astype(float).tolist()

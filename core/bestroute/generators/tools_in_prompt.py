@@ -13,7 +13,8 @@ from bestroute._utils.closing import closed
 from bestroute._utils.public import name_home
 from bestroute.errors import ConfigError
 from bestroute.selection import Call, Demand, judge, read_demand, render_calls
-from bestroute.selection.call_forms import calls_in
+from bestroute.selection.call_forms import calls_in, calls_of
+from bestroute.selection.tool_calls import without_thoughts
 from bestroute.types.bases import GeneratorBase, completed
 from bestroute.types.draw_params import DrawParams
 from bestroute.types.query import Query
@@ -24,6 +25,13 @@ ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "
 """Call parameters that have no meaning for a member that is offered no tools."""
 _FENCED = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
 _LONGEST = 100_000
+_OPENS = re.compile(r"[\[{]")
+_BETWEEN = re.compile(r"(?:[\s,;]|</?[\w|-]+>|<\|[^|<>]*\|>|```[\w-]*|\[[A-Z_]+\])*")
+"""What may stand between two calls: nothing that says anything."""
+_MOST_PIECES = 200
+_NAMED = re.compile(r"""["'](?:name|function|tool|tool_name|action)["']\s*:\s*["']([^"'\n]{1,200})["']""")
+_KEYS = re.compile(r"""["']([^"'\n]{1,200})["']\s*:\s*\{""")
+"""How a call may name its function in JSON or nearly so."""
 
 
 class Wording(Protocol):
@@ -187,6 +195,8 @@ class ToolsInPrompt(GeneratorBase):
             payload, text = self.wording.reply(sample, named), render_calls(calls)
             reason = "tool_calls" if sample.finish_reason == "stop" else sample.finish_reason
             sample = replace(sample, payload=payload, text=text, finish_reason=reason)
+        elif tries_to_call(sample.text, demand):
+            return replace(sample, signals=signals, form=None, flaw="its call of a tool cannot be read")
         return judge(replace(sample, signals=signals, form=None, flaw=None), calls or [], demand)
 
 
@@ -218,14 +228,49 @@ def read_calls(text: str, demand: Demand) -> list[Call] | None:
         >>> read_calls('Sure: ```json\n[{"name": "now", "arguments": {}}]\n```', Demand({"now": {}}))
         [Call(name='now', arguments={})]
     """
-    text = text.strip()[:_LONGEST]
+    text = without_thoughts(text).strip()[:_LONGEST]
+    if calls := calls_in(text):
+        return calls
     first, last = min((i for i in (text.find("["), text.find("{")) if i >= 0), default=-1), max(map(text.rfind, "]}"))
     inside = [text[first : last + 1]] if 0 <= first < last else []
-    for part in (text, *_FENCED.findall(text), *inside):
-        calls = calls_in(part)
-        if calls and (part is text or all(call.name in demand.tools for call in calls)):
-            return calls
-    return None
+    readings = (_in_pieces(text, demand), *map(calls_in, (*_FENCED.findall(text), *inside)))
+    return next((calls for calls in readings if calls and all(call.name in demand.tools for call in calls)), None)
+
+
+def _in_pieces(text: str, demand: Demand) -> list[Call]:
+    """Return the calls of all JSON values that follow one another in a text.
+
+    There are none where words stand between two, or where the rest of the text tries to call, too.
+    """
+    calls, first, end, at = list[Call](), 0, 0, 0
+    for _ in range(_MOST_PIECES):
+        if (found := _OPENS.search(text, at)) is None:
+            return [] if tries_to_call(text[:first] + text[end:], demand) else calls
+        begin = found.start()
+        try:
+            value, at = json.JSONDecoder().raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            at = begin + 1
+            continue
+        if made := calls_of(value):
+            if calls and not _BETWEEN.fullmatch(text, end, begin):
+                return []
+            calls, first, end = [*calls, *made], first if calls else begin, at
+    return []
+
+
+def tries_to_call(text: str, demand: Demand) -> bool:
+    """Whether a reply that makes no call writes as if it made one of a function on offer.
+
+    Example:
+        >>> [tries_to_call(t, Demand({"now": {}})) for t in ('{"name": "now", "arguments": {', "It is now (noon).")]
+        [True, False]
+    """
+    text = without_thoughts(text).strip()[:_LONGEST]
+    named = {match[1] for match in _NAMED.finditer(text)}
+    keys = {match[1] for match in _KEYS.finditer(text)} if text[:1] in ("{", "[", "`") else set()
+    lines = {line.partition("(")[0] for line in (line.strip(" `") for line in text.splitlines()) if line[-1:] == ")"}
+    return not demand.tools.keys().isdisjoint(named | keys | lines)
 
 
 def _choice(params: Mapping[str, Any]) -> Any:

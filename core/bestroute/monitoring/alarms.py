@@ -180,12 +180,13 @@ class Alarms:
     Args:
         target: The relative drop.
         models: The members watched; they share the level of changes.
-        least_probability: No call is audited with a smaller one; weights of audits are at most 1 by it.
+        least_probability: No call is audited with a smaller one; weights of audits are at most 1 by it. May be set at
+            any time, for calls from then on.
     """
 
     def __init__(self, target: float, models: Sequence[str], *, least_probability: float) -> None:
         """Begin with nothing observed."""
-        self.target, self._least = target, least_probability
+        self.target, self.least_probability = target, least_probability
         level = CHANGE_LEVEL / max(len(models) * len(CHANGES), 1)
         names = [(kind, model) for kind, model in kinds_of(models) if kind not in OF_NO_MODEL]
         self._drop = Bettors(len(MEAN_BETS), starts=DROP_STARTS, level=DROP_LEVEL, horizon=HORIZON_AUDITS)
@@ -200,10 +201,10 @@ class Alarms:
         """Add an audit; return the alarm of the drop if it is raised by it."""
         with self._lock:
             self._relative_to += 0.01 * (audit.reference_quality - self._relative_to)
-            weight = min(self._least / audit.probability, 1.0)
+            weight = min(self.least_probability / audit.probability, 1.0)
             lost = np.clip(audit.drop - self.target * audit.reference_quality, -1, 1) * weight
             # calls of the reference alone since the last audit: each would have shown a drop of zero
-            certain = self._certain * np.log1p(-MEAN_BETS * self._least * self.target * self._relative_to)
+            certain = self._certain * np.log1p(-MEAN_BETS * self.least_probability * self.target * self._relative_to)
             self._certain = 0.0
             if not self._drop.add(mean_factors(np.asarray(lost)) + certain):
                 return []

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from bestroute._utils.text import one_line
+from bestroute._utils.amounts import is_number
+from bestroute._utils.text import brief, one_line
 from bestroute.billing.ledger import Ledger, Totals
 from bestroute.billing.ledger_rows import no_totals
 from bestroute.billing.outcomes import CallOutcome, OutcomeGroup, OutcomeNotes
 from bestroute.billing.savings import Savings
 from bestroute.billing.store_url import Store, existing_store
+from bestroute.errors import ConfigError
 from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.audits import Audit, as_audit
 from bestroute.monitoring.estimate import DropEstimate, Estimates
@@ -187,9 +189,11 @@ def monitor(
         by_kind: The ledger's totals by kind over that time, where the caller has them.
 
     Raises:
-        ConfigError: If the database cannot be read.
+        ConfigError: If the target is no number in [0, 1], or the database cannot be read.
         FileNotFoundError: If a path is given, and no file is there.
     """
+    if target is not None and not (is_number(target) and 0 <= target <= 1):
+        raise ConfigError(f"target must be a number in [0, 1], a relative drop, got {brief(target)}")
     if isinstance(ledger, str | Path):
         with Ledger(existing_store(ledger, "a ledger")) as opened:
             return monitor(opened, target=target, level=level, since=since, until=until, by_kind=by_kind)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from threading import Lock
 
 import numpy as np
 
+from bestroute._utils.fork_safe import ProcessState
 from bestroute.monitoring.audits import Audit
 from bestroute.types.arrays import FloatArray, IntArray
 
@@ -27,12 +27,17 @@ MARGIN = 0.05
 that the price would have to rise above the highest."""
 WARY = 0.1
 """How much worse plans are taken to be at first where training found none but the reference that kept the target."""
+MOST_WEIGHT = 5.0
+"""Of an audit, in the usual one's."""
 _NUDGE = 0.35
 """The price's logarithm is moved so far to each side to see what predictions say of it."""
 
 
-class Steering:
+class Steering(ProcessState):
     """A price that moves with every audit: up after a drop above the target, down after one below.
+
+    Calls that lose nothing for certain move it down, too, and on trust: what they moved it since the last audit that
+    showed anything is taken back where one shows nothing. So a price that nobody checks goes back to where it was.
 
     A control, no promise: it brings the mean drop to the target in the long run, and an audit's interval says where
     the drop is. How far it moves follows from what the router predicts, over the last decisions, of a price a little
@@ -50,14 +55,14 @@ class Steering:
         self, target: float, price_usd: float | None, *, lowest: float, highest: float, window: int = 200
     ) -> None:
         """Start at a price."""
+        super().__init__()
         self.target = target
         self._lowest, self._highest = math.log(lowest), math.log(max(highest, price_usd or 0.0))
         self._start = self._highest + WARY / MARGIN if price_usd is None else math.log(price_usd)
-        self._moved = 0.0
+        self._moved = self._on_trust = 0.0
         self._probability, self._relative_to = USUAL_PROBABILITY, 1.0
         self._slope, self._audits, self._looks = LEAST_SLOPE, 0, 0
         self._recent: deque[tuple[FloatArray, FloatArray, int]] = deque(maxlen=window)
-        self._lock = Lock()
 
     @property
     def price_usd(self) -> float:
@@ -76,7 +81,7 @@ class Steering:
 
     @moved.setter
     def moved(self, moved: float) -> None:
-        with self._lock:
+        with self._guard():
             self._set(moved)
 
     def choose(self, quality: FloatArray, cost_usd: FloatArray, reference: int) -> IntArray:
@@ -88,15 +93,31 @@ class Steering:
             reference: The column of the reference alone.
         """
         chosen = best_value(_worse(quality, reference, self.margin), cost_usd, self.price_usd)
-        with self._lock:
+        with self._guard():
             self._recent.extend((q, c, reference) for q, c in zip(quality, cost_usd, strict=True))
-            certain = int((chosen == reference).sum())  # their drop is zero, and they are not audited
-            self._set(self._moved - self._gain() * self._probability * self.target * self._relative_to * certain)
         return chosen
+
+    def observe_certain(self, calls: int, probability: float) -> None:
+        """Move the price down by calls that lost nothing for certain, and so are not audited.
+
+        Args:
+            calls: How many.
+            probability: With which each would have been audited; with none nothing moves.
+        """
+        with self._guard():
+            before, lost = self._moved, self.target * self._relative_to * calls
+            self._set(before - self._gain() * probability * self._weight(probability) * lost)
+            self._on_trust += before - self._moved
+
+    def observe_failed(self) -> None:
+        """Take back what calls that were not audited have moved since the last audit, where one shows nothing."""
+        with self._guard():
+            self._set(self._moved + self._on_trust)
+            self._on_trust = 0.0
 
     def observe(self, audit: Audit) -> None:
         """Move the price by what an audit shows."""
-        with self._lock:
+        with self._guard():
             share = 1 / FORGETS
             self._probability += (share if self._audits else 1.0) * (audit.probability - self._probability)
             self._relative_to += share * (audit.reference_quality - self._relative_to)
@@ -105,8 +126,9 @@ class Steering:
                 share_of_look = max(1 / self._looks, 1 / LOOKS_REMEMBERED)
                 self._slope += share_of_look * (max(self._predicted_slope(), LEAST_SLOPE) - self._slope)
             self._audits += 1
-            weight = min(self._probability / audit.probability, 5.0)
-            self._set(self._moved + self._gain() * weight * (audit.drop - self.target * audit.reference_quality))
+            lost = audit.drop - self.target * audit.reference_quality
+            self._set(self._moved + self._gain() * self._weight(audit.probability) * lost)
+            self._on_trust = 0.0
 
     @property
     def _position(self) -> float:
@@ -115,6 +137,10 @@ class Steering:
     def _set(self, moved: float) -> None:
         top = self._highest + 1.0 / MARGIN
         self._moved = min(max(self._start + moved, self._lowest), top) - self._start
+
+    def _weight(self, probability: float) -> float:
+        """How much an audit counts that was made with a probability, in the usual one's."""
+        return min(self._probability / probability, MOST_WEIGHT) if probability else 0.0
 
     def _gain(self) -> float:
         """How far the price's logarithm moves for one unit of drop."""

@@ -227,6 +227,16 @@ class QualityPolicy(PolicyBase):
         if self.steering is not None:
             self.steering.observe(audit)
 
+    def observe_certain(self, calls: int, probability: float) -> None:
+        """Let the price follow calls that lost nothing for certain, if it is to."""
+        if self.steering is not None:
+            self.steering.observe_certain(calls, probability)
+
+    def observe_failed(self) -> None:
+        """Take notice that an audit showed nothing."""
+        if self.steering is not None:
+            self.steering.observe_failed()
+
     def __str__(self) -> str:
         """Render as ``quality at 0.02 USD``."""
         if self.steering is not None:

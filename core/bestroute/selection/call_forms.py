@@ -55,17 +55,29 @@ def calls_in(text: str) -> list[Call] | None:
         ([], None)
     """
     value = read_json(text)
-    if isinstance(value, Mapping):
-        value = [value]
-    if isinstance(value, list):
-        functions = [item.get("function", item) if isinstance(item, Mapping) else {} for item in value]
-        if all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in functions):
-            return [Call.parse(item["name"], item.get("arguments", item.get("parameters"))) for item in functions]
-        return None
+    if isinstance(value, Mapping | list):
+        return calls_of(value)
     found = [_RENDERED.fullmatch(line.strip()) for line in text.strip().splitlines()]
     if not found or None in found:
         return None
     return [Call.parse(match[1], match[2]) for match in found if match is not None]
+
+
+def calls_of(value: Any) -> list[Call] | None:
+    """Return the calls that a JSON value is: an object with a name and arguments, or a list of them.
+
+    Example:
+        >>> calls_of({"tool_calls": [{"function": {"name": "now", "arguments": "{}"}}]})
+        [Call(name='now', arguments={})]
+    """
+    if isinstance(value, Mapping):
+        value = inner if isinstance(inner := value.get("tool_calls"), list) and "name" not in value else [value]
+    if not isinstance(value, list):
+        return None
+    functions = [item.get("function", item) if isinstance(item, Mapping) else {} for item in value]
+    if not all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in functions):
+        return None
+    return [Call.parse(item["name"], item.get("arguments", item.get("parameters"))) for item in functions]
 
 
 def _plain_name(name: str) -> str:

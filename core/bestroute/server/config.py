@@ -177,6 +177,7 @@ def _read(values: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
         "judge": _judge,
         "policy": _text,
         "policies": _policies,
+        "mode": _mode,
         "ledger": _ledger,
         "budget": _budget,
         "audit_budget": _budget,
@@ -197,6 +198,11 @@ def _text(value: Any, base: Path, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where} must be a text, got {brief(value)}")
     return value
+
+
+def _mode(value: Any, base: Path, where: str) -> Any:
+    """Return a mode by its name: ``on`` and ``off`` without quotes are YAML's words for true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def _path(value: Any, base: Path, where: str) -> Path:

@@ -215,6 +215,22 @@ class PolicyBase:
         May be called from any thread, some time after the call.
         """
 
+    def observe_certain(self, calls: int, probability: float) -> None:
+        """Take notice of calls that the reference answered, so that nothing was lost. By default nothing follows.
+
+        May be called from any thread, that of a call among them.
+
+        Args:
+            calls: How many.
+            probability: With which each would have been audited.
+        """
+
+    def observe_failed(self) -> None:
+        """Take notice of an audit that showed nothing: it failed, or nothing could compare. By default nothing follows.
+
+        May be called from any thread, that of a call among them.
+        """
+
 
 def declares_probability(reward_model: RewardModelBase) -> bool:
     """Whether uncalibrated rewards can be compared with ``accept``, because they are declared to be probabilities."""

@@ -302,6 +302,12 @@ class LedgerTables:
             found = connection.execution_options(yield_per=1000).execute(query)
             return [CallOutcome(**dict(zip(_OF_OUTCOME, values, strict=True))) for values in found]
 
+    def count_outcomes(self, status: str, target: float | None, since: float, until: float) -> int:
+        """Return how many calls there are of a status and a target."""
+        query = sa.select(sa.func.count()).where(_outcomes.c.status == status, _outcomes.c.target == target)
+        with self.database.reading() as connection:
+            return connection.scalar(_between(query, since, until)) or 0
+
     def outcome_groups(self, since: float, until: float) -> list[OutcomeGroup]:
         """Add calls that are alike up in the database."""
         c = _outcomes.c
