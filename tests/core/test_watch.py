@@ -124,3 +124,23 @@ def test_where_fewer_calls_are_audited_those_of_the_reference_alone_speak_less_a
         watch.look()
         watch.observe(Audit(f"c{i}", 0.0, 1.0, 0.01))
     assert {alarm.kind for alarm in raised} == {"drop"}
+
+
+def test_where_audits_show_nothing_calls_of_the_reference_alone_do_not_speak_against_the_alarm():
+    raised = []
+    watch = Watch(["small"], 0.05, raised.append)
+    for i in range(40):
+        for j in range(2000):
+            watch.note_outcome(outcome(2000 * i + j, status="certain"))
+        watch.look()
+        watch.observe_failed()
+        watch.observe(Audit(f"c{i}", 0.0, 1.0, 1.0))
+    assert {alarm.kind for alarm in raised} == {"drop"}
+
+
+def test_an_audit_that_fails_is_told_to_alarms():
+    failed, small, large = [], FakeGenerator(["84"]), FakeGenerator([RuntimeError("no")])
+    with BestRoute(POOL, {"small": small, "large": large}, lambda query: "small", audit=1.0) as routed:
+        routed._auditor.watch.observe_failed = lambda: failed.append(1)
+        routed.run("What is 12 * 7? Answer with only the number.")
+    assert failed == [1]

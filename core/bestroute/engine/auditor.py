@@ -138,7 +138,7 @@ class Auditor(ProcessState):
             job = self._job(query, options, result, share)
             if job is not None and not self._enqueue(job):
                 self.writer.note([job.outcome])
-                self.notices.failed()
+                self._failed()
                 logger.warning("audit: the queue of %d audits is full, so a call is not audited", _MOST_WAITING)
         except Exception as error:
             logger.warning("a call was not recorded for audits: %s", describe(error, query))
@@ -174,7 +174,7 @@ class Auditor(ProcessState):
         if _runs_tools_itself(query) or not self.comparer.may_compare(query, result.samples[result.chosen].sample):
             self._note(replace(outcome, status="uncompared"))
             if random.random() < share:
-                self.notices.failed()
+                self._failed()
             return None
         if random.random() >= share:
             self._note(outcome)
@@ -196,6 +196,11 @@ class Auditor(ProcessState):
     def _note(self, outcome: CallOutcome) -> None:
         self.writer.note([outcome])
         self.watch.note_outcome(outcome)
+
+    def _failed(self) -> None:
+        """Tell whoever learns from audits of one that showed nothing."""
+        self.notices.failed()
+        self.watch.observe_failed()
 
     def _is_reference(self, planned: Decision, result: Result) -> bool:
         """Whether the answer is, or in shadow mode would have been, one sample of the reference: its drop is 0."""
@@ -272,7 +277,7 @@ class Auditor(ProcessState):
             self.watch.observe(as_audit(outcome))
             self.notices.tell(outcome)
         else:
-            self.notices.failed()
+            self._failed()
 
     def _compared(self, job: _AuditJob) -> CallOutcome:
         drawn = replace(job.outcome, status="drawn")

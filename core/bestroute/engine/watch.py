@@ -102,6 +102,12 @@ class Watch(ProcessState):
             raised = self._all().observe(audit)
         self._tell(raised)
 
+    def observe_failed(self) -> None:
+        """Note an audit that showed nothing."""
+        with self._guard():
+            if self._alarms is not None:
+                self._alarms.observe_failed()
+
     def look(self) -> None:
         """Check everything that was noted."""
         from bestroute.monitoring.draw_facts import draw_facts

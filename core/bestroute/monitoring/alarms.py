@@ -216,6 +216,14 @@ class Alarms:
         with self._lock:
             self._certain += calls
 
+    def observe_failed(self) -> None:
+        """Drop what calls of the reference alone said since the last audit, where one showed nothing.
+
+        Nobody knows what the other calls lost in the same time, so they must not speak alone.
+        """
+        with self._lock:
+            self._certain = 0.0
+
     def observe_query(self, familiarity: float) -> list[Alarm]:
         """Add a query; return the alarm that traffic is unlike training if it is raised by it."""
         return [alarm for _, alarm in self.observe_queries([familiarity])]
