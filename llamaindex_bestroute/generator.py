@@ -8,6 +8,7 @@ do not multiply with the engine's. The caller's object is never changed.
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -107,8 +108,8 @@ class LLMGenerator(GeneratorBase):
         return copied
 
     def _look_for_changes(self) -> None:
-        now = dict(vars(self._original))
-        if self._snapshot.keys() != now.keys() or any(self._snapshot[name] is not value for name, value in now.items()):
+        now, known = dict(vars(self._original)), self._snapshot
+        if list(now) != list(known) or not all(map(operator.is_, now.values(), known.values())):
             self._forget_copies()
             self._snapshot = now
 
@@ -123,10 +124,11 @@ class LLMGenerator(GeneratorBase):
     @property
     def model_name(self) -> str:  # type: ignore[override]
         """The provider's name of the model, as far as the member tells."""
+        member = self.member
         for name in ("model", "model_name", "model_id"):
-            if isinstance(value := getattr(self.member, name, None), str) and value:
+            if isinstance(value := getattr(member, name, None), str) and value:
                 return value
-        return type(self.member).__name__
+        return type(member).__name__
 
     @property
     def max_output_tokens(self) -> int | None:  # type: ignore[override]
@@ -142,10 +144,12 @@ class LLMGenerator(GeneratorBase):
     def lacks(self, query: Query) -> str | None:
         """Say what the member cannot do that the query needs; where a field tells, no server is asked."""
         member = self.member
-        calls, window = (getattr(member, name, None) for name in ("is_function_calling_model", "context_window"))
+        calls, window = getattr(member, "is_function_calling_model", None), getattr(member, "context_window", None)
         try:
-            calls = self.metadata.is_function_calling_model if calls is None else calls
-            window = self.metadata.context_window if window is None else window
+            if calls is None or window is None:
+                metadata = member.metadata
+                calls = metadata.is_function_calling_model if calls is None else calls
+                window = metadata.context_window if window is None else window
         except ValueError as error:  # OpenAI(model="unknown") has no metadata
             return f"it does not tell what it can do: {error}"
         is_stated = "context_window" in member.model_fields_set or window != DEFAULT_CONTEXT_WINDOW
@@ -387,18 +391,15 @@ class LLMGenerator(GeneratorBase):
         if not replies:
             return []
         texts = [whole_text(reply.message) for reply in replies]
-        bill = completed_usage(
-            responses.usage_of(replies[0]),
-            call.prompt_tokens,
-            " ".join(texts),
-            has_reply=any(carries_something(reply) for reply in replies),
-        )
+        text = " ".join(texts)
+        has_reply = not text.strip() and any(carries_something(reply) for reply in replies)
+        bill = completed_usage(responses.usage_of(replies[0]), call.prompt_tokens, text, has_reply=has_reply)
         reasons = [responses.finish_reason_of(reply) for reply in replies]
         cut = [call.max_tokens if reason == "length" else None for reason in reasons]
         usages = divide_usage(bill, texts, cut)
         return [
-            _sample(call, reply, usage, responses.finish_reason_of(reply), latency_s, is_one=len(replies) == 1)
-            for reply, usage in zip(replies, usages, strict=True)
+            _sample(call, reply, usage, reason, latency_s, is_one=len(replies) == 1)
+            for reply, usage, reason in zip(replies, usages, reasons, strict=True)
         ]
 
     def _read_objects(self, call: Call, first: Outcome, latency_s: float) -> list[Sample]:

@@ -101,7 +101,7 @@ def _text(value: Any) -> str:
 def read_back(text: str) -> RagQuestion:
     """Tell the question in a filled prompt from its material: by the stock templates, else by layout."""
     stripped = text.strip()
-    for template in stock_templates():
+    for template in stock_templates() if stripped else ():
         if spans := template.match(stripped):
             values = {name: stripped[start:end] for name, (start, end) in spans.items()}
             question = next((values[name].strip() for name in QUESTIONS if values.get(name)), None)

@@ -102,9 +102,11 @@ def logprobs_of(response: ChatResponse) -> Any:
 
     The raw reply goes first: ``ChatResponse.logprobs`` lists alternatives, and not which of them was drawn.
     """
-    for reply in (*_replies(response.raw), response):
+    for reply in _replies(response.raw):
         if lists_logprobs(reply):
             return reply
+    if response.logprobs:
+        return response
     output = part(response.raw, "output")  # the Responses API
     contents = [content for item in output for content in part(item, "content") or ()] if _is_list(output) else []
     return joined([part(content, "logprobs") for content in contents if part(content, "logprobs")])
@@ -287,7 +289,7 @@ def raw_of(reply: Any, usage: Mapping[str, Any] | None, model_name: str | None =
 
 def part(raw: Any, name: str) -> Any:
     """Return a part of a raw reply, be it a dict or an object; ``None`` if it has none."""
-    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
+    return raw.get(name) if isinstance(raw, (dict, Mapping)) else getattr(raw, name, None)
 
 
 def plain(value: Any) -> Any:
