@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -23,7 +24,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from bestroute import ConfigError, Ledger, MajorityVote, Price, Settings
 from langchain_bestroute import BestRouteChat, __version__
-from langchain_bestroute.messages import summed_counts
+from langchain_bestroute.messages import summed_counts, to_query
 
 PRICES = {"small": Price(1.0, 2.0), "large": Price(10.0, 20.0)}
 
@@ -713,3 +714,10 @@ async def test_no_word_of_a_stream_is_lost_or_moved_by_what_calls_itself_the_las
     assert "".join(chunk.text for chunk in chunks) == "one two three"
     assert [chunk.chunk_position for chunk in chunks if chunk.chunk_position] == ["last"]
     assert chunks[-1].chunk_position == "last"
+
+
+def test_what_a_query_needs_follows_a_change_of_it():
+    query = to_query([HumanMessage("what is 2 + 3?")], {"tools": [{"type": "function", "function": {"name": "add"}}]})
+    assert query.needs.tools
+    assert not replace(query, tools=None).needs.tools
+    assert replace(query, input_tokens=9).needs.tokens == 9
