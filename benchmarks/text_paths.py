@@ -28,6 +28,7 @@ from bestroute.features.answer_statistics import answer_statistics, asks
 from bestroute.features.hashing import featurise
 from bestroute.records.jsonl import dump_line
 from bestroute.selection import Call, judge, read_demand
+from bestroute.selection.answer_form import answer_form
 from bestroute.selection.empty_reply import flaw_of
 from bestroute.types.usage import estimate_tokens
 
@@ -128,6 +129,8 @@ PATHS: dict[str, Callable[[str], object]] = {
     "token estimate": estimate_tokens,
     "answer statistics": lambda text: answer_statistics(text, asks(text), text),
     "majority vote": lambda text: MajorityVote().score(Query("q"), [text, text, "x"]),
+    "answer form": answer_form,
+    "answer form of a list": lambda text: answer_form(f"a, b{text[:-1]}and"),
     "empty reply": lambda text: flaw_of(Sample(text)),
     "JSON of a schema, as text": lambda text: judge(Sample(text), [], JSON),
     "JSON of a schema, a string": lambda text: judge(Sample(json.dumps([text])), [], JSON),

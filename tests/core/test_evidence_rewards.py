@@ -256,3 +256,15 @@ def test_sync_and_async_accept_alike_on_log_probabilities_and_without_them_nothi
         made = engine(FakeGenerator([sample]), LogprobConfidence(), plan)
         assert made.run("What is 12 * 7?").text == text
         assert asyncio.run(made.arun("What is 12 * 7?")).text == text
+
+
+def test_the_form_of_a_list_is_found_however_much_white_space_is_in_it():
+    assert answer_form("red, green" + " " * 1_000_000 + "and blue") == answer_form("red; green and blue")
+    assert answer_form("a,b" + " " * 1_000_000 + "and") == answer_form("a, b and")
+
+
+@pytest.mark.parametrize("separator", [",", "\n- "])
+def test_a_list_of_very_many_items_is_compared_as_a_text(separator):
+    many, few = ("- " + separator.join(["1.0"] * count) for count in (100_000, 1_000))
+    assert answer_form(few).startswith("[")
+    assert not answer_form(many).startswith("[")

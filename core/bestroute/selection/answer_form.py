@@ -13,6 +13,8 @@ from bestroute.selection.tool_calls import NotJson, canonical, read_json, withou
 _LONGEST_LITERAL = 20_000
 _LONGEST_ANSWER = 2_000
 """Characters of an answer whose markup is taken off, and of the end of a text that may mark one."""
+_MOST_ITEMS = 1_000
+"""Of a list in words; a longer one is compared as a text."""
 _EDGE = " \t\r\n.,;:!"
 _MARKED = (
     re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL | re.IGNORECASE),
@@ -209,13 +211,18 @@ def _value_form(value: object) -> str:
 
 
 def _items(answer: str) -> list[str] | None:
-    """Return the items of a list in words: bullets, or short parts between commas; ``None`` if it is none."""
+    """Return the items of a list in words: bullets, or short parts between commas; ``None`` if it is none.
+
+    White space is made one space first, since looking for "and" behind a long run of it takes the square of its length.
+    """
     lines = [line for line in answer.splitlines() if line.strip()]
+    if len(lines) > _MOST_ITEMS:
+        return None
     if len(lines) > 1 and all(_BULLET.match(line) for line in lines):
         return [_BULLET.sub("", line, count=1) for line in lines]
     if len(lines) > 1 or not re.search(r"[,;]", answer):
         return None
-    items = re.split(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+and\s+(?=\S+$)", answer)
-    if len(items) < 2 or any(not part.strip() or len(part.split()) > 4 for part in items):
+    items = re.split(r" ?[,;] ?(?:and |or )?| and (?=\S+$)", " ".join(answer.split()), maxsplit=_MOST_ITEMS)
+    if not 2 <= len(items) <= _MOST_ITEMS or any(not part.strip() or len(part.split()) > 4 for part in items):
         return None
     return [part.strip() for part in items]
