@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence_tasks import LEAST_LEVEL, Tasks, scored, topics
+from evidence_tasks import INNER_DEALS, LEAST_LEVEL, Tasks, scored, topics
 
 from bestroute import BestRoute, Pool, Query, Sample, Usage
 from bestroute.labels.answer_forms import form_reader, tools_of
@@ -140,6 +141,24 @@ def _tasks(data: Path) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = f"""
+`reasoning_gym`: up to three draws of the cheap arm and one of each cheaper model, one after the other
+(`benchmarks/evidence_tasks.py`). After each, evidence says how probable the leading answer is right: who agrees with
+whom, how long answers and replies are, what they look like; nothing of the query where tasks are new. From the fifth
+draw on an answer may be accepted; a query is given up for the reference as soon as what is still to be drawn costs more
+than it is likely to save, which needs no labels. Every draw is billed. Weights are fitted on three fifths of the tasks;
+the level is the lowest there that loses no more than is asked, by {INNER_DEALS} deals of folds by task, where no task
+may make up for more of others' losses than the drop that is asked for. Scored on the other two fifths, mean and
+standard error over deals, then a 95 % interval by resampled tasks, which says what other tasks would give. *Beyond the
+coin*: saving above a coin between the reference and the cheap arm at the drop that was realised.
+"""
+
+
+def paragraph(text: str) -> str:
+    """Return a text in lines of one length."""
+    return textwrap.fill(" ".join(text.split()), 118)
+
+
 def page(report: dict[str, Any]) -> str:
     """Return the page."""
     lines = [
@@ -175,20 +194,7 @@ def page(report: dict[str, Any]) -> str:
         "",
         "## A confidence fitted on some tasks, on others",
         "",
-        "`reasoning_gym`: up to three draws of the cheap arm and one of each cheaper model, one after the other",
-        "(`benchmarks/evidence_tasks.py`). After each, evidence says how probable the leading",
-        "answer is right: who agrees",
-        "with whom, how long answers and replies are, what they look like; nothing of the query",
-        "where tasks are new. From",
-        "the fifth draw on an answer may be accepted; a query is given up for the reference as",
-        "soon as what is still to be",
-        "drawn costs more than it is likely to save, which needs no labels. Every draw is",
-        "billed. Weights and level are",
-        "chosen on three fifths of the tasks by folds by task; no task may make up there for",
-        "more of others' losses than",
-        "the drop that is asked for. Scored on the other two fifths, mean and standard error over deals, then a 95 %",
-        "interval by resampled tasks, which says what other tasks would give. *Beyond the coin*: saving above a coin",
-        "between the reference and the cheap arm at the drop that came out.",
+        paragraph(EXPERIMENT),
         "",
         "| asked for a drop of 1 % | deals | saved | drop | beyond the coin | accepted |",
         "|---|---|---|---|---|---|",
@@ -204,20 +210,20 @@ def page(report: dict[str, Any]) -> str:
     is_met = drop <= 0.01 and unseen["saving"] >= 0.15 and beyond >= 0.08 and unseen["saving_beyond_coin_ci95"][0] > 0
     lines += [
         "",
-        "Target, tasks unseen: a mean drop of at most 1 %, at least 15 % saved, at least 8",
-        "points beyond the coin, clear of",
-        f"0: **{'met' if is_met else 'missed'}** (saved {unseen['saving']:.1%}, drop {drop:.2%}, "
-        f"{100 * beyond:.1f} points "
-        "beyond the coin). What a level costs",
-        "differs from task to task by more than 36 tasks can tell: on one task the reference is",
-        "wrong and the cheap models",
-        "right, and whether it is among the tasks scored moves the drop by most of a point. The",
-        "members drawn, the fifth draw",
-        "and the limit for a task were chosen after looks at some of these deals, so the figures flatter, if anything.",
-        f"An answer is accepted from {LEAST_LEVEL} at the least where tasks are new, and from whatever meets the drop",
-        "where they were seen.",
-        f"Target, tasks seen: at least 28 % saved: **{'met' if known['saving'] >= 0.28 else 'missed'}** "
-        f"({known['saving']:.1%} at a drop of {known['drop']:.2%}).",
+        paragraph(
+            f"""
+            Target, tasks unseen: a mean drop of at most 1 %, at least 15 % saved, at least 8 points beyond the coin,
+            clear of 0: **{"met" if is_met else "missed"}** (saved {unseen["saving"]:.1%}, drop {drop:.2%},
+            {100 * beyond:.1f} points beyond the coin). What a level costs differs from task to task by more than 36
+            tasks can tell: on one task the reference is wrong and the cheap models right, and whether it is among the
+            tasks scored moves the drop by most of a point; so deals are many. The members drawn, the fifth draw, the
+            shrinkage, the limit for a task and the choice of the level followed looks at some of these deals, so the
+            figures flatter, if anything. An answer is accepted from {LEAST_LEVEL} at the least where tasks are new, and
+            from whatever meets the drop where they were seen. Target, tasks seen: at least 28 % saved:
+            **{"met" if known["saving"] >= 0.28 else "missed"}** ({known["saving"]:.1%} at a drop of
+            {known["drop"]:.2%}).
+            """
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -4,8 +4,9 @@ Three draws of the cheap arm and one of each cheaper member are played one after
 (who agrees with whom, how long answers and replies are; nothing of the query) says how probable the leading answer is
 right. From the fifth draw on it may be accepted. It is given up for the reference as soon as what is still to be
 drawn costs more than it is likely to save: that needs no labels. Weights and level are chosen on the training tasks
-alone, on folds by task; there a task may make up for no more of others' losses than the drop that is asked for, since
-a few tasks on which the reference fails would pay for anything.
+alone, on several deals of folds by task: the lowest level that loses no more than is asked, where a task may make up
+for no more of others' losses than the drop that is asked for, since a few tasks on which the reference fails
+would pay for anything.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ ARM = "llama-4-maverick"
 DRAWN = (ARM, ARM, ARM, "gemma-3-27b", "llama-3.3-70b", "mistral-small-3.1-24b")
 FIRST = 4
 """From which draw on, counted from 0, an answer may be accepted."""
-ORDERS, DEALS, INNER = 3, 40, 6
+ORDERS, DEALS = 3, 160
+INNER, INNER_DEALS = 6, 3
+"""Folds by task within the training tasks, and how often they are dealt."""
 RIDGE = 100.0
 """Of 10 to 1,000 the best on 40 deals of half of the tasks (``live_tasks.designed_on``), tried by hand."""
 LEVELS = tuple(np.round(np.concatenate([np.linspace(0.3, 0.9, 25), np.linspace(0.91, 0.99, 9)]), 3))
@@ -170,11 +173,11 @@ def play(
     Args:
         tasks: What was drawn.
         guesses: After each draw, how probable the leading answer is right; below ``FIRST`` they are not looked at.
-        level: From which it is accepted.
+        level: From which it is accepted; at infinity the reference answers at once.
         goes_on: After each draw but the last, whether more is drawn if it is not accepted.
     """
     quality, cost = tasks.reference.copy(), np.zeros(len(tasks.reference))
-    is_open, accepted = np.ones(len(cost), dtype=bool), np.zeros(len(cost), dtype=bool)
+    is_open, accepted = np.full(len(cost), np.isfinite(level)), np.zeros(len(cost), dtype=bool)
     for draw, stage in enumerate(tasks.stages):
         cost[is_open] = stage.spent[is_open]
         if draw >= FIRST:
@@ -235,29 +238,35 @@ def _figures(means: FloatArray) -> tuple[float, float, float]:
 def _fitted(
     tasks: Tasks, is_train: BoolArray, max_drop: float, levels: Sequence[float], *, seed: int
 ) -> tuple[float, list[FloatArray], list[BoolArray]]:
-    """Return the level, how probable answers are right, and where more is drawn: of training plays, held out."""
-    fold_of = np.array(deal_folds(list(tasks.names), INNER, seed=500 + seed))[tasks.record_of]
-    guesses = []
-    for stage in tasks.stages[FIRST:]:
-        guess = probabilities(logistic(stage.table[is_train], stage.quality[is_train], RIDGE), stage.table)
+    """Return the lowest level that loses no more than is asked, how probable answers are right, and where to go on.
+
+    Of training plays, probabilities are means over folds by task that held them out. Without a level that also saves,
+    it is infinite.
+    """
+    dealt = [deal_folds(list(tasks.names), INNER, seed=500 + seed + 10_000 * deal) for deal in range(INNER_DEALS)]
+    guesses = [
+        _guessed(stage, is_train, [np.array(folds)[tasks.record_of] for folds in dealt]) for stage in tasks.stages
+    ]
+    name_of = np.unique(np.array(tasks.names)[tasks.record_of], return_inverse=True)[1]
+    for level in sorted(levels):
+        goes_on = _goes_on(tasks, guesses, is_train, level)
+        quality, cost, _ = play(tasks, guesses, level, goes_on)
+        loss = (tasks.reference - quality)[is_train] / tasks.reference[is_train].sum()
+        loses = np.maximum(np.bincount(name_of[is_train], loss), -max_drop).sum()
+        if loses <= max_drop and cost[is_train].sum() < tasks.reference_usd[is_train].sum():
+            return float(level), guesses, goes_on
+    return np.inf, guesses, []
+
+
+def _guessed(stage: Stage, is_train: BoolArray, dealt: Sequence[IntArray]) -> FloatArray:
+    guess = probabilities(logistic(stage.table[is_train], stage.quality[is_train], RIDGE), stage.table)
+    guess[is_train] = 0
+    for fold_of in dealt:
         for fold in range(INNER):
             fit, held_out = is_train & (fold_of != fold), is_train & (fold_of == fold)
             weights = logistic(stage.table[fit], stage.quality[fit], RIDGE)
-            guess[held_out] = probabilities(weights, stage.table[held_out])
-        guesses.append(guess)
-    padded = [guesses[0]] * FIRST + guesses
-    best, goes_on = 1.0, [np.zeros(len(is_train), dtype=bool)] * (len(DRAWN) - 1)
-    name_of = np.unique(np.array(tasks.names)[tasks.record_of], return_inverse=True)[1]
-    for level in sorted(levels, reverse=True):  # from the safe side, up to the first that loses too much
-        drawing = _goes_on(tasks, padded, is_train, level)
-        quality, cost, _ = play(tasks, padded, level, drawing)
-        loss = (tasks.reference - quality)[is_train] / tasks.reference[is_train].sum()
-        by_name = np.bincount(name_of[is_train], loss)
-        if np.maximum(by_name, -max_drop).sum() > max_drop:
-            break
-        if cost[is_train].sum() < tasks.reference_usd[is_train].sum():
-            best, goes_on = float(level), drawing
-    return best, padded, goes_on
+            guess[held_out] += probabilities(weights, stage.table[held_out]) / len(dealt)
+    return guess
 
 
 def _goes_on(tasks: Tasks, guesses: Sequence[FloatArray], is_train: BoolArray, level: float) -> list[BoolArray]:

@@ -153,6 +153,32 @@ def test_arguments_are_read_by_their_type_where_the_schema_refers_to_it_or_allow
 
 
 @pytest.mark.parametrize(
+    ("kind", "written", "meant"),
+    [
+        ("Long", "5", 5),
+        ("double", "1.50", 1.5),
+        ("Boolean", "true", True),
+        ("char", 5, "5"),
+        ("ArrayList", '["a", "B"]', ["a", "b"]),
+        ("HashMap", '{"a": 1.0}', {"a": 1}),
+        ("object", '{"a": 1}', {"a": 1}),
+        (["Integer", "null"], "5", 5),
+    ],
+)
+def test_types_of_programming_languages_are_those_of_json(kind, written, meant):
+    schema = {"properties": {"x": {"type": kind}}}
+    forms = {canonical_calls([Call("f", {"x": value})], {"f": schema}) for value in (written, meant)}
+    assert len(forms) == 1
+
+
+def test_names_that_a_provider_had_to_change_are_those_of_the_tools():
+    tools = {"geo.area": {"properties": {"side": {"type": "integer"}}}}
+    same = [Call("geo.area", {"side": 2}), Call("geo_area", {"side": "2"})]
+    assert len({canonical_calls([call], tools) for call in same}) == 1
+    assert canonical_calls([Call("a.b", {})], tools) != canonical_calls([Call("a_b", {})], tools)
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"properties": {"n": {"type": "integer", "allOf": [{"minimum": 1}]}}},

@@ -20,6 +20,15 @@ _DESCRIBED = re.compile(
 _UNSAID = frozenset({"none", "null", "empty", "unspecified", "not", "no"})
 _APART = re.compile(r"[\s.,;_]+")
 _RENDERED = re.compile(r"([\w.:-]+)\((\{.*\})\)")
+_TYPES = {
+    **dict.fromkeys(("int", "long", "short", "byte", "bigint"), "integer"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    **dict.fromkeys(("str", "char"), "string"),
+    **dict.fromkeys(("list", "tuple", "set", "arraylist"), "array"),
+    **dict.fromkeys(("dict", "map", "hashmap"), "object"),
+    "bool": "boolean",
+}
+"""What JSON calls the types of programming languages, by their names in small letters."""
 _DEEPEST = 40
 
 
@@ -85,9 +94,10 @@ def _plain_name(name: str) -> str:
 
 
 def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
-    schema = tools.get(_plain_name(call.name), {})
+    plain = _plain_name(call.name)
+    schema = tools.get(plain, {})
     settled = _object(call.arguments or {}, _declared(schema, schema), schema, _DEEPEST)
-    return f"{call.name}({canonical(settled)})"
+    return f"{plain if plain in tools else call.name}({canonical(settled)})"
 
 
 def _declared(about: Any, whole: Any) -> Any:
@@ -115,10 +125,16 @@ def _declared(about: Any, whole: Any) -> Any:
 
 
 def _type_of(about: Any) -> Any:
-    """Return the one type beside "or null" that a schema gives."""
+    """Return the one type beside "or null" that a schema gives, by its name in JSON.
+
+    Example:
+        >>> _type_of({"type": ["Long", "null"]})
+        'integer'
+    """
     kind = about.get("type") if isinstance(about, Mapping) else None
     others = [other for other in kind if other != "null"] if isinstance(kind, list) else []
-    return others[0] if len(others) == 1 else kind
+    one = others[0] if len(others) == 1 else kind
+    return _TYPES.get(one.casefold(), one.casefold()) if isinstance(one, str) else one
 
 
 def _object(value: Mapping[str, Any], schema: Any, whole: Any, depth: int) -> dict[str, Any]:
@@ -156,6 +172,8 @@ def _value(value: Any, about: Any, whole: Any, depth: int) -> Any:
         return value
     about = _declared(about, whole)
     kind = _type_of(about)
+    if kind in ("array", "object") and isinstance(value, str) and isinstance(held := read_json(value), list | Mapping):
+        value = held
     if isinstance(value, Mapping):
         return _object(value, about, whole, depth - 1)
     if isinstance(value, list | tuple):
@@ -169,7 +187,7 @@ def _value(value: Any, about: Any, whole: Any, depth: int) -> Any:
 
 
 def _text(value: str, kind: Any) -> Any:
-    if kind in ("integer", "number", "float") and (number := number_in(value)) is not None:
+    if kind in ("integer", "number") and (number := number_in(value)) is not None:
         return int(number) if number.denominator == 1 else float(number)
     if kind == "boolean" and value.strip().casefold() in ("true", "false"):
         return value.strip().casefold() == "true"
