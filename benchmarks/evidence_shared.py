@@ -148,7 +148,7 @@ whom, how long answers and replies are, what they look like; nothing of the quer
 draw on an answer may be accepted; a query is given up for the reference as soon as what is still to be drawn costs more
 than it is likely to save, which needs no labels. Every draw is billed. Weights are fitted on three fifths of the tasks;
 the level is the lowest there that loses no more than is asked, by {INNER_DEALS} deals of folds by task, where no task
-may make up for more of others' losses than the drop that is asked for. Scored on the other two fifths, mean and
+may offset more of others' losses than the drop that is asked for. Scored on the other two fifths, mean and
 standard error over deals, then a 95 % interval by resampled tasks, which says what other tasks would give. *Beyond the
 coin*: saving above a coin between the reference and the cheap arm at the drop that was realised.
 """
