@@ -8,14 +8,17 @@ from typing import Any
 
 from experiments_page import DOCS, percent, signed, with_interval
 
-INTRO = """## What a router may read
+INTRO = """## Features and encoders of a router
 
-`make encoders SHARED=...` makes this table anew (`benchmarks/encoders.py`). Five folds by group; rows of a set share
-folds, plans and labels, and each chooses its own shrinkage and prices on held-out folds of the training part.
-*Explained* is the variance of the plans' quality that predictions explain on the outer held-out folds, before
-shrinkage. *Saved*, *drop* and *gain* (quality above the hull of fixed plans, with its 95 % interval over groups) are at
-the price frozen for a drop of 1 % and of 3 %; *hindsight* is the saving at that drop on the curve itself. The last
-column is the processor time of one decision (median over queries of the set), prediction and policy together.
+`make encoders SHARED=...` reproduces these tables (`benchmarks/encoders.py`). They use five folds by group. The rows of a
+set share folds, plans and labels; each row chooses its own shrinkage and prices on held-out folds of the training part.
+
+| column | meaning |
+|---|---|
+| explained | share of the variance of the plans' quality that predictions explain on the outer held-out folds, before shrinkage |
+| frozen: saved, drop, gain | results at the price frozen for a drop of 1 % or 3 %; the gain is the quality above the hull of fixed plans, with its 95 % interval over groups |
+| hindsight | the saving at that drop on the curve itself |
+| ms | processor time of one decision, prediction and policy together (median over queries of the set) |
 """
 HEADER = ("reads", "explained", "frozen 1 %: saved", "drop", "gain", "frozen 3 %: saved", "drop", "gain")
 HINDSIGHT = ("hindsight 1 %", "3 %", "ms")

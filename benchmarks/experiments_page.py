@@ -15,22 +15,27 @@ Json = Mapping[str, Any]
 
 INTRO = """# Experiments
 
-`make experiments SHARED=...` makes this page and its plots anew (`benchmarks/experiments.py`; the data sets are public
-ones and no part of the project). Every router is trained anew for each of five folds by group; three or five seeds deal
-the folds and train; a query's five results are averaged. Intervals are 95 %, over paired resamples of groups.
+`make experiments SHARED=...` reproduces this page and its plots (`benchmarks/experiments.py`). The data sets are public and
+not part of the project ([Data](data.md)).
 
-*Frozen* means: the price of quality was chosen for a target drop on held-out folds of the training part, then scored
-here once. *Hull of fixed plans* is the best that needs no router: plans of up to four steps searched on the training
-part, and coins between them; *hull of candidates* the same with a fixed model and n. A gain counts only over the hull
-of fixed plans, where its interval is clear of 0. *best route* is the paper's method (match probability, Algorithm 1) on
-our features, *query statistics* our router without a word of the text. Columns headed by a drop are mixtures of points
-chosen in hindsight, for every row alike; rows above them are frozen.
+Every router is trained for each of five folds by group. Three or five seeds assign the folds and train; the results of a
+query are averaged over the seeds. Intervals are 95 %, over paired resamples of groups.
+
+| term | meaning |
+|---|---|
+| frozen | the price of quality was chosen for a target drop on held-out folds of the training part, then scored here once |
+| hull of fixed plans | the best that needs no router: plans of up to four steps, searched on the training part, and random mixes of them |
+| hull of candidates | the same with a fixed model and number of samples |
+| gain | quality above the hull of fixed plans; it counts only if its interval is clearly above 0 |
+| best route | the paper's method (match probability, Algorithm 1) on our features |
+| query statistics | our router without the words of the text |
+| columns headed by a drop | mixes of points chosen in hindsight, in the same way for every row; the rows above them are frozen |
 """
 
 
 @dataclass(frozen=True)
 class Check:
-    """A target and what came of it."""
+    """A target and its result."""
 
     data: str
     target: str
@@ -67,7 +72,7 @@ def _frozen(results: Json, data: str, target: str, saved: float, drop: float, ro
     return Check(
         data,
         f"{'fixed plans alone, ' if rows != 'frozen' else ''}frozen at {percent(float(target))}: "
-        f"saves >= {percent(saved)} at a realised drop <= {percent(drop)}",
+        f"saves >= {percent(saved)} at a measured drop <= {percent(drop)}",
         f"saves {with_interval(point['saving'], point['saving_ci95'])}, "
         f"drop {with_interval(point['drop'], point['drop_ci95'])}",
         _short([("saving", point["saving"] - saved), ("drop", drop - point["drop"])]),
@@ -134,7 +139,7 @@ def checks(results: Json) -> Iterator[Check]:
 
 def page(results: Json, notes: str) -> str:
     """Return the page."""
-    lines = [INTRO, "## Against the targets\n", "| data | target | came out | |", "|---|---|---|---|"]
+    lines = [INTRO, "## Targets and results\n", "| data | target | result | |", "|---|---|---|---|"]
     for check in checks(results):
         verdict = "met" if check.missed is None else f"**missed**: {check.missed}"
         lines.append(f"| {check.data} | {check.target} | {check.found} | {verdict} |")
