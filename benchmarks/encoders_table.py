@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Writes ``docs/encoders_table.md`` from ``docs/encoders.json``: every figure on the page is read from there."""
 
 from __future__ import annotations
