@@ -158,19 +158,21 @@ def page(report: dict[str, Any]) -> str:
     """Return the page."""
     mean, length = (np.mean([deal[name][0] for deal in report["unseen"]]) for name in ("reward", "length"))
     lines = [
-        "# A reward model learnt from a judge",
+        "# A reward model trained on a judge",
         "",
-        "Written by `make judged-rewards SHARED=../shared`; do not edit. Free text of AlpacaEval: 542 instructions,",
-        "answers of 21 models, each judged by GPT-4. A good answer is one that the judge prefers to a fixed one. The",
-        "reward model is the light one of `train-reward` and `train --reward learn`. Brackets: 95 % intervals.",
+        "This page is written by `make judged-rewards SHARED=../shared`; do not edit it. The data are free text of",
+        "AlpacaEval: 542 instructions, with answers of 21 models, each judged by GPT-4. A good answer is one that the",
+        "judge prefers to a fixed answer. The reward model is the light one of `train-reward` and",
+        "`train --reward learn`. Brackets are 95 % intervals.",
         "",
-        "## Good answers of models that it never saw",
+        "## Answers of models that it was not trained on",
         "",
-        "Learnt from ten models and the reference on half of the queries, scored on the ten others and the other half.",
-        "Area under the ROC curve, over all answers, and within a model (the mean over models), where no style of a",
-        "model helps. Beside it, what the length of the answer alone tells.",
+        "The reward model is trained on ten models and the reference, on half of the queries. It is scored on ten",
+        "other models and the other half. The table shows the area under the ROC curve, over all answers and within a",
+        "model (the mean over models). Within a model, the style of a model does not help. For comparison, it shows",
+        "the area of the answer's length alone.",
         "",
-        "| deal | answers | good | reward | within a model | length | within a model |",
+        "| split | answers | good | reward | within a model | length | within a model |",
         "|---|---|---|---|---|---|---|",
     ]
     for deal in report["unseen"]:
@@ -179,19 +181,19 @@ def page(report: dict[str, Any]) -> str:
         lines.append(f"| {deal['deal'] + 1} | {deal['answers']} | {deal['good']:.0%} | {cells} |")
     lines += [
         "",
-        f"The mean over deals is {mean:.3f}, that of the length alone {length:.3f}: on models that it never saw, the",
-        "reward knows little beyond what this judge likes about long answers. What it is worth on the members of one's",
-        "own pool, which it learns from, is the next table's.",
+        f"The mean over splits is {mean:.3f}, and {length:.3f} for the length alone. So on models that it was not",
+        "trained on, the reward model knows little more than that this judge likes long answers. The next table shows",
+        "what it is worth on members of its own pool, on which it is trained.",
         "",
         "## As acceptance for free text",
         "",
-        "Reward model and router are trained on one half of the queries, their prices frozen there for a drop of 1 or",
-        "3 % and looked at on the other half; five deals, and the interval holds the luck of the deal as well as that",
-        "of the queries. One draw a model; a plan asks a cheap member, looks at the calibrated reward, and goes to the",
-        "reference where it is too low. Prices are the usual ones of late 2023. *Without*: the same router, which can",
-        "only choose by the query.",
+        "Reward model and router are trained on one half of the queries. Their prices are frozen there for a drop of",
+        "1 or 3 %, and scored on the other half. There are five splits; the interval covers the choice of the split",
+        "and of the queries. Each model has one draw. A plan asks a cheap member first, and escalates to the",
+        "reference if the calibrated reward is too low. Prices are list prices of late 2023. *Without* is the same",
+        "router without the reward model, which can only choose by the query.",
         "",
-        "| pool | frozen for | saving, with the reward | drop | asked the cheap one first | saving, without | drop |",
+        "| pool | frozen for | saving, with reward | drop | asked the cheap one first | saving, without | drop |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in report["acceptance"].items():
@@ -203,7 +205,7 @@ def page(report: dict[str, Any]) -> str:
             )
     lines += [
         "",
-        "A drop is of the judge's verdicts; what people would say of them is another matter ([formats](formats.md)).",
+        "The drop is that of the judge's verdicts. People may judge differently ([formats](formats.md)).",
         "",
     ]
     return "\n".join(lines)

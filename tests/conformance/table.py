@@ -26,12 +26,16 @@ COLUMNS = {
 """Columns of the table, and how the names of the tests behind each begin."""
 _HEAD = """# Providers
 
-What a provider's own class does alone, it does in a pool. Each class below was called alone and in a pool, on a server
-on loopback that speaks the provider's protocol, and compared in content, tool calls, metadata, usage, type of error,
-number and bodies of the requests. A cell says how many comparisons held; \"-\" is what the class does not do or does
-not tell. Written by `BESTROUTE_FULL=1 make conformance`; `make conformance` alone runs a reply, a stream, a round of
-tools, a 400 and a 429 of every class. In one field a pool's request may differ: a stream asks for its usage
-where neither the class nor the user has said anything of it ([faults.md](faults.md#usage-of-streams)).
+A provider's class behaves in a pool as it does alone. Each class below was called both ways, on a loopback server that
+speaks the provider's protocol. The two were compared in content, tool calls, metadata, usage, type of error, and number
+and bodies of the requests.
+
+A cell shows how many comparisons were equal; \"-\" means that the class does not support or not report it. A pool's
+request may differ in one field: a stream requests its usage if neither the class nor the user sets that
+([faults.md](faults.md#usage-of-streams)).
+
+`BESTROUTE_FULL=1 make conformance` writes this page. `make conformance` alone tests a reply, a stream, a round of
+tools, a 400 and a 429 of every class.
 """
 
 Results = dict[tuple[str, str], list[bool]]
