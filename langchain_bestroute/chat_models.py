@@ -937,16 +937,17 @@ class BestRouteChat(BaseChatModel):
         if not isinstance(usage, (dict, Mapping)):  # LiteLLM's is an object
             usage = token_usage(message.usage_metadata)
         notes = notes_of(result)
-        about_call = {name: value for name, value in about.items() if name not in (METADATA_KEY, *(notes or ()))}
+        beside = {METADATA_KEY, *(notes or ())}
+        about_call = {name: value for name, value in about.items() if name not in beside}
         output = {**about_call, "token_usage": usage, "model_name": about["model_name"]}
         generation = ChatGeneration(message=message, generation_info=notes)
         return ChatResult(generations=[generation], llm_output=output)
 
     def _combine_llm_outputs(self, _llm_outputs: list[builtins.dict[str, Any] | None], /) -> builtins.dict[str, Any]:
         outputs = [output for output in _llm_outputs if output]  # from the cache comes none
-        total = summed_counts(output["token_usage"] for output in outputs)
+        total = summed_counts([output["token_usage"] for output in outputs])
         combined = {"token_usage": total, **({"model_name": outputs[-1]["model_name"]} if outputs else {})}
-        fingerprint = next(filter(None, (output.get("system_fingerprint") for output in outputs)), None)
+        fingerprint = next(filter(None, [output.get("system_fingerprint") for output in outputs]), None)
         return combined if fingerprint is None else {**combined, "system_fingerprint": fingerprint}
 
 
