@@ -1,4 +1,4 @@
-# ruff: noqa: E501
+# ruff: noqa: E501 - the page is prose
 """Writes ``docs/encoders_table.md`` from ``docs/encoders.json``: every figure on the page is read from there."""
 
 from __future__ import annotations

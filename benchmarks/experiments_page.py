@@ -1,4 +1,4 @@
-# ruff: noqa: E501
+# ruff: noqa: E501 - the page is prose
 """Writes ``docs/experiments.md`` from ``docs/experiments.json``: every figure on the page is read from there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the page is prose
 """The page ``docs/live.md`` from the figures of ``live.py``."""
 
 from __future__ import annotations
@@ -15,111 +16,135 @@ from bestroute.monitoring.alarms import HORIZON_AUDITS
 HEAD = """\
 # Live traffic
 
-Written by `benchmarks/live.py` (`make live`): streams drawn from real answers. Three sentences that are not the same:
-a **promise** of `tune` is a bound for traffic like that it was shown on; **follow** is a control, which brings the mean
-drop to a target in the long run; an **interval** of audits says what is known now.
+This page tests audits, following prices, alarms and familiarity on streams of calls that are drawn from real answers. It
+is written by `benchmarks/live.py` (`make live`).
+
+Promise, control and interval are different: a **promise** of `tune` is a bound on traffic like that of its records;
+**follow** is a control that brings the mean drop to a target in the long run; an **interval** of audits says what is known
+now.
 
 """
 COVERAGE = """\
-## The interval holds at every moment
+## Is the interval valid at every moment?
 
-Streams of 50,000 calls, 4 % of the eligible ones audited (2,000), in a third of the calls the reference alone. Steady
-traffic, a slow drift from the easier half of a set's tasks (or texts) to the harder, and a sudden change in the middle.
-*Covered*: streams whose interval held the running mean after each of their audits; of 1,000 streams a share of .95 has
-a standard error of .007. *Width*: of the interval after 2,000 audits, in widths of one for that single moment (1.96
-standard errors). *With predictions*: corrected by a guess from 31 statistics of the text, made on other folds.
+Each stream has 50,000 calls. 4 % of the eligible ones are audited (2,000); in a third of the calls the reference answers
+alone. There are three kinds of traffic: steady, with a slow drift from the easier half of a set's tasks (or texts) to the
+harder, and with a sudden change in the middle.
+
+- *Covered*: the share of streams whose interval contained the running mean after each of their audits. In 1,000 streams,
+  a share of .95 has a standard error of .007.
+- *Width*: of the interval after 2,000 audits, as a multiple of the interval for that single moment (1.96 standard
+  errors).
+- *With predictions*: corrected by a prediction from 31 statistics of the text, trained on other folds.
 
 """
 AGAIN = """\
-3,000 fresh streams each of
-the three lowest sets: all nine rows without predictions and all nine with them are at .952 or more (standard error
-.004), but for the sudden change of `routerbench`, .944 and .948, which is no chance: there drops vary 2.6 times as much
-after the change as before, and the interval is made narrow for a variance that stays.
+The three lowest sets were repeated with 3,000 fresh streams each: all nine rows without predictions and all nine with
+them are at .952 or more (standard error .004), except the sudden change of `routerbench`, .944 and .948. That is not
+chance: drops there vary 2.6 times as much after the change as before, and the interval is made narrow for a variance
+that stays the same.
 """
 ASSUMED = """\
 
-What it assumes: drops lie in [-1, 1], calls are chosen by a coin that knows nothing of the answer, sums of drops are
-nearly normal by the time that intervals are narrow, and the variance of drops changes slowly. There is no finite-sample
-proof; variances are padded by one squared drop against sums of few audits. Before 1,000 audits and after 2,000 it is
-1.7 to 2.5 times as wide as the moment's own interval, since the moments between are what it is made narrow for.
+What the interval assumes:
+
+- drops are in [-1, 1];
+- calls are audited by a coin that does not depend on the answer;
+- sums of drops are nearly normal by the time that intervals are narrow;
+- the variance of drops changes slowly.
+
+There is no finite-sample proof. Variances are increased by one squared drop, as a safeguard for sums of few audits.
+The interval is made narrow between 1,000 and 2,000 audits. Before and after that, it is 1.7 to 2.5 times as wide as the
+interval for that single moment.
 
 """
 FOLLOW = """\
-## A price that follows
+## A price that follows audits
 
-Streams of 50,000 calls in the order of time (`livecodebench`), of tasks (`reasoning_gym`) or topics (`routellm_mmlu`)
-that the router was not trained on, which go on changing until the end; the last half is scored. Drops are relative to
-the reference's quality, as everywhere. 4 % of calls are audited by coin; what audits cost is taken off the saving.
-*Hindsight*: the most that any one price (and margin) would have saved on that very half at a drop within the target.
+Each stream has 50,000 calls in the order of time (`livecodebench`), of tasks (`reasoning_gym`) or of topics
+(`routellm_mmlu`). The router was not trained on them, and they continue to change until the end. The last half is scored.
+Drops are relative to the reference's quality. 4 % of calls are audited at random; the cost of audits is subtracted from
+the saving. *Hindsight* is the most that any single price (and margin) would have saved on that very half at a drop
+within the target.
 
 """
 ALARMS = """\
 ## Alarms
 
-Null streams have a mean drop at the target, and drops of -1 and 1 at the same *rate*. 20,000 calls at 4 % are 800
-audits. *False*: streams with any alarm. *Within 500*: streams with an alarm within 500 audits after 5 points are lost
-from audit 0, 200 or 300 on.
+Null streams have a mean drop at the target; drops of -1 and 1 have the same *rate*. 20,000 calls at 4 % are 800 audits.
+*False* is the share of streams with any alarm. *Within 500* is the share of streams with an alarm within 500 audits after
+a loss of 5 points begins at audit 0, 200 or 300.
 
 """
 TRIED_BETS = """\
-500 audits are few for noisy drops: a test of that one moment at 5 %, which knew the deviation and looked but once,
-would find a loss of 5 points in .91 and .78 of streams at a deviation of .35 and .45. Bets whose size follows from
-the variance so far, for a loss of 4 or 5 points, were tried on 1,500 streams: up to .05 more are found at these two,
-but up to .1 fewer where the loss comes at audit 200 or 300 and the deviation is .14 or .24. They were not kept.
-Predictions as control variates would take off at most a tenth of the variance (correlations above).
+500 audits are few for noisy drops. Even a test of that single moment at 5 %, with known deviation, would find a loss of
+5 points only in .91 and .78 of streams at a deviation of .35 and .45.
+
+Bets whose size follows from the variance so far, for a loss of 4 or 5 points, were tried on 1,500 streams and not kept.
+They find up to .05 more at these two deviations, but up to .1 fewer if the loss begins at audit 200 or 300 and the
+deviation is .14 or .24. Predictions as control variates would reduce the variance by at most a tenth (correlations
+above).
 
 """
 FAMILIAR = """\
 ## Familiarity
 
-A router's view of `routellm_mmlu`: 2,500 training queries of four fifths of its topics. Shares of queries below a
-familiarity of .05, by split. `mmlu_pro` and `routerbench` (ARC) are questions of the same kind, the former partly the
-same ones with ten answers instead of four.
+A router for `routellm_mmlu` was trained on 2,500 queries of four fifths of its topics. The table shows the share of
+queries below a familiarity of .05, by split. `mmlu_pro` and `routerbench` (ARC) are questions of the same kind; the
+former are partly the same questions with ten answers instead of four.
 
 """
 
 
 TRIED_DISTANCES = """\
 
-Two things were tried on four splits, and not kept. The mean distance to the ten nearest training queries, in the same
-space, alone or beside the distance from the mean: `mmlu_pro` .734 and .738 instead of .737, held-out topics .115 and
-.117 instead of .114. Distances set against those of held-out *topics*: nothing of MMLU is unfamiliar then (0 of
-held-out topics), but hardly anything else is either (`mmlu_pro` 0, `cruxeval_output` 0, `alpaca_eval` .35), since one
-topic of long passages lies further out than other sets do.
+Two alternatives were tried on four splits and not kept:
+
+- *The mean distance to the ten nearest training queries*, in the same space, alone or together with the distance from the
+  mean: `mmlu_pro` .734 and .738 instead of .737, held-out topics .115 and .117 instead of .114.
+- *Distances compared with those of held-out topics*: then nothing of MMLU is unfamiliar (0 of held-out topics), but hardly
+  anything else is (`mmlu_pro` 0, `cruxeval_output` 0, `alpaca_eval` .35), since one topic of long passages is farther
+  away than other sets.
 """
 NEW_TASKS = """\
-## Tasks that training has not seen
+## Tasks that are not in training
 
-Routers trained on three fifths of the tasks of `reasoning_gym`, with the price frozen for a drop of 1 %, on the other
-two fifths; nothing is audited (`benchmarks/live_tasks.py`). The mean over splits with its standard error, then a 95 %
-interval by resampled tasks, which says what other tasks would give: splits share tasks, so the standard error flatters.
+Routers are trained on three fifths of the tasks of `reasoning_gym`, with the price frozen for a drop of 1 %, and scored on
+the other two fifths; nothing is audited (`benchmarks/live_tasks.py`). Figures are means over splits, with the standard
+error, then a 95 % interval by resampled tasks. The interval says what other tasks would give. The standard error is too
+small for that, since splits share tasks.
 
 """
 NEW_TASKS_TRIED = """
-At most 1 % was aimed at: met over all tasks, missed (2.1 %) on those that the design had no part in, where the
-interval says that other tasks may give either. The text alone lost 2.1 % before. As routers were, with votes: 2.6,
-3.2 and 2.3 % lost at 28, 31 and 13 % saved on the first three splits. Whole tasks were lost where the text of an
-unseen one looked easy, and one task on which the reference fails paid for others. Now familiarity is measured against
-single texts where texts tell nothing of tasks held out, so evidence or the reference decides on new tasks; no task
-makes up for more than the drop that is asked for; and a price has to meet it with and without the text's say
-([method](method.md)). This was chosen on splits of half of the tasks, by themselves. What is lost now is lost by
-votes: cheap members that agree on a wrong answer. Where each query is a group of its own, training chooses as before.
+The target was at most 1 %. It is met over all tasks, and missed (2.1 %) on tasks that the design was not chosen on; the
+interval says that other tasks may give either.
+
+**Before the current design**, the text alone lost 2.1 %. Routers with votes lost 2.6, 3.2 and 2.3 % at 28, 31 and 13 %
+saved on the first three splits. Whole tasks were lost if the text of an unseen task looked easy, and one task on which the
+reference fails compensated for others.
+
+**The current design** ([method](method.md)): if texts show nothing about held-out tasks, familiarity is measured against
+single texts, so evidence or the reference decides on new tasks. No task compensates for more than the requested drop. A
+price has to meet the target with and without the influence of the text. This was chosen on splits of half of the tasks,
+separately. What is still lost is lost by votes: cheap members that agree on a wrong answer. If each query is a group of
+its own, training chooses as before.
 
 """
 TRIED_STEERING = """\
-On `livecodebench` more quality is kept than asked (no call came at the lowest price): the reference gets worse
-until the end, and the price follows behind. Where training froze no price (`reasoning_gym` at 0 %, three deals of five)
-it starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
+On `livecodebench` more quality is kept than requested (no call reached the lowest price): the reference gets worse until
+the end, and the price follows with a delay. If training froze no price (`reasoning_gym` at 0 %, three splits of five), it
+starts with the reference alone, and a target of 0 never lets it leave: nothing is audited, so nothing is learnt.
 
-Tried on six streams of each deal, with routers of an earlier release, and not kept: moves twice as large (the drop of
-`livecodebench` at 0 % comes .5 points nearer, at ten points of the saving);
-a second sum for what moves on steadily (nearer still, at up to 24
-points of it); two numbers for all heads, refitted on the last 60 or 200 audits (up to two points more saved at 1
-and 3 % on `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`).
+The following were tried on six streams of each split, with routers of an earlier release, and not kept:
 
-A share of audits that depends on predictions (more where trees expect a larger squared drop from the text, weighted by
-the inverse, at as many audits in the mean) was tried, and not kept: it narrowed the interval on one set of four, and
-widened it on another. No command of this repository makes those figures, so they are not here.
+- moves twice as large: the drop of `livecodebench` at 0 % gets .5 points nearer, for ten points of the saving;
+- a second sum for steady changes: nearer still, for up to 24 points of the saving;
+- two numbers for all heads, refitted on the last 60 or 200 audits: up to two points more saved at 1 and 3 % on
+  `reasoning_gym` and `routellm_mmlu`, 1 to 27 fewer on `livecodebench`.
+
+A share of audits that depends on predictions was tried and not kept: more audits if trees expect a larger squared drop
+from the text, weighted by the inverse, at the same mean number of audits. It narrowed the interval on one set of four,
+and widened it on another. No command of this repository reproduces those figures, so they are not shown.
 """
 
 
@@ -156,8 +181,8 @@ def _coverage(rows: Sequence[Mapping[str, Any]]) -> str:
     low, mean = sum(value < 0.95 for value in every), float(np.mean(every))
     by_chance = len(every) * NormalDist(mean, (mean * (1 - mean) / rows[0]["streams"]) ** 0.5).cdf(0.9495)
     text = (
-        f"Over all {len(every)} rows {mean:.3f} of the streams are covered, {min(every):.3f} at the least; {low} rows "
-        f"lie below .950, where chance would put {by_chance:.0f} if every row were covered like the mean. {AGAIN}"
+        f"Over all {len(every)} rows, {mean:.3f} of the streams are covered; the lowest row is {min(every):.3f}. {low} rows "
+        f"are below .950; if every row were covered like the mean, chance would put {by_chance:.0f} there. {AGAIN}"
     )
     text = f"\n{fill(text, 118)}\n"
     head = (
@@ -210,17 +235,17 @@ def _follow(rows: Sequence[Mapping[str, Any]]) -> str:
         "set",
         "target",
         "frozen: drop %",
-        "follow: drop % (s.e. over deals)",
-        "by deal",
+        "follow: drop % (s.e. over splits)",
+        "by split",
         "streams within 1 point",
         "frozen: saved %",
         "follow: saved %",
-        "of it audits cost",
+        "of it, cost of audits",
         "hindsight: saved %",
     )
     text = (
-        f"The noise of one stream first: two streams of the same deal and target differ by a standard deviation of "
-        f"{100 * np.mean(noise):.1f} points of drop.\n\n"
+        f"Noise: streams of the same split and target have a standard deviation of {100 * np.mean(noise):.1f} points of "
+        f"drop.\n\n"
         if noise
         else ""
     )
@@ -234,10 +259,10 @@ def _tasks(splits: Sequence[Mapping[str, Any]]) -> str:
             f"{100 * of[name]:.1f} ({100 * of[f'{name}_se']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
             for name, (low, high) in ((name, of[f"{name}_ci95"]) for name in ("drop", "saving"))
         )
-        decides = {"text": "the text alone", "evidence": "votes of up to three draws, too"}[of["way"]]
-        scored = {"all": "all", "apart": "those not designed on"}[of["part"]]
+        decides = {"text": "the text alone", "evidence": "also votes of up to three draws"}[of["way"]]
+        scored = {"all": "all", "apart": "not used for the design"}[of["part"]]
         rows.append((decides, scored, of["splits"], drop, f"{100 * of['most']:.1f}", saved))
-    head = ("decides", "tasks scored", "splits", "drop %", "worst split", "saved %")
+    head = ("decided by", "tasks scored", "splits", "drop %", "worst split", "saved %")
     return NEW_TASKS + _table(head, rows) + NEW_TASKS_TRIED
 
 
@@ -260,9 +285,9 @@ def _alarms(results: Mapping[str, Any]) -> str:
         "from 300",
     )
     text = (
-        f"\nOf a member's changes (each of five kinds at a level of {results['level']:g} over 20,000 calls) "
-        f"{results['one_change']:.4f} of 200 null streams had a false alarm of one kind. Levels are bounds by\n"
-        f"proof; shares are lower since wealth seldom stops just above what is needed.\n\n{TRIED_BETS}"
+        f"\nFor changes of a member (five kinds, each at a level of {results['level']:g} over 20,000 calls), "
+        f"{results['one_change']:.4f} of 200 null streams had a false alarm of one kind.\nLevels are proven bounds; shares are "
+        f"lower, since wealth rarely stops just above what is needed.\n\n{TRIED_BETS}"
     )
     return ALARMS + _table(head, lines) + text
 

@@ -111,9 +111,9 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "| name | meaning |",
         "|---|---|",
         "| `light` | the light reward model: no torch, five folds by group |",
-        "| `MiniLM` | a transformer of 22 M parameters, fine-tuned once on one core, on few pairs of some of the queries, "
-        "with one tenth of the groups held out. Its intervals are wide, and say little about what more pairs would "
-        "give |",
+        "| `MiniLM` | a transformer of 22 M parameters, fine-tuned once on one core, on few pairs of some of the "
+        "queries, with one tenth of the groups held out. Its intervals are wide, and say little about what more "
+        "pairs would give |",
         "| `ends` | pairs the worst, the median and the best sample of each query and model |",
         "| `across` | pairs samples of a query, whichever models drew them |",
         "",
