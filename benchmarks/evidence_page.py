@@ -14,9 +14,9 @@ WANTED_STEPS = 400
 OPENING = """\
 # Evidence after the draw
 
-What does a draw itself tell of how right it is? Measured on answers of small open models of this project's own
-questions, by `make evidence`. Intervals are 95 %, by bootstrap over groups (a group is one template of questions).
-AUROC is the chance that a right answer scores above a wrong one: .5 is a coin.
+How much does a draw itself show about whether its answer is right? This page measures it on answers of small open models
+to this project's own questions, by `make evidence`. Intervals are 95 %, by bootstrap over groups (a group is one
+template of questions). AUROC is the probability that a right answer scores above a wrong one; .5 is a coin.
 """
 
 
@@ -67,8 +67,8 @@ def _targets(demo: Figures, routers: Figures | None, first: Figures | None) -> s
             _met(untrained["saving"]["value"] >= 0.30),
         ),
         (
-            "the demo's own pool, above the hull of fixed plans of sampled answers, clear of 0 and more than +0.019",
-            f"{_of(greedy, signed=True)} by drawing greedily first, at a cost that is not above the reference's",
+            "the demo's own pool: quality above the hull of fixed plans of sampled answers, clearly above 0 and more than +0.019",
+            f"{_of(greedy, signed=True)} by greedy first draws, at a cost that is not above the reference's",
             _met(greedy["value"] > 0.019 and greedy["ci95"][0] > 0),
         ),
     ]
@@ -77,7 +77,7 @@ def _targets(demo: Figures, routers: Figures | None, first: Figures | None) -> s
         rows.append(
             (
                 "day one never costs more than the reference by over 2 %",
-                f"the demo's own pool, where no step pays: {extra:+.1%} in the dearest of {first['pool']['orders']} orders",
+                f"the demo's own pool, where no step pays: {extra:+.1%} in the most expensive of {first['pool']['orders']} orders",
                 _met(extra <= 0.02),
             )
         )
@@ -85,12 +85,12 @@ def _targets(demo: Figures, routers: Figures | None, first: Figures | None) -> s
         gain = routers["pool"]["gain_over_hull"]
         rows.append(
             (
-                "the same against the hull of fixed plans that draw greedily, too, frozen for 1 %",
+                "the same against the hull of fixed plans that also draw greedily first, frozen for 1 %",
                 f"{_of(gain, signed=True)} by the router on log-probabilities",
                 _met(gain["value"] > 0.019 and gain["ci95"][0] > 0),
             )
         )
-    return "## What was aimed at\n\n" + _table(("aim", "what came out", ""), rows)
+    return "## Targets and results\n\n" + _table(("target", "result", ""), rows)
 
 
 def _met(is_met: bool) -> str:
@@ -116,13 +116,14 @@ def _short(demo: Figures) -> str:
         f"{demo[model]['quality']:.3f} sampled, {demo[model]['greedy_quality']:.3f} greedy" for model in (SMALL, LARGE)
     )
     return (
-        f"## Short answers\n\nThe demo set: {demo['queries']} questions of {demo['groups']} groups, answers of at most 16 "
-        "tokens, ten samples at temperature 0.8 and a greedy one of each model. llama.cpp tells log-probabilities before "
-        "temperature; the token that ends an answer counts. *Is this sampled answer right?*, untrained, AUROC:\n\n"
+        f"## Short answers\n\nThe data are the demo set: {demo['queries']} questions of {demo['groups']} groups, with answers of at "
+        "most 16 tokens. Each model has ten samples at temperature 0.8 and a greedy answer. llama.cpp reports "
+        "log-probabilities before temperature; the token that ends an answer is included.\n\n"
+        "### Is a sampled answer right?\n\nAUROC of untrained scores:\n\n"
         + _table(("", SMALL, LARGE), [*rows, ("right answers", *right)])
-        + "\n`exp(sum)` as a probability: what it says in the mean, and how many are right.\n\n"
-        + _table(("said", SMALL, LARGE), [*bins, ("calibration error (debiased)", *errors)])
-        + "\nGreedy first: how much more often the one greedy answer is right.\n\n"
+        + "\nHow well `exp(sum)` works as a probability: its mean, and the share of right answers.\n\n"
+        + _table(("`exp(sum)`", SMALL, LARGE), [*bins, ("calibration error (debiased)", *errors)])
+        + "\n### Greedy first\n\nHow much more often the one greedy answer is right:\n\n"
         + _table(("", SMALL, LARGE), greedy)
     )
 
@@ -139,16 +140,16 @@ def _money(demo: Figures, routers: Figures | None, first: Figures | None) -> str
         rows.append(_bill(f"{words}, level frozen for {ALLOWED_DROP:.0%}", better[name]["frozen"]))
         rows.append(_bill(f"{words}, untrained, from {UNTRAINED}", better[name]["untrained"]))
     if first:
-        rows.append(_bill("the engine with members and prices alone (day one)", first["stand_in"]))
+        rows.append(_bill("the engine without a router (day one)", first["stand_in"]))
     if routers:
         rows.append(_bill("greedy answer, trained router frozen for 1 %", routers["stand_in"]))
     low, high = better["greedy"]["drops_of_deals"]
     return (
-        f"## Money: below a reference that is better and dearer\n\n{LARGE} answers first; what is not accepted goes to a "
-        f"reference at {DEARER} times its price. **The reference is a stand-in**: right where any of {BEST_OF} of the same "
-        f"model's samples is ({better['quality']:.3f}). A frozen level is the one that saves most on the other folds, where "
-        f"the loss and its standard error together stay within {ALLOWED_DROP:.0%}; {FOLDS} folds by group, the mean over {DEALS} "
-        f"deals (drops of single deals: {low:.1%} to {high:.1%}).\n\n"
+        f"## Savings below a better and more expensive reference\n\n{LARGE} answers first; what is not accepted goes to a "
+        f"reference at {DEARER} times its price. **The reference is a stand-in**: it is right if any of {BEST_OF} of the same "
+        f"model's samples is ({better['quality']:.3f}).\n\nA frozen level is the one that saves most on the other folds, "
+        f"while the loss plus its standard error stays within {ALLOWED_DROP:.0%}. There are {FOLDS} folds by group; figures are "
+        f"means over {DEALS} assignments of folds (drops of single assignments: {low:.1%} to {high:.1%}).\n\n"
         + _table(("policy", "saved", "drop", "accepted"), rows)
     )
 
@@ -167,13 +168,13 @@ def _pool(demo: Figures, routers: Figures | None, first: Figures | None) -> str:
         if key in made
     ]
     if first:
-        rows.append((*_bill("the engine with members and prices alone (day one)", first["pool"]), ""))
+        rows.append((*_bill("the engine without a router (day one)", first["pool"]), ""))
     return (
-        f"## Money: the demo's own pool\n\n{SMALL} costs {pool['price_share']:.0%} of what {LARGE} does, and "
-        f"{pool['untrained']['accepted']:.0%} of its answers are accepted from {UNTRAINED}: a step that costs more than it "
-        "saves, which shows without any label, and which the engine leaves out after a few calls. The first and the last "
-        "row are against one sampled answer of the reference (the first against the hull of sampled plans); the others "
-        "against the reference's greedy answer and the hull of plans that draw greedily, too.\n\n"
+        f"## Savings in the demo's own pool\n\n{SMALL} costs {pool['price_share']:.0%} of what {LARGE} does, and "
+        f"{pool['untrained']['accepted']:.0%} of its answers are accepted from {UNTRAINED}. So this step costs more than it saves. "
+        "That shows without any label, and the engine leaves the step out after a few calls.\n\nThe first and the last row are "
+        "compared with one sampled answer of the reference (the first with the hull of sampled plans). The others are compared "
+        "with the reference's greedy answer and the hull of plans that also draw greedily first.\n\n"
         + _table(("policy", "saved", "drop", "accepted", "quality above the hull of fixed plans"), rows)
     )
 
@@ -186,10 +187,10 @@ def _long(long: Figures) -> str:
     ]
     facts = [
         ("answers (groups)", *(f"{long[c]['answers']} ({long[c]['groups']})" for c in columns)),
-        ("cut at the limit of tokens, left out below", *(str(long[c]["cut"]) for c in columns)),
-        ("right of the cut", *(_share(long[c]["right_of_cut"]) for c in columns)),
-        ("right of the others", *(_of(long[c]["right"]) for c in columns)),
-        ("tokens in the mean", *(f"{long[c]['mean_tokens']:.0f}" for c in columns)),
+        ("cut off at the token limit, left out below", *(str(long[c]["cut"]) for c in columns)),
+        ("share right, of those cut off", *(_share(long[c]["right_of_cut"]) for c in columns)),
+        ("share right, of the others", *(_of(long[c]["right"]) for c in columns)),
+        ("mean tokens", *(f"{long[c]['mean_tokens']:.0f}" for c in columns)),
         ("mean of `exp(sum)`", *(f"{long[c]['said_by_sum']:.2g}" for c in columns)),
     ]
     steps = {name: figures for name, figures in long.items() if name.startswith("steps")}
@@ -200,21 +201,23 @@ def _long(long: Figures) -> str:
         for against, value in figures["digits_beyond"].items()
     ]
     return (
-        "## Longer answers\n\nFacts told in one sentence, and problems of our own that take several steps, worked step by step "
-        "to a last line with the number, asked for in two ways (in sentences of their own, and a calculation a line after an "
-        "example). Greedy and sampled answers together.\n\n"
+        "## Longer answers\n\nThe data are facts stated in one sentence, and our own problems that take several steps. The problems "
+        "are worked step by step to a last line with the number. They were asked in two ways: in sentences, and as one "
+        "calculation per line after an example. Greedy and sampled answers are taken together.\n\n"
         + _table(("", *columns), facts)
-        + "\nAUROC of what could tell right answers from wrong ones:\n\n"
+        + "\nAUROC of scores that could distinguish right answers from wrong ones:\n\n"
         + _table(("", *columns), rows)
-        + "\nBy how much the tokens that hold digits tell more than other evidence, AUROC in pairs:\n\n"
+        + "\nBy how much tokens with digits are better than other evidence (paired differences of AUROC):\n\n"
         + _table(("answers", "against", "difference"), differences)
-        + f"\nThe step-by-step answers are {made} ({WANTED_STEPS} were aimed at), of which {left} were cut at the limit of "
-        "tokens, which tells much by itself. The sum is a weak sign of long answers, and `exp(sum)` no probability. Nothing "
-        "is clear of the alternatives for both models: tokens that hold digits are ahead of the mean, of the tokens of the "
-        "final answer and, barely, of agreement where the larger model writes sentences, and of nothing where the smaller one "
-        "does; tokens of the final answer and a second draw that ends alike are ahead of nothing. (A calculation a line, the smaller model ends right too "
-        "seldom to tell.) So nothing but agreement is shipped for long answers: `LogprobConfidence` speaks of short answers "
-        "alone, and `Agreement` compares the answers that texts mark.\n"
+        + f"\nThere are {made} step-by-step answers ({WANTED_STEPS} were intended). {left} of them were cut off at the token limit, "
+        "which by itself is strong evidence.\n\n"
+        "- The sum is a weak sign for long answers, and `exp(sum)` is no probability.\n"
+        "- No score is clearly better than the alternatives for both models. If the larger model writes sentences, tokens with "
+        "digits are better than the mean, than the tokens of the final answer and, barely, than agreement; for the smaller model "
+        "they are better than nothing else. Tokens of the final answer, and a second draw with the same result, are better than "
+        "nothing else. (With one calculation per line, the smaller model is right too rarely to tell.)\n"
+        "- So only agreement is shipped for long answers: `LogprobConfidence` applies to short answers only, and `Agreement` "
+        "compares the answers that texts mark.\n"
     )
 
 
@@ -225,13 +228,15 @@ def _share(value: float | None) -> str:
 MADE = """\
 ## How the answers were drawn
 
-Three GGUF files in a folder (`smollm2-135m.gguf`, `qwen2.5-coder-0.5b.gguf`, `qwen2.5-coder-1.5b.gguf`, 4-bit) and the
-extra `local`; an hour of one core for the short answers, some for the long ones, which were stopped before all were
-there. `make evidence-draws GGUF=folder` draws the demo set and makes its records anew,
-then draws the longer answers; every draw is seeded by its model and question. Ten samples of a short answer cost
-hardly more than one, since beginnings that answers share are computed once (`benchmarks/answer_tree.py`).
-`smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them. The demo set's
-figures on other pages ([rewards](rewards.md), [promises](promises.md), [changes of the pool](pool_changes.md), and the
-encoders in [experiments](experiments.md)) are of the first collection, which had none either:
-the same questions and models, other samples.
+You need three GGUF files in a folder (`smollm2-135m.gguf`, `qwen2.5-coder-0.5b.gguf`, `qwen2.5-coder-1.5b.gguf`, 4-bit) and
+the extra `local`. `make evidence-draws GGUF=folder` draws the demo set, makes its records, and then draws the longer
+answers. Every draw is seeded by its model and question.
+
+- The short answers took an hour of one core, and the long ones some hours; these were stopped before all were drawn.
+- Ten samples of a short answer cost hardly more than one, since common beginnings of answers are computed once
+  (`benchmarks/answer_tree.py`).
+- `smollm2-135m` keeps its first samples, which have no log-probabilities: nothing is accepted on them.
+- The demo set's figures on other pages ([rewards](rewards.md), [promises](promises.md),
+  [changes of the pool](pool_changes.md), and the encoders in [experiments](experiments.md)) are from the first
+  collection: the same questions and models, other samples, without log-probabilities.
 """
