@@ -201,16 +201,17 @@ def main() -> None:
         records = read_records(folder / "records.jsonl")
         drawn = {member: sum(r.samples[member].size for r in records) for member in ("small", "large")}
         report.append(
-            f"{len(records)} records, drawn: {drawn}; nothing was drawn or judged twice beyond what was under way.\n"
+            f"{len(records)} records, drawn: {drawn}; nothing was drawn or judged twice, except what was in progress.\n"
         )
         print(report[-1])
     if options.page:
         members = {member: Path(gguf[member]).stem if member in gguf else "played" for member in MEMBERS}
         head = (
             "# From a log to a report: a recorded run\n\n"
-            f"Written by `make journey`; do not edit. A {options.log_format} log of {len(questions)} questions; "
+            "This page is written by `make journey`; do not edit it. "
+            f"A {options.log_format} log of {len(questions)} questions; "
             + ", ".join(f"{member} is {what}" for member, what in members.items())
-            + ". What the commands mean stands in [training.md](training.md).\n\n"
+            + ". [Your own traffic](training.md) explains the commands.\n\n"
         )
         PAGE.write_text(head + "\n".join(report), encoding="utf-8")
 

@@ -229,12 +229,14 @@ def _reasons() -> list[dict[str, Any]]:
 
 INTRODUCTION = """# Other people's tests, with our pool in the place of their model
 
-Made by `make peer-tests`. It downloads the source distributions of the packages below, runs their tests of their own
-model classes, and once more with every model swapped for a pool of one member: that model. What a member does alone,
-it is to do in the pool. What a test reads from a model that a pool does not have (its client, for a stand-in) is the
-member's; so a test counts for us only if it makes a call, which the last column says. The calls that are recorded of
-the real API are answered only if our request is theirs, byte for byte of its JSON. Every difference has its reason
-here; of recorded tests there may be none.
+A member should behave in a pool as it does alone. `make peer-tests` checks this with the packages' own tests, and
+writes this page. It downloads the source distributions of the packages below and runs the tests of their model classes twice:
+as they are, and with every model replaced by a pool of one member, that model.
+
+- What a test reads from a model and a pool does not have (for example its client, to replace it) is taken from the
+  member. So a test counts for us only if it makes a call; the last column says how many do.
+- Calls that were recorded from the real API are answered only if our request has the same JSON, byte for byte.
+- Every difference is listed with its reason. For recorded tests no difference is allowed.
 """
 NO_TESTS = """Its source distribution has no tests in it. `python benchmarks/peer_tests.py --llama-index-tests FOLDER`
 runs those of a checkout."""
