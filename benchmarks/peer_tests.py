@@ -230,8 +230,8 @@ def _reasons() -> list[dict[str, Any]]:
 INTRODUCTION = """# Other people's tests, with our pool in the place of their model
 
 A member should behave in a pool as it does alone. `make peer-tests` checks this with the packages' own tests, and
-writes this page. It downloads the source distributions of the packages below and runs the tests of their model classes twice:
-as they are, and with every model replaced by a pool of one member, that model.
+writes this page. It downloads the source distributions of the packages below and runs the tests of their model classes
+twice: as they are, and with every model replaced by a pool of one member, that model.
 
 - What a test reads from a model and a pool does not have (for example its client, to replace it) is taken from the
   member. So a test counts for us only if it makes a call; the last column says how many do.

@@ -207,7 +207,7 @@ def _reading(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _compared(best: dict[str, Any], n: int) -> str:
-    words = ("better than", "worse than", "not told apart from")
+    words = ("better than", "worse than", "not clearly different from")
     verdict = f"the best of {n} is {_verdict(best['gain'][n - 1], *words)} a random choice"
     if best["majority"] is None:
         return verdict
