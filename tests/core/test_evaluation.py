@@ -374,7 +374,7 @@ def test_tokens_that_a_test_file_does_not_tell_are_the_training_means(router, tr
     arrays = SampleArrays.of(bare, synthetic_pool(), reward="quality", token_means=means)
     assert arrays.output_tokens[:, 0] == pytest.approx(means["small"]["output"])
     assert arrays.input_tokens[:, 2] == pytest.approx(means["large"]["input"])
-    with pytest.raises(RecordError, match="no record tells output_tokens of 'small'"):
+    with pytest.raises(RecordError, match="no record has output_tokens of 'small'"):
         SampleArrays.of(bare, synthetic_pool(), reward="quality")
     half = SampleArrays.of([*bare, *synthetic_records(20, seed=4)], synthetic_pool(), reward="quality")
     other = half.take(range(10, 40)).with_token_means(means)

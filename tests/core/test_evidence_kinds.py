@@ -95,7 +95,7 @@ def test_records_without_log_probabilities_are_refused_in_one_sentence():
     bare = {m: ModelSamples((1.0,), ("84",), output_tokens=(2.0,), input_tokens=9) for m in POOL.models}
     bare = Record("q1", "12 * 7?", bare, group="g")
     for kind in ("logprobs", "confidence"):
-        with pytest.raises(RecordError, match="no record tells the log-probabilities of a short answer"):
+        with pytest.raises(RecordError, match="no record has log-probabilities of a short answer"):
             SampleArrays.of([bare], Pool(POOL.models, POOL.prices, "large", max_n=1), reward=kind)
 
 

@@ -1,4 +1,4 @@
-"""Labels: what candidates and plans give in expectation, from the samples of records."""
+"""Labels: the expected quality, cost, draws and match probability of plans, computed from the samples of records."""
 
 from bestroute.labels.candidates import match_probability, vote_weights, winner_weights
 from bestroute.labels.plan_labels import PlanLabels, label_plans

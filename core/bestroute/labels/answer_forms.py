@@ -1,4 +1,4 @@
-"""The forms of recorded answers, as agreement compares them: of tool calls by their schema, of other answers."""
+"""The canonical form of recorded answers, by which agreement compares them; tool calls are read with their schemas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bestroute.selection.call_forms import calls_in
 
 
 def tools_of(record: Record) -> list[Any]:
-    """Return the tools that a record says were on offer, in its field ``tools``; none where it says none."""
+    """Return the tools of a record's field ``tools``; an empty list if it has none."""
     offered = record.extra.get("tools")
     return [offered] if isinstance(offered, Mapping) else list(offered) if isinstance(offered, list | tuple) else []
 
 
 def form_reader(record: Record) -> Callable[[str], str]:
-    """Return what brings answers to a record's query to one form; ``""`` is no answer."""
+    """Return the function that brings answers to a record's query to canonical form; ``""`` stands for no answer."""
     if tools := tools_of(record):
         functions = [tool.get("function", tool) for tool in tools if isinstance(tool, Mapping)]
         schemas = {str(f.get("name")): f.get("parameters") or {} for f in functions if isinstance(f, Mapping)}

@@ -1,4 +1,4 @@
-"""Labels: what best-of-n gives, exactly, from the samples of a record. Pure functions on arrays."""
+"""Labels of single candidates: exact expectations of best-of-n and of votes. Pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bestroute.types.arrays import FloatArray
 
 
 def winner_weights(rewards: FloatArray, n: int) -> FloatArray:
-    """Return how often each sample is the best of ``n`` drawn without replacement.
+    """Return the probability that each sample is the best of ``n`` drawn without replacement.
 
     Sorted by reward, the i-th best of ``S`` samples (from 1) wins with probability ``C(S - i, n - 1) / C(S, n)``;
-    samples of equal reward share what their places have together.
+    samples of equal reward share the sum of their probabilities equally.
 
     Args:
         rewards: Reward of each sample, shape ``(S,)``.
@@ -48,10 +48,10 @@ def winner_weights(rewards: FloatArray, n: int) -> FloatArray:
 
 
 def vote_weights(answers: Sequence[str], n: int) -> FloatArray:
-    """Return how often each sample is the answer of a majority vote of ``n`` drawn without replacement.
+    """Return the probability that each sample is the answer of a majority vote of ``n`` drawn without replacement.
 
-    The earliest sample with a leading answer wins, and order carries no information, so the samples of all
-    leading answers share a draw equally. Empty answers have no vote.
+    The earliest sample with a leading answer wins. Since the order of samples carries no information, the samples of
+    all leading answers share a draw equally. Empty answers have no vote.
 
     Args:
         answers: The normalised answer of each sample, ``S`` of them.
@@ -82,10 +82,10 @@ def vote_weights(answers: Sequence[str], n: int) -> FloatArray:
 def match_probability(
     weights: FloatArray, quality: FloatArray, reference_quality: FloatArray, *, margin: float = 0.0
 ) -> float:
-    """Return the chance that the answer is at least as good as one sample of the reference.
+    """Return the probability that the answer is at least as good as one sample of the reference.
 
     Args:
-        weights: How often each sample is the answer, shape ``(S,)``.
+        weights: Probability that each sample is the answer, shape ``(S,)``.
         quality: Quality of each sample, shape ``(S,)``.
         reference_quality: Quality of the reference's samples, shape ``(R,)``.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.

@@ -1,4 +1,4 @@
-"""Candidates whose samples vote, exactly: all subsets of a model's samples, once for each way the votes can fall."""
+"""Exact votes of one model's samples, by enumerating all subsets once for each pattern of votes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bestroute.types.arrays import FloatArray, IntArray
 
 
 def vote_shares(answers: IntArray, n: int) -> FloatArray:
-    """Return how often each sample is the answer of a vote of ``n`` drawn without replacement, shape ``(Q, S)``.
+    """Return the probability that each sample is the answer of a vote of ``n`` drawn without replacement, ``(Q, S)``.
 
     Args:
-        answers: Of one model's samples; equal numbers are equal answers, 0 is none; shape ``(Q, S)``.
+        answers: Answers of one model's samples; equal numbers are equal answers, 0 is none; shape ``(Q, S)``.
         n: Samples drawn, ``1 <= n <= S``.
     """
     order, which, patterns = _patterns(answers)
@@ -25,11 +25,11 @@ def vote_shares(answers: IntArray, n: int) -> FloatArray:
 
 
 def matched_shares(answers: IntArray, quality: FloatArray, n: int, *, margin: float = 0.0) -> FloatArray:
-    """Return how often the answer of a vote of ``n`` is as good as one of the samples not drawn, shape ``(Q,)``.
+    """Return the probability that the answer of a vote of ``n`` is as good as a sample not drawn, shape ``(Q,)``.
 
     Args:
         answers: As in ``vote_shares``.
-        quality: Of the same samples, shape ``(Q, S)``.
+        quality: Quality of the same samples, shape ``(Q, S)``.
         n: Samples drawn, ``1 <= n < S``.
         margin: Shortfall still counted as a match, in quality units.
     """
@@ -41,11 +41,11 @@ def matched_shares(answers: IntArray, quality: FloatArray, n: int, *, margin: fl
 
 
 def _patterns(answers: IntArray) -> tuple[IntArray, IntArray, list[tuple[int, ...]]]:
-    """Sort every record's samples by how many give their answer, equal answers together: a vote sees no more.
+    """Sort each record's samples by the votes for their answer, equal answers together, and find the distinct patterns.
 
     Returns:
-        The order ``(Q, S)``, and which of the patterns each record has ``(Q,)``: a pattern holds the votes of each
-        sample for its answer, sorted.
+        The order ``(Q, S)``; the index of each record's pattern ``(Q,)``; and the patterns. A pattern is the sorted
+        number of votes for each sample's answer, which is all that a vote depends on.
     """
     votes = ((answers[:, :, None] == answers[:, None, :]) & (answers[:, :, None] > 0)).sum(axis=2)
     order = np.lexsort((answers, votes))
@@ -55,18 +55,18 @@ def _patterns(answers: IntArray) -> tuple[IntArray, IntArray, list[tuple[int, ..
 
 @lru_cache(maxsize=2000)
 def _shares(pattern: tuple[int, ...], n: int) -> tuple[FloatArray, FloatArray]:
-    """Go through all subsets of samples that vote in a pattern; those of all leading answers share a subset.
+    """Enumerate all subsets of samples with a vote pattern; the samples of all leading answers share a subset equally.
 
     Returns:
-        The share of each sample in the answers ``(S,)``, and the part of it that goes with each sample as the
-        opponent, one of those not drawn ``(S, S)``.
+        The probability that each sample is the answer ``(S,)``, and its joint probability with each sample being the
+        opponent, drawn from those left over ``(S, S)``.
     """
     size, votes = len(pattern), np.array(pattern)
     run = np.arange(size) - np.searchsorted(votes, votes)  # place among the samples whose answers have as many votes
     answers = np.where(votes > 0, votes * (size + 1) + run // np.maximum(votes, 1), 0)
     subsets = np.array(list(combinations(range(size), n)), dtype=np.intp)
-    dealt = answers[subsets]
-    own = ((dealt[:, :, None] == dealt[:, None, :]) & (dealt[:, :, None] > 0)).sum(axis=2)
+    drawn = answers[subsets]
+    own = ((drawn[:, :, None] == drawn[:, None, :]) & (drawn[:, :, None] > 0)).sum(axis=2)
     leads = own == own.max(axis=1, keepdims=True)
     won = np.zeros((len(subsets), size))
     np.put_along_axis(won, subsets, leads / leads.sum(axis=1, keepdims=True), axis=1)

@@ -1,9 +1,9 @@
-"""Plans over samples with a fixed reward each: exact expectations, drawing without replacement.
+"""Exact expectations of plans whose samples have a fixed reward each and are drawn without replacement.
 
-A model's samples are an urn; drawing them one after another is a random order of the urn. A sample is rejected at a
-draw if it is below the level of that draw, so the rejected sets of a model's draws are nested, and the share of
-orders in which draws ``1..k`` fall into nested sets of sizes ``b_1 <= b_2 <= ...`` is
-``b_1 (b_2 - 1) (b_3 - 2) ... / (S (S - 1) (S - 2) ...)``. Everything here is that product.
+A model's samples are an urn, and drawing them one by one is a random order of it. A sample is rejected at a draw if
+its reward is below the level of that draw, so the rejected sets of a model's draws are nested. The share of orders in
+which draws ``1..k`` fall into nested sets of sizes ``b_1 <= b_2 <= ...`` is
+``b_1 (b_2 - 1) (b_3 - 2) ... / (S (S - 1) (S - 2) ...)``. All functions here compute such products.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from bestroute.types.plans import Plan
 
 @dataclass(frozen=True, eq=False)
 class PlanOdds:
-    """What a plan does with each sample, in expectation."""
+    """The probabilities of each sample under a plan, and its expected draws."""
 
     answer: FloatArray
-    """Chance that a sample is the answer, shape ``(Q, K, S)``; adds up to 1 over ``(K, S)``."""
+    """Probability that a sample is the answer, shape ``(Q, K, S)``; adds up to 1 over ``(K, S)``."""
     drawn: FloatArray
-    """Chance that a sample is drawn, shape ``(Q, K, S)``."""
+    """Probability that a sample is drawn, shape ``(Q, K, S)``."""
     draws: FloatArray
     """Expected draws of each step, shape ``(Q, steps)``."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """One possible draw of a plan: in which step, of which model, ending the plan from which level on."""
+    """One draw of a plan: its step, its model (an urn), and the reward from which it is accepted."""
 
     step: int
     model: int
@@ -39,7 +39,7 @@ class _Place:
 
 
 class _Urn:
-    """One model's samples of all records."""
+    """One model's samples in all records."""
 
     def __init__(self, reward: FloatArray, acceptance: FloatArray) -> None:
         self.reward, self.acceptance = reward, acceptance
@@ -47,31 +47,31 @@ class _Urn:
         self.size = self.present.sum(axis=1).astype(np.float64)
 
     def below(self, level: float) -> FloatArray:
-        """Count samples rejected at a level, shape ``(Q,)``."""
+        """Return the number of samples rejected at a level, shape ``(Q,)``."""
         rejected = self.present if np.isinf(level) else self.acceptance < level
         return np.asarray(rejected.sum(axis=1), dtype=np.float64)
 
     def is_below(self, level: float) -> FloatArray:
-        """Whether each sample is rejected at a level, shape ``(Q, S)``, as a number."""
+        """Return 1.0 for each sample rejected at a level, else 0.0; shape ``(Q, S)``."""
         return np.asarray(self.present if np.isinf(level) else self.acceptance < level, dtype=np.float64)
 
     def orders(self, draws: int) -> FloatArray:
-        """Count ways to draw, shape ``(Q,)``."""
+        """Return the number of ordered draws of that many samples, shape ``(Q,)``."""
         return np.asarray(np.prod([np.maximum(self.size - i, 1.0) for i in range(draws)], axis=0) + 0.0 * self.size)
 
 
 def _nested(sizes: list[FloatArray]) -> FloatArray:
-    """Multiply ``b_(i) - i`` over sets sorted by size; sizes broadcast together, the result has their shape."""
+    """Return the product of ``b_(i) - i`` over set sizes sorted ascending; the sizes are broadcast together."""
     stacked = np.sort(np.stack(np.broadcast_arrays(*sizes)), axis=0)
     steps = np.arange(len(sizes), dtype=np.float64).reshape(-1, *[1] * (stacked.ndim - 1))
     return np.asarray(np.maximum(stacked - steps, 0.0).prod(axis=0))
 
 
 def drawn_urns(arrays: SampleArrays, plan: Plan) -> list[int]:
-    """Return which urn each draw of a plan is from, in order.
+    """Return the urn of each draw of a plan, in order.
 
-    A model's first draw is its greedy answer, where it has one, unless it is the only one of the plan, or one of
-    several choices of one request.
+    A model's first draw is its greedy answer, if it has one, unless it is the plan's only draw or one of several
+    choices of one request.
 
     Source:
         The engine's rules (``bestroute.engine.draw_wishes``).
@@ -88,15 +88,15 @@ def drawn_urns(arrays: SampleArrays, plan: Plan) -> list[int]:
 
 
 def plan_odds(arrays: SampleArrays, plan: Plan) -> PlanOdds:
-    """Return what a plan does with each sample when every sample has a fixed reward.
+    """Return the probabilities of each sample under a plan when every sample has a fixed reward.
 
     Args:
         arrays: Records with a reward (and an acceptance, if the plan accepts).
-        plan: At most as many draws of a model as every record holds samples of it.
+        plan: Draws at most as many samples of a model as every record has.
 
     Source:
-        The executor's rules (``bestroute.engine.plan_executor``): the first accepted sample answers; if none is,
-        the best of the last step (``accept=None``) or the best seen; equals go to the earliest.
+        The executor's rules (``bestroute.engine.plan_executor``): the first accepted sample is the answer; if none is
+        accepted, the best of the last step (``accept=None``) or the best of all. The earliest wins a tie.
     """
     blank = np.where(np.isnan(arrays.quality), np.nan, 0.0)
     reward = blank if arrays.reward is None else arrays.reward
@@ -125,7 +125,7 @@ def plan_odds(arrays: SampleArrays, plan: Plan) -> PlanOdds:
 
 
 def _chance_of_draw(urns: dict[int, _Urn], places: list[_Place], i: int) -> FloatArray:
-    """Chance that all draws before ``i`` are made and rejected and draw ``i`` is each sample, shape ``(Q, S)``."""
+    """Return the probability that draws before ``i`` are rejected and draw ``i`` is each sample, shape ``(Q, S)``."""
     own = urns[places[i].model]
     chance = np.ones_like(own.size)[:, None]
     for k, urn in urns.items():
@@ -144,7 +144,10 @@ def _first_of_each_step(places: list[_Place], contest: list[int]) -> list[int]:
 
 
 def _step_wins(urns: dict[int, _Urn], places: list[_Place], contest: list[int], i: int) -> FloatArray:
-    """Chance that nothing is accepted and a sample of place ``i``'s step is the best; no model in two steps."""
+    """Return the probability that nothing is accepted and a sample of ``places[i]``'s step is the best, ``(Q, S)``.
+
+    Holds only if no model is in two steps.
+    """
     place, own = places[i], urns[places[i].model]
     value = own.reward[:, :, None]
     chance = np.ones_like(own.reward)
@@ -166,7 +169,7 @@ def _step_wins(urns: dict[int, _Urn], places: list[_Place], contest: list[int], 
 
 
 def _place_wins(urns: dict[int, _Urn], places: list[_Place], contest: list[int], i: int) -> FloatArray:
-    """Chance that nothing is accepted and each sample, drawn at place ``i``, is the best; shape ``(Q, S)``."""
+    """Return the probability that nothing is accepted and each sample, drawn at ``i``, is the best; ``(Q, S)``."""
     place, own = places[i], urns[places[i].model]
     value = own.reward[:, :, None]
     chance = np.ones_like(own.reward)

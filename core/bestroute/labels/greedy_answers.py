@@ -1,4 +1,4 @@
-"""The one answer at temperature 0 of each model: no sample of an urn, but what a plan of several draws begins with."""
+"""The recorded answer of each model at temperature 0: the first draw of a plan with several draws."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from bestroute.types.signals import answer_probability
 
 @dataclass(frozen=True, eq=False)
 class GreedyAnswers:
-    """Greedy answers of ``Q`` records and ``K`` models; of models that have none everything is NaN."""
+    """Greedy answers of ``Q`` records and ``K`` models; NaN for models without one."""
 
     is_drawn: BoolArray
-    """Whether each model has one in every record, shape ``(K,)``."""
+    """Whether a model has one in every record, shape ``(K,)``."""
     quality: FloatArray
-    """Shape ``(Q, K)``, as the others are."""
+    """Shape ``(Q, K)``, like the arrays below."""
     reward: FloatArray
     answers: IntArray
-    """By the numbers of the samples' answers, 0 where votes count nothing."""
+    """Numbered as the samples' answers are; 0 if no votes are counted."""
     probability: FloatArray
     output_tokens: FloatArray
-    """NaN where not told."""
+    """NaN if not recorded."""
     usd: FloatArray
-    """NaN where not told."""
+    """NaN if not recorded."""
 
     def take(self, rows: IntArray) -> GreedyAnswers:
-        """Return those of some of the records."""
+        """Return the greedy answers of some of the records."""
         by_record = ("quality", "reward", "answers", "probability", "output_tokens", "usd")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_record})
 
@@ -47,16 +47,16 @@ def greedy_answers(
     answers: IntArray | None,
     fooled: BoolArray,
 ) -> GreedyAnswers | None:
-    """Read what plans begin with; ``None`` where no model has a judged greedy answer in every record.
+    """Read the greedy answers of records; ``None`` if no model has a judged one in every record.
 
     Args:
         records: The records.
         pool: The models.
-        kind: Where rewards come from: a greedy answer without what its kind needs is as none.
-        rewards: Of the samples; ``None`` where nothing rewards them.
-        normalise: Brings answers to one form where a majority votes.
-        answers: Of the samples, by number, where they vote.
-        fooled: Greedy answers that the verifier takes for right if they are wrong, shape ``(Q, K)``.
+        kind: Kind of reward; a greedy answer that lacks what the kind needs is ignored.
+        rewards: Rewards of the samples; ``None`` if they have none.
+        normalise: Brings answers to canonical form for a majority vote.
+        answers: Numbered answers of the samples, if they vote.
+        fooled: Whether a verifier would accept the greedy answer if it is wrong, shape ``(Q, K)``.
     """
     shape = (len(records), len(pool.models))
     quality, reward, probability, tokens, usd = (np.full(shape, np.nan) for _ in range(5))
@@ -91,7 +91,7 @@ def _is_usable(greedy: GreedySample | None, kind: RewardKind, rewards: FloatArra
 
 
 def _numbers(record: Record, pool: Pool, form_of: Callable[[str], str], numbers: IntArray) -> dict[str, int]:
-    """Return the number of each answer of a record's samples, by its form; an empty one has 0."""
+    """Return the number of each answer of a record's samples, by its form; the empty answer is 0."""
     found = {"": 0}
     for k, model in enumerate(pool.models):
         for s, text in enumerate(record.samples[model].text or ()):

@@ -1,4 +1,4 @@
-"""Match probability of plans: the answer against one sample of the reference that the plan has not drawn."""
+"""Match probability of plans: the answer compared with one sample of the reference that the plan has not drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bestroute.labels.fixed_rewards import PlanOdds, plan_odds
 from bestroute.labels.sample_arrays import SampleArrays
 from bestroute.labels.simulation import Plays
-from bestroute.labels.votes import part_matches, part_odds, vote_odds
+from bestroute.labels.votes import chunk_matches, chunk_odds, vote_odds
 from bestroute.types.arrays import FloatArray
 from bestroute.types.plans import Plan, Step
 
@@ -19,27 +19,27 @@ Number = TypeVar("Number", bound=np.number[Any])
 
 
 def odds_of(arrays: SampleArrays, plan: Plan, plays: Plays | None = None) -> PlanOdds:
-    """Return what a plan does with each sample, by the records' kind of reward.
+    """Return the probabilities of each sample under a plan, for the records' kind of reward.
 
     Args:
         arrays: The records.
         plan: The plan.
-        plays: The same records, dealt already; needed only where samples vote.
+        plays: A simulation of the same records; used only if samples vote.
     """
     if arrays.answers is None or not plan.is_scored:
         return plan_odds(arrays, plan)
-    return vote_odds(arrays, plan) if plays is None else part_odds(plays, plan)
+    return vote_odds(arrays, plan) if plays is None else chunk_odds(plays, plan)
 
 
 def plan_matches(plays: Plays, plan: Plan, odds: PlanOdds, single: FloatArray, *, margin: float = 0.0) -> FloatArray:
-    """Return the chance that a plan's answer is at least as good as one sample of the reference, shape ``(Q,)``.
+    """Return the probability that a plan's answer is at least as good as one sample of the reference, shape ``(Q,)``.
 
-    A plan that draws the reference several times is played on all its samples but one, which is the opponent, and
-    each takes its turn: an opponent that may be among the drawn would be worse than the best of them by choice.
+    If a plan draws the reference several times, each sample of the reference is the opponent in turn and the plan is
+    evaluated on the others: an opponent that may itself be drawn could never be better than the best draw.
 
     Args:
-        plays: The records.
-        plan: It leaves a sample of the reference undrawn if it draws several: ``with_opponent``.
+        plays: The records, simulated.
+        plan: If it draws the reference several times, it must leave one sample undrawn; see ``with_opponent``.
         odds: Its ``odds_of``; used only if it draws the reference less than twice.
         single: ``sample_matches`` of the same records and margin.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.
@@ -49,21 +49,23 @@ def plan_matches(plays: Plays, plan: Plan, odds: PlanOdds, single: FloatArray, *
     if _draws_of(plan, arrays.pool.reference) < 2:
         return np.asarray((odds.answer * single).sum(axis=(1, 2)))
     if arrays.answers is not None:
-        return part_matches(plays, plan, reference, margin=margin)
+        return chunk_matches(plays, plan, reference, margin=margin)
     total = np.zeros(len(arrays))
     for opponent in range(arrays.quality.shape[2]):
         theirs = arrays.quality[:, reference, opponent]
         others = _without(arrays, reference, opponent)
         reached = others.quality >= theirs[:, None, None] - margin
-        total += (plan_odds(others, plan).answer * reached).sum(axis=(1, 2))  # an absent opponent is reached by nothing
+        total += (plan_odds(others, plan).answer * reached).sum(
+            axis=(1, 2)
+        )  # comparisons with an absent opponent are false
     return np.asarray(total / arrays.sizes[:, reference])
 
 
 def with_opponent(arrays: SampleArrays, plan: Plan) -> Plan:
-    """Return the plan that stands for a plan when matches are counted.
+    """Return the plan by which a plan's matches are counted.
 
-    That is itself, but a plan that draws every sample of the reference that some record holds leaves no opponent:
-    the plan that draws one fewer stands for it.
+    This is the plan itself, unless it draws every sample of the reference that some record has and so leaves no
+    opponent: then it is the plan with one draw less.
     """
     reference = arrays.pool.reference
     drawn, fewest = _draws_of(plan, reference), int(arrays.sizes[:, arrays.pool.models.index(reference)].min())
@@ -71,7 +73,7 @@ def with_opponent(arrays: SampleArrays, plan: Plan) -> Plan:
 
 
 def sample_matches(arrays: SampleArrays, *, margin: float = 0.0) -> FloatArray:
-    """Return how often each sample is at least as good as one sample of the reference, shape ``(Q, K, S)``.
+    """Return the probability that each sample is at least as good as one sample of the reference, ``(Q, K, S)``.
 
     A sample of the reference is compared with the reference's other samples; a single one matches itself.
     """
@@ -90,7 +92,7 @@ def _draws_of(plan: Plan, model: str) -> int:
 
 
 def _one_fewer(plan: Plan, model: str) -> Plan:
-    """Draw a model once less, in the first step that draws it several times; else leave its first step out."""
+    """Return a plan with one draw less of a model: of the first step with several, else without its first step."""
     several = [i for i, step in enumerate(plan.steps) if step.model == model and step.n > 1]
     if several:
         i = several[0]
@@ -101,7 +103,7 @@ def _one_fewer(plan: Plan, model: str) -> Plan:
 
 
 def _without(arrays: SampleArrays, model: int, sample: int) -> SampleArrays:
-    """Take a sample of a model out of every record: it moves to the last place and is absent."""
+    """Return records without one sample of a model: it moves to the last place and is absent there."""
     most = arrays.quality.shape[2]
     order = [*(s for s in range(most) if s != sample), sample]
 

@@ -11,7 +11,7 @@ from bestroute.errors import RecordError
 from bestroute.labels.fixed_rewards import PlanOdds
 from bestroute.labels.matches import odds_of, plan_matches, sample_matches, with_opponent
 from bestroute.labels.sample_arrays import SampleArrays
-from bestroute.labels.votes import dealt
+from bestroute.labels.votes import simulated_chunks
 from bestroute.types.arrays import FloatArray, IntArray
 from bestroute.types.plans import Candidate, Plan
 from bestroute.types.pool import Pool
@@ -19,17 +19,17 @@ from bestroute.types.pool import Pool
 
 @dataclass(frozen=True, eq=False)
 class PlanLabels:
-    """What ``P`` plans give on ``Q`` records, in expectation over the samples that may be drawn."""
+    """Expected quality, match probability, cost and draws of ``P`` plans on ``Q`` records."""
 
     plans: tuple[Plan, ...]
     quality: FloatArray
     """Shape ``(Q, P)``."""
     match_probability: FloatArray
-    """Chance to be at least as good as a sample of the reference that was not drawn, shape ``(Q, P)``."""
+    """Probability to be at least as good as a sample of the reference that was not drawn, shape ``(Q, P)``."""
     cost_usd: FloatArray
     """Shape ``(Q, P)``."""
     draws: FloatArray
-    """Shape ``(Q, P, S)``."""
+    """Expected draws of each of up to ``S`` steps, shape ``(Q, P, S)``."""
 
     def take(self, rows: Sequence[int] | IntArray) -> PlanLabels:
         """Return the labels of some of the records."""
@@ -45,7 +45,7 @@ class PlanLabels:
         return PlanLabels(plans, *(part[:, keep] for part in tables))
 
     def beside(self, other: PlanLabels) -> PlanLabels:
-        """Return these plans and others, on the same records."""
+        """Return the labels of these plans and of others, on the same records."""
         steps = max(self.draws.shape[2], other.draws.shape[2])
         draws = [np.pad(part, ((0, 0), (0, 0), (0, steps - part.shape[2]))) for part in (self.draws, other.draws)]
         return PlanLabels(
@@ -64,16 +64,16 @@ def label_plans(
     margin: float = 0.0,
     matches: bool = True,
 ) -> PlanLabels:
-    """Compute the labels of plans: exact for fixed rewards and small votes, seeded draws for other votes.
+    """Compute the labels of plans: exact for fixed rewards and small votes, by seeded simulation for other votes.
 
     Args:
         arrays: The records.
-        plans: Over the pool of the records.
+        plans: Plans over the pool of the records.
         margin: Shortfall still counted as a match, in quality units, ``>= 0``.
-        matches: Whether match probabilities are wanted; where they are not, they are NaN.
+        matches: Whether to compute match probabilities; otherwise they are NaN.
 
     Raises:
-        RecordError: If a plan draws more samples than a record holds, or needs a reward that the records lack.
+        RecordError: If a plan draws more samples than a record has, or needs a reward that the records lack.
     """
     check_samples(arrays, plans)
     arrays = arrays.with_greedy_urns()
@@ -81,11 +81,11 @@ def label_plans(
     shape = (len(arrays), len(plans))
     quality, match, cost, draws = np.zeros(shape), np.full(shape, np.nan), np.zeros(shape), np.zeros((*shape, steps))
     opposed = [with_opponent(arrays, plan) for plan in plans] if matches else []
-    by_beginning = sorted(range(len(plans)), key=lambda p: str(plans[p]))  # neighbours share what they begin with
-    for rows, plays in dealt(arrays):
+    by_first_steps = sorted(range(len(plans)), key=lambda p: str(plans[p]))  # neighbours share their first steps
+    for rows, plays in simulated_chunks(arrays):
         part = plays.arrays
         truth, single = np.nan_to_num(part.quality), sample_matches(part, margin=margin) if matches else None
-        for p in by_beginning:
+        for p in by_first_steps:
             plan = plans[p]
             odds = odds_of(part, plan, plays)
             quality[rows, p] = (odds.answer * truth).sum(axis=(1, 2))
@@ -97,7 +97,7 @@ def label_plans(
 
 
 def cost_of(arrays: SampleArrays, plan: Plan, odds: PlanOdds) -> FloatArray:
-    """Return the expected cost, shape ``(Q,)``: every sample drawn, and its prompt as the provider bills it."""
+    """Return the expected cost, USD, shape ``(Q,)``: of every sample drawn, with prompts as the provider bills them."""
     cost = (odds.drawn * np.nan_to_num(arrays.sample_usd)).sum(axis=(1, 2))
     for s, step in enumerate(plan.steps):
         if step.accept is None and step.n > 1 and arrays.pool.bills(step.model) == "once":
@@ -107,7 +107,7 @@ def cost_of(arrays: SampleArrays, plan: Plan, odds: PlanOdds) -> FloatArray:
 
 
 def check_scale(arrays: SampleArrays) -> None:
-    """Refuse records on which relative drops and savings mean nothing.
+    """Refuse records for which relative drops and savings are undefined.
 
     Raises:
         RecordError: If the reference's mean quality or mean cost is not above 0.
@@ -125,7 +125,7 @@ def check_scale(arrays: SampleArrays) -> None:
 
 
 def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
-    """Refuse plans that records cannot tell about.
+    """Refuse plans that cannot be evaluated on the records.
 
     Raises:
         RecordError: Names the record and the plan.
@@ -148,12 +148,12 @@ def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
 
 
 def largest_n(pool: Pool, arrays: SampleArrays) -> dict[str, int]:
-    """Return, for each model, the most samples that a step may draw and every record holds."""
+    """Return each model's largest n of a step, limited by the pool's ``max_n`` and the samples of every record."""
     return {model: int(min(pool.max_n, n)) for model, n in zip(pool.models, arrays.sizes.min(axis=0), strict=True)}
 
 
 def fixed_candidates(arrays: SampleArrays) -> tuple[Plan, ...]:
-    """Return every fixed (model, n) that the records can tell about, the reference's best-of-n too."""
+    """Return every candidate (model, n) that the records have enough samples for, the reference's included."""
     tops = largest_n(arrays.pool, arrays)
     if not arrays.can_choose:
         tops = dict.fromkeys(tops, 1)

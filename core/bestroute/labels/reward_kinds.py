@@ -1,9 +1,11 @@
-"""Where the rewards of records come from."""
+"""The kinds of rewards that samples of records can have."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 RewardKind = Literal["recorded", "quality", "majority", "logprobs", "agreement", "confidence"]
-"""Where the rewards of records come from: their own, their quality (a verifier known at run time), a vote, the
-probability of short answers by their tokens, agreement of answers by their form, or both of the last."""
+"""``recorded``: rewards in the records. ``quality``: their quality, as from a verifier at run time. ``majority``: a
+vote. ``logprobs``: the token probability of short answers. ``agreement``: a vote on canonical forms. ``confidence``:
+the last two combined.
+"""

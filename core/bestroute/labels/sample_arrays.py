@@ -23,56 +23,56 @@ from bestroute.types.signals import answer_probability
 
 @dataclass(frozen=True, eq=False)
 class SampleArrays:
-    """``Q`` records of ``K`` models with up to ``S`` samples; absent samples are NaN."""
+    """``Q`` records of ``K`` models with up to ``S`` samples as arrays; absent samples are NaN."""
 
     pool: Pool
     quality: FloatArray
     """Shape ``(Q, K, S)``."""
     reward: FloatArray | None
-    """Orders samples, shape ``(Q, K, S)``; ``None`` where samples vote or nothing chooses among them."""
+    """Orders samples, shape ``(Q, K, S)``; ``None`` if samples vote or there is no reward."""
     acceptance: FloatArray | None
-    """Compared with ``accept``, shape ``(Q, K, S)``; does not fall where ``reward`` rises; ``None``: uncalibrated."""
+    """Compared with ``accept``, shape ``(Q, K, S)``; never falls as ``reward`` rises; ``None`` if not calibrated."""
     answers: IntArray | None
-    """Equal numbers are equal answers of one record, 0 is no answer, -1 absent; shape ``(Q, K, S)``; votes only."""
+    """Votes only: equal numbers are equal answers of a record, 0 is no answer, -1 absent; shape ``(Q, K, S)``."""
     output_tokens: FloatArray
     """Shape ``(Q, K, S)``."""
     input_tokens: FloatArray
-    """As recorded or by default, shape ``(Q, K)``."""
+    """As recorded, or filled in, shape ``(Q, K)``."""
     prompt_usd: FloatArray
     """Cost of the prompt alone, shape ``(Q, K)``."""
     sample_usd: FloatArray
-    """Cost of a sample drawn alone, prompt included, shape ``(Q, K, S)``."""
+    """Cost of a sample drawn alone, with its prompt, shape ``(Q, K, S)``."""
     recorded: RecordedUsage
-    """Tokens and costs as the records tell them."""
+    """Tokens and costs as recorded."""
     texts: tuple[str, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     votes: VoteRule = MAJORITY
-    """What samples that vote are accepted by."""
+    """When an answer that samples vote on is accepted."""
     probability: FloatArray | None = None
-    """What each sample's tokens say of it, NaN where nothing, shape ``(Q, K, S)``; votes of ``confidence`` only."""
+    """Token probability of each sample's answer, NaN if unknown, shape ``(Q, K, S)``; only for ``confidence``."""
     greedy: GreedyAnswers | None = None
-    """Answers at temperature 0, which plans of several draws begin with; ``None``: every draw is a sample."""
+    """Answers at temperature 0, the first draws of plans with several; ``None``: every draw is a sample."""
     greedy_urns: Mapping[int, int] = field(default_factory=dict)
-    """Where a model's greedy answer stands as an urn of its own, behind those of samples; see ``with_greedy_urns``."""
+    """The index of a model's greedy answer as an urn of its own, after the models' urns; see ``with_greedy_urns``."""
 
     def __len__(self) -> int:
-        """How many records."""
+        """Return the number of records."""
         return len(self.ids)
 
     @property
     def sizes(self) -> IntArray:
-        """Samples of each model, shape ``(Q, K)``."""
+        """Number of samples of each model, shape ``(Q, K)``."""
         return np.asarray((~np.isnan(self.quality)).sum(axis=2), dtype=np.intp)
 
     @property
     def can_accept(self) -> bool:
-        """Whether a plan may stop at a sample: there is a calibrated reward, or samples vote."""
+        """Whether a plan may stop at an accepted sample: rewards are calibrated, or samples vote."""
         return self.acceptance is not None or self.answers is not None
 
     @property
     def can_choose(self) -> bool:
-        """Whether the best of several samples can be told."""
+        """Whether the best of several samples can be chosen."""
         return self.reward is not None or self.answers is not None
 
     def take(self, rows: Sequence[int] | IntArray) -> SampleArrays:
@@ -91,16 +91,16 @@ class SampleArrays:
         return SampleArrays(**rows_of)
 
     def queries(self) -> list[Query]:
-        """Return the queries as the engine sees them: it does not know how long the provider's prompt will be."""
+        """Return the queries as the engine gets them, without the prompt length, which it does not know in advance."""
         return [Query(text) for text in self.texts]
 
     @property
     def token_means(self) -> TokenMeans:
-        """Mean tokens of each model, of what the records tell."""
+        """Mean recorded tokens of each model."""
         return self.recorded.means(self.pool)
 
     def with_token_means(self, means: TokenMeans) -> SampleArrays:
-        """Return the same records, with these means for what they do not tell of tokens."""
+        """Return the same records, with these means in place of tokens that were not recorded."""
         outputs, inputs = fill(self.pool, self.recorded, ~np.isnan(self.quality), means)
         prompt, single = costs(self.pool, outputs, inputs, self.recorded.usd)
         return replace(self, output_tokens=outputs, input_tokens=inputs, prompt_usd=prompt, sample_usd=single)
@@ -118,18 +118,18 @@ class SampleArrays:
         greedy: bool = False,
         seed: int = 0,
     ) -> SampleArrays:
-        """Read records into arrays; samples that nobody has judged are left out.
+        """Read records into arrays; samples without a quality are left out.
 
         Args:
-            records: Every one with judged samples of all the pool's models.
-            pool: Prices, and tokens where a record tells none.
-            reward: Where rewards come from.
-            normalise: Brings equal answers to one form, for votes; default: as ``MajorityVote``.
-            token_means: Of the training records, for tokens that these do not tell; default: of these.
-            verifier_error: Share of wrong samples (quality below 0.5) that a verifier takes for right.
-            greedy: Whether plans of several draws begin with a model's greedy answer, as the engine draws them, where
-                every record has a judged one.
-            seed: Of the choice of those samples.
+            records: Records, each with judged samples of all the pool's models.
+            pool: Prices, and default tokens for records without.
+            reward: Kind of reward.
+            normalise: Brings answers to canonical form, for votes; default: as ``MajorityVote``.
+            token_means: Mean tokens of the training records, for tokens that are not recorded; default: means of these.
+            verifier_error: Share of wrong samples (quality below 0.5) that a verifier accepts as right.
+            greedy: Whether plans of several draws begin with a model's greedy answer, as in the engine, if every record
+                has a judged one.
+            seed: Seed of the choice of wrongly accepted samples.
 
         Raises:
             RecordError: If samples, tokens, rewards or texts that are needed are missing; names record and field.
@@ -181,7 +181,7 @@ class SampleArrays:
         )
 
     def with_greedy_urns(self) -> SampleArrays:
-        """Return the same records with the greedy answer of each model as an urn of one, behind the others' samples."""
+        """Return the same records with each model's greedy answer as an urn of one sample, after the models' urns."""
         if self.greedy is None or self.greedy_urns:
             return self
         models, first = len(self.pool.models), self.greedy
@@ -215,15 +215,15 @@ def _judged(records: Sequence[Record], pool: Pool) -> Sequence[Record]:
     """Return the records without the samples that have no quality.
 
     Raises:
-        RecordError: If nothing is left of a model in a record.
+        RecordError: If a model of a record has no sample left.
     """
     kept = judged_only(
         replace(record, samples={model: record.samples[model] for model in pool.models}) for record in records
     )
     if kept.left_out:
         raise RecordError(
-            f"record {kept.left_out[0]!r} has a model of which no sample has a quality; judge it (bestroute collect "
-            "with --checker) or leave it out"
+            f"record {kept.left_out[0]!r} has a model without a judged sample; judge it (bestroute collect "
+            "with --checker) or leave the record out"
         )
     return kept.records
 
@@ -235,7 +235,7 @@ def _rewards(
     quality: FloatArray,
     normalise: Callable[[str], str],
 ) -> tuple[FloatArray | None, FloatArray | None, IntArray | None]:
-    """Return rewards, acceptance and answers: what the kind of reward gives of the three."""
+    """Return rewards, acceptance and answers; those that the kind of reward does not give are ``None``."""
     if kind == "quality":
         is_probability = bool(((quality >= 0) & (quality <= 1) | np.isnan(quality)).all())
         return quality, quality if is_probability else None, None
@@ -255,7 +255,7 @@ def _rewards(
                     return None, None, None
                 raise RecordError(
                     f"record {record.id!r}: 'samples.{model}.reward' is missing, and n up to {pool.max_n} needs it; "
-                    "say --reward quality (a verifier), --reward majority (a vote), or set max_n to 1"
+                    "choose --reward quality (a verifier) or --reward majority (a vote), or set max_n to 1"
                 )
             rewards[q, k, : samples.size] = samples.reward
     is_probability = bool(((rewards >= 0) & (rewards <= 1) | np.isnan(rewards)).all())
@@ -282,10 +282,10 @@ def _answers(
 
 
 def _probabilities(records: Sequence[Record], pool: Pool, shape: tuple[int, ...]) -> FloatArray:
-    """Return the probability of each short answer, NaN where it is not known.
+    """Return the token probability of each short answer, shape ``(Q, K, S)``; NaN if unknown.
 
     Raises:
-        RecordError: If no record tells log-probabilities: nothing could be accepted.
+        RecordError: If no record has log-probabilities: nothing could be accepted.
     """
     found = np.full(shape, np.nan)
     for q, record in enumerate(records):
@@ -295,7 +295,7 @@ def _probabilities(records: Sequence[Record], pool: Pool, shape: tuple[int, ...]
                 found[q, k, : len(signals)] = [answer_probability(one) for one in signals]
     if np.isnan(found).all():
         raise RecordError(
-            "no record tells the log-probabilities of a short answer ('samples.MODEL.signals'); collect with "
-            "logprobs: true in the pool, or say --reward agreement"
+            "no record has log-probabilities of a short answer ('samples.MODEL.signals'); collect with "
+            "logprobs: true in the pool, or choose --reward agreement"
         )
     return found

@@ -1,4 +1,7 @@
-"""Plans played where samples vote, in seeded orders of every model's samples; plans share what they begin with."""
+"""Simulation of plans whose samples vote, in seeded random orders of each model's samples.
+
+Consecutive plans reuse the draws of the steps that they have in common.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +19,48 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 from bestroute.types.plans import Plan
 
 Numbers = NDArray[np.int16]
-"""Answers and votes: there are few of either, and many plays."""
+"""Answers and vote counts, in a small type since there are many plays."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Draw:
-    """What a draw leaves. Of all ``N`` plays, ``M`` go on after it, and ``E`` have just ended."""
+    """The state of all ``N`` plays after a draw: ``M`` continue, ``E`` ended at this draw."""
 
     drawn: FloatArray
     """Share of the orders in which each sample of its model was this draw, shape ``(Q, S)``."""
     ended: IntArray
-    """Plays whose answer was accepted, shape ``(E,)``."""
+    """Plays whose answer was accepted at this draw, shape ``(E,)``."""
     answer: IntArray
-    """Which draw was the answer of each of them, from 0."""
+    """Index of the draw that is the answer of each of them, from 0."""
     going_on: IntArray
-    """The other plays, shape ``(M,)``."""
+    """Plays that continue, shape ``(M,)``."""
     given: Numbers
-    """Answer of every draw so far in those, shape ``(draws, M)``."""
+    """Answers of all draws so far in the plays that continue, shape ``(draws, M)``."""
     leading: Numbers
-    """Votes of the answer that leads, shape ``(M,)``."""
+    """Votes of the leading answer, shape ``(M,)``."""
     rival: Numbers
-    """Votes of its strongest rival; as many where several lead."""
-    sure: FloatArray | None = None
-    """What its tokens say of every draw so far, NaN where nothing, shape ``(draws, M)``; where that counts too."""
+    """Votes of its strongest rival; the same number if several lead."""
+    token_probability: FloatArray | None = None
+    """Token probability of all draws so far, NaN if unknown, shape ``(draws, M)``; ``None`` if it does not count."""
 
 
 class Plays:
-    """Some records in ``R`` orders each, and the plan that was played last: the next one shares its beginning.
+    """Some records in ``R`` random orders each, with the draws of the last plan simulated.
 
     Args:
         arrays: ``Q`` records with answers.
-        draws: Orders of each record.
-        seed: Of the orders.
+        draws: Orders per record.
+        seed: Seed of the orders.
     """
 
     def __init__(self, arrays: SampleArrays, *, draws: int, seed: int = 0) -> None:
-        """Play nothing yet."""
+        """Set up; nothing is simulated yet."""
         self.arrays, self.orders, self.seed = arrays, draws, seed
         self._wanted: list[tuple[int, float | None]] = []
         self._path: list[_Draw] = []
 
     def odds(self, plan: Plan) -> PlanOdds:
-        """Return what a plan does with each sample."""
+        """Return the probabilities of each sample under a plan."""
         path, shape = self._play(plan), self.arrays.quality.shape
         drawn, draws = np.zeros(shape), np.zeros((len(self.arrays), len(plan.steps)))
         step_of = [s for s, step in enumerate(plan.steps) for _ in range(step.n)]
@@ -70,23 +73,23 @@ class Plays:
         return PlanOdds(answer, drawn, draws)
 
     def matches(self, plan: Plan, model: int, *, margin: float = 0.0) -> FloatArray:
-        """Return how often a plan's answer is as good as the next sample of a model, shape ``(Q,)``."""
+        """Return how often a plan's answer is as good as the next undrawn sample of a model, shape ``(Q,)``."""
         self._play(plan)
         model_of, sample = self._answers(plan)
-        theirs = self._dealt[model, sum(k == model for k, _ in self._wanted)]
+        theirs = self._drawing_order[model, sum(k == model for k, _ in self._wanted)]
         quality, records = self.arrays.quality, self._records
         is_match = quality[records, model_of, sample] >= quality[records, model, theirs] - margin
         return np.asarray(is_match.reshape(-1, self.orders).mean(axis=1))
 
     @cached_property
-    def _dealt(self) -> IntArray:
-        """Samples in drawing order, shape ``(K, S, N)``: the orders of a record stand side by side."""
+    def _drawing_order(self) -> IntArray:
+        """Samples in drawing order, shape ``(K, S, N)``; the orders of a record are adjacent."""
         order = shuffled(self.arrays, draws=self.orders, seed=self.seed)
         return np.ascontiguousarray(order.transpose(2, 3, 0, 1).reshape(*order.shape[2:], -1))
 
     @cached_property
     def _records(self) -> IntArray:
-        """The record of each play, shape ``(N,)``."""
+        """Index of the record of each play, shape ``(N,)``."""
         return np.repeat(np.arange(len(self.arrays)), self.orders)
 
     @cached_property
@@ -94,10 +97,10 @@ class Plays:
         """Answers in drawing order, shape ``(K, S, N)``."""
         assert self.arrays.answers is not None
         models = np.arange(self.arrays.quality.shape[1])[:, None, None]
-        return self.arrays.answers.astype(np.int16)[self._records, models, self._dealt]
+        return self.arrays.answers.astype(np.int16)[self._records, models, self._drawing_order]
 
     def _play(self, plan: Plan) -> list[_Draw]:
-        """Return what each draw of a plan leaves; only those are played that the last plan did not begin with."""
+        """Simulate a plan and return the state after each draw; draws in common with the last plan are reused."""
         accepts = [step.accept for step in plan.steps for _ in range(step.n)]
         wanted = list(zip(drawn_urns(self.arrays, plan), accepts, strict=True))
         same = next((i for i, (a, b) in enumerate(zip(wanted, self._wanted, strict=False)) if a != b), len(wanted))
@@ -109,17 +112,17 @@ class Plays:
         return self._path
 
     def _drawn(self, model: int, place: int, accept: float | None) -> _Draw:
-        """Draw a model's next sample wherever a play goes on; end those that accept an answer now."""
+        """Draw a model's next sample in every play that continues, and end the plays that accept an answer."""
         if self._path:
             before = self._path[-1]
             plays, given, leading, rival = before.going_on, before.given, before.leading, before.rival
-            sure = before.sure
+            token_probability = before.token_probability
         else:
             plays = np.arange(len(self._records))
             given, leading = np.zeros((0, len(plays)), dtype=np.int16), np.zeros(len(plays), dtype=np.int16)
-            rival, sure = leading, np.zeros((0, len(plays)))
+            rival, token_probability = leading, np.zeros((0, len(plays)))
         shape = (len(self.arrays), self.arrays.quality.shape[2])
-        samples, new = self._dealt[model, place, plays], self._answers_drawn[model, place, plays]
+        samples, new = self._drawing_order[model, place, plays], self._answers_drawn[model, place, plays]
         hits = np.bincount(self._records[plays] * shape[1] + samples, minlength=shape[0] * shape[1])
         given = np.concatenate([given, new[None]])
         own = ((given == new).sum(axis=0, dtype=np.int16) * (new > 0)).astype(np.int16)
@@ -127,15 +130,17 @@ class Plays:
         leading = np.maximum(leading, own)
         ended, answer = plays[:0], plays[:0]
         if self.arrays.probability is None:
-            sure = None
+            token_probability = None
         else:
             probability = self.arrays.probability[self._records[plays], model, samples]
-            sure = np.concatenate([np.zeros((0, len(plays))) if sure is None else sure, probability[None]])
-        if accept is not None and sure is not None:
-            is_good = combined(given, sure) >= accept
+            token_probability = np.concatenate(
+                [np.zeros((0, len(plays))) if token_probability is None else token_probability, probability[None]]
+            )
+        if accept is not None and token_probability is not None:
+            is_good = combined(given, token_probability) >= accept
             accepts = is_good.any(axis=0)
             ended, answer = plays[accepts], _first(is_good[:, accepts])
-            plays, given, sure = plays[~accepts], given[:, ~accepts], sure[:, ~accepts]
+            plays, given, token_probability = plays[~accepts], given[:, ~accepts], token_probability[:, ~accepts]
             leading, rival = leading[~accepts], rival[~accepts]
         elif accept is not None:
             fewest = np.maximum(votes_to_reach(accept, len(given)), np.int16(self.arrays.votes.least_votes))
@@ -143,10 +148,10 @@ class Plays:
             enough = np.minimum(leading, fewest[leading])[accepts]
             ended, answer = plays[accepts], _first(_votes(given[:, accepts]) >= enough)
             plays, given, leading, rival = plays[~accepts], given[:, ~accepts], leading[~accepts], rival[~accepts]
-        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, given, leading, rival, sure)
+        return _Draw(hits.reshape(shape) / self.orders, ended, answer, plays, given, leading, rival, token_probability)
 
     def _answers(self, plan: Plan) -> tuple[IntArray, IntArray]:
-        """Return model and sample of the answer of each play, of the plan that was played last; shape ``(N,)``."""
+        """Return model and sample of each play's answer, for the plan that was simulated last; shape ``(N,)``."""
         answer = np.zeros(len(self._records), dtype=np.intp)
         for draw in self._path:
             answer[draw.ended] = draw.answer
@@ -157,24 +162,24 @@ class Plays:
         model_of = np.array([k for k, _ in self._wanted])
         place_of = np.array([sum(k == model for k, _ in self._wanted[:i]) for i, (model, _) in enumerate(self._wanted)])
         models = model_of[answer]
-        return models, self._dealt[models, place_of[answer], np.arange(len(answer))]
+        return models, self._drawing_order[models, place_of[answer], np.arange(len(answer))]
 
 
 def shuffled(arrays: SampleArrays, *, draws: int, seed: int = 0) -> IntArray:
-    """Return every model's samples in seeded orders, absent samples last; shape ``(Q, R, K, S)``."""
+    """Return every model's samples in seeded random orders, absent samples last; shape ``(Q, R, K, S)``."""
     shape = arrays.quality.shape
     keys = np.random.default_rng(seed).random((shape[0], draws, *shape[1:]), dtype=np.float32)
     return in_order_of(keys, np.isnan(arrays.quality)[:, None])
 
 
 def in_order_of(keys: NDArray[np.floating[Any]], is_absent: BoolArray) -> IntArray:
-    """Return samples by their random keys, absent ones last.
+    """Return samples sorted by their random keys, absent ones last.
 
-    The keys are the caller's, since recorded figures rest on how each draws them.
+    Callers draw the keys themselves, since published figures depend on how each draws them.
 
     Args:
-        keys: In [0, 1), samples along the last axis; changed.
-        is_absent: Of a shape that can be broadcast to that of the keys.
+        keys: In [0, 1), samples along the last axis; modified in place.
+        is_absent: Broadcastable to the shape of the keys.
     """
     keys[np.broadcast_to(is_absent, keys.shape)] = 2.0
     return np.asarray(keys.argsort(axis=-1), dtype=np.intp)
@@ -182,7 +187,7 @@ def in_order_of(keys: NDArray[np.floating[Any]], is_absent: BoolArray) -> IntArr
 
 @cache
 def posterior_table(most: int) -> FloatArray:
-    """Return what ``MajorityVote`` gives an answer with ``a`` votes whose strongest rival has ``b``; ``[a, b]``."""
+    """Return ``MajorityVote``'s reward for ``a`` votes against a strongest rival with ``b``, as a table ``[a, b]``."""
     return np.array([[beta_exceeds_half(a, b) for b in range(most + 1)] for a in range(most + 1)])
 
 
@@ -190,7 +195,7 @@ def posterior_table(most: int) -> FloatArray:
 def votes_to_reach(accept: float, most: int) -> Numbers:
     """Return the fewest votes with which an answer is accepted, by the votes of its strongest rival.
 
-    An answer needs a vote, unless nothing is asked of it; ``most + 1``: out of reach.
+    An answer needs at least one vote, unless ``accept`` is 0; ``most + 1`` means unreachable.
     """
     if accept <= 0:
         return np.zeros(most + 1, dtype=np.int16)
@@ -198,12 +203,12 @@ def votes_to_reach(accept: float, most: int) -> Numbers:
     return np.where(reached.any(axis=0), 1 + reached.argmax(axis=0), most + 1).astype(np.int16)
 
 
-def combined(given: Numbers, sure: FloatArray) -> FloatArray:
-    """Return the probability of every draw, as ``Confidence.of(LogprobConfidence(), Agreement())`` has it.
+def combined(given: Numbers, token_probability: FloatArray) -> FloatArray:
+    """Return the reward of every draw as ``Confidence.of(LogprobConfidence(), Agreement())`` computes it.
 
     Args:
         given: Answers, shape ``(draws, M)``; 0 is none.
-        sure: What their tokens say, NaN where nothing, of the same shape.
+        token_probability: Token probabilities of the answers, NaN if unknown, of the same shape.
     """
     own = _votes(given)
     rivals = np.zeros_like(own)
@@ -212,7 +217,7 @@ def combined(given: Numbers, sure: FloatArray) -> FloatArray:
     table = posterior_table(len(given))
     agreed = np.where(own > 1, table[own, rivals], np.where((own > 0) & (rivals > 0), table[0, rivals], np.nan))
     total, weight = np.zeros(given.shape), np.zeros(given.shape)
-    for share, part in ((2.0, sure), (1.0, agreed)):
+    for share, part in ((2.0, token_probability), (1.0, agreed)):
         clipped = np.clip(np.where(np.isnan(part), 0.5, part), 1e-6, 1 - 1e-6)
         total += share * np.log(clipped / (1 - clipped))
         weight += share * ~np.isnan(part)
@@ -221,7 +226,7 @@ def combined(given: Numbers, sure: FloatArray) -> FloatArray:
 
 
 def _votes(given: Numbers) -> Numbers:
-    """Count, for each draw, the votes for its answer; an empty one has none. First axis: draws."""
+    """Count, for each draw, the votes for its answer; an empty answer has none. First axis: draws."""
     votes = np.zeros_like(given)
     for answer in given:
         votes += given == answer
@@ -229,5 +234,5 @@ def _votes(given: Numbers) -> Numbers:
 
 
 def _first(is_one: BoolArray) -> IntArray:
-    """Return where the first ``True`` of each column stands."""
+    """Return the row of the first ``True`` in each column."""
     return np.asarray(is_one.argmax(axis=0), dtype=np.intp)

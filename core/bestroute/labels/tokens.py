@@ -1,4 +1,4 @@
-"""Tokens and costs of samples: as told by the records, else by means of the training records, else by the pool."""
+"""Tokens and costs of samples: as recorded, else the means of the training records, else the pool's defaults."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from bestroute.types.pool import Pool
 from bestroute.types.prices import PER_MILLION
 
 TokenMeans = Mapping[str, Mapping[str, float | None]]
-"""For each model its mean ``"input"`` and ``"output"`` tokens on the training records; ``None``: never told."""
+"""Mean ``"input"`` and ``"output"`` tokens of each model on the training records; ``None`` if never recorded."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedUsage:
-    """What the records tell; NaN where they do not."""
+    """Tokens and costs as recorded; NaN if not recorded."""
 
     output_tokens: FloatArray
     """Shape ``(Q, K, S)``."""
     input_tokens: FloatArray
     """Shape ``(Q, K)``."""
     usd: FloatArray
-    """Cost of a sample, prompt included, shape ``(Q, K, S)``."""
+    """Cost of a sample, with its prompt, USD, shape ``(Q, K, S)``."""
 
     def take(self, rows: IntArray) -> RecordedUsage:
-        """Return some of the records."""
+        """Return the usage of some of the records."""
         return RecordedUsage(self.output_tokens[rows], self.input_tokens[rows], self.usd[rows])
 
     def means(self, pool: Pool) -> dict[str, dict[str, float | None]]:
-        """Return the means of what is told, as ``TokenMeans``."""
+        """Return the means of what is recorded, as ``TokenMeans``."""
         return {
             model: {"input": _mean(self.input_tokens[:, k]), "output": _mean(self.output_tokens[:, k])}
             for k, model in enumerate(pool.models)
@@ -40,19 +40,19 @@ class RecordedUsage:
 
 
 def fill(pool: Pool, recorded: RecordedUsage, present: BoolArray, means: TokenMeans) -> tuple[FloatArray, FloatArray]:
-    """Put in for missing tokens: the model's training mean, else the pool's default, else what the cost is worth.
+    """Fill in missing tokens: the model's training mean, else the pool's default, else what the cost amounts to.
 
     Args:
         pool: Prices and defaults.
-        recorded: By the records.
-        present: Whether there is such a sample, shape ``(Q, K, S)``.
-        means: Of the training records.
+        recorded: Usage as recorded.
+        present: Whether a sample exists, shape ``(Q, K, S)``.
+        means: Mean tokens of the training records.
 
     Returns:
         Output tokens ``(Q, K, S)`` and input tokens ``(Q, K)``.
 
     Raises:
-        RecordError: If nothing tells them; names the model.
+        RecordError: If there is no source for them; names the model.
     """
     outputs, inputs = recorded.output_tokens.copy(), recorded.input_tokens.copy()
     everywhere = np.ones(len(inputs), dtype=bool)
@@ -73,17 +73,17 @@ def fill(pool: Pool, recorded: RecordedUsage, present: BoolArray, means: TokenMe
             elif are_costs_recorded and name == "output" and pool.prices[model].output > 0:
                 array[missing] = (recorded.usd[:, k] * PER_MILLION / pool.prices[model].output)[missing]
             elif are_costs_recorded and name == "input" and pool.bills(model) == "per_sample":
-                array[missing] = 0.0  # the tokens of the answers stand for the whole cost
+                array[missing] = 0.0  # the output tokens already account for the whole cost
             else:
                 raise RecordError(
-                    f"no record tells {name}_tokens of {model!r}, so its cost is unknown; add them or 'cost_usd' to "
+                    f"no record has {name}_tokens of {model!r}, so its cost is unknown; add them or 'cost_usd' to "
                     f"the records, or default_{name}_tokens to the pool"
                 )
     return outputs, inputs
 
 
 def costs(pool: Pool, outputs: FloatArray, inputs: FloatArray, usd: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the cost of prompts ``(Q, K)`` and of samples drawn alone ``(Q, K, S)``."""
+    """Return the cost of prompts ``(Q, K)`` and of samples drawn alone ``(Q, K, S)``, USD."""
     prices = [pool.prices[model] for model in pool.models]
     prompt = inputs * np.array([p.input for p in prices]) / PER_MILLION
     answer = outputs * np.array([p.output for p in prices])[:, None] / PER_MILLION

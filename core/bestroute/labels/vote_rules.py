@@ -1,4 +1,4 @@
-"""When an answer on which samples vote is accepted."""
+"""Rules for accepting an answer that samples vote on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VoteRule:
-    """What beside the posterior an answer needs."""
+    """What an accepted answer needs besides the posterior probability."""
 
     least_votes: int = 0
-    """Votes without which it is not accepted: a lone one is no agreement."""
+    """Fewest votes of an accepted answer; a single vote is no agreement."""
 
 
 MAJORITY, AGREEMENT = VoteRule(), VoteRule(2)

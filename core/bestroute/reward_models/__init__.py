@@ -1,4 +1,4 @@
-"""Reward models that are trained: distilled from quality on records, calibrated, judged on what they had not seen."""
+"""Reward models: trained on the quality of recorded samples, calibrated and evaluated on held-out records."""
 
 from typing import TYPE_CHECKING
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 __all__ = ["ProxyRewardModel"]
 
-# With the trained reward model come records, features and samples.
+# The trained reward model imports records, features and samples.
 __getattr__ = on_demand(__name__, globals(), {"ProxyRewardModel": "proxy"})

@@ -1,4 +1,4 @@
-"""A reward that needs no training: how many samples, of one member or of several, give the same answer."""
+"""An untrained reward: how many samples, of one or several models, give the same answer."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 
 NO_CALL = "[]"
-"""The form of a reply that calls no tool where there are some."""
+"""The canonical form of a reply that calls no tool although tools are available."""
 
 
 class Agreement(RewardModelBase):
-    """Rewards an answer that several samples give, whatever stands around it and whichever member gave it.
+    """Rewards an answer by how many samples give it, regardless of its wording and of the model.
 
     Answers are compared by their forms: numbers, units, dates, lists, JSON and choices however they are written
     (``bestroute.selection.answer_form``), tool calls by their schema. The reward is the posterior probability that an
-    answer is likelier than its strongest rival, ``Pr[Beta(a + 1, b + 1) > 1/2]`` for ``a`` votes against ``b``: .875
-    for two that agree. A lone vote is no agreement, so its reward is NaN, and so is that of an answer without a form.
-    That no tool is called is an answer of its own kind: it takes a vote more than a call, since what is said in place
+    answer is more likely than its strongest rival, ``Pr[Beta(a + 1, b + 1) > 1/2]`` for ``a`` votes against ``b``: .875
+    for two that agree. A lone vote is no agreement, so its reward is NaN, and so is that of an answer without a form. A
+    reply without a tool call needs one vote more than a call, since the text given in place of a call is not compared.
     of a call is not compared.
 
     Args:
-        across: Whether samples of different members vote together; else each member's own.
-        accept: The posterior from which an answer is accepted where no plan says another.
+        across: Whether samples of all models vote together; otherwise each model's samples vote among themselves.
+        accept: The posterior from which an answer is accepted, unless a plan sets its own level.
 
     Example:
         >>> drawn = [DrawnSample(Sample(t), m, 0) for t, m in (("84", "a"), ("**84.0**", "b"), ("85", "c"))]
@@ -54,7 +54,7 @@ class Agreement(RewardModelBase):
 
     @staticmethod
     def least_samples(accept: float) -> int | None:
-        """Return how many samples that all agree are accepted; ``None`` if no number of them is.
+        """Return the fewest unanimous samples that are accepted; ``None`` if no number of them is.
 
         Example:
             >>> Agreement.least_samples(0.85), Agreement.least_samples(0.5)
@@ -63,18 +63,18 @@ class Agreement(RewardModelBase):
         return next((n for n in range(2, 50) if beta_exceeds_half(n, 0) >= accept), None)
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return the posterior of each text's answer among all of them, as if one member had given them."""
+        """Return the posterior of each text's answer among all of them, as if one model had given them."""
         return self.score_samples(query, [Sample(text) for text in texts])
 
     def score_samples(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
-        """Return the posterior of each sample's answer among all of them; NaN where it has no second vote."""
+        """Return the posterior of each sample's answer among all of them; NaN for an answer with a single vote."""
         return [
             beta_exceeds_half(own - extra, rival) if own > 1 else math.nan
             for own, rival, extra in self._votes(query, samples)
         ]
 
     def evidence(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
-        """Return the same, but where an answer stands alone against others, how little it is to be believed.
+        """Return the posteriors, with low values instead of NaN for single votes that others contradict.
 
         Example:
             >>> Agreement().evidence(Query("12 * 7?"), [Sample("84"), Sample("85")])
@@ -86,7 +86,7 @@ class Agreement(RewardModelBase):
         ]
 
     def _votes(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[tuple[int, int, int]]:
-        """Return the votes for each answer, those for its strongest rival, and how many more it has to have."""
+        """Return, for each answer, its votes, those of its strongest rival, and the additional votes it needs."""
         forms = forms_of(query, samples)
         voters = [s.model if isinstance(s, DrawnSample) and not self.across else "" for s in samples]
         votes = {voter: Counter(f for f, v in zip(forms, voters, strict=True) if f and v == voter) for voter in voters}
@@ -99,7 +99,7 @@ class Agreement(RewardModelBase):
 
 
 def forms_of(query: Query, samples: Sequence[Sample | DrawnSample]) -> list[str]:
-    """Return the form of each sample's answer; ``""`` for what agrees with nothing, as what was cut short does."""
+    """Return the canonical form of each sample's answer; ``""``, which agrees with nothing, for truncated ones."""
     plain = [s.sample if isinstance(s, DrawnSample) else s for s in samples]
     options = options_in(query.text) if any(sample.form is None for sample in plain) else {}
     return [

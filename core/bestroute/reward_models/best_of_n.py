@@ -1,4 +1,4 @@
-"""True quality of the best of n by a reward, beside a random choice, a majority vote and an oracle."""
+"""True quality of best-of-n by a reward, compared with a random choice, a majority vote and an oracle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bestroute.types.arrays import FloatArray, IntArray
 
 MOST_N = 10
 MOST_SUBSETS = 300
-"""Votes of more subsets than this are estimated from so many that are drawn by a seed."""
+"""Votes with more subsets than this are estimated from this many, drawn by the seed."""
 COMPARABLE = 0.2
-"""Answers can be compared where at least this share of samples says word for word what a rival says."""
+"""Answers are comparable if at least this share of samples is identical to a rival's."""
 
 
 def quality_by_n(
@@ -32,21 +32,21 @@ def quality_by_n(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return what the best of n is worth.
+    """Return the quality of best-of-n for n up to ``most_n``.
 
     Args:
         table: The samples.
         rewards: Held-out reward of each, shape ``(N,)``; queries with NaN are left out.
-        across: Samples of one query compete whichever models drew them; else those of one model do.
+        across: Whether samples of one query compete across models; otherwise only within one model.
         most_n: The largest n; at most the size of the smallest group of rivals.
-        normalise: Brings equal answers to one form, for the vote; default: as they are.
-        resamples: Of the bootstrap over groups.
-        seed: Of the vote's subsets.
+        normalise: Brings answers to canonical form, for the vote; default: their stripped text.
+        resamples: Number of bootstrap resamples over groups.
+        seed: Seed of the vote's subsets.
 
     Returns:
         ``{"n": [...], "reward" | "random" | "majority" | "oracle": [{"quality", "ci95"}, ...], "gain" ...,
         "cap_n": n, "falls": ..., "queries": ...}``. ``gain`` is the reward's quality less the random choice's,
-        ``over_majority`` less the vote's; ``majority`` is ``None`` where answers cannot be compared. ``cap_n`` is
+        ``over_majority`` less the vote's; ``majority`` is ``None`` if answers cannot be compared. ``cap_n`` is
         the n of the best mean quality, the smallest of equals; ``falls`` the quality at the largest n less that at
         the cap, on the same resamples.
     """
@@ -93,7 +93,7 @@ def pair_accuracy(table: SampleTable, rewards: FloatArray, pairs: IntArray, *, r
         table: The samples.
         rewards: Held-out reward of each, shape ``(N,)``; pairs with NaN are left out.
         pairs: Rows ``(better, worse)``, shape ``(P, 2)``.
-        resamples: Of the bootstrap over groups.
+        resamples: Number of bootstrap resamples over groups.
     """
     better, worse = rewards[pairs].T
     known = ~(np.isnan(better) | np.isnan(worse))
@@ -114,7 +114,7 @@ def vote_quality(answers: IntArray, quality: FloatArray, n: int, rng: np.random.
         answers: Equal numbers are equal answers, shape ``(S,)``.
         quality: Shape ``(S,)``.
         n: Samples drawn, without replacement.
-        rng: Draws subsets where there are too many.
+        rng: Draws subsets if there are too many to enumerate.
     """
     size = len(answers)
     if comb(size, n) <= MOST_SUBSETS:
@@ -130,14 +130,14 @@ def vote_quality(answers: IntArray, quality: FloatArray, n: int, rng: np.random.
 def _answers(
     table: SampleTable, rivals: Sequence[IntArray], normalise: Callable[[str], str] | None
 ) -> list[IntArray] | None:
-    """Number the answers of each group of rivals; ``None`` where too few are equal to tell anything."""
+    """Number the answers of each group of rivals; ``None`` if too few are equal to compare them."""
     form = normalise or str.strip
-    numbered, twins, total = [], 0, 0
+    numbered, equal, total = [], 0, 0
     for urn in rivals:
         number: dict[str, int] = {"": 0}
         own = np.array([number.setdefault(form(table.texts[i]), len(number)) for i in urn], dtype=np.intp)
         counts = np.bincount(own)
-        twins += int(counts[1:][counts[1:] > 1].sum())
+        equal += int(counts[1:][counts[1:] > 1].sum())
         total += len(urn)
         numbered.append(own)
-    return numbered if twins >= COMPARABLE * total else None
+    return numbered if equal >= COMPARABLE * total else None

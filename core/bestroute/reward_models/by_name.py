@@ -1,4 +1,4 @@
-"""Reward models by the names that options, files and routers' folders use."""
+"""Reward models by the names used in options, files and routers' folders."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ REWARDS: Mapping[str, Callable[[], RewardModel]] = {
 
 
 def reward_by_name(name: str) -> RewardModel | str:
-    """Return the untrained reward model of that name; any other name is the folder of a trained one and is returned."""
+    """Return the untrained reward model of that name; other names are folders of trained ones, returned as is."""
     return REWARDS[name]() if name in REWARDS else name

@@ -1,4 +1,4 @@
-"""From rewards to probabilities: isotonic or Platt, fitted on held-out rewards, always increasing."""
+"""Calibration: map rewards to probabilities by an increasing curve, isotonic or Platt, fitted on held-out rewards."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bestroute.errors import ArtifactError, ConfigError, named
 from bestroute.types.arrays import FloatArray
 
 CalibrationMethod = Literal["auto", "isotonic", "platt"]
-"""``auto`` is isotonic with ``ENOUGH`` held-out samples, Platt with fewer."""
+"""``auto`` is isotonic from ``ENOUGH`` held-out samples on, Platt with fewer."""
 ENOUGH = 1000
-"""Held-out samples from which steps are trusted more than a curve."""
+"""Held-out samples from which isotonic regression is used."""
 _BINS, _SMALLEST_BIN = 100, 20
 _TILT = 1e-6
-"""Share of a strictly increasing curve that is mixed in, so that calibrated rewards order samples as rewards do."""
+"""Weight of a strictly increasing curve that is added, so that calibrated rewards keep the order of rewards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,8 @@ class Calibration:
 
     Args:
         center, scale: Turn a reward into ``(reward - center) / scale``.
-        knots: Standardised rewards, rising, shape ``(B,)``; empty for Platt.
-        values: Probabilities at the knots, not falling, shape ``(B,)``; for Platt slope and intercept.
+        knots: Standardised rewards, ascending, shape ``(B,)``; empty for Platt.
+        values: Probabilities at the knots, non-decreasing, shape ``(B,)``; for Platt slope and intercept.
     """
 
     center: float
@@ -36,13 +36,13 @@ class Calibration:
     values: FloatArray
 
     def __post_init__(self) -> None:
-        """Check that the curve is one, and rises."""
+        """Check that the curve is valid and increasing."""
         is_platt = len(self.knots) == 0
         if not all(np.isfinite(x).all() for x in (self.center, self.scale, self.knots, self.values)):
             raise ArtifactError("calibration: it holds NaN or infinity")
         fits = self.values.shape == (2,) if is_platt else self.values.shape == self.knots.shape
         if self.scale <= 0 or not fits:
-            raise ArtifactError("calibration: its parts do not fit together")
+            raise ArtifactError("calibration: its arrays do not fit together")
         rises = self.values[0] >= 0 if is_platt else bool((np.diff(self.knots) > 0).all())
         if not rises or (not is_platt and ((np.diff(self.values) < 0).any() or not _is_share(self.values))):
             raise ArtifactError("calibration: probabilities must lie in [0, 1] and rise with the reward")
@@ -92,7 +92,7 @@ def fit_calibration(rewards: FloatArray, matches: FloatArray, method: Calibratio
 
 
 def _isotonic(z: FloatArray, matches: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Pool bins of equal size until their means rise; a bin holds some samples, so that none says 0 or 1 for sure."""
+    """Merge bins of equal size until their means increase; a minimum size keeps means away from 0 and 1."""
     order = np.argsort(z, kind="stable")
     bins = np.array_split(order, max(1, min(_BINS, len(z) // _SMALLEST_BIN)))
     blocks: list[tuple[float, float, float]] = []  # size, sum of z, sum of matches
@@ -107,12 +107,12 @@ def _isotonic(z: FloatArray, matches: FloatArray) -> tuple[FloatArray, FloatArra
 
 
 def _rising(matched: FloatArray, size: FloatArray) -> FloatArray:
-    """Draw the shares in from 0 and 1 a little; rising shares stay in order."""
+    """Return matched shares smoothed away from 0 and 1; their order is kept."""
     return np.maximum.accumulate((matched + 0.5) / (size + 1))
 
 
 def _platt(z: FloatArray, matches: FloatArray) -> FloatArray:
-    """Return slope (not negative) and intercept of a logistic regression, by Newton's steps."""
+    """Return slope (non-negative) and intercept of a logistic regression, by Newton's method."""
     positive, negative = matches.sum(), (1 - matches).sum()
     targets = matches * (positive + 1) / (positive + 2) + (1 - matches) / (negative + 2)
     columns = np.column_stack([z, np.ones(len(z))])
@@ -124,7 +124,7 @@ def _platt(z: FloatArray, matches: FloatArray) -> FloatArray:
         w = w - step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
         if np.abs(step).max() < 1e-10:
             break
-    if w[0] < 0:  # a reward that misleads tells nothing
+    if w[0] < 0:  # a negatively correlated reward carries no information
         share = float(np.clip(targets.mean(), 1e-9, 1 - 1e-9))
         return np.array([0.0, np.log(share / (1 - share))])
     return w

@@ -1,4 +1,4 @@
-"""Several pieces of evidence as one probability: by fixed weights, or by weights fitted on records."""
+"""A reward that combines several rewards into one probability, by fixed weights or weights fitted on records."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from bestroute.types.plans import Plan
 
 FIXED_WEIGHTS = {"logprobs": 2.0}
-"""Of log-odds where nothing was fitted, by kind; 1 for every other. On short answers of two local models what agreement
-adds to the probability of the answer was within .015 of AUROC, so the probability counts twice."""
+"""Weight of a reward's log-odds without fitting, by kind; 1 for every other. On short answers of two local models
+agreement improved the token probability by less than .015 of AUROC, so the token probability counts twice.
+"""
 
 
 class Confidence(RewardModelBase):
-    """One probability that an answer is right, of everything that is known of it.
+    """The probability that an answer is right, combined from several rewards.
 
-    Without records the log-odds of what is known are averaged, log-probabilities counting twice. ``fitted`` finds
-    weights, and the level of acceptance, on records. Nothing known is NaN, which is never accepted. What stands in
-    the query is no part of it: on tasks that were not seen it misleads.
+    Unfitted, the known log-odds are averaged, and log-probabilities count twice. ``fitted`` chooses
+    weights and the acceptance level on records. If nothing is known, the reward is NaN, which is never accepted.
+    Features of the query are not used, since they mislead on new tasks.
 
     Example:
         >>> from bestroute import Agreement, LogprobConfidence
@@ -50,7 +51,7 @@ class Confidence(RewardModelBase):
     def __init__(
         self, rewards: Sequence[RewardModel], *, accept: float = 0.7, weights: FittedWeights | None = None
     ) -> None:
-        """Check that there is evidence, each a probability; ``of`` is shorter."""
+        """Check that every reward is a probability; ``of`` is the shorter constructor."""
         if not rewards:
             raise ConfigError("Confidence: needs at least one reward model, for example LogprobConfidence()")
         for reward in rewards:
@@ -86,16 +87,16 @@ class Confidence(RewardModelBase):
         group_of: Callable[[Record], str] | None = None,
         seed: int = 0,
     ) -> Confidence:
-        """Return a confidence with weights and a level for a plan, both chosen on folds that did not see them.
+        """Return a confidence with weights and an acceptance level for a plan, both chosen by held-out folds.
 
         Args:
-            records: With texts, and signals where there are some, of every model of the plan; quality in [0, 1].
-            plan: Its steps that accept are played; its last step is the reference.
-            max_drop: The relative loss of quality that the level may cost on held-out folds.
+            records: Records with texts, and signals if available, of every model of the plan; quality in [0, 1].
+            plan: The plan; its last step is the reference, the steps before it accept.
+            max_drop: Largest relative loss of quality on held-out folds.
             deals: How often folds are dealt, at least 3.
-            folds: Of groups.
-            group_of: What is kept together; default: the record's group. Take the task where tasks will be new.
-            seed: Of orders and folds.
+            folds: Number of folds by group.
+            group_of: Returns what folds keep together; default: the record's group. Use the task if tasks will be new.
+            seed: Seed of orders and folds.
 
         Raises:
             ConfigError: If there are too few groups or deals, or the plan does not end with another model.
@@ -116,11 +117,11 @@ class Confidence(RewardModelBase):
         return Confidence(self.rewards, accept=accept, weights=weights)
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return the probability of each text, as if one member had given them."""
+        """Return the probability of each text, as if one model had given them."""
         return self.score_samples(query, [DrawnSample(Sample(text), "", 0) for text in texts])
 
     def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
-        """Return the probability of each sample; NaN where nothing is known of it."""
+        """Return the probability of each sample; NaN if nothing is known about it."""
         evidence = self.evidence_table(query, samples)
         if self.weights is None:
             return [self._averaged(row) for row in evidence]
@@ -128,7 +129,7 @@ class Confidence(RewardModelBase):
         return [float(p) for p in probabilities(self.weights.weights, features(evidence, lengths))]
 
     def evidence_table(self, query: Query, samples: Sequence[DrawnSample]) -> FloatArray:
-        """Return what each part says of each sample, NaN where it says nothing; shape ``(samples, K)``."""
+        """Return each reward's evidence about each sample, NaN if it has none; shape ``(samples, K)``."""
         return np.array([list(reward.evidence(query, samples)) for reward in self.rewards], dtype=np.float64).T.reshape(
             len(samples), len(self.rewards)
         )

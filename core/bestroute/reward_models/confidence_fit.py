@@ -1,4 +1,4 @@
-"""Weights of a confidence and its level of acceptance, from records: chosen on held-out folds, over several deals."""
+"""Fit the weights and the acceptance level of a confidence on records, by held-out folds over several deals."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample, Sample
 
 Evidence = Callable[[Query, Sequence[DrawnSample]], FloatArray]
-"""What is known of each sample, shape ``(samples, K)``."""
+"""Returns the evidence about each sample, shape ``(samples, K)``."""
 RIDGES = (0.3, 3.0, 30.0)
 ORDERS = 3
-"""In so many orders each record's samples are played."""
+"""Random orders in which each record's samples are played."""
 LEVELS = tuple(np.round(np.concatenate([np.arange(0.5, 0.9, 0.025), np.arange(0.9, 0.999, 0.01)]), 3))
 _NEVER = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """Every moment of ``M`` at which a plan asks whether to accept, with the ``N`` samples that stand then."""
+    """All ``M`` moments at which a plan may accept in simulated plays, with the ``N`` samples available then."""
 
     table: FloatArray
     """Features of each sample, shape ``(N, F)``."""
     quality: FloatArray
     """Shape ``(N,)``."""
     moment_of: IntArray
-    """Shape ``(N,)``, rising."""
+    """Index of each sample's moment, shape ``(N,)``, ascending."""
     play_of: IntArray
-    """Which play each moment belongs to, in order, shape ``(M,)``."""
+    """Index of each moment's play, shape ``(M,)``, ascending."""
     record_of: IntArray
-    """Which record each play is of."""
+    """Index of each play's record."""
     reference: FloatArray
-    """Mean quality of the reference, by record."""
+    """Mean quality of the reference, for each record."""
 
 
 def fit(
@@ -56,7 +56,7 @@ def fit(
     group_of: Callable[[Record], str] | None,
     seed: int,
 ) -> tuple[FittedWeights, float]:
-    """Return weights, and the lowest level whose drop on held-out folds is within the limit; see ``fitted``."""
+    """Return weights, and the lowest level whose held-out drop is within the limit; see ``Confidence.fitted``."""
     groups = [record.group if group_of is None else group_of(record) for record in records]
     if deals < 3:
         raise ConfigError(f"Confidence: one deal of folds is no evidence, deals must be at least 3, got {deals}")
@@ -70,18 +70,18 @@ def fit(
         fold_of = deal_folds(groups, folds, seed=seed + deal)
         sample_fold = fold_of[played.record_of[played.play_of[played.moment_of]]]
         for ridge in RIDGES:
-            guesses = np.full(len(played.quality), np.nan)
+            predictions = np.full(len(played.quality), np.nan)
             for fold in range(folds):
                 train, test = sample_fold != fold, sample_fold == fold
-                guesses[test] = probabilities(
+                predictions[test] = probabilities(
                     logistic(played.table[train], played.quality[train], ridge), played.table[test]
                 )
-            held_out[ridge].append(guesses)
+            held_out[ridge].append(predictions)
     losses = {ridge: float(np.mean([_log_loss(g, played.quality) for g in held_out[ridge]])) for ridge in RIDGES}
     ridge = min(losses, key=lambda r: losses[r])
     drops = {level: float(np.mean([drop_at(played, g, level)[0] for g in held_out[ridge]])) for level in LEVELS}
     accept = _NEVER
-    for level in sorted(LEVELS, reverse=True):  # from the safe side, up to the first that loses too much
+    for level in sorted(LEVELS, reverse=True):  # from the highest level down to the first that loses too much
         if drops[level] > max_drop:
             break
         accept = float(level)
@@ -98,7 +98,7 @@ def fit(
 def play(
     evidence_of: Evidence, records: Sequence[Record], plan: Plan, *, seed: int = 0, orders: int = ORDERS
 ) -> Played:
-    """Play the steps of a plan that accept, on the samples of records, in seeded orders."""
+    """Simulate the accepting steps of a plan on the samples of records, in seeded random orders."""
     last = plan.steps[-1]
     if len(plan.steps) < 2 or last.accept is not None:
         raise ConfigError(f"Confidence: the plan must end with the reference, without accept, got '{plan}'")
@@ -140,7 +140,7 @@ def play(
 
 
 def drawable(record: Record, models: Sequence[str]) -> tuple[Query, dict[str, list[DrawnSample]]]:
-    """Return a record's query and its samples as an engine would have drawn them, their forms told.
+    """Return a record's query, and its samples as the engine would have drawn them, with their canonical forms.
 
     Raises:
         RecordError: If texts are missing.
@@ -169,7 +169,7 @@ def drawable(record: Record, models: Sequence[str]) -> tuple[Query, dict[str, li
 
 
 def logistic(table: FloatArray, targets: FloatArray, ridge: float) -> FloatArray:
-    """Return the weights of a logistic regression, by Newton's steps; rows and targets of NaN are left out."""
+    """Return the weights of a logistic regression, by Newton's method; rows and targets of NaN are left out."""
     known = ~np.isnan(table).any(axis=1) & ~np.isnan(targets)
     x, y = table[known], targets[known]
     weights = np.zeros(table.shape[1])
@@ -185,28 +185,28 @@ def logistic(table: FloatArray, targets: FloatArray, ridge: float) -> FloatArray
     return weights
 
 
-def drop_at(played: Played, guesses: FloatArray, level: float) -> tuple[float, float]:
-    """Return the relative drop against the reference and the share accepted where a level ends plays."""
-    gained, ended = played_out(played, guesses, level)
+def drop_at(played: Played, predictions: FloatArray, level: float) -> tuple[float, float]:
+    """Return the relative drop against the reference, and the share of plays accepted, at a level."""
+    gained, ended = played_out(played, predictions, level)
     return 1 - float(gained.mean()) / max(float(played.reference[played.record_of].mean()), 1e-12), float(
         (ended > 0).mean()
     )
 
 
-def played_out(played: Played, guesses: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
-    """Return the quality of each play's answer, and the moment (from 1) at which it was accepted, 0 if it was not."""
+def played_out(played: Played, predictions: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """Return each play's answer quality, and the moment of its acceptance, counted from 1; 0 if not accepted."""
     quality = played.reference[played.record_of].copy()
     when = np.zeros(len(quality))
     first_moment = np.searchsorted(played.play_of, np.arange(len(quality)))
-    passing = np.flatnonzero(guesses >= level)
-    for i in passing[::-1]:  # the earliest comes last and stays
+    passing = np.flatnonzero(predictions >= level)
+    for i in passing[::-1]:  # the earliest is assigned last
         play_number = played.play_of[played.moment_of[i]]
         quality[play_number] = played.quality[i]
         when[play_number] = played.moment_of[i] - first_moment[play_number] + 1
     return quality, when
 
 
-def _log_loss(guesses: FloatArray, targets: FloatArray) -> float:
-    known = ~np.isnan(guesses) & ~np.isnan(targets)
-    p, y = np.clip(guesses[known], 1e-9, 1 - 1e-9), targets[known]
+def _log_loss(predictions: FloatArray, targets: FloatArray) -> float:
+    known = ~np.isnan(predictions) & ~np.isnan(targets)
+    p, y = np.clip(predictions[known], 1e-9, 1 - 1e-9), targets[known]
     return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())

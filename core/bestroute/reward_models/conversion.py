@@ -1,4 +1,4 @@
-"""What a user may give as a reward model, as one."""
+"""Conversion of the values accepted as a reward model argument."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bestroute.types.query import Query
 
 
 class FunctionReward(RewardModelBase):
-    """A plain function ``fn(query, texts) -> list[float]`` as a reward model; its scale is unknown."""
+    """A reward model made of a function ``fn(query, texts) -> list[float]``; its scale is unknown."""
 
     def __init__(self, fn: Callable[[Query, Sequence[str]], Sequence[float]]) -> None:
-        """Keep the function."""
+        """Store the function."""
         self.fn = fn
 
     def score(self, query: Query, texts: Sequence[str]) -> Sequence[float]:
@@ -26,14 +26,14 @@ class FunctionReward(RewardModelBase):
 
 
 def as_reward_model(value: Any, name: str = "reward_model") -> RewardModel | None:
-    """Return a reward model: the value itself, a trained one's folder read, or a function wrapped as one.
+    """Return a reward model: the value itself, one read from a folder, or a function wrapped as one.
 
     Args:
-        value: What was given.
-        name: Of the argument that it was given for.
+        value: The argument.
+        name: Name of the argument, for error messages.
 
     Raises:
-        ConfigError: If it is none of these, or async; an async ``ascore`` may stand beside ``score``.
+        ConfigError: If it is none of these, or async; an async ``ascore`` is allowed besides ``score``.
         ArtifactError: If the folder holds no reward model, or a damaged one.
     """
     if isinstance(value, str | Path):

@@ -1,4 +1,4 @@
-"""A logistic curve over evidence: what is known of an answer, as features, and the probability that they give."""
+"""A logistic curve over evidence about an answer: its features, and the probability that it is right."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from bestroute.types.arrays import FloatArray
 
 LEAST = 1e-6
-"""Probabilities are kept so far from 0 and 1."""
+"""Probabilities are clipped to ``[LEAST, 1 - LEAST]``."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedWeights:
-    """A logistic curve over evidence: log-odds of each part, whether it is known, and the length of the answer."""
+    """Weights of a logistic curve over each reward's log-odds, whether it is known, and the answer's length."""
 
     weights: FloatArray
-    """The intercept, then two for each part, then the length's; shape ``(2 + 2 K,)``."""
+    """Intercept, two weights for each reward, and the length's weight; shape ``(2 + 2 K,)``."""
     ridge: float
     report: dict[str, Any]
-    """What held-out folds say of it."""
+    """Figures from held-out folds."""
 
 
 def features(evidence: FloatArray, lengths: Sequence[int]) -> FloatArray:
-    """Return a row for each sample: 1, log-odds and whether they are known for each part, the length's logarithm.
+    """Return a row of features for each sample: 1, each reward's log-odds and whether it is known, and the log length.
 
-    A row of which nothing is known is NaN.
+    Rows without any known reward are NaN.
     """
     known = ~np.isnan(evidence)
     clipped = np.clip(np.where(known, evidence, 0.5), LEAST, 1 - LEAST)

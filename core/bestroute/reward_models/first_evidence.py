@@ -1,4 +1,4 @@
-"""A reward that takes what is known of a sample: its probability where it is told, else how many samples agree."""
+"""A reward for pools without a router: the probability of a sample's tokens if known, else agreement of samples."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
 
 EARNED = 0.7
-"""The level from which either accepts."""
+"""The acceptance level of both."""
 _AGREED = 0.85
-"""The posterior of two that agree is .875, of two that call no tool .75."""
+"""The posterior of two samples that agree is .875, of two that call no tool .75."""
 
 
 class FirstEvidence(RewardModelBase):
-    """Rewards a short answer with its probability, and any answer on which samples agree with their posterior.
+    """Rewards a short answer with its token probability, and an answer that samples agree on with their posterior.
 
     A probability accepts from .7, agreement from .85 on (two calls, answers or choices that are the same; three times
     "no call"); agreement below that is unknown. So one level, .7, serves both.
 
     Args:
-        needs_logprobs: Whether members are to be asked for log-probabilities; else agreement alone counts.
+        needs_logprobs: Whether to request log-probabilities; otherwise agreement alone counts.
 
     Example:
         >>> from bestroute.types.sample import Sample
@@ -41,16 +41,16 @@ class FirstEvidence(RewardModelBase):
     kind = "evidence"
 
     def __init__(self, *, needs_logprobs: bool = True) -> None:
-        """Ask both at their default levels."""
+        """Set up both rewards at their acceptance levels."""
         self.needs_logprobs = needs_logprobs
         self._confidence, self._agreement = LogprobConfidence(EARNED), Agreement(accept=_AGREED)
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return what agreement says of texts."""
+        """Return the agreement of the texts."""
         return [self._earned(math.nan, agreed) for agreed in self._agreement.score(query, texts)]
 
     def score_samples(self, query: Query, samples: Sequence[DrawnSample]) -> list[float]:
-        """Return the reward of each sample; NaN where neither is known."""
+        """Return the reward of each sample; NaN if neither is known."""
         probabilities = self._confidence.score_samples(query, samples)
         agreed = self._agreement.score_samples(query, samples)
         return [self._earned(*both) for both in zip(probabilities, agreed, strict=True)]
@@ -62,4 +62,4 @@ class FirstEvidence(RewardModelBase):
 
 
 WITH_LOGPROBS, AGREEMENT_ALONE = FirstEvidence(), FirstEvidence(needs_logprobs=False)
-"""The two there are: where members tell log-probabilities of the answer, and where they do not."""
+"""With and without log-probabilities."""

@@ -1,4 +1,4 @@
-"""A light reward model: one linear score on hashed text and statistics, learnt from pairs; numpy at run time."""
+"""The light reward model: a linear score of hashed text and statistics, trained on pairs; numpy at run time."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ Float32Array = NDArray[np.float32]
 QUERY_WIDTH = len(STATISTICS) + len(ASKS)
 ANSWER_WIDTH = len(STATISTICS) + len(ANSWER_STATISTICS)
 CROSSED = 1 + QUERY_WIDTH
-"""An answer's statistics stand alone and times each statistic of the query, so that what counts depends on it."""
+"""An answer's statistics enter alone and multiplied by each statistic of the query, so that weights depend on the
+query."""
 FEATURES = [BUCKETS, *STATISTICS, *ASKS, *ANSWER_STATISTICS]
 TENSORS = ("query_mean", "query_scale", "answer_mean", "answer_scale", "weights")
 WIDTH = BUCKETS + ANSWER_WIDTH * CROSSED
 PENALTIES = (1e-4, 1e-3, 1e-2)
 _FARTHEST = 4.0
-"""Standardised statistics beyond this are drawn in."""
+"""Standardised statistics are clipped to this absolute value."""
 _CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
 class LightFeatures:
-    """What is read of ``N`` samples of ``Q`` queries."""
+    """Features of ``N`` samples of ``Q`` queries."""
 
     query: Float32Array
     """Shape ``(Q, QUERY_WIDTH)``."""
     query_of: IntArray
-    """Shape ``(N,)``."""
+    """Index of each sample's query, shape ``(N,)``."""
     hashed: Any
-    """Of the answers, a sparse matrix of shape ``(N, BUCKETS)``, or a dense one."""
+    """Hashed texts of the answers, shape ``(N, BUCKETS)``, sparse or dense."""
     answer: Float32Array
-    """Shape ``(N, ANSWER_WIDTH)``."""
+    """Statistics of the answers, shape ``(N, ANSWER_WIDTH)``."""
 
     def __len__(self) -> int:
-        """How many samples."""
+        """Return the number of samples."""
         return len(self.query_of)
 
 
@@ -56,10 +57,10 @@ def read_query(query: str) -> Float32Array:
     return np.concatenate([own, asks(query)]).astype(np.float32)
 
 
-def read_answer(query: str, wishes: FloatArray, text: str) -> tuple[Float32Array, Float32Array]:
+def read_answer(query: str, requested: FloatArray, text: str) -> tuple[Float32Array, Float32Array]:
     """Return an answer's hashed text, shape ``(BUCKETS,)``, and its statistics, shape ``(ANSWER_WIDTH,)``."""
     own = featurise([Query(text)])[0] if text.strip() else np.zeros(BUCKETS + len(STATISTICS), dtype=np.float32)
-    statistics = np.concatenate([own[BUCKETS:], answer_statistics(query, wishes, text)])
+    statistics = np.concatenate([own[BUCKETS:], answer_statistics(query, requested, text)])
     return own[:BUCKETS], statistics.astype(np.float32)
 
 
@@ -70,15 +71,15 @@ def read_samples(
     *,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> LightFeatures:
-    """Read many samples for training; equal answers to one query are read once."""
+    """Read the features of many samples for training; equal answers to one query are read once."""
     from scipy.sparse import csr_matrix, vstack
 
-    wishes = [asks(query) for query in queries]
+    requested = [asks(query) for query in queries]
     known: dict[tuple[int, str], int] = {}
     place = [known.setdefault((int(q), text), len(known)) for q, text in zip(query_of, texts, strict=True)]
     chunks, statistics, chunk = [], [], []
     for done, (q, text) in enumerate(known, start=1):
-        hashed, own = read_answer(queries[q], wishes[q], text)
+        hashed, own = read_answer(queries[q], requested[q], text)
         chunk.append(hashed)
         statistics.append(own)
         if len(chunk) == _CHUNK or done == len(known):
@@ -96,25 +97,25 @@ def read_samples(
 
 @dataclass(frozen=True, eq=False)
 class PairDifferences:
-    """Differences of features of ``P`` pairs, the crossed ones kept as two factors."""
+    """Feature differences of ``P`` pairs; the crossed ones are stored as two factors."""
 
     hashed: Any
     """Sparse, shape ``(P, BUCKETS)``."""
     crosses: Float32Array
-    """Of the query, shape ``(P, CROSSED)``."""
+    """Factor from the query, shape ``(P, CROSSED)``."""
     answer: Float32Array
-    """Shape ``(P, ANSWER_WIDTH)``."""
+    """Factor from the answers, shape ``(P, ANSWER_WIDTH)``."""
 
     def margins(self, weights: FloatArray) -> FloatArray:
-        """Return by how much the better sample of each pair scores higher, shape ``(P,)``."""
+        """Return the score difference, better less worse, of each pair, shape ``(P,)``."""
         w = weights.astype(np.float32)
         table = w[BUCKETS:].reshape(CROSSED, ANSWER_WIDTH)
         return np.asarray(
             self.hashed @ w[:BUCKETS] + ((self.crosses @ table) * self.answer).sum(axis=1), dtype=np.float64
         )
 
-    def pulled(self, slopes: FloatArray) -> FloatArray:
-        """Return the differences summed with weights, shape ``(WIDTH,)``: the gradient of a loss of margins."""
+    def weighted_sum(self, slopes: FloatArray) -> FloatArray:
+        """Return the weighted sum of the differences, shape ``(WIDTH,)``: the gradient of a loss of margins."""
         by = slopes.astype(np.float32)
         crossed = self.crosses.T @ (self.answer * by[:, None])
         return np.concatenate([by @ self.hashed, crossed.ravel()]).astype(np.float64)
@@ -122,11 +123,11 @@ class PairDifferences:
 
 @dataclass(frozen=True, eq=False)
 class LightScorer:
-    """Scores an answer by ``w . features``, the same for equal answers to one query.
+    """Scores an answer by ``w . features``; equal answers to one query get equal scores.
 
     Args:
-        query_mean, query_scale: Of the queries' statistics in training, shape ``(QUERY_WIDTH,)``.
-        answer_mean, answer_scale: Of the answers', shape ``(ANSWER_WIDTH,)``.
+        query_mean, query_scale: Training mean and deviation of the queries' statistics, shape ``(QUERY_WIDTH,)``.
+        answer_mean, answer_scale: Training mean and deviation of the answers' statistics, shape ``(ANSWER_WIDTH,)``.
         weights: Hashed text first, then statistics crossed with the query's, shape ``(WIDTH,)``.
     """
 
@@ -140,7 +141,7 @@ class LightScorer:
 
     @classmethod
     def from_tensors(cls, features: Sequence[Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> LightScorer:
-        """Read one from the arrays of a folder.
+        """Create a scorer from the arrays of a folder.
 
         Raises:
             ArtifactError: If it reads other features than this version has, or its arrays do not fit together.
@@ -155,32 +156,32 @@ class LightScorer:
         return scorer
 
     def config(self) -> dict[str, Any]:
-        """Return what the configuration of its folder says of it: the features that it reads."""
+        """Return the scorer's part of the folder's configuration: the features that it reads."""
         return {"features": FEATURES}
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return its arrays by name, to be saved."""
+        """Return the arrays by name, for saving."""
         return {name: getattr(self, name).astype(np.float32) for name in TENSORS}
 
     def files(self) -> dict[str, bytes]:
-        """Return no file: its arrays are all there is."""
+        """Return no files: the arrays suffice."""
         return {}
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
         """Return a score for each text, shape ``(len(texts),)``."""
         if not texts:
             return np.zeros(0)
-        wishes = asks(query)
-        hashed, statistics = zip(*(read_answer(query, wishes, text) for text in texts), strict=True)
+        requested = asks(query)
+        hashed, statistics = zip(*(read_answer(query, requested, text) for text in texts), strict=True)
         features = LightFeatures(
             read_query(query)[None], np.zeros(len(texts), dtype=np.intp), np.array(hashed), np.array(statistics)
         )
         return self.score_features(features)
 
     def score_features(self, features: LightFeatures) -> FloatArray:
-        """Return the scores of samples that have been read, shape ``(N,)``."""
+        """Return the scores of samples whose features are computed, shape ``(N,)``."""
         table = self.weights[BUCKETS:].reshape(CROSSED, ANSWER_WIDTH)
-        per_query = self._crosses(features.query) @ table  # (Q, ANSWER_WIDTH): what counts for this query
+        per_query = self._crosses(features.query) @ table  # (Q, ANSWER_WIDTH): weights for this query
         own = self._answers(features.answer)
         return np.asarray(
             features.hashed @ self.weights[:BUCKETS] + (own * per_query[features.query_of]).sum(axis=1),
@@ -195,7 +196,7 @@ class LightScorer:
         return np.asarray(np.clip((answer - self.answer_mean) / self.answer_scale, -_FARTHEST, _FARTHEST) / 2)
 
     def differences(self, features: LightFeatures, pairs: IntArray) -> PairDifferences:
-        """Return the features of better samples less those of worse ones."""
+        """Return the features of the better sample of each pair less those of the worse one."""
         better, worse = pairs.T
         return PairDifferences(
             features.hashed[better] - features.hashed[worse],
@@ -204,7 +205,7 @@ class LightScorer:
         )
 
     def problem(self) -> str | None:
-        """Say what is wrong with it, if anything."""
+        """Return a description of what is invalid in the arrays; ``None`` if they are valid."""
         for name, array, width in (
             ("query_mean", self.query_mean, QUERY_WIDTH),
             ("query_scale", self.query_scale, QUERY_WIDTH),
@@ -229,10 +230,10 @@ def fit_light(
     """Fit a scorer for each penalty by the pairwise logistic loss.
 
     Args:
-        features: Of all samples.
+        features: Features of all samples.
         pairs: Rows ``(better, worse)``, shape ``(P, 2)``.
-        in_training: Which samples may be looked at, shape ``(N,)``; pairs with others are left out.
-        penalties: Weights of the squared norm beside the mean loss; each fit begins where the one before ended.
+        in_training: Samples to train on, shape ``(N,)``; pairs with others are left out.
+        penalties: Weights of the squared norm added to the mean loss; each fit starts from the previous solution.
     """
     from scipy.optimize import minimize
 
@@ -253,7 +254,7 @@ def fit_light(
             margins = gaps.margins(w)
             slopes = -1 / (1 + np.exp(np.clip(margins, -500, 500)))
             value = float(np.logaddexp(0, -margins).mean() + penalty * (w @ w))
-            return value, gaps.pulled(slopes / len(margins)) + 2 * penalty * w
+            return value, gaps.weighted_sum(slopes / len(margins)) + 2 * penalty * w
 
         weights = minimize(loss, weights, jac=True, method="L-BFGS-B", options={"maxiter": 100, "gtol": 1e-5}).x
         fitted[penalty] = replace(blank, weights=_as_saved(weights))

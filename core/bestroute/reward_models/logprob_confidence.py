@@ -1,4 +1,4 @@
-"""A reward that needs no training: how probable a member found its own answer, where that is a short one."""
+"""An untrained reward: the probability of a short answer's tokens."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bestroute.types.signals import answer_probability
 class LogprobConfidence(RewardModelBase):
     """Rewards an answer with the probability of all its tokens, ``exp(sum_logprob)``.
 
-    It speaks of short answers alone, of at most 16 tokens, which is what it was calibrated on: of longer ones, of
-    answers that were cut short and of answers any of whose tokens has no log-probability it knows nothing (NaN), and
-    they are not accepted by it.
+    Only short answers of at most 16 tokens get a reward, since it was calibrated on those. Longer ones,
+    truncated ones, and answers with a token without log-probability get NaN, and
+    are not accepted.
 
     Args:
-        accept: The probability from which an answer is accepted where no plan says another.
+        accept: The probability from which an answer is accepted, unless a plan sets its own level.
 
     Example:
         >>> from bestroute.types.signals import Signals
-        >>> sure, unknown = Sample("84", signals=Signals.from_logprobs([-0.1, -0.1])), Sample("84")
-        >>> [round(p, 3) for p in LogprobConfidence().score_samples(Query("12 * 7?"), [sure, unknown])]
+        >>> known, unknown = Sample("84", signals=Signals.from_logprobs([-0.1, -0.1])), Sample("84")
+        >>> [round(p, 3) for p in LogprobConfidence().score_samples(Query("12 * 7?"), [known, unknown])]
         [0.819, nan]
     """
 
@@ -43,16 +43,16 @@ class LogprobConfidence(RewardModelBase):
         self.default_accept = checked_level(accept, "LogprobConfidence")
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return NaN for each text: a text alone says nothing of its probability."""
+        """Return NaN for each text: a text without its tokens has no known probability."""
         return [math.nan] * len(texts)
 
     def score_samples(self, query: Query, samples: Sequence[Sample | DrawnSample]) -> list[float]:
-        """Return the probability of each answer; NaN where it is not known, or the answer is not a short one."""
+        """Return the probability of each answer; NaN if unknown, or if the answer is not short."""
         return [_probability(s.sample if isinstance(s, DrawnSample) else s) for s in samples]
 
 
 def checked_level(accept: float, owner: str) -> float:
-    """Return a level of acceptance.
+    """Check and return an acceptance level.
 
     Raises:
         ConfigError: If it is not in [0, 1].

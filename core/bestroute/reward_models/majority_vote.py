@@ -1,4 +1,4 @@
-"""A reward that needs no training: the answer that most samples agree on."""
+"""An untrained reward: the answer that most samples agree on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class MajorityVote(RewardModelBase):
 
     The reward of a sample is the posterior probability that its answer is the more likely one of the two that
     lead: with ``a`` votes for it and ``b`` for its strongest rival, the chance that a Beta(a + 1, b + 1) variable
-    exceeds one half. It rises with every vote, ties score 0.5, and one lone sample 0.75.
+    exceeds one half. It rises with every vote; ties score 0.5, a single sample 0.75.
 
     Args:
-        normalise: Brings equal answers to one form; samples that become ``""`` have no vote and score 0.
+        normalise: Brings answers to canonical form; samples that become ``""`` have no vote and score 0.
 
     Source:
         The stopping rule of Adaptive-Consistency (arXiv:2305.11860), its Beta approximation.
@@ -36,7 +36,7 @@ class MajorityVote(RewardModelBase):
     kind = "majority"
 
     def __init__(self, normalise: Callable[[str], str] = str.strip) -> None:
-        """Keep the function.
+        """Store the function.
 
         Raises:
             ConfigError: If it is async.
@@ -46,7 +46,7 @@ class MajorityVote(RewardModelBase):
 
     @staticmethod
     def least_samples(accept: float) -> int | None:
-        """Return how many samples that all agree are accepted; ``None`` if no number of them is.
+        """Return the fewest unanimous samples that are accepted; ``None`` if no number of them is.
 
         Example:
             >>> MajorityVote.least_samples(0.85)

@@ -1,4 +1,4 @@
-"""Which samples are compared in training: pairs in which one is better than the other."""
+"""Pairs of samples for training: in each, one sample is better than the other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bestroute.reward_models.samples import SampleTable
 from bestroute.types.arrays import FloatArray, IntArray
 
 PairScheme = Literal["auto", "ends", "all", "across"]
-"""Whose samples are paired.
+"""Which samples are paired.
 
 - ``ends``: of each query and model the worst, the median and the best sample: (median > worst), (best > median).
 - ``all``: of each query and model every two samples of unequal quality.
 - ``across``: of each query every two samples of unequal quality, whichever models drew them.
-- ``auto``: ``ends`` where some model has two unequal samples for a query, else ``across``.
+- ``auto``: ``ends`` if some model has two unequal samples for a query, else ``across``.
 """
 
 
@@ -28,9 +28,9 @@ def make_pairs(
 
     Args:
         table: The samples.
-        scheme: Whose samples are paired; ties are dropped.
-        most_per_query: Pairs kept of a query by ``all`` and ``across``, drawn by the seed.
-        seed: Of the draws, and of which of two equally good samples stands for the worst, the median or the best.
+        scheme: Which samples are paired; ties are dropped.
+        most_per_query: Most pairs of a query for ``all`` and ``across``, drawn by the seed.
+        seed: Seed of the draws, and of the choice among equally good samples.
 
     Returns:
         Rows ``(better, worse)`` of sample numbers, shape ``(P, 2)``, and the scheme that made them.
@@ -59,14 +59,14 @@ def make_pairs(
 
 
 def urns(table: SampleTable, *, across: bool) -> list[IntArray]:
-    """Return the samples that compete: of each query and model, or of each query."""
+    """Return the groups of samples that compete: those of each query and model, or of each query."""
     key = table.query_of * (1 if across else len(table.models)) + (0 if across else table.model_of)
     order = np.argsort(key, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(key[order])) + 1)
 
 
 def pairs_or_none(table: SampleTable, scheme: str, *, most_per_query: int, seed: int) -> IntArray:
-    """Pair samples like ``make_pairs``; no pair is no error. ``auto`` is not known here."""
+    """Pair samples like ``make_pairs``, but return an empty array if there is no pair; ``auto`` is not supported."""
     rng = np.random.default_rng(seed)
     found = []
     for urn in urns(table, across=scheme == "across"):

@@ -1,4 +1,4 @@
-"""The proxy reward model: a scorer learnt from records, and what its scores mean."""
+"""The proxy reward model: a scorer trained on records, with its calibration."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ _WEIGHTS = "reward.safetensors"
 
 
 class Scorer(Protocol):
-    """Scores answers to one query; higher is better, the scale is its own."""
+    """Scores answers to a query; higher is better, the scale is arbitrary."""
 
     @property
     def kind(self) -> str:
-        """What it is: names the way it is saved."""
+        """Kind of the scorer, which determines how it is saved."""
         ...
 
     def config(self) -> dict[str, Any]:
-        """Return what the configuration of its folder says of it."""
+        """Return the scorer's part of the folder's configuration."""
         ...
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return its arrays by name, to be saved."""
+        """Return its arrays by name, for saving."""
         ...
 
     def files(self) -> dict[str, bytes]:
-        """Return the files that it needs beside them, by name."""
+        """Return the other files that it needs, by name."""
         ...
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
@@ -64,10 +64,10 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class HeldOutRewards:
-    """What training samples were scored by models that had not seen their fold: so training on them is honest.
+    """Rewards of training samples by models not trained on their fold; a router may be trained on these.
 
     Args:
-        keys: Hashes of (id, model, text), rising, shape ``(N,)``.
+        keys: Hashes of (id, model, text), ascending, shape ``(N,)``.
         rewards: Shape ``(N,)``.
     """
 
@@ -75,7 +75,7 @@ class HeldOutRewards:
     rewards: FloatArray
 
     def find(self, names: Sequence[tuple[str, str, str]]) -> FloatArray:
-        """Return the rewards of samples by (id, model, text); NaN where there is none."""
+        """Return the rewards of samples by (id, model, text); NaN for unknown samples."""
         if not len(self.keys) or not names:
             return np.full(len(names), np.nan)
         wanted = np.array([sample_key(*name) for name in names], dtype=np.uint64)
@@ -84,7 +84,7 @@ class HeldOutRewards:
 
     @classmethod
     def of(cls, names: Sequence[tuple[str, str, str]], rewards: FloatArray) -> HeldOutRewards:
-        """Keep the rewards that are known."""
+        """Store the rewards that are not NaN."""
         known = ~np.isnan(rewards)
         keys = np.array([sample_key(*name) for name in names], dtype=np.uint64)[known]
         keys, first = np.unique(keys, return_index=True)
@@ -93,14 +93,14 @@ class HeldOutRewards:
 
 @dataclass(frozen=True, eq=False)
 class ProxyRewardModel(RewardModelBase):
-    """Scores samples as they come, with no reference and no ground truth; see ``bestroute train-reward``.
+    """Scores samples without a reference or ground truth; see ``bestroute train-reward``.
 
     Args:
-        scorer: Gives each text a score.
-        calibration: From scores to the probability that a sample is as good as the reference's.
-        seen_records: The records it was trained on.
-        held_out: Rewards of training samples by models that had not seen them.
-        report: What held-out records said of it, plain JSON.
+        scorer: Scores texts.
+        calibration: Maps scores to the probability that a sample is as good as the reference's.
+        seen_records: The records that it was trained on.
+        held_out: Rewards of training samples by models not trained on them.
+        report: Figures on held-out records, plain JSON.
     """
 
     scorer: Scorer
@@ -114,23 +114,23 @@ class ProxyRewardModel(RewardModelBase):
         return [float(score) for score in self.scorer.score(query.text, texts)]
 
     async def ascore(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Score without blocking the loop."""
+        """Score without blocking the event loop; see ``score``."""
         import asyncio
 
         return await asyncio.to_thread(self.score, query, texts)
 
     def calibrated(self, rewards: Sequence[float]) -> list[float]:
-        """Return the probabilities that samples of these rewards are as good as the reference's; order is kept."""
+        """Return the probabilities that samples with these rewards are as good as the reference's; order is kept."""
         return [float(p) for p in self.calibration(np.asarray(rewards, dtype=np.float64))]
 
     @property
     def cap_n(self) -> int:
-        """The n beyond which true quality rose no more on held-out records."""
+        """The n beyond which true quality did not rise on held-out records."""
         return int(self.report.get("best_of_n", {}).get("cap_n", 1))
 
     @cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """A name that two reward models share only if they score alike."""
+        """A hash that two reward models share only if they score the same."""
         digest = hashlib.sha256()
         for name, data in sorted(self.files().items()):
             digest.update(f"{name} {len(data)} ".encode() + data)
@@ -155,7 +155,7 @@ class ProxyRewardModel(RewardModelBase):
         return packed(REWARD_MODEL, config, {**self.scorer.files(), _WEIGHTS: weights})
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the reward model into a folder, all of it or nothing; files of the one before it go."""
+        """Write the reward model into a folder, atomically; obsolete files of an earlier one are removed."""
         folder, files = Path(folder), self.files()
         write_folder(folder, files, gone=[name for name in files_in(folder, REWARD_MODEL) if name not in files])
 
@@ -186,7 +186,7 @@ class ProxyRewardModel(RewardModelBase):
 
 
 def sample_key(name: str, model: str, text: str) -> int:
-    """Return what is kept of a training sample: a hash of 64 bits."""
+    """Return the 64-bit hash that identifies a training sample."""
     data = b"\0".join(utf8(part) for part in (name, model, text))
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 

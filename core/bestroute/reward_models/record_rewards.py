@@ -1,4 +1,4 @@
-"""Records with the rewards that a trained model gives them."""
+"""Score the samples of records with a trained reward model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def score_records(
     for_training: bool = False,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[Record]:
-    """Return records whose rewards are the model's, as probabilities: they order samples, and plans accept on them.
+    """Return records with the model's calibrated rewards, which order samples and decide acceptance.
 
     Args:
         model: A trained reward model.
-        records: Every sample of them needs a text.
-        for_training: Of records that the model was trained on take the rewards that were held out when it was, as
-            a router may learn from them. Else such records are refused: they would flatter it.
-        on_progress: Told the records done and all records.
+        records: Records whose samples all have texts.
+        for_training: For records that the model was trained on, use the held-out rewards, as
+            a router may learn from them. Otherwise such records are refused, since the model's rewards on them are
+            biased.
+        on_progress: Called with the number of records done and in total.
 
     Raises:
         RecordError: If a text is missing, or the model was trained on a record or its group and no held-out reward
@@ -39,7 +40,8 @@ def score_records(
         if is_seen and not for_training:
             what, name = ("id", record.id) if model.seen_records.has_id(record.id) else ("group", record.group)
             raise RecordError(
-                f"the reward model was trained on the {what} {name!r}, so this would flatter it; give other records"
+                f"the reward model was trained on the {what} {name!r}, so its rewards "
+                "would look too good; give other records"
             )
         samples = {}
         for name, own in record.samples.items():

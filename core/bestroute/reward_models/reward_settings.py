@@ -15,7 +15,7 @@ from bestroute.reward_models.pairs import PairScheme
 
 @dataclass(frozen=True)
 class Layout:
-    """How query and answer become one text for a transformer."""
+    """How query and answer are joined to one text for a transformer."""
 
     template: str = "Human: {query} Assistant: {text}"
     """Template with ``{query}`` and ``{text}``; the default is the paper's."""
@@ -37,12 +37,12 @@ class Layout:
             raise ConfigError(f"max_tokens must be at least 16, got {self.max_tokens}")
 
     def to_json(self) -> dict[str, object]:
-        """Return what is kept in the folder."""
+        """Return the layout as stored in the folder."""
         return {"template": self.template, "max_tokens": self.max_tokens, "keep": self.keep}
 
 
 def _fields(template: str) -> set[str]:
-    """Return what is put into a template; nothing if its braces do not fit together."""
+    """Return the field names of a template; an empty set if its braces are malformed."""
     try:
         return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     except ValueError:
@@ -51,7 +51,7 @@ def _fields(template: str) -> set[str]:
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """Fine-tuning: the defaults train MiniLM on one processor core in minutes; beside them the paper's recipe."""
+    """Fine-tuning settings: the defaults train MiniLM on one processor core in minutes; the paper's are noted."""
 
     learning_rate: float = 5e-5
     """The paper: 1.5e-5."""
@@ -65,7 +65,7 @@ class TransformerSettings:
     warmup: float = 0.1
     """Share of steps for warm-up of the learning rate, which then falls linearly to 0."""
     most_pairs: int | None = 1000
-    """Pairs learnt from, drawn by the seed; a check looks at a quarter as many. ``None``: all (the paper)."""
+    """Most pairs to learn from, drawn by the seed; evaluations use a quarter as many. ``None``: all (the paper)."""
     checks: int = 4
     """Evaluations per epoch on held-out pairs; the best checkpoint is kept."""
     layout: Layout = field(default_factory=Layout)
@@ -94,12 +94,13 @@ class RewardSettings:
     calibration: CalibrationMethod = "auto"
     """Isotonic or Platt."""
     reference: str | None = None
-    """The model whose quality is to be matched; ``None``: an imaginary one that is always right."""
+    """The model whose quality is to be matched; ``None``: an ideal model that is always right."""
     folds: int | None = None
-    """Folds by group whose rewards are held out. ``light``: 5; a transformer: 1, that is one tenth of the groups
-    held out for the choice of the checkpoint and one tenth for calibration and report."""
+    """Folds by group with held-out rewards. ``light``: 5; a transformer: 1, that is one tenth of the groups held out
+    for the choice of the checkpoint and one tenth for calibration and report.
+    """
     most_n: int = 10
-    """The largest n to report."""
+    """The largest n of the report."""
     seed: int = 0
     transformer: TransformerSettings = field(default_factory=TransformerSettings)
 

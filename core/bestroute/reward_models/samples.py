@@ -1,4 +1,4 @@
-"""Records as a flat table of samples that have a text: what a reward model learns from and is judged on."""
+"""Records as a flat table of the samples that have a text, for training and evaluating a reward model."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ class SampleTable:
     texts: tuple[str, ...]
     """Text of each sample, ``N`` of them."""
     query_of: IntArray
-    """Which query a sample answers, shape ``(N,)``, not falling."""
+    """Index of each sample's query, shape ``(N,)``, non-decreasing."""
     model_of: IntArray
-    """Which model drew it, shape ``(N,)``."""
+    """Index of the model that drew each sample, shape ``(N,)``."""
     quality: FloatArray
     """Shape ``(N,)``."""
     match: FloatArray
-    """Share of the reference's (other) samples that it is at least as good as, shape ``(N,)``; NaN: none to compare."""
+    """Share of the reference's (other) samples that it is at least as good as, shape ``(N,)``; NaN if there are
+    none."""
     without_text: int
-    """Samples left out because their record tells no text of them."""
+    """Number of samples left out because they have no text."""
 
     def __len__(self) -> int:
-        """How many samples."""
+        """Return the number of samples."""
         return len(self.texts)
 
     def of_queries(self, is_wanted: BoolArray) -> BoolArray:
-        """Return which samples answer the wanted queries; from shape ``(Q,)`` to ``(N,)``."""
+        """Return which samples answer the wanted queries; from a mask ``(Q,)`` to a mask ``(N,)``."""
         return np.asarray(is_wanted[self.query_of])
 
     @classmethod
     def of(cls, records: Sequence[Record], *, reference: str | None = None) -> SampleTable:
-        """Read records; samples that nobody has judged are left out.
+        """Read records into a table; samples without a quality are left out.
 
         Args:
-            records: Some of their samples must have a text.
-            reference: The model to be matched. ``None`` stands for one that is always right: then quality must lie
-                in [0, 1] and is itself the probability of a match.
+            records: Records; some of their samples must have a text.
+            reference: The model to be matched. ``None`` stands for an ideal model: then quality must lie
+                in [0, 1] and is the probability of a match.
 
         Raises:
             RecordError: If no sample has a text.
@@ -98,7 +99,7 @@ class SampleTable:
 
 
 def _matches(record: Record, model: str, samples: ModelSamples, reference: str | None) -> list[float]:
-    """Return how often each sample is at least as good as one (other) sample of the reference."""
+    """Return the share of the reference's (other) samples that each sample is at least as good as."""
     if reference is None:
         return list(samples.known_quality)
     if reference not in record.samples:

@@ -1,4 +1,4 @@
-"""A reward model's report for people."""
+"""The report of a reward model as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAIRS = {"ends": "of one model (worst, median, best)", "across": "of any models
 
 
 def summarise(report: Mapping[str, Any]) -> str:
-    """Return the report as lines of text."""
+    """Return the report as text."""
     pairs, accuracy, curve = report["pairs"], report["pair_accuracy"], report["calibration"]
     lines = [
         f"  {pairs['made']} pairs ({pairs['scheme']}) of {report['samples']} samples, {report['groups']} groups; "
@@ -42,7 +42,7 @@ def summarise(report: Mapping[str, Any]) -> str:
 
 
 def interval(value: float | None, ci95: list[float] | None, *, percent: bool = False, signed: bool = False) -> str:
-    """Render a figure with its interval."""
+    """Format a figure with its interval."""
     if value is None:
         return "not known"
     form = ("+" if signed else "") + (".1%" if percent else ".4f")
@@ -51,7 +51,7 @@ def interval(value: float | None, ci95: list[float] | None, *, percent: bool = F
 
 
 def number(value: float | None) -> str:
-    """Render a figure that may be missing."""
+    """Format a figure that may be missing."""
     return "not known" if value is None else f"{value:.3f}"
 
 

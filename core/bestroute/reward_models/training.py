@@ -1,4 +1,4 @@
-"""Training a reward model: records in, a calibrated scorer out, judged on what it had not seen."""
+"""Train a reward model on records: fit a scorer on pairs, calibrate and evaluate it on held-out folds."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from bestroute.stats.single_thread import on_one_core
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 LIGHT_FOLDS = 5
-"""Also of the curve's own check."""
+"""Default folds of the light model, and folds of the calibration's evaluation."""
 _HELD_OUT_FOLDS = 10
-"""Without folds, a transformer has one of so many parts held out for its checkpoint, and one for the report."""
+"""Number of equal parts of the groups for a transformer without folds: one for checkpoints, one for the report."""
 
 Progress = Callable[[str, int, int], object]
-"""Told what is under way, how much of it is done, and how much there is."""
+"""Called with what is in progress, how much of it is done, and the total."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A scorer, and what it or its like said of samples that they had not seen."""
+    """A fitted scorer with held-out scores of the samples."""
 
     scorer: Scorer
     held_out: FloatArray
-    """Shape ``(N,)``; NaN where the scorer, or its choice, had seen the sample."""
+    """Held-out scores, shape ``(N,)``; NaN if the sample was used for training or choice of the scorer."""
     fold_of: IntArray
     """Fold of each sample, shape ``(N,)``."""
     notes: dict[str, Any]
-    """For the report."""
+    """Entries of the report."""
 
 
 def train_reward(
@@ -56,26 +56,26 @@ def train_reward(
     """Train a reward model on records.
 
     Args:
-        records: With texts and quality of samples.
-        settings: What to do with them.
-        normalise: Brings equal answers to one form, for the majority vote beside it in the report.
-        resamples: Of the intervals in the report.
-        on_progress: Told what is under way.
+        records: Records with texts and qualities of samples.
+        settings: The training settings.
+        normalise: Brings answers to canonical form, for the majority vote in the report.
+        resamples: Number of bootstrap resamples for the report's intervals.
+        on_progress: Called with what is in progress.
 
     Returns:
-        The reward model; ``report`` holds what its held-out records say.
+        The reward model; ``report`` has its figures on held-out records.
 
     Raises:
         RecordError: If there are too few groups, no texts, or no two samples of unequal quality to compare.
         ConfigError: If the encoder or the reference is unknown.
     """
-    tell = on_progress or (lambda *_: None)
+    report_progress = on_progress or (lambda *_: None)
     table = SampleTable.of(records, reference=settings.reference)
     pairs, scheme = make_pairs(table, settings.pairs, most_per_query=settings.pairs_per_query, seed=settings.seed)
     fit = _fit_light if settings.encoder == "light" else _fit_transformer
-    fitted = fit(table, pairs, settings, tell)
+    fitted = fit(table, pairs, settings, report_progress)
     held_out = fitted.held_out
-    tell("report", 0, 1)
+    report_progress("report", 0, 1)
     comparable = ~(np.isnan(held_out) | np.isnan(table.match))
     calibration = fit_calibration(held_out[comparable], table.match[comparable], settings.calibration)
     report = {
@@ -100,7 +100,7 @@ def train_reward(
         ),
         "settings": asdict(settings),
     }
-    tell("report", 1, 1)
+    report_progress("report", 1, 1)
     names = [
         (table.ids[q], table.models[m], text)
         for q, m, text in zip(table.query_of, table.model_of, table.texts, strict=True)
@@ -115,45 +115,47 @@ def train_reward(
 
 
 @on_one_core
-def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
-    """Fit on all but one fold, for each fold; then on all, with the penalty that held-out pairs like best."""
+def _fit_light(table: SampleTable, pairs: IntArray, settings: RewardSettings, report_progress: Progress) -> Fitted:
+    """Fit without each fold in turn, then on all records with the penalty that is best on held-out pairs."""
     folds = settings.folds or LIGHT_FOLDS
     fold_of = _deal(table, folds, settings)[table.query_of]
     if len(np.unique(fold_of[pairs[:, 0]])) < 2:
         raise RecordError(
-            f"all {len(pairs)} pairs lie in one of {folds} folds, so nothing is learnt where it is held out; give "
+            f"all {len(pairs)} pairs lie in one of {folds} folds, so nothing can be learnt when it is held out; give "
             "records of more groups in which samples differ in quality"
         )
     features = read_samples(
         table.queries,
         table.query_of,
         table.texts,
-        on_progress=lambda done, total: tell("reading samples", done, total),
+        on_progress=lambda done, total: report_progress("reading samples", done, total),
     )
     losses = np.zeros((folds, len(PENALTIES)))
-    guesses = np.full((len(PENALTIES), len(table)), np.nan)
+    predictions = np.full((len(PENALTIES), len(table)), np.nan)
     for fold in range(folds):
-        tell("fitting", fold, folds + 1)
+        report_progress("fitting", fold, folds + 1)
         inside = fold_of == fold
         margins = []
         for p, scorer in enumerate(fit_light(features, pairs, ~inside)):
-            guesses[p, inside] = scorer.score_features(features)[inside]
-            margins.append(guesses[p, pairs[inside[pairs[:, 0]]]] @ np.array([1.0, -1.0]))
+            predictions[p, inside] = scorer.score_features(features)[inside]
+            margins.append(predictions[p, pairs[inside[pairs[:, 0]]]] @ np.array([1.0, -1.0]))
         losses[fold] = [np.logaddexp(0, -margin).sum() for margin in margins]
     held_out = np.full(len(table), np.nan)
     for fold in range(folds):  # its penalty is chosen on the other folds
         others = losses[np.arange(folds) != fold].sum(axis=0)
         inside = fold_of == fold
-        held_out[inside] = guesses[int(others.argmin()), inside]
+        held_out[inside] = predictions[int(others.argmin()), inside]
     chosen = PENALTIES[int(losses.sum(axis=0).argmin())]
-    tell("fitting", folds, folds + 1)
+    report_progress("fitting", folds, folds + 1)
     final: LightScorer = fit_light(features, pairs, np.ones(len(table), dtype=bool), penalties=(chosen,))[0]
-    tell("fitting", folds + 1, folds + 1)
+    report_progress("fitting", folds + 1, folds + 1)
     return Fitted(final, held_out, fold_of, {"folds": folds, "pairs_learnt": len(pairs), "penalty": chosen})
 
 
-def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettings, tell: Progress) -> Fitted:
-    """Fine-tune once with two parts held out, or once for each fold and once more."""
+def _fit_transformer(
+    table: SampleTable, pairs: IntArray, settings: RewardSettings, report_progress: Progress
+) -> Fitted:
+    """Fine-tune once with two parts held out; with folds, once without each fold and once for the final model."""
     from bestroute.reward_models.transformer import TransformerScorer, fit_transformer
 
     folds = settings.folds or 1
@@ -174,7 +176,7 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
             choosing,
             settings.transformer,
             seed=settings.seed,
-            on_progress=lambda done, total: tell(name, done, total),
+            on_progress=lambda done, total: report_progress(name, done, total),
         )
 
     def score(scorer: TransformerScorer, inside: BoolArray) -> None:
@@ -182,7 +184,7 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
         queries = [table.queries[q] for q in query_of[rows]]
         texts = [table.texts[i] for i in rows]
         held_out[rows] = scorer.score_many(
-            queries, texts, on_progress=lambda done, total: tell("scoring held-out samples", done, total)
+            queries, texts, on_progress=lambda done, total: report_progress("scoring held-out samples", done, total)
         )
 
     if folds == 1:
@@ -197,7 +199,7 @@ def _fit_transformer(table: SampleTable, pairs: IntArray, settings: RewardSettin
 
 
 def _accuracies(table: SampleTable, held_out: FloatArray, settings: RewardSettings, resamples: int) -> dict[str, Any]:
-    """Measure accuracy on pairs of one model's samples, which best-of-n is about, and on pairs of any models'."""
+    """Return accuracies on pairs within a model's samples, as in best-of-n, and on pairs across models."""
     found: dict[str, Any] = {}
     for scheme in ("ends", "across"):
         pairs = pairs_or_none(table, scheme, most_per_query=settings.pairs_per_query, seed=settings.seed)
@@ -216,7 +218,7 @@ def _deal(table: SampleTable, folds: int, settings: RewardSettings) -> IntArray:
 def _calibration_report(
     fitted: Fitted, table: SampleTable, comparable: BoolArray, calibration: Calibration, settings: RewardSettings
 ) -> dict[str, Any]:
-    """Say how far probabilities are from what happens, on folds by group that the curve was not fitted on."""
+    """Return the calibration error on folds by group that the curve was not fitted on."""
     rows = np.flatnonzero(comparable)
     rewards, matches = fitted.held_out[rows], table.match[rows]
     groups = [table.groups[q] for q in table.query_of[rows]]
@@ -224,10 +226,10 @@ def _calibration_report(
     if len(set(groups)) < LIGHT_FOLDS:
         return {**report, "error": None, "perfect": None}
     fold_of = deal_folds(groups, LIGHT_FOLDS, seed=settings.seed + 1)
-    guesses = np.zeros(len(rows))
+    predictions = np.zeros(len(rows))
     for fold in range(LIGHT_FOLDS):
         inside = fold_of == fold
         curve = fit_calibration(rewards[~inside], matches[~inside], settings.calibration)
-        guesses[inside] = curve(rewards[inside])
-    error, perfect = debiased_calibration_error(guesses[:, None], matches[:, None], groups)
+        predictions[inside] = curve(rewards[inside])
+    error, perfect = debiased_calibration_error(predictions[:, None], matches[:, None], groups)
     return {**report, "error": float(error[0]), "perfect": float(perfect[0])}

@@ -1,6 +1,6 @@
-"""A reward model on a transformer: sequence classification with one output, fine-tuned on pairs.
+"""A transformer reward model: sequence classification with one output, fine-tuned on pairs.
 
-Torch, transformers and accelerate are imported when something is trained or scored, never before.
+Torch, transformers and accelerate are imported only for training and scoring.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _GAP = " ... "
 
 
 class TransformerScorer:
-    """Scores ``layout(query, text)`` by a sequence classifier.
+    """Scores ``layout(query, text)`` with a sequence classifier.
 
     Args:
         model: A ``transformers`` model with one output.
         tokenizer: Its tokenizer.
-        layout: How query and answer become one text.
+        layout: How query and answer are joined to one text.
     """
 
     kind = "transformer"
 
     def __init__(self, model: Any, tokenizer: Any, layout: Layout) -> None:
-        """Keep the parts."""
+        """Check that tokenizer and layout fit together."""
         if layout.keep == "ends" and not tokenizer.is_fast:
-            raise ConfigError("keep='ends' needs a tokenizer that tells offsets (a fast one); use keep='start'")
+            raise ConfigError("keep='ends' needs a fast tokenizer, which has offsets; use keep='start'")
         self.model, self.tokenizer, self.layout = model, tokenizer, layout
 
     @classmethod
     def start(cls, encoder: str, layout: Layout) -> TransformerScorer:
-        """Put an untrained output on an encoder.
+        """Create a scorer with an untrained output on an encoder.
 
         Args:
             encoder: A folder, or a hub id.
-            layout: How query and answer become one text.
+            layout: How query and answer are joined to one text.
 
         Raises:
             ConfigError: If there is no such encoder.
@@ -68,7 +68,7 @@ class TransformerScorer:
 
     @classmethod
     def open(cls, folder: Path, layout: Layout) -> TransformerScorer:
-        """Read a trained one from a reward model's folder.
+        """Read a trained scorer from a reward model's folder.
 
         Raises:
             ArtifactError: If it cannot be loaded.
@@ -101,7 +101,7 @@ class TransformerScorer:
     def score_many(
         self, queries: Sequence[str], texts: Sequence[str], *, on_progress: Callable[[int, int], object] | None = None
     ) -> FloatArray:
-        """Return a score for each pair of query and text; equal pairs are scored once, the shortest first."""
+        """Return a score for each pair of query and text; equal pairs are scored once, sorted by length."""
         import torch
 
         pairs = list(dict.fromkeys(zip(queries, texts, strict=True)))
@@ -140,17 +140,17 @@ class TransformerScorer:
         return [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
     def config(self) -> dict[str, Any]:
-        """Return what the configuration of its folder says of it: how a text is laid out."""
+        """Return the scorer's part of the folder's configuration: its layout."""
         return {"layout": self.layout.to_json()}
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return no array: its files hold them."""
+        """Return no arrays: they are in its files."""
         return {}
 
     def files(self) -> dict[str, bytes]:
-        """Return the files of model and tokenizer by name, as they lie in a reward model's folder.
+        """Return the files of model and tokenizer by their names in a reward model's folder.
 
-        Equal models give equal files: how the last batch was padded, and whence they were loaded, is left out.
+        Equal models give equal files: the last batch's padding and the source of loading are left out.
         """
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_truncation()
@@ -177,16 +177,16 @@ def fit_transformer(
 ) -> TransformerScorer:
     """Fine-tune an encoder by the pairwise ranking loss, ``-log sigmoid(better - worse)``.
 
-    Under ``accelerate launch`` every process takes its share of the batches.
+    Under ``accelerate launch`` the processes share the batches.
 
     Args:
         encoder: A folder, or a hub id.
         table: The samples.
         pairs: Rows ``(better, worse)`` to learn from, shape ``(P, 2)``.
-        choosing: Pairs of other groups; the state that ranks most of them rightly is kept.
-        settings: The recipe.
-        seed: Of the new output, of dropout and of the order.
-        on_progress: Told the steps done and all steps.
+        choosing: Pairs of other groups; the checkpoint with the best accuracy on them is kept.
+        settings: The training settings.
+        seed: Seed of the new output, dropout and the order.
+        on_progress: Called with the number of steps done and in total.
 
     Source:
         BEST-Route (arXiv:2506.22716): loss, layout and the choice of the checkpoint.
@@ -212,7 +212,7 @@ def fit_transformer(
         return DataLoader(rows.tolist(), batch_size=settings.batch, shuffle=shuffle, collate_fn=batch_of)
 
     def margins(model: Any, batch: Any) -> Any:
-        """Return by how much the better of each pair scores higher; the batch holds the better ones first."""
+        """Return the score difference, better less worse, of each pair; the batch has the better samples first."""
         better, worse = model(**batch).logits[:, 0].float().chunk(2)
         return better - worse
 
@@ -236,7 +236,7 @@ def _some(pairs: IntArray, most: int, rng: np.random.Generator) -> IntArray:
 
 
 def _cut(text: str, offsets: list[tuple[int, int]], tokens: int, *, head: float) -> str:
-    """Keep the beginning and the end of a text, so many tokens in all."""
+    """Keep the beginning and the end of a text, ``tokens`` tokens in total."""
     if len(offsets) <= tokens:
         return text
     first = int(tokens * head)

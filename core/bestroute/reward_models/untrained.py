@@ -1,4 +1,4 @@
-"""What makes a reward comparable with ``accept``."""
+"""Whether and how rewards can be compared with ``accept``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bestroute.types.protocols import RewardModel
 
 
 def reads_samples(reward_model: RewardModelBase) -> bool:
-    """Whether a reward reads samples, their signals and forms, not their texts alone; NaN is its "not known"."""
+    """Return whether a reward model uses samples with signals and forms, not only texts; then NaN means "unknown"."""
     return has_own(reward_model, RewardModelBase.score_samples)
 
 
 def is_calibrated(reward_model: RewardModel) -> bool:
-    """Whether its rewards can be compared with ``accept``."""
+    """Return whether the model's rewards can be compared with ``accept``."""
     whole = completed(reward_model, RewardModelBase)
     return has_own(whole, RewardModelBase.calibrated) or declares_probability(whole)
 
 
 def calibrated(reward_model: RewardModel, rewards: Sequence[float]) -> list[float]:
-    """Return the probabilities that rewards stand for.
+    """Convert rewards to probabilities.
 
     Raises:
         ConfigError: If the reward model is not calibrated.

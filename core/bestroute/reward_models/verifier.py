@@ -1,4 +1,4 @@
-"""A reward that needs no training: a check that knows whether an answer is right."""
+"""An untrained reward: a check that decides whether an answer is right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bestroute.types.query import Query
 
 
 class Verifier(RewardModelBase):
-    """Runs a check that knows whether an answer is right: tests pass, the sum adds up, the JSON parses.
+    """Rewards an answer by a check of its correctness: tests pass, the sum adds up, the JSON parses.
 
     Args:
         fn: ``fn(query, text)`` -> a truth value, or a number in [0, 1].
@@ -23,7 +23,7 @@ class Verifier(RewardModelBase):
     default_accept = 1.0
 
     def __init__(self, fn: Callable[[Query, str], float | bool]) -> None:
-        """Keep the function.
+        """Store the function.
 
         Raises:
             ConfigError: If it is async.
@@ -32,10 +32,10 @@ class Verifier(RewardModelBase):
         self.fn = fn
 
     def score(self, query: Query, texts: Sequence[str]) -> list[float]:
-        """Return what the check says of each text; NaN says nothing, and stands behind every number.
+        """Return the check's result for each text; NaN means unknown and ranks below every number.
 
         Raises:
-            ConfigError: If it says something outside [0, 1].
+            ConfigError: If a result is outside [0, 1].
         """
         rewards = [float(self.fn(query, text)) for text in texts]
         for reward in rewards:

@@ -1,4 +1,4 @@
-"""Routers that learn from records."""
+"""Routers trained on records."""
 
 from bestroute.router.multi_head import MultiHeadRouter
 

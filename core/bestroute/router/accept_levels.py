@@ -1,7 +1,8 @@
-"""The level from which a cheaper model's first answer is accepted, chosen like a price: on folds that do not judge it.
+"""The reward from which a cheaper model's first answer is accepted, chosen and evaluated on different folds.
 
-A level that saves the most on the records that chose it flatters itself. So it is chosen on some groups and scored on
-others, over several deals of the folds; what is used is chosen on all records, by the same rule.
+A level chosen and evaluated on the same records looks better than it is. So a level is chosen on some groups and
+evaluated on the others, over several deals of the folds; the level that is used is chosen on all records by the same
+rule.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from bestroute.stats.folds import FOLDS, deal_folds, standard_errors
 from bestroute.types.arrays import FloatArray, IntArray
 
 TARGET = 0.01
-"""The relative drop that a level is chosen for."""
+"""The relative drop that levels are chosen for."""
 LEVELS = 40
-"""Quantiles of the rewards that are tried."""
+"""Number of quantiles of the rewards tried as levels."""
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class AcceptLevel:
-    """A level of one model, and what such a choice gave on groups that had no part in it; 95 % intervals."""
+    """The level of one model, and the saving and drop of levels chosen this way on held-out groups; 95 % intervals."""
 
     level: float | None
-    """``None``: no level saves anything within the drop."""
+    """``None`` if no level saves anything within the target drop."""
     saving: float
     saving_ci95: tuple[float, float]
     drop: float
@@ -46,8 +47,8 @@ class AcceptLevel:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ladder:
-    """What one model accepted at each of ``L`` levels, else the reference, gives each of ``Q`` records."""
+class _LevelOutcomes:
+    """Quality and cost of ``Q`` records if one model's answer is accepted from each of ``L`` levels, else replaced."""
 
     levels: FloatArray
     quality: FloatArray
@@ -58,7 +59,7 @@ class _Ladder:
     groups: Sequence[str]
 
     def chosen(self, rows: IntArray) -> int | None:
-        """Return the level that saves most where the loss and its standard error together stay within the target."""
+        """Return the index of the level that saves most while the loss plus its standard error is within the target."""
         loss = self.reference_quality[rows, None] - self.quality[rows]
         error = standard_errors(loss, [self.groups[i] for i in rows])
         is_within = loss.mean(axis=0) + error <= TARGET * self.reference_quality[rows].mean()
@@ -66,7 +67,7 @@ class _Ladder:
         best = int(cost.argmin())
         return best if cost[best] < self.reference_cost[rows].mean() else None
 
-    def scored(self, level: int | None, rows: IntArray) -> FloatArray:
+    def evaluated(self, level: int | None, rows: IntArray) -> FloatArray:
         """Return quality and cost of some records at a level, shape ``(rows, 2)``."""
         if level is None:
             return np.column_stack([self.reference_quality[rows], self.reference_cost[rows]])
@@ -74,22 +75,24 @@ class _Ladder:
 
 
 def accept_levels(arrays: SampleArrays, *, deals: int, seed: int = 0) -> dict[str, AcceptLevel]:
-    """Return a level for each model that is cheaper than the reference.
+    """Choose a level for each model that is cheaper than the reference.
 
     Args:
-        arrays: Records with a calibrated reward of each sample; where all models drew greedily, that answer is first.
+        arrays: Records with a calibrated reward of each sample. If all models have a greedy answer, its reward counts.
         deals: How often the folds are dealt.
-        seed: Of the deals.
+        seed: Seed of the deals.
 
     Returns:
-        Nothing where samples vote, or where a reward only says yes or no: there is no level to choose.
+        Levels by model. Empty if samples vote, or if rewards have only two values: then there is no level to choose.
     """
     if arrays.acceptance is None or len(np.unique(arrays.acceptance[~np.isnan(arrays.acceptance)])) <= 2:
         return {}
-    return {model: _judged(_ladder(arrays, model), deals, seed) for model in arrays.pool.cheaper_models}
+    return {
+        model: _choose_and_evaluate(_level_outcomes(arrays, model), deals, seed) for model in arrays.pool.cheaper_models
+    }
 
 
-def _ladder(arrays: SampleArrays, model: str) -> _Ladder:
+def _level_outcomes(arrays: SampleArrays, model: str) -> _LevelOutcomes:
     assert arrays.acceptance is not None
     k, reference = arrays.pool.models.index(model), arrays.pool.models.index(arrays.pool.reference)
     reward, quality, cost = arrays.acceptance[:, k], arrays.quality[:, k], arrays.sample_usd[:, k]
@@ -100,30 +103,30 @@ def _ladder(arrays: SampleArrays, model: str) -> _Ladder:
     known = reward[~np.isnan(reward)]
     levels = np.unique(np.quantile(known[known > 0], np.linspace(0, 1, LEVELS))) if (known > 0).any() else np.ones(1)
     accepted = np.nan_to_num(reward, nan=-np.inf)[:, :, None] >= levels
-    is_there = ~np.isnan(quality)[:, :, None]
+    is_present = ~np.isnan(quality)[:, :, None]
     got = np.where(accepted, np.nan_to_num(quality)[:, :, None], q0[:, None, None])
     paid = np.nan_to_num(cost)[:, :, None] + np.where(accepted, 0.0, c0[:, None, None])
-    drawn = is_there.sum(axis=1)
-    return _Ladder(
-        levels, (got * is_there).sum(axis=1) / drawn, (paid * is_there).sum(axis=1) / drawn, q0, c0, arrays.groups
+    drawn = is_present.sum(axis=1)
+    return _LevelOutcomes(
+        levels, (got * is_present).sum(axis=1) / drawn, (paid * is_present).sum(axis=1) / drawn, q0, c0, arrays.groups
     )
 
 
-def _judged(ladder: _Ladder, deals: int, seed: int) -> AcceptLevel:
-    """Choose on all records, and say what choices on the other folds gave."""
-    everything = np.arange(len(ladder.groups))
+def _choose_and_evaluate(outcomes: _LevelOutcomes, deals: int, seed: int) -> AcceptLevel:
+    """Choose a level on all records, and evaluate levels chosen on the other folds."""
+    everything = np.arange(len(outcomes.groups))
     given = np.zeros((len(everything), 2))
     for deal in range(deals):
-        fold_of = deal_folds(ladder.groups, FOLDS, seed=seed + 10_007 * deal)
+        fold_of = deal_folds(outcomes.groups, FOLDS, seed=seed + 10_007 * deal)
         for fold in range(FOLDS):
             held_out = np.flatnonzero(fold_of == fold)
-            given[held_out] += ladder.scored(ladder.chosen(np.flatnonzero(fold_of != fold)), held_out) / deals
-    columns = np.column_stack([given, ladder.reference_quality, ladder.reference_cost])
-    means = group_resamples(columns, ladder.groups, resamples=RESAMPLES, seed=seed)
+            given[held_out] += outcomes.evaluated(outcomes.chosen(np.flatnonzero(fold_of != fold)), held_out) / deals
+    columns = np.column_stack([given, outcomes.reference_quality, outcomes.reference_cost])
+    means = group_resamples(columns, outcomes.groups, resamples=RESAMPLES, seed=seed)
     drop, saving = 1 - means[:, 0] / np.maximum(means[:, 2], 1e-12), 1 - means[:, 1] / np.maximum(means[:, 3], 1e-300)
-    chosen = ladder.chosen(everything)
+    chosen = outcomes.chosen(everything)
     return AcceptLevel(
-        None if chosen is None else float(ladder.levels[chosen]),
+        None if chosen is None else float(outcomes.levels[chosen]),
         float(saving[0]),
         _interval(saving[1:]),
         float(drop[0]),

@@ -1,7 +1,7 @@
-"""What held-out folds can show of a frozen price: its saving and its drop with intervals, and whether that is enough.
+"""What held-out folds show about a frozen price: saving and drop with intervals, and whether the evidence suffices.
 
-The price was chosen on the folds that it is scored on, so what it shows there flatters it. By how much is told by
-resamples of the groups: the price that each of them would have chosen does worse on the records than on the resample.
+The price was chosen on the same folds, so its figures there are biased upwards. The bias is estimated by resampling
+groups: the price that each resample would have chosen does worse on all records than on the resample itself.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from bestroute.router.shrinkage import ShrinkageChoice, cheapest_that_meets
 from bestroute.types.arrays import FloatArray
 
 MOST_DROP = 0.05
-"""The default policy has to be clear of a larger drop, with 95 % confidence, or the reference is the default."""
+"""The default policy is the reference unless a larger drop can be ruled out with 95 % confidence."""
 RESAMPLES = 1000
 _ONE_SIDED = 0.95
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one frozen price, relative to the reference, with the flattery of its choice taken off; 95 % intervals."""
+    """Saving and drop of one frozen price relative to the reference, corrected for the choice; 95 % intervals."""
 
     saving: float
     saving_ci95: tuple[float, float]
     drop: float
     drop_ci95: tuple[float, float]
     upper_drop: float
-    """Upper limit of the drop, one-sided at 95 %."""
+    """One-sided 95 % upper limit of the drop."""
     drop_error: float
     """Standard error of the drop."""
     groups: int
-    """How many there are."""
+    """Number of groups."""
     fewest_groups: int
-    """Below so many groups no bound rules out such a drop, even if no answer differs."""
+    """With fewer groups no bound rules out a drop of ``MOST_DROP``, even if no answer differs."""
 
     @property
     def is_enough(self) -> bool:
-        """Whether a larger drop than a default policy may have can be ruled out."""
+        """Whether a drop larger than ``MOST_DROP`` can be ruled out."""
         return self.groups >= self.fewest_groups and self.upper_drop <= MOST_DROP
 
     def records_needed(self, records: int, target: float) -> int:
-        """Estimate how many records like these would be enough if the drop were what was aimed at.
+        """Estimate how many records like these would be enough if the true drop were the target.
 
         Args:
-            records: How many there are.
+            records: Number of records so far.
             target: The drop that the price was frozen for, below ``MOST_DROP``.
         """
         exact = records * (1.645 * self.drop_error / (MOST_DROP - target)) ** 2
@@ -67,7 +67,7 @@ class Evidence:
 def evidence_for(
     choice: ShrinkageChoice, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Evidence | None]:
-    """Return what the folds show of each frozen price, by target drop; ``None`` where it is the reference alone."""
+    """Return the evidence for each frozen price, by target drop; ``None`` if the policy is the reference alone."""
     outcomes = choice.outcomes
     means = group_resamples(
         np.vstack([outcomes.quality, outcomes.cost, outcomes.reference_quality, outcomes.reference_cost]).T,
@@ -88,7 +88,7 @@ def evidence_for(
 
 
 def group_resamples(values: FloatArray, groups: Sequence[str], *, resamples: int, seed: int) -> FloatArray:
-    """Return the means of the columns of ``(Q, C)``: of the records first, then of resamples of whole groups."""
+    """Return the column means of ``values`` ``(Q, C)``: first over all records, then over resamples of whole groups."""
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.zeros((len(names), values.shape[1] + 1))
     np.add.at(sums, group_of, np.column_stack([values, np.ones(len(values))]))
@@ -100,30 +100,30 @@ def group_resamples(values: FloatArray, groups: Sequence[str], *, resamples: int
 def _evidence(
     drop: FloatArray, saving: FloatArray, at: int, target: float, units: int, reference_quality: float
 ) -> Evidence:
-    """Judge one price; the first row is the records, the others are resamples.
+    """Evaluate one price; the first row is all records, the others are resamples.
 
-    Resamples cannot show what happens in no record. A loss of all quality in a share of the groups that is small
-    enough may well have been missed, so the limits of the drop are at least that far away.
+    Resampling cannot show what no record shows. A loss of all quality in a small enough share of the groups may well
+    have been missed, so the limits of the drop are at least that far away.
     """
-    picked = np.array([_picked(row, target) for row in drop[1:]])
-    chose = np.flatnonzero(picked >= 0)
-    flattery = {"drop": 0.0, "saving": 0.0}
-    if len(chose):
-        column = picked[chose]
-        flattery["drop"] = max(float((drop[0, column] - drop[1 + chose, column]).mean()), 0.0)
-        flattery["saving"] = min(float((saving[0, column] - saving[1 + chose, column]).mean()), 0.0)
-    drops, savings = drop[:, at] + flattery["drop"], saving[:, at] + flattery["saving"]
+    chosen = np.array([_chosen_price(row, target) for row in drop[1:]])
+    has_choice = np.flatnonzero(chosen >= 0)
+    bias = {"drop": 0.0, "saving": 0.0}
+    if len(has_choice):
+        column = chosen[has_choice]
+        bias["drop"] = max(float((drop[0, column] - drop[1 + has_choice, column]).mean()), 0.0)
+        bias["saving"] = min(float((saving[0, column] - saving[1 + has_choice, column]).mean()), 0.0)
+    drops, savings = drop[:, at] + bias["drop"], saving[:, at] + bias["saving"]
     error = float(drops[1:].std())
     center, (low, high) = float(drops[0]), _interval(drops[1:])
-    unseen = math.log(1 / (1 - _ONE_SIDED)) / reference_quality
-    unseen_on_both_sides = math.log(2 / (1 - _ONE_SIDED)) / reference_quality / units
-    upper = max(float(np.quantile(drops[1:], _ONE_SIDED)), center + max(_reach(units) * error, unseen / units))
-    interval = min(low, center - unseen_on_both_sides), max(high, center + unseen_on_both_sides)
-    fewest = math.ceil(unseen / (MOST_DROP - min(target, MOST_DROP / 2)))
+    missed = math.log(1 / (1 - _ONE_SIDED)) / reference_quality
+    missed_two_sided = math.log(2 / (1 - _ONE_SIDED)) / reference_quality / units
+    upper = max(float(np.quantile(drops[1:], _ONE_SIDED)), center + max(_t_quantile(units) * error, missed / units))
+    interval = min(low, center - missed_two_sided), max(high, center + missed_two_sided)
+    fewest = math.ceil(missed / (MOST_DROP - min(target, MOST_DROP / 2)))
     return Evidence(float(savings[0]), _interval(savings[1:]), center, interval, upper, error, units, fewest)
 
 
-def _picked(drop: FloatArray, target: float) -> int:
+def _chosen_price(drop: FloatArray, target: float) -> int:
     best = cheapest_that_meets(drop <= target)
     return -1 if best is None else best
 
@@ -133,8 +133,8 @@ def _interval(values: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _reach(units: int) -> float:
-    """How many standard errors a one-sided limit is away, with so few groups."""
+def _t_quantile(units: int) -> float:
+    """Return how many standard errors away a one-sided limit is, with that many groups (Student's t)."""
     from scipy.stats import t
 
     return float(t.ppf(_ONE_SIDED, max(units - 1, 1)))

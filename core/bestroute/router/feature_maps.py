@@ -1,4 +1,4 @@
-"""Feature maps: from raw features to what the linear heads see. Numpy only; cheap enough for every query."""
+"""Feature maps: from raw features to the inputs of the linear heads. Numpy only; fast enough for every query."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from bestroute.types.arrays import BoolArray, FloatArray
 Float32Array = NDArray[np.float32]
 
 DIMENSIONS = 128
-"""Of the projection of the hashed text."""
+"""Dimensions of the projection of the hashed text."""
 FOREST_DIRECTIONS = 16
-"""Leading directions of the text that trees may ask for, beside the statistics."""
+"""Leading directions of the text that trees use, besides the statistics."""
 LANDMARKS = (300, 600)
-"""Of each kernel: as many as the first, or one of ``LANDMARK_EVERY`` queries if that is more, up to the second."""
+"""Landmarks per kernel: one for every ``LANDMARK_EVERY`` queries, but at least the first number and at most the
+second."""
 LANDMARK_EVERY = 10
 TEXT_GAMMA, STATISTICS_GAMMA, EMBEDDING_GAMMA = 6.0, 0.3, 1.0
 SHARED_FROM = 4_000
-"""From so many queries on maps are found once for all folds: a query's own part in them is too small to matter."""
+"""From this many queries on, maps are fitted once for all folds: the influence of a single query is negligible."""
 _LARGEST = 4.0
-"""Standardised statistics are cut here."""
+"""Standardised statistics are clipped to this absolute value."""
 _STATISTICS_SCALE = 0.3
-"""Weight of a statistic beside the text in the linear block; the text's features have length about 1."""
+"""Weight of a statistic relative to the text in the linear block; the text's features have length about 1."""
 
 
 def _none(*shape: int) -> Float32Array:
@@ -37,14 +38,14 @@ def _none(*shape: int) -> Float32Array:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMaps:
-    """Three blocks: linear in text and statistics, a kernel on the statistics, a kernel on the projected text.
+    """Three feature blocks: linear in text and statistics, a kernel on statistics, a kernel on projected text.
 
-    Where an encoder is used, two more: linear in its embedding, and a kernel on it.
+    With an encoder there are two more: linear in its embedding, and a kernel on it.
 
     Args:
         projection: Leading directions of the hashed text, shape ``(BUCKETS, D)``.
         center: Training mean of the hashed text in those directions, shape ``(D,)``.
-        mean, scale: Of the statistics, shape ``(T,)``.
+        mean, scale: Training mean and standard deviation of the statistics, shape ``(T,)``.
         text_landmarks: Shape ``(M, D)``.
         statistics_landmarks: Shape ``(M, T)``.
         embedding_center: Training mean of the embeddings, shape ``(E,)``; without an encoder ``E = 0``.
@@ -62,12 +63,12 @@ class FeatureMaps:
 
     @classmethod
     def fit(cls, features: Float32Array, *, embeddings: Float32Array | None = None, seed: int = 0) -> FeatureMaps:
-        """Find the leading directions of the text, the statistics' scale, and landmarks among the queries.
+        """Fit the maps: leading directions of the text, scale of the statistics, and landmarks among the queries.
 
         Args:
-            features: Of the training queries, shape ``(Q, WIDTH)``.
-            embeddings: Of the training queries, shape ``(Q, E)``; ``None``: no encoder is used.
-            seed: Of the landmarks and of the randomised decomposition.
+            features: Features of the training queries, shape ``(Q, WIDTH)``.
+            embeddings: Embeddings of the training queries, shape ``(Q, E)``; ``None`` without an encoder.
+            seed: Seed of the landmarks and of the randomised decomposition.
 
         Source:
             Halko, Martinsson, Tropp (2011) for the decomposition; Williams and Seeger (2001) for landmarks.
@@ -94,7 +95,7 @@ class FeatureMaps:
         return len(self.embedding_center)
 
     def blocks(self, features: Float32Array, embeddings: Float32Array | None = None) -> tuple[Float32Array, ...]:
-        """Return the blocks, shapes ``(Q, D + T)``, ``(Q, M)``, ``(Q, M)``; with embeddings ``(Q, E)``, ``(Q, M)``."""
+        """Return the blocks: ``(Q, D + T)``, ``(Q, M)``, ``(Q, M)``; with embeddings also ``(Q, E)``, ``(Q, M)``."""
         text, statistics = self._text(features), self._statistics(features)
         light = (
             np.hstack([text, _STATISTICS_SCALE * statistics]),
@@ -107,22 +108,22 @@ class FeatureMaps:
         return (*light, np.asarray(embeddings - self.embedding_center), near)
 
     def forest_inputs(self, blocks: tuple[Float32Array, ...]) -> Float32Array:
-        """Return what trees ask for, from the blocks: leading directions of the text, statistics; ``(Q, I)``."""
+        """Return the forest's inputs, from the blocks: leading directions of the text, and statistics; ``(Q, I)``."""
         linear = blocks[0]
         return np.hstack([linear[:, : self.forest_directions], linear[:, len(self.center) :]])
 
     def leading(self, features: Float32Array) -> Float32Array:
-        """Return the same, from raw features."""
+        """Return the forest's inputs, from raw features; shape ``(Q, I)``."""
         directions = self._text(features)[:, : self.forest_directions]
         return np.hstack([directions, _STATISTICS_SCALE * self._statistics(features)])
 
     @property
     def forest_directions(self) -> int:
-        """Directions of the text that trees may ask for."""
+        """Number of text directions among the inputs of the forest."""
         return min(FOREST_DIRECTIONS, len(self.center))
 
     def landmark_kernels(self) -> tuple[FloatArray | None, ...]:
-        """Return the kernels among landmarks, which ridge regression penalises; none for the linear blocks."""
+        """Return the kernel matrices among landmarks, used as ridge penalties; ``None`` for the linear blocks."""
         s, t = self.statistics_landmarks, self.text_landmarks
         light = (
             None,
@@ -146,13 +147,13 @@ class FeatureMaps:
         return (*light, self.embedding_width, len(self.embedding_landmarks)) if self.embedding_width else light
 
     def tensors(self) -> dict[str, Float32Array]:
-        """Return the arrays by name, to be saved; those of an encoder only where there is one."""
+        """Return the arrays by name, for saving; those of an encoder only if there is one."""
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         return {n: array for n, array in named.items() if self.embedding_width or not n.startswith("embedding_")}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> FeatureMaps:
-        """Return the maps that were saved; raises ``KeyError`` if an array is missing."""
+        """Read saved maps; raises ``KeyError`` if an array is missing."""
         names = [f.name for f in fields(cls) if not f.name.startswith("embedding_") or f.name in tensors]
         return cls(**{name: tensors[name].astype(np.float32) for name in names})
 
@@ -169,14 +170,14 @@ class FeatureMaps:
 
 @dataclass(frozen=True, eq=False)
 class LearnerInputs:
-    """What the learners of a stack read of ``Q`` queries."""
+    """The inputs of the stack's learners for ``Q`` queries."""
 
     blocks: Sequence[NDArray[np.floating[Any]]]
     """Feature blocks, each of shape ``(Q, width)``."""
     kernels: Sequence[FloatArray | None]
-    """Kernel among a block's landmarks, the norm its ridge penalises; ``None``: the plain norm."""
+    """Kernel matrix among a block's landmarks, its ridge penalty; ``None``: the plain squared norm."""
     forest: Float32Array | None
-    """What trees may ask for, shape ``(Q, I)``; ``None``: no forest."""
+    """Inputs of the trees, shape ``(Q, I)``; ``None`` without a forest."""
 
 
 def learner_inputs(
@@ -188,15 +189,17 @@ def learner_inputs(
     forest: bool,
     seed: int = 0,
 ) -> Callable[[BoolArray], LearnerInputs]:
-    """Return what reads training queries through maps that were found on some of them; with many, on all.
+    """Return a function from a mask of queries to learner inputs whose maps are fitted on the masked queries alone.
+
+    From ``SHARED_FROM`` queries on it uses the maps fitted on all of them.
 
     Args:
-        maps: Found on all of them.
+        maps: Feature maps fitted on all queries.
         features: Shape ``(Q, WIDTH)``.
         embeddings: Shape ``(Q, E)``, or ``None``.
-        used: The blocks that are read.
+        used: Indices of the blocks to use.
         forest: Whether trees are grown.
-        seed: Of the maps.
+        seed: Seed of the maps.
     """
 
     def through(own: FeatureMaps) -> LearnerInputs:
@@ -216,7 +219,7 @@ def learner_inputs(
 
 
 def landmark_count(queries: int) -> int:
-    """Return how many of the queries become landmarks."""
+    """Return the number of landmarks for that many queries."""
     fewest, most = LANDMARKS
     return min(max(fewest, queries // LANDMARK_EVERY), most, queries)
 
@@ -228,7 +231,7 @@ def gaussian(points: Float32Array, landmarks: Float32Array, gamma: float) -> Flo
 
 
 def _leading_directions(centered: Float32Array, dimensions: int, rng: np.random.Generator) -> Float32Array:
-    """Return orthonormal directions of most variance, shape ``(BUCKETS, D)``, by randomised decomposition."""
+    """Return orthonormal directions of largest variance, shape ``(BUCKETS, D)``, by randomised decomposition."""
     dimensions = max(dimensions, 1)
     sketch = centered @ rng.normal(size=(centered.shape[1], dimensions + 16)).astype(np.float32)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""A forest of randomised trees: fitted by scikit-learn, kept as arrays, walked by numpy."""
+"""A forest of randomised trees: fitted by scikit-learn, stored as arrays, evaluated with numpy."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Int32Array = NDArray[np.int32]
 
 TREES = 100
 SMALLEST_LEAF = 15
-"""Queries in a leaf, at least."""
+"""Fewest queries in a leaf."""
 FEATURES_TRIED = 0.4
-"""Share of the inputs that a split may choose from."""
+"""Share of the inputs that a split chooses from."""
 THREADED_FROM = 2000
-"""From so many queries on, trees are grown on all cores; for fewer, threads cost more than they save."""
+"""From this many queries on, trees are grown on all cores; with fewer, threads cost more than they save."""
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """``T`` trees of ``N`` nodes in all, which predict ``R`` numbers; a leaf is its own child.
+    """``T`` trees with ``N`` nodes in total that predict ``R`` numbers; a leaf is its own child.
 
     Args:
-        roots: Where each tree begins, shape ``(T,)``.
-        inputs: Which input a node asks for, shape ``(N,)``.
-        limits: Up to which value of it the walk goes left, shape ``(N,)``.
+        roots: Root node of each tree, shape ``(T,)``.
+        inputs: Input that a node compares, shape ``(N,)``.
+        limits: Largest value of it for which the left child follows, shape ``(N,)``.
         left, right: The node's children, shape ``(N,)``.
         values: What a leaf adds to the sum over trees, shape ``(N, R)``.
     """
@@ -43,7 +43,7 @@ class Forest:
 
     @classmethod
     def empty(cls, outputs: int) -> Forest:
-        """Return a forest without a tree, which predicts 0."""
+        """Return a forest without trees, which predicts 0."""
         none, zero = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
         return cls(none, none, zero, none, none, np.zeros((0, outputs), dtype=np.float32))
 
@@ -56,15 +56,15 @@ class Forest:
         Args:
             inputs: Shape ``(Q, I)``.
             targets: Shape ``(Q, R)``.
-            seed: Of splits.
-            trees: How many.
+            seed: Seed of the splits.
+            trees: Number of trees.
 
         Source:
             Geurts, Ernst, Wehenkel, "Extremely randomized trees" (2006).
         """
         from sklearn.ensemble import ExtraTreesRegressor
 
-        threads = -1 if len(inputs) >= THREADED_FROM else 1  # the trees are the same, whoever grows them
+        threads = -1 if len(inputs) >= THREADED_FROM else 1  # the trees do not depend on the number of threads
         model = ExtraTreesRegressor(
             trees, min_samples_leaf=SMALLEST_LEAF, max_features=FEATURES_TRIED, random_state=seed, n_jobs=threads
         ).fit(np.asarray(inputs, dtype=np.float32), targets[:, 0] if targets.shape[1] == 1 else targets)
@@ -108,7 +108,7 @@ class Forest:
         return replace(self, values=(self.values * factors).astype(np.float32))
 
     def problem(self, inputs: int, outputs: int) -> str | None:
-        """Say what is wrong with it, if anything: a walk must end, and stay inside."""
+        """Return what is invalid in the arrays, or ``None``; every path through a tree must end inside them."""
         nodes = np.arange(len(self.inputs))
         same = len(self.limits) == len(self.left) == len(self.right) == len(self.values) == len(nodes)
         if not same or self.values.ndim != 2 or self.values.shape[1] != outputs:

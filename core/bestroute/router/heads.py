@@ -1,4 +1,4 @@
-"""From the numbers of linear heads to a prediction: ranges, order in n, what is known without a head."""
+"""From the raw outputs of linear heads to a prediction: clip to ranges, make monotone in n, fill in known values."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from bestroute.types.prediction import Prediction
 
 @dataclass(frozen=True)
 class HeadLayout:
-    """Which head says what: match probability of every plan, quality, draws of every step, tokens of every model."""
+    """Order of the heads: match probability, quality, and draws per step of every plan; tokens of every model."""
 
     plans: tuple[Plan, ...]
     models: tuple[str, ...]
     quality_range: tuple[float, float] = (-math.inf, math.inf)
-    """The least and the largest quality that a plan can have: a prediction lies between."""
+    """Smallest and largest possible quality; predictions are clipped to it."""
 
     @cached_property
     def steps(self) -> int:
-        """The most steps of a plan."""
+        """Largest number of steps of a plan."""
         return max(len(plan.steps) for plan in self.plans)
 
     @property
     def width(self) -> int:
-        """How many heads there are."""
+        """Number of heads."""
         return len(self.plans) * (2 + self.steps) + len(self.models)
 
     @cached_property
     def names(self) -> tuple[tuple[str, Plan | str, int], ...]:
-        """What each head says, of which plan or model, for draws of which step."""
+        """Kind, plan or model, and step of each head."""
         of_plans: list[tuple[str, Plan | str, int]] = [(w, p, 0) for w in ("match", "quality") for p in self.plans]
         draws = [("draws", plan, step) for plan in self.plans for step in range(self.steps)]
         return (*of_plans, *draws, *(("tokens", model, 0) for model in self.models))
 
     def arrange(self, blocks: Sequence[tuple[HeadLayout, FloatArray]]) -> FloatArray:
-        """Put heads of other layouts into the order of this one.
+        """Arrange heads of other layouts in the order of this one.
 
         Args:
-            blocks: Layouts and their heads, each of shape ``(N, width)``; together they have every head of this one.
-                Where two have the same head, the first counts.
+            blocks: Layouts and their heads, each of shape ``(N, width)``; together they must have every head of this
+                layout. If two have the same head, the first counts.
 
         Returns:
-            Shape ``(N, width)``; 0 for the draws of steps that no plan of a part has.
+            Shape ``(N, width)``; 0 for the draws of steps that no plan of a block has.
         """
         place: dict[tuple[str, Plan | str, int], int] = {}
         joined = np.hstack([*(heads for _, heads in blocks), np.zeros((len(blocks[0][1]), 1))])
@@ -59,7 +59,7 @@ class HeadLayout:
         return np.asarray(joined[:, columns])
 
     def join(self, match: FloatArray, quality: FloatArray, draws: FloatArray, tokens: FloatArray) -> FloatArray:
-        """Return one row of heads for each query, shape ``(Q, width)``."""
+        """Return the labels joined to one row of heads per query, shape ``(Q, width)``."""
         return np.hstack([match, quality, draws.reshape(len(draws), -1), tokens])
 
     def split(self, heads: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -69,7 +69,7 @@ class HeadLayout:
         return match, quality, draws.reshape(len(heads), p, s), tokens
 
     def scales(self, heads: FloatArray) -> FloatArray:
-        """Return weights that make each kind of head vary as much as the others, tokens half as much."""
+        """Return weights that equalise the total variance of each kind of head; tokens get half the weight."""
 
         def scale(part: FloatArray, weight: float) -> FloatArray:
             spread = float(np.sqrt(part.var(axis=0).sum()))
@@ -81,22 +81,22 @@ class HeadLayout:
         )
 
     def prediction(self, heads: FloatArray, pool: Pool) -> Prediction:
-        """Bring heads into range and order.
+        """Turn heads into a valid prediction.
 
-        Probabilities and qualities of one model's candidates do not fall with n (where they would, the router offers
-        no such n); the reference matches itself; a candidate draws its n.
+        Probabilities and qualities of one model's candidates are made non-decreasing in n (where they would fall, the
+        router offers no such n); the reference matches itself with probability 1; draws lie within a plan's limits.
         """
         match, quality, draws, tokens = self.split(heads)
         match, draws = np.clip(match, 0.0, 1.0), draws.copy()
         quality = np.clip(quality, *self.quality_range)
-        match[:, self._ladders] = np.maximum.accumulate(match[:, self._ladders], axis=2)
-        quality[:, self._ladders] = np.maximum.accumulate(quality[:, self._ladders], axis=2)
+        match[:, self._columns_by_n] = np.maximum.accumulate(match[:, self._columns_by_n], axis=2)
+        quality[:, self._columns_by_n] = np.maximum.accumulate(quality[:, self._columns_by_n], axis=2)
         match[:, find_plan(self.plans, pool.reference_plan)] = 1.0
         return Prediction(self.plans, match, quality, np.maximum(tokens, 0.0), np.clip(draws, *self._draw_limits))
 
     @cached_property
-    def _ladders(self) -> IntArray:
-        """Columns of each model's candidates by n, shape ``(K, N)``; the last again where a model has fewer."""
+    def _columns_by_n(self) -> IntArray:
+        """Columns of each model's candidates by n, shape ``(K, N)``; the last is repeated for models with fewer."""
         columns = candidate_columns(self.plans)
         longest = max(map(len, columns), default=0)
         return np.array([[*own, *own[-1:] * (longest - len(own))] for own in columns], dtype=np.intp).reshape(
@@ -113,9 +113,10 @@ class HeadLayout:
 
 
 def combine(directions: FloatArray, loadings: FloatArray) -> FloatArray:
-    """Multiply two matrices so that no head's number depends on which other heads there are, to the last bit.
+    """Multiply two matrices so that each column of the result is bitwise independent of the other columns.
 
-    Linear algebra libraries add up in an order that changes with the shape; a pool that changes must not.
+    Linear algebra libraries sum in an order that depends on the shapes; predictions must not change when a member is
+    added or removed.
 
     Args:
         directions: Shape ``(Q, R)``.
@@ -131,7 +132,7 @@ def combine(directions: FloatArray, loadings: FloatArray) -> FloatArray:
 
 
 def candidate_columns(plans: Sequence[Plan]) -> list[list[int]]:
-    """Return, for each model, where its candidates stand, by n."""
+    """Return, for each model, the columns of its candidates, ordered by n."""
     columns: dict[str, list[tuple[int, int]]] = {}
     for i, plan in enumerate(plans):
         if (candidate := plan.candidate) is not None:

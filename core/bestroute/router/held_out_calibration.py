@@ -1,4 +1,4 @@
-"""How far predicted probabilities are from what happens."""
+"""Calibration error of predicted match probabilities on held-out folds."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ def held_out_calibration(
     arrays: SampleArrays,
     folds: IntArray,
 ) -> tuple[float, float, tuple[float, float]]:
-    """Return the worst head's calibration error, a perfect head's of that size, and the 95 % interval of the former.
+    """Return the largest calibration error of a head, that of a perfect head of the same size, and a 95 % interval.
 
-    Slopes come from other folds. The interval resamples groups for the head that was the worst.
-
-    The reference matches itself by definition, so its head is none.
+    Slopes are fitted on the other folds. The interval is a bootstrap over groups for the worst head. The reference is
+    excluded, since it matches itself by definition.
 
     Args:
-        means: Of the heads, shape ``(H,)``.
-        deviations: Predicted on held-out folds, shape ``(Q, H)``.
-        layout: Which head says what.
-        labels: Of the ``Q`` queries.
+        means: Training means of the heads, shape ``(H,)``.
+        deviations: Deviations predicted on held-out folds, shape ``(Q, H)``.
+        layout: The order of the heads.
+        labels: Labels of the ``Q`` queries.
         arrays: Their records.
         folds: Fold of each query.
     """
@@ -54,8 +53,8 @@ def held_out_calibration(
     return float(error[worst]), float(perfect[worst]), _interval(*head, arrays.groups)
 
 
-def _interval(predicted: FloatArray, happened: FloatArray, groups: Sequence[str]) -> tuple[float, float]:
-    """Return the 95 % interval of one head's error; a group that is drawn twice counts as two."""
+def _interval(predicted: FloatArray, observed: FloatArray, groups: Sequence[str]) -> tuple[float, float]:
+    """Return the 95 % interval of one head's error; a group that is drawn twice counts as two groups."""
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
     rng, errors = np.random.default_rng(0), []
@@ -63,6 +62,6 @@ def _interval(predicted: FloatArray, happened: FloatArray, groups: Sequence[str]
         drawn = [members[g] for g in rng.integers(0, len(members), len(members))]
         names = [str(i) for i, rows in enumerate(drawn) for _ in rows]
         rows = np.concatenate(drawn)
-        errors.append(debiased_calibration_error(predicted[rows], happened[rows], names)[0][0])
+        errors.append(debiased_calibration_error(predicted[rows], observed[rows], names)[0][0])
     low, high = np.quantile(errors, (0.025, 0.975))
     return float(low), float(high)

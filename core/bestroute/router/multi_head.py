@@ -1,4 +1,4 @@
-"""A router: linear heads and trees on light features, on an encoder's if it has one; numpy at run time."""
+"""The trained router: linear heads and trees on features of the query, or of an encoder; numpy at run time."""
 
 from __future__ import annotations
 
@@ -56,38 +56,38 @@ _SAVED_AS = {"projection": np.float16}
 
 @dataclass(frozen=True, eq=False)
 class MultiHeadRouter(RouterBase):
-    """Predicts match probability, quality and draws of every plan, and tokens of every model.
+    """Predicts match probability, quality and draws of every plan, and output tokens of every model.
 
-    A head is a mean over the training queries and a deviation from it, linear in the mapped features. Deviations of
-    match probabilities are scaled to be calibrated; all others by one shrinkage, chosen for what the choices made
-    with them are worth: with 0 every query gets the same prediction, and the fixed plans are all there is.
+    A head is the training mean plus a deviation that is linear in the mapped features. Deviations of match
+    probabilities are scaled to be calibrated; all others by one shrinkage factor, chosen by the value of the resulting
+    decisions on held-out folds. With a shrinkage of 0 every query gets the same prediction.
 
     Args:
-        pool: The pool it was trained for.
+        pool: The pool that it was trained for.
         plans: ``P`` plans, candidates first, the reference's single sample among them.
-        maps: From raw features to mapped ones.
+        maps: Feature maps, from raw to mapped features.
         weights: From mapped features to ``R`` directions, shape ``(maps.width, R)``.
-        offsets: To be subtracted from the directions, shape ``(R,)``.
+        offsets: Subtracted from the directions, shape ``(R,)``.
         forest: Adds to the directions.
-        loadings: From directions to heads, shape ``(R, H)``; the heads' order is ``HeadLayout``'s.
+        loadings: From directions to heads, shape ``(R, H)``; the heads are in the order of ``HeadLayout``.
         means: Training means of the heads, shape ``(H,)``.
         match_slopes: Scale of each match probability's deviation, shape ``(P,)``.
-        shrinkage: Of all other heads, in [0, 1].
-        path: Prices of quality, USD, from the cheapest policy to the most careful: the curve of an evaluation.
-        frozen: For each target drop the price that met it on held-out folds; ``None``: the reference alone does.
-        fixed_plans: Plans that were best at some price without a router, on the training records.
-        settings: How it was trained.
-        token_means: Of the training records, for records of an evaluation that do not tell tokens.
-        seen_records: The records it was trained on.
-        default_policy: What decides where the user names no policy.
-        promises: What tuning has shown about it.
-        changes: Members added and removed since it was trained, in order; see ``bestroute.router.pool_changes``.
-        quality_range: The least and the largest quality of a training sample; predictions lie between. ``None``: not
-            known, as in folders of before.
-        familiarity: Tells how unlike those of training a query is; its predictions are drawn towards the training
-            means as far as it is. ``None``: not known, as in folders of before.
-        encoder: Gives the embeddings that its maps ask for; ``None``: they ask for none.
-        trained_on: The files of its records, who judged them, and its reward model; ``None``: nothing is kept of that.
+        shrinkage: Scale of all other deviations, in [0, 1].
+        path: Prices of quality, USD, ascending: from the cheapest policy to the most careful. An evaluation's curve.
+        frozen: For each target drop the price that met it on held-out folds; ``None``: only the reference meets it.
+        fixed_plans: The best plans without a router at some price, on the training records.
+        settings: The training settings.
+        token_means: Mean tokens of the training records, for evaluation records without tokens.
+        seen_records: The records that it was trained on.
+        default_policy: The policy if the user names none.
+        promises: Guarantees that tuning has established.
+        changes: Members added and removed since training, in order; see ``bestroute.router.pool_changes``.
+        quality_range: Smallest and largest quality of a training sample, to which predictions are clipped; ``None`` in
+            folders of earlier versions.
+        familiarity: Measures how typical a query is of training; predictions for unusual queries are drawn towards the
+            training means. ``None`` in folders of earlier versions.
+        encoder: Computes the embeddings that ``maps`` use; ``None`` if they use none.
+        trained_on: Its record files, their judges, and its reward model; ``None`` if not recorded.
     """
 
     pool: Pool
@@ -115,7 +115,7 @@ class MultiHeadRouter(RouterBase):
     trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
-        """Check that the parts fit together."""
+        """Check that the arrays fit together."""
         heads, rank = self.layout.width, len(self.offsets)
         for name, array, shape in (
             ("projection", self.maps.projection, (BUCKETS, len(self.maps.center))),
@@ -159,14 +159,16 @@ class MultiHeadRouter(RouterBase):
 
     @cached_property
     def layout(self) -> HeadLayout:
-        """Which head says what."""
+        """The order of the heads."""
         layout = HeadLayout(self.plans, self.pool.models)
         return layout if self.quality_range is None else replace(layout, quality_range=self.quality_range)
 
     def predict(self, queries: Sequence[Query], features: np.ndarray[Any, Any] | None = None) -> Prediction:
         """Return predictions for queries; see ``Router.predict``.
 
-        ``features`` are those of the queries (``featurise``), if they are known already.
+        Args:
+            queries: The queries.
+            features: Their features (``featurise``), if they are computed already.
         """
         embeddings = None if self.encoder is None else self.encoder.encode([query.text for query in queries])
         blocks = self.maps.blocks(featurise(queries) if features is None else features, embeddings)
@@ -184,21 +186,21 @@ class MultiHeadRouter(RouterBase):
 
     @property
     def needs_reward(self) -> bool:
-        """Whether anything is ever chosen among samples, so that a reward model has to score them."""
+        """Whether some plan chooses among samples or accepts them, so that a reward model is needed."""
         return any(plan.candidate is None or plan.candidate.n > 1 for plan in self.plans)
 
     def steering_prices(self, drop: float) -> tuple[float, float | None, float]:
-        """Return the lowest price of quality, the one frozen for a drop, and the highest frozen, USD a unit."""
+        """Return the lowest price of quality, the one frozen for a drop, and the highest frozen; USD per unit."""
         careful = [target for target in self.frozen if float(target) <= drop + 1e-12]
         price = self.frozen[max(careful, key=float)] if careful else None
         highest = max([p for p in self.frozen.values() if p is not None], default=self.path[len(self.path) // 2])
         return self.path[0], price, highest
 
     def check_pool(self, pool: Pool) -> None:
-        """Refuse a pool it was not trained for.
+        """Refuse a pool that the router was not trained for.
 
         Raises:
-            ArtifactError: If models, reference or ``max_n`` differ; prices may.
+            ArtifactError: If models, reference or ``max_n`` differ; prices may differ.
         """
         if set(pool.models) != set(self.pool.models):
             raise ArtifactError(
@@ -216,12 +218,12 @@ class MultiHeadRouter(RouterBase):
 
     @property
     def is_light(self) -> bool:  # type: ignore[override]
-        """Whether it reads a query without an encoder: in about a millisecond."""
+        """Whether it works without an encoder, in about a millisecond per query."""
         return self.encoder is None
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """A name that two routers share only if they predict alike."""
+        """A hash that two routers share only if they predict the same."""
         digest = hashlib.sha256(utf8(repr((self.plans, self.shrinkage, str(self.default_policy)))))
         for _, array in sorted(self.tensors().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -230,14 +232,14 @@ class MultiHeadRouter(RouterBase):
         return digest.hexdigest()[:16]
 
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the arrays by name, to be saved."""
+        """Return the arrays by name, for saving."""
         own = ("weights", "offsets", "loadings", "means", "match_slopes")
         trees = {f"forest_{f.name}": getattr(self.forest, f.name) for f in fields(Forest)}
         known = {} if self.familiarity is None else self.familiarity.tensors()
         return {**{name: getattr(self, name) for name in own}, **self.maps.tensors(), **trees, **known}
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the router into a folder, all of it or nothing, with its encoder and its promises."""
+        """Write the router with its encoder and promises into a folder, atomically."""
         folder, encoder = Path(folder), self.encoder
         files: dict[str, bytes] = {}
         if encoder is not None:
@@ -261,7 +263,7 @@ class MultiHeadRouter(RouterBase):
         folder = Path(folder)
         with damaged(folder, ROUTER):
             config, data = read_config(folder, ROUTER)
-            if "sha256" not in config:  # as the first version wrote it
+            if "sha256" not in config:  # as written by the first version
                 config["sha256"] = {_WEIGHTS: config["weights_sha256"]}
             tensors = from_tensors(read_files(folder, ROUTER, config)[_WEIGHTS])
             if config["features"] != _FEATURES:
@@ -305,7 +307,7 @@ class MultiHeadRouter(RouterBase):
 
 
 def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
-    """Return the parts of a router that are not arrays, as its configuration."""
+    """Return the configuration of a router: everything that is not an array."""
     policy = router.default_policy
     return {
         "kind": "multi-head",
@@ -328,7 +330,7 @@ def settings_of(router: MultiHeadRouter) -> dict[str, Any]:
 
 
 def _rounded(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the arrays in the precision that is saved."""
+    """Return the arrays in the precision in which they are saved."""
     return {
         name: array.astype(_SAVED_AS.get(name, np.float32)) if array.dtype.kind == "f" else array
         for name, array in tensors.items()
@@ -344,7 +346,7 @@ def _price_of(policy: QualityPolicy | ReferencePolicy) -> float | None:
 
 
 def _encoder(fingerprint: str | None, folder: Path) -> FrozenEncoder | None:
-    """Read the encoder that the configuration names."""
+    """Read the encoder whose fingerprint the configuration has."""
     if fingerprint is None:
         return None
     encoder = FrozenEncoder.from_pretrained(folder)

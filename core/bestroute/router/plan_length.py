@@ -1,6 +1,7 @@
-"""How many members a plan may have: two, unless choices on held-out folds show that more pay.
+"""How many members a plan may have: two, unless decisions on held-out folds show that longer plans pay.
 
-What longer plans and plans of two members gave is compared on folds that heads did not see, in the mean of all deals.
+The decisions with and without longer plans are compared on folds that the heads were not fitted on, averaged over all
+deals.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from bestroute.stats.folds import standard_errors
 USUAL_MEMBERS = 2
 RESAMPLES = 1000
 _LEAST_QUALITY, _MOST_COST = 0.9, 1.05
-"""Prices whose choices were at least so good and at most so dear, beside the reference, are those that are compared."""
+"""Only prices are compared at which decisions reach this share of the reference's quality and cost at most this
+share."""
 
 
 @dataclass(frozen=True)
 class LongerPlans:
-    """What plans of more than two members add, in units of quality at the prices compared."""
+    """What plans of more than two members add, in units of quality, at the prices compared."""
 
     gain: float
     gain_ci95: tuple[float, float]
@@ -32,22 +34,22 @@ class LongerPlans:
 
     @property
     def pays(self) -> bool:
-        """Whether it is more than a standard error."""
+        """Whether the gain is more than its standard error."""
         return self.gain > self.error
 
 
 def usual_plans(layout: HeadLayout) -> list[int]:
-    """Return the columns of the plans that have at most two members."""
+    """Return the columns of the plans with at most two members."""
     return [i for i, plan in enumerate(layout.plans) if len(plan.steps) <= USUAL_MEMBERS]
 
 
 def longer_plans(longer: ShrinkageChoice, shorter: ShrinkageChoice, groups: Sequence[str]) -> LongerPlans:
-    """Compare what was chosen with longer plans and without them, at the same prices of quality.
+    """Compare decisions with longer plans to those without, at the same prices of quality.
 
     Args:
-        longer: Chosen among all plans.
-        shorter: Chosen among those of two members, on the same path.
-        groups: Of the queries.
+        longer: The choice among all plans.
+        shorter: The choice among plans of at most two members, on the same path of prices.
+        groups: Groups of the queries.
     """
     reference = longer.outcomes
     quality0, cost0 = reference.reference_quality.mean(), reference.reference_cost.mean()

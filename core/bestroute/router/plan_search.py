@@ -1,8 +1,8 @@
-"""Plan search: from samples to the few plans that are worth offering.
+"""Plan search: find the few plans that are worth offering to a router.
 
-Plans are grown step by step from prefixes that may still accept. A prefix keeps what it has given each record so
-far; ending it in every possible way is cheap. Plans are compared by mean quality and cost on all records and on
-strata of difficulty, because a router sends each query to the plan that suits its difficulty.
+Plans are grown step by step from prefixes: sequences of steps that may still accept. A prefix stores its outcome on
+each record, so completing it in every possible way is cheap. Plans are compared by mean quality and cost on all records
+and on strata of difficulty, because a router assigns plans to queries by difficulty.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from bestroute.types.plans import Candidate, Plan, Step
 
 MOST_STEPS = 4
 MOST_RECORDS = 500
-"""Records looked at; more are sampled, seeded."""
+"""Most records used; from more, a seeded sample is taken."""
 BEAM = 40
-"""Prefixes kept at each depth."""
+"""Beam width: prefixes kept at each depth."""
 STRATA = 5
-"""Strata of difficulty that plans have to suit."""
+"""Number of difficulty strata."""
 OFFERED = 24
-"""Plans offered beside the candidates."""
+"""Plans offered besides the candidates."""
 VOTE_LEVELS = (0.75, 0.85, 0.93, 0.96)
-"""One, two, three or four votes for one answer and none against it reach these; two to one (0.69) reaches none."""
+"""Reached by one, two, three or four votes for an answer and none against it; two to one (0.69) reaches none."""
 RELABELLED = 60
-"""Plans nearest to the hull that are labelled exactly, to find the hull itself."""
+"""Number of plans nearest to the hull that are labelled exactly, to find the hull itself."""
 VOTE_DRAWS = 16
-"""Seeded orders that a vote is played in while searching."""
+"""Seeded random orders in which votes are simulated during the search."""
 _PRICES = 40
 _NEVER = 1.0
 """A level that no vote reaches."""
 _SAME = 1e-9
-"""Means that differ by less, as a share of the largest, differ by rounding."""
+"""Means closer than this share of the largest differ only by rounding."""
 
 
 class Prefix(Protocol):
-    """Steps that may still accept, and what they have given each record so far."""
+    """Steps that may still accept, with their outcome on each record so far."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -53,17 +53,17 @@ class Prefix(Protocol):
         ...
 
     def extended(self, model: str, level: float, most: int) -> Iterator[Prefix]:
-        """Add a step with acceptance, of 1 to ``most`` draws."""
+        """Yield the prefix extended by a step with acceptance, of 1 to ``most`` draws."""
         ...
 
     def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
-        """Return quality and cost of each record if one sample of a model answers, or (``None``) the best seen."""
+        """Return quality and cost per record, ending with a sample of ``model``, or (``None``) the best so far."""
         ...
 
 
 @dataclass(frozen=True)
 class PlanSearch:
-    """What a search found."""
+    """The result of a search."""
 
     offered: tuple[Plan, ...]
     """Plans with acceptance worth offering to a router, cheapest first."""
@@ -73,7 +73,7 @@ class PlanSearch:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A complete plan and its means: over all records first, then over each stratum."""
+    """A complete plan with its mean quality and cost: over all records first, then over each stratum."""
 
     plan: Plan
     quality: FloatArray
@@ -88,17 +88,17 @@ def search_plans(
     levels: Mapping[str, float] | None = None,
     on_step: Callable[[int], object] | None = None,
 ) -> PlanSearch:
-    """Find the plans worth offering: the Pareto set by expected quality and cost, thinned to the most useful.
+    """Find the plans worth offering: the Pareto set by expected quality and cost, reduced to the most useful.
 
     Args:
         arrays: Training records.
         offered: The most plans returned; candidates are not counted and not returned.
         most_steps: The most steps of a plan.
-        levels: Of acceptance, one more for some of the models: what was chosen on held-out folds (``accept_levels``).
-        on_step: Told 1 after each depth, for a progress bar.
+        levels: An additional acceptance level for some models, as chosen on held-out folds (``accept_levels``).
+        on_step: Called with 1 after each depth, for a progress bar.
 
     Returns:
-        No plan with acceptance if the records have no calibrated reward and no votes.
+        No plan with acceptance if the records have neither calibrated rewards nor votes.
     """
     if not arrays.can_accept:
         return PlanSearch((), _hull_of(arrays, fixed_candidates(arrays)))
@@ -115,19 +115,19 @@ def search_plans(
             [_Found(plan, weights @ q, weights @ c) for plan, q, c in _endings(prefix, arrays, depth < most_steps)]
             for prefix in _grown(beam, levels_of, tops)
         ]
-        if not endings:  # every model has been asked
+        if not endings:  # every model is in use
             break
-        found = _near_hulls([*found, *_without_twins([f for plans in endings for f in plans], candidates)])
+        found = _near_hulls([*found, *_without_equivalents([f for plans in endings for f in plans], candidates)])
         if depth < most_steps:
-            worths = [np.max([_worth(f, prices) for f in plans], axis=0) for plans in endings]
-            chosen = _cover(np.array(worths), np.full(worths[0].shape, -np.inf), BEAM)
+            utilities = [np.max([_utility(f, prices) for f in plans], axis=0) for plans in endings]
+            chosen = _cover(np.array(utilities), np.full(utilities[0].shape, -np.inf), BEAM)
             kept = {i: prefix for i, prefix in enumerate(_grown(beam, levels_of, tops)) if i in chosen}
             beam = [kept[i] for i in chosen]
         if on_step is not None:
             on_step(1)
-    by_candidates = np.max([_worth(f, prices) for f in found if f.plan.candidate is not None], axis=0)
+    by_candidates = np.max([_utility(f, prices) for f in found if f.plan.candidate is not None], axis=0)
     plans = [f for f in found if f.plan.candidate is None]
-    best = [plans[i] for i in _cover(np.array([_worth(f, prices) for f in plans]), by_candidates, offered)]
+    best = [plans[i] for i in _cover(np.array([_utility(f, prices) for f in plans]), by_candidates, offered)]
     by_cost = tuple(f.plan for f in sorted(best, key=lambda f: f.cost[0]))
     cost, quality = np.array([f.cost[0] for f in found]), np.array([f.quality[0] for f in found])
     behind = hull_quality(cost, quality, cost) - quality
@@ -149,7 +149,7 @@ def _sampled(arrays: SampleArrays) -> SampleArrays:
 
 
 def _strata(arrays: SampleArrays) -> FloatArray:
-    """Return weights of the records: all of them, then strata by the mean quality over models; ``(1 + strata, Q)``."""
+    """Return record weights ``(1 + strata, Q)``: equal ones, then those of strata by the mean quality over models."""
     ease = np.nanmean(arrays.quality, axis=2).mean(axis=1)
     strata = np.array_split(np.argsort(ease, kind="stable"), min(STRATA, len(arrays)))
     weights = np.zeros((1 + len(strata), len(arrays)))
@@ -160,7 +160,7 @@ def _strata(arrays: SampleArrays) -> FloatArray:
 
 
 def _candidates(arrays: SampleArrays, root: Prefix) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
-    """Return every candidate with what it gives each record; one that votes is played in the orders of the plans."""
+    """Yield every candidate with its quality and cost per record; votes are simulated in the orders used for plans."""
     if arrays.answers is not None:
         for model, top in largest_n(arrays.pool, arrays).items():
             for prefix in root.extended(model, _NEVER, top):
@@ -172,12 +172,11 @@ def _candidates(arrays: SampleArrays, root: Prefix) -> Iterator[tuple[Plan, Floa
         yield plan, labels.quality[:, p], labels.cost_usd[:, p]
 
 
-def _without_twins(found: Sequence[_Found], candidates: Sequence[_Found]) -> list[_Found]:
-    """Leave out plans that give the same as a candidate on all records and on every stratum.
+def _without_equivalents(found: Sequence[_Found], candidates: Sequence[_Found]) -> list[_Found]:
+    """Leave out plans whose means equal those of a candidate on all records and on every stratum.
 
-    Such a plan is that candidate under another name: one sample that answers whether it is accepted or not, a level
-    that the first vote reaches, or one that no vote does. Its labels would differ from the candidate's by chance
-    alone, and so would which of the two a query gets.
+    Such a plan is equivalent to that candidate: for example one sample whose level is always or never reached. Its
+    labels would differ from the candidate's by chance alone, and so would which of the two a query gets.
     """
     means = [np.concatenate([f.quality, f.cost]) for f in (*candidates, *found)]
     scale = np.abs(means).max(axis=0) + 1e-300
@@ -197,13 +196,13 @@ def _levels(arrays: SampleArrays, own: float | None) -> tuple[float, ...]:
 
 
 def _grown(beam: Sequence[Prefix], levels_of: Mapping[str, Sequence[float]], tops: dict[str, int]) -> Iterator[Prefix]:
-    """Add a step to every prefix, in every way: they are thousands, and growing them again is cheaper than memory."""
+    """Yield every extension of every prefix: thousands, which are cheaper to grow twice than to store."""
     for prefix in beam:
         yield from _extensions(prefix, levels_of, tops)
 
 
 def _extensions(prefix: Prefix, levels_of: Mapping[str, Sequence[float]], tops: dict[str, int]) -> Iterator[Prefix]:
-    """Add every step of a model not asked yet; a level out of reach yet may be reached with a later step's votes."""
+    """Yield a prefix extended by every step of a model not in it, even if only later votes can reach its level."""
     models = {step.model for step in prefix.steps}
     for model, levels in levels_of.items():
         if model not in models:
@@ -212,7 +211,7 @@ def _extensions(prefix: Prefix, levels_of: Mapping[str, Sequence[float]], tops: 
 
 
 def _endings(prefix: Prefix, arrays: SampleArrays, has_room: bool) -> Iterator[tuple[Plan, FloatArray, FloatArray]]:
-    """End a prefix with the best seen, or with one sample of a model that it has not asked."""
+    """Yield the plans that end a prefix: with the best sample so far, or with one sample of a model not in it."""
     yield Plan(prefix.steps), *prefix.end(None)
     models = {step.model for step in prefix.steps}
     for model in arrays.pool.models if has_room else ():
@@ -221,7 +220,7 @@ def _endings(prefix: Prefix, arrays: SampleArrays, has_room: bool) -> Iterator[t
 
 
 def _near_hulls(found: Sequence[_Found], slack: float = 0.001) -> list[_Found]:
-    """Keep the candidates, and the plans that come near the hull of all plans, on all records or on a stratum."""
+    """Keep the candidates, and plans close to the hull of all plans on all records or on a stratum."""
     quality = np.array([f.quality for f in found])
     cost = np.array([f.cost for f in found])
     keep = np.array([f.plan.candidate is not None for f in found])
@@ -231,57 +230,57 @@ def _near_hulls(found: Sequence[_Found], slack: float = 0.001) -> list[_Found]:
 
 
 def _price_grid(found: Sequence[_Found]) -> FloatArray:
-    """Prices of a unit of quality, from where the cheapest wins to where the best does."""
+    """Return prices of a unit of quality, from where the cheapest plan wins to where the best one does."""
     span = max(np.ptp([f.quality[0] for f in found]), 1e-9)
     return np.asarray(np.geomspace(1e-3, 30, _PRICES) * max(np.ptp([f.cost[0] for f in found]), 1e-12) / span)
 
 
-def _worth(found: _Found, prices: FloatArray) -> FloatArray:
-    """Return what a plan is worth at each price on each stratum, shape ``(prices, 1 + strata)``.
+def _utility(found: _Found, prices: FloatArray) -> FloatArray:
+    """Return the utility of a plan at each price on each stratum, shape ``(prices, 1 + strata)``.
 
-    In units between those of quality and those of cost, so that neither the cheap end of the range, where plans
-    differ in quality, nor the careful end, where they differ in cost, drowns the other.
+    Scaled between units of quality and of cost, so that neither the cheap end of the range, where plans differ in
+    quality, nor the careful end, where they differ in cost, dominates.
     """
     root = np.sqrt(prices)[:, None]
     return np.asarray(found.quality * root - found.cost / root)
 
 
-def _cover(worths: FloatArray, best: FloatArray, most: int) -> list[int]:
-    """Choose greedily what raises the most the best choice's worth, summed over prices and strata.
+def _cover(utilities: FloatArray, best: FloatArray, most: int) -> list[int]:
+    """Choose greedily the items that most increase the utility of the best choice, summed over prices and strata.
 
     Args:
-        worths: Of each choice, shape ``(F, prices, 1 + strata)``.
-        best: Worth of the best choice so far, shape ``(prices, 1 + strata)``.
-        most: The most choices.
+        utilities: Utility of each item, shape ``(F, prices, 1 + strata)``.
+        best: Utility of the best choice so far, shape ``(prices, 1 + strata)``.
+        most: The most items.
     """
-    if not len(worths):
+    if not len(utilities):
         return []
-    scale = np.ones(worths.shape[2])
+    scale = np.ones(utilities.shape[2])
     scale[0] = len(scale) - 1  # all records weigh as much as the strata together
-    best = np.maximum(best, worths.min(axis=0))
+    best = np.maximum(best, utilities.min(axis=0))
     chosen: list[int] = []
     while len(chosen) < most:
-        gains = (np.maximum(worths - best, 0) * scale).sum(axis=(1, 2))
+        gains = (np.maximum(utilities - best, 0) * scale).sum(axis=(1, 2))
         top = int(gains.argmax())
         if gains[top] <= 0:
             break
-        best = np.maximum(best, worths[top])
+        best = np.maximum(best, utilities[top])
         chosen.append(top)
     return chosen
 
 
 @dataclass(frozen=True, eq=False)
 class _UrnPrefix:
-    """Rewards fixed per sample, every step another model: survival multiplies."""
+    """A prefix over samples with fixed rewards, each step by another model: probabilities of rejection multiply."""
 
     arrays: SampleArrays
     steps: tuple[Step, ...]
     is_open: FloatArray
-    """Chance that nothing was accepted so far, shape ``(Q,)``."""
+    """Probability that nothing was accepted so far, shape ``(Q,)``."""
     quality: FloatArray
     cost: FloatArray
     best_rejected: FloatArray
-    """Mean quality of what the first step rejected: what a verifier leaves as the best seen."""
+    """Mean quality of the best rejected sample, exact if the reward is the quality."""
     cache: dict[Step, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]
 
     @classmethod
@@ -290,7 +289,7 @@ class _UrnPrefix:
         return cls(arrays, (), zero + 1, zero, zero, zero, {})
 
     def _given(self, step: Step) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Survival, accepted quality, cost and quality of the rejected of a step on its own."""
+        """Return rejection probability, accepted quality, cost, and quality of the best rejected sample of a step."""
         if step not in self.cache:
             arrays, k = self.arrays, self.arrays.pool.models.index(step.model)
             odds = plan_odds(arrays, Plan((step,)))
@@ -329,18 +328,18 @@ class _UrnPrefix:
 
 
 @dataclass(frozen=True, eq=False)
-class _Deck:
-    """Every model's samples in seeded orders, each of shape ``(S, Q, R)`` by model."""
+class _ShuffledSamples:
+    """Every model's samples in seeded random orders; for each model an array of shape ``(S, Q, R)``."""
 
     answers: tuple[Numbers, ...]
     quality: tuple[FloatArray, ...]
     cost: tuple[FloatArray, ...]
     models: tuple[str, ...]
     least_votes: int
-    """Without so many votes no answer is accepted."""
+    """Fewest votes of an accepted answer."""
 
     @classmethod
-    def of(cls, arrays: SampleArrays) -> _Deck:
+    def of(cls, arrays: SampleArrays) -> _ShuffledSamples:
         assert arrays.answers is not None
         order = shuffled(arrays, draws=VOTE_DRAWS)  # (Q, R, K, S)
         recorded: tuple[NDArray[Any], ...] = (arrays.answers.astype(np.int16), arrays.quality, arrays.sample_usd)
@@ -348,26 +347,26 @@ class _Deck:
         for k in range(len(arrays.pool.models)):
             index = order[:, :, k].transpose(2, 0, 1)
             rows = np.arange(len(arrays))[:, None]
-            for pile, values in zip(dealt, recorded, strict=True):
-                pile.append(values[:, k][rows, index])
+            for arrays_of, values in zip(dealt, recorded, strict=True):
+                arrays_of.append(values[:, k][rows, index])
         least_votes = arrays.votes.least_votes
         return cls(tuple(dealt[0]), tuple(dealt[1]), tuple(dealt[2]), arrays.pool.models, least_votes)
 
 
 @dataclass(frozen=True, eq=False)
 class _VotePrefix:
-    """Samples vote: the prefix is played in seeded orders, all of shape ``(Q, R)``."""
+    """A prefix over samples that vote, simulated in seeded random orders; all arrays have shape ``(Q, R)``."""
 
-    deck: _Deck
+    shuffled_samples: _ShuffledSamples
     steps: tuple[Step, ...]
     drawn: tuple[Numbers, ...]
     """Answers so far."""
     is_open: BoolArray
     quality: FloatArray
-    """Of what was accepted; 0 where nothing was."""
+    """Quality of the accepted answer; 0 if none was accepted."""
     cost: FloatArray
     leader: Numbers
-    """The answer that leads; the earliest of equals."""
+    """The leading answer; the earliest in a tie."""
     leading: FloatArray
     """Quality of the first sample that gave it."""
     votes: Numbers
@@ -376,18 +375,22 @@ class _VotePrefix:
 
     @classmethod
     def root(cls, arrays: SampleArrays) -> _VotePrefix:
-        deck = _Deck.of(arrays)
-        shape = deck.answers[0].shape[1:]
+        shuffled_samples = _ShuffledSamples.of(arrays)
+        shape = shuffled_samples.answers[0].shape[1:]
         none, zero = np.zeros(shape, dtype=np.int16), np.zeros(shape)
-        return cls(deck, (), (), np.ones(shape, dtype=bool), zero, zero, none, zero, none, none)
+        return cls(shuffled_samples, (), (), np.ones(shape, dtype=bool), zero, zero, none, zero, none, none)
 
     def extended(self, model: str, level: float, most: int) -> Iterator[_VotePrefix]:
-        prefix, k = self, self.deck.models.index(model)
+        prefix, k = self, self.shuffled_samples.models.index(model)
         table = posterior_table(len(self.drawn) + most)
         for i in range(most):
-            prefix = prefix._with(self.deck.answers[k][i], self.deck.quality[k][i], self.deck.cost[k][i])
-            is_enough = (prefix.votes >= self.deck.least_votes) & (prefix.leader > 0)
-            accepts = prefix.is_open & (table[prefix.votes, prefix.rival] >= level) & is_enough
+            prefix = prefix._with(
+                self.shuffled_samples.answers[k][i],
+                self.shuffled_samples.quality[k][i],
+                self.shuffled_samples.cost[k][i],
+            )
+            has_votes = (prefix.votes >= self.shuffled_samples.least_votes) & (prefix.leader > 0)
+            accepts = prefix.is_open & (table[prefix.votes, prefix.rival] >= level) & has_votes
             prefix = replace(
                 prefix,
                 steps=(*self.steps, Step(model, i + 1, level)),
@@ -417,6 +420,6 @@ class _VotePrefix:
     def end(self, model: str | None) -> tuple[FloatArray, FloatArray]:
         answer, cost = self.leading, self.cost
         if model is not None:
-            k = self.deck.models.index(model)
-            answer, cost = self.deck.quality[k][0], cost + self.is_open * self.deck.cost[k][0]
+            k = self.shuffled_samples.models.index(model)
+            answer, cost = self.shuffled_samples.quality[k][0], cost + self.is_open * self.shuffled_samples.cost[k][0]
         return (self.quality + self.is_open * answer).mean(axis=1), cost.mean(axis=1)

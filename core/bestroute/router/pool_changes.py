@@ -1,14 +1,14 @@
-"""Changing the pool of a trained router: a member comes with few labelled queries, or goes for free.
+"""Changing the pool of a trained router: add a member with few labelled queries, or remove one without any.
 
-The heads of a router are linear in a few directions (a hard query, a long answer), and they are told apart by their
-columns alone. So a new member is new columns, a member that leaves takes its columns with it, and no other number
-changes, to the last bit.
+The heads of a router are linear in a few latent directions (difficulty of the query, length of the answer), and each
+head has a column of its own. So a new member adds columns, a removed member takes its columns away, and no other
+number changes, to the last bit.
 
-The new columns are learnt from few records, too few to learn anything from texts. What the router's own labels say
-of a record tells where it lies along the directions, better than any prediction could; the new labels are regressed
-on that place, and what is predicted of a query's place is left to the router as it is. This is exact if the new
-member's success depends on a query only through how the old members fare on it; what is peculiar to the new member
-is not learnt. Because no prediction of a labelled query is used, it does no harm if the router was trained on it.
+The new columns are learnt from few records, too few to learn anything from texts. A record's labels for the existing
+plans determine its position along the directions, more precisely than any prediction; the new labels are regressed on
+these positions. Predicting a query's position is left to the existing router. This is exact if the new member's success
+depends on a query only through how the existing members do on it; anything specific to the new member is not learnt.
+Since no prediction for a labelled query is used, the router may have been trained on it.
 """
 
 from __future__ import annotations
@@ -39,34 +39,35 @@ from bestroute.types.plans import Candidate, Plan
 from bestroute.types.pool import Pool
 
 FEWEST_QUERIES = 50
-"""A new member needs at least so many labelled queries."""
+"""Fewest labelled queries for a new member."""
 FEWEST_GROUPS = 5
-"""Of at least so many groups."""
+"""Fewest groups that they must belong to."""
 MOST_PLANS = 12
-"""Plans with acceptance that a new member brings, at most, beside its candidates."""
+"""Most plans with acceptance that a new member adds, besides its candidates."""
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Of the regression, as a share of the place's variance in a direction; beside them, no slope at all."""
+"""Ridge penalties, as shares of the positions' variance in a direction; a model without slopes is tried as well."""
 FOLDS = 10
 CAUTION = 0.5
-"""So many standard errors are taken off a new plan's mean quality and match probability: of many plans those are
-chosen that were lucky on the few records."""
+"""Standard errors subtracted from a new plan's mean quality and match probability, since choosing among many plans
+favours those that were lucky on the few records.
+"""
 
 
 @on_one_core
 def add_model(
     router: MultiHeadRouter, arrays: SampleArrays, *, on_progress: Callable[[str], object] | None = None
 ) -> MultiHeadRouter:
-    """Let one more model into a router; predictions about all others stay as they are, bit by bit.
+    """Add one model to a router; predictions about all others stay the same, bit by bit.
 
-    A frozen price of quality is raised where, by the router's own predictions, the wider choice would miss a target
-    that was met without it, or miss it by more, and the default policy with it. Promises go, since they were shown
-    about other choices.
+    A frozen price of quality is raised if, by the router's own predictions, the new choices would miss a target that
+    was met before, or miss it by more; the default policy changes with it. Promises are dropped, since they were
+    established for other decisions.
 
     Args:
         router: A trained router.
-        arrays: Records with samples of every model of the new pool, which is the router's with one model more,
-            anywhere but the reference. They may be among those the router was trained on.
-        on_progress: Told what is under way, and how much was learnt.
+        arrays: Records with samples of every model of the new pool: the router's with one model more, which is not the
+            reference. The router may have been trained on them.
+        on_progress: Called with what is in progress, and how much was learnt.
 
     Raises:
         ConfigError: If the pool is not the router's with one model more.
@@ -83,24 +84,24 @@ def add_model(
         )
     check_scale(arrays)
     tell("searching plans")
-    longest = max(len(plan.steps) for plan in router.plans)  # what the records that it was trained on paid for
+    longest = max(len(plan.steps) for plan in router.plans)  # the length that its training records supported
     found = search_plans(arrays, offered=MOST_PLANS, most_steps=max(longest, USUAL_MEMBERS))
     cap = cap_n(arrays)[model]
     candidates = [Plan.of(c) for c in pool.candidates(max_n=cap) if c.model == model]
-    with_it = [plan for plan in (*found.offered, *found.hull) if model in plan.models and plan.candidate is None]
-    new = HeadLayout(tuple(dict.fromkeys([*candidates, *with_it]))[: cap + MOST_PLANS], (model,))
+    with_member = [plan for plan in (*found.offered, *found.hull) if model in plan.models and plan.candidate is None]
+    new = HeadLayout(tuple(dict.fromkeys([*candidates, *with_member]))[: cap + MOST_PLANS], (model,))
     tell(f"labelling {len(router.plans) + len(new.plans)} plans on {len(arrays)} records")
     margin = router.settings.margin
     targets = _heads(new, label_plans(arrays, new.plans, margin=margin), arrays)
-    places = _places(router, _heads(router.layout, label_plans(arrays, router.plans, margin=margin), arrays))
-    fit = _regress(places, targets, new.scales(targets), deal_folds(arrays.groups, min(FOLDS, groups)))
+    positions = _positions(router, _heads(router.layout, label_plans(arrays, router.plans, margin=margin), arrays))
+    fit = _regress(positions, targets, new.scales(targets), deal_folds(arrays.groups, min(FOLDS, groups)))
     means = fit.means.copy()
-    means[: 2 * len(new.plans)] -= CAUTION * standard_errors(fit.left, arrays.groups)[: 2 * len(new.plans)]
-    tell(f"{fit.explained:.0%} of how {model} varies over left-out queries follows the other members")
+    means[: 2 * len(new.plans)] -= CAUTION * standard_errors(fit.residuals, arrays.groups)[: 2 * len(new.plans)]
+    tell(f"the other members explain {fit.explained:.0%} of the variance of {model} over left-out queries")
     plans = tuple(sorted([*router.plans, *new.plans], key=lambda plan: _order(plan, pool)))
     layout = HeadLayout(plans, pool.models)
     slopes = dict(zip(router.plans, router.match_slopes, strict=True))
-    usual = _usual_slope(router)
+    usual = _mean_slope(router)
     hull = tuple(plan for plan in found.hull if model in plan.models and plan in plans)
     extended = replace(
         router,
@@ -115,7 +116,7 @@ def add_model(
         promises=(),
         changes=(*router.changes, PoolChange("added", model, len(arrays))),
     )
-    frozen = _as_careful(router, extended, arrays)
+    frozen = _raise_prices(router, extended, arrays)
     follows = router.default_policy == policy_for(router.frozen.get(DEFAULT_TARGET))
     return replace(
         extended,
@@ -125,10 +126,10 @@ def add_model(
 
 
 def remove_model(router: MultiHeadRouter, model: str) -> MultiHeadRouter:
-    """Let a model go, and every plan that may ask it; predictions about all others stay as they are, bit by bit.
+    """Remove a model and every plan that uses it; predictions about all others stay the same, bit by bit.
 
-    It takes no records. Prices of quality and the default policy stay; promises go, since they were shown about
-    other choices.
+    Needs no records. Prices of quality and the default policy stay. Promises are dropped, since they were established
+    for other decisions.
 
     Raises:
         ConfigError: If the pool has no such model, or it is the reference.
@@ -158,7 +159,7 @@ def remove_model(router: MultiHeadRouter, model: str) -> MultiHeadRouter:
 
 
 def new_member(old: Pool, new: Pool) -> str:
-    """Return the model that a pool has more than another.
+    """Return the model by which the new pool extends the old one.
 
     Raises:
         ConfigError: If that is not the only difference; prices may differ.
@@ -184,59 +185,60 @@ class _Fit:
     means: FloatArray
     loadings: FloatArray
     explained: float
-    left: FloatArray
-    """What labels had beyond the prediction for their left-out fold, shape ``(Q, H)``."""
+    residuals: FloatArray
+    """Residuals on left-out folds, shape ``(Q, H)``."""
 
 
 def _heads(layout: HeadLayout, labels: PlanLabels, arrays: SampleArrays) -> FloatArray:
-    """Return what the heads of a layout should have said of records, shape ``(Q, H)``."""
+    """Return the labels of records in the order of a layout's heads, shape ``(Q, H)``."""
     tokens = np.nanmean(arrays.output_tokens, axis=2)[:, [arrays.pool.models.index(m) for m in layout.models]]
     return layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
 
 
-def _places(router: MultiHeadRouter, heads: FloatArray) -> FloatArray:
-    """Return where records lie along the router's directions by their labels, shape ``(Q, R)``."""
+def _positions(router: MultiHeadRouter, heads: FloatArray) -> FloatArray:
+    """Return the positions of records along the router's directions, from their labels; shape ``(Q, R)``."""
     scales = router.layout.scales(heads)
     deviations = (heads - router.means) * scales
     return np.asarray(deviations @ np.linalg.pinv(router.loadings * scales, rcond=1e-6))
 
 
-def _regress(places: FloatArray, targets: FloatArray, scales: FloatArray, folds: IntArray) -> _Fit:
-    """Regress new heads on places, with the penalty that left-out groups like best; perhaps without any slope.
+def _regress(positions: FloatArray, targets: FloatArray, scales: FloatArray, folds: IntArray) -> _Fit:
+    """Regress new heads on positions, with the ridge penalty that left-out groups favour, perhaps without slopes.
 
-    The means are what the regression says of the place 0, the mean of the router's training queries: the labelled
-    ones may be harder or easier than those.
+    The means are the regression's values at position 0, the mean of the router's training queries: the labelled
+    queries may be harder or easier than those.
     """
     penalties = (*PENALTIES, None)
     left = np.zeros((len(penalties), *targets.shape))
     for fold in np.unique(folds):
         inside = folds == fold
         for i, penalty in enumerate(penalties):
-            means, loadings = _ridge(places[~inside], targets[~inside], penalty)
-            left[i, inside] = targets[inside] - means - places[inside] @ loadings
+            means, loadings = _ridge(positions[~inside], targets[~inside], penalty)
+            left[i, inside] = targets[inside] - means - positions[inside] @ loadings
     errors = ((left * scales) ** 2).sum(axis=(1, 2))
     best = int(errors.argmin())
-    means, loadings = _ridge(places, targets, penalties[best])
+    means, loadings = _ridge(positions, targets, penalties[best])
     return _Fit(means, loadings, float(1 - errors[best] / max(errors[-1], 1e-300)), left[best])
 
 
-def _ridge(places: FloatArray, targets: FloatArray, penalty: float | None) -> tuple[FloatArray, FloatArray]:
-    """Return intercepts ``(H,)`` and slopes ``(R, H)``; ``None``: no slopes."""
-    center, means = places.mean(axis=0), targets.mean(axis=0)
+def _ridge(positions: FloatArray, targets: FloatArray, penalty: float | None) -> tuple[FloatArray, FloatArray]:
+    """Return intercepts ``(H,)`` and slopes ``(R, H)`` of a ridge regression; with ``None`` the slopes are 0."""
+    center, means = positions.mean(axis=0), targets.mean(axis=0)
     if penalty is None:
-        return means, np.zeros((places.shape[1], targets.shape[1]))
-    gram = (places - center).T @ (places - center)
+        return means, np.zeros((positions.shape[1], targets.shape[1]))
+    gram = (positions - center).T @ (positions - center)
     damped = gram + (penalty * np.trace(gram) / max(len(gram), 1) + 1e-12) * np.eye(len(gram))
-    slopes = np.linalg.solve(damped, (places - center).T @ (targets - means))
+    slopes = np.linalg.solve(damped, (positions - center).T @ (targets - means))
     return means - center @ slopes, slopes
 
 
-def _as_careful(before: MultiHeadRouter, router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, float | None]:
-    """Raise the frozen prices at which the wider choice would miss the target, by predictions for records.
+def _raise_prices(before: MultiHeadRouter, router: MultiHeadRouter, arrays: SampleArrays) -> dict[str, float | None]:
+    """Raise frozen prices at which the new choices would miss the target, as predicted for the records.
 
-    A price of quality is no drop: at the same price a good cheap member draws queries away from dear plans. No more is
-    asked of the router than of the one before, which may have missed the target on these few records too. What the
-    labels say of the choices cannot be asked: where the router has seen the records, they look better than they are.
+    A price of quality does not fix a drop: at the same price a good cheap member attracts queries away from expensive
+    plans. No more is required of the router than of the one before, which may have missed the target on these few
+    records too. Predictions are compared, not labels: if the router was trained on these records, their labels look
+    better than they are.
     """
     quality, reference = _expected(router, arrays, router.path)
     prices = [price for price in router.frozen.values() if price is not None]
@@ -253,7 +255,7 @@ def _as_careful(before: MultiHeadRouter, router: MultiHeadRouter, arrays: Sample
 
 
 def _expected(router: MultiHeadRouter, arrays: SampleArrays, prices: Sequence[float]) -> tuple[FloatArray, float]:
-    """Return the mean quality a router expects of its choices at prices, shape ``(C,)``, and of the reference."""
+    """Return the mean predicted quality of a router's choices at prices, shape ``(C,)``, and of the reference."""
     pool, rows = router.pool, np.arange(len(arrays))
     prediction, cost = predicted(router, arrays, pool=pool)
     chosen = np.array([QualityPolicy(price).choose(prediction, cost, pool) for price in prices], dtype=np.intp)
@@ -261,15 +263,15 @@ def _expected(router: MultiHeadRouter, arrays: SampleArrays, prices: Sequence[fl
     return prediction.expected_quality[rows, chosen.reshape(-1, len(rows))].mean(axis=1), float(reference)
 
 
-def _usual_slope(router: MultiHeadRouter) -> float:
-    """Return how much deviations of match probabilities are believed in the mean of all plans but the reference's."""
+def _mean_slope(router: MultiHeadRouter) -> float:
+    """Return the mean slope of match probabilities over all plans but the reference's."""
     others = [i for i, plan in enumerate(router.plans) if plan != router.pool.reference_plan]
     usual = router.match_slopes[others].mean() if others else router.shrinkage
     return float(np.float32(usual))
 
 
 def _order(plan: Plan, pool: Pool) -> tuple[int, int]:
-    """Sort candidates first, in the order of the pool, then all others as they come."""
+    """Sort candidates first, in the order of the pool; all others stay in order."""
     candidate: Candidate | None = plan.candidate
     return (len(pool.models), 0) if candidate is None else (pool.models.index(candidate.model), candidate.n)
 

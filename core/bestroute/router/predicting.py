@@ -1,4 +1,4 @@
-"""What a router says of records, and what it expects every plan to cost."""
+"""A router's predictions for records, with the expected cost of every plan."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def predicted(
     *,
     pool: Pool | None = None,
 ) -> tuple[Prediction, FloatArray]:
-    """Return the router's predictions for records and what it expects every plan to cost, ``(Q, P)``.
+    """Return the router's predictions for records and the expected cost of every plan, USD, shape ``(Q, P)``.
 
     Args:
-        router: Of the records' pool, or of ``pool``.
+        router: A router for the records' pool, or for ``pool``.
         arrays: The records.
-        features: Of the records' queries, if they are known already.
-        pool: Whose prices count; default: the records'.
+        features: Features of the records' queries, if they are computed already.
+        pool: The pool whose prices apply; default: the records'.
     """
     prediction = router.predict(arrays.queries(), features)
     inputs = arrays.input_tokens[:, arrays.pool.models.index(arrays.pool.reference)]

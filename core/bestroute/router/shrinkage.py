@@ -1,6 +1,6 @@
-"""Choosing how far heads are believed, and the prices that meet target drops, by what held-out choices are worth.
+"""Choose shrinkage and the prices that meet target drops, by the value of the decisions on held-out folds.
 
-The folds are dealt several times where that is quick enough: one deal has luck of its own.
+The folds are dealt several times if that is fast enough, since a single deal depends on chance.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ from bestroute.types.arrays import BoolArray, FloatArray
 
 SHRINKAGES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 USUAL_SHRINKAGE = 0.5
-"""Taken unless held-out folds speak against it: where nothing can be predicted it costs nothing, and it lets the
-price move the choice of single queries where without it all would change plan at once."""
+"""Used unless held-out folds contradict it. If nothing can be predicted it does no harm, and it lets the price change
+decisions query by query, where without it all queries would change plan at once.
+"""
 TARGET_DROPS = ("0", "0.005", "0.01", "0.015", "0.02", "0.03", "0.04", "0.045")
 """Relative drops in quality for which training freezes a price."""
 DEFAULT_TARGET = "0.01"
-"""Its price is the default policy's."""
+"""The target whose price becomes the default policy."""
 MOST_MADE_UP = 0.01
-"""Of the reference's quality: more of others' losses no group makes up for where a price is frozen, unless the drop
-that is asked for is larger."""
+"""Largest share of the reference's quality by which gains of one group may offset losses of others when a price is
+frozen, unless a larger drop is the target.
+"""
 PATH_POINTS = 101
 HULL_SLACK = 0.001
-"""By so much of the reference's quality may choices, less half a standard error, be below the hull of fixed plans on
-held-out folds where familiarity counts; a price at which they are lower is not frozen."""
+"""Largest share of the reference's quality by which decisions, less half a standard error, may be below the hull of
+fixed plans on held-out folds, if familiarity counts; a price with lower quality is not frozen.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class PlanOutcomes:
-    """What each of ``V`` prices gives on ``Q`` queries of held-out folds, and what the reference gives."""
+    """Outcomes of ``V`` prices, and of the reference, on ``Q`` held-out queries."""
 
     quality: FloatArray
-    """The mean over deals of the folds, shape ``(V, Q)``."""
+    """Mean over the deals of the folds, shape ``(V, Q)``."""
     cost: FloatArray
     """USD, shape ``(V, Q)``."""
     reference_quality: FloatArray
@@ -51,23 +54,24 @@ class PlanOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class ShrinkageChoice:
-    """How far heads are believed, and what quality is worth."""
+    """The chosen shrinkage and prices of quality."""
 
     decay: float
-    """How far each direction of the labels is believed beside the one before; see ``stacking.Stack.decayed``."""
+    """Factor by which each direction of the labels is shrunk relative to the one before; see
+    ``stacking.Stack.decayed``."""
     shrinkage: float
     slopes: FloatArray
-    """Of match probabilities, shape ``(P,)``."""
+    """Slopes of match probabilities, shape ``(P,)``."""
     path: tuple[float, ...]
-    """Prices of quality, USD, rising."""
+    """Prices of quality, USD, ascending."""
     frozen: dict[str, float | None]
-    """For each target drop the price that met it; ``None``: the reference alone does."""
+    """For each target drop the price that met it; ``None``: only the reference does."""
     outcomes: PlanOutcomes
-    """What the prices of the path gave."""
+    """Outcomes of the prices of the path."""
 
     @property
     def savings(self) -> FloatArray:
-        """What each price of the path saved, as a share of the reference's cost."""
+        """Saving at each price of the path, as a share of the reference's cost."""
         return np.asarray(1 - self.outcomes.cost.mean(axis=1) / self.outcomes.reference_cost.mean())
 
 
@@ -79,20 +83,21 @@ def choose(
     arrays: SampleArrays,
     familiarity: Sequence[FloatArray] | None = None,
 ) -> ShrinkageChoice:
-    """Choose by the choices that policies would have made on held-out folds.
+    """Choose shrinkage and prices by the decisions that policies would have made on held-out folds.
 
     Args:
         means: Training means of the heads, shape ``(H,)``.
         deals: For each deal of the folds and each decay, deviations predicted on held-out folds, shape ``(Q, H)``.
-        layout: Which head says what.
-        labels: Of the ``Q`` queries.
+        layout: The order of the heads.
+        labels: Labels of the ``Q`` queries.
         arrays: Their records.
-        familiarity: For each deal how familiar queries are to a router of the other folds, shape ``(Q,)``. Prices
-            are frozen only where choices meet the drop with it and as if all were familiar, and where the latter are
-            not below the hull of fixed plans: there, what leaves that hull has to pay. ``None``: all are.
+        familiarity: For each deal, how familiar queries are to a router of the other folds, shape ``(Q,)``. A price is
+            then frozen only if decisions meet the drop both with it and with full familiarity, and the latter are not
+            below the hull of fixed plans. ``None``: all queries count as familiar.
 
     Returns:
-        The smallest decay and the most usual shrinkage that no other is ahead of beyond doubt, and what follows.
+        The smallest decay and the shrinkage nearest to the usual one that are not clearly worse than the best, with the
+        prices that follow.
     """
     pool, rows = arrays.pool, np.arange(len(arrays))
     reference = layout.plans.index(pool.reference_plan)
@@ -114,12 +119,12 @@ def choose(
                 relevant |= (got >= 0.9 * quality0) & (paid <= 1.2 * cost0)
                 choices[decay, shrinkage].append(chosen)
     where = relevant if relevant.any() else np.ones(len(path), dtype=bool)
-    worth = {
-        setting: np.mean([_mean_worth(labels, chosen[where], path[where]) for chosen in of_deals], axis=0)
+    utility = {
+        setting: np.mean([_mean_utility(labels, chosen[where], path[where]) for chosen in of_deals], axis=0)
         for setting, of_deals in choices.items()
     }
-    decay = _chosen_decay(worth, arrays.groups)
-    shrinkage = _as_good_as_best({s: worth[d, s] for d, s in worth if d == decay}, arrays.groups)
+    decay = _chosen_decay(utility, arrays.groups)
+    shrinkage = _as_good_as_best({s: utility[d, s] for d, s in utility if d == decay}, arrays.groups)
     both = [choices[decay, shrinkage]]
     if familiarity is not None:
         both.append([])
@@ -133,7 +138,7 @@ def choose(
         losses, one = _losses(labels.quality[:, reference] - quality, labels.quality[:, reference], arrays.groups)
         drops.append([relative_drops(losses, max(float(target), one)) for target in TARGET_DROPS])
         pays &= cost.mean(axis=1) <= cost0
-        if familiarity is not None and of_deals is both[0]:  # it is the text that has to pay
+        if familiarity is not None and of_deals is both[0]:  # the hull is compared without familiarity
             pays &= _is_on_hull(quality, cost, labels, arrays.groups, HULL_SLACK * quality0)
     frozen: dict[str, float | None] = {}
     for target, drop in zip(TARGET_DROPS, np.max(drops, axis=0), strict=True):
@@ -161,9 +166,9 @@ def _chosen_plans(
 
 
 def _losses(lost: FloatArray, reference: FloatArray, groups: Sequence[str]) -> tuple[FloatArray, float]:
-    """Return what choices at each price lost in each group, ``(V, G)``, and the most that any gained on one query.
+    """Return the loss of each group at each price, ``(V, G)``, and the largest gain on a single query.
 
-    Both are shares of the reference's quality over all queries.
+    Both are shares of the reference's quality summed over all queries.
     """
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     sums, total = np.zeros((len(names), len(lost))), max(float(reference.sum()), 1e-12)
@@ -172,13 +177,13 @@ def _losses(lost: FloatArray, reference: FloatArray, groups: Sequence[str]) -> t
 
 
 def relative_drops(losses: FloatArray, most: float) -> FloatArray:
-    """Return the relative drop at each price, ``(V,)``, where no group makes up for much of what others lose.
+    """Return the relative drop at each price, ``(V,)``, with limited offsetting of losses by gains of other groups.
 
-    A few groups on which the reference fails would pay for anything, and other queries are of other groups.
+    Otherwise a few groups on which the reference fails could offset anything, and other queries are of other groups.
 
     Args:
         losses: Shape ``(V, G)``.
-        most: That a group makes up for, if that is more than ``MOST_MADE_UP``.
+        most: The most that a group may offset, if more than ``MOST_MADE_UP``.
     """
     return np.asarray(np.maximum(losses, -max(most, MOST_MADE_UP)).sum(axis=1))
 
@@ -186,25 +191,25 @@ def relative_drops(losses: FloatArray, most: float) -> FloatArray:
 def _is_on_hull(
     quality: FloatArray, cost: FloatArray, labels: PlanLabels, groups: Sequence[str], slack: float
 ) -> BoolArray:
-    """Return at which prices choices are as good as a coin between fixed plans that costs as much, within the slack.
+    """Return at which prices decisions are, within the slack, as good as a mixture of fixed plans of the same cost.
 
     Args:
-        quality: Of what was chosen at each price, shape ``(V, Q)``.
-        cost: What it cost, USD, shape ``(V, Q)``.
-        labels: Of every plan; the hull is theirs on these very records, which flatters it.
-        groups: Of the queries.
+        quality: Quality of the chosen plans at each price, shape ``(V, Q)``.
+        cost: Their cost, USD, shape ``(V, Q)``.
+        labels: Labels of every plan; the hull is fitted on these very records, which favours it.
+        groups: Groups of the queries.
         slack: In units of quality.
     """
     means = labels.cost_usd.mean(axis=0), labels.quality.mean(axis=0)
-    over = np.array([q - _coin(labels, *means, c) for q, c in zip(quality, cost, strict=True)])
+    over = np.array([q - _mixture_quality(labels, *means, c) for q, c in zip(quality, cost, strict=True)])
     return np.asarray(over.mean(axis=1) - standard_errors(over.T, groups) / 2 >= -slack)
 
 
-def _coin(labels: PlanLabels, costs: FloatArray, qualities: FloatArray, paid: FloatArray) -> FloatArray:
-    """Return what the coin between fixed plans that costs as much in the mean gives each query, ``(Q,)``.
+def _mixture_quality(labels: PlanLabels, costs: FloatArray, qualities: FloatArray, paid: FloatArray) -> FloatArray:
+    """Return the quality per query of the random mixture of two fixed plans with the same mean cost, ``(Q,)``.
 
-    Where a query costs more than the coin did there, the coin's quality is raised by what that buys on the hull: the
-    mean is the hull's, and queries that are dear by themselves make no noise.
+    If a query cost more than the mixture would have, the mixture's quality is raised by what the difference buys on the
+    hull: the mean stays the hull's, and expensive queries add no noise.
     """
     hull = upper_hull(costs, qualities)
     high = int(np.searchsorted(costs[hull], paid.mean()))
@@ -218,8 +223,8 @@ def _coin(labels: PlanLabels, costs: FloatArray, qualities: FloatArray, paid: Fl
     return np.asarray(quality + slope * (paid - cost))
 
 
-def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:
-    """Return what the plans chosen at each price ``(prices, Q)`` are worth to each query on average, shape ``(Q,)``."""
+def _mean_utility(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArray) -> FloatArray:
+    """Return the mean utility for each query of the plans chosen at each price ``(prices, Q)``, shape ``(Q,)``."""
     rows = np.arange(chosen.shape[1])
     got, paid = labels.quality[rows, chosen], labels.cost_usd[rows, chosen]
     return np.asarray(((got * prices[:, None] - paid) / np.sqrt(prices)[:, None]).mean(axis=0))
@@ -228,17 +233,17 @@ def _mean_worth(labels: PlanLabels, chosen: NDArray[np.int16], prices: FloatArra
 def scaled_heads(
     means: FloatArray, deviations: FloatArray, layout: HeadLayout, slopes: FloatArray, shrinkage: float
 ) -> FloatArray:
-    """Shrink deviations towards the training means: match probabilities by their own slopes, the rest by one factor."""
+    """Shrink deviations towards the training means: match probabilities by their slopes, the rest by one factor."""
     factors = np.full(layout.width, shrinkage)
     factors[: len(layout.plans)] = slopes
     return np.asarray(means + deviations * factors)
 
 
 def match_slopes(deviations: FloatArray, match_probability: FloatArray) -> FloatArray:
-    """Calibrate match probabilities: the slope of the label on predictions of held-out folds, in [0, 1], ``(P,)``.
+    """Return the slope of the labels on held-out predictions of match probabilities, clipped to [0, 1], ``(P,)``.
 
     Args:
-        deviations: Predicted, from the mean; shape ``(Q, P)``.
+        deviations: Predicted deviations from the mean, shape ``(Q, P)``.
         match_probability: Labels, shape ``(Q, P)``.
     """
     truth = match_probability - match_probability.mean(axis=0)
@@ -248,26 +253,28 @@ def match_slopes(deviations: FloatArray, match_probability: FloatArray) -> Float
 
 
 def cheapest_that_meets(meets: BoolArray) -> int | None:
-    """Walk from the most careful price (the last) towards cheaper ones, and stop before the first that fails.
+    """Return the index of the cheapest price (the first) such that it and all more careful ones meet a condition.
 
-    A cheaper one beyond a failure may pass by luck alone.
+    Cheaper prices beyond a failure may pass by chance.
     """
     failures = np.flatnonzero(~meets)
     first = int(failures[-1]) + 1 if len(failures) else 0
     return first if first < len(meets) else None
 
 
-def _chosen_decay(worth: Mapping[tuple[float, float], FloatArray], groups: Sequence[str]) -> float:
+def _chosen_decay(utility: Mapping[tuple[float, float], FloatArray], groups: Sequence[str]) -> float:
     """Return the smallest decay whose best shrinkage is within a standard error, by group, of the best of all."""
-    leaders = {decay: max((w for (d, _), w in worth.items() if d == decay), key=np.mean) for decay, _ in worth}
+    leaders = {decay: max((w for (d, _), w in utility.items() if d == decay), key=np.mean) for decay, _ in utility}
     best = max(leaders.values(), key=np.mean)
     near = [d for d, w in leaders.items() if (best - w).mean() <= standard_errors((best - w)[:, None], groups)[0]]
     return min(near)
 
 
-def _as_good_as_best(worths: Mapping[float, FloatArray], groups: Sequence[str]) -> float:
-    """Return the shrinkage nearest to the usual one of those within half a standard error of the best, by group."""
-    best = max(worths, key=lambda s: (worths[s].mean(), -s))
-    behind = np.column_stack([worths[best] - worth for worth in worths.values()])
+def _as_good_as_best(utilities: Mapping[float, FloatArray], groups: Sequence[str]) -> float:
+    """Return the shrinkage nearest to the usual one within half a standard error, by group, of the best."""
+    best = max(utilities, key=lambda s: (utilities[s].mean(), -s))
+    behind = np.column_stack([utilities[best] - utility for utility in utilities.values()])
     near = behind.mean(axis=0) <= standard_errors(behind, groups) / 2
-    return min((s for s, is_near in zip(worths, near, strict=True) if is_near), key=lambda s: abs(s - USUAL_SHRINKAGE))
+    return min(
+        (s for s, is_near in zip(utilities, near, strict=True) if is_near), key=lambda s: abs(s - USUAL_SHRINKAGE)
+    )

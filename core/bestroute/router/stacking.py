@@ -1,9 +1,9 @@
-"""Fitting many heads at once: ridge regressions on several feature blocks and a forest, stacked.
+"""Fit many heads at once: ridge regressions on several feature blocks and a forest, combined by stacking.
 
-The heads move together (a hard query is hard for every plan), so the labels are turned into their principal
-directions first. For each direction the learners that predict it best on held-out folds are mixed with weights
-that need not add up to 1: a direction that cannot be predicted is shrunk to its mean. What is said of a held-out
-fold comes from the other folds alone: its feature maps, its directions, its learners and their mix.
+The heads are correlated (a hard query is hard for every plan), so the labels are first turned into their principal
+directions. For each direction the learners are mixed with non-negative weights fitted on held-out folds, which need not
+add up to 1: a direction that cannot be predicted is shrunk to its mean. Predictions for a held-out fold use nothing
+from it: feature maps, directions, learners and their mix are all fitted on the other folds.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 DECAYS = (0.5, 1.0)
-"""How far a direction of the labels may be believed, beside the one before, which varies more. By the leading one
-queries are told apart, by the others plans; of many small differences between plans, choices find those that flatter.
+"""Factors by which a direction of the labels may be shrunk relative to the one before, which varies more. The leading
+direction separates queries, the others separate plans; among many small differences between plans, decisions would
+pick those that look good by chance.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Fitted heads, and what they would have said of each training query without having seen its fold."""
+    """Fitted heads, and their predictions for each training query from folds without it."""
 
     means: FloatArray
     """Training means of the labels, shape ``(H,)``."""
     weights: tuple[FloatArray, ...]
-    """Of each block, shape ``(width, R)``."""
+    """Weights of each block, shape ``(width, R)``."""
     offsets: FloatArray
-    """Training means of the block columns times the weights, shape ``(R,)``; to be subtracted."""
+    """Training means of the block columns times the weights, shape ``(R,)``; subtracted from the directions."""
     forest: Forest
-    """Predicts the directions, its share of the mix already in it."""
+    """Predicts the directions, already scaled by its weight in the mix."""
     loadings: FloatArray
     """From directions to labels, shape ``(R, H)``."""
     held_out: dict[float, FloatArray]
     """For each of ``DECAYS``, deviations from the training means predicted on held-out folds, shape ``(Q, H)``."""
 
     def decayed(self, decay: float) -> Stack:
-        """Return the stack with each direction believed ``decay`` times as far as the one before."""
+        """Return the stack with each direction shrunk by ``decay`` relative to the one before."""
         factors = _factors(len(self.loadings), decay)
         return replace(
             self,
@@ -66,25 +67,24 @@ def fit_stack(
     folds: IntArray,
     *,
     trusted: BoolArray | None = None,
-    wary: Collection[int] = (),
+    trusted_only: Collection[int] = (),
     seed: int = 0,
 ) -> Stack:
     """Fit the heads.
 
     Args:
-        inputs_of: Gives what the learners read of the ``Q`` training queries, its maps found on those of a mask
-            ``(Q,)`` alone: a query of a held-out fold must look as strange as one that is yet to come.
+        inputs_of: Returns the learners' inputs for all ``Q`` queries, with maps fitted on those of a mask ``(Q,)``
+            alone, so that held-out queries are treated like new ones.
         labels: Shape ``(Q, H)``.
-        scales: Gives, from labels, the weight of each in the choice of directions, shape ``(H,)``.
+        scales: Returns, from labels, the weight of each in the choice of directions, shape ``(H,)``.
         folds: Fold of each query; folds keep groups together.
-        trusted: Queries that the learners are mixed by, shape ``(Q,)``; ``None``: all. ``held_out`` may flatter the
-            others.
-        wary: Blocks, by their place, that learn from trusted queries alone.
-        seed: Of the forest.
+        trusted: Queries used to fit the mix, shape ``(Q,)``; ``None``: all. ``held_out`` may be biased for the others.
+        trusted_only: Indices of blocks that learn from trusted queries only.
+        seed: Seed of the forest.
 
     Source:
         Breiman and Friedman, "Predicting multivariate responses" (1997), for shrinking along directions of the
-        labels; Breiman, "Stacked regressions" (1996), for weights that are not negative.
+        labels; Breiman, "Stacked regressions" (1996), for non-negative weights.
     """
     trusted = np.ones(len(labels), dtype=bool) if trusted is None else trusted
     space = LabelSpace.of(labels, scales(labels))
@@ -92,7 +92,7 @@ def fit_stack(
 
     def learners_without(*hidden: int) -> _Learners:
         visible = ~np.isin(folds, hidden)
-        return _Learners(inputs_of(visible), visible, trusted, wary, seed)
+        return _Learners(inputs_of(visible), visible, trusted, trusted_only, seed)
 
     targets = space.directions(labels)  # (Q, R)
     held_out = {decay: np.zeros_like(labels) for decay in DECAYS}
@@ -101,11 +101,11 @@ def fit_stack(
         inside = folds == fold
         known = ~inside & trusted
         mix = _mix(nested[fold][known], own.directions(labels[known]))
-        guessed = np.einsum("qrc,rc->qr", nested[fold][inside], mix)
+        predicted = np.einsum("qrc,rc->qr", nested[fold][inside], mix)
         for decay, deviations in held_out.items():
             factors = _factors(len(own.loadings), decay)
-            deviations[inside] = own.means + guessed * factors @ own.loadings - space.means
-    weights, offsets, forest = learners_without().mixed(targets, _mix(single[trusted], targets[trusted]))
+            deviations[inside] = own.means + predicted * factors @ own.loadings - space.means
+    weights, offsets, forest = learners_without().combined(targets, _mix(single[trusted], targets[trusted]))
     return Stack(space.means, weights, offsets, forest, space.loadings, held_out)
 
 
@@ -115,17 +115,17 @@ def _cross_fit(
     own_targets: Mapping[int, FloatArray],
     folds: IntArray,
 ) -> tuple[FloatArray, dict[int, FloatArray]]:
-    """Let learners guess every fold without having seen it.
+    """Return cross-fitted predictions: of every fold, by learners fitted without it.
 
     Args:
-        learners_without: Fits learners on all folds but the ones it is given.
+        learners_without: Fits learners on all folds but the given ones.
         targets: Shape ``(Q, R)``.
-        own_targets: Of each fold, targets made without its labels.
+        own_targets: For each fold, targets computed without its labels.
         folds: Fold of each query.
 
     Returns:
-        Guesses of ``targets``, shape ``(Q, R, columns)``; and of each fold's own targets by learners that have seen
-        neither that fold nor the one they guess.
+        Predictions of ``targets``, shape ``(Q, R, columns)``; and for each fold, predictions of its own targets by
+        learners fitted without that fold and without the fold that they predict.
     """
     names = list(own_targets)
     inside = {fold: folds == fold for fold in names}
@@ -133,46 +133,46 @@ def _cross_fit(
     nested: dict[int, dict[int, FloatArray]] = {fold: {} for fold in names}
     for i, fold in enumerate(names):
         learners = learners_without(fold)
-        single.append(learners.guess(inside[fold], targets))
-        nested[fold][fold] = learners.guess(inside[fold], own_targets[fold])
+        single.append(learners.predict(inside[fold], targets))
+        nested[fold][fold] = learners.predict(inside[fold], own_targets[fold])
         for other in names[i + 1 :]:
             learners = learners_without(fold, other)
-            nested[fold][other] = learners.guess(inside[other], own_targets[fold])
-            nested[other][fold] = learners.guess(inside[fold], own_targets[other])
+            nested[fold][other] = learners.predict(inside[other], own_targets[fold])
+            nested[other][fold] = learners.predict(inside[fold], own_targets[other])
     back = np.argsort(np.concatenate([np.flatnonzero(inside[fold]) for fold in names]))
     return np.concatenate(single)[back], {
-        fold: np.concatenate([guesses[other] for other in names])[back] for fold, guesses in nested.items()
+        fold: np.concatenate([predictions[other] for other in names])[back] for fold, predictions in nested.items()
     }
 
 
-def _mix(guesses: FloatArray, targets: FloatArray) -> FloatArray:
-    """Return the weight of each guess for each direction, shape ``(R, columns)``."""
-    return np.array([nonnegative(guesses[:, r], targets[:, r]) for r in range(targets.shape[1])])
+def _mix(predictions: FloatArray, targets: FloatArray) -> FloatArray:
+    """Return the weight of each learner's prediction for each direction, shape ``(R, columns)``."""
+    return np.array([nonnegative(predictions[:, r], targets[:, r]) for r in range(targets.shape[1])])
 
 
 class _Learners:
     """Ridge regressions of every block, for all penalties, and a forest, fitted on the visible queries.
 
-    A query's guess has a column for each block and penalty, and one for the forest.
+    A query's predictions have a column for each block and penalty, and one for the forest.
     """
 
     def __init__(
-        self, inputs: LearnerInputs, visible: BoolArray, trusted: BoolArray, wary: Collection[int], seed: int
+        self, inputs: LearnerInputs, visible: BoolArray, trusted: BoolArray, trusted_only: Collection[int], seed: int
     ) -> None:
         self.ridges = [
-            _RidgePath(block, kernel, visible, visible & trusted if i in wary else visible)
+            _RidgePath(block, kernel, visible, visible & trusted if i in trusted_only else visible)
             for i, (block, kernel) in enumerate(zip(inputs.blocks, inputs.kernels, strict=True))
         ]
         self.forest_inputs, self.visible, self.seed = inputs.forest, visible, seed
 
-    def guess(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
+    def predict(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
         """Predict the queries of a mask, shape ``(inside, R, columns)``."""
-        guesses = [ridge.guess(inside, targets) for ridge in self.ridges]
+        predictions = [ridge.predict(inside, targets) for ridge in self.ridges]
         if self.forest_inputs is not None:
-            guesses.append(self._grown(targets).predict(self.forest_inputs[inside])[:, :, None])
-        return np.concatenate(guesses, axis=2)
+            predictions.append(self._fit_forest(targets).predict(self.forest_inputs[inside])[:, :, None])
+        return np.concatenate(predictions, axis=2)
 
-    def mixed(self, targets: FloatArray, mix: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray, Forest]:
+    def combined(self, targets: FloatArray, mix: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray, Forest]:
         """Return each block's weights ``(width, R)``, the offsets ``(R,)`` and the forest of a mix ``(R, columns)``."""
         mixes = np.split(mix, np.cumsum([len(PENALTIES)] * len(self.ridges)), axis=1)
         weights = tuple(
@@ -181,9 +181,9 @@ class _Learners:
         offsets = np.sum([ridge.mean @ w for ridge, w in zip(self.ridges, weights, strict=True)], axis=0)
         if self.forest_inputs is None:
             return weights, offsets, Forest.empty(targets.shape[1])
-        return weights, offsets, self._grown(targets).scaled(mix[:, -1])
+        return weights, offsets, self._fit_forest(targets).scaled(mix[:, -1])
 
-    def _grown(self, targets: FloatArray) -> Forest:
+    def _fit_forest(self, targets: FloatArray) -> Forest:
         assert self.forest_inputs is not None
         return Forest.fit(self.forest_inputs[self.visible], targets[self.visible], seed=self.seed)
 
@@ -194,7 +194,7 @@ class _RidgePath:
     def __init__(
         self, block: NDArray[np.floating[Any]], kernel: FloatArray | None, visible: BoolArray, known: BoolArray
     ) -> None:
-        """Prepare; deviations are learnt from known queries, their mean from visible ones."""
+        """Fit; slopes are learnt from the ``known`` queries, means from the ``visible`` ones."""
         self.whitening = np.eye(block.shape[1]) if kernel is None else _inverse_root(kernel)
         self.white = np.asarray(block, dtype=np.float64)
         if kernel is not None:
@@ -205,7 +205,7 @@ class _RidgePath:
         values, self.vectors = np.linalg.eigh(centered.T @ centered)
         self.values = np.maximum(values, 0)
 
-    def guess(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
+    def predict(self, inside: BoolArray, targets: FloatArray) -> FloatArray:
         """Predict the queries of a mask, shape ``(inside, R, penalties)``."""
         solved = self._solve(targets)
         deviations = np.einsum("qd,drp->qrp", self.white[inside] - self.center, solved, optimize=True)
@@ -216,11 +216,11 @@ class _RidgePath:
         return np.asarray(np.einsum("de,erp->drp", self.whitening, self._solve(targets), optimize=True))
 
     def _centered(self) -> FloatArray:
-        """Known queries less their mean; made when it is needed, since it is as large as the block."""
+        """Return the known queries less their mean; computed when needed, since it is as large as the block."""
         return np.asarray(self.white[self.known] - self.center)
 
     def _solve(self, targets: FloatArray) -> FloatArray:
-        """Ridge weights for all penalties, shape ``(D, R, penalties)``."""
+        """Return the ridge weights for all penalties, shape ``(D, R, penalties)``."""
         centered = targets[self.known] - targets[self.known].mean(axis=0)
         projected = self.vectors.T @ (self._centered().T @ centered)
         damped = projected[:, :, None] / (self.values[:, None, None] + np.array(PENALTIES))
@@ -228,14 +228,14 @@ class _RidgePath:
 
 
 def _inverse_root(kernel: FloatArray) -> FloatArray:
-    """Return ``kernel ** -1/2``, small eigenvalues left out."""
+    """Return ``kernel ** -1/2`` without small eigenvalues."""
     values, vectors = np.linalg.eigh(kernel)
     keep = values > 1e-5 * values[-1]
     return np.asarray(vectors[:, keep] / np.sqrt(values[keep]))
 
 
 def nonnegative(columns: FloatArray, target: FloatArray) -> FloatArray:
-    """Solve least squares with weights >= 0, from the Gram matrix, whose size does not depend on the queries.
+    """Solve non-negative least squares from the Gram matrix, whose size does not depend on the number of queries.
 
     Args:
         columns: Shape ``(Q, C)``.

@@ -1,4 +1,4 @@
-"""How a router was trained: light enough to be read back without what trains it."""
+"""Training settings of a router, in a module that imports nothing needed only for training."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from bestroute.errors import ConfigError
 from bestroute.policies.policies import QualityPolicy, ReferencePolicy
 
 BLOCKS = (0, 1, 2)
-"""Light feature blocks."""
+"""Indices of the light feature blocks."""
 EMBEDDING_BLOCKS = (3, 4)
-"""Those that an encoder adds."""
+"""Indices of the blocks that an encoder adds."""
 
 DEALS, FEW = 3, 2000
 
 
 def deals_for(records: int) -> int:
-    """Return how often folds are dealt where there are so many records; one deal has luck of its own, less if many."""
+    """Return how often folds are dealt for that many records: more often for few, as one deal depends on chance."""
     return DEALS if records <= FEW else 1
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training run may be told; kept in the router's folder, so that folds can be trained alike."""
+    """Settings of a training run; stored in the router's folder, so that it can be repeated on folds."""
 
     reward: str = "recorded"
-    """Where rewards come from: a ``RewardKind``, or the folder of a trained reward model."""
+    """The kind of reward: a ``RewardKind``, or the folder of a trained reward model."""
     margin: float = 0.0
     """Shortfall that still counts as a match, in quality units."""
     offered: int = 24
-    """The most plans offered beside the candidates."""
+    """The most plans offered besides the candidates."""
     blocks: tuple[int, ...] = BLOCKS
     """Light feature blocks used: 0 text and statistics, 1 kernel on statistics, 2 kernel on text."""
     forest: bool = True
-    """Whether trees are grown beside the regressions; they read statistics and leading directions of the text."""
+    """Whether trees are grown besides the regressions; they use statistics and leading directions of the text."""
     seed: int = 0
     encoder: str | None = None
-    """A transformer whose sentence embeddings are used beside the light features: a folder or a hub id."""
+    """A transformer whose sentence embeddings are used besides the light features: a folder or a hub id."""
     max_tokens: int = 128
-    """Tokens that the encoder reads of a query."""
+    """Tokens after which the encoder truncates a query."""
     fine_tune: bool = False
-    """Whether the encoder is fine-tuned on a part of the training groups first."""
+    """Whether the encoder is first fine-tuned on a part of the training groups."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -64,7 +64,7 @@ class TrainSettings:
         return self.blocks if self.encoder is None else (*self.blocks, *EMBEDDING_BLOCKS)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is kept in the router's folder; a light router's says nothing of encoders."""
+        """Return the settings as stored in the router's folder; without an encoder, its settings are left out."""
         fields = asdict(self)
         light = [name for name in fields if name not in ("encoder", "max_tokens", "fine_tune")]
         return fields if self.encoder is not None else {name: fields[name] for name in light}
@@ -78,10 +78,10 @@ class PoolChange:
     """``"added"`` or ``"removed"``."""
     model: str
     queries: int = 0
-    """How many labelled queries an added member's heads were learnt from."""
+    """Number of labelled queries from which an added member's heads were learnt."""
 
     def __post_init__(self) -> None:
-        """Check what a file may say."""
+        """Check the values, which may come from a file."""
         if self.kind not in ("added", "removed"):
             raise ConfigError(f"a change of the pool is 'added' or 'removed', got {brief(self.kind)}")
         if not (isinstance(self.model, str) and isinstance(self.queries, int) and self.queries >= 0):
@@ -93,5 +93,5 @@ class PoolChange:
 
 
 def policy_for(price: float | None) -> QualityPolicy | ReferencePolicy:
-    """Return the policy of a frozen price; ``None`` is the reference."""
+    """Return the policy of a frozen price; ``None`` stands for the reference."""
     return ReferencePolicy() if price is None else QualityPolicy(price)

@@ -1,4 +1,4 @@
-"""Where a router is from: the records it was trained on, who judged them, and which reward model chose."""
+"""The provenance of a router: its training records, who judged them, and the reward model."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from bestroute.artifacts import REWARD_MODEL, sha256
 
 REWARD_FOLDER = "reward"
-"""Inside of a router's folder, where its reward model lies."""
+"""Subfolder of a router's folder that holds its reward model."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """Kept in the router's folder, so that it can be told whether something else is at hand."""
+    """Stored in the router's folder, so that other records or reward models can be detected."""
 
     records: Mapping[str, str] = field(default_factory=dict)
-    """Hash of each file of records, by its name."""
+    """Hash of each record file, by file name."""
     labels: tuple[Mapping[str, Any], ...] = ()
-    """How records were judged (``judged_by``), each way once; none where no judge did."""
+    """Distinct ways in which records were judged (``judged_by``); empty if no judge did."""
     reward: str | None = None
-    """The reward model's fingerprint; ``None`` where it is none that is trained."""
+    """The reward model's fingerprint; ``None`` if it is not a trained one."""
     savings: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-    """What held-out folds foretold of the saving at each frozen price, by drop, with the ends of its interval."""
+    """Predicted saving at each frozen price by held-out folds, by drop, with its interval."""
 
     @classmethod
     def of(cls, paths: Iterable[Path], labels: Iterable[Any], reward: str | None) -> TrainedOn:
-        """Read the files' hashes; labels that are no objects, or come again, are left out."""
+        """Hash the files; labels that are no mappings, or duplicates, are left out."""
         ways: list[Mapping[str, Any]] = []
         for way in labels:
             if isinstance(way, Mapping) and way not in ways:
@@ -37,7 +37,7 @@ class TrainedOn:
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> TrainedOn:
-        """Read what ``to_json`` returned."""
+        """Read the result of ``to_json``."""
         reward = config["reward"]
         return cls(
             {str(name): str(digest) for name, digest in config["records"].items()},
@@ -53,11 +53,11 @@ class TrainedOn:
 
 
 def reward_of(folder: Path, reward: str) -> str:
-    """Return where the reward model of a router is: in its folder, or where it was when the router was trained.
+    """Return the path of a router's reward model: in its folder, or where it was when the router was trained.
 
     Args:
-        folder: The router's.
-        reward: Of its settings, the folder of a reward model.
+        folder: The router's folder.
+        reward: The folder of a reward model, from the router's settings.
     """
     own = folder / REWARD_FOLDER
     return str(own) if (own / REWARD_MODEL.config).exists() else reward

@@ -1,4 +1,4 @@
-"""Training a router: records in, heads out; how heads are mixed, shrunk and priced is chosen on folds by group."""
+"""Train a router: fit heads on records, and choose mix, shrinkage and prices on folds by group."""
 
 from __future__ import annotations
 
@@ -36,27 +36,28 @@ EXPLAINED = "quality explained on held-out folds"
 LONGER = "quality that plans of more than two members add on held-out folds"
 FAMILIAR = "familiar are"
 KIND = 12
-"""Queries in a group, in the mean, from which groups are kinds of task, and not forms of one question."""
+"""Mean number of queries per group from which groups count as kinds of task, not as variants of one question."""
 CALIBRATION = "calibration error of match probability, worst head"
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A trained router and what its held-out folds say."""
+    """A trained router and its held-out figures."""
 
     router: MultiHeadRouter
     labels: PlanLabels
-    """Of the training records, over the router's plans."""
+    """Labels of the training records for the router's plans."""
     summary: dict[str, float | str]
-    """Held-out figures, to be printed."""
+    """Held-out figures, for printing."""
     intervals: dict[str, tuple[float, float]]
-    """95 % intervals of those figures that are estimates, by bootstrap over groups."""
+    """95 % intervals of the estimated figures, by bootstrap over groups."""
     evidence: dict[str, Evidence | None]
-    """What held-out folds show of each frozen price, by target drop; ``None``: it is the reference alone."""
+    """Evidence from held-out folds for each frozen price, by target drop; ``None``: the policy is the reference
+    alone."""
     savings: FloatArray
-    """What each price of the router's path saved on held-out folds, as a share of the reference's cost."""
+    """Saving at each price of the router's path on held-out folds, as a share of the reference's cost."""
     accept_levels: dict[str, AcceptLevel]
-    """Of cheaper models' first answers, by model; empty where samples vote or a reward says yes or no."""
+    """Levels of cheaper models' first answers, by model; empty if samples vote or rewards have only two values."""
 
 
 @on_one_core
@@ -73,19 +74,19 @@ def train_router(
 ) -> Training:
     """Train a router on records.
 
-    Plans of more than two members are left out unless what they add on held-out folds is more than a standard error.
-    Prices are frozen by what choices gave on held-out folds, in the mean of all deals. What they show there decides
-    the default policy: where a drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
+    Plans of more than two members are left out unless they add more than a standard error on held-out folds. Prices are
+    frozen by the outcomes of decisions on held-out folds, averaged over all deals. The same evidence decides the
+    default policy: if a drop of more than ``MOST_DROP`` cannot be ruled out, it is the reference.
 
     Args:
         arrays: The training records, with their kind of reward.
-        settings: What to do with them.
+        settings: The training settings.
         found: Plans to use instead of searching for them.
-        labels: Labels of the same records and plans, if they are known already.
-        features: Of the same records' queries (``featurise``), if they are known already.
-        encoder: The settings' encoder, if it is made already; one to be fine-tuned is made for the records at hand.
-        deals: How often folds are dealt; one deal has luck of its own.
-        on_progress: Told what is under way.
+        labels: Labels of the same records and plans, if they are computed already.
+        features: Features of the same records' queries (``featurise``), if they are computed already.
+        encoder: The settings' encoder, if it is loaded already; one to be fine-tuned is made for these records.
+        deals: How often folds are dealt; one deal depends on chance.
+        on_progress: Called with what is in progress.
 
     Raises:
         RecordError: If there are too few records, or they lack what the pool needs.
@@ -96,9 +97,9 @@ def train_router(
             "leave 'group' out where queries do not belong together"
         )
     check_scale(arrays)
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     pool = arrays.pool
-    tell("searching plans")
+    report("searching plans")
     accepts = accept_levels(arrays, deals=deals, seed=settings.seed)
     chosen_levels = {model: known.level for model, known in accepts.items() if known.level is not None}
     found = found or search_plans(arrays, offered=settings.offered, levels=chosen_levels)
@@ -110,49 +111,53 @@ def train_router(
     quality_range = (float(known.min()), float(known.max()))
     layout = HeadLayout(plans, pool.models, quality_range)
     if labels is None or labels.plans != plans:
-        tell(f"labelling {len(plans)} plans on {len(arrays)} records")
+        report(f"labelling {len(plans)} plans on {len(arrays)} records")
         labels = label_plans(arrays, plans, margin=settings.margin)
     every, seen_records = labels, SeenRecords.of(arrays.ids, arrays.groups)
     token_means, tokens = arrays.token_means, np.nanmean(arrays.output_tokens, axis=2)
     targets = layout.join(labels.match_probability, labels.quality, labels.draws, tokens)
-    tell("reading queries")
+    report("reading queries")
     features = featurise(arrays.queries()) if features is None else features
-    encoder, trusted = fit_encoder(arrays, settings, targets, layout.scales(targets), encoder, tell)
+    encoder, trusted = fit_encoder(arrays, settings, targets, layout.scales(targets), encoder, report)
     texts = [query.text for query in arrays.queries()]
     embeddings = None if encoder is None else encode_all(encoder, texts, show=on_progress is not None)
     maps = FeatureMaps.fit(features, embeddings=embeddings, seed=settings.seed)
     familiarity = Familiarity.fit(maps, features, arrays.groups, seed=settings.seed)
-    tell("fitting heads")
+    report("fitting heads")
     folds = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
     used = settings.used_blocks
     inputs = learner_inputs(maps, features, embeddings, used=used, forest=settings.forest, seed=settings.seed)
-    wary = [i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS]
-    stack = fit_stack(inputs, targets, layout.scales, folds, trusted=trusted, wary=wary, seed=settings.seed)
+    trusted_only = [i for i, b in enumerate(used) if b in EMBEDDING_BLOCKS]
+    stack = fit_stack(
+        inputs, targets, layout.scales, folds, trusted=trusted, trusted_only=trusted_only, seed=settings.seed
+    )
     held_out, dealt = [stack.held_out], [folds]
     for deal in range(1, deals if trusted.all() else 1):
-        tell(f"folds dealt anew, {deal + 1} of {deals}")
+        report(f"folds dealt anew, {deal + 1} of {deals}")
         anew = deal_folds(arrays.groups, FOLDS, seed=settings.seed + 10_007 * deal)
-        again = fit_stack(inputs, targets, layout.scales, anew, trusted=trusted, wary=wary, seed=settings.seed)
+        again = fit_stack(
+            inputs, targets, layout.scales, anew, trusted=trusted, trusted_only=trusted_only, seed=settings.seed
+        )
         dealt.append(anew)
         held_out.append(again.held_out)
-    if not trusted.all():  # what follows is chosen on what the encoder has not seen
+    if not trusted.all():  # choose on queries that the encoder was not tuned on
         rows = np.flatnonzero(trusted)
         held_out = [{decay: deviations[rows] for decay, deviations in deal.items()} for deal in held_out]
         arrays, labels, targets, folds = arrays.take(rows), labels.take(rows), targets[rows], folds[rows]
         dealt = [folds]
     choice = choose(stack.means, held_out, layout, labels, arrays)
-    strange: list[FloatArray] | None = None
+    known_per_deal: list[FloatArray] | None = None
     if not carries_over(stack.means, held_out[0][choice.decay], layout, targets, arrays.groups):
         familiarity = Familiarity.fit(maps, features, list(map(str, range(len(features)))), seed=settings.seed)
-        strange = held_out_familiarity(maps, features[trusted], dealt)
-        choice = choose(stack.means, held_out, layout, labels, arrays, strange)
+        known_per_deal = held_out_familiarity(maps, features[trusted], dealt)
+        choice = choose(stack.means, held_out, layout, labels, arrays, known_per_deal)
     longer = None
     usual = usual_plans(layout)
     if len(usual) < len(plans):
         short = HeadLayout(tuple(plans[i] for i in usual), pool.models, quality_range)
         of_short = [{d: short.arrange([(layout, deviations)]) for d, deviations in deal.items()} for deal in held_out]
         means = short.arrange([(layout, stack.means[None])])[0]
-        shorter = choose(means, of_short, short, labels.columns(usual), arrays, strange)
+        shorter = choose(means, of_short, short, labels.columns(usual), arrays, known_per_deal)
         longer = longer_plans(choice, shorter, arrays.groups)
         if not longer.pays:
             stack = replace(stack, means=means, loadings=short.arrange([(layout, stack.loadings)]))
@@ -199,7 +204,7 @@ def train_router(
         "what chance alone makes of it in a perfect head of that size": perfect,
     }
     summary |= (
-        {} if strange is None else {FAMILIAR: "texts, not groups: what texts tell of other groups is not clear of 0"}
+        {} if known_per_deal is None else {FAMILIAR: "texts, not groups: texts do not predict quality of other groups"}
     )
     intervals = {EXPLAINED: explained_ci95, CALIBRATION: error_ci95}
     if longer is not None:
@@ -223,9 +228,9 @@ def _explained(
 def carries_over(
     means: FloatArray, deviations: FloatArray, layout: HeadLayout, targets: FloatArray, groups: Sequence[str]
 ) -> bool:
-    """Whether what texts tell of quality is clear of 0 on groups that were held out.
+    """Return whether texts predict quality significantly on held-out groups.
 
-    Always where groups are small: those are one question in several forms, and what is held out is of the same kinds.
+    Always true if groups are small: those are variants of one question, and held-out ones are of the same kinds.
     """
     if len(groups) < KIND * len(set(groups)):
         return True
@@ -238,9 +243,9 @@ def fit_encoder(
     targets: FloatArray,
     scales: FloatArray,
     encoder: Encoder | None,
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> tuple[Encoder | None, BoolArray]:
-    """Return the encoder of a training run, and which queries' embeddings may be judged by, shape ``(Q,)``."""
+    """Return the encoder of a training run, and a mask of the queries whose embeddings are unbiased, shape ``(Q,)``."""
     everything = np.ones(len(arrays), dtype=bool)
     if settings.encoder is None:
         return None, everything
@@ -248,27 +253,27 @@ def fit_encoder(
         return encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens), everything
     from bestroute.encoders.finetune import fine_tune
 
-    tell("fine-tuning the encoder")
+    report("fine-tuning the encoder")
     rank = deal_folds(arrays.groups, len(set(arrays.groups)), seed=settings.seed)
     texts = [query.text for query in arrays.queries()]
     tuned = fine_tune(
         settings.encoder, texts, targets, scales, rank, max_tokens=settings.max_tokens, seed=settings.seed
     )
-    tell(f"variance left unexplained on its held-out groups: {', '.join(f'{u:.3f}' for u in tuned.unexplained)}")
+    report(f"variance left unexplained on its held-out groups: {', '.join(f'{u:.3f}' for u in tuned.unexplained)}")
     return tuned.encoder, tuned.trusted
 
 
 def as_saved(array: FloatArray) -> FloatArray:
-    """Bring to the precision and the memory order of the file, so that a router predicts alike before it is saved."""
+    """Round to the file's precision and memory order, so that a router predicts the same before and after saving."""
     return np.ascontiguousarray(array, dtype=np.float32).astype(np.float64)
 
 
 def cap_n(arrays: SampleArrays) -> dict[str, int]:
-    """Return, for each model, the n beyond which true quality rises no more on the records.
+    """Return, for each model, the n beyond which true quality no longer rises on the records.
 
-    A reward that can be fooled makes quality fall with n; a vote of two is no better than one. The cap is the
-    smallest n that no other is ahead of by more than the standard error of the paired difference over groups: the
-    records that choose n also judge it, and by luck alone some n is ahead.
+    With an imperfect reward quality may fall with n, and a vote of two is no better than one sample. The cap is the
+    smallest n that no other n beats by more than the standard error of the paired difference over groups: the records
+    that choose n also evaluate it, and some n is ahead by chance alone.
 
     Source:
         Breiman, Friedman, Olshen, Stone, "Classification and Regression Trees" (1984): the rule of one standard error.

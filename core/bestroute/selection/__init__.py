@@ -1,8 +1,8 @@
-"""Choosing among samples that are tool calls, or JSON of a schema: what is broken is out, then agreement decides.
+"""Selection among samples that are tool calls or structured output: discard flawed ones, then choose by agreement.
 
-Pure functions that know no framework. An adapter reads from its own objects the calls of a sample (``Call``) and
-what the request asked for (``Demand``), and lets ``judge`` fill in ``Sample.flaw`` and ``Sample.form``; the executor
-does the rest (``winner``). Samples are never merged.
+Pure functions without any framework. An adapter extracts the tool calls of a sample (``Call``) and the request's
+requirements (``Demand``), and calls ``judge`` to set ``Sample.flaw`` and ``Sample.form``; the executor then calls
+``winner``. Samples are never merged.
 """
 
 from typing import TYPE_CHECKING
@@ -18,5 +18,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Demand", "canonical_calls", "judge", "judge_off_loop", "read_demand", "render_calls", "winner"]
 
-# With the forms of tool calls come those of numbers, units and dates.
+# Canonical forms of tool calls import those of numbers, units and dates.
 __getattr__ = on_demand(__name__, globals(), {"canonical_calls": "call_forms"})

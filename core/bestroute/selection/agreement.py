@@ -1,4 +1,4 @@
-"""Which of several samples wins: checked ones, the form that most share, the highest reward, a complete text."""
+"""Choose the winner of several samples: unflawed, then most frequent form, highest reward, not truncated."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from collections.abc import Mapping
 from bestroute.types.sample import Sample
 
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
-"""Finish reasons of a reply that was cut short, in the words of the providers."""
+"""Providers' finish reasons of a truncated reply."""
 
 
 def winner(samples: Mapping[int, Sample], rewards: Mapping[int, float | None]) -> int | None:
-    """Return the place of the winner among the samples that may compete; ``None`` if none may.
+    """Return the key of the winner among the samples without error or flaw; ``None`` if there are none.
 
     Args:
-        samples: By place in drawing order.
-        rewards: By place; no reward, and NaN, stand behind every number.
+        samples: Samples by position in drawing order.
+        rewards: Rewards by position; ``None`` and NaN rank below every number.
 
     Example:
         >>> winner({0: Sample("a", form="x"), 1: Sample("b", form="y"), 2: Sample("c", form="y")}, {})
         1
     """
-    able = [i for i, sample in samples.items() if sample.error is None and sample.flaw is None]
-    if len(able) < 2:
-        return able[0] if able else None
-    votes = Counter(samples[i].form for i in able if samples[i].form is not None)
+    eligible = [i for i, sample in samples.items() if sample.error is None and sample.flaw is None]
+    if len(eligible) < 2:
+        return eligible[0] if eligible else None
+    votes = Counter(samples[i].form for i in eligible if samples[i].form is not None)
 
     def rank(i: int) -> tuple[bool, int, float, bool, int]:
         sample = samples[i]
-        in_doubt = sample.unchecked is not None  # it stands behind all that were checked
-        return in_doubt, -votes[sample.form], -_rank(rewards.get(i)), sample.finish_reason in CUT, i
+        is_unchecked = sample.unchecked is not None  # ranks below all checked samples
+        return is_unchecked, -votes[sample.form], -_rank(rewards.get(i)), sample.finish_reason in CUT, i
 
-    return min(able, key=rank)
+    return min(eligible, key=rank)
 
 
 def _rank(reward: float | None) -> float:

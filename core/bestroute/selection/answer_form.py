@@ -1,4 +1,4 @@
-"""The one form that equal answers share, whatever stands around them: what is compared where samples vote."""
+"""Canonical forms of answers: equal answers have equal forms, whatever their wording, for votes among samples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bestroute.selection.tool_calls import NotJson, canonical, read_json, withou
 
 _LONGEST_LITERAL = 20_000
 _LONGEST_ANSWER = 2_000
-"""Characters of an answer whose markup is taken off, and of the end of a text that may mark one."""
+"""Characters of an answer whose markup is removed, and of the end of a text searched for a marked answer."""
 _MOST_ITEMS = 1_000
-"""Of a list in words; a longer one is compared as a text."""
+"""Most items of a list in prose; a longer one is compared as a text."""
 _EDGE = " \t\r\n.,;:!"
 _MARKED = (
     re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL | re.IGNORECASE),
@@ -34,9 +34,9 @@ _BULLET = re.compile(r"^\s*(?:[-*\u2022]|\d{1,3}[.)])\s+", re.MULTILINE)
 _DECIMALS = re.compile(r"(?<![\w.])\d+\.\d*0(?![\d.])")
 _COMPARES = ("<", ">", "!", "~", "\\neq", "\\not", "\u2260")
 _REACHED = re.compile(r"(?:[^A-Za-z,;|&\u2227\u2228]|(?<=\d),(?=\d{3})|(?<=\d) ?x(?= ?\d)|\\(?:[dt]?frac|left|right))*")
-"""What stands between two equals signs of one calculation."""
+"""What may be between two equals signs of one calculation."""
 _FORMULA = re.compile(r"\s*[A-Za-z]+(?:\s*[-+*/^\u00b7\u00d7]\s*[A-Za-z]+)*\s*")
-"""What may stand there, too: quantities by their names alone."""
+"""Also allowed there: quantities given by name."""
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
 _LATEX_SIGNS = {
     "{,}": ",",
@@ -50,14 +50,14 @@ _LATEX_SIGNS = {
 
 
 def answer_form(text: str, options: Mapping[str, str] | None = None) -> str:
-    r"""Return the one form of an answer; ``""`` for a text that says nothing, which agrees with none.
+    r"""Return the canonical form of an answer; ``""`` for an empty one, which agrees with none.
 
-    What a text marks as its answer counts, or else all of it. Markup, quotes and end punctuation go; numbers, units,
-    dates, lists and JSON have one form each; the case of letters counts inside quotes alone.
+    If the text marks an answer, only that counts. Markup, quotes and end punctuation are removed; numbers, units,
+    dates, lists and JSON have one form each; case matters only inside quotes.
 
     Args:
-        text: What a model said.
-        options: The choices that the query offers, by letter (``options_in``): then their letters are the forms.
+        text: A model's reply.
+        options: The query's choices, by letter (``options_in``); if given, an answer's form is its letter.
 
     Example:
         >>> {answer_form(t) for t in ("84", "84.", "**84**", "$84$", "The answer is 84.0", r"So \boxed{84}")}
@@ -78,7 +78,7 @@ def answer_form(text: str, options: Mapping[str, str] | None = None) -> str:
 
 
 def marked_answer(text: str) -> str | None:
-    r"""Return what a text marks as its answer; ``None`` where it marks nothing.
+    r"""Return the answer that a text marks; ``None`` if it marks none.
 
     Marks are ``\boxed{}``, ``<answer>``, ``####`` and "the answer is"; the last one counts.
 
@@ -100,7 +100,7 @@ def marked_answer(text: str) -> str | None:
 
 
 def options_in(query: str) -> dict[str, str]:
-    r"""Return the choices that a query offers by letters from A on; none where it offers fewer than two.
+    r"""Return the choices that a query offers by letters from A on; empty if it offers fewer than two.
 
     Example:
         >>> options_in("Capital of France?\nA) Rome\nB) Paris")
@@ -121,7 +121,7 @@ def _option(answer: str, options: Mapping[str, str]) -> str | None:
 
 
 def _peeled(text: str) -> str:
-    """Take off what stands around an answer and says nothing: markup, formula signs, end punctuation."""
+    """Remove markup, formula signs and end punctuation around an answer."""
     previous = None
     while text != previous:
         previous, text = text, text.strip()
@@ -171,7 +171,7 @@ def _form(answer: str) -> str:
 
 
 def _is_equation(left: str) -> bool:
-    """Whether what stands before the last equals sign leads to one value: no comparison, no second unknown.
+    """Return whether the text before the last equals sign is one calculation: no comparison, no second unknown.
 
     Example:
         >>> _is_equation("3 * 4 + 5 = 12 + 5 "), _is_equation("x >"), _is_equation("x = 3 or x ")
@@ -184,7 +184,7 @@ def _is_equation(left: str) -> bool:
 
 
 def _literal(answer: str) -> object:
-    """Return the value of a list, an object or a quoted text, in the words of JSON or of Python."""
+    """Return the value of a list, an object or a quoted text, in JSON or Python syntax; ``NotJson`` if it is none."""
     if answer[0] not in "[{(\"'" or answer[-1] not in "]})\"'" or len(answer) > _LONGEST_LITERAL:
         return NotJson
     if (value := read_json(answer)) is not NotJson:
@@ -211,9 +211,9 @@ def _value_form(value: object) -> str:
 
 
 def _items(answer: str) -> list[str] | None:
-    """Return the items of a list in words: bullets, or short parts between commas; ``None`` if it is none.
+    """Return the items of a list in prose: bullets, or short items between commas; ``None`` if it is none.
 
-    White space is made one space first, since looking for "and" behind a long run of it takes the square of its length.
+    White space is normalised first, since searching for "and" behind a long run of it takes quadratic time.
     """
     lines = [line for line in answer.splitlines() if line.strip()]
     if len(lines) > _MOST_ITEMS:

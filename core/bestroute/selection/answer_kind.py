@@ -1,6 +1,6 @@
-"""Which kind of answer a query asks for, judged from the query alone: only comparable answers are worth a second draw.
+"""The kind of answer a query asks for, judged from the query alone. Only comparable answers are worth a second draw.
 
-Conservative: what says nothing of its form is open text.
+Conservative: a query that does not specify a form counts as open text.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from bestroute.selection.answer_form import options_in
 from bestroute.types.query import TOKEN_LIMITS, Query, role_of
 
 AnswerKind = Literal["tool call", "turn after a tool", "JSON", "choice", "number", "short answer"]
-"""``None`` beside these is open text."""
+"""The kinds of comparable answers; open text is ``None``."""
 SHORT_TOKENS = 16
-"""A limit of length up to which an answer is short whatever is asked."""
+"""An output token limit up to which any answer counts as short."""
 _TAIL = 2_000
-"""Characters of the end of a text in which wording is looked for."""
+"""Characters at the end of a text that are searched for wording."""
 _LONGEST_CLAUSE = 16
-"""Words of a clause that may say what form the answer is to have."""
+"""Most words of a clause that can specify the form of the answer."""
 _WHAT = (
     r"(?P<what>number|integer|digits?|numeral|numeric|figure|percentage|year|word|name|letter|date|time|label|category|"
     r"value|result|(?:final |correct )?answer)s?"
@@ -36,7 +36,7 @@ _ONLY = (
     re.compile(r".*\b(?:yes or no|yes/no|true or false|true/false)"),
     re.compile(r"(?:one|single|a single|in one)[- ]word(?: answer)?.{0,20}"),
 )
-"""What a clause says of the form of the answer."""
+"""Clauses that specify the form of the answer."""
 _CLAUSES = re.compile(r"[.!?;:,\n()]+")
 _NUMBERS = frozenset({"number", "integer", "digit", "digits", "numeral", "numeric", "figure", "percentage", "year"})
 _CHOOSES = re.compile(
@@ -50,20 +50,20 @@ _OPEN = re.compile(
     r"\b(?:code|function|script|program|class|query|regex|story|poem|e-?mail|letter to|song|article)\b",
     re.IGNORECASE,
 )
-"""Words of who asks for more than a short answer."""
+"""Wording of queries that ask for more than a short answer."""
 _ASKING_JSON = ("response_format", "response_schema", "format", "structured_output")
 _FORMATS = frozenset({"json_object", "json_schema", "json", "object"})
 
 
 def answer_kind(query: Query) -> AnswerKind | None:
-    r"""Return what form the answer to a query will have; ``None`` where it is open text.
+    r"""Return the kind of answer that a query asks for; ``None`` for open text.
 
-    Tools on offer make it a call (after a tool's result a kind of its own: the next turn may be either); a response
-    format or schema makes it JSON; letters with choices, wording such as "answer with only the number", "one word",
-    "yes or no" at a line's end, and a limit of at most 16 tokens make it short. Who asks for reasons gets open text.
+    Available tools make it a tool call (or a turn after a tool, which may be a call or text); a response format or
+    schema makes it JSON; letters with choices, wording such as "answer with only the number", "one word", "yes or no"
+    at a line's end, and a limit of at most 16 tokens make it short. A request for reasons makes it open text.
 
     Args:
-        query: What is asked.
+        query: The query.
 
     Example:
         >>> answer_kind(Query("What is 12 * 7? Answer with only the number."))
@@ -107,5 +107,5 @@ def _asks_json(params: Mapping[str, Any]) -> bool:
 
 
 def _is_tool_result(query: Query) -> bool:
-    """Whether the last message is what a tool gave."""
+    """Return whether the last message is a tool's result."""
     return role_of((query.messages or [None])[-1]) in ("tool", "function")

@@ -1,4 +1,4 @@
-"""The one form that equal tool calls share: arguments by the type that their schema gives, defaults filled in."""
+"""Canonical forms of tool calls: arguments converted to their schema's types, defaults filled in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DESCRIBED = re.compile(
     r"('[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|-?\w(?:[\w.+/-]*\w)?)",
     re.IGNORECASE,
 )
-"""How descriptions of parameters tell their default."""
+"""How descriptions of parameters state their default."""
 _UNSAID = frozenset({"none", "null", "empty", "unspecified", "not", "no"})
 _APART = re.compile(r"[\s.,;_]+")
 _RENDERED = re.compile(r"([\w.:-]+)\((\{.*\})\)")
@@ -33,11 +33,11 @@ _DEEPEST = 40
 
 
 def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    r"""Write calls in one form, in which their order does not count.
+    r"""Return the canonical form of parallel calls, independent of their order.
 
-    An argument left out is its default, as the schema or a parameter's description tells it; numbers, truth values
-    and texts are what their type says, however they were written; in texts the case of letters, punctuation between
-    words and the way of writing a quantity do not count.
+    A missing argument is its default, from the schema or the parameter's description; numbers, booleans
+    and texts are converted to their declared type; in texts, case, punctuation between
+    words and the notation of quantities are ignored.
 
     Args:
         calls: Parallel calls of one sample.
@@ -55,7 +55,7 @@ def canonical_calls(calls: Iterable[Call], tools: Mapping[str, Mapping[str, Any]
 
 
 def calls_in(text: str) -> list[Call] | None:
-    """Return the calls that a text holds as JSON, a list of objects with a name and arguments, or as we render them.
+    """Parse tool calls from a text: a JSON list of objects with name and arguments, or the output of ``render_calls``.
 
     Example:
         >>> calls_in('[{"name": "add", "arguments": {"a": 2}}]') == calls_in('add({"a": 2})')
@@ -101,7 +101,7 @@ def _call_form(call: Call, tools: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _declared(about: Any, whole: Any) -> Any:
-    """Return what a schema says of a value, be it somewhere else in the whole one, or beside "or null".
+    """Resolve a schema: follow references, and ignore "or null" alternatives.
 
     Example:
         >>> _declared({"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}, {"$defs": {"n": {"type": "integer"}}})
@@ -125,7 +125,7 @@ def _declared(about: Any, whole: Any) -> Any:
 
 
 def _type_of(about: Any) -> Any:
-    """Return the one type beside "or null" that a schema gives, by its name in JSON.
+    """Return the schema's type by its JSON name, ignoring "or null".
 
     Example:
         >>> _type_of({"type": ["Long", "null"]})
@@ -138,7 +138,7 @@ def _type_of(about: Any) -> Any:
 
 
 def _object(value: Mapping[str, Any], schema: Any, whole: Any, depth: int) -> dict[str, Any]:
-    """Return arguments, or an object among them, with defaults for what was left out."""
+    """Return an object of arguments with defaults filled in."""
     declared = schema.get("properties") if isinstance(schema, Mapping) else None
     properties: Mapping[str, Any] = declared if isinstance(declared, Mapping) else {}
     required = schema.get("required") if isinstance(schema, Mapping) else None
@@ -167,7 +167,7 @@ def _default(about: Mapping[str, Any]) -> Any:
 
 
 def _value(value: Any, about: Any, whole: Any, depth: int) -> Any:
-    """Return a value as its type has it."""
+    """Return a value converted to its declared type."""
     if not depth:
         return value
     about = _declared(about, whole)

@@ -1,4 +1,4 @@
-"""What is wrong with a sample that came, and in which form it competes."""
+"""Check samples against a request's requirements, and set their flaw or canonical form."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from bestroute.selection.tool_calls import Call, NotJson, canonical, read_json
 from bestroute.types.sample import Cancel, Sample
 
 MOST_VALUES = 100_000
-"""Values of JSON that are read; each takes many times the time and the memory of what is written of it."""
+"""Most JSON values that are parsed; each takes far more time and memory than its text."""
 
 IN_PLACE = 20_000
-"""Characters of a sample that is judged on an event loop; a longer one would be felt there."""
+"""Characters up to which a sample is checked on the event loop; longer ones would block it noticeably."""
 _BEFORE_DEADLINE_S = 0.05
-"""What came before the deadline must be handed on before it, judged or not."""
+"""Samples must be handed on this long before the deadline, checked or not."""
 
 
 async def judge_off_loop(
     judge: Callable[[Sample], Sample], samples: Sequence[Sample], *, size: int, cancel: Cancel
 ) -> list[Sample]:
-    """Return samples as they are judged: large ones in a thread, which is waited for until the call's deadline.
+    """Check samples; large ones in a thread, which is waited for until the call's deadline.
 
     Args:
-        judge: Judges one.
-        samples: They are returned as "not checked" if that takes too long.
-        size: Characters that are read in all.
-        cancel: Of the call.
+        judge: Checks one sample.
+        samples: The samples; they are returned as "not checked" if time runs out.
+        size: Characters to be read in total.
+        cancel: The call's cancellation.
+
+    Returns:
+        The checked samples.
 
     Raises:
-        CancelledError: If the call is cancelled meanwhile; ``samples_of`` returns what came, which is to be billed.
+        CancelledError: If the call is cancelled meanwhile; ``samples_of`` returns its samples, which are to be billed.
     """
     if size <= IN_PLACE:
         return [judge(sample) for sample in samples]
@@ -59,12 +62,12 @@ async def judge_off_loop(
 
 
 def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
-    """Return the sample with its ``flaw`` or its ``form``; where a check did not end in time, ``unchecked`` says so.
+    """Return the sample with its ``flaw`` or ``form`` set; ``unchecked`` if a check did not finish in time.
 
     Args:
-        sample: What came; ``text`` is its text without calls where ``demand.is_json``.
+        sample: The sample; if ``demand.is_json``, ``text`` is its text without calls.
         calls: Its tool calls.
-        demand: What the request asked for; where it asks nothing the sample is returned as it is.
+        demand: The request's requirements; if there are none, the sample is returned unchanged.
     """
     if not demand or sample.error is not None:
         return sample
@@ -72,7 +75,7 @@ def judge(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
         return _judged(sample, calls, demand)
     except Unchecked as reason:
         return replace(sample, unchecked=f"not checked: {reason}")
-    except Exception as error:  # it came and is paid: a check that fails must not lose it
+    except Exception as error:  # it is paid for: a failing check must not lose it
         return replace(sample, flaw=f"could not be checked: {type(error).__name__}")
 
 
@@ -82,7 +85,7 @@ def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
     value = read_json(sample.text) if demand.is_json and not calls else None
     try:
         flaw = flaw_of(sample, calls, demand, value)
-    except Uncheckable as reason:  # no sample can be, so they still compete by what they say
+    except Uncheckable as reason:  # no sample can be checked, so they compete by their text
         flaw, sample = None, replace(sample, unchecked=f"not checked: {reason}")
     if flaw is not None:
         return replace(sample, flaw=flaw)
@@ -97,10 +100,16 @@ def _judged(sample: Sample, calls: Sequence[Call], demand: Demand) -> Sample:
 
 
 def flaw_of(sample: Sample, calls: Sequence[Call], demand: Demand, value: Any) -> str | None:
-    """Say what is wrong with a sample, whose text holds a value as JSON; ``None`` if it may compete.
+    """Return the flaw of a sample; ``None`` if it may compete.
+
+    Args:
+        sample: The sample.
+        calls: Its tool calls.
+        demand: The request's requirements.
+        value: The JSON value of its text, or ``NotJson``.
 
     Raises:
-        Unchecked: If a schema's check did not end in time.
+        Unchecked: If a check did not finish in time.
     """
     if sample.finish_reason in CUT:
         return "it was cut short"

@@ -1,4 +1,4 @@
-"""What makes a sample unusable though it came."""
+"""Detect empty replies, which are unusable."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _LABELS = frozenset(
         *("model", "model_name", "model_provider", "service_tier", "system_fingerprint", "created_at", "bestroute"),
     )
 )
-"""What is noted about a message rather than in it."""
+"""Metadata of a message, which is not content."""
 _OF_A_CALL = ("id", "type", "index")
-"""What is noted about a call, or about a recording, rather than in it."""
+"""Metadata of a tool call or an audio block, which is not content."""
 _THOUGHTS = frozenset(
     (
         *("thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_details", "thinking_delta"),
         *("thinking_blocks", "thought_signatures", "signature"),
     )
 )
-"""Names of what a model thought before it answered."""
+"""Names of fields and blocks that hold a model's reasoning."""
 
 
 def flaw_of(sample: Sample) -> str | None:
-    """Return why a sample cannot be used, ``None`` if it can; thoughts without an answer are none."""
+    """Return why a sample is unusable; ``None`` if it is usable. Reasoning without an answer is unusable."""
     if sample.text.strip() or carries_something(sample.payload, besides=_THOUGHTS):
         return None
     return EMPTY
 
 
 def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
-    """Whether a framework's object holds something besides text: tool calls, an image, a refusal.
+    """Return whether a framework's message has content besides text: tool calls, an image, a refusal.
 
     Args:
-        payload: A message, or what has one.
-        besides: Kinds of blocks, and names of what is noted, that do not count.
+        payload: A message, or an object with a ``message``.
+        besides: Types of blocks, and names of fields, that do not count.
     """
     message = getattr(payload, "message", payload)
     if any(isinstance(refusal, str) and refusal for refusal in _refusals(message, getattr(payload, "raw", None))):
@@ -61,7 +61,7 @@ def carries_something(payload: Any, *, besides: Set[str] = frozenset()) -> bool:
 
 
 def holds_something(value: Any) -> bool:
-    """Whether there is anything in what a framework notes; ``None``, blanks, numbers and empty holders are nothing.
+    """Return whether a value has content; ``None``, blanks, numbers and empty containers have none.
 
     Example:
         >>> [holds_something(noted) for noted in ({"refusal": None}, {"a": [{}, ""]}, {"refusal": "I cannot."})]
@@ -85,7 +85,7 @@ def _refusals(message: Any, raw: Any) -> Iterator[Any]:
 
 
 def _is_no_call(value: Any) -> bool:
-    """Whether it is no object, or one that holds nothing, as a broken server may have it in a call's place."""
+    """Return whether a value in a tool call's place is not one, or empty, as broken servers may send."""
     held = value if isinstance(value, Mapping) else getattr(value, "__dict__", value)
     if isinstance(held, Mapping):
         return not holds_something([held[name] for name in held if name not in _OF_A_CALL])

@@ -1,7 +1,7 @@
-"""Whether a JSON value fits a JSON schema, and if not, the first thing that is wrong, in a few words.
+"""Check a JSON value against a JSON schema within a time limit, and describe the first violation briefly.
 
-A schema is somebody else's, and so are its patterns: checking may take any time. So ``uniqueItems`` is told by
-canonical forms, patterns are matched by an engine that can be stopped, and a check that has used up its time ends as
+Schemas and their patterns are untrusted input, so a check may take arbitrarily long. Therefore ``uniqueItems`` compares
+canonical forms, patterns are matched by an engine with a timeout, and a check that exceeds its time raises
 ``Unchecked``.
 """
 
@@ -18,29 +18,29 @@ from typing import Any
 from bestroute.selection.tool_calls import canonical
 
 LIMIT_S = 0.05
-"""Processor time of one check: it runs where the call waits, on an event loop too."""
+"""Processor time of a check on the thread that the call runs on, possibly an event loop."""
 LIMIT_OFF_LOOP_S = 1.0
-"""The same in a thread of its own, beside the loop, until the call's deadline."""
+"""Processor time of a check in a thread of its own, within the call's deadline."""
 
 
 class Unchecked(Exception):
-    """A check that did not come to its end; says why."""
+    """A check did not finish; the message says why."""
 
 
 class Uncheckable(Unchecked):
-    """A schema that no value can be checked against; says why."""
+    """No value can be checked against the schema; the message says why."""
 
 
 def misfit(value: Any, schema: Mapping[str, Any], *, limit_s: float | None = None) -> str | None:
-    """Say what is wrong with a value, without quoting it; ``None`` if it fits.
+    """Return how a value violates a schema, without quoting it; ``None`` if it fits.
 
     Args:
-        value: Of JSON.
-        schema: What it has to fit.
-        limit_s: Processor time; default: what the thread allows.
+        value: A JSON value.
+        schema: The schema.
+        limit_s: Processor time, seconds; default: the thread's limit.
 
     Raises:
-        Uncheckable: If the schema is broken itself, refers to something outside of it, or mixes ``patternProperties``
+        Uncheckable: If the schema is invalid, refers to something outside of it, or mixes ``patternProperties``
             with ``unevaluatedProperties``.
         Unchecked: If the time is used up, or the value is nested too deeply.
 
@@ -71,12 +71,12 @@ _clock = local()
 
 
 def allow_more() -> None:
-    """Give every check of this thread, which nobody but its call waits for, more time."""
+    """Raise the time limit of this thread's checks to ``LIMIT_OFF_LOOP_S``; only its own call waits for it."""
     _clock.limit_s = LIMIT_OFF_LOOP_S
 
 
 def _left_s() -> float:
-    """Return how much time the check of this thread has left.
+    """Return the seconds left of this thread's check.
 
     Raises:
         Unchecked: If none is.
@@ -89,7 +89,7 @@ def _left_s() -> float:
 
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Any:
-    """Return a validator that fetches nothing, or say why there is none; schemas come again and again."""
+    """Return a validator that fetches nothing, or why there is none; cached, as schemas recur."""
     from jsonschema import SchemaError, validators
     from referencing import Registry
 
@@ -107,7 +107,7 @@ def _validator(schema: str) -> Any:
 
 @cache
 def _bounded(kind: Any) -> Any:
-    """Return a class of validators whose every rule looks at the clock."""
+    """Return a validator class whose rules check the time limit."""
     from jsonschema import validators
 
     rules = {**kind.VALIDATORS, **{name: rule for name, rule in _OWN.items() if name in kind.VALIDATORS}}
@@ -123,7 +123,7 @@ def _timed(rule: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
 
 
 def _found(pattern: str, text: str) -> bool:
-    """Whether a pattern is found in a text."""
+    """Return whether a pattern is found in a text."""
     import regex
 
     try:
@@ -183,7 +183,7 @@ _OWN: Mapping[str, Callable[..., Iterator[Any]]] = {
 }
 
 _LONGEST_PATH = 200
-"""Characters shown of where something is wrong: names of properties may be anything."""
+"""Most characters shown of the path to a violation, since property names may be anything."""
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -1,4 +1,4 @@
-"""What a request asks of the form of its answer: which tools may be called, which must be, which schema holds."""
+"""A request's requirements on the form of its answer: available and required tools, and JSON schema."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Demand:
     tools: Mapping[str, JsonSchema] = field(default_factory=dict)
     """The JSON schema of each tool's arguments, by name."""
     has_foreign_tools: bool = False
-    """A provider's own tools are on offer too, whose calls cannot be checked."""
+    """Whether a provider's own tools are available, whose calls cannot be checked."""
     must_call: bool = False
-    """A reply without a call is broken."""
+    """Whether a reply without a call is flawed."""
     tool: str | None = None
     """The one tool that must be called."""
     is_json: bool = False
-    """The text must be JSON."""
+    """Whether the text must be JSON."""
     schema: JsonSchema | None = None
     """The schema of that JSON."""
 
     def __bool__(self) -> bool:
-        """Whether anything is asked at all; plain text is left to the reward."""
+        """Return whether there are any requirements."""
         return bool(self.tools) or self.has_foreign_tools or self.is_json
 
 
@@ -38,14 +38,14 @@ def read_demand(
     is_json: bool = False,
     schema: JsonSchema | None = None,
 ) -> Demand:
-    """Read a request.
+    """Read the requirements of a request.
 
     Args:
-        tools: As OpenAI (nested or flat) or Anthropic write them; what is neither is a provider's own tool.
+        tools: Tools in OpenAI's (nested or flat) or Anthropic's format; any other is a provider's own tool.
         tool_choice: ``None``, ``"auto"``, ``"none"``, ``"any"``, ``"required"``, ``True``, a tool's name, or a
             provider's dict.
-        is_json: The text must be JSON.
-        schema: ... and fit this schema.
+        is_json: Whether the text must be JSON.
+        schema: The schema of that JSON.
 
     Example:
         >>> read_demand([{"type": "function", "function": {"name": "now", "parameters": {}}}], "any")

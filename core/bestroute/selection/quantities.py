@@ -1,4 +1,4 @@
-"""Numbers, quantities with a unit, dates and times, each in the one form that all ways of writing it share."""
+"""Canonical forms of numbers, quantities with a unit, dates and times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RATIO = re.compile(r"([-+]?)(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
 _LATEX_RATIO = re.compile(r"([-+]?)\s*(\d+)?\s*\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)(\d)(?!\d))")
 
 _UNITS: dict[str, tuple[str, Fraction]] = {}
-"""By every name of a unit: the unit that its kind is written in, and how many of those it is."""
+"""For every name of a unit: its base unit, and its factor."""
 for _base, _names in {
     "m": ((1, "m meter metre"), ("1000", "km kilometer kilometre"), ("0.01", "cm centimeter centimetre"),
           ("0.001", "mm millimeter millimetre"), ("1609.344", "mi mile"), ("0.3048", "ft foot feet"),
@@ -73,9 +73,9 @@ _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a\.?m\.?|p\.?m\.?)?"
 
 
 def quantity_form(text: str) -> str | None:
-    """Return the form of a text that is nothing but a number, a quantity, a date or a time; ``None`` if it is none.
+    """Return the canonical form of a number, quantity, date or time; ``None`` if the text is anything else.
 
-    Values are exact; units of a kind are brought to one; a day and a month of which either could be the other stay as
+    Values are exact; units are converted to their base unit; ambiguous dates (day or month first) stay as
     they are written.
 
     Example:
@@ -92,7 +92,7 @@ def quantity_form(text: str) -> str | None:
 
 
 def number_in(text: str) -> Fraction | None:
-    """Return the value of a text that is nothing but a number; ``None`` if it is none.
+    """Return the value of a text that is a number; ``None`` if it is anything else.
 
     Example:
         >>> number_in("1,200.50"), number_in("007"), number_in("1e400")
@@ -103,7 +103,7 @@ def number_in(text: str) -> Fraction | None:
 
 
 def _leading_number(text: str) -> tuple[Fraction, str] | None:
-    """Return the number that begins a text and what follows it."""
+    """Return the number at the beginning of a text, and the rest of the text."""
     for pattern in (_LATEX_RATIO, _RATIO):
         if match := pattern.match(text):
             sign, whole = match.groups()[:2]
@@ -112,7 +112,7 @@ def _leading_number(text: str) -> tuple[Fraction, str] | None:
                 return None
             value = Fraction(int(above), int(below))
             if value.denominator != int(below):
-                return None  # who was to reduce it has not
+                return None  # a ratio that is not reduced stays text
             value += int(whole or 0)
             return (-value if sign == "-" else value), text[match.end() :].strip()
     match = _NUMBER.match(text)
@@ -147,7 +147,7 @@ def _quantity(text: str) -> str | None:
 
 
 def _written(value: Fraction) -> str:
-    """Write an exact value: with decimals where they end, else as a ratio."""
+    """Format an exact value: as a decimal if finite, else as a ratio."""
     if value.denominator == 1:
         return str(value.numerator)
     rest, twos, fives = value.denominator, 0, 0
@@ -179,7 +179,7 @@ def _date(text: str) -> str | None:
 
 
 def _unambiguous(a: int, b: int) -> tuple[int, int]:
-    """Return day and month where only one of two numbers can be the month; 0 and 0 where either can."""
+    """Return day and month if only one of two numbers can be the month; 0 and 0 if ambiguous."""
     if a == b or a > 12:
         return a, b
     return (b, a) if b > 12 else (0, 0)

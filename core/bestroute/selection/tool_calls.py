@@ -1,4 +1,4 @@
-"""A tool call, whoever made it, and JSON in canonical form."""
+"""Tool calls independent of any framework, and JSON in canonical form."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any] | None
-    """``None`` where what the model wrote is not a JSON object."""
+    """``None`` if the model's text is not a JSON object."""
 
     @classmethod
     def parse(cls, name: str, arguments: str | Mapping[str, Any] | None) -> Call:
-        """Read a call from the text a model wrote; ``""`` and ``None`` are no arguments.
+        """Parse the arguments that a model wrote; ``""`` and ``None`` are no arguments.
 
         Example:
             >>> Call.parse("add", '{"a": 1'), Call.parse("now", "")
@@ -32,16 +32,16 @@ class Call:
 
 
 class NotJson:
-    """What ``read_json`` returns for a text that is not JSON (``None`` is JSON)."""
+    """Returned by ``read_json`` for a text that is not JSON (``None`` is JSON)."""
 
 
 _THOUGHT = "</think>"
 
 
 def without_thoughts(text: str) -> str:
-    """Return what follows a reasoning model's thoughts, where its server leaves them in the text.
+    """Remove a reasoning model's thoughts, which some servers leave in the text.
 
-    Some prompts end with the opening tag, so that the text itself begins inside.
+    Some prompts end with the opening tag, so the text may begin inside of it.
 
     Example:
         >>> without_thoughts("<think>12 * 7 is 84</think>84"), without_thoughts('{"tag": "</think>"}')
@@ -53,7 +53,7 @@ def without_thoughts(text: str) -> str:
 
 
 def read_json(text: str) -> Any:
-    """Return the value that a text holds as JSON, bare or in one fenced block; ``NotJson`` if it does not."""
+    """Return the JSON value of a text, bare or in one fenced block; ``NotJson`` if it is not JSON."""
     text = without_thoughts(text).strip()
     if text.startswith("```") and text.endswith("```"):
         text = text.removesuffix("```").partition("\n")[2]
@@ -64,7 +64,7 @@ def read_json(text: str) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """Write a JSON value in the one form that all equal values share: keys sorted, ``1.0`` as ``1``.
+    """Return the canonical JSON of a value: keys sorted, ``1.0`` as ``1``.
 
     Example:
         >>> canonical({"b": 1.0, "a": [True, None]})
@@ -84,7 +84,7 @@ def _refused(value: Any) -> Any:
 
 
 def render_calls(calls: Iterable[Call]) -> str:
-    """Write calls as the text a reward model reads, one a line.
+    """Render calls as the text that a reward model reads, one per line.
 
     Example:
         >>> render_calls([Call("add", {"b": 3, "a": 2})])
