@@ -8,7 +8,7 @@ import time
 import pytest
 
 from bestroute import Cancel
-from bestroute.billing.budget import Budget, Purse
+from bestroute.billing.budget import Budget, BudgetGroup
 from bestroute.engine.circuit_breaker import Breakers
 from bestroute.engine.concurrency import ConcurrencyLimit
 from bestroute.errors import ConfigError
@@ -208,15 +208,15 @@ def test_a_budget_never_promises_more_than_it_has():
 
 def test_a_purse_reserves_in_all_budgets_or_in_none():
     call, run = Budget(0.5), Budget(0.2)
-    purse = Purse((call, run))
-    assert not purse.reserve(0.3)
+    budgets = BudgetGroup((call, run))
+    assert not budgets.reserve(0.3)
     assert (call.left_usd, run.left_usd) == (0.5, 0.2)
-    assert not purse.reserve(0.3, attempt_ids=["a", "b"])
+    assert not budgets.reserve(0.3, attempt_ids=["a", "b"])
     assert (call.left_usd, run.left_usd) == (0.5, 0.2)
-    assert purse.reserve(0.2, attempt_ids=["c", "d"])
+    assert budgets.reserve(0.2, attempt_ids=["c", "d"])
     for _ in range(2):  # again, after a lost connection, say
-        purse.settle(["c", "d"], 0.05)
-    assert (call.spent_usd, run.spent_usd, purse.left_usd) == (0.05, 0.05, pytest.approx(0.15))
+        budgets.settle(["c", "d"], 0.05)
+    assert (call.spent_usd, run.spent_usd, budgets.left_usd) == (0.05, 0.05, pytest.approx(0.15))
 
 
 @pytest.mark.parametrize("usd", [-1, float("nan"), float("inf"), "1", None, True])

@@ -173,7 +173,7 @@ def test_a_store_that_cannot_be_asked_spends_nothing(tmp_path, monkeypatch):
     budget = Budget(1.0, store=f"sqlite:///{tmp_path}/budget.db")
     holder = sqlite3.connect(tmp_path / "budget.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(BudgetError, match="cannot be asked: database is locked; nothing was drawn"):
+    with pytest.raises(BudgetError, match="cannot be reached: database is locked; nothing was drawn"):
         budget.reserve(0.5)
     assert not budget.reserve(0.5, timeout_s=0.0)
     budget.settle(0.0, 0.25)

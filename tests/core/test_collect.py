@@ -508,4 +508,4 @@ def test_before_drawing_it_is_estimated_what_it_will_cost_by_the_lengths_that_ar
     )
     assert "will cost at most about" in str(said[2])
     collect(PROMPTS, pool, members(), tmp_path / "other.jsonl", n=1, params=most, on_estimate=said.append)
-    assert str(said[3]) == "nothing is to be drawn"
+    assert str(said[3]) == "no draws are needed"

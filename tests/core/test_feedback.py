@@ -60,7 +60,7 @@ def test_a_call_that_nobody_knows_is_refused_in_one_sentence(pool, url):
     with Ledger(url) as ledger:
         routed = engine(pool, ledger)
         routed.run("hi")
-        with pytest.raises(ConfigError, match="knows no call 'abc'; take the call_id of the answer's metadata"):
+        with pytest.raises(ConfigError, match="has no call 'abc'; take the call_id of the answer's metadata"):
             routed.feedback("abc", 1)
         assert ledger.feedbacks() == []
 
@@ -109,7 +109,7 @@ def test_the_command_keeps_it(pool, database_url):
         for name, score in zip(names, ("0.5", "1"), strict=True):
             done = bestroute("feedback", name, call, score, "--note", "fine")
             assert (done.returncode, done.stdout) == (0, f"{call}: score {score} stored\n")
-        for wrong, why in ((["nobody", "1"], "knows no call 'nobody'"), ([call, "2"], "score must be a number")):
+        for wrong, why in ((["nobody", "1"], "has no call 'nobody'"), ([call, "2"], "score must be a number")):
             done = bestroute("feedback", database_url, *wrong)
             assert (done.returncode, done.stderr.count("\n")) == (2, 1)
             assert why in done.stderr

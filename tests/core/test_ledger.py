@@ -136,7 +136,7 @@ def test_what_is_neither_a_path_nor_a_known_url_is_one_sentence_without_a_passwo
 
 
 def test_a_file_that_cannot_be_opened_is_one_sentence_that_says_why(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot open the ledger .*: there is no folder '.*missing'; make it first"):
+    with pytest.raises(ConfigError, match=r"cannot open the ledger .*: there is no folder '.*missing'; create it"):
         Ledger(f"{tmp_path}/missing/bills.db")
     with pytest.raises(ConfigError, match=r"cannot open the ledger .*: it is a folder; give the file in it"):
         Ledger(tmp_path)

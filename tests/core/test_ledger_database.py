@@ -285,7 +285,7 @@ def test_a_file_of_a_later_release_is_refused(tmp_path):
     Ledger(url).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "bills.db")) as connection, connection:
         connection.execute("UPDATE bestroute_versions SET version = 99")
-    with pytest.raises(ConfigError, match="version 99, made by a later release.*upgrade bestroute"):
+    with pytest.raises(ConfigError, match="version 99, created by a later release.*upgrade bestroute"):
         Ledger(url)
 
 

@@ -479,7 +479,7 @@ def test_a_model_that_is_no_text_is_unknown(tmp_path, field):
         ("question,answer\nM\u00fcller?,b\n".encode("latin-1"), "it is not UTF-8; save it as UTF-8"),
         (b'[{"a": 1}, 2]', "entry 2: expected an object, got 2"),
         (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
-        (b'{"a": 1, "b": 2}\n', "cannot tell what it is .fields 'a', 'b'.; give --from"),
+        (b'{"a": 1, "b": 2}\n', "its format is not recognised .fields 'a', 'b'.; give --from"),
         (b'{"custom_id": "1", "body": {"model": "m"}}\n', "none of 1 rows holds a question"),
         (b"PAR1 but not really", "cannot read it as a Parquet file"),
         (b"[" * 100_000, "not valid JSON"),

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of the field."""
+"""General helpers that depend on nothing else in the package."""

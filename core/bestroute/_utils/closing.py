@@ -1,4 +1,4 @@
-"""Closing somebody else's streams: their connections are free at once, and how that ends changes nothing."""
+"""Close third-party streams, so that their connections are free at once; errors in closing are ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pieces = TypeVar("Pieces")
 
 
 def close(pieces: Any) -> None:
-    """Close a stream that can be closed."""
+    """Close a stream, if it can be closed."""
     try:
         if (closes := getattr(pieces, "close", None)) is not None:
             closes()
@@ -26,7 +26,7 @@ def close(pieces: Any) -> None:
 
 
 async def aclose(pieces: Any) -> None:
-    """Close a stream that can be closed; see ``close``."""
+    """Close a stream, if it can be closed; see ``close``."""
     try:
         if (closes := getattr(pieces, "aclose", None)) is not None:
             await closes()
@@ -38,7 +38,7 @@ async def aclose(pieces: Any) -> None:
 
 @asynccontextmanager
 async def closed(pieces: Pieces) -> AsyncIterator[Pieces]:
-    """Close a stream where its reader leaves, and not when it is collected as garbage."""
+    """Yield from a stream and close it when the reader leaves, not at garbage collection."""
     try:
         yield pieces
     finally:

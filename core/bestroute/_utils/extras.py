@@ -1,10 +1,10 @@
-"""How to install what an optional feature needs; one sentence, used wherever something is missing."""
+"""The message for missing optional dependencies: what needs them, and how to install them."""
 
 from __future__ import annotations
 
 
 def to_install(extra: str) -> str:
-    """Return the command that installs an extra, for as long as there is no release as it is typed in a checkout.
+    """Return the command that installs an extra, in its form for a checkout as long as there is no release.
 
     Example:
         >>> to_install("plots")
@@ -14,15 +14,15 @@ def to_install(extra: str) -> str:
 
 
 def need(what: str, *modules: str, extra: str) -> None:
-    """Refuse if a module is not installed.
+    """Raise if a module is not installed.
 
     Args:
-        what: What needs it.
-        modules: By the names that are imported.
-        extra: What brings them.
+        what: The feature that needs it, for the message.
+        modules: Names by which they are imported.
+        extra: The extra that installs them.
 
     Raises:
-        ImportError: Says what needs it and what to install.
+        ImportError: If one is missing; says what to install.
     """
     for module in modules:
         if not _is_there(module):

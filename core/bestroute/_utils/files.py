@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that one process has for itself."""
+"""Atomic file writes, and exclusive file locks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import IO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside ``path`` and put it in place only when all of it is on disk.
+    """Write a temporary file beside ``path`` and rename it to ``path`` once it is completely on disk.
 
-    A link stays, and what it points to is replaced. What is no file, ``/dev/null`` or a pipe, is written into.
+    A symbolic link is kept and its target replaced. A device or pipe, such as ``/dev/null``, is written to directly.
     """
     if _is_stream(path):
         with path.open("wb") as stream:
@@ -38,13 +38,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a name stands for something that bytes go into, and not for a file that holds them."""
+    """Return whether a path is a device or pipe rather than a regular file."""
     is_open = os.path.abspath(path).startswith(("/dev/", "/proc/"))  # /dev/stdout, of a file too
     return path.exists() and not path.is_dir() and (is_open or not path.is_file())
 
 
 def is_same_file(path: Path, other: Path) -> bool:
-    """Return whether two names are of one file, by links too; of files that are not there yet, by their names."""
+    """Return whether two paths are the same file, also by links; paths that do not exist are compared by name."""
     try:
         return path.samefile(other)
     except OSError:
@@ -52,10 +52,10 @@ def is_same_file(path: Path, other: Path) -> bool:
 
 
 def lock(stream: IO[bytes]) -> None:
-    """Take a file for this process for as long as it is open; where the system has no such locks, nobody is kept off.
+    """Lock a file for this process while it is open; no-op on systems without such locks.
 
     Raises:
-        OSError: If another process has it.
+        OSError: If another process has locked it.
     """
     try:
         import fcntl

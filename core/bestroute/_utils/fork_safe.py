@@ -1,4 +1,4 @@
-"""State that threads share and a forked process must not inherit half-changed."""
+"""State shared by threads that a forked process must not inherit in an inconsistent state."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class ProcessState:
     """
 
     def __init__(self) -> None:
-        """Belong to this process."""
+        """Set up for this process."""
         self._lock = threading.Lock()
         self._process = os.getpid()
 
     def _guard(self) -> threading.Lock:
-        """Return this process's lock; to be held while state is read or changed."""
+        """Return this process's lock, to be held while state is read or changed."""
         if self._process != os.getpid():
             self._lock, self._process = threading.Lock(), os.getpid()
             self._forget_parent()
         return self._lock
 
     def _forget_parent(self) -> None:
-        """Drop what only the parent process has under way."""
+        """Drop what is in progress in the parent process only."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the lock behind."""
+        """Pickle without the lock."""
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start with an open lock."""
+        """Restore with a new lock."""
         vars(self).update(state)
         ProcessState.__init__(self)
         self._forget_parent()

@@ -1,4 +1,4 @@
-"""What somebody else's code raised: a failure of that code, or an interruption of the program, and what came before."""
+"""Tell failures of third-party code from interruptions of the program, and keep samples that arrived before one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SAMPLES = "_bestroute_samples"
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an error has to go on up: Ctrl-C, a closed generator, or the cancellation of the running task.
+    """Return whether an error must propagate: Ctrl-C, a closed generator, or cancellation of the running task.
 
     All else that a router, a policy, a reward model or a member raises is its failure, ``SystemExit`` and a
     cancellation of its own making among it.
@@ -31,12 +31,12 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def keep_samples(interruption: BaseException, samples: Sequence[Any]) -> None:
-    """Note on an interruption which samples had come when a draw was called off: they are paid."""
+    """Attach the samples that arrived before an interruption to it, since they are paid for."""
     with suppress(Exception):  # a class may take no attributes
         setattr(interruption, _SAMPLES, tuple(samples))
 
 
 def samples_of(interruption: BaseException) -> tuple[Any, ...]:
-    """Return the samples that had come when a draw was called off."""
+    """Return the samples attached to an interruption."""
     samples: tuple[Any, ...] = getattr(interruption, _SAMPLES, ())
     return samples

@@ -1,4 +1,4 @@
-"""What belongs to an event loop ends with it: connections can be closed in no other."""
+"""Objects that belong to an event loop and are closed with it, since connections cannot be closed in another."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 def at_loop_end(close: Callable[[], Awaitable[Any]]) -> AsyncGenerator[None]:
-    """Have something closed in the running loop when it ends, or as soon as nobody holds what is returned.
+    """Have something closed in the running loop when it ends, or once the returned object is released.
 
     A loop ends the asynchronous generators that were begun in it (``asyncio.run`` and every server see to it), and
     those that nobody holds any more; what is returned is one that waits for that.
 
     Args:
-        close: Called once, in the loop.
+        close: Called once, in that loop.
     """
 
     async def wait() -> AsyncGenerator[None]:
@@ -37,33 +37,33 @@ def at_loop_end(close: Callable[[], Awaitable[Any]]) -> AsyncGenerator[None]:
 
 
 def forget_ended(held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any]) -> None:
-    """Remove what is held of loops that are closed: it may hold on to its loop, so that none ever goes by itself."""
+    """Remove entries of closed loops, whose values may refer to their loop and keep it alive."""
     loops = [ref() for ref in held.keyrefs()]  # a copy: other threads have loops of their own
     for ended in [loop for loop in loops if loop is not None and loop.is_closed()]:
         held.pop(ended, None)
 
 
 class PerLoop(Generic[T]):
-    """One thing for each event loop: made where it is first asked for, closed when its loop ends.
+    """One object per event loop: made at first use, closed when its loop ends.
 
-    A copy, or what comes out of a pickle, holds nothing yet.
+    Copies and unpickled objects start empty.
 
     Args:
-        close: How one is closed.
+        close: Closes an object.
     """
 
     def __init__(self, close: Callable[[T], Awaitable[Any]]) -> None:
-        """Hold nothing yet."""
+        """Start empty."""
         self._close = close
         self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None]]]
         self._held = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> Any:
-        """Keep how things are closed, and none of them."""
+        """Pickle only the closing function."""
         return type(self), (self._close,)
 
     def get(self, make: Callable[[], T]) -> T:
-        """Return the running loop's, made if need be."""
+        """Return the running loop's object, made if needed."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ class PerLoop(Generic[T]):
         return made
 
     async def aclose(self) -> None:
-        """Close the running loop's; the next that is asked for is a new one."""
+        """Close the running loop's object; the next ``get`` makes a new one."""
         import asyncio
 
         _, waiting = self._held.pop(asyncio.get_running_loop(), (None, None))

@@ -28,7 +28,7 @@ _SAME_NAME: Mapping[str, str] = {
     "bestroute.stats": "calibration_error label_directions vote_posterior",
     "bestroute.types": "arrays plans prediction prices query settings usage",
 }
-"""By room: modules of the core that have moved into it and kept their name."""
+"""By package: modules of the core that moved into it under the same name."""
 
 _RENAMED: Mapping[str, tuple[str, ...]] = {
     "bestroute.allowance": (
@@ -193,7 +193,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     ),
     "llamaindex_bestroute.streams": ("llamaindex_bestroute.streaming",),
 }
-"""By old path: where its names stand now."""
+"""By old path: the new homes of its names."""
 
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "bestroute.billing": {
@@ -219,32 +219,32 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         ),
     },
 }
-"""By a module that is a room now: what stood in it, by where that stands."""
+"""By module that became a package: its former names, by their new homes."""
 
 MOVED: Mapping[str, tuple[str, ...]] = {
     **{f"bestroute.{name}": (f"{room}.{name}",) for room, names in _SAME_NAME.items() for name in names.split()},
     **_RENAMED,
 }
-"""By old path: the modules that have its names now, the first those of most."""
+"""By old path: the modules that have its names now, the main one first."""
 
 
 class _OldPath(Loader, MetaPathFinder):
-    """Finds what no other finder does: a module by its old path."""
+    """Import finder for old module paths, used after all others."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what makes the module, if it is one of ours."""
+        """Return the spec of an old path, if it is one of ours."""
         if fullname not in MOVED:
             return None
         is_package = any(other.startswith(f"{fullname}.") for other in MOVED)
         return ModuleSpec(fullname, self, is_package=is_package)
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to the import system to make a module."""
+        """Use the default module creation."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Warn, and let the module hand on the names of the new ones."""
+        """Warn, and let the module forward to the new homes of its names."""
         old = module.__name__
         targets = [import_module(name) for name in MOVED[old]]
         warn_renamed(f"the module {old}", " and ".join(MOVED[old]))
@@ -263,7 +263,7 @@ class _OldPath(Loader, MetaPathFinder):
 
 
 def names_that_stood_in(package: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a module that is a room now: it finds what stood in it."""
+    """Return a ``__getattr__`` for a module that became a package, which finds its former names."""
     homes = {name: home for home, names in _NAMES[package].items() for name in names.split()}
 
     def find(name: str) -> Any:
@@ -277,6 +277,6 @@ def names_that_stood_in(package: str) -> Callable[[str], Any]:
 
 
 def find_old_paths() -> None:
-    """Have old paths found by ``import``: after all else, so that no other import is slower."""
+    """Install the finder, after all others so that other imports are not slowed down."""
     if not any(isinstance(finder, _OldPath) for finder in sys.meta_path):
         sys.meta_path.append(_OldPath())

@@ -1,4 +1,4 @@
-"""What a package exports names the package as its home, wherever it stands inside."""
+"""Exported names show their package as their module, regardless of where they are defined."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -6,15 +6,15 @@ from typing import Any
 
 
 def name_home(package: str, names: Mapping[str, Any], exported: Iterable[str]) -> None:
-    """Set ``__module__`` of a package's exported classes, so that reprs, pickles and dumps name what may be imported.
+    """Set ``__module__`` of a package's exported classes, so that reprs, pickles and dumps use the public path.
 
     Annotations are resolved before: whoever reads them (``typing.get_type_hints``, pydantic) looks strings up in the
     module that a class names.
 
     Args:
-        package: Its name.
-        names: Its namespace.
-        exported: The names in it that are public.
+        package: Name of the package.
+        names: Namespace of the package.
+        exported: The public names in it.
     """
     for value in map(names.get, exported):
         if isinstance(value, type) and value.__module__.startswith(f"{package}."):
@@ -25,12 +25,12 @@ def name_home(package: str, names: Mapping[str, Any], exported: Iterable[str]) -
 
 
 def on_demand(package: str, names: dict[str, Any], homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__``, which imports what is imported when it is asked for, and keeps it.
+    """Return a package's ``__getattr__`` that imports names at first use and caches them.
 
     Args:
-        package: Its name.
-        names: Its namespace.
-        homes: The module below the package that holds each name.
+        package: Name of the package.
+        names: Namespace of the package.
+        homes: For each name, the submodule that defines it.
     """
 
     def find(name: str) -> Any:

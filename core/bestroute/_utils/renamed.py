@@ -1,4 +1,4 @@
-"""Names that were public and go: still taken, with a warning that says what takes their place."""
+"""Deprecated names: still accepted, with a warning that gives the new name."""
 
 import warnings
 from collections.abc import Callable
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 2) -> None:
-    """Warn of an old name; see docs/stability.md for how long it lives."""
+    """Warn about a deprecated name; see docs/stability.md for how long it is supported."""
     warnings.warn(f"{old} is {new} now; the old name will go", DeprecationWarning, stacklevel=stacklevel + 1)
 
 
 def renamed_field(old: str, new: str) -> Callable[[type[T]], type[T]]:
-    """Let a dataclass take, and be asked for, a field by its old name too."""
+    """Return a class decorator that accepts and exposes a dataclass field by its old name too."""
 
     def decorate(cls: type[T]) -> type[T]:
         init: Any = cls.__init__

@@ -1,4 +1,4 @@
-"""Tasks of an event loop that somebody else's code runs in: they are asked to stop, and left behind if they do not."""
+"""Cancel asyncio tasks that run third-party code, without waiting for those that ignore it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 GRACE_S = 0.05
-"""How long cancelled tasks may take to stop before they are left to themselves."""
+"""How long cancelled tasks may take to stop, seconds."""
 
 
 async def leave(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait for a moment; what swallows its cancellation goes on, and nobody waits for it."""
+    """Cancel tasks and wait briefly; tasks that ignore the cancellation are left running."""
     pending = [task for task in tasks if not task.done()]
     for task in pending:
         task.cancel()
@@ -21,6 +21,6 @@ async def leave(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 
 def consume(future: asyncio.Future[Any]) -> None:
-    """Look at a future's exception, which is told elsewhere, so that none is lost."""
+    """Retrieve a future's exception, which is reported elsewhere, so that asyncio does not log it."""
     if not future.cancelled():
         future.exception()

@@ -15,13 +15,13 @@ from typing import Any
 from bestroute._utils.interruptions import is_interruption
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What ends a line, steers a terminal or turns the direction of what follows."""
+"""Characters that end a line, control a terminal or change the text direction."""
 _BRIEF = 60
-"""Characters in which a value is shown."""
+"""Length to which values are shortened."""
 
 
 def one_line(text: str) -> str:
-    r"""Return a text as it is shown on one line: line breaks and other control characters as their escapes.
+    r"""Return a text on one line: line breaks and other control characters become escapes.
 
     Example:
         >>> print(one_line("a tag\nwith \x1b[31mcolour\u2028and caf\u00e9"))
@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
 
 
 def utf8(text: str) -> bytes:
-    r"""Return a text as UTF-8, lone surrogates as their escapes; what is written or hashed goes through here.
+    r"""Encode a text as UTF-8, with lone surrogates as escapes; used for everything that is written or hashed.
 
     Example:
         >>> utf8("caf\u00e9"), utf8("\ud83d")
@@ -43,7 +43,7 @@ def utf8(text: str) -> bytes:
 
 
 def encodable(text: str) -> str:
-    r"""Return a text that any encoder takes: the text itself, lone surrogates as their escapes.
+    r"""Return a text that any encoder accepts: lone surrogates become escapes.
 
     Example:
         >>> encodable("half \ud83d")
@@ -53,7 +53,7 @@ def encodable(text: str) -> str:
 
 
 def encodable_within(value: Any) -> Any:
-    """Return plain JSON whose texts, names among them, any encoder takes; other objects stay as they are."""
+    """Return plain JSON with encodable texts and keys; other objects are unchanged."""
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, Mapping):
@@ -64,7 +64,7 @@ def encodable_within(value: Any) -> Any:
 
 
 def is_encodable(value: Any) -> bool:
-    r"""Whether any encoder takes all texts of plain JSON as they are.
+    r"""Return whether all texts of plain JSON are encodable.
 
     Example:
         >>> is_encodable([{"caf\u00e9": 1}]), is_encodable([{"half \ud83d": 1}])
@@ -78,12 +78,7 @@ def is_encodable(value: Any) -> bool:
 
 
 def brief(value: Any) -> str:
-    """Show a value in at most 60 characters, without ever writing it out in full, however large or deep it is.
-
-    Example:
-        >>> brief([1, "a"]), brief("x" * 100)
-        ("[1, 'a']", "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'")
-    """
+    """Render a value in at most 60 characters, without ever rendering it in full, however large or deep it is."""
     try:
         text = _SHOWN.repr(value)
     except Exception:  # a number of more digits than Python writes; an object of somebody else's
@@ -96,7 +91,7 @@ _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, _BRIEF, 
 
 
 def text_of(error: object) -> str:
-    """Return what an error, or the body of a reply, says; what cannot even say it says nothing."""
+    """Return the text of an error or a reply's body; ``""`` if rendering it fails."""
     try:
         return str(error)
     except BaseException as failure:
@@ -106,7 +101,7 @@ def text_of(error: object) -> str:
 
 
 def in_json_s_words(value: object) -> str:
-    """Return what a value read of JSON or YAML is, as those call it.
+    """Return the JSON or YAML name of a value's type.
 
     Example:
         >>> in_json_s_words(None), in_json_s_words([1])

@@ -1,4 +1,4 @@
-"""Work off the caller's thread: each piece has a thread of its own, so that slow work delays no other."""
+"""Run work off the caller's thread, in a thread of its own, so that slow work delays nothing else."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What work returned or raised. A value: an event loop's future cannot hold a ``StopIteration``."""
+    """The result or exception of work, as a value: an asyncio future cannot hold a ``StopIteration``."""
 
     value: T | None = None
     error: BaseException | None = None
 
     @classmethod
     def of(cls, work: Callable[[], T]) -> Outcome[T]:
-        """Do the work in this thread."""
+        """Run the work in this thread."""
         try:
             return cls(work())
         except BaseException as error:
             return cls(error=error)
 
     def get(self) -> T:
-        """Return the value, or raise the error."""
+        """Return the value, or raise the exception."""
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]
 
 
 class ThreadsExhausted(RuntimeError):  # a state, not a fault of anybody's
-    """The system gives no more threads; the work was not begun."""
+    """The system has no more threads; the work was not started."""
 
 
 def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
-    """Begin work in a thread, with the caller's context variables.
+    """Start work in a thread, with the caller's context variables.
 
     Args:
-        work: What to do.
-        name: Of the thread.
-        daemon: Whether the interpreter may end before the work does.
+        work: The function to run.
+        name: Name of the thread.
+        daemon: Whether the interpreter may exit before the work ends.
 
     Raises:
-        ThreadsExhausted: If the system gives no more threads.
+        ThreadsExhausted: If the system has no more threads.
     """
     copied = contextvars.copy_context().run
     try:
@@ -61,10 +61,10 @@ def start(work: Callable[[], object], *, name: str, daemon: bool) -> None:
 
 
 def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None, daemon: bool = True) -> Outcome[T] | None:
-    """Return the outcome of work in a thread; ``None`` if it takes longer, and is left to itself.
+    """Return the outcome of work in a thread; ``None`` if it takes longer, in which case it continues.
 
     Raises:
-        ThreadsExhausted: If the system gives no more threads.
+        ThreadsExhausted: If the system has no more threads.
     """
     done: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
     start(lambda: done.put(Outcome.of(work)), name=name, daemon=daemon)
@@ -77,7 +77,7 @@ def run_in_thread(work: Callable[[], T], *, name: str, seconds: float | None, da
 async def arun_in_thread(
     work: Callable[[], T], *, name: str, seconds: float | None = None, daemon: bool = True
 ) -> Outcome[T] | None:
-    """Return the outcome of work in a thread without blocking the loop; see ``run_in_thread``."""
+    """Return the outcome of work in a thread without blocking the event loop; see ``run_in_thread``."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ async def arun_in_thread(
 
 
 async def in_own_thread(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Return what a function returns, run in a thread of its own: the loop's shared threads are few.
+    """Return the result of a function, run in a thread of its own rather than in the loop's small pool.
 
     The interpreter waits for it at its end, as it does for a call that was abandoned.
     """
@@ -103,7 +103,7 @@ async def in_own_thread(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], value: object) -> None:
-    """Set a future's value from another thread; where its loop is closed nobody waits for it."""
+    """Set a future's result from another thread; does nothing if its loop is closed."""
 
     def settle() -> None:
         if not done.done():

@@ -1,4 +1,4 @@
-"""Work in threads of which a bounded number is under way: as one ends the next begins, until something says stop."""
+"""Run work in a bounded number of threads: as one item ends the next begins, until told to stop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ R = TypeVar("R")
 def ended(
     run: Callable[[T], R], items: Iterable[T], concurrency: int, stops: Callable[[], bool], *, name: str
 ) -> Iterator[tuple[T, Future[R]]]:
-    """Yield each item with its future, done, in the order in which they end.
+    """Yield each item with its completed future, in order of completion.
 
     Args:
         run: Called with an item, in a thread.
-        items: Taken one by one, each when there is room for it.
-        concurrency: How many are under way at once.
-        stops: Once true, no further item begins; those under way are waited for.
-        name: Of the threads.
+        items: Taken one by one, when there is room.
+        concurrency: Most items in progress at once.
+        stops: Once it returns true, no further item starts; those in progress are waited for.
+        name: Name of the threads.
     """
     queue = iter(items)
     running: dict[Future[R], T] = {}

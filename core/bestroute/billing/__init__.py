@@ -1,4 +1,4 @@
-"""Money: what a plan is expected to cost, what a sample cost, the ledger of both, and shared budgets."""
+"""Money: expected costs of plans, bills of samples, the ledger, and budgets."""
 
 from bestroute._utils.moved import names_that_stood_in
 

@@ -1,4 +1,4 @@
-"""Money that may be spent: reserved before a draw at the most it can cost, settled at what it did cost."""
+"""Budgets: reserve the most that a draw can cost before it is made, and settle its actual cost afterwards."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 Period = Literal["hour", "day", "month"]
 _LENGTHS = {None: 0, "month": 7, "day": 10, "hour": 13}
-"""How much of ``2026-01-31T17`` names a period."""
+"""Number of characters of ``2026-01-31T17`` that name a period."""
 _PATIENCE_S = 10.0
-"""How long to wait for a store."""
+"""How long to wait for a store, seconds."""
 
 
 class Budget(ProcessState):
-    """A sum that all calls sharing it may spend together: those of a process, or of any that share its store.
+    """A limit that all calls sharing it may spend together: those of a process, or of all processes with its store.
 
     In a store, reserving and settling are statements that check and note at once, by the database's own clock; a
     process's calls that wait share one. What is spent never passes the sum, but for one call of each process that dies:
@@ -36,16 +36,16 @@ class Budget(ProcessState):
     cost can be spent on top. Its other calls in flight count as spent in the period, whether they were or not.
 
     Args:
-        usd: The sum, USD.
+        usd: The limit, USD.
         per: The period it is for, ``"hour"``, ``"day"`` or ``"month"``, UTC; ``None`` is all time. What is settled
             in a period counts there.
-        store: Where processes share it, a path or URL as a ledger's (one database may keep both); ``None`` is memory.
-        name: Of the budget, where a store keeps several.
-        release_s: After how long of silence a process counts as dead; a living one says that it lives three times as
+        store: Path or URL of the database through which processes share it (may be the ledger's); ``None`` is memory.
+        name: Name of the budget, if a store has several.
+        release_s: Seconds without a heartbeat after which a process counts as dead; a live one sends three times as
             often.
 
     Raises:
-        ConfigError: If an argument is something else, or the store cannot be opened.
+        ConfigError: If an argument is invalid, or the store cannot be opened.
 
     Example:
         >>> budget = Budget(1.0)
@@ -65,7 +65,7 @@ class Budget(ProcessState):
         name: str = "budget",
         release_s: float = 120.0,
     ) -> None:
-        """Start with nothing spent, or with what the store has noted."""
+        """Start with nothing spent, or with what the store has recorded."""
         check_amount(usd, "Budget", "USD")
         release_s = check_amount(release_s, "Budget: release_s", "seconds")
         if per is not None and per not in get_args(Period):
@@ -79,7 +79,7 @@ class Budget(ProcessState):
 
     def _open(self) -> None:
         self.store: Store | None = None
-        """Where it is kept, without a password."""
+        """The store's address, without a password."""
         self._account: Account | None = None
         self._period = self._period_of(time.time())
         self._spent_usd = self._reserved_usd = 0.0
@@ -111,18 +111,18 @@ class Budget(ProcessState):
         weakref.finalize(self, account.abandon).atexit = False
 
     def __repr__(self) -> str:
-        """Show the sum and what is left."""
+        """Show the limit and what is left."""
         per = f" per {self.per}" if self.per else ""
         return f"Budget({self.usd:g} USD{per}, {self.left_usd:g} left)"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle what it is; one in memory goes along with what was spent."""
+        """Pickle the settings; a budget in memory includes what was spent."""
         kept = {name: getattr(self, name) for name in ("usd", "per", "name", "release_s", "_address")}
         with self._guard():
             return {**kept, "_spent": None if self.is_stored else (self._period, self._spent_usd)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open it again."""
+        """Restore the settings, and open the store again."""
         spent = state.pop("_spent")
         vars(self).update(state)
         ProcessState.__init__(self)
@@ -139,100 +139,100 @@ class Budget(ProcessState):
 
     @property
     def is_stored(self) -> bool:
-        """Whether other processes share it, so that reserving asks a database."""
+        """Whether it is in a database shared with other processes."""
         return self._address is not None and self._address != MEMORY
 
     @property
     def left_usd(self) -> float:
-        """What is neither spent nor reserved; of a store, as of the last statement of this process."""
+        """What is neither spent nor reserved, USD; of a store, as of this process's last statement."""
         if (account := self._opened()) is not None:
             return account.left_usd
         with self._guard():
-            self._turn()
+            self._start_period_if_due()
             return self.usd - self._spent_usd - self._reserved_usd
 
     @property
     def spent_usd(self) -> float:
-        """What was spent in the period; of a store, as of the last statement of this process."""
+        """What was spent in the period, USD; of a store, as of this process's last statement."""
         if (account := self._opened()) is not None:
             return account.spent_usd
         with self._guard():
-            self._turn()
+            self._start_period_if_due()
             return self._spent_usd
 
     def refresh(self, *, timeout_s: float | None = None) -> None:
-        """Ask the store what is left.
+        """Read from the store what is left.
 
         Raises:
-            BudgetError: If it cannot be asked.
+            BudgetError: If the store cannot be reached.
         """
         self.reserve(0.0, timeout_s=timeout_s)
 
     async def arefresh(self, *, timeout_s: float | None = None) -> None:
-        """Ask the store what is left, without blocking the event loop."""
+        """Read from the store what is left, without blocking the event loop."""
         await self.areserve(0.0, timeout_s=timeout_s)
 
     def reserve(
         self, usd: float, *, attempt_id: str | Sequence[str] | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Set a sum aside if it is there; returns whether it was.
+        """Reserve a sum if it is available; returns whether it was.
 
         Args:
-            usd: The sum.
-            attempt_id: For what, or for which together, in equal parts; a second time for the same reserves nothing
-                more.
-            timeout_s: How long to wait for a store; then nothing is set aside.
+            usd: The sum, USD.
+            attempt_id: The attempt, or several that share the sum equally; a repeated call for the same reserves
+                nothing more.
+            timeout_s: How long to wait for a store; after that nothing is reserved.
 
         Raises:
-            BudgetError: If a store cannot be asked.
+            BudgetError: If the store cannot be reached.
         """
         account = self._opened()
         if account is None:
             return self._reserve_here(usd, _ids(attempt_id))
-        wish = account.wish(usd, _ids(attempt_id))
+        reservation = account.request(usd, _ids(attempt_id))
         try:
-            return wish.granted.result(timeout_s)
+            return reservation.granted.result(timeout_s)
         except TimeoutError:
             return False
         finally:
-            if not wish.granted.done():
-                account.withdraw(wish)
+            if not reservation.granted.done():
+                account.withdraw(reservation)
 
     async def areserve(
         self, usd: float, *, attempt_id: str | Sequence[str] | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Set a sum aside as ``reserve`` does, without blocking the event loop."""
+        """Reserve a sum without blocking the event loop; see ``reserve``."""
         account = self._opened()
         if account is None:
             return self._reserve_here(usd, _ids(attempt_id))
         import asyncio
 
-        wish = account.wish(usd, _ids(attempt_id))
+        reservation = account.request(usd, _ids(attempt_id))
         is_taken = False
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    is_granted = await asyncio.wrap_future(_mirror(wish.granted))
+                    is_granted = await asyncio.wrap_future(_mirror(reservation.granted))
                     is_taken = True
                     return is_granted
             return False
         finally:
             if not is_taken:
-                account.withdraw(wish)
+                account.withdraw(reservation)
 
     def settle(self, reserved_usd: float, cost_usd: float, *, attempt_id: str | None = None) -> None:
-        """Give back what was reserved and note what was spent; a store is not waited for.
+        """Release a reservation and record the actual cost; does not wait for a store.
 
         Args:
-            reserved_usd: What was reserved; with ``attempt_id``, what was reserved for that is given back.
-            cost_usd: What was spent.
-            attempt_id: A second time for the same notes nothing.
+            reserved_usd: What was reserved; with ``attempt_id``, the attempt's own reservation is released instead.
+            cost_usd: What was spent, USD.
+            attempt_id: The attempt; a repeated call for the same records nothing.
         """
         if (account := self._opened()) is not None:
             account.settle(reserved_usd, cost_usd, attempt_id)
             return
         with self._guard():
-            self._turn()
+            self._start_period_if_due()
             if attempt_id is not None:
                 if not self._settled.add(attempt_id):
                     return
@@ -241,7 +241,7 @@ class Budget(ProcessState):
             self._spent_usd += cost_usd
 
     def close(self, timeout_s: float = _PATIENCE_S) -> bool:
-        """Write what was settled and close the store, which opens again when it is needed; returns whether it is."""
+        """Write settlements and close the store, which reopens when needed; returns whether everything is written."""
         account = self._opened()
         return account is None or account.close(timeout_s)
 
@@ -251,7 +251,7 @@ class Budget(ProcessState):
 
     def _reserve_here(self, usd: float, attempt_ids: tuple[str, ...]) -> bool:
         with self._guard():
-            self._turn()
+            self._start_period_if_due()
             if any(attempt_id in self._reserved or attempt_id in self._settled for attempt_id in attempt_ids):
                 return True
             # a millionth of a millionth of slack: sums of floats must not refuse what fits exactly
@@ -262,8 +262,8 @@ class Budget(ProcessState):
                 self._reserved[attempt_id] = usd / len(attempt_ids)
             return True
 
-    def _turn(self) -> None:
-        """Begin a new period when it is time; what is reserved then is settled in it."""
+    def _start_period_if_due(self) -> None:
+        """Begin a new period when due; reservations are settled in the new one."""
         if self.per is not None and (period := self._period_of(time.time())) != self._period:
             self._period, self._spent_usd = period, 0.0
 
@@ -276,46 +276,46 @@ def _ids(attempt_id: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _mirror(granted: Future[bool]) -> Future[bool]:
-    """Return a future that may be cancelled without cancelling the other."""
+    """Return a future whose cancellation does not cancel the other."""
     mirror: Future[bool] = Future()
 
-    def tell(done: Future[bool]) -> None:
+    def copy_result(done: Future[bool]) -> None:
         if mirror.set_running_or_notify_cancel():
             if (error := done.exception()) is not None:
                 mirror.set_exception(error)
             else:
                 mirror.set_result(done.result())
 
-    granted.add_done_callback(tell)
+    granted.add_done_callback(copy_result)
     return mirror
 
 
-class Purse:
-    """What one call may spend: its own limit and the budgets it shares, as one."""
+class BudgetGroup:
+    """One call's own limit and the shared budgets, treated as one budget."""
 
     def __init__(self, budgets: tuple[Budget, ...]) -> None:
-        """Keep the budgets; none is no limit."""
+        """Combine budgets; none means no limit."""
         self.budgets = budgets
 
     @property
     def is_stored(self) -> bool:
-        """Whether one of them asks a database."""
+        """Whether one of them is in a database."""
         return any(budget.is_stored for budget in self.budgets)
 
     def refresh(self, *, timeout_s: float | None = None) -> None:
-        """Ask stores what is left."""
+        """Read from the stores what is left."""
         for budget in self.budgets:
             if budget.is_stored:
                 budget.refresh(timeout_s=timeout_s)
 
     async def arefresh(self, *, timeout_s: float | None = None) -> None:
-        """Ask stores what is left, without blocking the event loop."""
+        """Read from the stores what is left, without blocking the event loop."""
         for budget in self.budgets:
             if budget.is_stored:
                 await budget.arefresh(timeout_s=timeout_s)
 
     def reserve(self, usd: float, *, attempt_ids: Sequence[str] = (), timeout_s: float | None = None) -> bool:
-        """Set a sum aside for attempts in every budget, or in none."""
+        """Reserve a sum for attempts in every budget, or in none."""
         for i, budget in enumerate(self.budgets):
             if not budget.reserve(usd, attempt_id=attempt_ids, timeout_s=timeout_s):
                 self._give_back(usd, attempt_ids, self.budgets[:i])
@@ -323,7 +323,7 @@ class Purse:
         return True
 
     async def areserve(self, usd: float, *, attempt_ids: Sequence[str] = (), timeout_s: float | None = None) -> bool:
-        """Set a sum aside in every budget, or in none, without blocking the event loop."""
+        """Reserve a sum in every budget, or in none, without blocking the event loop; see ``reserve``."""
         for i, budget in enumerate(self.budgets):
             is_granted = False
             try:
@@ -336,14 +336,14 @@ class Purse:
         return True
 
     def settle(self, attempt_ids: Sequence[str], cost_usd: float) -> None:
-        """Give back what was reserved for attempts and note what they have cost together, once."""
+        """Release the reservation of attempts and record their actual cost, once."""
         for budget in self.budgets:
             for i, attempt_id in enumerate(attempt_ids):
                 budget.settle(0.0, cost_usd if i == 0 else 0.0, attempt_id=attempt_id)
 
     @property
     def left_usd(self) -> float:
-        """The least that is left in any of them."""
+        """The smallest remaining sum of all budgets, USD."""
         return min(budget.left_usd for budget in self.budgets)
 
     @staticmethod

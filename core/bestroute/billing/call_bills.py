@@ -1,4 +1,4 @@
-"""The bill of one call: what all its samples cost together, and what was run for it and why."""
+"""The bill of one call: the cost of all its samples, the plan that was run, and the reason."""
 
 from __future__ import annotations
 
@@ -8,28 +8,23 @@ from dataclasses import dataclass, field
 from bestroute.billing.ledger_rows import LedgerRow, Selection
 
 FELL_BACK = "fell back from "
-"""Stands in the reason of what was drawn in place of members that gave nothing usable."""
+"""Begins the part of a row's reason that says which members gave nothing usable."""
 
 
 def fell_back_from(models: Sequence[str]) -> str:
-    """Return what the reason of a row says of such members.
-
-    Example:
-        >>> fell_back_from(["small", "mid"])
-        'fell back from small, mid'
-    """
+    """Return the part of a row's reason that names members without a usable answer."""
     return FELL_BACK + ", ".join(models) if models else ""
 
 
 @dataclass(slots=True)
 class CallBill:
-    """What one call's answer was billed; audits of it are not in it."""
+    """The bill of one call's answer, without audits."""
 
     call_id: str
     time: float
-    """Of the first sample, seconds since 1970, UTC."""
+    """Time of the first sample, seconds since 1970, UTC."""
     plan: str
-    """The one that answered; where none did, one that was tried."""
+    """The model that answered; if none did, one that was tried."""
     reason: str
     samples: int
     failed: int
@@ -38,13 +33,13 @@ class CallBill:
 
     @property
     def fell_back(self) -> bool:
-        """Whether others than the members that were to answer were asked."""
+        """Whether other models than the planned ones were called."""
         return FELL_BACK in self.reason
 
 
 @dataclass(frozen=True)
 class DrawnModel:
-    """What one call drew of one model."""
+    """What one call drew from one model."""
 
     model: str
     samples: int
@@ -54,7 +49,7 @@ class DrawnModel:
     output_tokens: int
     cost_usd: float
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Of the call."""
+    """Tags of the call."""
 
 
 def call_bills(rows: Iterable[LedgerRow], selection: Selection) -> list[CallBill]:

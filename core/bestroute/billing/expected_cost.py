@@ -1,4 +1,4 @@
-"""Expected cost of plans: draws, tokens, prompt length and billing in; USD out. Pure functions on arrays."""
+"""Expected cost of plans, USD, from draws, tokens, prompt length and billing. Pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bestroute.types.prices import PER_MILLION
 def billed_calls(
     plans: Sequence[Plan], expected_draws: FloatArray, once: Sequence[str], greedy_apart: Collection[str] = ()
 ) -> FloatArray:
-    """Count how often each step bills the prompt.
+    """Return how often each step bills the prompt, in expectation.
 
     A sample drawn on its own bills the whole prompt. A step without acceptance draws its ``n`` together; where
     the provider samples them in one call the prompt is billed once, with the probability that the step is
@@ -24,8 +24,8 @@ def billed_calls(
     Args:
         plans: ``P`` plans.
         expected_draws: Shape ``(Q, P, S)``.
-        once: Models that bill the prompt once for n samples of one call.
-        greedy_apart: Those of them whose first draw is a request of its own.
+        once: Models that bill the prompt once for the n samples of a call.
+        greedy_apart: Those of them whose greedy first draw is a separate request.
 
     Returns:
         Expected number of billed prompts, shape ``(Q, P, S)``.
@@ -57,9 +57,9 @@ def plan_costs(
         output_tokens: Tokens of one sample of each model, shape ``(Q, K)``, pool order.
         input_tokens: Tokens of the whole prompt, shape ``(Q,)``.
         pool: Prices.
-        once: Models that bill the prompt once for n samples; default: as the pool says.
-        greedy_apart: Those of them whose first draw, at temperature 0, is a request of its own.
-        saved_usd: What a member's prompt cache saves on each prompt, by model.
+        once: Models that bill the prompt once for n samples; default: the pool's setting.
+        greedy_apart: Those of them whose greedy first draw is a separate request.
+        saved_usd: What a model's prompt cache saves per prompt, USD, by model.
 
     Returns:
         USD, shape ``(Q, P)``.

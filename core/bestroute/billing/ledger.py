@@ -1,4 +1,4 @@
-"""The ledger: a row for every sample drawn, failed and cancelled ones too."""
+"""The ledger: one row for every sample drawn, including failed and cancelled draws."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ __all__ = ["Kind", "Ledger", "LedgerRow", "Status", "Totals"]
 T = TypeVar("T")
 
 _PATIENCE_S = 10.0
-"""How long a write waits for another process's, or for a server."""
+"""How long a write waits for another process's lock, or for a server, seconds."""
 _PATIENCE_AWAY_S = 1.0
-"""How long a caller waits for a database whose last write failed."""
+"""How long a caller waits for a database whose last write failed, seconds."""
 _MOST_SUMS = 10_000
 logger = logging.getLogger(__name__)
 
 
 class Ledger(ProcessState):
-    """Keeps every bill: in memory, in an SQLite file, or in PostgreSQL.
+    """Stores every bill: in memory, in an SQLite file, or in PostgreSQL.
 
     Safe to share between threads, and with forked processes; one in a database also between any processes, and in
     PostgreSQL between machines. Rows of one call of ``add`` are written together or not at all, and never twice. A
@@ -77,10 +77,10 @@ class Ledger(ProcessState):
         keep_rows: How many rows memory keeps, the newest: so many of answers, and as many of what is drawn beside
             them. Totals count those it has let go, too: by the hour, and beyond 10,000 combinations of reason, plan
             and tags without these.
-        keep_notes: Whether the words of feedback are kept.
+        keep_notes: Whether the comments of feedback are stored.
 
     Raises:
-        ConfigError: If it is of another kind, or the database cannot be opened; never with a password.
+        ConfigError: If the URL is unsupported, or the database cannot be opened; the message has no password.
 
     Example:
         >>> ledger = Ledger()
@@ -89,7 +89,7 @@ class Ledger(ProcessState):
     """
 
     def __init__(self, url: Store | None = None, *, keep_rows: int = 100_000, keep_notes: bool = False) -> None:
-        """Open the ledger, making or migrating the database's tables."""
+        """Open the ledger, creating or migrating the database's tables."""
         super().__init__()
         keep_rows = check_count(keep_rows, "Ledger: keep_rows")
         self.keep_rows, self.keep_notes = keep_rows, keep_notes
@@ -103,7 +103,7 @@ class Ledger(ProcessState):
 
     def _open(self) -> None:
         self.url: str | None = None
-        """Where it is kept, without a password."""
+        """The ledger's address, without a password."""
         self._tables: LedgerTables | None = None
         self._writer: Writer[Entry] | None = None
         if self._address is None or self._address == MEMORY:
@@ -130,19 +130,19 @@ class Ledger(ProcessState):
         self._writer = Writer(self._write, self._tables.close, self._failed, self._lost)
 
     def __repr__(self) -> str:
-        """Show where it is kept."""
+        """Show the ledger's address."""
         return f"Ledger({self.url!r})" if self.url else "Ledger()"
 
     def __enter__(self) -> Ledger:
-        """Write what waits at the end of a ``with``."""
+        """Return the ledger; ``with`` writes waiting rows at its end."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what waits."""
+        """Write waiting rows."""
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle where it is kept; rows in memory go along, those that wait for a database do not."""
+        """Pickle the address; rows in memory are included, rows that wait for a database are not."""
         with self._guard():
             kept = {"keep_rows": self.keep_rows, "keep_notes": self.keep_notes, "_address": self._address}
             if self.is_persistent:
@@ -177,18 +177,18 @@ class Ledger(ProcessState):
 
     @property
     def is_persistent(self) -> bool:
-        """Whether writing touches a disk, or a server."""
+        """Whether writing uses a disk or a server."""
         return self._address is not None and self._address != MEMORY
 
     def add(
         self, rows: Sequence[LedgerRow], *, outcomes: Sequence[CallOutcome] = (), timeout_s: float | None = None
     ) -> None:
-        """Keep rows, all or none; of a database, wait until they are written, or have to wait.
+        """Add rows, all or none; for a database, wait until they are written or a write failed.
 
         Args:
-            rows: Of one call, or of any.
-            outcomes: Of calls, written together with them; one of the same call takes the place of an earlier one.
-            timeout_s: How long to wait at most. What is not written by then is written later.
+            rows: Rows of any calls.
+            outcomes: Outcomes of calls, written together with them; one replaces an earlier one of the same call.
+            timeout_s: How long to wait at most, seconds; rows not written by then are written later.
         """
         with self._guard():
             is_memory = self._writer is None
@@ -202,7 +202,7 @@ class Ledger(ProcessState):
             written.result(self._patience_s(timeout_s))
 
     async def aadd(self, rows: Sequence[LedgerRow], *, timeout_s: float | None = None) -> None:
-        """Keep rows as ``add`` does, without blocking the event loop; a caller that is cancelled leaves them to it."""
+        """Add rows without blocking the event loop; if the caller is cancelled they are still written. See ``add``."""
         import asyncio
 
         written = self.submit(rows)
@@ -210,11 +210,11 @@ class Ledger(ProcessState):
             await asyncio.wait([asyncio.wrap_future(written)], timeout=self._patience_s(timeout_s))
 
     def submit(self, rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = ()) -> Future[None]:
-        """Hand rows over to be written, at once; the future is done when they are written, or have to wait.
+        """Submit rows for writing without waiting; the future is done when they are written or a write failed.
 
         Args:
-            rows: Of one call, or of any.
-            outcomes: Of calls, written together with them; one of the same call takes the place of an earlier one.
+            rows: Rows of any calls.
+            outcomes: Outcomes of calls, written together with them; one replaces an earlier one of the same call.
         """
         kept = completed(rows)
         with self._guard():
@@ -229,7 +229,7 @@ class Ledger(ProcessState):
         return writer.submit(_entry(kept, outcomes))
 
     def note(self, outcomes: Sequence[CallOutcome]) -> None:
-        """Keep outcomes that nobody waits for; a database has them with the next rows, or half a second later."""
+        """Store outcomes without waiting; a database gets them with the next rows, or half a second later."""
         with self._guard():
             writer = self._writer
             if writer is None:
@@ -238,21 +238,21 @@ class Ledger(ProcessState):
             writer.submit_later(_entry((), outcomes))
 
     def feedback(self, call_id: str, score: float, *, note: str | None = None) -> None:
-        """Keep what is said of a call's answer; of a database, wait until it is written, or has to wait.
+        """Store feedback on a call's answer; for a database, wait until it is written or a write failed.
 
         Args:
-            call_id: Of the call.
+            call_id: Id of the call.
             score: In [0, 1]; ``True`` and ``False`` are 1 and 0.
-            note: In words; kept with ``keep_notes`` alone.
+            note: A comment; stored only with ``keep_notes``.
 
         Raises:
-            ConfigError: If the score is none, the call is not in the ledger, or the database cannot be read.
+            ConfigError: If the score is invalid, the call is not in the ledger, or the database cannot be read.
         """
         known = as_feedback(call_id, score, note, keeps_notes=self.keep_notes)
         if not self.has_call(known.call_id):
             where = "the ledger" if self.url is None else f"the ledger {self.url!r}"
             raise ConfigError(
-                f"feedback: {where} knows no call {brief(call_id)}; take the call_id of the answer's metadata, and the "
+                f"feedback: {where} has no call {brief(call_id)}; take the call_id of the answer's metadata, and the "
                 "ledger that its engine writes"
             )
         with self._guard():
@@ -264,7 +264,7 @@ class Ledger(ProcessState):
                 writer.submit(_entry((), (), [known])).result(self._patience_s(None))
 
     def has_call(self, call_id: str) -> bool:
-        """Return whether there is a row of a call, or an outcome.
+        """Return whether a call has a row or an outcome.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -278,7 +278,7 @@ class Ledger(ProcessState):
             return bool(self._read(lambda tables: tables.has_call(call_id)))
 
     def feedbacks(self) -> list[Feedback]:
-        """Return what was said of calls, in writing order.
+        """Return the feedback on calls, in writing order.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -288,12 +288,12 @@ class Ledger(ProcessState):
     def outcomes(
         self, *, since: float = -math.inf, until: float = math.inf, status: OutcomeStatus | None = None
     ) -> list[CallOutcome]:
-        """Return what is known of the calls that audits might have chosen, the newest of each, in order of time.
+        """Return the outcomes of calls that could have been audited, the newest of each call, in order of time.
 
         Args:
-            since: First moment that counts, seconds since 1970.
-            until: First moment that counts no more.
-            status: Calls of this status alone.
+            since: Start, inclusive, seconds since 1970.
+            until: End, exclusive.
+            status: Only calls of this status.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -308,13 +308,13 @@ class Ledger(ProcessState):
     def count_outcomes(
         self, status: OutcomeStatus, *, target: float | None, since: float = -math.inf, until: float = math.inf
     ) -> int:
-        """Return how many of the same calls are of a status, and were decided for a target.
+        """Return the number of calls of a status that were decided for a target drop.
 
         Args:
-            status: Of calls.
-            target: The drop that the policy was asked for; ``None``: it was asked for none.
-            since: First moment that counts, seconds since 1970.
-            until: First moment that counts no more.
+            status: Status of the calls.
+            target: The policy's target drop; ``None`` for calls without one.
+            since: Start, inclusive, seconds since 1970.
+            until: End, exclusive.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -324,11 +324,11 @@ class Ledger(ProcessState):
         return sum(o.target == target for o in self.outcomes(since=since, until=until, status=status))
 
     def outcome_groups(self, *, since: float = -math.inf, until: float = math.inf) -> list[OutcomeGroup]:
-        """Return the same calls added up where they are alike, by the database where there is one.
+        """Return the sums of similar calls' outcomes, computed by the database if there is one.
 
         Args:
-            since: First moment that counts, seconds since 1970.
-            until: First moment that counts no more.
+            since: Start, inclusive, seconds since 1970.
+            until: End, exclusive.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -340,12 +340,12 @@ class Ledger(ProcessState):
     def visit_notes(
         self, visit: Callable[[OutcomeNotes], None], *, since: float = -math.inf, until: float = math.inf
     ) -> None:
-        """Hand on what alarms need of the same calls, many at a time, in order of time.
+        """Pass on what alarms need of the same calls, in batches, in order of time.
 
         Args:
-            visit: Is called with each lot of them.
-            since: First moment that counts, seconds since 1970.
-            until: First moment that counts no more.
+            visit: Called with each batch.
+            since: Start, inclusive, seconds since 1970.
+            until: End, exclusive.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -358,7 +358,7 @@ class Ledger(ProcessState):
             visit(OutcomeNotes(*columns))
 
     def _is_written(self) -> bool:
-        """Whether the database has everything."""
+        """Whether everything is written to the database."""
         with self._guard():
             writer = self._writer
         return writer is not None and writer.flush(_PATIENCE_S) and not writer.waiting()
@@ -371,7 +371,7 @@ class Ledger(ProcessState):
         return self._read(read)
 
     def _waiting_of(self, name: str) -> list[Any]:
-        """Return what memory holds: all of it, or what waits for a database."""
+        """Return what is in memory: everything, or what waits for a database."""
         with self._guard():
             writer = self._writer
             if writer is None:
@@ -395,15 +395,15 @@ class Ledger(ProcessState):
             del self._outcomes[next(iter(self._outcomes))]
 
     def flush(self, timeout_s: float = _PATIENCE_S) -> bool:
-        """Write what waits; returns whether all rows are written now."""
+        """Write waiting rows; returns whether all rows are written."""
         with self._guard():
             writer = self._writer
         return writer is None or writer.flush(timeout_s)
 
     def close(self, timeout_s: float = _PATIENCE_S) -> bool:
-        """Write what waits and close the database; returns whether all rows are written.
+        """Write waiting rows and close the database; returns whether all rows are written.
 
-        A closed ledger can be read, and opens again when rows come.
+        A closed ledger can be read, and reopens when rows are added.
         """
         with self._guard():
             writer = self._writer
@@ -414,7 +414,7 @@ class Ledger(ProcessState):
         self._tables.write(entries)
 
     def _failed(self, error: Exception) -> None:
-        """Log what the database said, and let the oldest rows go where too many wait."""
+        """Log a write error, and drop the oldest rows if too many wait."""
         assert self._tables is not None
         assert self._writer is not None
         waiting = sum(map(len, self._writer.waiting()))
@@ -431,7 +431,7 @@ class Ledger(ProcessState):
                     self._sums.add(row)
 
     def _lost(self, entries: list[Entry]) -> None:
-        """Log what the ledger will never hold."""
+        """Log what could not be written."""
         totals = [totals_of(row) for entry in entries for _, row in entry.rows]
         with self._guard():
             totals += [total for _, total in self._sums.groups()]  # of rows that memory had no room for
@@ -443,12 +443,12 @@ class Ledger(ProcessState):
         )
 
     def rows(self, *, newest: int | None = None, kind: Kind | None = None, until: float = math.inf) -> list[LedgerRow]:
-        """Return every row that is kept, in writing order, those that wait for a database last.
+        """Return all stored rows in writing order, with those that wait for a database last.
 
         Args:
-            newest: So many of the last ones alone, of those that the others leave.
-            kind: Rows of this kind alone.
-            until: First moment that counts no more, seconds since 1970.
+            newest: Only this many of the last rows that match the other arguments.
+            kind: Only rows of this kind.
+            until: End, exclusive, seconds since 1970.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -466,7 +466,7 @@ class Ledger(ProcessState):
         until: Moment | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> dict[Any, Totals]:
-        """Add rows up, in the database where there is one; those that memory has let go are among them.
+        """Return totals of rows, computed by the database if there is one; rows dropped from memory are included.
 
         ``cost_usd`` is what answers cost; what audits cost, and records to train by, stands apart (``audit_cost_usd``,
         ``training_cost_usd``), but where ``kind`` tells them apart.
@@ -476,12 +476,12 @@ class Ledger(ProcessState):
                 ``"reason"``, ``"plan"``, ``"kind"``, ``"tag"`` (``team=search``; a row counts under each of its tags,
                 under ``""`` without any) or ``"tag:team"`` (that tag's values); several of them for keys that are
                 tuples; ``None`` puts all under ``"all"``.
-            since: First moment that counts: a date, a datetime, an ISO text (UTC without a zone) or seconds since 1970.
-            until: First moment that counts no more.
-            tags: Rows with all of these tags alone.
+            since: Start, inclusive: a date, a datetime, an ISO text (UTC without a zone) or seconds since 1970.
+            until: End, exclusive.
+            tags: Only rows with all of these tags.
 
         Raises:
-            ConfigError: If an argument is something else, or the database cannot be read.
+            ConfigError: If an argument is invalid, or the database cannot be read.
         """
         selection = Selection.of(by, since, until, tags)
         with self._settled() as waiting:
@@ -499,16 +499,16 @@ class Ledger(ProcessState):
         until: Moment | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Hand on the bill of each call, many at a time, in no order; of memory, of the rows that are kept.
+        """Pass on the bill of each call, in batches, in no order; of memory, only of rows still stored.
 
         Args:
-            visit: Is called with each lot of them.
-            since: First moment that counts; the arguments are those of ``totals``.
-            until: First moment that counts no more.
-            tags: Calls with all of these tags alone.
+            visit: Called with each batch.
+            since: Start, inclusive; the arguments are those of ``totals``.
+            until: End, exclusive.
+            tags: Only calls with all of these tags.
 
         Raises:
-            ConfigError: If an argument is something else, or the database cannot be read.
+            ConfigError: If an argument is invalid, or the database cannot be read.
         """
         selection = Selection.of(None, since, until, tags)
         with self._settled() as waiting:
@@ -516,7 +516,7 @@ class Ledger(ProcessState):
             visit(call_bills(waiting, selection))
 
     def drawn_models(self, call_ids: Collection[str]) -> dict[str, list[DrawnModel]]:
-        """Return what each of some calls drew of each model.
+        """Return what each of some calls drew from each model.
 
         Raises:
             ConfigError: If the database cannot be read.
@@ -526,7 +526,7 @@ class Ledger(ProcessState):
 
     @contextlib.contextmanager
     def _settled(self) -> Iterator[list[LedgerRow]]:
-        """Yield the rows that are in memory, while nothing of them can go to the database."""
+        """Return a context with the rows in memory, in which none is moved to the database."""
         with self._guard():
             writer = self._writer
             rows = self._rows.rows()
@@ -553,22 +553,22 @@ class Ledger(ProcessState):
 
     @property
     def cost_usd(self) -> float:
-        """What all samples cost that were drawn for answers."""
+        """Cost of all samples drawn for answers, USD."""
         return self._total["cost_usd"]
 
     @property
     def audit_cost_usd(self) -> float:
-        """What audits of answers cost."""
+        """Cost of audits, USD."""
         return self._total["audit_cost_usd"]
 
     @property
     def training_cost_usd(self) -> float:
-        """What `collect` drew and `label` judged, for records to train by."""
+        """Cost of records for training, USD: draws of `collect` and questions to judges of `label`."""
         return self._total["training_cost_usd"]
 
     @property
     def reference_cost_usd(self) -> float:
-        """What the reference alone would have cost."""
+        """What the reference alone would have cost, USD."""
         return self._total["reference_cost_usd"]
 
     @property
@@ -577,7 +577,7 @@ class Ledger(ProcessState):
 
 
 def _entry(rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = (), feedback: Sequence[Feedback] = ()) -> Entry:
-    """Return what is written in one transaction, each part with an id, so that it is written once."""
+    """Return what is written in one transaction, with ids that make writing idempotent."""
     from bestroute.billing.database.ledger_tables import Entry
 
     batch = uuid.uuid4().hex
@@ -585,10 +585,10 @@ def _entry(rows: Sequence[LedgerRow], outcomes: Sequence[CallOutcome] = (), feed
 
 
 def as_ledger(ledger: Any) -> Ledger:
-    """Return a ledger, the one of a path or URL, or a new one in memory.
+    """Return a ledger: the given one, that of a path or URL, or a new one in memory.
 
     Raises:
-        ConfigError: If it keeps no bills, so that this is known before anything is spent.
+        ConfigError: If it is not a ledger; raised before anything is spent.
     """
     if ledger is None or isinstance(ledger, str | Path):
         return Ledger(ledger)

@@ -1,4 +1,4 @@
-"""The ledger's rows: one for every sample drawn, completed to plain values, and added up by what a caller names."""
+"""The ledger's rows, one per sample drawn: their fields, normalisation and totals."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Moment = float | str | date | datetime
 """Seconds since 1970, an ISO text, a date or a datetime; without a zone it is UTC."""
 
 DIMENSIONS = ("model", "day", "hour", "reason", "plan", "kind", "tag")
-"""What totals can be told apart by; beside these ``tag:NAME``, the value of one tag."""
+"""Dimensions by which totals can be split, besides ``tag:NAME``, the value of a tag."""
 _HOUR_S = 3600
 _FIRST_HOUR, _LAST_HOUR = -17_259_888, 70_389_527
-"""Hours since 1970 that a calendar has, of the years 1 to 9999."""
+"""Hours since 1970 of the years 1 to 9999, the range of ``datetime``."""
 _TRAINING = ("collect", "judge")
-"""Kinds of what is drawn for records; what is neither this nor an answer stands with the audits."""
+"""Kinds of draws made for records; any other kind except answers counts as an audit."""
 
 
 class LedgerRow(TypedDict):
-    """One sample's bill. What need not be given is filled in by the ledger."""
+    """The bill of one sample. The ledger fills in fields that are not required."""
 
     run_id: NotRequired[str]
-    """The framework's own id of the run; without one it is the call's."""
+    """The framework's id of the run; default: the call's id."""
     time: float
     """Seconds since 1970, UTC."""
     model: str
@@ -49,48 +49,48 @@ class LedgerRow(TypedDict):
     reasoning_tokens: int
     cost_usd: float
     estimated: bool
-    """Whether the provider told no usable usage, so that we counted ourselves."""
+    """Whether the provider reported no usable usage, so that tokens were estimated."""
     error: str | None
     reference_cost_usd: float
-    """What the reference would have cost for the whole call; on the call's first row, 0 on the others."""
+    """What the reference would have cost for the whole call, USD; on the call's first row, 0 on the others."""
     call_id: NotRequired[str]
-    """The same for all samples of one call of the engine."""
+    """Id of the engine's call, the same for all its samples."""
     attempt_id: NotRequired[str]
-    """The same for all samples of one request to a member."""
+    """Id of the request to a member, the same for all its samples."""
     attempt: NotRequired[int]
-    """The how-many-th request for this draw it was: 1, and more where it was repeated."""
+    """Number of the request for this draw, from 1; higher for retries."""
     requests: NotRequired[int]
     """1 on a request's first row, 0 on its others, so that their sum counts requests; filled in by the ledger."""
     kind: NotRequired[Kind]
-    """What the sample was drawn for: an answer, an audit of one, records (`collect`), or their labels (`judge`)."""
+    """Purpose of the sample: an answer, an audit, records (`collect`), or their labels (`judge`)."""
     plan: NotRequired[str | None]
-    """The plan it is a part of, in words."""
+    """The plan that it belongs to, as text."""
     reason: NotRequired[str | None]
-    """Why that plan was taken."""
+    """Why that plan was chosen."""
     tags: NotRequired[dict[str, str]]
-    """What the caller named the call by."""
+    """Tags that the caller gave the call."""
     latency_s: NotRequired[float | None]
-    """Seconds that its request took; ``None`` where that is not known."""
+    """Duration of its request, seconds; ``None`` if unknown."""
 
 
 class CostsBeside(TypedDict):
-    """What was spent beside answers, USD; each sum is told of in ``billing/savings.py``."""
+    """Costs besides answers, USD; see ``billing/savings.py`` for each."""
 
     audit_cost_usd: float
-    """Of audits; ``cost_usd`` is of answers alone, unless ``kind`` is told apart."""
+    """Cost of audits; ``cost_usd`` is that of answers alone, unless totals are split by ``kind``."""
     training_cost_usd: float
-    """Of records to train and tune by, whatever calls were made: what `collect` drew and `label` judged."""
+    """Cost of records for training and tuning: draws of `collect` and judging by `label`."""
 
 
 class Totals(CostsBeside):
     """Sums over rows."""
 
     samples: int
-    """Rows, those of failed and cancelled draws among them."""
+    """Number of rows, including failed and cancelled draws."""
     failed: int
-    """Rows that brought no sample: failed or cancelled."""
+    """Rows without a sample: failed or cancelled."""
     requests: int
-    """Requests to members; one may bring several samples, or none."""
+    """Requests to members; a request may bring several samples, or none."""
     input_tokens: int
     output_tokens: int
     cost_usd: float
@@ -99,7 +99,7 @@ class Totals(CostsBeside):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows are added up, and by what they are told apart."""
+    """Which rows are summed, and how totals are split."""
 
     by: tuple[str, ...] = ()
     since: float = -math.inf
@@ -114,10 +114,10 @@ class Selection:
         until: Moment | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Selection:
-        """Check what a caller asks for.
+        """Check the arguments of ``totals``.
 
         Raises:
-            ConfigError: If ``by`` names something else, a moment is none, or tags are no mapping.
+            ConfigError: If ``by`` is unknown, a moment is invalid, or tags are no mapping.
         """
         names = () if by is None else (by,) if isinstance(by, str) or not isinstance(by, Iterable) else tuple(by)
         if not all(isinstance(name, str) and (name in DIMENSIONS or name.startswith("tag:")) for name in names):
@@ -135,7 +135,7 @@ class Selection:
 
 
 def as_text(value: Any) -> str:
-    r"""Return a text as any database takes it: half a character and NUL become backslash escapes.
+    r"""Return a text that any database accepts: lone surrogates and NUL become backslash escapes.
 
     Example:
         >>> as_text("a\x00\ud83d")
@@ -146,7 +146,7 @@ def as_text(value: Any) -> str:
 
 
 def completed(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """Return rows with every column filled, of plain values; numbers of numpy become Python's.
+    """Return rows with every column filled in, of plain Python values.
 
     Raises:
         ConfigError: If a cost is no finite number, or a time none between the years 1 and 9999.
@@ -204,7 +204,7 @@ COLUMNS = tuple(LedgerRow.__annotations__)
 
 
 def no_totals() -> Totals:
-    """Return the sums over no rows."""
+    """Return the totals of no rows."""
     return {
         "samples": 0,
         "failed": 0,
@@ -219,18 +219,18 @@ def no_totals() -> Totals:
 
 
 def beside_answers(total: Totals) -> Totals:
-    """Return the sums over rows of other kinds as they add to those of answers: what they cost stands apart."""
+    """Return the totals of rows of other kinds as added to those of answers: their costs are kept separate."""
     return {**total, "cost_usd": 0.0}
 
 
 def add_totals(total: Totals, more: Totals) -> None:
-    """Add sums to others."""
+    """Add totals to others, in place."""
     for name, value in more.items():
         total[name] += value  # type: ignore[literal-required]
 
 
 def costs_beside(kind: str, cost_usd: float) -> CostsBeside:
-    """Return the sums that stand beside what answers cost, of rows of one kind.
+    """Return the costs besides answers of rows of one kind.
 
     Example:
         >>> costs_beside("collect", 2.0)
@@ -241,7 +241,7 @@ def costs_beside(kind: str, cost_usd: float) -> CostsBeside:
 
 
 def totals_of(row: LedgerRow) -> Totals:
-    """Return the sums over one row."""
+    """Return the totals of one row."""
     return {
         "samples": 1,
         "failed": int(row["status"] != "ok"),
@@ -255,15 +255,15 @@ def totals_of(row: LedgerRow) -> Totals:
 
 
 class NewestRows:
-    """The newest rows: so many of answers, and as many of what is drawn beside them, which push no answer's out."""
+    """The newest rows: a number of answers, and the same number of other rows, which do not displace answers."""
 
     def __init__(self, most: int) -> None:
-        """Start with nothing."""
+        """Start empty."""
         self.most, self._count = most, 0
         self._answers, self._beside = deque[tuple[int, LedgerRow]](), deque[tuple[int, LedgerRow]]()
 
     def add(self, rows: Iterable[LedgerRow]) -> list[LedgerRow]:
-        """Add rows, and return those that are let go for them."""
+        """Add rows, and return the old ones that are dropped."""
         let_go = []
         for row in rows:
             kept = self._answers if row["kind"] == "draw" else self._beside
@@ -274,24 +274,24 @@ class NewestRows:
         return let_go
 
     def copy(self) -> NewestRows:
-        """Return the same rows."""
+        """Return a copy with the same rows."""
         other = NewestRows(self.most)
         other._count, other._answers, other._beside = self._count, self._answers.copy(), self._beside.copy()
         return other
 
     def rows(self) -> list[LedgerRow]:
-        """Return them in writing order."""
+        """Return the rows in writing order."""
         return [row for _, row in heapq.merge(self._answers, self._beside, key=lambda each: each[0])]
 
 
 class Sums:
-    """Sums over rows that are kept no more, as finely as totals can ask for, and no finer than ``most`` of them.
+    """Totals of rows that are no longer stored, in at most ``most`` groups by all dimensions.
 
     Beyond that number, rows of a new reason or tag are added up without either.
     """
 
     def __init__(self, most: int) -> None:
-        """Start with nothing."""
+        """Start empty."""
         self.most = most
         self._sums: dict[tuple[str, int, str, str, str, str], Totals] = {}
 
@@ -304,13 +304,13 @@ class Sums:
         add_totals(self._sums.setdefault(key, no_totals()), totals_of(row))
 
     def copy(self) -> Sums:
-        """Return the same sums."""
+        """Return a copy."""
         other = Sums(self.most)
         other._sums = {key: total.copy() for key, total in self._sums.items()}
         return other
 
     def groups(self) -> list[tuple[Mapping[str, Any], Totals]]:
-        """Return what the rows of each sum have in common, and the sum; a moment is known to the hour."""
+        """Return each group's common values and its totals; times have a resolution of an hour."""
         return [
             (
                 {
@@ -330,7 +330,7 @@ class Sums:
 def add_up(
     sums: dict[tuple[str, ...], Totals], totals: Iterable[tuple[Mapping[str, Any], Totals]], selection: Selection
 ) -> None:
-    """Add rows, or sums of alike rows, to the totals of their keys."""
+    """Add rows, or groups of similar rows, to the totals of their keys."""
     for row, total in totals:
         if not selection.since <= row["time"] < selection.until:
             continue
@@ -343,25 +343,25 @@ def add_up(
 
 
 def as_keys(sums: Mapping[tuple[str, ...], Totals], by: str | Sequence[str] | None) -> dict[Any, Totals]:
-    """Return totals under ``"all"``, under a text for one name, under tuples for several."""
+    """Return totals keyed by ``"all"`` without names, by texts for one name, by tuples for several."""
     if by is None:
         return {"all": sums[()]} if sums else {}
     return {key[0]: total for key, total in sums.items()} if isinstance(by, str) else dict(sums)
 
 
 def hour_of(time: float) -> int:
-    """Return the hours since 1970."""
+    """Return the hour since 1970 of a time."""
     return math.floor(time / _HOUR_S)
 
 
 def moment_of(seconds: float) -> datetime:
-    """Return the moment so many seconds after 1970, UTC; one that no calendar has as the nearest that it has."""
+    """Return the time that many seconds after 1970, UTC, limited to the range of ``datetime``."""
     within = min(max(seconds, _FIRST_HOUR * _HOUR_S), _LAST_HOUR * _HOUR_S)
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=within)
 
 
 def hour_text(hour: int) -> str:
-    """Render an hour as ``2026-01-31 17:00``, UTC.
+    """Format an hour as ``2026-01-31 17:00``, UTC.
 
     Example:
         >>> hour_text(0), hour_text(10**12)
@@ -371,17 +371,17 @@ def hour_text(hour: int) -> str:
 
 
 def day_text(day: int) -> str:
-    """Render a day since 1970 as ``2026-01-31``."""
+    """Format a day since 1970 as ``2026-01-31``."""
     return hour_text(day * 24)[:10]
 
 
 def tag_text(name: str, value: str) -> str:
-    """Render a tag as ``team=search``."""
+    """Format a tag as ``team=search``."""
     return f"{name}={value}"
 
 
 def _values(row: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield under which values of a dimension a row is counted: one, but under each of its tags."""
+    """Yield the values of a dimension that a row counts for: one, but every tag's for ``tag``."""
     if name == "tag":
         yield from [tag_text(tag, value) for tag, value in row["tags"].items()] or [""]
     elif name.startswith("tag:"):
@@ -394,10 +394,10 @@ def _values(row: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def seconds_of(moment: Any, name: str) -> float:
-    """Return a moment in seconds since 1970; without a zone it is UTC.
+    """Return a moment as seconds since 1970; without a zone it is UTC.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not a moment.
     """
     try:
         if isinstance(moment, str):

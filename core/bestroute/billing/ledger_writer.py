@@ -1,4 +1,4 @@
-"""Writing to a ledger, no longer than a call may wait; what a ledger does not take is kept and tried again."""
+"""Write to a ledger for no longer than a call may wait; rows that a ledger rejects are stored and retried."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from bestroute.billing.outcomes import CallOutcome
 logger = logging.getLogger("bestroute.engine")
 
 _MOST_WAITING = 100_000
-"""Rows that wait for a ledger that raises; beyond them the oldest are let go, and that is logged."""
+"""Most rows waiting for a ledger that raises; beyond that the oldest are dropped and logged."""
 _Add = Callable[[Sequence[LedgerRow]], object]
 
 
 class LedgerWriter(ProcessState):
-    """Hands a run's rows to a ledger: to ``Ledger``, which has a thread of its own, or to one that has ``add`` alone.
+    """Passes a run's rows to a ledger: a ``Ledger``, which has a thread of its own, or any object with ``add``.
 
-    A ledger that raises costs no answer and no row: the error is logged, and its rows are tried again with the next.
+    A ledger that raises loses neither answer nor rows: the error is logged, and its rows are retried with the next.
 
     Args:
-        ledger: Where rows go.
+        ledger: The ledger.
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        """Start with nothing waiting."""
+        """Start with no waiting rows."""
         super().__init__()
         self.ledger = ledger
         self._has_thread = isinstance(ledger, Ledger) and type(ledger).add is Ledger.add
@@ -38,7 +38,7 @@ class LedgerWriter(ProcessState):
     def write(
         self, rows: Sequence[LedgerRow], *, outcomes: Sequence[CallOutcome] = (), seconds: float | None = None
     ) -> None:
-        """Write rows; a caller that may wait so many seconds alone leaves the rest to a thread.
+        """Write rows; if the caller may wait only some seconds, a thread finishes the rest.
 
         ``outcomes`` are written with them, by a ``Ledger`` alone.
         """
@@ -56,7 +56,7 @@ class LedgerWriter(ProcessState):
                 self._keep(rows, error)
 
     async def awrite(self, rows: Sequence[LedgerRow], *, seconds: float | None = None) -> None:
-        """Write rows without blocking the loop; once begun it is finished, even if the caller is cancelled."""
+        """Write rows without blocking the event loop; once started it finishes, even if the caller is cancelled."""
         if not rows:
             return
         if not self._has_thread:
@@ -74,7 +74,7 @@ class LedgerWriter(ProcessState):
             self._add(self.ledger.add, rows)
 
     def note(self, outcomes: Sequence[CallOutcome]) -> None:
-        """Keep outcomes, and wait for nothing."""
+        """Store outcomes without waiting."""
         if isinstance(self.ledger, Ledger):
             try:
                 self.ledger.note(outcomes)
@@ -82,7 +82,7 @@ class LedgerWriter(ProcessState):
                 logger.error("the ledger raised %s: what is known of %d calls is lost", error, len(outcomes))
 
     def hand_over(self, rows: Sequence[LedgerRow]) -> None:
-        """Have rows written, and wait for nothing."""
+        """Submit rows without waiting."""
         if self._has_thread:
             self._add(self.ledger.submit, rows)
         else:
@@ -92,18 +92,18 @@ class LedgerWriter(ProcessState):
                 self._keep(rows, error)
 
     def flush(self) -> None:
-        """Wait until what was handed over is written; what waits is tried again."""
+        """Wait until submitted rows are written; waiting rows are retried."""
         self._again(self.ledger.add)
         if self._has_thread:
             self.ledger.flush()
 
     async def aflush(self) -> None:
-        """Wait for the same without blocking the loop."""
+        """Wait until submitted rows are written, without blocking the event loop; see ``flush``."""
         if self._waiting or (self._has_thread and self.ledger.is_persistent):
             await arun_in_thread(self.flush, name="bestroute-ledger")
 
     def _add(self, add: _Add, rows: Sequence[LedgerRow]) -> None:
-        """Add rows, then those that wait; what the ledger raises makes them wait."""
+        """Add rows, then the waiting ones; if the ledger raises, they wait."""
         try:
             add(rows)
         except BaseException as error:
@@ -114,7 +114,7 @@ class LedgerWriter(ProcessState):
         self._again(add)
 
     def _again(self, add: _Add) -> None:
-        """Add the rows that wait."""
+        """Add the waiting rows."""
         if self._waiting:
             with self._guard():
                 again, self._waiting = self._waiting, []

@@ -1,4 +1,4 @@
-"""What became known of a call beside its bill: how it compares with the reference, and what people say of it."""
+"""Outcomes of calls besides their bills: the comparison with the reference, and users' feedback."""
 
 from __future__ import annotations
 
@@ -20,69 +20,69 @@ Method = Literal["judge", "reward", "agreement"]
 
 @dataclass(frozen=True)
 class CallOutcome:
-    """One call that an audit might have chosen, and what came of it."""
+    """A call that could have been audited, and its outcome."""
 
     call_id: str
     time: float
-    """Of the call, seconds since 1970, UTC."""
+    """Time of the call, seconds since 1970, UTC."""
     model: str
-    """Pool name of the answer's; in the shadow, of the first member of the plan that was not run."""
+    """Pool name of the model that answered; in shadow mode, of the first member of the plan that was not run."""
     plan: str
     status: OutcomeStatus
     probability: float
-    """With which the call was chosen, before its answer was known."""
+    """Probability with which the call was chosen for an audit, before its answer was known."""
     tags: Mapping[str, str] = field(default_factory=dict)
     mode: str = "on"
     predicted_drop: float | None = None
-    """By the router: the reference's expected quality less the plan's."""
+    """Predicted by the router: the reference's expected quality less the plan's."""
     familiarity: float | None = None
     target: float | None = None
-    """The drop that the policy was asked for."""
+    """The policy's target drop."""
     drop: float | None = None
     """The reference's quality less the plan's answer's, in [-1, 1]; where only agreement is known, 1 for answers that
     differ: no more can be lost."""
     reference_quality: float | None = None
     method: Method | None = None
     differs: bool | None = None
-    """Whether the two answers have another form; ``None`` where that cannot be told."""
+    """Whether the two answers have different forms; ``None`` if unknown."""
     cost_usd: float = 0.0
-    """Of the plan's answer."""
+    """Cost of the plan's answer, USD."""
     reference_cost_usd: float = 0.0
-    """Of the reference's; as drawn where it was, else estimated."""
+    """Cost of the reference's answer, USD; as drawn, else estimated."""
 
 
 @dataclass(frozen=True)
 class OutcomeGroup:
-    """Calls of one mode, status, model, day, target and set of tags."""
+    """Outcomes of calls with the same mode, status, model, day, target and tags."""
 
     mode: str
     status: OutcomeStatus
     model: str
     day: int
-    """Since 1970, UTC."""
+    """Days since 1970, UTC."""
     tags: Mapping[str, str]
     calls: int
     predicted_drop: float
-    """Of all of them together; those that were not predicted count 0."""
+    """Sum over all calls; those without a prediction count 0."""
     predicted: int
-    """Calls whose drop was predicted."""
+    """Number of calls with a predicted drop."""
     priced: int
-    """Calls that tell what was saved: those that the reference has a cost for, in the shadow with a known answer."""
+    """Number of calls with a known saving: those with a reference cost, in shadow mode with a known answer."""
     saved_usd: float
-    """Sums over these, in the shadow each with one over the probability of its audit as its weight."""
+    """Sums over these; in shadow mode each is weighted by the inverse probability of its audit."""
     reference_usd: float
     saved2: float
     reference2: float
     saved_reference: float
-    """Sums of the squares, and of the products, of the same."""
+    """Sums of their squares and products."""
     target: float | None
     newest: float
-    """When the newest of them was made, seconds since 1970."""
+    """Time of the newest of them, seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeNotes:
-    """What alarms need of some calls, in the order of time: a column each."""
+    """What alarms need of some calls, in order of time, as columns."""
 
     call_ids: Sequence[str]
     modes: Sequence[str]
@@ -119,21 +119,21 @@ def outcome_groups(outcomes: Iterable[CallOutcome]) -> Iterator[OutcomeGroup]:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What somebody, or a later verdict, says of the answer of one call."""
+    """A score of one call's answer, by a user or a later verdict."""
 
     call_id: str
     score: float
-    """In [0, 1]; 1 is as good as can be."""
+    """In [0, 1]; 1 is best."""
     time: float
     note: str | None = None
-    """In words, if the ledger keeps them."""
+    """A comment, if the ledger stores them."""
 
 
 def as_feedback(call_id: Any, score: Any, note: Any, *, keeps_notes: bool) -> Feedback:
-    """Return feedback, checked.
+    """Check feedback and return it.
 
     Raises:
-        ConfigError: Says what is wrong.
+        ConfigError: If an argument is invalid.
 
     Example:
         >>> as_feedback("c1", True, "fine", keeps_notes=False).score

@@ -1,4 +1,4 @@
-"""From samples to bills: what one sample cost, whatever its provider said. Pure."""
+"""The cost of a sample, from reported or estimated usage. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bestroute.types.usage import Usage, estimate_tokens, sum_usage
 
 
 def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bills_prompt: bool = True) -> DrawnSample:
-    """Return a sample with its cost; where the provider told no usage, or one of no use, it is estimated and says so.
+    """Return a sample with its cost; usage that is missing or unusable is estimated and marked as such.
 
     A failed sample without usage costs nothing: providers bill what they answered. ``bills_prompt`` says whether an
     estimate has to count the prompt, which n choices of one call share.
@@ -36,12 +36,12 @@ def bill(sample: Sample, *, model: str, step: int, query: Query, pool: Pool, bil
 
 
 def _says_nothing(usage: Usage | None, text: str) -> bool:
-    """Whether a usage tells no token at all, of a text that came."""
+    """Return whether a usage has no tokens although there is a text."""
     return isinstance(usage, Usage) and usage.input == usage.output == 0 and bool(text) and not text.isspace()
 
 
 def _cost_usd(price: Price, usage: Usage) -> float | None:
-    """Return what a usage costs; ``None`` where it is none, or its numbers are beyond all sense."""
+    """Return the cost of a usage; ``None`` if it is missing or its numbers are invalid."""
     try:
         if type(usage) is not Usage:  # one of ours was checked when it was made
             for count in (usage.input, usage.output, usage.cached_input, usage.cache_write, usage.reasoning):
@@ -53,15 +53,15 @@ def _cost_usd(price: Price, usage: Usage) -> float | None:
 
 
 def joined(drawn: Sequence[DrawnSample]) -> DrawnSample:
-    """Return the first of some samples with the bill of all: those that nobody asked for are paid, and left aside."""
+    """Return the first of several samples with the bill of all: extra samples are paid but not used."""
     usages = [s.usage for s in drawn if s.usage is not None]
     sample = replace(drawn[0].sample, usage=sum_usage(usages) if usages else None)
     return replace(drawn[0], sample=sample, cost_usd=sum(s.cost_usd for s in drawn))
 
 
 def cancelled(n: int, *, model: str, step: int, query: Query, pool: Pool) -> list[DrawnSample]:
-    """Return the bills of one call of ``n`` samples that was cancelled: its prompt was sent, no more is known."""
+    """Return the bills of a cancelled call of ``n`` samples: its prompt was sent, the rest is unknown."""
     sent = Usage(query.prompt_tokens, 0, estimated=True)
-    error = DrawCancelledError(f"the draw of {model!r} was called off before its answer came")
+    error = DrawCancelledError(f"the draw of {model!r} was cancelled before its answer arrived")
     lost = [Sample("", usage=sent if i == 0 else Usage(estimated=True), error=error) for i in range(n)]
     return [bill(sample, model=model, step=step, query=query, pool=pool) for sample in lost]

@@ -1,4 +1,4 @@
-"""What was saved, and what is left of it when audits are paid."""
+"""Savings compared with the reference, before and after the cost of audits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Savings:
-    """Sums of a ledger, USD.
+    """Totals of a ledger, USD.
 
     Audits count against the saving: without routing nobody would draw them, and they go on as long as calls do.
     Training data does not: it is bought once, for whatever calls a router will decide on, often before the first of
@@ -23,35 +23,35 @@ class Savings:
     reference_cost_usd: float
     """What the reference alone would have cost."""
     cost_usd: float
-    """Of answers."""
+    """Cost of answers."""
     audit_cost_usd: float
-    """Of audits."""
+    """Cost of audits."""
     training_cost_usd: float = 0.0
-    """Of records to train by: what `collect` drew and `label` judged."""
+    """Cost of records for training: draws of `collect` and judging by `label`."""
 
     @classmethod
     def of(cls, totals: Mapping[str, Any]) -> Savings:
-        """Read them from a ledger's totals."""
+        """Create it from a ledger's totals."""
         names = ("reference_cost_usd", "cost_usd", "audit_cost_usd", "training_cost_usd")
         return cls(*(totals[name] for name in names))
 
     @property
     def saved_usd(self) -> float:
-        """What answers cost less than the reference alone."""
+        """Reference cost less the cost of answers."""
         return self.reference_cost_usd - self.cost_usd
 
     @property
     def net_usd(self) -> float:
-        """The same when audits are paid."""
+        """The saving less the cost of audits."""
         return self.saved_usd - self.audit_cost_usd
 
     @property
     def net(self) -> float | None:
-        """The same as a share of what the reference alone costs."""
+        """The net saving as a share of the reference cost."""
         return self.net_usd / self.reference_cost_usd if self.reference_cost_usd > 0 else None
 
     def __str__(self) -> str:
-        """Say it in one line, to the cent or finer; without a reference's cost no saving is known."""
+        """Render as one line, to the cent or finer; without a reference cost the saving is unknown."""
         digits = 2 if self.reference_cost_usd >= 100 else 4 if self.reference_cost_usd >= 1 else 6
         spent, audits = f"{self.cost_usd:,.{digits}f}", f"{self.audit_cost_usd:,.{digits}f}"
         training = ""

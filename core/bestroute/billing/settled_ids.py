@@ -1,24 +1,24 @@
-"""Attempts that were settled: a second time for the same notes nothing."""
+"""Ids of settled attempts, which make settling idempotent."""
 
 from __future__ import annotations
 
 MOST = 10_000
-"""So many are remembered, the newest."""
+"""How many ids are remembered, the newest."""
 
 
 class SettledIds:
-    """The ids of attempts that were settled; whoever holds them keeps others out meanwhile."""
+    """The ids of settled attempts; callers hold a lock of their own."""
 
     def __init__(self) -> None:
-        """Know none yet."""
+        """Start empty."""
         self._ids: dict[str, None] = {}
 
     def __contains__(self, attempt_id: str) -> bool:
-        """Whether it was settled."""
+        """Return whether an attempt is settled."""
         return attempt_id in self._ids
 
     def add(self, attempt_id: str) -> bool:
-        """Note that an attempt is settled; returns whether it was not before."""
+        """Record that an attempt is settled; returns whether it was not before."""
         if attempt_id in self._ids:
             return False
         self._ids[attempt_id] = None

@@ -1,4 +1,4 @@
-"""Where bills and budgets are kept: a URL, or the path of an SQLite file as commands take it."""
+"""Addresses of ledgers and budgets: a URL, or the path of an SQLite file."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 from bestroute.errors import ConfigError
 
 Store = str | Path
-"""A file, or a URL."""
+"""A path or a URL."""
 SQLITE = "sqlite:///"
 MEMORY = "sqlite:///:memory:"
 POSTGRES = "postgresql+psycopg://"
 _IN_MEMORY = (":memory:", MEMORY)
 _PREFIX, _FIRST_TABLE = "bestroute_", "samples"
-"""How our tables are called, and what the first release called its own."""
+"""Names of our tables, now and in the first release."""
 _SCHEME = re.compile(r"(sqlite|file|postgres|postgresql|mysql|mariadb)(\+\w*)?:", re.IGNORECASE)
-"""How a URL begins that lost its slashes."""
+"""Beginning of a URL that lost its slashes."""
 
 
 def store_url(store: Store, what: str) -> str:
-    """Return the URL of a store; a path is that of an SQLite file, and stays as relative as it is.
+    """Return the URL of a store; a path becomes that of an SQLite file, and a relative one stays relative.
 
     Args:
         store: ``"bills.db"``, ``Path("bills.db")``, ``"sqlite:///bills.db"``, ``"postgresql+psycopg://..."``.
-        what: What is kept there, for the error.
+        what: What is stored there, for error messages.
 
     Raises:
-        ConfigError: If it is none of these; never with a password.
+        ConfigError: If it is none of these; the message has no password.
 
     Example:
         >>> store_url("bills.db", "a ledger"), store_url(":memory:", "a ledger")
@@ -56,11 +56,11 @@ def store_url(store: Store, what: str) -> str:
 
 
 def existing_store(store: Store, what: str) -> str:
-    """Return the URL of a store that is there, for those who read alone and must not make an empty one.
+    """Return the URL of an existing store, for readers, which must not create an empty one.
 
     Raises:
-        ConfigError: If it is neither a path nor a URL, or somebody else's database.
-        FileNotFoundError: If it is a file that is not there.
+        ConfigError: If it is neither a path nor a URL, or another application's database.
+        FileNotFoundError: If the file does not exist.
     """
     url = store_url(store, what)
     if url.startswith(SQLITE):
@@ -72,7 +72,7 @@ def existing_store(store: Store, what: str) -> str:
 
 
 def _is_of_others(path: Path) -> bool:
-    """Whether a file is an SQLite database of tables that are not ours; what cannot be read is told by who opens it."""
+    """Return whether a file is an SQLite database without tables of ours; unreadable files are reported when opened."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -189,7 +189,7 @@ class Attempts:
 
     def reserve_again(self) -> bool:
         """Reserve the money for a retry; returns whether there was enough."""
-        if self.call.purse is None or self._reserved:
+        if self.call.budgets is None or self._reserved:
             return True
         ids = self.call.attempt_ids(self.missing)
         self._reserved = ids if self.call.reserve(self.missing * self.draw.reserved_usd, ids) else ()
@@ -197,7 +197,7 @@ class Attempts:
 
     async def areserve_again(self) -> bool:
         """Reserve the money for a retry without blocking the event loop; see ``reserve_again``."""
-        if self.call.purse is None or self._reserved:
+        if self.call.budgets is None or self._reserved:
             return True
         ids = self.call.attempt_ids(self.missing)
         self._reserved = ids if await self.call.areserve(self.missing * self.draw.reserved_usd, ids) else ()
@@ -251,8 +251,8 @@ class Attempts:
         try:
             self.call.bills.enter(self.order, unbilled, is_late=is_abandoned)
         finally:
-            if self._reserved and self.call.purse is not None:
-                self.call.purse.settle(self._reserved, 0.0)
+            if self._reserved and self.call.budgets is not None:
+                self.call.budgets.settle(self._reserved, 0.0)
                 self._reserved = ()
         return not is_abandoned
 
@@ -304,9 +304,9 @@ class Attempts:
             trace, self._trace = self._trace, None
         if trace is not None:
             trace.end(drawn)
-        if self.call.purse is not None:
+        if self.call.budgets is not None:
             ids = self._reserved or self.call.attempt_ids(1)
-            self.call.purse.settle(ids, sum(s.cost_usd for s in drawn))
+            self.call.budgets.settle(ids, sum(s.cost_usd for s in drawn))
             self._reserved = ()
 
 

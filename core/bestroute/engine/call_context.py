@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypedDict, TypeVar
 
 from bestroute._utils.renamed import warn_renamed
 from bestroute._utils.text import brief
-from bestroute.billing.budget import Budget, Purse
+from bestroute.billing.budget import Budget, BudgetGroup
 from bestroute.billing.ledger_rows import Kind
 from bestroute.billing.ledger_writer import LedgerWriter
 from bestroute.engine.call_ids import own_call_id
@@ -129,6 +129,7 @@ class RunContext:
 
     __slots__ = (
         "bills",
+        "budgets",
         "call_id",
         "cancel",
         "deadline",
@@ -136,7 +137,6 @@ class RunContext:
         "is_short",
         "limits",
         "name",
-        "purse",
         "reservations",
         "samples_left",
         "trace",
@@ -165,8 +165,8 @@ class RunContext:
         """Whether a budget left less to be drawn than was decided, or cut what was."""
         self.samples_left = limits.max_samples
         own = None if limits.max_cost_usd is None else Budget(limits.max_cost_usd)
-        budgets = tuple(filter(None, (own, options.budget, budget)))
-        self.purse = Purse(budgets) if budgets else None
+        shared = tuple(filter(None, (own, options.budget, budget)))
+        self.budgets = BudgetGroup(shared) if shared else None
         self.reservations = itertools.count(1)
         self.trace: CallTrace | None = None
         """The call's span, if calls are traced."""
@@ -215,15 +215,15 @@ class RunContext:
 
     def reserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
         """Reserve a sum in all budgets of the call before its deadline; returns whether that succeeded."""
-        if self.purse is None:
+        if self.budgets is None:
             return True
-        return self.purse.reserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
+        return self.budgets.reserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
 
     async def areserve(self, usd: float, attempt_ids: Sequence[str] = ()) -> bool:
         """Reserve a sum without blocking the event loop; see ``reserve``."""
-        if self.purse is None:
+        if self.budgets is None:
             return True
-        return await self.purse.areserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
+        return await self.budgets.areserve(usd, attempt_ids=attempt_ids, timeout_s=self.seconds_left())
 
     @property
     def is_late(self) -> bool:

@@ -79,7 +79,7 @@ def run(context: EngineContext, query: Query, decision: Decision, call: RunConte
     if context.settings.dry_run:
         return (yield from _dry(query, decision, context, call))
     state = _Run(context, query, decision, call)
-    if call.purse is not None and call.purse.is_stored:
+    if call.budgets is not None and call.budgets.is_stored:
         yield Reserve(0.0)
     following: Decision | None = state.affordable(decision)
     while following is not None:
@@ -126,7 +126,7 @@ class _Run:
             BudgetError: If nothing fits, or the policy is to refuse.
         """
         call, allowance = self.call, self.allowance
-        if call.purse is None:
+        if call.budgets is None:
             return decision
         if self.context.settings.over_budget == "refuse":
             allowance.check_whole_plan(decision.plan.steps, call)
@@ -137,7 +137,7 @@ class _Run:
                 return decision
             able = [m for m in others if allowance.fits(m, call, fewest=fewest)]
             if able:
-                why = f"the budget has {call.purse.left_usd:.3g} USD left, too little for {decision.plan}"
+                why = f"the budget has {call.budgets.left_usd:.3g} USD left, too little for {decision.plan}"
                 self._note(f"{why}, so {able[0]} x 1")
                 call.is_short = True
                 for model in decision.plan.models:
@@ -146,7 +146,7 @@ class _Run:
                 return replace(decision, plan=Plan.of(Candidate(able[0])), column=None)
         raise BudgetError(
             f"one sample of {decision.model!r} costs at least {allowance.least_usd(decision.model):.3g} USD and "
-            f"{call.purse.left_usd:.3g} USD is left in the budget; nothing was drawn. "
+            f"{call.budgets.left_usd:.3g} USD is left in the budget; nothing was drawn. "
             "Raise max_cost_usd or the engine's budget"
         )
 

@@ -89,7 +89,7 @@ class Allowance:
         n = draw.n if call.samples_left is None else min(draw.n, call.samples_left)
         if n < 1 or call.is_late:
             return None
-        if call.purse is None:
+        if call.budgets is None:
             return draw if n == draw.n else draw._replace(n=n)
         known_limit, assumed_limit = self.limit(draw.model), self.settings.default_max_output_tokens
         assumed = [(_PLENTY * assumed_limit, None), (assumed_limit, assumed_limit)]
@@ -98,7 +98,7 @@ class Allowance:
             ids = call.attempt_ids(n)
             if (yield Reserve(n * usd, ids)):
                 return draw._replace(n=n, max_tokens=limit, reserved_usd=usd, reservations=ids)
-        left = call.purse.left_usd
+        left = call.budgets.left_usd
         tokens = min(self._affordable_tokens(draw.model, left, drawn), known_limit or assumed_limit)
         usd = min(left, self.sample_usd(draw.model, tokens, drawn))
         ids = call.attempt_ids(1)
@@ -120,17 +120,17 @@ class Allowance:
         Raises:
             BudgetError: Names what it could cost and what is left.
         """
-        assert call.purse is not None
+        assert call.budgets is not None
         most = sum(step.n * self.most_usd(step.model) for step in steps)
-        if most > call.purse.left_usd:
+        if most > call.budgets.left_usd:
             raise BudgetError(
-                f"the plan could cost {most:.6g} USD and {call.purse.left_usd:.6g} USD is left; raise the budget, "
+                f"the plan could cost {most:.6g} USD and {call.budgets.left_usd:.6g} USD is left; raise the budget, "
                 'limit max_tokens, or let it draw less with Settings(over_budget="degrade")'
             )
 
     def fits(self, model: str, call: RunContext, *, fewest: int) -> bool:
         """Whether the budget allows a first sample of a model with at least ``fewest`` output tokens."""
-        return call.purse is None or self.least_usd(model, fewest=fewest) <= call.purse.left_usd
+        return call.budgets is None or self.least_usd(model, fewest=fewest) <= call.budgets.left_usd
 
 
 def with_token_limit(params: Mapping[str, Any], max_tokens: int | None) -> Mapping[str, Any]:

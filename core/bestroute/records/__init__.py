@@ -1,4 +1,4 @@
-"""Records of real answers: their files, how they are collected, and which of them something was made from."""
+"""Records of real answers: file formats, collection, import of logs, and tracking of what was trained on them."""
 
 from bestroute._utils.moved import names_that_stood_in
 

@@ -1,4 +1,4 @@
-"""Prompts that are chats: their turns, tools and response format, checked, and made a query."""
+"""Prompts that are chats: check their turns, tools and response format, and convert them to queries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bestroute.types.sample import Sample
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 CALL_FIELDS = ("response_format", "tool_choice")
-"""Fields of a prompt that are parameters of its calls."""
+"""Fields of a prompt that become parameters of its calls."""
 _SYSTEM = ("system", "developer")
 
 
 def check_chat(fields: Mapping[str, Any], where: str) -> None:
-    """Check the fields of a line that make it a chat: ``messages``, ``system``, ``tools``, ``response_format``.
+    """Check the fields that make a line a chat: ``messages``, ``system``, ``tools``, ``response_format``.
 
     Raises:
         RecordError: Begins with ``where`` and names the field.
@@ -35,14 +35,14 @@ def check_chat(fields: Mapping[str, Any], where: str) -> None:
 
 
 def last_user_text(messages: Any, where: str) -> str:
-    """Return what the user asked last: the part that decides.
+    """Return the text of the last user turn, which is what is routed.
 
     Args:
-        messages: Turns, ``{"role": ..., "content": ...}``; the last one is the user's or a tool's.
+        messages: Turns, ``{"role": ..., "content": ...}``; the last one is a user's or a tool's.
         where: Begins the sentence of an error.
 
     Raises:
-        RecordError: If the turns are none, or end with an answer.
+        RecordError: If the turns are invalid, or end with an answer.
 
     Example:
         >>> last_user_text([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "here")
@@ -68,7 +68,7 @@ def last_user_text(messages: Any, where: str) -> str:
 
 
 def text_of(content: Any) -> str:
-    r"""Return the text of a turn's content: a text, or a list of parts.
+    r"""Return the text of a turn's content, which is a text or a list of parts.
 
     Example:
         >>> text_of([{"type": "text", "text": "a"}, {"type": "image_url"}, "b"])
@@ -85,7 +85,7 @@ def _texts(blocks: Any) -> Iterator[str]:
 
 
 def query_of(text: str, fields: Mapping[str, Any]) -> Query:
-    """Return the query of a prompt: its turns with the system prompt in front, and its tools."""
+    """Return the query of a prompt: its turns, with the system prompt first, and its tools."""
     system, messages = fields.get("system") or "", fields.get("messages")
     if messages and system and messages[0]["role"] not in _SYSTEM:
         messages = [{"role": "system", "content": system}, *messages]
@@ -93,12 +93,12 @@ def query_of(text: str, fields: Mapping[str, Any]) -> Query:
 
 
 def call_params(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that a prompt gives to its calls."""
+    """Return the call parameters that a prompt sets."""
     return {name: fields[name] for name in CALL_FIELDS if fields.get(name) is not None}
 
 
 def reply_text(sample: Sample) -> str:
-    """Return what is recorded of a sample: its text, or the tool calls that it makes, as JSON.
+    """Return the text to record for a sample: its tool calls as JSON if it has any, else its text.
 
     Example:
         >>> calls = [{"function": {"name": "add", "arguments": '{"a": 2}'}}]
@@ -110,7 +110,7 @@ def reply_text(sample: Sample) -> str:
 
 
 def _calls(payload: Any) -> list[dict[str, Any]]:
-    """Return the tool calls of a reply, in OpenAI's form or LangChain's."""
+    """Return the tool calls of a reply in OpenAI's or LangChain's format."""
     calls = _field(payload, "tool_calls")
     if not isinstance(calls, Sequence):
         calls = _field(_field(payload, "message"), "tool_calls")
@@ -126,7 +126,7 @@ def _call(call: Any) -> dict[str, Any]:
         try:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError):
-            pass  # it is recorded as it came, for the checker to refuse
+            pass  # recorded unchanged, for the checker to reject
     return {"name": _field(function, "name"), "arguments": arguments}
 
 

@@ -1,4 +1,4 @@
-"""Collecting records: sample every model on every prompt, resumably, losing and repeating nothing."""
+"""Collect records: sample every model on every prompt; resumable without losing or repeating a draw."""
 
 from __future__ import annotations
 
@@ -60,29 +60,29 @@ class Prompt:
     group: str
     task: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """The whole line, as the checker sees it."""
+    """The whole line, as passed to the checker."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a run of ``collect`` did."""
+    """The outcome of a run of ``collect``."""
 
     drawn: int
-    """Samples drawn in this run, greedy answers among them."""
+    """Samples drawn in this run, including greedy answers."""
     kept: int
-    """Samples that were there before."""
+    """Samples from earlier runs."""
     missing: int
-    """Samples that are still to be drawn."""
+    """Samples still to draw."""
     failures: tuple[str, ...] = ()
-    """What went wrong, each kind once."""
+    """Distinct failures, with their counts."""
     unjudged: int = 0
-    """Samples, of those wanted, that have no quality; a later run with a checker gives them one."""
+    """Requested samples without a quality; a later run with a checker judges them."""
     cost_usd: Mapping[str, float] = field(default_factory=dict)
-    """What the draws of this run cost, by model; failed ones that a provider billed, too."""
+    """Cost of this run's draws by model, USD, including failed draws that a provider billed."""
 
 
 def read_prompts(path: Path | str) -> list[Prompt]:
-    """Read a prompts file: ``{"id", "query", "group", "task", ...}`` a line; chats have ``messages`` and ``tools``.
+    """Read a prompts file, with ``{"id", "query", "group", "task", ...}`` per line; chats have ``messages``, ``tools``.
 
     Raises:
         RecordError: At the first bad line or repeated id; names file, line and field.
@@ -98,7 +98,7 @@ def read_prompts(path: Path | str) -> list[Prompt]:
 
 
 def numbered_prompts(path: Path | str) -> Iterator[tuple[int, Prompt]]:
-    """Yield prompts with the numbers of their lines, one at a time; ids may come again.
+    """Yield prompts with their line numbers, one at a time; ids may be repeated.
 
     Raises:
         RecordError: At the first bad line; names file, line and field.
@@ -111,7 +111,7 @@ def numbered_prompts(path: Path | str) -> Iterator[tuple[int, Prompt]]:
 
 
 def load_checker(spec: str) -> Checker:
-    """Import ``module:function``.
+    """Import a checker given as ``module:function``.
 
     Raises:
         ConfigError: If it is not of that form, cannot be imported, or is async.
@@ -147,29 +147,29 @@ def collect(
 ) -> Collected:
     """Draw until every model of the pool has ``n`` samples of every prompt.
 
-    Each sample is written to a journal beside ``out`` (``<out>.journal``) and flushed to disk as it comes; at
-    the end, after an interrupt too, the journal is folded into ``out`` in one atomic step. A later run goes on
-    where this one stopped, with a larger ``n`` or more prompts if wanted. Samples are drawn one a call, so that
-    each one's tokens are known. Failed draws are left for the next run and reported. A member that cannot be reached
-    as it is set up (no connection, a refused key, an unknown name) is not asked again in this run.
+    Each sample is appended to a journal (``<out>.journal``) and flushed to disk when it arrives. At the end, also after
+    an interrupt, the journal is merged into ``out`` atomically. A later run continues where this one stopped, possibly
+    with a larger ``n`` or more prompts. Samples are drawn one per call, so that the tokens of each are known. Failed
+    draws are reported and left to the next run. A model that cannot be reached as configured (no connection, a rejected
+    key, an unknown name) is not called again in this run.
 
-    Samples that no checker has judged have the quality ``null``. A run with a checker judges those first. What a draw
-    tells of its log-probabilities is kept with it; members are asked for them by ``logprobs: true`` in the pool.
+    Without a checker, samples get the quality ``null``; a run with a checker judges those first. Log-probabilities are
+    stored with the sample; ``logprobs: true`` in the pool requests them.
 
     Args:
-        prompts: What to ask.
-        pool: Whom to ask, at which prices.
+        prompts: The prompts.
+        pool: The models to sample, and their prices.
         generators: A generator for each model of the pool.
-        out: The records file, ``.jsonl`` or ``.jsonl.gz``; may hold earlier samples.
-        n: Samples wanted of each model.
-        checker: Gives each sample its quality; without one it stays unknown, to be told by a later run.
-        params: Call parameters for all members; they win over the pool's, and are kept in each record.
-        concurrency: Draws under way at once.
-        greedy: Draw one answer at temperature 0 beside the samples, of every model that takes a temperature.
-        on_sample: Called with (samples there, samples wanted) at the start and after each draw.
-        stop: Once set, no further draw starts; those under way are finished and kept.
-        on_estimate: Is told, before the first draw, what all of them will cost, as far as lengths are known.
-        drawer: Makes the draws in its own way (``generators.batches``); default: one call each, some at once.
+        out: The records file, ``.jsonl`` or ``.jsonl.gz``; may have earlier samples.
+        n: Number of samples of each model.
+        checker: Returns the quality of a sample; without one, quality stays ``null``.
+        params: Call parameters for all models; they override the pool's, and are stored in each record.
+        concurrency: Draws in parallel.
+        greedy: Whether to draw an answer at temperature 0 as well, of every model that takes a temperature.
+        on_sample: Called with (samples present, samples requested) at the start and after each draw.
+        stop: Once set, no further draw starts; those in progress are finished and kept.
+        on_estimate: Called before the first draw with the estimated cost of all draws.
+        drawer: Makes the draws in another way (``generators.batches``); default: single calls in parallel.
 
     Raises:
         ConfigError: If ``n < 1``, a generator is missing, ``out`` was drawn with other parameters, or another
@@ -197,16 +197,16 @@ def collect(
         def stops() -> bool:
             return outside.is_set or judge.failure is not None or failures.no_client
 
-        def may_ask(job: Job) -> bool:
-            return failures.may_ask(job) and (store.has_room(job, concurrency) or failures.full(job))
+        def may_draw(job: Job) -> bool:
+            return failures.may_draw(job) and (store.has_room(job, concurrency) or failures.full(job))
 
         if checker is not None:
             _judge_waiting(store, judge, stops)
-        tell = on_sample or _say_nothing
+        report = on_sample or _say_nothing
         (on_estimate or _say_nothing)(_estimate(store, todo))
-        tell(kept, wanted)
+        report(kept, wanted)
         draw_all = drawer or partial(_draw_all, generators, concurrency)
-        for job, outcome in draw_all(filter(may_ask, todo), params or {}, stops):
+        for job, outcome in draw_all(filter(may_draw, todo), params or {}, stops):
             if isinstance(outcome, Sample):
                 spent[job.model] += store.cost_of(job, outcome)
                 _keep(store, judge, job, outcome)
@@ -215,7 +215,7 @@ def collect(
             else:
                 spent[job.model] += store.cost_of(job, sample_of_error(outcome))
                 failures.add(job, outcome)
-            tell(kept + drawn, wanted)
+            report(kept + drawn, wanted)
         without = sum(job.is_greedy and job.model in failures.not_greedy for job in todo)
     finally:
         store.fold()
@@ -230,11 +230,11 @@ def collect(
 
 
 def _say_nothing(*_: object) -> None:
-    """Stand for a caller who wants to know nothing."""
+    """Do nothing: the default of progress callbacks."""
 
 
 def _estimate(store: _Store, todo: Sequence[Job]) -> CostEstimate:
-    """Estimate what draws cost by the answers that are there."""
+    """Estimate the cost of draws from the lengths of the answers so far."""
     models = store.pool.models
     return estimated_cost(
         store.pool,
@@ -255,30 +255,30 @@ def _check(n: int, concurrency: int, pool: Pool, generators: Mapping[str, Genera
 
 
 _UNREACHABLE = ("no client", "not allowed, or not there", "no connection, or no answer in time", "ours to fix")
-"""Rules of errors that every other draw of a member which has never answered would meet, too."""
+"""Names of error rules that would hit every draw of a model that has not answered yet."""
 
 
 class Job(NamedTuple):
-    """A draw that is to be made."""
+    """A draw to make."""
 
     prompt: Prompt
     model: str
     is_greedy: bool = False
     at: int = 0
-    """How many samples of its prompt and model there are before it."""
+    """Number of earlier samples of its prompt and model."""
 
     @property
     def key(self) -> str:
-        """What batches know it by, with its model and ``is_greedy``."""
+        """Identifies it in batches, together with model and ``is_greedy``."""
         return self.prompt.id
 
     @property
     def query(self) -> Query:
-        """What is asked."""
+        """Its query."""
         return _query(self.prompt)
 
     def sampling(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters of its call: the prompt's, then those of the run."""
+        """Return the parameters of its call: the prompt's, overridden by those of the run."""
         greedy = {"temperature": 0.0} if self.is_greedy else {}
         return {**call_params(self.prompt.fields), **params, **greedy}
 
@@ -289,30 +289,30 @@ class Drawer(Protocol):
     def __call__(
         self, todo: Iterable[Job], params: Mapping[str, Any], stops: Callable[[], bool]
     ) -> Iterator[tuple[Job, Sample | BaseException]]:
-        """Yield each job with its sample, or with what went wrong; once ``stops`` is true, begin nothing more."""
+        """Yield each job with its sample or error; once ``stops`` returns true, start no more."""
         ...
 
 
 class _Failures:
-    """Draws that failed, each kind counted and logged once, and members that cannot be reached as they are set up."""
+    """Failed draws, counted and logged once per kind, and models that cannot be reached as configured."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = defaultdict(int)
         self.unreachable: dict[str, BaseException] = {}
         self.not_greedy: set[str] = set()
-        """Members that take no temperature, so that they have no greedy answer."""
+        """Models that take no temperature, and so have no greedy answer."""
         self._answered: set[str] = set()
 
     @property
     def no_client(self) -> bool:
-        """Whether a library is missing: there is no sense in going on."""
+        """Whether a required library is missing, so that no draw can succeed."""
         return any(isinstance(error, ImportError) for error in self.unreachable.values())
 
     def answered(self, model: str) -> None:
         self._answered.add(model)
         self.unreachable.pop(model, None)
 
-    def may_ask(self, job: Job) -> bool:
+    def may_draw(self, job: Job) -> bool:
         return job.model not in self.unreachable and not (job.is_greedy and job.model in self.not_greedy)
 
     def add(self, job: Job, error: BaseException) -> None:
@@ -331,7 +331,7 @@ class _Failures:
             logger.warning("collect: a draw of %r for %r failed: %s", model, prompt.id, described)
 
     def full(self, job: Job) -> bool:
-        """Note a draw that is not made, because there is no room for it; returns ``False``."""
+        """Count a draw that is not made because its record is full; returns ``False``."""
         self.counts[f"{job.model!r}: the record of {brief(job.prompt.id)} is full, so nothing was drawn"] += 1
         return False
 
@@ -339,19 +339,19 @@ class _Failures:
         return tuple(f"{kind} ({times} times)" for kind, times in self.counts.items())
 
     def not_reached(self) -> BaseException:
-        """Return the one sentence about a run that could not draw anything."""
+        """Return the error of a run that could not draw anything."""
         model, error = next(iter(self.unreachable.items()))
         if isinstance(error, ImportError | BestRouteError):
             return error
         described = " ".join(describe(error).split())
         return GenerationError(
-            f"{named(self.unreachable)} cannot be reached, so nothing was drawn ({model!r}: {described}); mend "
+            f"{named(self.unreachable)} cannot be reached, so nothing was drawn ({model!r}: {described}); fix "
             "base_url, api_key_env or api_model in the pool file, or start the server"
         )
 
 
 def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> None:
-    """Give a quality to the samples that are there without one."""
+    """Judge the samples from earlier runs that have no quality."""
     for place in store.unjudged():
         if stops():
             return
@@ -359,7 +359,7 @@ def _judge_waiting(store: _Store, judge: _Judge, stops: Callable[[], bool]) -> N
 
 
 def _keep(store: _Store, judge: _Judge, job: Job, sample: Sample) -> None:
-    """Keep a sample with its quality; unjudged where the checker is interrupted, since it is paid for."""
+    """Store a sample with its quality; without one if the checker is interrupted, since the sample is paid for."""
     quality = None
     try:
         quality = judge(job.prompt, reply_text(sample))
@@ -374,7 +374,7 @@ def _draw_all(
     params: Mapping[str, Any],
     stops: Callable[[], bool],
 ) -> Iterator[tuple[Job, Sample | BaseException]]:
-    """Draw with a bounded number under way; yield each job with its sample, or with what it raised."""
+    """Draw with bounded concurrency; yield each job with its sample or error."""
 
     def draw(job: Job) -> Sample:
         sampling = job.sampling(params)
@@ -408,13 +408,13 @@ def _row(job: Job, sample: Sample, pool: Pool, quality: float | None) -> dict[st
 
 
 def _signals_of(signals: Signals | None) -> dict[str, float | None] | None:
-    """Return what is recorded of the signals; ``None`` where nothing is known that is not recorded elsewhere."""
+    """Return the signals to record; ``None`` if none of them is known."""
     fields = None if signals is None else signals_fields(signals)
     return fields if fields is not None and any(value is not None for value in fields.values()) else None
 
 
 class _Judge:
-    """Gives samples their quality: none without a checker, or after its failure; what was paid for waits for it."""
+    """Calls the checker; without one, or after it failed, quality is ``None``, and samples are still stored."""
 
     def __init__(self, checker: Checker | None) -> None:
         self.checker = checker
@@ -430,25 +430,25 @@ class _Judge:
 
 
 def _checked(checker: Checker, prompt: Prompt, text: str) -> float:
-    """Return what a checker of the user's says, if it is a quality.
+    """Call a user's checker and return a valid quality.
 
     Raises:
-        ConfigError: If it fails, or says anything else; names the prompt.
+        ConfigError: If it fails or returns anything else; names the prompt.
     """
     try:
         quality = float(checker(prompt.fields, text))
     except BaseException as error:
-        if is_interruption(error) and not isinstance(error, GeneratorExit):  # nobody closes a generator in it
+        if is_interruption(error) and not isinstance(error, GeneratorExit):  # no generator is closed here
             raise
         failure = " ".join(describe(hide_quotations(error, _query(prompt))).split())
-        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({failure}); mend it and resume") from error
+        raise ConfigError(f"the checker failed on prompt {brief(prompt.id)} ({failure}); fix it and resume") from error
     if not (math.isfinite(quality) and 0 <= quality <= 1):
         raise ConfigError(f"the checker must return a quality in [0, 1], got {quality} for prompt {brief(prompt.id)}")
     return quality
 
 
 class _Slot(NamedTuple):
-    """Where a sample is kept: at a place in the list of its prompt and model, or as their greedy answer (-1)."""
+    """The position of a sample in the list of its prompt and model; -1 for their greedy answer."""
 
     id: str
     model: str
@@ -457,16 +457,16 @@ class _Slot(NamedTuple):
 
 _GREEDY = -1
 _OF_NUMBERS = LineSize(1000, 50)
-"""What a sample takes beside its text, at most."""
+"""Most that a sample takes in a line besides its text."""
 
 
 class _Store:
-    """Samples by prompt and model; what it holds is always what ``out`` and its journal hold together.
+    """Samples by prompt and model: the union of ``out`` and its journal.
 
-    A journal row carries its place ``at`` in the list of its prompt and model, so that rows which ``out`` has
-    already (the process died between folding and dropping the journal) are known again and not doubled. A row that
-    was judged later comes once more, with its quality, and takes the place of the one that has none. The greedy answer
-    of a prompt and model has a place of its own.
+    A journal row has its position ``at`` in the list of its prompt and model, so that rows already merged into ``out``
+    (if the process died before removing the journal) are recognised and not duplicated. A row that is judged later is
+    appended again with its quality, and replaces the one without. The greedy answer of a prompt and model is stored
+    separately.
     """
 
     def __init__(self, out: Path, pool: Pool, params: dict[str, Any], prompts: Sequence[Prompt]) -> None:
@@ -503,7 +503,7 @@ class _Store:
         return bill(sample, model=job.model, step=0, query=_query(job.prompt), pool=self.pool).cost_usd
 
     def has_room(self, job: Job, concurrency: int) -> bool:
-        """Whether a record takes one more sample as large as its largest so far, beside those under way."""
+        """Return whether a record has room for another sample as large as its largest, besides those in progress."""
         used, largest = self._sizes[job.prompt.id], self._largest[job.prompt.id]
         return used.plus(largest, times=concurrency).plus(_OF_NUMBERS).left > 0
 
@@ -512,7 +512,7 @@ class _Store:
         self._largest[id_] = LineSize(*map(max, self._largest[id_], size))
 
     def _measure(self) -> None:
-        """Find how large the records are that are wanted; a line longer than what is read would be lost."""
+        """Compute the sizes of the requested records; lines beyond the size limit could not be read again."""
         heads = ((p.id, {**p.fields, "sampling": self.sampling}) for p in self.prompts.values())
         self._sizes = {id_: LineSize.of(dump_line(head)).plus(_OF_NUMBERS) for id_, head in heads}
         self._largest = dict.fromkeys(self._sizes, LineSize(0, 0))
@@ -522,7 +522,7 @@ class _Store:
                 self._grow(id_, LineSize.of(dump_line(row)))
 
     def unjudged(self) -> list[_Slot]:
-        """Return the places of samples that have a text but no quality, and whose prompts are known."""
+        """Return the slots of samples with a text but no quality, whose prompts are known."""
         drawn = [(key, at, row) for key, rows in self.rows.items() for at, row in enumerate(rows)]
         drawn += [(key, _GREEDY, row) for key, row in self.greedy.items()]
         return [
@@ -541,14 +541,14 @@ class _Store:
             self.journal.append({**self.row(place), **place._asdict()})
 
     def wanted(self, id_: str, model: str, n: int, greedy: bool) -> list[dict[str, Any]]:
-        """Return the rows there are of those wanted."""
+        """Return the existing rows among the requested ones."""
         one = self.greedy.get((id_, model)) if greedy else None
         return [*self.rows[id_, model][:n], *([] if one is None else [one])]
 
     def fold(self) -> None:
-        """Put everything that is on disk into ``out``, then drop the journal.
+        """Merge everything on disk into ``out``, then remove the journal.
 
-        A greedy answer beside which every sample failed has no place in ``out`` yet, and waits in the journal.
+        A greedy answer without any sample cannot be stored in ``out`` yet, and stays in the journal.
         """
         self._read()
         ids = dict.fromkeys([*self.before, *self.prompts])
@@ -566,7 +566,7 @@ class _Store:
             self._check(record.extra.get("sampling"), record.id)
             if record.id in self.prompts and record.query != self.prompts[record.id].query:
                 raise ConfigError(
-                    f"{self.out}: {record.id!r} asks another question than the prompts; give another --out"
+                    f"{self.out}: {record.id!r} has another query than the prompts file; give another --out"
                 )
             for model, samples in record.samples.items():
                 self.rows[record.id, model] = _as_rows(samples)
@@ -580,7 +580,7 @@ class _Store:
         self._measure()
 
     def _take(self, row: dict[str, Any]) -> None:
-        """Put a row of the journal where it belongs, unless it is there."""
+        """Add a row of the journal, unless it is already present."""
         key = row["id"], row["model"]
         rows = self.rows[key]
         if row["at"] == _GREEDY:
@@ -595,8 +595,8 @@ class _Store:
         for model, settings in (sampling or {}).items():
             if settings != self.sampling.get(model, settings):
                 raise ConfigError(
-                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(settings)}, now asked with "
-                    f"{json.dumps(self.sampling[model])}; give the same parameters, or another --out"
+                    f"{self.out}: {what} was drawn from {model!r} with {json.dumps(settings)}, but is now requested "
+                    f"with {json.dumps(self.sampling[model])}; give the same parameters, or another --out"
                 )
 
     def _record(self, id_: str) -> Record | None:

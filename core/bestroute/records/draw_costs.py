@@ -1,4 +1,4 @@
-"""What draws will cost, as far as lengths are known, before any is made."""
+"""Estimate the cost of draws before any is made."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from bestroute.types.usage import Usage
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Of draws that are to be made."""
+    """Estimated cost of a number of draws."""
 
     draws: int
     usd: float
-    """Of those of models whose answers have a length that is known, or a limit."""
+    """Cost for the models whose answer length is known or limited."""
     is_limit: bool
-    """Whether some of it is a limit: no answer of a model is there yet, and the most that it may have counts."""
+    """Whether part of it is an upper bound: for models without answers yet, the token limit counts."""
     unknown: tuple[str, ...]
-    """Models without either."""
+    """Models with neither known lengths nor a limit."""
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Render as one line."""
         if not self.draws:
-            return "nothing is to be drawn"
+            return "no draws are needed"
         known = f"{'at most about' if self.is_limit else 'about'} {self.usd:.4g} USD"
         if not self.unknown:
             return f"{self.draws:,} draws will cost {known}"
         models = ", ".join(map(repr, self.unknown))
-        least = "" if not self.usd else f"; those of the others {known}"
+        least = "" if not self.usd else f"; the others will cost {known}"
         return (
-            f"what draws of {models} will cost is not known: none of their answers is there yet, and --max-tokens "
+            f"the cost of draws of {models} is unknown: there are no answers of them yet, and --max-tokens "
             f"sets no limit{least}"
         )
 
@@ -43,13 +43,13 @@ def estimated_cost(
     output_tokens: Mapping[str, Sequence[int]],
     most_tokens: Mapping[str, int | None],
 ) -> CostEstimate:
-    """Estimate what draws cost, at the pool's prices.
+    """Estimate the cost of draws at the pool's prices.
 
     Args:
-        pool: Its prices.
+        pool: The pool, with prices.
         prompt_tokens: For each model, the length of the prompt of each draw.
-        output_tokens: For each model, the lengths of answers that are there; their mean is taken.
-        most_tokens: For each model, the most tokens of an answer, where none is there.
+        output_tokens: For each model, the lengths of existing answers, whose mean is used.
+        most_tokens: For each model, the limit of an answer's tokens, used if it has no answers yet.
 
     Example:
         >>> from bestroute import Pool, Price

@@ -1,4 +1,4 @@
-"""Naming what a file is that is not JSON Lines of ours, so that the sentence which refuses it helps."""
+"""Recognise files that are not JSON Lines of ours, so that error messages can name their format."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _EXPORTS: tuple[tuple[str, tuple[frozenset[str], ...]], ...] = (
     ("texts under 'input'", (frozenset({"input"}),)),
     ("texts under 'text'", (frozenset({"text"}),)),
 )
-"""Names of exports by keys of their lines; the first that fits."""
+"""Names of export formats by keys of their lines; the first match counts."""
 
 
 def export_named(line: Mapping[str, Any]) -> str | None:
-    """Return what an object without a query seems to be exported from; ``None``: unknown.
+    """Return the tool that an object without a query was probably exported from; ``None`` if unknown.
 
     Example:
         >>> export_named({"custom_id": "r-1", "body": {}})
@@ -61,7 +61,7 @@ def export_named(line: Mapping[str, Any]) -> str | None:
 
 
 def file_kind(raw: bytes) -> str | None:
-    r"""Return what a file is whose content is not JSON Lines; ``None``: it may be, or it cannot be told.
+    r"""Return the format of a file that is not JSON Lines; ``None`` if it may be, or is unknown.
 
     Example:
         >>> file_kind(b"id,query\n1,hello\n")
@@ -89,7 +89,7 @@ def file_kind(raw: bytes) -> str | None:
 
 
 def _array_kind(raw: bytes) -> str:
-    """Name a JSON array, and what its first object seems to come from."""
+    """Describe a JSON array, with the probable origin of its first object."""
     try:
         values = json.loads(raw)
     except (ValueError, RecursionError):

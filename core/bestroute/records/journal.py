@@ -1,4 +1,4 @@
-"""What a long run has paid for so far, on disk as it comes: one that was killed goes on and pays for nothing twice."""
+"""Journals of long runs: what is paid for is on disk at once, so that a killed run resumes without paying twice."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from bestroute.records.schemas import check_line
 
 
 class Journal:
-    """Lines beside the file in which they will stand (``<out>.<kind>``), of the format ``kind``; one process at a time.
+    """A journal beside an output file (``<out>.<kind>``), with lines of format ``kind``; one process at a time.
 
     Args:
-        out: The file.
-        kind: What the lines are, one of ``schemas.NAMES``; the end of the journal's name.
-        doing: What a process that has it is doing, for the sentence to another one.
+        out: The output file.
+        kind: Format of the lines, one of ``schemas.NAMES``; also the suffix of the journal's name.
+        doing: What the process is doing, for the error message of a second one.
 
     Raises:
-        ConfigError: If another process has it.
+        ConfigError: If another process has locked it.
     """
 
     def __init__(self, out: Path, kind: str, *, doing: str) -> None:
-        """Open and lock it; nothing is read yet."""
+        """Open and lock the journal; nothing is read yet."""
         self.kind = kind
         self.path = out.with_name(f"{out.name}.{kind}")
         self._file = open(self.path, "a+b")
@@ -37,10 +37,10 @@ class Journal:
             raise ConfigError(f"{out}: another process is {doing} into it") from error
 
     def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield its lines with their numbers; a last one that was torn by a kill was not safe yet, and is dropped.
+        """Yield its lines with their numbers; a last line torn by a crash is dropped.
 
         Raises:
-            RecordError: At the first line that is none of the format; names file, line and field.
+            RecordError: At the first invalid line; names file, line and field.
         """
         for number, line in read_jsonl(self.path, torn_tail=True):
             yield number, check_line(line, self.kind, f"{self.path} line {number}")
@@ -51,17 +51,17 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was ever written to it."""
+        """Whether the journal is empty."""
         return not self.path.exists() or not self.path.stat().st_size
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line, and make sure that it is on disk."""
+        """Append a line and flush it to disk."""
         self._file.write(dump_line(line))
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self, left: Iterable[Mapping[str, Any]] | None = None) -> None:
-        """Let it go: as it is, or with no line but those that are ``left``; without any it is removed."""
+        """Close the journal: unchanged, or rewritten with the lines ``left``; it is removed if there are none."""
         if left is not None:
             lines = list(left)
             if lines:

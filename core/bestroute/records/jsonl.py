@@ -1,4 +1,4 @@
-"""JSON Lines files, plain or gzipped: every bad line is named, nothing is left half-written, any text is kept."""
+"""Read and write JSON Lines files, plain or gzipped: errors name the line, and files are written atomically."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from bestroute.errors import RecordError
 from bestroute.records.exports import file_kind
 
 LONGEST_LINE = 8 * 2**20
-"""Bytes of a line; a small gzipped file may hold a line that no memory does."""
+"""Most bytes of a line; a small gzipped file may expand to a line larger than memory."""
 _MOST_BLANK = 100_000
-"""Lines in a row that hold nothing; a small gzipped file may hold as many as no patience bears."""
+"""Most blank lines in a row; a small gzipped file may expand to very many."""
 _MOST_VALUES = 250_000
-"""Values of a line; each takes many times the memory of what is written of it."""
+"""Most JSON values of a line; each takes many times the memory of its text."""
 MOST_DIGITS = 300
-"""Digits of a whole number: what has more is no float either."""
+"""Most digits of a whole number; longer ones are no float either."""
 _LONGEST_HEAD = 2**20
-"""Bytes of a file's beginning, where it is no JSON Lines and is to be named."""
+"""Bytes at the beginning of a file that are used to recognise its format."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _EXPECTED = 'expected JSON Lines, one object a line, such as {"id": "q1", "query": "What is 12 * 7?"}'
 
 
 class LineSize(NamedTuple):
-    """How much a line holds, of what reading bounds."""
+    """The size of a line, as far as reading limits it."""
 
     length: int
     """Bytes."""
     values: int
-    """At most; commas and brackets inside of texts count too."""
+    """Upper bound of the number of values; commas and brackets inside texts are counted too."""
 
     @classmethod
     def of(cls, line: bytes) -> LineSize:
@@ -46,25 +46,25 @@ class LineSize(NamedTuple):
         return cls(len(line), sum(map(line.count, (b",", b"[", b"{"))))
 
     def plus(self, other: LineSize, times: int = 1) -> LineSize:
-        """Return the size of both together, of the other so many times."""
+        """Return the sum of this size and ``times`` times the other."""
         return LineSize(self.length + times * other.length, self.values + times * other.values)
 
     @property
     def left(self) -> int:
-        """Characters that fit in beside it, whatever they are; escapes take up to six bytes."""
+        """Number of arbitrary characters that still fit in; an escaped one takes up to six bytes."""
         return max(0, min((LONGEST_LINE - self.length) // 6, _MOST_VALUES - self.values))
 
 
 def read_jsonl(path: Path | str, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line number, object)`` for every line that is not blank, reading one line at a time.
 
-    A byte order mark, as Windows programs write it, is read over, in front of every line (files that were joined have
-    several); a file that says by its mark that it is UTF-16 is read as that. A byte that is no UTF-8 is read as a lone
-    surrogate, as Python reads a command's arguments.
+    A byte order mark, as Windows programs write it, is skipped at the start of every line (concatenated files have
+    several); a file with the mark of UTF-16 is decoded as UTF-16. Invalid UTF-8 bytes are read as lone
+    surrogates, as in Python's command-line arguments.
 
     Args:
         path: A ``.jsonl`` or ``.jsonl.gz`` file.
-        torn_tail: Ignore a last line without a line end: the process that wrote it died in the middle.
+        torn_tail: Whether to ignore a last line without a line end, left by a process that died while writing.
 
     Raises:
         RecordError: If the file cannot be read, or a line is not a JSON object of finite numbers.
@@ -106,7 +106,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _head(path: Path) -> bytes:
-    """Return the beginning of a file: enough to tell what it is."""
+    """Return the beginning of a file, enough to recognise its format."""
     with opened(path) as stream:
         head = stream.read(_LONGEST_HEAD)
     return head.removeprefix(_BOM) if isinstance(head, bytes) else utf8(head)
@@ -114,11 +114,11 @@ def _head(path: Path) -> bytes:
 
 @contextmanager
 def opened(path: Path, *, packed: bool = False) -> Iterator[IO[bytes] | IO[str]]:
-    """Open a file, unpacked if it is gzipped by its name; one that says by a mark that it is UTF-16 as text.
+    """Open a file: decompressed if its name ends in ``.gz``, and as text if it has the byte order mark of UTF-16.
 
     Args:
         path: The file.
-        packed: Whether it is gzipped whatever its name says.
+        packed: Whether it is gzipped regardless of its name.
 
     Raises:
         RecordError: If it cannot be read, here or inside of the ``with``.
@@ -141,7 +141,7 @@ def _refused(path: Path, number: int, why: str, kind: str | None) -> RecordError
 
 
 def dump_line(value: Mapping[str, Any]) -> bytes:
-    r"""Return one line of JSON, without NaN, ending in a line end; lone surrogates as JSON's own escapes.
+    r"""Return an object as one line of JSON without NaN; lone surrogates become JSON escapes.
 
     Example:
         >>> dump_line({"text": "caf\u00e9 \ud83d"})
@@ -151,19 +151,19 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
 
 
 def is_readable(value: Mapping[str, Any]) -> bool:
-    """Whether the line of an object, and some words beside it, is one that can be read again."""
+    """Return whether an object's line, with some room to spare, could be read again."""
     try:
         line = dump_line(value)
-    except (ValueError, RecursionError):  # a number that is none
+    except (ValueError, RecursionError):  # NaN or infinity
         return False
     return len(line) <= _MOST_VALUES or LineSize.of(line).left > 1000
 
 
 def write_jsonl(path: Path | str, values: Iterable[Mapping[str, Any]]) -> None:
-    """Write all lines or nothing, one at a time (gzipped, reproducibly, if the name ends in ``.gz``).
+    """Write all lines or nothing, one at a time; gzipped, reproducibly, if the name ends in ``.gz``.
 
     Raises:
-        RecordError: If a line is larger than what is read.
+        RecordError: If a line exceeds the size limits of reading.
     """
     path = Path(path)
     with atomic_file(path) as raw, ExitStack() as stack:
@@ -185,7 +185,7 @@ def _refuse_constant(name: str) -> Callable[[], None]:
 
 
 def _finite(digits: str) -> float:
-    """Read a number; ``1e999`` would be infinity, which no line can hold again."""
+    """Parse a number; ``1e999`` would be infinity, which JSON cannot store."""
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError("a number is too large")

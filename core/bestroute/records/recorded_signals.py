@@ -1,4 +1,4 @@
-"""Signals as records hold them: a column each, aligned with the samples; null where unknown."""
+"""Signals in records: a column per field, aligned with the samples; null if unknown."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bestroute.errors import RecordError
 from bestroute.types.signals import Signals
 
 FIELDS = ("sum_logprob", "mean_logprob", "min_logprob", "logprob_share")
-"""What is recorded of the signals of a sample: the first fields of ``Signals``, in their order."""
+"""The recorded fields of ``Signals``, its first ones in order."""
 _SHARE = "logprob_share"
 _ROUNDING = 1e-6
-"""A probability of 1 may come out as a logarithm this far above 0."""
+"""Rounding tolerance of a log-probability above 0."""
 _LARGEST = 1e15
 
 
@@ -34,12 +34,12 @@ def signals_fields(signals: Signals) -> dict[str, float | None]:
 
 
 def parse_signals(value: Any, tokens: Sequence[float | None], field_of: str) -> tuple[Signals, ...] | None:
-    """Check the columns of samples; a field without a column is unknown of all of them.
+    """Check the columns of samples; a missing column means that the field is unknown.
 
     Args:
-        value: The columns, ``None`` where there are none.
-        tokens: Of each sample; ``None`` where unknown.
-        field_of: Begins an error.
+        value: The columns, or ``None``.
+        tokens: Output tokens of each sample; ``None`` if unknown.
+        field_of: Beginning of an error message.
 
     Raises:
         RecordError: Begins with ``field_of``, the field's name without its closing quote.
@@ -61,7 +61,7 @@ def parse_signals(value: Any, tokens: Sequence[float | None], field_of: str) -> 
 
 
 def parse_greedy_signals(value: Any, tokens: float | None, field_of: str) -> Signals | None:
-    """Check the signals of the one greedy answer.
+    """Check the signals of a greedy answer.
 
     Raises:
         RecordError: Begins with ``field_of``, the field's name without its closing quote.
@@ -83,7 +83,7 @@ def _check_object(value: Any, field_of: str, of: str) -> None:
 
 
 def _checked(value: Any, name: str, field_of: str) -> float | None:
-    """Return a signal that is possible: a logarithm of a probability, or a share."""
+    """Return a valid signal: the logarithm of a probability, or a share."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:

@@ -1,4 +1,4 @@
-"""Records: what was sampled from each model for a query, and how good it was."""
+"""Records: the samples of each model for a query, and their quality."""
 
 from __future__ import annotations
 
@@ -22,59 +22,59 @@ _COLUMNS = ("text", "quality", *_PER_SAMPLE_NUMBERS, "signals")
 _PLAIN_NUMBERS = {int, float}
 _EXPECTED = 'a line of ours is {"id": "q1", "query": "What is 12 * 7?", ...}'
 _LARGEST = 1e15
-"""Of any number of a record: sums and squares of what is larger are no numbers any more."""
+"""Largest magnitude of a number in a record; sums and squares of larger ones would overflow."""
 
 
 @dataclass(frozen=True)
 class GreedySample:
-    """The one answer that a model gives at temperature 0: not one of its samples, and always the same."""
+    """The answer of a model at temperature 0; it is deterministic and not one of the samples."""
 
     text: str | None = None
     quality: float | None = None
-    """Ground truth, in [0, 1]; ``None`` where nobody has judged it."""
+    """Ground truth, in [0, 1]; ``None`` if not judged."""
     reward: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
     cost_usd: float | None = None
-    """Input included."""
+    """Cost including the prompt, USD."""
     signals: Signals | None = None
 
 
 @dataclass(frozen=True)
 class ModelSamples:
-    """The samples of one model for one query; the lists are aligned, their order means nothing."""
+    """The samples of one model for one query; the lists are aligned, and their order carries no information."""
 
     quality: tuple[float | None, ...]
-    """Ground truth of each sample, in [0, 1]; ``None`` where nobody has judged it."""
+    """Ground truth of each sample, in [0, 1]; ``None`` if not judged."""
     text: tuple[str, ...] | None = None
     reward: tuple[float, ...] | None = None
-    """The proxy's score of each sample."""
+    """The reward of each sample."""
     input_tokens: float | None = None
     output_tokens: tuple[float, ...] | None = None
     cost_usd: tuple[float, ...] | None = None
-    """Cost of each sample, input included."""
+    """Cost of each sample including the prompt, USD."""
     signals: tuple[Signals, ...] | None = None
-    """What each draw told of how sure the model was; ``None`` where nobody looked."""
+    """Token probabilities of each sample; ``None`` if not recorded."""
     greedy: GreedySample | None = None
-    """The answer at temperature 0, where it was drawn beside the samples."""
+    """The answer at temperature 0, if it was drawn as well."""
 
     @property
     def size(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self.quality)
 
     @property
     def unjudged(self) -> int:
-        """How many samples have no quality."""
+        """Number of samples without a quality."""
         return self.quality.count(None)
 
     @property
     def known_quality(self) -> tuple[float, ...]:
-        """The quality of each sample, NaN where nobody judged it."""
+        """The quality of each sample, NaN if not judged."""
         return tuple(math.nan if quality is None else quality for quality in self.quality)
 
     def judged(self) -> ModelSamples:
-        """Return the samples that have a quality."""
+        """Return only the samples that have a quality."""
         if not self.unjudged:
             return self
         keep = [i for i, quality in enumerate(self.quality) if quality is not None]
@@ -91,33 +91,33 @@ class Record:
     query: str
     samples: Mapping[str, ModelSamples]
     group: str
-    """Records of one group never stand on both sides of a split."""
+    """Records of one group are never on both sides of a split."""
     task: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Fields we do not know: kept, ignored."""
+    """Unknown fields, kept unchanged."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the line of the file."""
+        """Return the record's line in the file."""
         head = {"id": self.id, "query": self.query, "group": self.group, "task": self.task, **self.extra}
         return {**head, "samples": {model: _samples_to_json(s) for model, s in self.samples.items()}}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Records with the samples that have a quality, and what had to be left out."""
+    """Records reduced to judged samples, and what was left out."""
 
     records: tuple[Record, ...]
-    """Those in which every model has at least one such sample."""
+    """The records in which every model has at least one judged sample."""
     samples: int
-    """How many samples there were, judged or not."""
+    """Number of samples, judged or not."""
     unjudged: int
-    """How many of them have no quality."""
+    """Number of samples without a quality."""
     left_out: tuple[str, ...]
-    """Ids of the records that lack a judged sample of a model."""
+    """Ids of the records in which a model has no judged sample."""
 
 
 def judged_only(records: Iterable[Record]) -> Judged:
-    """Keep the samples that have a quality: what nobody has judged says nothing of how good a model is."""
+    """Keep only the samples that have a quality."""
     kept: list[Record] = []
     left_out: list[str] = []
     total = unjudged = 0
@@ -146,8 +146,8 @@ def read_records(
     Args:
         paths: One or more ``.jsonl`` or ``.jsonl.gz`` files.
         pool: If given, every record must hold samples of all its models; other models are dropped.
-        allow_missing: Leave out records that lack a model of the pool, instead of refusing them.
-        on_left_out: Told the id of each record left out.
+        allow_missing: Whether to leave out records that lack a model of the pool, instead of raising.
+        on_left_out: Called with the id of each record left out.
 
     Raises:
         RecordError: At the first bad line; names file, line and field.
@@ -186,14 +186,14 @@ def write_records(path: Path | str, records: Iterable[Record]) -> None:
 
 
 def parse_record(value: Mapping[str, Any], where: str) -> Record:
-    """Check one line of a records file.
+    """Check one line of a records file, and return the record.
 
     Raises:
         RecordError: Begins with ``where`` and names the field.
     """
     samples = value.get("samples")
     if samples is None:
-        parse_head(value, where)  # what comes from elsewhere is named by that
+        parse_head(value, where)  # this recognises other tools' formats
     if not isinstance(samples, dict) or not samples:
         raise RecordError(f"{where}: 'samples' must map models to their samples, got {brief(samples)}")
     return Record(
@@ -204,10 +204,10 @@ def parse_record(value: Mapping[str, Any], where: str) -> Record:
 
 
 def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Check ``id``, ``query``, ``group`` and ``task``: the part records and prompts share.
+    """Check ``id``, ``query``, ``group`` and ``task``, the fields that records and prompts share.
 
-    ``prompt`` stands for ``query`` where there is none, and the last user turn of ``messages`` for both; ``null`` is as
-    good as absent, since tables are written so.
+    ``prompt`` is used if there is no ``query``, and the last user turn of ``messages`` if there is neither. ``null``
+    counts as absent, since tables are exported so.
     """
     if value.get("messages") and value.get("query") is None and value.get("prompt") is None:
         value = {**value, "query": last_user_text(value["messages"], where)}
@@ -232,7 +232,7 @@ def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def extra_fields(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a line that are not ours, a ``prompt`` that stands for the query not among them."""
+    """Return the unknown fields of a line, without a ``prompt`` that is used as the query."""
     known = {"id", "query", "group", "task", "samples"}
     if value.get("query") is None:
         known.add("prompt")
@@ -288,9 +288,9 @@ def _parse_greedy(value: Any, field_of: str) -> GreedySample | None:
 
 
 def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
-    """Check qualities: numbers in [0, 1], ``true`` and ``false``, ``null`` for what nobody has judged."""
+    """Check qualities: numbers in [0, 1], ``true``, ``false``, or ``null`` for samples that are not judged."""
     if not isinstance(value, list) or not value:
-        what = "a list of numbers (null: nobody has judged it) that is not empty"
+        what = "a list of numbers (null: not judged) that is not empty"
         raise RecordError(f"{field_of} must be {what}, got {brief(value)}")
     if not set(map(type, value)) <= _PLAIN_NUMBERS:
         value = [float(q) if isinstance(q, bool) else q for q in value]
@@ -312,7 +312,7 @@ def _numbers(value: Any, field_of: str) -> tuple[float, ...] | None:
 
 
 def _are_numbers(values: list[Any]) -> bool:
-    """Whether all are numbers, none too large: what JSON gives is told at once, by its types."""
+    """Return whether all are numbers within range; fast for the types that JSON yields."""
     if set(map(type, values)) <= _PLAIN_NUMBERS:
         return not values or (-_LARGEST <= min(values) and max(values) <= _LARGEST and not any(map(_is_nan, values)))
     return all(map(_is_number, values))

@@ -1,4 +1,4 @@
-"""What is kept of the records that something was made from: hashes of their ids and groups, not the names."""
+"""Hashes of the ids and groups of records that something was trained or tuned on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bestroute._utils.text import utf8
 
 @dataclass(frozen=True)
 class SeenRecords:
-    """Knows the records that a router, a reward model or a promise was made from.
+    """The records that a router, a reward model or a promise was made from.
 
-    An id is not taken for a group of the same name. Reward models that were saved before this was so kept one hash
-    for both; those are still understood, and refuse either.
+    Ids and groups of the same name are distinguished. Earlier versions of reward models stored one hash
+    for both, which matches either.
 
     Args:
-        hashes: Of ids and groups.
+        hashes: Hashes of ids and groups.
 
     Example:
         >>> seen = SeenRecords.of(["q1"], ["arithmetic"])
@@ -29,27 +29,27 @@ class SeenRecords:
 
     @classmethod
     def of(cls, ids: Iterable[str], groups: Iterable[str]) -> SeenRecords:
-        """Keep the ids and groups of records."""
+        """Create it from the ids and groups of records."""
         return cls(frozenset(_hash(f"id:{name}") for name in ids) | {_hash(f"group:{name}") for name in groups})
 
     def has_id(self, name: str) -> bool:
-        """Whether a record of this id was among them."""
+        """Return whether a record with this id was among them."""
         return not self.hashes.isdisjoint((_hash(f"id:{name}"), _hash(name)))
 
     def has_group(self, name: str) -> bool:
-        """Whether a record of this group was among them."""
+        """Return whether a record of this group was among them."""
         return not self.hashes.isdisjoint((_hash(f"group:{name}"), _hash(name)))
 
     def __or__(self, other: SeenRecords) -> SeenRecords:
-        """Return the records of both."""
+        """Return the union of both."""
         return SeenRecords(self.hashes | other.hashes)
 
     def __len__(self) -> int:
-        """How many ids and groups."""
+        """Return the number of ids and groups."""
         return len(self.hashes)
 
     def to_json(self) -> list[str]:
-        """Return what a folder keeps: the hashes, rising."""
+        """Return the sorted hashes, as stored in a folder."""
         return sorted(self.hashes)
 
 

@@ -1,4 +1,4 @@
-"""Records in parts that share no group: by chance, or the later ones apart."""
+"""Split records into parts that share no group, at random or by time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def split_records(
 ) -> dict[str, list[Record]]:
     """Divide records by group into named parts.
 
-    A group goes whole to the part that lacks most of its share, the largest groups first, so that parts come out near
-    their shares even where a few groups are large. By time, groups stand in the order of their first record: what is
-    trained on then lies before what is tested on, as in use.
+    Each group is assigned to the part that is furthest below its share, the largest groups first, so that parts are
+    close to their shares even if a few groups are large. By time, groups are ordered by their first record, so that the
+    training part precedes the test part, as in use.
 
     Args:
-        records: Each with a group; by time with a ``time`` field.
-        shares: Of each part, in the order of time; they sum to 1.
-        by_time: Order groups by time instead of by chance.
-        seed: Of the chance.
+        records: Records with groups; for ``by_time`` with a ``time`` field.
+        shares: Share of each part, in the order of time; they sum to 1.
+        by_time: Whether to order groups by time instead of at random.
+        seed: Seed of the random order.
 
     Raises:
-        ConfigError: If the shares are none, there are fewer groups than parts, or a record tells no time.
+        ConfigError: If the shares are invalid, there are fewer groups than parts, or a record has no time.
     """
     if abs(sum(shares.values()) - 1) > 1e-9 or min(shares.values()) <= 0:
         raise ConfigError(f"the shares of a split must be above 0 and sum to 1, got {dict(shares)}")
@@ -39,11 +39,11 @@ def split_records(
             f"{len(groups)} groups cannot be split into {len(shares)} parts, since a group stays whole; "
             "give more records, or leave 'group' out where queries do not belong together"
         )
-    place = _by_time(groups, shares, len(records)) if by_time else _by_chance(groups, shares, len(records), seed)
+    place = _by_time(groups, shares, len(records)) if by_time else _at_random(groups, shares, len(records), seed)
     return {name: [record for record in records if place[record.group] == name] for name in shares}
 
 
-def _by_chance(
+def _at_random(
     groups: Mapping[str, Sequence[Record]], shares: Mapping[str, float], total: int, seed: int
 ) -> dict[str, str]:
     order = sorted(groups)

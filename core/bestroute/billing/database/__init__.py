@@ -1,4 +1,4 @@
-"""Ledgers and budgets in a database; SQLAlchemy is imported here and nowhere else, once a URL is given."""
+"""Ledgers and budgets in a database. Only this package imports SQLAlchemy, and only once a URL is given."""
 
 from bestroute._utils.extras import to_install
 from bestroute.errors import ConfigError

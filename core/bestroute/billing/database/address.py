@@ -1,4 +1,4 @@
-"""Where a database is: read from a URL, fixed when it is opened, shown without its password."""
+"""The address of a database: parsed from a URL, fixed when opened, shown without its password."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SECRET_OPTIONS = ("password", "sslpassword", "passfile", "sslkey")
 
 @dataclass(frozen=True)
 class Address:
-    """A database's address, taken apart by the last ``@`` so that a password may hold any character."""
+    """The address of a database, split at the last ``@`` so that a password may have any character."""
 
     url: str = field(repr=False)
-    """To open it, password and all; a file's path is absolute."""
+    """The URL to connect with, including the password; a file's path is absolute."""
     shown: str
-    """To show it."""
+    """The URL to show, without the password."""
     path: str | None = None
-    """Of a file."""
+    """Path, if it is a file."""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     host: str | None = None
@@ -35,7 +35,7 @@ class Address:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
     def hide(self, error: BaseException) -> str:
-        """Return what an error of the driver says, its first line, without the password; of a file, why that is."""
+        """Return the first line of a driver's error without the password; for a file, the reason if recognisable."""
         if why := self._why_not():
             return why
         text = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
@@ -46,7 +46,7 @@ class Address:
         return text
 
     def _why_not(self) -> str | None:
-        """Say why a file can be no database, if that can be seen from outside."""
+        """Return why a file cannot be a database, if that is recognisable."""
         if self.path is None:
             return None
         path = Path(self.path)
@@ -54,7 +54,7 @@ class Address:
             if path.is_dir():
                 return "it is a folder; give the file in it"
             if not path.parent.is_dir():
-                return f"there is no folder {str(path.parent)!r}; make it first"
+                return f"there is no folder {str(path.parent)!r}; create it first"
             if path.is_file() and path.stat().st_size:
                 with path.open("rb") as stream:
                     if stream.read(len(_SQLITE_HEAD)) != _SQLITE_HEAD:
@@ -63,14 +63,14 @@ class Address:
 
 
 def read_address(store: Store, what: str) -> Address:
-    """Read where a database is.
+    """Parse the address of a database.
 
     Args:
         store: A file's path, ``"sqlite:///path"`` or ``"postgresql+psycopg://user:password@host:port/name"``.
-        what: What is kept there, for the error.
+        what: What is stored there, for error messages.
 
     Raises:
-        ConfigError: If it is of another kind; never with a password.
+        ConfigError: If it is unsupported; the message has no password.
     """
     url = store_url(store, what)
     if url.startswith(POSTGRES):

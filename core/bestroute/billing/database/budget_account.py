@@ -1,4 +1,4 @@
-"""A budget in a database: what each process has reserved and spent of it, checked and noted by one statement."""
+"""A budget in a database: each process's reservations and spending, checked and recorded by one statement."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ _shares = sa.Table(
 )
 _CHANGING = ("reserved_usd", "largest_usd", "spent_usd", "alive_until")
 _PAST = ""
-"""The worker under which what those of long ago have spent is added up."""
+"""Worker id under which the spending of past processes is summed."""
 _LONG_AGO_S = 86_400.0
 _IDLE_S = 2.0
 _RETRY_S = 1.0
 _GATHER_S = 0.005
-"""How long what was settled waits for company."""
+"""How long a settlement waits for others to be written with it, seconds."""
 _SLACK = 1 + 1e-12
-"""Sums of floats must not refuse what fits exactly."""
+"""Slack, so that rounding of sums does not refuse an exact fit."""
 
 
 @dataclass(eq=False)
-class _Wish:
-    """A sum that a caller waits to have reserved, in equal parts for its attempts; of 0, a look at what is left."""
+class _Reservation:
+    """A reservation that a caller waits for, in equal parts for its attempts; of 0, a query of what is left."""
 
     usd: float
     attempt_ids: tuple[str, ...] = ()
     granted: Future[bool] = field(default_factory=Future)
     is_withdrawn: bool = False
     open_usd: float = 0.0
-    """What of it is not settled yet."""
+    """The part that is not settled yet."""
 
     def __post_init__(self) -> None:
-        """Owe all of it."""
+        """Set the unsettled part to the whole sum."""
         self.open_usd = self.usd
 
 
@@ -75,11 +75,11 @@ class Account:
 
     Args:
         address: Where the budget is kept.
-        name: Of the budget.
-        usd: What may be spent in a period.
-        period_of: Names the period of a moment.
-        release_s: After which a process that is silent counts as dead.
-        patience_s: How long to wait for the database.
+        name: Name of the budget.
+        usd: The limit of a period, USD.
+        period_of: Returns the name of a moment's period.
+        release_s: Seconds without a heartbeat after which a process counts as dead.
+        patience_s: How long to wait for the database, seconds.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Account:
         release_s: float,
         patience_s: float,
     ) -> None:
-        """Make the tables where they are missing, and look at what is left."""
+        """Create missing tables, and read what is left."""
         self.database = Database(address, patience_s, synchronous="NORMAL")
         self.name, self.usd, self.period_of, self.release_s = name, usd, period_of, release_s
         self.worker = uuid.uuid4().hex
@@ -99,11 +99,11 @@ class Account:
         self.process = os.getpid()
         self._condition = threading.Condition()
         self._writing = threading.Lock()
-        self._wishes: list[_Wish] = []
-        self._in_flight: dict[_Wish, None] = {}
-        """What was granted and is reserved still, in order."""
-        self._open: dict[str, _Wish] = {}
-        """The same by attempt."""
+        self._requests: list[_Reservation] = []
+        self._in_flight: dict[_Reservation, None] = {}
+        """Granted reservations that are not settled, in order."""
+        self._open: dict[str, _Reservation] = {}
+        """Granted reservations by attempt."""
         self._settled = SettledIds()
         self._period: str | None = None
         self._reserved_usd = self._spent_usd = self._others_usd = self._others_spent_usd = 0.0
@@ -116,66 +116,66 @@ class Account:
             raise
         close_at_exit(self)
 
-    def wish(self, usd: float, attempt_ids: tuple[str, ...] = ()) -> _Wish:
-        """Ask for a sum to be reserved for attempts; its future tells whether it was."""
-        wish = _Wish(usd, attempt_ids)
+    def request(self, usd: float, attempt_ids: tuple[str, ...] = ()) -> _Reservation:
+        """Request a reservation for attempts; its future tells whether it was granted."""
+        reservation = _Reservation(usd, attempt_ids)
         with self._condition:
             if any(attempt_id in self._open or attempt_id in self._settled for attempt_id in attempt_ids):
-                wish.granted.set_result(True)
-                return wish
-            self._wishes.append(wish)
+                reservation.granted.set_result(True)
+                return reservation
+            self._requests.append(reservation)
             self._wake()
-        return wish
+        return reservation
 
-    def withdraw(self, wish: _Wish) -> None:
-        """Want a sum no more; what was reserved meanwhile is given back."""
+    def withdraw(self, reservation: _Reservation) -> None:
+        """Withdraw a request; a sum granted meanwhile is released."""
         with self._condition:
-            wish.is_withdrawn = True
-            if wish in self._in_flight:
-                self._close(wish, wish.open_usd)
-                for attempt_id in wish.attempt_ids:
+            reservation.is_withdrawn = True
+            if reservation in self._in_flight:
+                self._close(reservation, reservation.open_usd)
+                for attempt_id in reservation.attempt_ids:
                     self._open.pop(attempt_id, None)
                 self._is_changed = True
                 self._wake()
 
     def settle(self, reserved_usd: float, cost_usd: float, attempt_id: str | None = None) -> None:
-        """Give back what was reserved and note what was spent, once for an attempt; it is written soon."""
+        """Release a reservation and record the actual cost, once per attempt; it is written soon."""
         with self._condition:
             if attempt_id is not None:
                 if not self._settled.add(attempt_id):
                     return
-                wish = self._open.pop(attempt_id, None)
-                reserved_usd = 0.0 if wish is None else wish.usd / len(wish.attempt_ids)
+                reservation = self._open.pop(attempt_id, None)
+                reserved_usd = 0.0 if reservation is None else reservation.usd / len(reservation.attempt_ids)
             else:
                 unnamed = (each for each in self._in_flight if not each.attempt_ids)
-                wish = next((each for each in unnamed if each.open_usd == reserved_usd), None)
-            self._close(wish, reserved_usd)
+                reservation = next((each for each in unnamed if each.open_usd == reserved_usd), None)
+            self._close(reservation, reserved_usd)
             self._spent_usd += cost_usd
             self._is_changed = True
             self._wake()
 
-    def _close(self, wish: _Wish | None, usd: float) -> None:
-        """Give back a part of what was granted, or the last of it."""
-        if wish is not None:
-            wish.open_usd -= usd
-            if wish.open_usd <= 0 or not any(each in self._open for each in wish.attempt_ids):
-                self._in_flight.pop(wish, None)
+    def _close(self, reservation: _Reservation | None, usd: float) -> None:
+        """Release a part of a granted reservation, or the rest of it."""
+        if reservation is not None:
+            reservation.open_usd -= usd
+            if reservation.open_usd <= 0 or not any(each in self._open for each in reservation.attempt_ids):
+                self._in_flight.pop(reservation, None)
         self._reserved_usd = max(0.0, self._reserved_usd - usd) if self._in_flight else 0.0
 
     @property
     def left_usd(self) -> float:
-        """What is neither spent nor reserved, as of the last statement."""
+        """What is neither spent nor reserved, USD, as of the last statement."""
         with self._condition:
             return self.usd - self._others_usd - self._spent_usd - self._reserved_usd
 
     @property
     def spent_usd(self) -> float:
-        """What all processes have spent in the period, as of the last statement."""
+        """What all processes have spent in the period, USD, as of the last statement."""
         with self._condition:
             return self._others_spent_usd + self._spent_usd
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Write what was settled; returns whether it is written."""
+        """Write settlements; returns whether they are written."""
         if not self._writing.acquire(timeout=-1 if timeout_s is None else timeout_s):
             return False
         self._writing.release()
@@ -187,7 +187,7 @@ class Account:
         return not self._is_changed
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what was settled and end the thread; it starts again when it is needed."""
+        """Write settlements and end the thread; it restarts when needed."""
         is_written = self.flush(timeout_s)
         with self._condition:
             thread = self._thread
@@ -202,16 +202,16 @@ class Account:
         return is_written
 
     def give_up(self) -> None:
-        """Say nothing: what this process had set aside counts as spent by and by."""
+        """Do nothing: the reservations of this process count as spent once it counts as dead."""
 
     def abandon(self) -> None:
-        """Say no more that the process is alive: nobody holds the budget."""
+        """Stop the heartbeat: the budget is no longer in use."""
         with self._condition:
             self._is_silent = True
             self._condition.notify_all()
 
     def of_a_fork(self) -> None:
-        """Keep the parent's connection unused."""
+        """Return a copy for a forked process that keeps the parent's connection unused."""
         self.database.of_a_fork()
 
     # The thread.
@@ -223,62 +223,66 @@ class Account:
                 self._thread.start()
             except RuntimeError:  # no more threads, or the interpreter ends
                 self._thread = None
-                for wish in self._wishes:
-                    wish.granted.set_exception(BudgetStoreError("the system gives no thread to ask the budget's store"))
-                self._wishes.clear()
+                for reservation in self._requests:
+                    reservation.granted.set_exception(
+                        BudgetStoreError("the system has no thread left to reach the budget's store")
+                    )
+                self._requests.clear()
         self._condition.notify_all()
 
     def _run(self) -> None:
         while True:
             with self._condition:
                 is_due = self._condition.wait_for(
-                    lambda: self._wishes or self._is_closing or (self._is_changed and not self._is_away),
+                    lambda: self._requests or self._is_closing or (self._is_changed and not self._is_away),
                     timeout=_RETRY_S if self._is_away else self.release_s / 3 if self._reserved_usd else _IDLE_S,
                 )
-                if self._is_changed and not self._wishes:  # what is settled is written with the next wish, if one comes
-                    self._condition.wait_for(lambda: self._wishes or self._is_closing, timeout=_GATHER_S)
-                wishes, self._wishes = self._wishes, []
+                if (
+                    self._is_changed and not self._requests
+                ):  # settlements are written with the next request, if there is one
+                    self._condition.wait_for(lambda: self._requests or self._is_closing, timeout=_GATHER_S)
+                requests, self._requests = self._requests, []
                 is_needed = self._reserved_usd > 0 and not self._is_silent
-                if not wishes and not self._is_changed and (self._is_closing or not (is_due or is_needed)):
+                if not requests and not self._is_changed and (self._is_closing or not (is_due or is_needed)):
                     self._thread = None
                     break
-                if self._is_closing and not wishes and self._is_away:
+                if self._is_closing and not requests and self._is_away:
                     self._thread = None
                     break
             try:
-                self._write(wishes)
+                self._write(requests)
                 self._is_away = False
             except Exception as error:
                 self._is_away = True
-                self._fail(error, wishes)
+                self._fail(error, requests)
         with self._writing:
             if self._thread is None:
                 self.database.close()
 
-    def _fail(self, error: Exception, wishes: list[_Wish]) -> None:
+    def _fail(self, error: Exception, requests: list[_Reservation]) -> None:
         reason = (
-            f"the budget's store {self.database.address.shown!r} cannot be asked: {self.database.address.hide(error)}"
+            f"the budget's store {self.database.address.shown!r} cannot be reached: {self.database.address.hide(error)}"
         )
         logger.error("%s", reason)
-        for wish in wishes:
-            wish.granted.set_exception(BudgetStoreError(f"{reason}; nothing was drawn"))
+        for reservation in requests:
+            reservation.granted.set_exception(BudgetStoreError(f"{reason}; nothing was drawn"))
 
-    def _write(self, wishes: list[_Wish]) -> None:
-        """Reserve what fits, note what was settled, and say that this process is alive, in one transaction."""
+    def _write(self, requests: list[_Reservation]) -> None:
+        """Grant what fits, record settlements and send a heartbeat, in one transaction."""
         with self.database.in_use(), self._writing:
             for is_last in (False, True):
                 connection, is_new = self.database.connection()
                 try:
                     if is_new:
                         self._prepare(connection)
-                    granted = self._exchange(connection, wishes)
+                    granted = self._exchange(connection, requests)
                     break
                 except sa.exc.DBAPIError as error:
                     self.database.close()
                     if is_last or not error.connection_invalidated:
                         raise
-        for wish in wishes:
-            wish.granted.set_result(wish in granted)
+        for reservation in requests:
+            reservation.granted.set_result(reservation in granted)
 
     def _prepare(self, connection: sa.Connection) -> None:
         is_postgres = connection.dialect.name == "postgresql"
@@ -297,9 +301,9 @@ class Account:
         """Lock the budget and return the database's time, seconds since 1970."""
         return float(connection.scalar(self._statements.clock, {"of": self.name}) or 0.0)
 
-    def _exchange(self, connection: sa.Connection, wishes: list[_Wish]) -> set[_Wish]:
-        granted = [wish for wish in wishes if not wish.is_withdrawn]
-        wanted = sum(wish.usd for wish in granted)
+    def _exchange(self, connection: sa.Connection, requests: list[_Reservation]) -> set[_Reservation]:
+        granted = [reservation for reservation in requests if not reservation.is_withdrawn]
+        wanted = sum(reservation.usd for reservation in granted)
         before: tuple[str, float] | None = None
         try:
             with transaction(connection):
@@ -311,7 +315,7 @@ class Account:
                         self._spent_usd = 0.0
                     self._period, self._is_changed = period, False
                     reserved, spent = self._reserved_usd, self._spent_usd
-                    largest = max([wish.open_usd for wish in self._in_flight], default=0.0)
+                    largest = max([reservation.open_usd for reservation in self._in_flight], default=0.0)
                 if before is not None:
                     self._note(connection, now, before[0], 0.0, before[1], 0.0)
                 if not self._note(
@@ -329,14 +333,14 @@ class Account:
             raise
         with self._condition:
             self._others_usd, self._others_spent_usd = others, others_spent
-            for wish in granted:
-                if wish.is_withdrawn:
+            for reservation in granted:
+                if reservation.is_withdrawn:
                     self._is_changed = True
                     continue
-                self._reserved_usd += wish.usd
-                if wish.usd:
-                    self._in_flight[wish] = None
-                self._open.update(dict.fromkeys(wish.attempt_ids, wish))
+                self._reserved_usd += reservation.usd
+                if reservation.usd:
+                    self._in_flight[reservation] = None
+                self._open.update(dict.fromkeys(reservation.attempt_ids, reservation))
         return set(granted)
 
     def _note(
@@ -349,14 +353,14 @@ class Account:
         largest: float,
         grows: bool = False,
     ) -> bool:
-        """Write this process's share; where it grows, only if all shares together stay within the budget."""
+        """Write this process's share; if it grows, only if all shares together stay within the budget."""
         values = {"reserved": reserved, "largest": largest, "spent": spent, "until": now + self.release_s}
         statement = self._statements.growing if grows else self._statements.noting
         key = self._key(now, period)
         return connection.execute(statement, {**key, **values, "limit": self.usd * _SLACK}).rowcount > 0
 
     def _of_others(self, connection: sa.Connection, now: float, period: str) -> tuple[float, float]:
-        """Return what others have reserved or spent, and what they have spent, the dead as far as that is known."""
+        """Return what other processes have reserved or spent, and what they have spent; dead ones as far as known."""
         counted, spent = connection.execute(self._statements.others, self._key(now, period)).one()
         return float(counted), float(spent)
 
@@ -364,7 +368,7 @@ class Account:
         return {"now": now, "of": self.name, "in": period, "by": self.worker}
 
     def _add_up_past(self, connection: sa.Connection, now: float) -> None:
-        """Keep one share for all processes of long ago, and none of periods of long ago."""
+        """Sum the shares of past processes into one, and delete those of past periods."""
         period, c = self.period_of(now), _shares.c
         past = (c.budget == self.name, c.worker != _PAST, c.alive_until < now - _LONG_AGO_S)
         lost = c.spent_usd + c.reserved_usd - c.largest_usd
@@ -388,10 +392,10 @@ class Account:
 
 
 class _Statements:
-    """What is asked of a database again and again, put together once."""
+    """Prepared SQL statements."""
 
     def __init__(self, is_sqlite: bool) -> None:
-        """Put it together."""
+        """Build the statements."""
         c = _shares.c
         limit, until = sa.bindparam("limit", type_=sa.Double), sa.bindparam("until", type_=sa.Double)
         now, reserved, largest, spent = (
@@ -423,15 +427,15 @@ class _Statements:
             self.clock = sa.select(clock).select_from(_budgets).where(_budgets.c.name == key[0]).with_for_update()
 
 
-def _largest(of_others: float, wishes: list[_Wish]) -> float:
-    return max([of_others, *(wish.usd for wish in wishes)])
+def _largest(of_others: float, requests: list[_Reservation]) -> float:
+    return max([of_others, *(reservation.usd for reservation in requests)])
 
 
-def _fitting(wishes: list[_Wish], left: float) -> tuple[list[_Wish], float]:
-    """Return the wishes that fit one after another, and their sum."""
+def _fitting(requests: list[_Reservation], left: float) -> tuple[list[_Reservation], float]:
+    """Return the reservations that fit one after another, and their sum."""
     granted, total = [], 0.0
-    for wish in wishes:
-        if total + wish.usd <= left or math.isclose(wish.usd, 0.0):
-            granted.append(wish)
-            total += wish.usd
+    for reservation in requests:
+        if total + reservation.usd <= left or math.isclose(reservation.usd, 0.0):
+            granted.append(reservation)
+            total += reservation.usd
     return granted, total

@@ -1,4 +1,4 @@
-"""Connections to a database: a lasting one of a writer, short ones of readers, and whole transactions."""
+"""Database connections: a lasting one for a writer, short ones for readers, and transactions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bestroute.billing.database.forks import gate
 from bestroute.errors import ConfigError
 
 PATIENCE_S = 10.0
-"""How long a statement waits for another process's, or a connection for its server."""
+"""How long a statement waits for another process's lock, or a connection for its server, seconds."""
 _OPENING_S = 30.0
-"""How long a database is tried to be opened while others are at it."""
+"""How long to retry opening a database that others have locked, seconds."""
 _AGAIN_S = 0.05
 _LOCK = 7_305_421_181
-"""PostgreSQL's advisory lock under which tables are made."""
+"""PostgreSQL's advisory lock for creating tables."""
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -36,13 +36,13 @@ class Database:
     does so within ``in_use``: a fork waits for it and closes the connection.
 
     Args:
-        address: Where it is.
-        patience_s: How long to wait for locks and servers.
-        synchronous: SQLite's: ``"FULL"`` outlasts a power cut, ``"NORMAL"`` the end of a process.
+        address: Address of the database.
+        patience_s: How long to wait for locks and servers, seconds.
+        synchronous: SQLite's setting: ``"FULL"`` survives a power cut, ``"NORMAL"`` the end of a process.
     """
 
     def __init__(self, address: Address, patience_s: float = PATIENCE_S, synchronous: str = "FULL") -> None:
-        """Connect to nothing yet."""
+        """Set up without connecting."""
         self.address, self.synchronous = address, synchronous
         self.is_file = address.path is not None
         self._engine = self._make_engine(patience_s)
@@ -114,7 +114,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Open a connection of the caller's own for a while."""
+        """Open a short connection for the caller."""
         if self.is_file and self._file_now() is None:
             raise sa.exc.OperationalError("", None, FileNotFoundError("the file is gone"))
         with self.in_use(), self._engine.connect() as connection:
@@ -122,7 +122,7 @@ class Database:
             yield connection
 
     def is_replaced(self) -> bool:
-        """Whether the file that was opened is not the one at its path any more."""
+        """Return whether the file at the path is no longer the one that was opened."""
         return self.is_file and self._file != self._file_now()
 
     def _file_now(self) -> tuple[int, int] | None:
@@ -141,7 +141,7 @@ class Database:
                     connection.close()
 
     def of_a_fork(self) -> Database:
-        """Return the same for a forked process.
+        """Return a copy for a forked process.
 
         A connection that was not closed before the fork is the parent's; it is kept, unused: closing it would end it.
         """
@@ -156,16 +156,16 @@ _of_parents: list[sa.Connection | None] = []
 
 
 def opened(begin: Callable[[], _T]) -> _T:
-    """Return what opens a database, tried again while others lock SQLite's file.
+    """Return the result of opening a database, retried while others have locked SQLite's file.
 
     Several processes that open a new file at once turn its journal over and make its tables: SQLite refuses some of
     them at once, however patient they are, and others' commits may leave one no turn for long.
 
     Args:
-        begin: Opens it; looks anew at what is there.
+        begin: Opens the database; must be repeatable.
 
     Raises:
-        sqlalchemy.exc.OperationalError: If it is locked for half a minute, or something else is wrong.
+        sqlalchemy.exc.OperationalError: If it stays locked for half a minute, or opening fails otherwise.
     """
     ends = time.monotonic() + _OPENING_S
     while True:
@@ -180,7 +180,7 @@ def opened(begin: Callable[[], _T]) -> _T:
 
 @contextlib.contextmanager
 def transaction(connection: sa.Connection) -> Iterator[None]:
-    """Take statements together; SQLite's lock for writing is taken at the start."""
+    """Run statements in a transaction; SQLite's write lock is taken at the start."""
     is_sqlite = connection.dialect.name == "sqlite"
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
     try:
@@ -193,6 +193,6 @@ def transaction(connection: sa.Connection) -> Iterator[None]:
 
 
 def lock_for_tables(connection: sa.Connection) -> None:
-    """Keep other processes from making tables until the transaction ends."""
+    """Lock other processes out of creating tables until the transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

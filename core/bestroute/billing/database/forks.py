@@ -19,39 +19,39 @@ from typing import Protocol
 
 logger = logging.getLogger(__name__)
 PATIENCE_S = 10.0
-"""How long a fork waits for statements."""
+"""How long a fork waits for statements, seconds."""
 _COURTESY_S = 1.0
-"""How long a statement lets a fork go first that waits; one under way may need a lock that its thread holds."""
+"""How long a new statement waits for a pending fork, seconds; one in progress may need a lock of this thread."""
 
 
 class Connected(Protocol):
-    """What has a lasting connection."""
+    """An object with a lasting connection."""
 
     def close(self) -> None:
-        """Close it; it opens again when it is needed."""
+        """Close it; it reopens when needed."""
         ...
 
 
 class ForkGate:
-    """What statements go through, and a fork shuts for a moment."""
+    """A gate that statements pass through, and that a fork closes briefly."""
 
     def __init__(self) -> None:
-        """Start open, with nobody inside."""
+        """Start open, with no thread inside."""
         self._condition = threading.Condition(threading.RLock())
         self._inside: Counter[int] = Counter()
-        """How often each thread is inside."""
+        """How many times each thread is inside."""
         self._is_awaited = False
-        """Whether a fork waits."""
+        """Whether a fork is pending."""
         self._kept: weakref.WeakSet[Connected] = weakref.WeakSet()
 
     def keep(self, database: Connected) -> None:
-        """Have a database's connection closed before a fork."""
+        """Register a database whose connection is to be closed before a fork."""
         with self._condition:
             self._kept.add(database)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Use connections: no fork while this lasts, unless by this thread, or where it lasts too long."""
+        """Return a context in which no other thread forks, unless it lasts too long."""
         thread, inside = threading.get_ident(), self._inside
         with self._condition:
             if self._is_awaited and thread not in inside:
@@ -67,7 +67,7 @@ class ForkGate:
                     self._condition.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until no other thread is inside, close every connection, and let nobody in."""
+        """Wait until no other thread is inside, close every connection, and keep new statements out."""
         self._condition.acquire()
         self._is_awaited, me = True, threading.get_ident()
         try:
@@ -80,12 +80,12 @@ class ForkGate:
                 database.close()
 
     def after_in_parent(self) -> None:
-        """Let others in again."""
+        """Open the gate again."""
         self._condition.notify_all()
         self._condition.release()
 
     def after_in_child(self) -> None:
-        """Start open: the parent's other threads are not here."""
+        """Start open: the parent's other threads do not exist here."""
         self._condition = threading.Condition(threading.RLock())
         self._inside = Counter()
 

@@ -1,4 +1,4 @@
-"""Answers to rows of a large job, by key: what several machines have done, so that none does it again."""
+"""Results of a large job's rows, by key, shared by several machines so that none repeats another's work."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ T = TypeVar("T")
 
 
 class Answers:
-    """Answers in a database; safe between threads and machines.
+    """Results in a database; safe between threads and machines.
 
     Args:
-        store: A path or URL, as a ledger's.
+        store: A path or URL, as for a ledger.
 
     Raises:
-        UnreadableStoreError: If the database cannot be reached, here or later; never with a password.
+        UnreadableStoreError: If the database cannot be reached, here or later; the message has no password.
     """
 
     def __init__(self, store: Store) -> None:
-        """Make the table."""
+        """Create the table."""
         self._database = Database(read_address(store, "a job's answers"))
         self._lock = threading.Lock()
         with self._using():
             opened(lambda: _make_table(self._database.connection()[0]))
 
     def found(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return the answers there are."""
+        """Return the results that exist."""
         answers: dict[str, dict[str, Any]] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = _answers.c.key.in_(keys[start : start + _AT_ONCE])
@@ -56,11 +56,11 @@ class Answers:
         return answers
 
     def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
-        """Return the answers whose keys begin so, the oldest first."""
+        """Return the results whose keys have a prefix, the oldest first."""
         return self._run(lambda connection: _read(connection, _begins(prefix)))
 
     def keep(self, key: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep an answer, and return the one that is kept: another machine's, if that was faster."""
+        """Store a result, and return the stored one: another machine's, if that was faster."""
 
         def kept(connection: sa.Connection) -> dict[str, Any]:
             insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
@@ -72,22 +72,22 @@ class Answers:
         return self._run(kept)
 
     def replace(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Put an answer in the place of the one that is kept."""
+        """Replace the stored result of a key."""
         statement = sa.update(_answers).where(_answers.c.key == key).values(answer=_written(answer))
         self._run(lambda connection: connection.execute(statement))
 
     def drop(self, prefix: str) -> None:
-        """Forget the answers whose keys begin so."""
+        """Delete the results whose keys have a prefix."""
         statement = sa.delete(_answers).where(_begins(prefix))
         self._run(lambda connection: connection.execute(statement))
 
     def close(self) -> None:
-        """Close the connection; it opens again when it is needed."""
+        """Close the connection; it reopens when needed."""
         with self._lock:
             self._database.close()
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do what may be done twice, once more on a new connection where the first one was lost."""
+        """Run work that may be repeated, once more on a new connection if the first one was lost."""
         with self._using():
             try:
                 return work(self._database.connection()[0])
@@ -97,7 +97,7 @@ class Answers:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        """Use the connection alone; what goes wrong is said without a password."""
+        """Return a context with exclusive use of the connection; errors have no password."""
         with self._database.in_use(), self._lock:
             try:
                 yield
@@ -116,7 +116,7 @@ def _make_table(connection: sa.Connection) -> None:
 
 
 def _begins(prefix: str) -> sa.ColumnElement[bool]:
-    """Return whether a key begins so; not by LIKE, which takes no heed of case on SQLite."""
+    """Return the condition that a key has a prefix; without LIKE, which ignores case on SQLite."""
     return sa.func.substr(_answers.c.key, 1, len(prefix)) == prefix
 
 
@@ -126,5 +126,5 @@ def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str,
 
 
 def _written(answer: Mapping[str, Any]) -> str:
-    """Return an answer as a text of ASCII: PostgreSQL takes neither NUL nor half a character within JSON."""
+    """Encode a result as ASCII JSON, since PostgreSQL takes neither NUL nor lone surrogates in JSON."""
     return json.dumps(dict(answer))

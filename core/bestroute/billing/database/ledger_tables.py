@@ -1,4 +1,4 @@
-"""The ledger in a database: its table, its version, rows in and out, and totals by SQL."""
+"""The ledger in a database: its tables and versions, reading and writing of rows, and totals by SQL."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from bestroute.errors import ConfigError
 VERSION = 4
 _MOST_INTEGER = 2**63 - 1
 _AT_ONCE = 10_000
-"""Calls that are handed on at a time."""
+"""Number of calls passed on at a time."""
 _BETWEEN = "\x1f"
-"""Stands between a plan and a reason, which no plan holds."""
+"""Separator of plan and reason, which no plan contains."""
 
 
 class _Count(sa.TypeDecorator[int]):
-    """A whole number of any size; SQLite keeps one beyond 64 bits to 15 digits."""
+    """A whole number of any size; SQLite stores one beyond 64 bits with 15 digits."""
 
     impl = sa.Numeric
     cache_ok = True
@@ -66,7 +66,7 @@ def _as_sqlite(value: int) -> int | float:
 
 
 class _Tags(sa.TypeDecorator[dict[str, str]]):
-    """Tags of a call: few are many rows', so SQLite's text of each is read once."""
+    """Tags of a call; many rows share the same, so SQLite's text of each is parsed once."""
 
     impl = sa.JSON
     cache_ok = True
@@ -167,12 +167,12 @@ _FIRST_COLUMNS = (
     "run_id, time, model, step, status, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
     "reasoning_tokens, cost_usd, estimated, error, reference_cost_usd"
 )
-"""Of version 1, whose table of that name on SQLite was called ``samples``."""
+"""The columns of version 1, whose table on SQLite was named ``samples``."""
 _COUNTS = ("step", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 def _first_values(prefix: str) -> str:
-    """Return SQL's values of a row, for the columns that version 1 knew and those that it did not."""
+    """Return the SQL values of a row, for the columns of version 1 and the later ones."""
     columns = ", ".join(f"{prefix}{name}" for name in _FIRST_COLUMNS.split(", "))
     return (
         f"{columns}, {prefix}run_id, lower(hex(randomblob(16))), 1, 1, 'draw', '', '', '{{}}', "
@@ -190,22 +190,22 @@ _COMPATIBLE = (
     "CREATE TRIGGER IF NOT EXISTS samples_insert INSTEAD OF INSERT ON samples BEGIN "
     f"{_FIRST_INTO} VALUES ({_first_values('NEW.')}); END",
 )
-"""What an earlier release, and anybody's own SQL, finds on SQLite in the place of version 1's table."""
+"""A view in place of version 1's table on SQLite, for earlier releases and users' own SQL."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is written together or not at all."""
+    """Rows that are written atomically."""
 
     rows: Sequence[tuple[str, LedgerRow]] = ()
-    """Each with an id."""
+    """Each row with an id."""
     outcomes: Sequence[CallOutcome] = ()
     feedback: Sequence[Feedback] = ()
     name: str = ""
-    """Of the entry, by which feedback is written once."""
+    """Name of the entry, which makes writing feedback idempotent."""
 
     def __len__(self) -> int:
-        """Return how many rows of tables it has."""
+        """Return the number of table rows."""
         return len(self.rows) + len(self.outcomes) + len(self.feedback)
 
 
@@ -213,7 +213,7 @@ class LedgerTables:
     """Rows in a database. One thread at a time writes; readers have connections of their own."""
 
     def __init__(self, address: Address, patience_s: float) -> None:
-        """Open the database, bring its tables to this version, and check that they can be written."""
+        """Open the database, migrate its tables to this version, and check that they are writable."""
         self.database = Database(address, patience_s)
         try:
             opened(self._open)
@@ -222,7 +222,7 @@ class LedgerTables:
             raise
 
     def of_a_fork(self) -> LedgerTables:
-        """Return the same for a forked process, with connections of its own."""
+        """Return a copy for a forked process, with connections of its own."""
         other = copy.copy(self)
         other.database = self.database.of_a_fork()
         return other
@@ -238,7 +238,7 @@ class LedgerTables:
         return connection
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Write entries, all or none; rows that are there are left as they are, outcomes brought up to date."""
+        """Write entries, all or none; existing rows stay, existing outcomes are updated."""
         values = [_as_values(name, row) for entry in entries for name, row in entry.rows]
         newest = {as_text(o.call_id): _of_outcome(o) for entry in entries for o in entry.outcomes}
         notes = [{**vars(f), "row_id": f"{e.name}:{i}"} for e in entries for i, f in enumerate(e.feedback)]
@@ -259,7 +259,9 @@ class LedgerTables:
                     if notes:
                         connection.execute(scores, notes)
                     if newest:
-                        in_one_order = [newest[call_id] for call_id in sorted(newest)]  # so that none waits in a ring
+                        in_one_order = [
+                            newest[call_id] for call_id in sorted(newest)
+                        ]  # a fixed order prevents deadlocks
                         connection.execute(calls, in_one_order)
                 if not self.database.is_replaced():
                     return
@@ -271,11 +273,11 @@ class LedgerTables:
         raise sa.exc.OperationalError("", None, FileNotFoundError("the file is replaced again and again"))
 
     def close(self) -> None:
-        """Close the connection; it is opened again when it is needed."""
+        """Close the connection; it reopens when needed."""
         self.database.close()
 
     def rows(self, newest: int | None = None, kind: str | None = None, until: float = math.inf) -> list[LedgerRow]:
-        """Return rows in writing order: all, or the newest of a kind that were drawn before a moment."""
+        """Return rows in writing order: all, or the newest of a kind drawn before a moment."""
         c = _samples.c
         query = sa.select(*(c[name] for name in COLUMNS)).order_by(c.position.desc()).limit(newest)
         if kind is not None:
@@ -287,13 +289,13 @@ class LedgerTables:
             return [_as_row(values) for values in found][::-1]
 
     def has_call(self, call_id: str) -> bool:
-        """Whether a call has a row."""
+        """Return whether a call has a row."""
         with self.database.reading() as connection:
             one = sa.select(_samples.c.position).where(_samples.c.call_id == call_id).limit(1)
             return connection.execute(one).first() is not None
 
     def outcomes(self, since: float, status: str | None, until: float = math.inf) -> list[CallOutcome]:
-        """Return what is known of calls from a moment on, of one status or all, in order of time."""
+        """Return the outcomes of calls from a moment on, of one status or all, in order of time."""
         query = sa.select(*(_outcomes.c[name] for name in _OF_OUTCOME)).order_by(_outcomes.c.time)
         query = _between(query, since, until)
         if status is not None:
@@ -309,7 +311,7 @@ class LedgerTables:
             return connection.scalar(_between(query, since, until)) or 0
 
     def outcome_groups(self, since: float, until: float) -> list[OutcomeGroup]:
-        """Add calls that are alike up in the database."""
+        """Sum the outcomes of similar calls in the database."""
         c = _outcomes.c
         day = sa.cast(sa.func.floor(c.time / 86_400), sa.BigInteger) if not self.database.is_file else _sqlite_day()
         is_shadow = c.mode == "shadow"
@@ -333,7 +335,7 @@ class LedgerTables:
             return [OutcomeGroup(*values) for values in connection.execute(_between(query, since, until))]
 
     def visit_notes(self, since: float, until: float, visit: Callable[[OutcomeNotes], None]) -> None:
-        """Hand on what alarms need of each call, many at a time, in order of time."""
+        """Pass on what alarms need of each call, in batches, in order of time."""
         c = _outcomes.c
         query = sa.select(c.call_id, c.mode, c.status, c.familiarity).order_by(c.time)
         with self.database.reading() as connection:
@@ -342,14 +344,14 @@ class LedgerTables:
                 visit(OutcomeNotes(*zip(*batch, strict=True)))
 
     def feedbacks(self) -> list[Feedback]:
-        """Return what was said of calls, in writing order."""
+        """Return the feedback on calls, in writing order."""
         columns = [_feedback.c[name] for name in _OF_FEEDBACK]
         with self.database.reading() as connection:
             found = connection.execute(sa.select(*columns).order_by(_feedback.c.position))
             return [Feedback(*values) for values in found]
 
     def totals(self, selection: Selection) -> dict[tuple[str, ...], Totals]:
-        """Add rows up in the database: first those alike, so that tags are taken apart once for many rows."""
+        """Sum rows in the database: first equal ones, so that tags are split once for many rows."""
         c = _samples.c
         total = sa.func.total if self.database.is_file else sa.func.sum  # SQLite's sum fails beyond 64 bits
         sums = [
@@ -384,7 +386,7 @@ class LedgerTables:
         return added
 
     def visit_calls(self, selection: Selection, visit: Callable[[Sequence[CallBill]], None]) -> None:
-        """Hand on the bill of each call, many at a time, as the database adds them up."""
+        """Pass on the bill of each call, in batches, as summed by the database."""
         c = _samples.c
         answers = sa.case((c.reference_cost_usd != 0, "1"), else_="0")  # stands with one row of an answered call
         failed_last = sa.case((c.status == "ok", "3"), else_="2")
@@ -417,7 +419,7 @@ class LedgerTables:
             return [_as_row(values) for values in connection.execute(query)]
 
     def _of(self, selection: Selection, query: Any) -> Any:
-        """Leave out the rows that are not asked for."""
+        """Restrict a query to the selected rows."""
         c = _samples.c
         if selection.since > -math.inf:
             query = query.where(c.time >= selection.since)
@@ -428,7 +430,7 @@ class LedgerTables:
         return query
 
     def _by_tag(self, alike: Any, by: Sequence[str], sums: Sequence[str]) -> Any:
-        """Add sums of rows alike up by their tags' names and values."""
+        """Sum the totals of similar rows by names and values of their tags."""
         source, keys = alike, []
         for i, name in enumerate(by):
             if name == "tag":
@@ -450,7 +452,7 @@ class LedgerTables:
         return sa.func.jsonb_each_text(tags).table_valued("key", "value", name=name).lateral()
 
     def _tag(self, tags: Any, name: str) -> Any:
-        """Return the value of one tag, NULL where there is none."""
+        """Return the value of one tag, or NULL."""
         if not self.database.is_file:
             return tags.op("->>", return_type=sa.Text())(name)
         each = self._tags(tags, "one_tag")
@@ -458,20 +460,20 @@ class LedgerTables:
 
 
 def _between(query: Any, since: float, until: float) -> Any:
-    """Leave out calls of other moments."""
+    """Restrict a query to a span of time."""
     if since > -math.inf:
         query = query.where(_outcomes.c.time >= since)
     return query.where(_outcomes.c.time < until) if until < math.inf else query
 
 
 def _sqlite_day() -> Any:
-    """Return the day since 1970; SQLite has no floor on every machine, and times before 1970 are nobody's."""
+    """Return the SQL expression of the day since 1970, without floor, which some SQLite builds lack."""
     return sa.cast(_outcomes.c.time / 86_400, sa.BigInteger)
 
 
 @functools.cache
 def _inserts(is_sqlite: bool) -> tuple[Any, Any, Any]:
-    """Return the statements that write rows, feedback and outcomes; to make them takes longer than to run them."""
+    """Return the insert statements of rows, feedback and outcomes, cached because building them is slow."""
     insert: Any = sqlite_insert if is_sqlite else postgres_insert
     calls = insert(_outcomes)
     newer = {name: calls.excluded[name] for name in _OF_OUTCOME if name != "call_id"}
@@ -483,10 +485,10 @@ def _inserts(is_sqlite: bool) -> tuple[Any, Any, Any]:
 
 
 def _prepare(connection: sa.Connection) -> None:
-    """Make what is missing of the tables, and bring those of an earlier release to this version.
+    """Create missing tables, and migrate those of an earlier release to this version.
 
     Raises:
-        ConfigError: If a later release made them.
+        ConfigError: If a later release created them.
     """
     if _version(connection) == VERSION and sa.inspect(connection).has_table(_samples.name):
         return
@@ -495,7 +497,7 @@ def _prepare(connection: sa.Connection) -> None:
         lock_for_tables(connection)
         if (version := _version(connection)) > VERSION:
             raise ConfigError(
-                f"the ledger is of version {version}, made by a later release; this one reads up to {VERSION}: "
+                f"the ledger is of version {version}, created by a later release; this one reads up to {VERSION}: "
                 "upgrade bestroute"
             )
         has_first = is_sqlite and "samples" in sa.inspect(connection).get_table_names()
@@ -518,7 +520,7 @@ def _version(connection: sa.Connection) -> int:
 
 
 def _add_columns(connection: sa.Connection) -> None:
-    """Add the columns that an earlier release's rows lack; all of these may be empty."""
+    """Add the columns that an earlier release's tables lack; all of them are nullable."""
     known = {column["name"] for column in sa.inspect(connection).get_columns(_samples.name)}
     for column in _samples.columns:
         if column.name not in known:
@@ -527,7 +529,7 @@ def _add_columns(connection: sa.Connection) -> None:
 
 
 def _take_first_rows(connection: sa.Connection) -> None:
-    """Move version 1's rows; numbers of numpy, which it kept as their bytes, become numbers."""
+    """Migrate version 1's rows; numpy numbers, which it stored as bytes, become numbers."""
     assert isinstance(connection.connection.driver_connection, sqlite3.Connection)
     connection.connection.driver_connection.create_function(
         "bestroute_count", 1, lambda value: int.from_bytes(value, "little") if isinstance(value, bytes) else value
@@ -560,7 +562,7 @@ def _of_outcome(outcome: CallOutcome) -> dict[str, Any]:
 
 
 def _small(value: int) -> int:
-    """Return what fits into 32 bits."""
+    """Return a number limited to 32 bits."""
     return max(-(2**31), min(value, 2**31 - 1))
 
 

@@ -1,4 +1,4 @@
-"""A thread that writes what others hand over: together with what came meanwhile, and again where it failed."""
+"""A thread that writes submitted items in batches, and retries failed writes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from typing import Any, Generic, Protocol, TypeVar
 Item = TypeVar("Item")
 
 _IDLE_S = 2.0
-"""How long the thread waits for more before it ends, and its connection with it."""
+"""How long the thread waits for more items before it ends and its connection is closed, seconds."""
 _MOST_ITEMS = 500
-"""Items of one transaction."""
+"""Most items of one transaction."""
 _RETRY_S = (0.1, 5.0)
-"""The first wait before what failed is tried again unasked, and the longest; it doubles."""
+"""First and longest pause before a failed write is retried, seconds; it doubles."""
 _LATER_S = 0.5
-"""How long what nobody waits for may wait for something else to be written with."""
+"""How long an item that nobody waits for may wait to be written with others, seconds."""
 _EXIT_S = 10.0
-"""How long the end of the process waits for what is not written yet."""
+"""How long the end of the process waits for unwritten items, seconds."""
 
 
 class Writer(Generic[Item]):
-    """Hands items to ``write`` in their order, many at a time, from one thread that starts when there is something.
+    """Passes items to ``write`` in order, in batches, from one thread that starts when needed.
 
-    What ``write`` raises leaves its items where they are: they are tried again, by and by, and with the next ones.
+    If ``write`` raises, its items are retried after a pause, and together with new ones.
 
     Args:
-        write: Writes items, all or none; may be given the same ones twice.
+        write: Writes items, all or none; may be called twice for the same ones.
         close: Called when there is nothing to write.
-        failed: Called with the error, while nothing is written.
-        lost: Called with what could not be written before the process ends.
+        failed: Called with the error of a failed write.
+        lost: Called with the items that could not be written before the process ended.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Writer(Generic[Item]):
         failed: Callable[[Exception], None],
         lost: Callable[[list[Item]], None],
     ) -> None:
-        """Start with nothing to write, and no thread."""
+        """Start without items and without a thread."""
         self._write, self._close, self._failed, self._lost = write, close, failed, lost
         self._condition = threading.Condition()
         self._writing = threading.Lock()
         self._items: deque[tuple[Item, Future[None] | None]] = deque()
-        """With what is done once they are written; ``None`` for those that nobody waits for."""
+        """Items with the callback for when they are written; ``None`` if nobody waits."""
         self._thread: threading.Thread | None = None
         self._is_new = self._is_closing = False
         self.is_away = False
@@ -60,7 +60,7 @@ class Writer(Generic[Item]):
         close_at_exit(self)
 
     def submit(self, item: Item) -> Future[None]:
-        """Hand an item over; the future is done once it is written, or has failed a first time and waits."""
+        """Submit an item; the future is done when it is written, or has failed once and waits for a retry."""
         future: Future[None] = Future()
         with self._condition:
             self._items.append((item, future))
@@ -70,7 +70,7 @@ class Writer(Generic[Item]):
         return future
 
     def submit_later(self, item: Item) -> None:
-        """Hand an item over that is written with the next one, or half a second later."""
+        """Submit an item that may be written with the next one, or half a second later."""
         with self._condition:
             self._items.append((item, None))
             self._start()
@@ -85,17 +85,17 @@ class Writer(Generic[Item]):
                 self._thread = None
 
     def waiting(self) -> list[Item]:
-        """Return what is not written."""
+        """Return the items that are not written."""
         with self._condition:
             return [item for item, _ in self._items]
 
     def drop_oldest(self) -> Item | None:
-        """Take the oldest item out; to be called by ``failed`` alone."""
+        """Remove the oldest item; only to be called by ``failed``."""
         with self._condition:
             return self._items.popleft()[0] if self._items else None
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Write what waits; returns whether everything is written."""
+        """Write waiting items; returns whether all are written."""
         with self._condition:
             last = self._items[-1][1] if self._items and self._thread is not None else None
         if last is not None and not last.done():
@@ -109,7 +109,7 @@ class Writer(Generic[Item]):
         return True
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what waits, end the thread and close the connection; both start again with the next item."""
+        """Write waiting items, end the thread and close the connection; both restart with the next item."""
         is_written = self.flush(timeout_s)
         with self._condition:
             thread = self._thread
@@ -125,12 +125,12 @@ class Writer(Generic[Item]):
         return is_written
 
     def give_up(self) -> None:
-        """Say what is lost."""
+        """Report the items that are lost."""
         if waiting := self.waiting():
             self._lost(waiting)
 
     def held(self) -> threading.Lock:
-        """Return the lock under which nothing is written."""
+        """Return the lock that prevents writing."""
         return self._writing
 
     def _run(self) -> None:
@@ -143,7 +143,7 @@ class Writer(Generic[Item]):
                 self._close()
 
     def _is_idle(self, pause: float) -> bool:
-        """Wait for something to write; nothing came, and the thread is to end, or something is to be written."""
+        """Wait for items; returns whether none came, so that the thread may end."""
         with self._condition:
             if not self._items:
                 self._condition.wait_for(lambda: self._is_closing or self._items, timeout=_IDLE_S)
@@ -158,7 +158,7 @@ class Writer(Generic[Item]):
             return False
 
     def _write_some(self) -> Exception | None:
-        """Write the oldest items; what they raised, if they could not be written."""
+        """Write the oldest items; returns the error if that failed."""
         with self._writing:
             with self._condition:
                 batch = list(self._items)[:_MOST_ITEMS]
@@ -184,25 +184,25 @@ class Writer(Generic[Item]):
 
 
 class Closable(Protocol):
-    """What has something to write until the process ends."""
+    """An object with items to write before the process ends."""
 
     process: int
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write it; returns whether all of it is written."""
+        """Write them; returns whether all are written."""
         ...
 
     def give_up(self) -> None:
-        """Say what is lost with the process."""
+        """Report what is lost with the process."""
         ...
 
 
 _open: dict[int, weakref.ref[Closable]] = {}
-"""What has something to write, by its id; read as a copy, since other threads open some meanwhile."""
+"""Objects to close at exit, by id; iterated as a copy, since other threads may add some."""
 
 
 def _flush_all() -> None:
-    """Write what this process has not written; a forked one leaves alone what is its parent's."""
+    """Write what this process has not written; a forked process leaves its parent's items alone."""
     end = time.monotonic() + _EXIT_S
     for ref in _open.copy().values():
         thing = ref()
@@ -212,9 +212,9 @@ def _flush_all() -> None:
 
 
 def _terminate(_number: int, _frame: Any) -> None:
-    """Write what waits, then let the signal do what it does by default.
+    """Write waiting items, then let the signal take its default effect.
 
-    The writing is another thread's: the one that was interrupted may hold a lock it needs.
+    The writing is done in another thread, since the interrupted one may hold a lock that it needs.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -226,7 +226,7 @@ def _terminate(_number: int, _frame: Any) -> None:
 
 
 def close_at_exit(thing: Closable) -> None:
-    """Have something closed when the interpreter ends, or is told to, unless the program handles that itself."""
+    """Have an object closed at the interpreter's exit and at SIGTERM, unless the program handles that signal."""
     key = id(thing)
     _open[key] = weakref.ref(thing, lambda _: _open.pop(key, None))
     atexit.unregister(_flush_all)  # once is enough

@@ -1,1 +1,1 @@
-"""Logs of other tools, read into prompts and records: one file for each export, and what all of them share."""
+"""Import of other tools' logs as prompts and records: one module per format, and what they share."""

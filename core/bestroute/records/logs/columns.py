@@ -1,4 +1,4 @@
-"""Rows of a person's own table or lines: which of their fields is the question, the answer, the model."""
+"""Read users' own tables and JSON lines: find the columns of query, answer, model and so on."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "cost_usd": ("cost_usd", "cost", "total_cost", "price", "spend"),
     "tools": ("tools", "functions"),
 }
-"""Our fields, and the names of columns that are taken for them where nobody says otherwise."""
+"""Our fields, and the column names that are used for them by default."""
 
 _MOST_NAMES = 100
-"""Columns that are named where one is missing."""
+"""Most columns listed in an error about a missing one."""
 
 
 def read_map(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Return ``--map`` options, ``field=column``, as a dict.
+    """Parse ``--map`` options, ``field=column``.
 
     Raises:
-        ConfigError: If one is not of that form or names a field that is none of ours.
+        ConfigError: If one is not of that form or names an unknown field.
     """
     chosen: dict[str, str] = {}
     for pair in pairs:
@@ -49,15 +49,15 @@ def read_map(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row has a column that is taken for the question."""
+    """Return whether a row has a column usable as the query."""
     return any(name.lower() in (*FIELDS["query"], *FIELDS["messages"]) for name in row)
 
 
 def calls_of(rows: Iterable[Mapping[str, Any]], chosen: Mapping[str, str]) -> Iterator[LoggedCall | None]:
-    """Yield the call of each row; ``None`` where its question is empty.
+    """Yield the call of each row; ``None`` if its query is empty.
 
     Raises:
-        ConfigError: At the end, if a chosen column is in none of them.
+        ConfigError: At the end, if no row has a chosen column.
     """
     missing, names = dict(chosen), dict[str, None]()
     for row in rows:
@@ -70,11 +70,11 @@ def calls_of(rows: Iterable[Mapping[str, Any]], chosen: Mapping[str, str]) -> It
 
 
 def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | None:
-    """Return the call of a row; ``None`` where its question is empty.
+    """Return the call of a row; ``None`` if its query is empty.
 
     Args:
         row: Columns by name.
-        chosen: Columns by our fields, where the person said so; one that is not there is as good as empty.
+        chosen: Columns by our fields, as mapped by the user; a missing one counts as empty.
     """
     by_name = {name.strip().lower(): value for name, value in row.items()}
 
@@ -106,7 +106,7 @@ def call_of(row: Mapping[str, Any], chosen: Mapping[str, str]) -> LoggedCall | N
 
 
 def _text(value: Any) -> str | None:
-    """Return a text; a number, as ids of tables are, as its digits."""
+    """Return a value as text; a number, such as a table's id, as its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() or None if isinstance(value, str) else None

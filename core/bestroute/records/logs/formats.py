@@ -1,4 +1,4 @@
-"""Which logs can be read, and which of them a row is."""
+"""The log formats that can be read, and how a row's format is recognised."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class LogFormat:
-    """How the rows of one tool are told from others, and read."""
+    """How rows of one tool are recognised and read."""
 
     name: str
     what: str
     fits: Callable[[Row], bool]
     call_of: Callable[[Row], LoggedCall | None]
     opened: Callable[[Row], Iterable[Row]] = lambda row: (row,)
-    """The rows that one row holds."""
+    """Splits a row that has several rows inside."""
     joined: Callable[[Iterable[Row]], Iterable[Row]] | None = None
-    """What makes one row of several that lie apart."""
+    """Joins rows that belong to one call."""
 
 
 FORMATS: Mapping[str, LogFormat] = {
@@ -57,18 +57,18 @@ FORMATS: Mapping[str, LogFormat] = {
         ),
     )
 }
-"""In the order in which they are tried: what is marked most clearly comes first."""
+"""In the order in which they are tried; the most distinctive come first."""
 TABLES = ("jsonl", "csv", "parquet")
-"""A person's own rows; their columns are read by name."""
+"""Users' own rows, whose columns are read by name."""
 
 
 def names() -> tuple[str, ...]:
-    """Return what ``--from`` may be."""
+    """Return the allowed values of ``--from``."""
     return (*FORMATS, *TABLES)
 
 
 def recognised(row: Row) -> str | None:
-    """Return the name of the format that a row has; ``None`` where it has none.
+    """Return the name of a row's format; ``None`` if unknown.
 
     Example:
         >>> recognised({"custom_id": "1", "body": {}}), recognised({"question": "Why?"}), recognised({"a": 1})
@@ -81,7 +81,7 @@ def recognised(row: Row) -> str | None:
 
 
 def calls_of(rows: Iterable[Row], name: str, chosen: Mapping[str, str]) -> Iterator[LoggedCall | None]:
-    """Yield the call of each row of a format; ``None`` for a row that is no call of a model, or asks nothing."""
+    """Yield the call of each row of a format; ``None`` for a row that is not a model call or has no query."""
     if name in TABLES:
         yield from columns.calls_of(rows, chosen)
         return

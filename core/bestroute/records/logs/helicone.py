@@ -1,4 +1,4 @@
-"""Requests as Helicone exports them, with their bodies."""
+"""Helicone's exported requests with their bodies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bestroute.records.logs.turns import decoded
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is such a request."""
+    """Return whether a row is a Helicone request."""
     return "request_body" in row or "request_created_at" in row or "helicone_id" in row
 
 
 def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
-    """Return the call of a request; ``None`` where its body was not exported."""
+    """Return the call of a request; ``None`` if its body was not exported."""
     status = tokens(first(row, "response_status"))
     reply = None if status is not None and status >= 400 else first(row, "response_body", "response")
     properties = decoded(first(row, "request_properties", "properties"))

@@ -1,4 +1,4 @@
-"""Images in turns as clients and logs write them, in one form: OpenAI's."""
+"""Convert images in logged turns to OpenAI's format."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ _KINDS = ("image", "input_image", "image_url", "image-url", "uri", "blob", "bina
 
 
 def image_part(part: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the part of a content that is an image as chat completions take it; ``None`` for any other part.
+    """Return an image part in the format of chat completions; ``None`` for any other part.
 
     Args:
-        part: A part of Anthropic's, LangChain's, the Responses API's, OpenTelemetry's or OpenInference's.
+        part: A content part in Anthropic's, LangChain's, the Responses API's, OpenTelemetry's or OpenInference's
+            format.
 
     Example:
         >>> image_part({"type": "input_image", "image_url": "https://a/b.png"})

@@ -1,7 +1,7 @@
-"""From files of a log to prompts and records: read twice, once to group and to draw, once to write; never held whole.
+"""Convert log files to prompts and records, in two passes: one to group and sample, one to write.
 
-What is kept of a call between the two is its id, its group and its stratum: memory grows with the number of calls, not
-with what they say.
+Between the passes only the id, group and stratum of each call are kept, so memory grows with the number of calls but
+not with their length.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from bestroute.records.logs.subsample import check_sample, stratum_of, subsample
 
 _KNOWN = "a question, a chat or a run of a model that fits into a line of 8 MB"
 _MOST_VOTES = 200
-"""Rows that say what a file is."""
+"""Rows by which a file's format is recognised."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What is kept of a call that will be written."""
+    """What the first pass keeps of a call that will be written."""
 
     place: int
-    """Among the calls of the log."""
+    """Index among the calls of the log."""
     id: str
     group: str
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of prompts, or of records; each time they are gone through the log is read again."""
+    """The lines of prompts or records; every iteration reads the log again."""
 
     log: Log
     outlines: Sequence[Outline]
-    """Of the calls chosen, in order."""
+    """The chosen calls, in order."""
     as_records: bool
     masking: Masking | None
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of lines."""
         return len(self.outlines)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Yield one line after another."""
+        """Yield the lines."""
         if self.masking is not None:
             self.masking.clear()
         chosen = iter(self.outlines)
@@ -71,7 +71,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Log:
-    """Files of one format."""
+    """Log files of one format."""
 
     paths: tuple[Path, ...]
     format: str
@@ -84,42 +84,42 @@ class Log:
                 yield row
 
     def calls(self) -> Iterator[LoggedCall | None]:
-        """Yield the call of each row; ``None`` for a row that is none, or whose line nothing would read again."""
+        """Yield the call of each row; ``None`` for a row that is no call, or whose line would be too large to read."""
         for call in formats.calls_of(self.rows(), self.format, self.columns):
             yield None if call is None or not is_readable(call.prompt("", "")) else call
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import read, and what it will write."""
+    """The result of an import: its figures, and the lines to write."""
 
     lines: Lines
-    """Of the prompts, or of the records."""
+    """Lines of prompts or records."""
     format: str
-    """What the files were read as."""
+    """The format that the files were read as."""
     rows: int
-    """Read in all."""
+    """Number of rows read."""
     left_out: int
-    """Rows that are no call of a model, ask nothing, or are too long for a line."""
+    """Rows that are not model calls, have no query, or are too long for a line."""
     unanswered: int
-    """Calls that were left out of records, because the log has no answer of a named model."""
+    """Calls left out of records, because they have no answer of a named model."""
     groups: int
     models: Mapping[str, int] = field(default_factory=dict)
-    """How many answers of each model there are."""
+    """Number of answers by model."""
     priced: int = 0
-    """How many of them have a cost."""
+    """Number of them with a cost."""
     masked: Mapping[str, int] = field(default_factory=dict)
-    """What was taken out, by kind, once the lines were gone through."""
+    """Number of masked items by kind, after the lines were iterated."""
 
 
 @dataclass
 class _Survey:
-    """What the first reading finds: one entry a call, none of which holds what the call says."""
+    """The result of the first pass: one entry per call, without its texts."""
 
     ids: list[str] = field(default_factory=list)
     strata: list[tuple[str, ...]] = field(default_factory=list)
     models: list[str | None] = field(default_factory=list)
-    """Whose answer the log has; ``None`` where it has none."""
+    """The model whose answer is logged; ``None`` without an answer."""
     is_priced: list[bool] = field(default_factory=list)
     groups: Groups = field(default_factory=Groups)
     left_out: int = 0
@@ -152,22 +152,22 @@ def import_logs(
     seed: int = 0,
     mask: bool = False,
 ) -> Imported:
-    """Read logs into lines of prompts, or of records with the answers that were given.
+    """Read logs as lines of prompts, or of records with the logged answers.
 
     Args:
         paths: Files, all of one format.
-        log_format: One of ``formats.names()``; default: recognised by the first rows.
-        columns: Columns of a person's own table by our fields.
-        as_records: Make records of the answers that were given; calls without one are left out.
-        size: How many calls are wanted; default: all.
-        by: What the sample is stratified by: day, task, length.
-        seed: Of the sample.
-        mask: Take personal data out.
+        log_format: One of ``formats.names()``; default: recognised from the first rows.
+        columns: Columns of a user's own table, by our fields.
+        as_records: Whether to make records with the logged answers; calls without one are left out.
+        size: Number of calls to sample; default: all.
+        by: Stratify the sample by these: day, task, length.
+        seed: Seed of the sample.
+        mask: Whether to mask personal data.
 
     Raises:
-        RecordError: If a file cannot be read, is of no format that is known, or holds no call.
-        ConfigError: If an option makes no sense.
-        ImportError: If what reads tables, finds near-duplicates or masks is not installed.
+        RecordError: If a file cannot be read, has an unknown format, or has no call.
+        ConfigError: If an option is invalid.
+        ImportError: If a library for tables, near-duplicates or masking is not installed.
     """
     if log_format is not None and log_format not in formats.names():
         raise ConfigError(f"--from must be one of {named(formats.names())}, got {brief(log_format)}")
@@ -205,10 +205,10 @@ def import_logs(
 
 
 def _recognised(paths: Sequence[Path], columns: Mapping[str, str] | None) -> str:
-    """Return the format that most of the first rows have.
+    """Return the most frequent format of the first rows.
 
     Raises:
-        RecordError: If none has any; says what is there and what to do.
+        RecordError: If no row has a known format; the message says what was found and what to do.
     """
     if columns:
         return table_form(paths[0])
@@ -221,15 +221,15 @@ def _recognised(paths: Sequence[Path], columns: Mapping[str, str] | None) -> str
             votes[name] += 1
     if not votes:
         raise RecordError(
-            f"{named(map(str, paths))}: cannot tell what it is ({there}); "
-            f"give --from {', '.join(formats.names())}, or say where the question stands by --map query=COLUMN"
+            f"{named(map(str, paths))}: its format is not recognised ({there}); "
+            f"give --from {', '.join(formats.names())}, or name the column of the query by --map query=COLUMN"
         )
     name = votes.most_common(1)[0][0]
     return table_form(paths[0]) if name in formats.TABLES else name
 
 
 class _Names:
-    """Ids of calls, none twice: what repeats gets a number."""
+    """Makes ids of calls unique by appending numbers."""
 
     def __init__(self) -> None:
         self._times: Counter[str] = Counter()

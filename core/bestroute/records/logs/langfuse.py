@@ -1,4 +1,4 @@
-"""Observations and traces as Langfuse exports them, by its API, its interface or its blob storage."""
+"""Langfuse's observations and traces, as exported by its API, its interface or its blob storage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bestroute.records.logs.turns import decoded
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is an observation or a trace."""
+    """Return whether a row is an observation or a trace."""
     marks = ("traceId", "trace_id", "usageDetails", "usage_details", "totalCost", "total_cost", "observations")
     return "input" in row and ("output" in row or "type" in row) and any(mark in row for mark in marks)
 
 
 def opened(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the generations of a trace that has its observations with it, or the row."""
+    """Yield the generations inside a trace, or the row itself if it has none."""
     inner = decoded(row.get("observations"))
     generations = [one for one in inner if _is_generation(one)] if isinstance(inner, list) else []
     if not generations:
@@ -58,7 +58,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
 
 
 def _without_tools(prompt: Any) -> tuple[Any, list[Any]]:
-    """Take out the tools that Langfuse's handler for LangChain writes behind the turns, as turns of a tool."""
+    """Separate the tools, which Langfuse's handler for LangChain logs as tool turns after the others."""
     if not isinstance(prompt, list):
         return prompt, []
     offered = [turn for turn in prompt if _is_offer(turn)]
@@ -74,7 +74,7 @@ def _is_offer(turn: Any) -> bool:
 
 
 def _counted(usage: Any, side: str) -> int | None:
-    """Add what counts of one side there are: Langfuse keeps cached and reasoning tokens beside the others."""
+    """Return the sum of a side's token counts, since Langfuse counts cached and reasoning tokens separately."""
     if not isinstance(usage, Mapping) or usage.get(side) is None:
         return None
     names = [name for name in usage if side in name.lower() and "cost" not in name.lower()]
@@ -82,6 +82,6 @@ def _counted(usage: Any, side: str) -> int | None:
 
 
 def _is_generation(row: Any) -> bool:
-    """Whether an observation is a model's; a trace, which tells no type, may be."""
+    """Return whether an observation is a generation, or a trace (which has no type)."""
     kind = row.get("type") if isinstance(row, Mapping) else "none"
     return str(kind or "GENERATION").upper() == "GENERATION"

@@ -1,4 +1,4 @@
-"""Runs as LangSmith exports them: those of a model; chains and tools around them are left out."""
+"""LangSmith's exported runs; only runs of models are used, not the chains and tools around them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bestroute.records.logs.turns import decoded
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a run, or an example of a dataset."""
+    """Return whether a row is a run, or an example of a dataset."""
     return "inputs" in row and ("outputs" in row or "run_type" in row)
 
 
 def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
-    """Return the call of a run; ``None`` for a run that is no model's, or failed before it asked anything."""
+    """Return the call of a run; ``None`` if it is not a model's, or failed without a prompt."""
     if str(first(row, "run_type") or "llm").lower() not in ("llm", "chat_model"):
         return None
     inputs, outputs = decoded(row.get("inputs")), decoded(row.get("outputs"))
@@ -47,7 +47,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
 
 
 def _answer(outputs: Any) -> Any:
-    """Return the message of a run's outputs: LangChain's generations, or what a traced client returned."""
+    """Return the message in a run's outputs: LangChain's generations, or the result of a traced client."""
     generation = first(outputs, "generations")
     while isinstance(generation, list) and generation:
         generation = generation[0]

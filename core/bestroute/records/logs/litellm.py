@@ -1,4 +1,4 @@
-"""Payloads that LiteLLM logs, and rows of its proxy's spend logs."""
+"""LiteLLM's logging payloads, and its proxy's spend logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHATS = (
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is such a payload."""
+    """Return whether a row is a LiteLLM payload."""
     marks = ("call_type", "response_cost", "spend", "model_group", "standard_logging_object")
     return any(mark in row for mark in marks) and ("messages" in row or "proxy_server_request" in row)
 

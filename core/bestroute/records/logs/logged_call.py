@@ -1,4 +1,4 @@
-"""One call of a model as a log tells it, and the lines of prompts and records that it becomes."""
+"""One logged call of a model, and its conversion to lines of prompts and records."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ _CENTS = ("cent", "cents", "¢")
 
 @dataclass(frozen=True)
 class LoggedCall:
-    """What one call asked, what came, and what it cost, as far as the log tells."""
+    """Request, answer and cost of one call, as far as logged."""
 
     turns: tuple[Mapping[str, Any], ...]
-    """In OpenAI's form; the last is what was to be answered."""
+    """In OpenAI's format; the last one is to be answered."""
     id: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
     tool_choice: Any = None
     answer: str | None = None
-    """What came: a text, or tool calls as JSON; ``None`` where nothing did."""
+    """The answer: a text, or tool calls as JSON; ``None`` if there is none."""
     others: tuple[str, ...] = ()
-    """What further choices of the same call answered; tokens and cost are of all of them."""
+    """Answers of further choices of the same call; tokens and cost are for all of them."""
     model: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
     at: datetime | None = None
     session: str | None = None
-    """Calls of one conversation share it."""
+    """Identifies the conversation."""
     task: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def query(self) -> str:
-        """The last user turn's text, the part that decides; ``""`` where there is none."""
+        """The text of the last user turn, which is what is routed; ``""`` if there is none."""
         prompt = [turn for turn in self.turns if turn["role"] == "user"]
         return text_of(prompt[-1].get("content")) if prompt else ""
 
     @property
     def name(self) -> str:
-        """Its id in the log, or one made of what it asks."""
+        """Its id in the log, or a hash of its request."""
         if self.id:
             return self.id
         what = json.dumps([self.turns, self.tools], sort_keys=True, default=str)
         return "q-" + hashlib.sha256(utf8(what)).hexdigest()[:12]
 
     def prompt(self, id_: str, group: str) -> dict[str, Any]:
-        """Return the line of a prompts file: a question with its system prompt, or the turns of a chat."""
+        """Return its line in a prompts file: a query with its system prompt, or the turns of a chat."""
         line: dict[str, Any] = {"id": id_, "query": self.query, "group": group, "task": self.task}
         roles = [turn["role"] for turn in self.turns]
         if roles in (["user"], ["system", "user"]) and isinstance(self.turns[-1].get("content"), str):
@@ -92,7 +92,7 @@ class LoggedCall:
         return {**line, **{name: value for name, value in self.extra.items() if name not in line}}
 
     def record(self, id_: str, group: str) -> dict[str, Any] | None:
-        """Return the line of a records file: the prompt with the answer as its model's sample; ``None`` without one."""
+        """Return its line in a records file: the prompt with the answer as a sample; ``None`` without an answer."""
         if self.answer is None or not self.model:
             return None
         texts = [self.answer, *self.others]
@@ -112,9 +112,9 @@ class LoggedCall:
 
 
 def logged_call(prompt: Any, answered: Any, **known: Any) -> LoggedCall | None:
-    """Return a call of what a log calls its input and output; ``None`` where the input holds no user's turn.
+    """Return a call from a logged input and output; ``None`` if the input has no user turn.
 
-    An input that ends with the answer (a conversation kept whole) is taken apart where the output tells nothing else.
+    If the input ends with the answer (a complete conversation) and the output has none, the two are separated.
     """
     turns = turns_of(prompt)
     answers = [turn for turn in turns_of(answered) if turn["role"] != "system"]
@@ -130,9 +130,9 @@ def logged_call(prompt: Any, answered: Any, **known: Any) -> LoggedCall | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a number as logs write them, ``"$0.002"`` and ``"1,204"`` too; ``None`` where it is none, or below 0.
+    """Parse a number as written in logs, such as ``"$0.002"`` or ``"1,204"``; ``None`` if invalid or below 0.
 
-    Cents are a hundredth; an amount of another currency than USD is unknown.
+    Cents are converted to dollars; amounts in other currencies are unknown.
 
     Example:
         >>> number("$0.0021"), number("1,204"), number("0,5"), number(""), number(-1), number(True)
@@ -162,7 +162,7 @@ def _written(digits: str) -> float | None:
 
 
 def tokens(value: Any) -> int | None:
-    """Return a count of tokens; ``None`` where it tells none."""
+    """Return a token count; ``None`` if invalid."""
     count = number(value)
     return None if count is None else round(count)
 
@@ -178,7 +178,7 @@ def items(value: Any) -> list[Any]:
 
 
 def moment(value: Any) -> datetime | None:
-    """Return a time: ISO 8601, or seconds, milliseconds, microseconds or nanoseconds since 1970.
+    """Parse a time: ISO 8601, or seconds, milliseconds, microseconds or nanoseconds since 1970.
 
     Example:
         >>> moment("2026-03-01T08:00:00Z") == moment(1772352000) == moment("1772352000000") == moment(
@@ -205,10 +205,10 @@ def moment(value: Any) -> datetime | None:
 
 
 def _written_time(text: str) -> datetime:
-    """Read a time as ISO 8601 has it, with slashes and the words of its zone too, or as mails have it.
+    """Parse a time in ISO 8601, also with slashes and a named zone, or in the format of e-mails.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a time.
     """
     try:
         return datetime.fromisoformat(re.sub(r"\s*(UTC|GMT)$", "+00:00", text).replace("/", "-"))
@@ -217,7 +217,7 @@ def _written_time(text: str) -> datetime:
 
 
 def first(value: Any, *paths: str) -> Any:
-    """Return what stands at the first of several paths, such as ``"usage.input"``, that is not null nor empty.
+    """Return the first non-empty value at several paths, such as ``"usage.input"``; ``None`` if there is none.
 
     Example:
         >>> first({"usage": {"input": 3}, "a.b": 4}, "usage.prompt", "usage.input"), first({"a.b": 4}, "a.b")

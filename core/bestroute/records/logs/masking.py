@@ -1,4 +1,4 @@
-"""Personal data taken out of texts before they are written: addresses, numbers of phones, cards and people."""
+"""Mask personal data in texts before they are written: e-mail and IP addresses, phone, card and security numbers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from bestroute._utils.extras import need
 
 KINDS = ("EMAIL", "PHONE", "SSN", "CREDIT_CARD", "IP_ADDRESS")
-"""What datafog's patterns find and we take out; dates and places stay, since questions turn on them."""
+"""Kinds of datafog's patterns that are masked; dates and places are kept, since queries depend on them."""
 _NAMES = ("id", "group")
-"""Fields that tell calls apart: marks that count anew in every call would make them one."""
+"""Fields that identify calls: numbered marks, which start anew in every call, would make different ones equal."""
 
 
 class Masking:
-    """Puts a mark like ``[EMAIL_1]`` in the place of what is found; the same words get the same mark in a call.
+    """Replaces personal data by marks like ``[EMAIL_1]``; equal texts get the same mark within a call.
 
-    Names of people are not found: patterns cannot tell them. Look at a sample before a file leaves the house.
+    Names of people are not found, since patterns cannot recognise them. Check a sample before you share a file.
 
     Raises:
         ImportError: If datafog is not installed.
@@ -29,11 +29,11 @@ class Masking:
 
         self._scan = scan
         self.found: dict[str, int] = {}
-        """How many of each kind were taken out."""
+        """Number of masked items by kind."""
         self._names: dict[str, str] = {}
 
     def mask_line(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the line of a call, masked in the order in which it was said."""
+        """Return the line of a call with its texts masked, in the order of the conversation."""
         marks: dict[str, str] = {}
         turns = self.mask(line.get("messages"), marks)
         masked = {name: self.mask(value, marks) for name, value in line.items() if name not in (*_NAMES, "messages")}
@@ -41,22 +41,22 @@ class Masking:
         return {name: turns if name == "messages" else {**masked, **names}[name] for name in line}
 
     def clear(self) -> None:
-        """Forget what was taken out of other lines."""
+        """Reset the counts and names of earlier lines."""
         self.found.clear()
         self._names.clear()
 
     def _mask_name(self, name: str) -> str:
-        """Return an id or a group; one that holds personal data as a number, the same for the same in every call."""
+        """Return an id or group; one with personal data is replaced by a number, the same in every call."""
         if name not in self._names and self._mask_text(name, {}) == name:
             return name
         return self._names.setdefault(name, f"masked-{len(self._names) + 1}")
 
     def mask(self, value: Any, marks: dict[str, str]) -> Any:
-        """Return plain JSON with every text in it masked.
+        """Return plain JSON with all its texts masked.
 
         Args:
-            value: A text, or a list or an object that holds texts.
-            marks: The mark of each of the words taken out so far in this call; grows.
+            value: A text, or a list or an object with texts.
+            marks: The mark of each text masked so far in this call; extended.
         """
         if isinstance(value, str):
             return self._mask_text(value, marks)

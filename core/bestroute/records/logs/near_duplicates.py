@@ -1,4 +1,4 @@
-"""Queries that are nearly the same: they share a group, so that no fold learns an answer it is asked for."""
+"""Group nearly identical queries, so that no fold is evaluated on a query that another was trained on."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from bestroute._utils.extras import need
 from bestroute._utils.text import utf8
 
 SIMILAR = 0.8
-"""Share of runs of three words that two queries have in common to be called nearly the same (Jaccard)."""
+"""Jaccard similarity of three-word shingles from which two queries count as nearly identical."""
 _PERMUTATIONS = 64
 _BATCH = 500
 
 
 class Groups:
-    """Groups of queries that come one by one; what is kept of a text is its hash and its signature.
+    """Groups of queries that are added one by one; only hashes and signatures of texts are kept.
 
-    Near is found by MinHash over runs of three words, in time that grows with the number of queries (datasketch).
+    Near-duplicates are found by MinHash over three-word shingles, in time linear in the queries (datasketch).
 
     Raises:
         ImportError: If datasketch is not installed.
     """
 
     def __init__(self) -> None:
-        """Start without a query."""
+        """Start without queries."""
         need("finding near-duplicates", "datasketch", extra="import")
         from datasketch import MinHashLSH
 
-        self._joined = _Joined()
+        self._sets = _DisjointSets()
         self._first_places: dict[tuple[str, bytes], int] = {}
         self._index: Any = MinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS)
         self._waiting: list[tuple[int, list[bytes]]] = []
-        """Places and runs of words of texts that are not yet looked up: many at once are faster."""
+        """Indices and shingles of texts that are not yet looked up; batches are faster."""
 
     def add(self, query: str, session: str | None) -> None:
-        """Take the next query; a session is what it belongs to, ``None`` where nothing is known."""
-        place = self._joined.grow()
+        """Add the next query; ``session`` identifies its conversation, ``None`` if unknown."""
+        place = self._sets.grow()
         plain = " ".join(query.casefold().split())
         first = self._join(place, "text", plain)
         if session:
             self._join(place, "session", session)
         if first == place:
-            self._waiting.append((place, _runs(plain)))
+            self._waiting.append((place, _shingles(plain)))
             if len(self._waiting) >= _BATCH:
                 self._look_up()
 
     def found(self) -> list[int]:
-        """Return the group of each query: the place of the first one that is nearly the same, or of its session."""
+        """Return the group of each query: the index of the first one that is nearly identical or in its session."""
         self._look_up()
-        return self._joined.firsts()
+        return self._sets.firsts()
 
     def _join(self, place: int, kind: str, text: str) -> int:
         first = self._first_places.setdefault((kind, blake2b(utf8(text), digest_size=16).digest()), place)
-        self._joined.join(place, first)
+        self._sets.join(place, first)
         return first
 
     def _look_up(self) -> None:
@@ -62,24 +62,24 @@ class Groups:
         places, runs = [place for place, _ in self._waiting], [of for _, of in self._waiting]
         for place, one in zip(places, MinHash.bulk(runs, num_perm=_PERMUTATIONS, seed=1), strict=True):
             for other in self._index.query(one):
-                self._joined.join(place, other)
+                self._sets.join(place, other)
             self._index.insert(place, one)
         self._waiting = []
 
 
-def _runs(text: str) -> list[bytes]:
+def _shingles(text: str) -> list[bytes]:
     words = text.split()
     return [utf8(" ".join(words[i : i + 3])) for i in range(max(1, len(words) - 2))]
 
 
-class _Joined:
-    """Which places belong together; the least of them names them."""
+class _DisjointSets:
+    """Disjoint sets of indices (union-find); each set is named by its smallest index."""
 
     def __init__(self) -> None:
         self._parent: list[int] = []
 
     def grow(self) -> int:
-        """Take one place more; returns it."""
+        """Add an index, and return it."""
         self._parent.append(len(self._parent))
         return len(self._parent) - 1
 

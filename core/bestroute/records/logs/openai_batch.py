@@ -1,4 +1,4 @@
-"""OpenAI's batch files: inputs and outputs, joined by ``custom_id`` wherever they lie."""
+"""OpenAI's batch files: inputs and outputs in any order and file, joined by ``custom_id``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _TWICE = (
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a line of a batch's input or output."""
+    """Return whether a row is a line of a batch's input or output."""
     return "custom_id" in row and ("body" in row or "response" in row or "error" in row)
 
 
 def joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row for each ``custom_id``, its input and its output together, as soon as both are there.
+    """Yield one row for each ``custom_id``, with its input and output, once both are read.
 
     Raises:
-        RecordError: If an id has two inputs or two outputs that wait: which belong together cannot be known.
+        RecordError: If an id has two inputs or two outputs, so that pairs are ambiguous.
     """
     pairs: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -44,7 +44,7 @@ def joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
-    """Return the call of a joined row; an output whose input is not among the files asks nothing that is known."""
+    """Return the call of a joined row; ``None`` if its input is missing."""
     reply = first(row, "response.body")
     id_ = row.get("custom_id")
     return call_of_bodies(

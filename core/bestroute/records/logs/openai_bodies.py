@@ -1,4 +1,4 @@
-"""Bodies of requests and replies of OpenAI's chat completions and Responses API: what several logs hold inside."""
+"""Request and reply bodies of OpenAI's chat completions and Responses API, which several log formats include."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bestroute.types.usage import read_usage
 
 _NO_CHAT = re.compile(r"/(embeddings|moderations|images|audio|rerank)\b")
 _BODY = ("choices", "error", "usage", "object", "generations", "candidates")
-"""Fields of a reply's body, which no answer of an application's own has."""
+"""Fields of a provider's reply body, which an application's own output does not have."""
 
 
 def call_of_bodies(request: Any, reply: Any, *, url: Any = None, **known: Any) -> LoggedCall | None:
-    """Return the call that a request and its reply are; ``None`` where the request asks nothing of a model.
+    """Return the call of a request and its reply; ``None`` if the request is not for a chat model.
 
     Args:
         request: ``{"model", "messages" or "input", "tools", ...}``.
-        reply: ``{"choices" or "output" or "content", "usage", "model"}``; ``None`` where it is not known.
-        url: Where the request went, as far as the log tells.
-        known: Fields of the call that the log tells beside them; they win.
+        reply: ``{"choices" or "output" or "content", "usage", "model"}``; ``None`` if unknown.
+        url: URL of the request, if logged.
+        known: Fields of the call from elsewhere in the log; they take precedence.
     """
     request, reply = decoded(request), whole_reply(reply)
     if not isinstance(request, Mapping) or _is_no_chat(request, reply, url):
@@ -46,7 +46,7 @@ def call_of_bodies(request: Any, reply: Any, *, url: Any = None, **known: Any) -
 
 
 def _is_no_chat(request: Mapping[str, Any], reply: Any, url: Any) -> bool:
-    """Whether a request is one for embeddings, images and the like."""
+    """Return whether a request is for embeddings, images and the like."""
     if isinstance(url, str) and _NO_CHAT.search(url):
         return True
     data = first(reply, "data")
@@ -56,7 +56,7 @@ def _is_no_chat(request: Mapping[str, Any], reply: Any, url: Any) -> bool:
 
 
 def other_answers(reply: Any) -> tuple[str, ...]:
-    """Return what the choices after the first answer, where a call has several."""
+    """Return the answers of the choices after the first."""
     choices = first(reply, "choices")
     messages = [first(one, "message", "text") for one in choices[1:]] if isinstance(choices, list) else []
     turns = [turns_of({"role": "assistant", "content": one} if isinstance(one, str) else one) for one in messages]
@@ -64,7 +64,7 @@ def other_answers(reply: Any) -> tuple[str, ...]:
 
 
 def own_answer(output: Any) -> Any:
-    """Return what an application's output answers, as turns; an object of its own is its JSON."""
+    """Return an application's output as turns; an object of its own becomes its JSON."""
     answered = answer_of(output)
     if turns_of(answered) and not (isinstance(answered, list) and all(isinstance(one, str) for one in answered)):
         return answered
@@ -79,7 +79,7 @@ def own_answer(output: Any) -> Any:
 
 
 def answer_of(reply: Any) -> Any:
-    """Return what a reply's body answers, as turns; ``None`` where there is no answer."""
+    """Return the answer in a reply's body, as turns; ``None`` if there is none."""
     whole = whole_reply(reply)
     if isinstance(reply, str) and not isinstance(whole, Mapping) and not (whole != reply and turns_of(whole)):
         return {"role": "assistant", "content": reply}
@@ -98,7 +98,7 @@ def answer_of(reply: Any) -> Any:
 
 
 def _merged(items: list[Any]) -> list[Any]:
-    """Join the calls of a Responses API's output into one turn, as they are in a chat."""
+    """Join the calls of a Responses API output into one turn, as in a chat."""
     calls = [item for item in items if isinstance(item, Mapping) and item.get("type") == "function_call"]
     if not calls:
         return [item for item in items if isinstance(item, Mapping) and item.get("type") == "message"]
@@ -115,7 +115,7 @@ def _merged(items: list[Any]) -> list[Any]:
 
 
 def tools_of(value: Any) -> tuple[Mapping[str, Any], ...]:
-    """Return tools as chat completions take them.
+    """Return tools in the format of chat completions.
 
     Example:
         >>> tools_of([{"name": "add", "input_schema": {"type": "object"}}])
@@ -136,7 +136,7 @@ def _tool(tool: Any) -> Mapping[str, Any]:
 
 
 def tool_choice_of(request: Mapping[str, Any]) -> Any:
-    """Return which tools a request wants called, in the words of chat completions; ``None`` where it says nothing.
+    """Return a request's tool choice in the format of chat completions; ``None`` if it has none.
 
     Example:
         >>> tool_choice_of({"tool_choice": {"type": "any"}}), tool_choice_of({"tool_choice": "auto"})
@@ -155,7 +155,7 @@ def tool_choice_of(request: Mapping[str, Any]) -> Any:
 
 
 def response_format_of(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the form that a request asks for, in the words of chat completions."""
+    """Return a request's response format in the format of chat completions."""
     form: Any = first(request, "response_format")
     if form is None:
         form = first(request, "text.format")

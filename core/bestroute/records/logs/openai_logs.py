@@ -1,4 +1,4 @@
-"""Requests and replies of OpenAI's API, one pair a line, and conversations kept for fine-tuning."""
+"""OpenAI API requests with replies, one pair per line, and conversations for fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bestroute.records.logs.turns import decoded
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a request's body, alone or beside its reply."""
+    """Return whether a row is a request's body, alone or with its reply."""
     request = decoded(first(row, "request.body", "request", "body"))
     if isinstance(request, Mapping) and ("messages" in request or "input" in request):
         return True

@@ -1,6 +1,6 @@
-"""Spans of OpenTelemetry with the names of its GenAI conventions: OTLP's JSON, or a span an object.
+"""OpenTelemetry spans with GenAI attributes: OTLP's JSON, or one span per object.
 
-Contents are read where spans have them: as messages on the span, in its events, or numbered as OpenLLMetry writes them.
+Contents are read from the span's messages, from its events, or from OpenLLMetry's numbered attributes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _EVENTS = {
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a span of a model, or a request of OTLP that holds spans."""
+    """Return whether a row is a span of a model, or an OTLP request with spans."""
     if "resourceSpans" in row or "resource_spans" in row:
         return True
     return any(name.startswith("gen_ai.") for name in attributes_of(row))
 
 
 def opened(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the spans of a request of OTLP, or the row."""
+    """Yield the spans of an OTLP request, or the row itself."""
     resources = first(row, "resourceSpans", "resource_spans")
     if not isinstance(resources, list):
         yield row
@@ -40,7 +40,7 @@ def opened(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
-    """Return the call of a span; ``None`` for a span of another kind, or one that has no contents."""
+    """Return the call of a span; ``None`` for a span of another kind, or without contents."""
     span = attributes_of(row)
     operation = span.get("gen_ai.operation.name")
     if operation is not None and operation not in _CHATS:
@@ -65,7 +65,7 @@ def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
 
 
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a span's attributes by name, whether they are OTLP's pairs or an object."""
+    """Return a span's attributes by name, from OTLP's key-value pairs or an object."""
     attributes = decoded(row.get("attributes"))
     if isinstance(attributes, list):
         return {str(one.get("key")): _value(one.get("value")) for one in attributes if isinstance(one, Mapping)}
@@ -79,7 +79,7 @@ def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """Return a value of OTLP's JSON as plain JSON."""
+    """Convert an OTLP JSON value to plain JSON."""
     if not isinstance(value, Mapping):
         return value
     if isinstance(value.get("arrayValue"), Mapping):
@@ -91,7 +91,7 @@ def _value(value: Any) -> Any:
 
 
 def _contents(span: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return what was asked and what was answered, from wherever the span has it."""
+    """Return prompt and answer, from wherever the span has them."""
     span = {**_details(row), **span}
     if prompt := items(decoded(first(span, "gen_ai.input.messages"))):
         instructions = decoded(first(span, "gen_ai.system_instructions"))
@@ -105,7 +105,7 @@ def _contents(span: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Any, Any
 
 
 def _details(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the event of a whole call holds, where its contents are kept off the span."""
+    """Return the attributes of the details event, for spans whose contents are stored there."""
     events = [event for event in items(first(row, "events")) if isinstance(event, Mapping)]
     return {
         name: value
@@ -116,7 +116,7 @@ def _details(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(turn: dict[str, Any]) -> dict[str, Any]:
-    """Return a turn whose content is written as the JSON of its parts with the parts."""
+    """Return a turn with its content parsed, if that is the JSON of its parts."""
     inner = decoded(turn.get("content"))
     if isinstance(inner, list) and inner and all(isinstance(one, Mapping) and "type" in one for one in inner):
         return {**turn, "content": inner}
@@ -139,7 +139,7 @@ def _of_events(events: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def numbered(span: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """Return objects whose fields stand one by one under a prefix and a number.
+    """Return objects whose fields are stored under a prefix, a number and a name.
 
     Example:
         >>> numbered({"p.0.role": "user", "p.0.content": "hi"}, "p")
@@ -163,7 +163,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _lists(value: Any) -> Any:
-    """Turn objects whose keys are numbers into lists."""
+    """Convert objects whose keys are numbers to lists."""
     if not isinstance(value, dict):
         return value
     inner = {key: _lists(part) for key, part in value.items()}

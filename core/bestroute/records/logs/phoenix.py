@@ -1,4 +1,4 @@
-"""Spans as Phoenix exports them, with the names of OpenInference: nested objects, or a column for each attribute."""
+"""Phoenix's spans with OpenInference attributes: nested objects, or a column per attribute."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bestroute.records.logs.turns import decoded
 
 
 def fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a span with OpenInference's names."""
+    """Return whether a row is a span with OpenInference attributes."""
     span = attributes_of(row)
     names = ("openinference.span.kind", "llm.model_name", "llm.input_messages", "input.value")
     return "span_kind" in row or any(first(span, name) is not None for name in names) or _numbered(span)
 
 
 def call_of(row: Mapping[str, Any]) -> LoggedCall | None:
-    """Return the call of a span; ``None`` for a span that is no model's."""
+    """Return the call of a span; ``None`` if it is not a model's."""
     span = attributes_of(row)
     kind = first(row, "span_kind") or first(span, "openinference.span.kind")
     if isinstance(kind, str) and kind.upper() != "LLM":

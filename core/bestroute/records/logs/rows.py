@@ -1,4 +1,4 @@
-"""Rows of a file, whatever it is: JSON Lines, a JSON array or object, CSV, TSV, Parquet."""
+"""Read the rows of a file of any format: JSON Lines, a JSON array or object, CSV, TSV, Parquet."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bestroute.errors import RecordError
 from bestroute.records.jsonl import MOST_DIGITS, opened
 
 _LARGEST_ARRAY = 512 * 2**20
-"""Bytes of a JSON file that is one value: it is read whole."""
+"""Most bytes of a file that is one JSON value, which is read into memory."""
 _LONGEST_LINE = 64 * 2**20
 _GZIPPED = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WRAPPERS = ("data", "runs", "observations", "items", "results", "traces", "spans", "logs", "requests", "rows")
-"""Keys under which an answer of an API holds its rows."""
+"""Keys under which API responses have their rows."""
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ``(where, row)`` for every row of a file; tables are read by DuckDB, each cell as a text.
+    """Yield ``(location, row)`` for every row of a file; tables are read by DuckDB, with text cells.
 
     Raises:
-        RecordError: If the file cannot be read as what it is; names the line where there are lines.
-        ImportError: If a table is to be read and DuckDB is not installed.
+        RecordError: If the file cannot be read in its format; names the line if possible.
+        ImportError: If DuckDB is needed for a table and not installed.
     """
     form = table_form(path)
     if form == "parquet":
@@ -41,7 +41,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def table_form(path: Path) -> str:
-    """Return what a file is by its first bytes: ``jsonl`` (JSON of any kind), ``csv`` or ``parquet``.
+    """Return a file's format, from its first bytes: ``jsonl`` (JSON of any kind), ``csv`` or ``parquet``.
 
     Raises:
         RecordError: If it cannot be read, or is empty.
@@ -71,7 +71,7 @@ def _head(path: Path) -> bytes:
 
 
 def _open(path: Path) -> AbstractContextManager[IO[bytes] | IO[str]]:
-    """Open a file, unpacked whatever its name is: exports are saved under all sorts of names."""
+    """Open a file, decompressed regardless of its name, since exports are saved under any name."""
     return opened(path, packed=_first_bytes(path) == _GZIPPED)
 
 
@@ -84,7 +84,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _json(path: Path, *, is_array: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read JSON Lines; where neither of the first lines that hold something is a whole value, the file is one."""
+    """Read JSON Lines; if none of the first two non-blank lines is valid JSON, the whole file is one value."""
     with _open(path) as stream:
         lines = iter(lambda: _text(stream.readline(_LONGEST_LINE)), "")
         is_lines = not is_array and any(map(_is_json, islice((line for line in lines if line.strip()), 2)))
@@ -124,7 +124,7 @@ def _text(read: bytes | str) -> str:
 
 
 def _unwrapped(value: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of an API's answer, which stand in a list of their own, or the row that the object is."""
+    """Yield the rows of an API response, which are in a list inside of it, or the object itself as a row."""
     inner = [name for name in _WRAPPERS if isinstance(value.get(name), list)]
     others = [part for name, part in value.items() if name not in inner and isinstance(part, str | dict | list)]
     if len(inner) == 1 and not ("input" in value or "messages" in value or "id" in value) and len(others) <= 2:
@@ -144,7 +144,7 @@ def _is_json(line: str) -> bool:
 
 
 def _parsed(text: str, where: str) -> Any:
-    """Read a value; a number that no line could hold again is none."""
+    """Parse JSON; numbers that cannot be stored again become ``None``."""
     try:
         return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
     except (ValueError, RecursionError) as error:
@@ -177,7 +177,7 @@ def _table(path: Path, source: str, what: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _why(error: str) -> str:
-    """Return what DuckDB says is wrong, without what it was called with."""
+    """Return DuckDB's error message without our statement."""
     if "not utf-8 encoded" in error:
         return "it is not UTF-8; save it as UTF-8, or as UTF-16 with a byte order mark"
     message = error.partition("\nLINE ")[0]  # of our statement
@@ -190,7 +190,7 @@ def _row(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell as JSON has it: a table of numbers and times has types of its own, and NaN where it has none."""
+    """Convert a cell to JSON; NaN becomes ``None``."""
     if isinstance(cell, float) and not math.isfinite(cell):
         return None
     if isinstance(cell, str | int | float | bool | None):

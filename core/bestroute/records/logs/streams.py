@@ -1,4 +1,4 @@
-"""Replies that were streamed, kept as their events: put together to the reply that they are."""
+"""Rebuild replies from logged stream events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bestroute.records.logs.turns import decoded
 
 
 def whole_reply(reply: Any) -> Any:
-    r"""Return the reply's body that events make, of chat completions, the Responses API or Anthropic's messages.
+    r"""Return the reply that stream events add up to, for chat completions, the Responses API and Anthropic's messages.
 
     Args:
-        reply: A list of events, or their text as it was sent; anything else is returned as it is, JSON read.
+        reply: A list of events, or the text of server-sent events; anything else is returned with JSON parsed.
 
     Example:
         >>> whole_reply('data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: [DONE]')["choices"]
@@ -34,7 +34,7 @@ def whole_reply(reply: Any) -> Any:
 
 
 def _sent(text: str) -> list[Any] | None:
-    """Return the events of a text of server-sent events; ``None`` for another text."""
+    """Parse server-sent events; ``None`` if the text is something else."""
     if not text.lstrip().startswith(("data:", "event:")):
         return None
     lines = (line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:"))

@@ -1,4 +1,4 @@
-"""A part of the calls that stands for all of them: drawn at random, by day, task or length where that is wished."""
+"""Draw a random sample of calls, optionally stratified by day, task or length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRATA: Mapping[str, Callable[[LoggedCall], str]] = {
 
 
 def check_sample(size: int | None, by: Sequence[str]) -> None:
-    """Refuse what no sample can be drawn by.
+    """Check the options of sampling.
 
     Raises:
         ConfigError: If a name is unknown or ``size < 1``.
@@ -30,17 +30,17 @@ def check_sample(size: int | None, by: Sequence[str]) -> None:
 
 
 def stratum_of(call: LoggedCall, by: Sequence[str]) -> tuple[str, ...]:
-    """Return the stratum of a call by names in ``STRATA``; none: all are of one."""
+    """Return the stratum of a call by names of ``STRATA``; without names all calls are in one."""
     return tuple(STRATA[name](call) for name in by)
 
 
 def subsample(strata: Sequence[tuple[str, ...]], size: int, seed: int) -> list[int]:
-    """Return the places of so many calls, rising, each stratum in its share, and one of each that there is room for.
+    """Return the ascending indices of a proportional sample, with one of each stratum if there is room.
 
     Args:
-        strata: Of every call.
-        size: How many are wanted.
-        seed: Of the drawing.
+        strata: The stratum of every call.
+        size: Size of the sample.
+        seed: Seed of the sample.
     """
     if size >= len(strata):
         return list(range(len(strata)))
@@ -54,7 +54,7 @@ def subsample(strata: Sequence[tuple[str, ...]], size: int, seed: int) -> list[i
 
 
 def _shares(strata: Mapping[tuple[str, ...], Sequence[int]], size: int) -> dict[tuple[str, ...], int]:
-    """Divide a number in proportion, by largest remainder, with one for each first, largest strata before others."""
+    """Divide the sample proportionally by largest remainder, with one for each stratum first, largest first."""
     total = sum(map(len, strata.values()))
     shares = {key: min(len(places), size * len(places) // total) for key, places in strata.items()}
     remainder = {key: size * len(places) / total - shares[key] for key, places in strata.items()}

@@ -1,4 +1,4 @@
-"""Turns of a conversation as logs write them, in one form: OpenAI's."""
+"""Convert turns of conversations in any logged format to OpenAI's format."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _ROLES = {
 }
 _KNOWN = frozenset({"system", "user", "assistant", "tool", "function"})
 _LONGEST_PRINTED = 2**20
-"""Characters: reading them as Python takes hundreds of times their memory."""
+"""Most characters parsed as a Python literal, which takes hundreds of times their memory."""
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 _QUESTIONS = ("input", "question", "query", "text", "prompt", "human_input", "content")
-"""Where an application's own inputs hold the one question, if they hold one."""
+"""Keys of an application's inputs that may have its query."""
 
 
 def turns_of(value: Any) -> list[dict[str, Any]]:
-    """Return the turns that a logged input or output holds; none where it holds no text of a conversation.
+    """Return the turns of a logged input or output; empty if it is no conversation.
 
     Args:
         value: A text, one turn, a list of turns, a list of one such list, an object around them, or any of these
-            written as JSON. Turns may be OpenAI's, Anthropic's, LangChain's, OpenTelemetry's or OpenInference's.
+            written as JSON. Turns may be in OpenAI's, Anthropic's, LangChain's, OpenTelemetry's or OpenInference's
+            format.
 
     Example:
         >>> turns_of([[{"id": ["langchain", "schema", "HumanMessage"], "kwargs": {"content": "hi"}}]])
@@ -60,9 +61,9 @@ def turns_of(value: Any) -> list[dict[str, Any]]:
 
 
 def decoded(value: Any) -> Any:
-    """Return what a text holds as JSON, or as Python prints it, if it is an object or a list; else as it is.
+    """Parse a text that is a JSON object or list, or the Python repr of one; anything else is returned unchanged.
 
-    Tables of objects that pandas writes hold what Python prints of them.
+    Tables written by pandas have Python reprs of their objects.
 
     Example:
         >>> decoded("[1]"), decoded("[1"), decoded("1")
@@ -78,7 +79,7 @@ def decoded(value: Any) -> Any:
 
 
 def _printed(text: str) -> Any:
-    """Return the object or list that Python printed; the text where it printed none."""
+    """Parse the Python repr of an object or list; the text if it is none."""
     if len(text) > _LONGEST_PRINTED or not text.lstrip().startswith(("{'", "[{'", "[[{'")):
         return text
     try:
@@ -89,7 +90,7 @@ def _printed(text: str) -> Any:
 
 
 def answer_text(turn: Mapping[str, Any]) -> str:
-    """Return what an answer says: its tool calls as JSON, as records hold them, or its text."""
+    """Return the text of an answer: its tool calls as JSON, as in records, or its text."""
     calls = turn.get("tool_calls")
     if calls:
         return json.dumps([_plain_call(call) for call in calls], ensure_ascii=False)
@@ -109,7 +110,7 @@ def _turns_within(value: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _system(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a system prompt that stands beside the turns, as Anthropic's and the Responses API have it."""
+    """Return a system prompt beside the turns, as in Anthropic's and the Responses API."""
     for name in ("system", "instructions"):
         if text := "\n".join(_texts(value.get(name))):
             return [{"role": "system", "content": text}]
@@ -117,7 +118,7 @@ def _system(value: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _turns(value: Any) -> list[dict[str, Any]]:
-    """Return the turns that one object is: a turn, and what its tools answered where that stands in it."""
+    """Return the turns of one object: a turn, and the tool results inside of it."""
     if not isinstance(value, Mapping):
         return []
     inner = _unpacked(value)
@@ -130,7 +131,7 @@ def _turns(value: Any) -> list[dict[str, Any]]:
 
 
 def _unpacked(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the object that has the content: LangChain and OpenInference put it one level deeper."""
+    """Return the object with the content, which LangChain and OpenInference nest one level deeper."""
     for name in ("kwargs", "data", "message"):
         if isinstance(value.get(name), Mapping):
             return value[name]  # type: ignore[no-any-return]
@@ -152,7 +153,7 @@ def _role(value: Mapping[str, Any], inner: Mapping[str, Any]) -> str | None:
 
 
 def _item(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the turn that an item of the Responses API is, if it is one."""
+    """Return the turn of a Responses API item, if it is one."""
     if value.get("type") == "function_call":
         call = _call(value.get("name"), value.get("arguments"), value.get("call_id"))
         return [{"role": "assistant", "content": None, "tool_calls": [call]}]
@@ -186,7 +187,7 @@ def _turns_of_content(role: str, inner: Mapping[str, Any]) -> list[dict[str, Any
 
 
 def _legacy_calls(inner: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the one call that OpenAI's older API wrote in place of a list; it had no id."""
+    """Return the single call of OpenAI's legacy ``function_call``, which had no id."""
     call = decoded(inner.get("function_call")) or _of(inner, "additional_kwargs", "function_call")
     if not isinstance(call, Mapping) or not call.get("name"):
         return []
@@ -194,7 +195,7 @@ def _legacy_calls(inner: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _blocks(content: list[Any]) -> tuple[Any, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Take a content of parts apart: what is said or shown, tools that are called, what tools answered."""
+    """Separate a list of parts into content, tool calls, and tool results."""
     kept: list[Any] = []
     calls: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
@@ -215,7 +216,7 @@ def _blocks(content: list[Any]) -> tuple[Any, list[dict[str, Any]], list[dict[st
 
 
 def _part(part: Any) -> Any:
-    """Return a part of a content in OpenAI's form; OpenInference names its fields by their path."""
+    """Return a content part in OpenAI's format; OpenInference names fields by their path."""
     if not isinstance(part, Mapping):
         return part
     nested = part.get("message_content")
@@ -227,7 +228,7 @@ def _part(part: Any) -> Any:
 
 
 def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
-    """Return the turns that OpenTelemetry's parts make."""
+    """Return the turns of OpenTelemetry's parts."""
     kept: list[Any] = []
     calls: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
@@ -254,7 +255,7 @@ def _turns_of_parts(role: str, blocks: list[Any]) -> list[dict[str, Any]]:
 
 
 def _tool_call(call: Any) -> dict[str, Any]:
-    """Return a tool call in OpenAI's form."""
+    """Return a tool call in OpenAI's format."""
     if not isinstance(call, Mapping):
         return _call(None, call, None)
     if isinstance(call.get("tool_call"), Mapping):

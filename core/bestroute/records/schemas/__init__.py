@@ -1,7 +1,7 @@
-"""The formats of our files as JSON Schemas (draft 2020-12): what `bestroute schema` prints, one file a format.
+"""The formats of our files as JSON Schemas (draft 2020-12), one file each; printed by `bestroute schema`.
 
-A property's ``description`` says what is wanted; where lines are read by their schema it ends the sentence that refuses
-one.
+A property's ``description`` says what is expected. For lines that are checked by their schema, it is part of the error
+message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMES = ("prompts", "records", "gold", "judgements", "journal", "replies", "feed
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return a format's schema; a pool's is made of what reads it.
+    """Return the schema of a format; that of a pool is generated from the code that reads it.
 
     Args:
         name: One of ``NAMES``.
@@ -33,15 +33,15 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def check_line(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    """Return a line that is of a format.
+    """Check a line against the schema of its format, and return it.
 
     Args:
         value: The line.
-        name: Of the format.
-        where: Begins the sentence.
+        name: Name of the format.
+        where: Beginning of an error message.
 
     Raises:
-        RecordError: If it is not; names the field, what is wanted, and what there is.
+        RecordError: If it does not fit; names the field, what was expected and what was found.
     """
     error = next(_validator(name).iter_errors(value), None)
     if error is None:
