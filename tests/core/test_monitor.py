@@ -75,7 +75,7 @@ def test_the_report_says_what_audits_show(database_url):
     sums, words = [line for line in report.lines if line.by == "task"]
     assert (sums.drop, words.drop) == (pytest.approx(0.0), pytest.approx(0.16, abs=0.01))
     assert report.alarms
-    assert "more audited calls tell 1 % from 2 %" in report.more
+    assert "more audited calls distinguish 1 % from 2 %" in report.more
     assert json.loads(json.dumps(report.to_dict()))["lines"][0]["by"] == "all"
 
 

@@ -1,4 +1,4 @@
-"""What an error means for a call: a table of rules, replies that it was paid for, options that a server refuses."""
+"""What errors mean for a call: the table of rules, errors with paid replies, and options that a server rejects."""
 
 from bestroute._utils.moved import names_that_stood_in
 

@@ -15,15 +15,15 @@ from bestroute.errors.facts import Facts
 
 
 class Action(Enum):
-    """What is done about a failed draw."""
+    """How a failed draw is handled."""
 
     RAISE = "raise it at once"
-    """Somebody has to mend something; a dearer model would only hide it."""
+    """A configuration error that someone must fix; using a more expensive model would only hide it."""
     RETRY = "ask again, then go on"
     GO_ON = "go on"
-    """Asking again is of no use, another member may answer."""
+    """Retrying does not help, but another member may answer."""
     GO_ON_TO_ABLE = "go on to a member that can take it"
-    """It is this prompt that this member cannot take; the member itself is well."""
+    """This member cannot take this prompt; the member itself is healthy."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ def _has_status(*statuses: int) -> Callable[[Facts], bool]:
 
 
 def _says(*phrases: str) -> Callable[[Facts], bool]:
-    """Whether a refusal (not a failure of the server) is put in one of these ways."""
+    """Match client errors (not server failures) whose message contains a phrase."""
     return lambda facts: (
         (facts.status is None or 400 <= facts.status < 429) and any(phrase in facts.words for phrase in phrases)
     )
 
 
 def _says_without_status(*phrases: str) -> Callable[[Facts], bool]:
-    """Whether an error that has neither status nor code says one of these."""
+    """Match errors with neither status nor code whose message contains a phrase."""
     return lambda facts: facts.status is None and any(phrase in facts.words for phrase in phrases)
 
 
@@ -68,7 +68,7 @@ def _is_ours_to_fix(facts: Facts) -> bool:
 
 
 def _is_never_built(facts: Facts) -> bool:
-    """Whether a client could not be made at all: no library, no key, an argument that it does not know."""
+    """Return whether a client could not be created: missing library, missing key, unknown argument."""
     return (
         isinstance(facts.error, ImportError | NotImplementedError)
         or type(facts.error).__name__ in _BASES
@@ -79,7 +79,7 @@ def _is_never_built(facts: Facts) -> bool:
 
 
 _BASES = ("OpenAIError", "AnthropicError", "GroqError", "TogetherError", "FireworksError")
-"""Bases of clients' errors: raised as they are, they say that a client cannot be made."""
+"""Base classes of clients' errors: raised themselves, they mean that a client could not be created."""
 _NEVER_SENT = (
     *("UnsupportedProtocol", "InvalidURL", "LocalProtocolError", "MissingSchema", "InvalidSchema"),
     *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError"),
@@ -87,7 +87,7 @@ _NEVER_SENT = (
     *("ParamValidationError", "UnknownServiceError", "UnknownEndpointError", "DefaultCredentialsError"),
     "LocalTokenNotFoundError",
 )
-"""Types of errors that come before anything was sent."""
+"""Types of errors raised before anything was sent."""
 _NO_KEY = (
     "api_key client option must be set",
     "could not resolve authentication method",
@@ -97,7 +97,7 @@ _NO_KEY = (
 
 
 def mark_foreign_turn(error: BaseException) -> None:
-    """Note on an error that the conversation had turns of other members, which may be what was refused."""
+    """Mark an error of a conversation with turns of other members, which may be what was rejected."""
     with suppress(Exception):  # a class may take no attributes
         error._bestroute_foreign_turn = True  # type: ignore[attr-defined]
 
@@ -198,7 +198,7 @@ RULES: tuple[Rule, ...] = (
         _has_type("JSONDecodeError", "APIResponseValidationError", "ResponseValidationError", "DecodingError"),
     ),
 )
-"""The first rule that applies decides."""
+"""The first matching rule decides."""
 
 UNKNOWN = Rule("unknown error", Action.GO_ON, lambda facts: True)
 

@@ -1,4 +1,4 @@
-"""Errors that carry a reply which was paid for: its usage, and the sample it is."""
+"""Errors that carry a paid reply: its usage, and the sample made of it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from bestroute.types.usage import Usage, read_usage
 
 CUT_OFF = "the reply was cut off at its limit of length"
 _REPLIES = ("completion", "last_completion", "reply", "response")
-"""Where clients keep the reply that an error is about."""
+"""Attributes in which clients store the reply that an error is about."""
 _USAGES = ("usage", "usage_metadata")
 _LENGTHS = ("length", "max_tokens", "max_output_tokens")
 
 
 def usage_of_error(error: BaseException) -> Usage | None:
-    """Return what a reply that ended in an error was billed for; ``None`` if the error tells no usage that makes sense.
+    """Return the usage of a reply that ended in an error; ``None`` if the error has no valid usage.
 
     OpenAI's ``LengthFinishReasonError`` and its kin carry the completion; others its usage, or a body with it. Where
     a client could not read a reply that came, its code still holds that.
 
     Args:
-        error: What the member raised.
+        error: The member's error.
     """
     for holder in _holders(error):
         for name in _USAGES:
             try:
                 usage = read_usage(field(holder, name))
-            except Exception:  # an object of another library may do anything
+            except Exception:  # attributes of third-party objects may raise anything
                 continue
             if usage is not None:
                 return usage
@@ -44,7 +44,7 @@ def sample_of_error(error: BaseException) -> Sample:
     message. Anything else is a failed sample, which is never the answer.
 
     Args:
-        error: What the member raised.
+        error: The member's error.
     """
     usage = usage_of_error(error)
     for e in causes(error):

@@ -1,4 +1,4 @@
-"""Options that a server refuses by name: found in its error, left out or renamed, and remembered for the member."""
+"""Options that a server rejects by name: detected in its error, left out or renamed, and remembered per member."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _REFUSALS = (
     *("unrecognized", "unrecognised", "unexpected", "extra inputs", "extra fields", "extra_forbidden", "extraneous"),
     *("additional propert", "not available", "not accepted", "not a valid", "no such", "instead", "deprecated"),
 )
-"""How a server says that it does not take an option, rather than that it dislikes the value."""
+"""Wording by which a server rejects an option itself, rather than its value."""
 _ONE_ONLY = ("at most 1", "equal to 1", "must be 1", "only 1", "only one", "only support 1")
-"""How a server says that it gives no second choice."""
+"""Wording by which a server rejects more than one choice."""
 _COMPLETION_TOKENS = re.compile(r"(?:ft:)?(?:o\d|gpt-5)")
 _REASONING_MODEL = re.compile(
     r"(?:^|[/:.])(?:o\d(?:$|[-:])|gpt-[5-9]|gpt-oss|qwq|magistral|grok-[34]-mini|grok-4)|reason|thinking|[-_]r1(?:$|[-:])"
@@ -28,13 +28,13 @@ _REASONING_MODEL = re.compile(
 
 
 def refused_option(error: BaseException, names: Iterable[str]) -> str | None:
-    """Return which of these options a server, or its client, refuses by name; ``None`` if none.
+    """Return which of these options a server or its client rejects by name; ``None`` if none.
 
     Only an error that is about the request (400, 422, or a client's own unexpected argument) and says that the option
     is not taken counts; one that dislikes its value does not.
 
     Args:
-        error: What the member raised.
+        error: The member's error.
         names: Options that were sent.
 
     Example:
@@ -57,7 +57,7 @@ def refused_option(error: BaseException, names: Iterable[str]) -> str | None:
 
 
 def _mention(name: str) -> re.Pattern[str]:
-    """Return what finds an option in a message; one of a letter or two counts only where it stands as a name."""
+    """Return the pattern of an option in a message; a name of one or two letters must be quoted or marked."""
     word = re.escape(name.lower())
     if len(name) < 3:
         return re.compile(
@@ -67,7 +67,7 @@ def _mention(name: str) -> re.Pattern[str]:
 
 
 def wants_completion_tokens(model: str) -> bool:
-    """Whether a model is one of OpenAI's that take ``max_completion_tokens`` alone: o-series and gpt-5.
+    """Return whether a model is one of OpenAI's that only take ``max_completion_tokens``: o-series and gpt-5.
 
     Example:
         >>> [wants_completion_tokens(name) for name in ("o3-mini", "gpt-5-nano", "gpt-4o", "openai/gpt-5")]
@@ -87,11 +87,11 @@ def is_reasoning_model(model: str) -> bool:
 
 
 def disliked_option(error: BaseException, names: Iterable[str]) -> str | None:
-    """Return which of these options an error is about, be it the option or its value; ``None`` if it is about none.
+    """Return which of these options an error is about, whether the option or its value; ``None`` if none.
 
     Args:
-        error: What the member raised.
-        names: Options that nobody asked for, and that any word against is reason enough to do without.
+        error: The member's error.
+        names: Optional options, which are dropped on any complaint.
     """
     facts = Facts.of(error)
     if facts.status not in (400, 422) and "unexpected keyword argument" not in facts.words:
@@ -100,14 +100,14 @@ def disliked_option(error: BaseException, names: Iterable[str]) -> str | None:
 
 
 class Refusals:
-    """What a member's server has refused so far, and how requests are made to do without.
+    """The options that a member's server has rejected so far, and how requests are adapted.
 
     What is learned holds for the member from then on; threads may share it. An option that the caller chose (``keep``)
     is never left out, but may get its other name.
 
     Args:
         optional: Options that may be left out.
-        model: The provider's name of the model, which may tell which name of an option it takes.
+        model: The provider's name of the model, which may imply which name of an option it takes.
 
     Example:
         >>> refusals = Refusals(["stream_options"])
@@ -119,25 +119,26 @@ class Refusals:
     """
 
     def __init__(self, optional: Collection[str], model: str = "") -> None:
-        """Know nothing but the name rule."""
+        """Start without knowledge except for the rule about names."""
         self.optional = optional
         self.left_out: set[str] = set()
         self.not_granted: set[str] = set()
-        """Wishes of the engine's (``temperature``, ``logprobs``) that the server, or this model, cannot grant."""
+        """Options requested by the engine (``temperature``, ``logprobs``) that the server or this model cannot
+        grant."""
         self.renamed: dict[str, str] = {}
         self._is_presumed = wants_completion_tokens(model)
         if self._is_presumed:
             self.renamed["max_tokens"] = "max_completion_tokens"
 
     def adapted(self, request: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
-        """Return a request without what is refused, the rest under the names that are taken."""
+        """Return a request without rejected options, and with the accepted names of the others."""
         if not (self.left_out or self.renamed):
             return dict(request)
         left_out = self.left_out.difference(keep)
         return {self.renamed.get(name, name): value for name, value in request.items() if name not in left_out}
 
     def granted(self, wishes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the wishes that nothing is known against."""
+        """Return the engine's requested options that are not known to be rejected."""
         return {name: value for name, value in wishes.items() if name not in self.not_granted}
 
     def learn(
@@ -147,13 +148,13 @@ class Refusals:
         keep: Collection[str] = (),
         wished: Collection[str] = (),
     ) -> bool:
-        """Learn from an error; returns whether the request is worth sending once more.
+        """Learn from an error; returns whether the request should be sent once more.
 
         Args:
-            error: What the member raised.
-            request: As it was sent.
+            error: The member's error.
+            request: The request as sent.
             keep: Options that the caller chose.
-            wished: Options that were sent as a wish of the engine's: the first to go, and for any word against them.
+            wished: Options that the engine requested: they are dropped first, and on any complaint.
         """
         if (wish := disliked_option(error, wished)) is not None:
             self.not_granted.add(wish)
@@ -171,7 +172,7 @@ class Refusals:
 
     def _rename(self, name: str) -> bool:
         other = RENAMES[name]
-        if self.renamed.get(other) == name:  # it came under the other name, so neither is taken
+        if self.renamed.get(other) == name:  # it was sent under the other name, so neither is accepted
             if not self._is_presumed:
                 return False
             self._is_presumed = False  # only the name rule said so

@@ -1,4 +1,4 @@
-"""What is known of live traffic: audits, what they show of drop and saving, and what follows from that."""
+"""Monitoring of live traffic: audits, estimates of drop and saving from them, alarms, and steering of prices."""
 
 from typing import TYPE_CHECKING
 
@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "DropEstimate", "Estimates", "Interval"]
 
-# A call needs no estimate.
+# Calls do not need estimates.
 __getattr__ = on_demand(__name__, globals(), dict.fromkeys(("DropEstimate", "Estimates", "Interval"), "estimate"))

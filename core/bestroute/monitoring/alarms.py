@@ -1,4 +1,4 @@
-"""Alarms: what has changed in live traffic, each with the chance that it is false over a stated horizon."""
+"""Alarms about changes in live traffic, each with a bounded probability of being false over a stated horizon."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from bestroute.stats.wealth import MEAN_BETS, RANK_BETS, begins, mean_factors, r
 from bestroute.types.arrays import FloatArray
 
 HORIZON_CALLS, HORIZON_AUDITS = 20_000, 1_000
-"""Calls, and audits, over which alarms are false with the probabilities below; then each begins anew."""
+"""Calls, and audits, over which the false-alarm probabilities below hold; then tests restart."""
 DROP_LEVEL, FAMILIARITY_LEVEL, CHANGE_LEVEL = 0.07, 0.005, 0.02
-"""Chances of a false alarm over the horizon: of the drop, of unlike traffic, and of all changes of members together."""
+"""False-alarm probabilities over the horizon: of the drop, of unfamiliar traffic, and of all changes of members
+together."""
 DROP_STARTS, CALL_STARTS = 6, 40
-"""How often bettors begin over the horizon of audits, and over that of calls."""
+"""How many times bettors start over the horizon of audits, and of calls."""
 LOOKS_EVERY = 8
-"""Calls after which the wealth of bets on calls is looked at; it takes a while to add up."""
+"""Number of calls between checks of the wealth of bets on calls, which grows slowly."""
 CHANGES = ("logprobs", "acceptance", "length", "error", "latency")
-"""What is watched of each member: whether a sample tells log-probabilities, whether it is accepted, its tokens,
-whether the draw failed, seconds."""
+"""What is watched for each member: whether samples have log-probabilities, whether they are accepted, their tokens,
+whether draws failed, and seconds.
+"""
 _CHANGED = {
     "logprobs": "how often the log-probabilities are told",
     "acceptance": "the acceptance",
@@ -34,22 +36,22 @@ _CHANGED = {
     "latency": "the latency",
 }
 OF_NO_MODEL = ("drop", "familiarity")
-"""Kinds of alarms that are about traffic as a whole."""
+"""Kinds of alarms about traffic as a whole."""
 ODD, MOST_ODD = 0.05, 0.1
-"""A query of a familiarity below the first is odd; traffic as a whole is if more than the second share of it are."""
+"""A query with a familiarity below the first is unusual; traffic is if more than the second share of queries are."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that has changed.
+    """A detected change.
 
     Args:
         kind: ``"drop"``, ``"familiarity"``, or one of ``CHANGES``.
-        message: What was seen, in one sentence.
-        level: The chance that an alarm of this kind is false, over the horizon.
-        horizon: Observations that the chance is over.
-        observed: Observations when it was raised.
-        model: The member it is about, if it is about one.
+        message: The change, in one sentence.
+        level: False-alarm probability of this kind over the horizon.
+        horizon: Number of observations that the probability refers to.
+        observed: Number of observations when it was raised.
+        model: The member that changed; empty for traffic as a whole.
     """
 
     kind: str
@@ -60,12 +62,12 @@ class Alarm:
     model: str = ""
 
     def __str__(self) -> str:
-        """Render with the chance that it is false."""
+        """Render with the false-alarm probability."""
         return f"{self.message} (false in {100 * self.level:.3g} % of streams of {self.horizon:,})"
 
 
 def kinds_of(models: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what an alarm may be about: its kind, and its model, which is empty where it is about none.
+    """Return all pairs of alarm kind and model; the model is empty for kinds about traffic as a whole.
 
     Example:
         >>> kinds_of(["small"])[:3]
@@ -75,18 +77,18 @@ def kinds_of(models: Sequence[str]) -> list[tuple[str, str]]:
 
 
 class Bettors:
-    """Bets on one stream of observations, and whether they have won so much that the claim is given up.
+    """A sequential test by betting on one stream of observations; it rejects its claim once the wealth is large enough.
 
     Args:
-        bets: How many bets each of them makes.
-        starts: How often some begin over the horizon.
-        looks_every: Observations after which their wealth is looked at.
-        level: The chance of a false alarm over the horizon.
-        horizon: Observations after which all begin anew.
+        bets: Number of bets of each bettor.
+        starts: Number of times that bettors start over the horizon.
+        looks_every: Number of observations between checks of the wealth.
+        level: False-alarm probability over the horizon.
+        horizon: Number of observations after which the test restarts.
     """
 
     def __init__(self, bets: int, *, starts: int, level: float, horizon: int, looks_every: int = 1) -> None:
-        """Begin with nothing observed."""
+        """Start without observations."""
         self.level, self.horizon, self._bets, self._looks_every = level, horizon, bets, looks_every
         self._begins, self._log_least = begins(horizon, starts), -math.log(level)
         self._restart()
@@ -98,7 +100,7 @@ class Bettors:
         self._at_start[0] = 0.0
 
     def add(self, log_factors: FloatArray) -> bool:
-        """Add an observation's log factors; return whether the alarm is raised, after which they begin anew."""
+        """Add an observation's log factors; return whether the alarm is raised, after which the test restarts."""
         return bool(self.add_all(np.asarray(log_factors)[None, :]))
 
     def add_all(self, log_factors: FloatArray) -> list[tuple[int, int]]:
@@ -141,8 +143,8 @@ class Bettors:
         return i, None
 
     def _first_won(self, sums: FloatArray) -> int | None:
-        """Return the first look at which they have won; sums of shape ``(looks, B)``."""
-        best = (sums - self._at_start.min(axis=0)).max(axis=1)  # no bettor has more than that
+        """Return the index of the first check at which the wealth suffices; sums have shape ``(checks, B)``."""
+        best = (sums - self._at_start.min(axis=0)).max(axis=1)  # an upper bound of every bettor's wealth
         for look in np.flatnonzero(best >= self._log_least):
             if wealth(sums[look], self._at_start) >= 1 / self.level:
                 return int(look)
@@ -150,17 +152,17 @@ class Bettors:
 
 
 class Ranks:
-    """Where an observation stands among all before it, evenly spread as long as their order tells nothing.
+    """Ranks of observations among all earlier ones, which are uniform as long as observations are exchangeable.
 
     Ties are broken at random, by a seed.
     """
 
     def __init__(self, *, most: int = HORIZON_CALLS, seed: int = 0) -> None:
-        """Begin with nothing observed; after ``most`` observations it begins anew."""
+        """Start without observations; restarts after ``most`` of them."""
         self._most, self._sorted, self._random = most, list[float](), random.Random(seed)
 
     def rank(self, value: float) -> float:
-        """Return the rank of a value in [0, 1], and remember the value."""
+        """Return the rank of a value in [0, 1], and store the value."""
         if len(self._sorted) >= self._most:
             self._sorted = []
         low, high = bisect_left(self._sorted, value), bisect_right(self._sorted, value)
@@ -170,22 +172,22 @@ class Ranks:
 
 
 class Alarms:
-    """All alarms of one router in use.
+    """All alarms of one router.
 
-    ``drop``: bets against the claim that the mean drop over calls is at most the target; the drop of calls of the
-    reference alone is zero. ``familiarity``: bets against the claim that at most a tenth of the queries are odd, so one
-    odd query never raises it. The others: bets against the claim that the order of a member's observations tells
-    nothing, whatever their distribution.
+    ``drop`` tests the claim that the mean drop over calls is at most the target; the drop of calls of the
+    reference alone is zero. ``familiarity`` tests the claim that at most a tenth of the queries are unusual, so one
+    unusual query never raises it. The others test the claim that a member's observations are exchangeable,
+    whatever their distribution.
 
     Args:
         target: The relative drop.
-        models: The members watched; they share the level of changes.
-        least_probability: No call is audited with a smaller one; weights of audits are at most 1 by it. May be set at
-            any time, for calls from then on.
+        models: The members; they share the level of changes.
+        least_probability: Smallest audit probability of a call; it scales the weights of audits to at most 1. May be
+            set at any time, for calls from then on.
     """
 
     def __init__(self, target: float, models: Sequence[str], *, least_probability: float) -> None:
-        """Begin with nothing observed."""
+        """Start without observations."""
         self.target, self.least_probability = target, least_probability
         level = CHANGE_LEVEL / max(len(models) * len(CHANGES), 1)
         names = [(kind, model) for kind, model in kinds_of(models) if kind not in OF_NO_MODEL]
@@ -198,7 +200,7 @@ class Alarms:
         self._lock = Lock()
 
     def observe(self, audit: Audit) -> list[Alarm]:
-        """Add an audit; return the alarm of the drop if it is raised by it."""
+        """Add an audit; return the drop alarm if it is raised."""
         with self._lock:
             self._relative_to += 0.01 * (audit.reference_quality - self._relative_to)
             weight = min(self.least_probability / audit.probability, 1.0)
@@ -212,24 +214,21 @@ class Alarms:
             return [Alarm("drop", message, DROP_LEVEL, HORIZON_AUDITS, self._drop.observed)]
 
     def observe_certain(self, calls: int = 1) -> None:
-        """Add calls of the reference alone, which lose nothing."""
+        """Add calls that the reference answers alone, whose drop is zero."""
         with self._lock:
             self._certain += calls
 
     def observe_failed(self) -> None:
-        """Drop what calls of the reference alone said since the last audit, where one showed nothing.
-
-        Nobody knows what the other calls lost in the same time, so they must not speak alone.
-        """
+        """Add a query; return the familiarity alarm if it is raised."""
         with self._lock:
             self._certain = 0.0
 
     def observe_query(self, familiarity: float) -> list[Alarm]:
-        """Add a query; return the alarm that traffic is unlike training if it is raised by it."""
+        """Add queries; return the alarms raised, each with the index of the query that raised it."""
         return [alarm for _, alarm in self.observe_queries([familiarity])]
 
     def observe_queries(self, familiarity: Sequence[float] | FloatArray) -> list[tuple[int, Alarm]]:
-        """Add queries; return the alarms that are raised, each with the query among these that raises it."""
+        """Add the observations of a draw, by the names of ``CHANGES``; return the alarms raised."""
         is_odd = np.asarray(familiarity, dtype=np.float64) < ODD
         with self._lock:
             raised = self._odd.add_all(mean_factors(is_odd.astype(np.float64) - MOST_ODD))
@@ -239,7 +238,7 @@ class Alarms:
         ]
 
     def observe_draw(self, model: str, values: Mapping[str, float]) -> list[Alarm]:
-        """Add what a draw of a member showed, by the names of ``CHANGES``; return alarms raised by it."""
+        """Add draws of a member; return the alarms raised, each with the index of the draw that raised it."""
         return [alarm for _, alarm in self.observe_draws(model, [values])]
 
     def observe_draws(self, model: str, draws: Sequence[Mapping[str, float]]) -> list[tuple[int, Alarm]]:
@@ -258,6 +257,6 @@ class Alarms:
                     if observed is not None:
                         alarm = Alarm(kind, message, bettors.level, HORIZON_CALLS, observed, model)
                         raised.append((known[added - 1], alarm))
-                        self._ranks[kind, model] = Ranks()  # from now on compared with what comes from now on
+                        self._ranks[kind, model] = Ranks()  # later draws are compared with each other
                     known = known[added:]
         return sorted(raised, key=lambda found: found[0])

@@ -12,19 +12,19 @@ from bestroute.errors import ConfigError
 
 @dataclass(frozen=True)
 class Audit:
-    """What one comparison with the reference showed.
+    """The comparison of one call's answer with the reference's.
 
     Args:
-        call_id: Of the call.
+        call_id: Id of the call.
         at: When the call was made, seconds since 1970, UTC.
         drop: The reference's quality minus the answer's, in [-1, 1].
-        probability: With which this call was chosen to be audited, before anything was known of its answer, in (0, 1].
-        predicted_drop: What the router predicted of it, in [-1, 1]; 0 where nothing was predicted.
-        reference_quality: The reference's, in [0, 1]; 1 where answers are only compared with it.
-        saved_usd: What the call cost less than the reference would have; the audit's own cost is not in it.
-        reference_usd: What the reference would have cost.
-        model: That answered.
-        tags: Of the call; ``task`` among them, if there is one.
+        probability: Probability with which this call was chosen for an audit, independent of its answer, in (0, 1].
+        predicted_drop: The drop that the router predicted, in [-1, 1]; 0 without a prediction.
+        reference_quality: The reference's quality, in [0, 1]; 1 if answers are only compared with it.
+        saved_usd: Reference cost less the call's cost, USD, without the audit's cost.
+        reference_usd: What the reference would have cost, USD.
+        model: The model that answered.
+        tags: Tags of the call, with ``task`` if it has one.
 
     Raises:
         ConfigError: If a number is out of range.

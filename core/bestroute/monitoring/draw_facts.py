@@ -1,4 +1,4 @@
-"""What a call's rows in the ledger show of each member that it asked: what alarms of a member's changes look at."""
+"""Extract from a call's ledger rows what the alarms about changes of members observe."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from bestroute.billing.ledger_rows import LedgerRow
 
 NO_LOGPROBS = "no log-probability of each token"
-"""How the reason of a row ends whose sample lacks what its reward reads."""
+"""End of a row's reason if the sample lacks the log-probabilities that its reward needs."""
 LEAST_LATENCY_S = 0.1
-"""Shorter latencies count as that, all of them to the nearest doubling: a little more or less comes and goes with the
-hour."""
+"""Shorter latencies count as this; all are rounded to powers of two, since small variations are normal."""
 
 
 def draw_facts(rows: Sequence[LedgerRow]) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Yield for each member that a call asked for an answer what its first draw shows, by the names of ``CHANGES``.
+    """Yield, for each member that a call asked for an answer, the observations of its first draw, named as ``CHANGES``.
 
-    One draw of a member in a call alone: the others are about the same query, so they tell little that is new. What is
-    not known is left out.
+    Only one draw per member and call is used, since others are about the same query and so not independent. Unknown
+    observations are left out.
 
     Args:
-        rows: Of one call.
+        rows: Rows of one call.
     """
     answers = [row for row in rows if row["kind"] == "draw" and row["status"] != "cancelled"]
     first: dict[str, LedgerRow] = {}

@@ -1,4 +1,4 @@
-"""What audits show of drop and saving: numbers that add up, and intervals that hold at every moment."""
+"""Estimates of drop and saving from audits: sums that can be added, and intervals valid at all times."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from bestroute.stats.confidence_sequence import HORIZON, standard_errors_wide
 from bestroute.types.arrays import FloatArray
 
 PADDING = 1.0
-"""Squared drops that variances are padded with: what has not happened yet among few audits may still happen."""
+"""Squared drops added to variances: events that did not occur among few audits may still occur."""
 Key = tuple[str, str]
-"""What an estimate is about: ``("all", "")``, ``("model", "small")``, ``("task", "sums")``, ``("tag:team", "a")``,
-``("day", "2026-01-31")``."""
+"""What an estimate refers to: ``("all", "")``, ``("model", "small")``, ``("task", "sums")``, ``("tag:team", "a")``,
+``("day", "2026-01-31")``.
+"""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a mean lies."""
+    """A mean with its interval."""
 
     mean: float
     low: float
     high: float
     audited: int
-    """Calls that were compared with the reference."""
+    """Number of calls that were compared with the reference."""
     calls: int
-    """All calls it is about, those whose drop is zero for certain among them."""
+    """Number of all calls, including those whose drop is known to be zero."""
 
     @property
     def half_width(self) -> float:
-        """Half of what lies between its ends."""
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
 
 @dataclass
 class DropEstimate:
-    """The mean drop over calls, from those audited.
+    """Estimate of the mean drop over calls, from audited calls.
 
     The mean is over the calls that were made, whatever their order, and so it is the running mean of what was to be
     expected of each, under drift too. Audited calls count with the inverse of their probability; where predictions
@@ -52,23 +53,23 @@ class DropEstimate:
     certain: float = 0.0
     """Calls whose plan was the reference alone."""
     unaudited: float = 0.0
-    """Calls that might have been audited and were not."""
+    """Calls that could have been audited but were not."""
     predicted_unaudited: float = 0.0
-    """Predicted drops of those, added up."""
+    """Sum of their predicted drops."""
     weight: float = 0.0
     drop: float = 0.0
     predicted: float = 0.0
     reference_quality: float = 0.0
     saved_usd: float = 0.0
     reference_usd: float = 0.0
-    """Since here: weighted sums over audited calls."""
+    """``weight`` to ``reference_usd``: weighted sums over audited calls."""
     weight2: float = 0.0
     weight2_drop: float = 0.0
     weight2_predicted: float = 0.0
     weight2_drop2: float = 0.0
     weight2_drop_predicted: float = 0.0
     weight2_predicted2: float = 0.0
-    """Since here: sums weighted by the weight's square."""
+    """``weight2`` and below: sums with squared weights."""
 
     def add(self, audit: Audit) -> None:
         """Add an audited call."""
@@ -88,11 +89,11 @@ class DropEstimate:
         self.weight2_predicted2 += w * w * m * m
 
     def add_certain(self, calls: int = 1) -> None:
-        """Add calls whose drop is zero for certain: the plan was the reference alone."""
+        """Add calls whose drop is known to be zero, since the plan was the reference alone."""
         self.certain += calls
 
     def add_unaudited(self, calls: int = 1, *, predicted_drop: float = 0.0) -> None:
-        """Add calls that might have been audited and were not; ``predicted_drop`` is the sum of what was predicted.
+        """Add calls that could have been audited but were not; ``predicted_drop`` is the sum of their predictions.
 
         Either all calls are counted, by the predictions that audits have too, or none: then their number is estimated
         by the audits' weights, and predictions are not used.
@@ -101,14 +102,14 @@ class DropEstimate:
         self.predicted_unaudited += predicted_drop
 
     def interval(self, level: float = 0.95, *, horizon: float = HORIZON) -> Interval:
-        """Return the mean drop over all calls, and an interval that holds at all moments together.
+        """Return the mean drop over all calls, with an interval valid at all times together.
 
         Args:
-            level: Of all intervals of this estimate together, in (0, 1).
-            horizon: The number of audits for which it is narrow.
+            level: Joint confidence level of all intervals of this estimate, in (0, 1).
+            horizon: Number of audits for which the interval is narrowest.
 
         Returns:
-            Within [-1, 1]; all of it while nothing was audited.
+            An interval within [-1, 1]; all of it without audits.
         """
         mean, low, high = bounds(self, level=level, horizon=horizon)
         calls = (self.audited + self.unaudited if self.unaudited else self.weight) + self.certain
@@ -116,12 +117,12 @@ class DropEstimate:
 
     @property
     def saving(self) -> float | None:
-        """What the audited calls saved, as a share of the reference's cost; ``None`` where nothing is known of it."""
+        """Saving of the audited calls, as a share of the reference's cost; ``None`` if unknown."""
         return self.saved_usd / self.reference_usd if self.reference_usd > 0 else None
 
     @property
     def relative_to(self) -> float:
-        """The reference's mean quality over audited calls, which relative drops are shares of; 1 before any."""
+        """The reference's mean quality over audited calls, by which relative drops are defined; 1 without audits."""
         return self.reference_quality / self.weight if self.weight else 1.0
 
     def plus(self, other: DropEstimate) -> DropEstimate:
@@ -129,19 +130,19 @@ class DropEstimate:
         return DropEstimate(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     def to_dict(self) -> dict[str, float]:
-        """Return the sums by name; a database may add them up."""
+        """Return the sums by name; they can be added in a database."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, sums: Mapping[str, float]) -> DropEstimate:
-        """Return the estimate of such sums; those of an older version that lack one have none of it."""
+        """Create an estimate from such sums; missing ones, from older versions, are 0."""
         return cls(**{f.name: float(sums.get(f.name, 0.0)) for f in fields(cls)})
 
 
 def bounds(
     sums: DropEstimate, *, level: float = 0.95, horizon: float = HORIZON
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return mean, lower and upper end; see ``DropEstimate.interval``. The sums may be arrays, of many streams.
+    """Return mean, lower and upper end; see ``DropEstimate.interval``. The sums may be arrays, one entry per stream.
 
     The mean over eligible calls is the ratio of weighted sums, corrected along the predictions; its error is a walk
     whose steps are the weighted residuals.
@@ -175,17 +176,17 @@ def bounds(
 
 @dataclass
 class Estimates:
-    """Estimates in all and by model, task, tag and day."""
+    """Estimates for all calls, and by model, task, tag and day."""
 
     by_key: dict[Key, DropEstimate] = field(default_factory=dict)
 
     def add(self, audit: Audit) -> None:
-        """Add an audited call to every estimate it belongs to."""
+        """Add an audited call to every estimate that it belongs to."""
         for key in keys_of(model=audit.model, tags=audit.tags, day=audit.day):
             self.of(key).add(audit)
 
     def add_certain(self, calls: int = 1, *, at: float, model: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Add calls whose drop is zero for certain."""
+        """Add calls whose drop is known to be zero."""
         for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
             self.of(key).add_certain(calls)
 
@@ -198,17 +199,17 @@ class Estimates:
         tags: Mapping[str, str] | None = None,
         predicted_drop: float = 0.0,
     ) -> None:
-        """Add calls that might have been audited and were not; ``predicted_drop`` is the sum of what was predicted."""
+        """Add calls that could have been audited but were not; ``predicted_drop`` is the sum of their predictions."""
         for key in keys_of(model=model, tags=tags or {}, day=day_of(at)):
             self.of(key).add_unaudited(calls, predicted_drop=predicted_drop)
 
     def of(self, key: Key = ("all", "")) -> DropEstimate:
-        """Return the estimate of a key; an empty one is made where there is none."""
+        """Return the estimate of a key, created if missing."""
         return self.by_key.setdefault(key, DropEstimate())
 
 
 def keys_of(*, model: str, tags: Mapping[str, str], day: str) -> Iterator[Key]:
-    """Yield what a call is counted under.
+    """Yield the keys that a call counts for.
 
     Example:
         >>> list(keys_of(model="small", tags={"task": "sums"}, day="2026-01-31"))

@@ -1,4 +1,4 @@
-"""What a ledger's rows show of members that have changed, each change with the chance that it is none."""
+"""Recompute alarms about changes of members from a ledger's rows."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bestroute.monitoring.alarms import Alarm, Alarms
 from bestroute.monitoring.draw_facts import draw_facts
 
 NEWEST = 100_000
-"""Answers' rows of a ledger that are gone through, five times the horizon of an alarm."""
+"""Number of newest answer rows that are read, five times the horizon of an alarm."""
 _AT_ONCE = 256
 
 
 def member_changes(rows: Sequence[LedgerRow]) -> Iterator[tuple[str, Alarm]]:
-    """Yield the alarms that calls would have raised, member after member, each with the call that raised it.
+    """Yield the alarms that calls would have raised, member by member, each with the call that raised it.
 
     Args:
-        rows: In the order in which they were written.
+        rows: Rows in writing order.
     """
     models = sorted({row["model"] for row in rows})
     calls: dict[str, list[LedgerRow]] = {}

@@ -1,4 +1,4 @@
-"""What a ledger shows of live traffic: the drop and the saving, with intervals, and what would tell more."""
+"""The monitoring report of a ledger: drop and saving with intervals, alarms, and how many more audits are needed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from bestroute.stats.ratio import RatioSums
 from bestroute.types.arrays import FloatArray, ObjectArray
 
 LEAST_GAP = 0.01
-"""The difference in drop that more audits are counted for, where the target is smaller."""
+"""Smallest difference in drop for which needed audits are counted, if the target is smaller."""
 _UNKNOWN_SPREAD = 0.3
-"""Standard deviation of drops that is assumed before any was audited."""
+"""Standard deviation of drops that is assumed without audits."""
 _FEW = 10
-"""Audits of a model, task, tag or day from which it has a line of its own."""
+"""Number of audits from which a model, task, tag or day gets its own line."""
 _ENOUGH = 10**9
 SWITCH_ON = (
     "no call was audited: switch audits on with BestRoute(..., audit=0.03), chat.audit = 0.03, or in the shadow with "
@@ -42,53 +42,53 @@ SWITCH_ON = (
 
 @dataclass(frozen=True)
 class DropLine:
-    """What is known of one kind of calls."""
+    """The estimate for one subset of calls."""
 
     by: str
     """``all``, ``model``, ``task``, ``tag:NAME`` or ``day``."""
     name: str
     drop: float | None
-    """The mean relative drop in quality; ``None`` before any audit."""
+    """The mean relative drop in quality; ``None`` without audits."""
     low: float
     high: float
     audited: int
     calls: int
     saving: float | None
-    """As a share of what the reference costs."""
+    """As a share of the reference's cost."""
 
 
 @dataclass(frozen=True)
 class MonitorReport:
-    """What a ledger shows of the calls of one mode, ``"on"`` or ``"shadow"``."""
+    """The report on the calls of one mode, ``"on"`` or ``"shadow"``."""
 
     mode: str
     target: float | None
-    """The drop that is asked for, if that is known."""
+    """The target drop, if known."""
     calls: int
     certain: int
-    """Calls that the reference alone answers: nothing is lost."""
+    """Calls that the reference alone answers, whose drop is zero."""
     uncompared: int
-    """Calls whose answers nothing can compare; no number here is about them."""
+    """Calls whose answers cannot be compared; they are in no other figure."""
     failed: int
     predicted_drop: float | None
-    """By the router, over all calls that it predicted."""
+    """Mean drop predicted by the router, over all calls with a prediction."""
     lines: tuple[DropLine, ...]
     """All calls first, then by model, task, tag and day."""
     differs: float | None
-    """How often audited answers have another form than the reference's."""
+    """Share of audited answers whose form differs from the reference's."""
     saving_ci95: tuple[float, float] | None
-    """Of the saving over all calls, at this moment."""
+    """Interval of the saving over all calls, valid at this moment."""
     audit_cost_usd: float
     answer_cost_usd: float
     reference_cost_usd: float
-    """Of the reference alone; costs are of all modes together."""
+    """Cost of the reference alone; costs are for all modes together."""
     alarms: tuple[str, ...]
     more: str
-    """What it would take to know more."""
+    """How many more audits would be informative."""
     feedback: int = 0
     feedback_mean: float | None = None
     training_cost_usd: float = 0.0
-    """Of `collect` and `label`."""
+    """Cost of `collect` and `label`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -99,10 +99,10 @@ class MonitorReport:
         return Savings(self.reference_cost_usd, self.answer_cost_usd, self.audit_cost_usd, self.training_cost_usd)
 
     def words(self) -> str:
-        """Return it in words."""
+        """Return the report as text."""
         rows = [f"mode {self.mode!r}: {self.calls:,} calls, {self.certain:,} of them the reference's alone"]
         if self.uncompared or self.failed:
-            rows.append(f"  {self.uncompared:,} that nothing can compare, {self.failed:,} whose audit failed")
+            rows.append(f"  {self.uncompared:,} that cannot be compared, {self.failed:,} whose audit failed")
         rows.append(f"  target          {_percent(self.target)}")
         rows.append(f"  predicted drop  {_percent(self.predicted_drop)}")
         for line in self.lines:
@@ -116,7 +116,7 @@ class MonitorReport:
             over = "all calls" if self.mode != "shadow" else "the calls that were audited and the reference's own"
             rows.append(f"  saving          [{self.saving_ci95[0]:.1%}, {self.saving_ci95[1]:.1%}] over {over}")
         if self.differs is not None:
-            rows.append(f"  answers differ  {_percent(self.differs)} of those audited")
+            rows.append(f"  answers differ  {_percent(self.differs)} of audited ones")
         rows.append(f"  money, all modes: {self._savings}")
         if self.feedback_mean is not None:
             rows.append(f"  feedback        {self.feedback_mean:.2f} on average of {self.feedback:,} calls")
@@ -128,18 +128,18 @@ class MonitorReport:
 
 @dataclass
 class _Calls:
-    """The calls of one mode."""
+    """Collects the calls of one mode."""
 
     estimates: Estimates = field(default_factory=Estimates)
     statuses: Counter[str] = field(default_factory=Counter)
     predicted_drop: float = 0.0
     predicted: int = 0
     savings: RatioSums = field(default_factory=RatioSums)
-    """Of what was saved to what the reference costs."""
+    """Sums of saved and reference cost."""
     compared: list[Audit] = field(default_factory=list)
     differs: list[bool] = field(default_factory=list)
     target: float | None = None
-    """The newest."""
+    """Time of the newest call."""
     newest: float = -math.inf
 
     def add(self, group: OutcomeGroup) -> None:
@@ -259,7 +259,7 @@ def _report(
 
 
 def _lines(estimates: Estimates, level: float) -> Iterable[DropLine]:
-    """Yield a line for all calls, and for what has enough audits to say something."""
+    """Yield a line for all calls, and for each subset with enough audits."""
     order = {"all": 0, "model": 1, "task": 2, "day": 9}
     for by, name in sorted(estimates.by_key, key=lambda key: (order.get(key[0], 3), key)):
         estimate = estimates.by_key[by, name]
@@ -291,7 +291,7 @@ def _alarms(line: DropLine, target: float | None) -> Iterable[str]:
 
 @dataclass
 class _Watch:
-    """The alarms that the calls of one mode would have raised one after another."""
+    """Recomputes the alarms that the calls of one mode would have raised."""
 
     audits: Iterator[Audit]
     alarms: Alarms
@@ -299,7 +299,7 @@ class _Watch:
     raised: list[str] = field(default_factory=list)
 
     def add(self, call_ids: ObjectArray, statuses: ObjectArray, familiarity: FloatArray) -> None:
-        """Look at calls, each of shape ``(calls,)``; familiarity is NaN where it is not known."""
+        """Add calls, as arrays of shape ``(calls,)``; familiarity is NaN if unknown."""
         found, certain, before = list[tuple[int, Alarm]](), np.cumsum(statuses == "certain"), 0
         for i in np.flatnonzero(statuses == "compared"):
             if (audit := next(self.audits, None)) is not None and self.target is not None:
@@ -315,7 +315,7 @@ class _Watch:
 def _raised(
     ledger: Ledger, calls: Mapping[str, _Calls], target: float | None, since: float, until: float
 ) -> dict[str, list[str]]:
-    """Return the alarms of each mode, each with its chance of being false."""
+    """Return the alarms of each mode, with their false-alarm probabilities."""
     watches: dict[str, _Watch] = {}
     for mode, of in calls.items():
         asked_for = of.target if target is None else target
@@ -338,7 +338,7 @@ def _in_words(call_id: str, alarm: Alarm) -> str:
 
 
 def _more(estimate: DropEstimate, target: float | None, level: float, audit_usd: float | None) -> str:
-    """Say how many audits would tell a drop at the target from one that is twice as large."""
+    """Return how many audits would distinguish a drop at the target from one twice as large."""
     gap = max(target or 0.0, LEAST_GAP)
     spread = _UNKNOWN_SPREAD
     if estimate.audited >= _FEW:
@@ -350,13 +350,13 @@ def _more(estimate: DropEstimate, target: float | None, level: float, audit_usd:
     more = max(0, wanted - round(estimate.audited))
     pair = f"{_percent(low)} from {_percent(low + gap)}"
     if not more:
-        return f"{round(estimate.audited):,} audited calls tell {pair}"
+        return f"{round(estimate.audited):,} audited calls distinguish {pair}"
     cost = "" if audit_usd is None else f"; they cost {more * audit_usd:.2f} USD"
-    return f"{more:,} more audited calls tell {pair}{cost}"
+    return f"{more:,} more audited calls distinguish {pair}{cost}"
 
 
 def audits_for(half_width: float, spread: float, *, level: float = 0.95) -> int:
-    """Return how many audits make an interval that holds at every moment so narrow.
+    """Return the number of audits for an interval, valid at all times, of a given half-width.
 
     Args:
         half_width: Half of what lies between its ends.

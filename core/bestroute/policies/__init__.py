@@ -1,4 +1,4 @@
-"""From predictions and costs to one plan for each query, and what was promised of it."""
+"""Policies, which choose a plan for each query from predictions and costs, and the promises that they rest on."""
 
 from bestroute._utils.moved import names_that_stood_in
 

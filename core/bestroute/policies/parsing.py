@@ -1,4 +1,4 @@
-"""A policy as it is written in flags and files."""
+"""Parse policies as written in flags and files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bestroute.types.protocols import Policy
 
 
 def parse_policy(text: str) -> Policy:
-    """Read ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01`` or ``budget:2.5``.
+    """Parse ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01`` or ``budget:2.5``.
 
     A budget is in USD per 1,000 queries. Where no audits come, a price that follows them stays where it starts.
 

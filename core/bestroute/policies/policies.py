@@ -1,4 +1,4 @@
-"""Policies: from predictions and costs to one plan for each query."""
+"""Policies: choose one plan for each query from predictions and expected costs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ predictions are drawn towards the training means; below the second its text has 
 
 
 def check_threshold(threshold: float) -> float:
-    """Return a threshold that is a probability.
+    """Check and return a threshold, a probability.
 
     Raises:
         ConfigError: If it is not a number in [0, 1].
@@ -44,7 +44,7 @@ def check_threshold(threshold: float) -> float:
 
 
 def reference_column(prediction: Prediction, pool: Pool) -> int:
-    """Return the index of the plan "one sample of the reference".
+    """Return the index of the plan with one sample of the reference.
 
     Raises:
         ConfigError: If the router does not offer it.
@@ -102,7 +102,7 @@ class ThresholdPolicy(PolicyBase):
         return np.where(valid.any(axis=1), cheapest, reference)
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
-        """Say for each plan of a single query why it was taken or not, and what would flip it."""
+        """Explain for each plan of a single query why it was chosen or not, and what would change that."""
         p = prediction.match_probability[0]
         says = []
         for i, plan in enumerate(prediction.plans):
@@ -126,16 +126,16 @@ class ThresholdPolicy(PolicyBase):
 @renamed_field("because", "reason")
 @dataclass(frozen=True)
 class QualityPolicy(PolicyBase):
-    """The plan with the largest expected quality, worth ``price_usd`` a unit, minus cost.
+    """The plan with the largest expected quality, valued at ``price_usd`` per unit, minus cost.
 
     Args:
-        price_usd: What one unit of quality is worth for one query, USD, >= 0. Ties go to the cheaper plan, then
+        price_usd: The value of one unit of quality for one query, USD, >= 0. Ties go to the cheaper plan, then
             to the earlier.
         max_drop: Instead of a price: a promised relative drop in quality, looked up in a tuned router; with
             ``follow`` a target that the price is steered to by audits of live calls, which promises nothing.
-        reason: Where the price comes from, for decisions.
-        follow: Whether the price follows what audits show; it starts from the one that training froze.
-        window: How many of the last decisions steering looks back on.
+        reason: Where the price comes from, for the reasons of decisions.
+        follow: Whether the price is adjusted to audits, starting from the one that training froze.
+        window: Number of latest decisions that the adjustment takes into account.
     """
 
     price_usd: float | None = None
@@ -144,12 +144,12 @@ class QualityPolicy(PolicyBase):
     follow: bool = False
     window: int = 200
     steering: Steering | None = field(default=None, compare=False, repr=False)
-    """Where its price is, once it is resolved to follow."""
+    """Holds the price once the policy is resolved to follow audits."""
 
     is_light = True
 
     def __post_init__(self) -> None:
-        """Check that one of the two is given, and its range."""
+        """Check that exactly one of price and drop is given, and its range."""
         if (self.price_usd is None) == (self.max_drop is None):
             raise ConfigError("QualityPolicy: give either price_usd or max_drop")
         price, drop = self.price_usd, self.max_drop
@@ -162,12 +162,12 @@ class QualityPolicy(PolicyBase):
         check_count(self.window, "QualityPolicy: window")
 
     def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
-        """Return the policy with the price that a router was tuned to for the promise, or one that follows audits.
+        """Return the policy with the price tuned for its promise, or one that follows audits.
 
         Args:
-            router: The router that is used.
-            pool: The pool it is used with; default: its own.
-            reward_model: What chooses among samples. At other prices, or by another reward, it chooses otherwise than
+            router: The router in use.
+            pool: The pool it is used with; default: the router's.
+            reward_model: The reward model in use. At other prices, or by another reward, it chooses otherwise than
                 when the promise was shown: that is logged as a warning and told in every decision.
 
         Raises:
@@ -196,7 +196,7 @@ class QualityPolicy(PolicyBase):
         return best_value(prediction.expected_quality, cost_usd, self._price())
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
-        """Say for each plan of a single query why it was taken or not, and what would flip it."""
+        """Explain for each plan of a single query why it was chosen or not, and what would change that."""
         price = self._price()
         quality, cost = prediction.expected_quality[0], cost_usd[0]
         out = np.isinf(where_known(prediction, cost_usd, pool)[0])
@@ -223,7 +223,7 @@ class QualityPolicy(PolicyBase):
         return self.price_usd
 
     def observe(self, audit: Audit) -> None:
-        """Let the price follow an audit, if it is to."""
+        """Adjust the price to an audit, if the policy follows audits."""
         if self.steering is not None:
             self.steering.observe(audit)
 
@@ -233,7 +233,7 @@ class QualityPolicy(PolicyBase):
             self.steering.observe_certain(calls, probability)
 
     def observe_failed(self) -> None:
-        """Take notice that an audit showed nothing."""
+        """The best quality with a promised mean cost within a budget, looked up in a tuned router."""
         if self.steering is not None:
             self.steering.observe_failed()
 
@@ -248,7 +248,7 @@ class QualityPolicy(PolicyBase):
 
 @dataclass(frozen=True)
 class BudgetPolicy(PolicyBase):
-    """The best quality whose mean cost was promised to stay within a budget, looked up in a tuned router.
+    """Return the policy with the price tuned for the budget.
 
     Args:
         usd_per_1k: The budget, USD per 1,000 queries, > 0.
@@ -259,7 +259,7 @@ class BudgetPolicy(PolicyBase):
     is_light = True
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Raise: the price that keeps the budget is only known after ``resolve``."""
         usd = self.usd_per_1k
         if not (is_amount(usd) and usd > 0):
             raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {brief(usd)}")
@@ -268,9 +268,9 @@ class BudgetPolicy(PolicyBase):
         """Return the policy with the price that a router was tuned to for the budget.
 
         Args:
-            router: The router that is used.
-            pool: The pool it is used with; default: its own.
-            reward_model: What chooses among samples.
+            router: The router in use.
+            pool: The pool it is used with; default: the router's.
+            reward_model: The reward model in use.
 
         Raises:
             NotTunedError: If it was never tuned for it, or at other prices than the pool's, or for another reward;
@@ -285,11 +285,7 @@ class BudgetPolicy(PolicyBase):
         return QualityPolicy(promise.price_usd, reason=str(promise))
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
-        """Refuse: which price keeps the budget is looked up by ``resolve``.
-
-        Raises:
-            NotTunedError: Always.
-        """
+        """Always one sample of the reference."""
         raise NotTunedError(not_tuned(f"--budget {self.usd_per_1k:g}"))
 
     def __str__(self) -> str:
@@ -299,7 +295,7 @@ class BudgetPolicy(PolicyBase):
 
 @dataclass(frozen=True)
 class ReferencePolicy(PolicyBase):
-    """Always one sample of the reference: what is left where nothing cheaper was as good on the training records."""
+    """Explain for each plan of a single query why it was chosen or not."""
 
     is_light = True
 
@@ -308,20 +304,16 @@ class ReferencePolicy(PolicyBase):
         return np.full(len(prediction), reference_column(prediction, pool), dtype=np.intp)
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
-        """Say for each plan of a single query why it was taken or not."""
+        """Return a steering that starts from the price that a router froze for a drop."""
         return ["taken: the reference" if i == chosen else "not considered" for i in range(len(prediction.plans))]
 
     def __str__(self) -> str:
-        """Render as ``always the reference``."""
+        """Return how prices or the reward differ from those of a promise; empty if they do not."""
         return "always the reference"
 
 
 def _steering(router: object, drop: float, window: int) -> Steering:
-    """Return the price that a router froze for a drop, ready to follow audits.
-
-    Raises:
-        ConfigError: If it knows none.
-    """
+    """Return the message that a promise needs tuning first."""
     prices = completed(router, RouterBase).steering_prices(drop)
     if prices is None:
         raise ConfigError(
@@ -333,7 +325,7 @@ def _steering(router: object, drop: float, window: int) -> Steering:
 
 
 def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
-    """Say in what a promise was shown otherwise; empty: in nothing."""
+    """Return the promise that a policy rests on; ``None`` if there is none."""
     prices = promise.price_changes(pool) if pool is not None else []
     changes = [f"at other prices ({', '.join(prices)})"] if prices else []
     if (reward := promise.reward_change(reward_model)) is not None:
@@ -342,7 +334,7 @@ def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
 
 
 def not_tuned(flag: str) -> str:
-    """Say that a promise needs tuning first."""
+    """Return a promise of a router."""
     return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"
 
 

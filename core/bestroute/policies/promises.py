@@ -1,4 +1,4 @@
-"""Promises: what was shown, and on what; kept in the router's folder, beside the router it was shown for."""
+"""Promises: guarantees that tuning established, with their evidence; stored in the router's folder."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from bestroute.types.pool import Pool
 
 Kind = Literal["max_drop", "budget"]
 FLAGS: Mapping[Kind, str] = {"max_drop": "--max-drop", "budget": "--budget"}
-"""Of ``bestroute tune``."""
+"""The flags of ``bestroute tune``."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A price of quality, and what was shown about the choices made at it."""
+    """A price of quality, and the guarantee for decisions made at it."""
 
     kind: Kind
     value: float
     """The allowed relative drop in quality, or the budget in USD per 1,000 queries."""
     confidence: float
-    """At least this often, over repetitions of the whole tuning on other queries of the same kind, it is kept."""
+    """Probability with which it holds, at least, over repetitions of the whole tuning on similar queries."""
     price_usd: float
-    """What one unit of quality is worth for one query, USD: the parameter of ``QualityPolicy``."""
+    """The value of one unit of quality for one query, USD: the parameter of ``QualityPolicy``."""
     reward: str
-    """What chose among samples."""
+    """The reward model that chose among samples."""
     prices: Mapping[str, Mapping[str, Any]]
-    """Prices and billing of every model: choices depend on them."""
+    """Prices and billing of every model, on which decisions depend."""
     shown_on: Mapping[str, Any]
-    """Queries and groups of each part, the seed, how many settings were tested and passed, a hash of the ids."""
+    """Queries and groups of each part, the seed, numbers of settings tested and passed, and a hash of the ids."""
     estimates: Mapping[str, float]
     """``saving`` and ``drop`` against the reference and ``usd_per_1k``, on the calibration part: no promise, and
     flattered by the choice."""
     cost_cap_usd: float | None = None
     """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
     cross_fit: int | None = None
-    """Shown on this many routers trained alike on other folds, not on this very router."""
+    """Number of routers trained alike on other folds for which it was established, instead of this very router."""
     seen_records: SeenRecords = field(default_factory=SeenRecords)
-    """The records it was shown on: they cannot test it."""
+    """The records used to establish it, which cannot be used to test it."""
     reward_fingerprint: str | None = None
-    """Of a trained reward model that chose among samples; ``None``: it was no trained one."""
+    """Fingerprint of the trained reward model that chose among samples; ``None`` if it was not a trained one."""
 
     def __str__(self) -> str:
         """Render as ``drop of at most 0.01 at confidence 0.95``."""
@@ -54,7 +54,7 @@ class Promise:
         return f"{what} at confidence {self.confidence:g}"
 
     def price_changes(self, pool: Pool) -> list[str]:
-        """Say which prices a pool has changed since."""
+        """Return the prices that have changed since."""
         now = prices_of(pool)
         return [
             f"{model} {name} {before.get(name)} -> {now[model][name]}"
@@ -64,11 +64,11 @@ class Promise:
         ]
 
     def reward_change(self, reward_model: object) -> str | None:
-        """Say that something else chooses among samples now, as far as that can be told; ``None``: it does not."""
+        """Return how the reward model in use differs, as far as known; ``None`` if it does not."""
         chooses = completed(reward_model, RewardModelBase)
         is_vote, trained = chooses.kind == "majority", chooses.fingerprint
         if reward_model is None or self.reward == "recorded":
-            is_same = True  # nothing chooses, or what gave the recorded rewards is not known
+            is_same = True  # there is no choice among samples, or the origin of recorded rewards is unknown
         elif self.reward_fingerprint is not None:
             is_same = trained == self.reward_fingerprint
         else:
@@ -78,7 +78,7 @@ class Promise:
 
 
 def prices_of(pool: Pool) -> dict[str, dict[str, Any]]:
-    """Return what every model of a pool costs and how it bills, as plain JSON."""
+    """Return prices and billing of every model of a pool, as plain JSON."""
     return {model: {**asdict(pool.prices[model]), "bills_input": pool.bills(model)} for model in pool.models}
 
 
@@ -88,12 +88,12 @@ def find_promise(promises: Sequence[Promise], kind: Kind, value: float) -> Promi
 
 
 def write_promises(folder: Path, promises: Sequence[Promise], *, router: str) -> None:
-    """Write the promises of a router, all or nothing; none leaves no file.
+    """Write the promises of a router atomically; without promises there is no file.
 
     Args:
-        folder: The router's.
-        promises: All of them.
-        router: Hash of the configuration of the router they were shown for, which names the hash of its weights.
+        folder: The router's folder.
+        promises: All promises of the router.
+        router: Hash of the router's configuration, which includes the hash of its weights.
 
     Raises:
         ArtifactError: If the folder holds another router by now.
@@ -109,11 +109,11 @@ def write_promises(folder: Path, promises: Sequence[Promise], *, router: str) ->
 
 
 def read_promises(folder: Path, *, router: str) -> tuple[Promise, ...]:
-    """Read the promises of a router; those of another router that was here before are not its own.
+    """Read the promises of a router; those of another router that was in the folder before are ignored.
 
     Args:
-        folder: The router's.
-        router: Hash of the configuration of the router in it.
+        folder: The router's folder.
+        router: Hash of the configuration of the router in the folder.
 
     Raises:
         ArtifactError: If the file is damaged or of another version.

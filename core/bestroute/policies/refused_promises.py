@@ -1,4 +1,4 @@
-"""Refusals: promises that were asked for and could not be shown; kept in the router's folder, beside its promises."""
+"""Refusals: promises that tuning could not establish; stored in the router's folder, beside its promises."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from bestroute.policies.promises import FLAGS, Kind
 logger = logging.getLogger(__name__)
 
 _MOST = 100
-"""Refusals that are kept, the newest."""
+"""Most refusals stored, the newest."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One promise that tuning refused."""
+    """A promise that tuning refused."""
 
     kind: Kind
     value: float
-    """The drop, or the budget in USD per 1,000 queries, that was asked for."""
+    """The requested drop, or budget in USD per 1,000 queries."""
     confidence: float
     on: str
     """The day, ``2026-01-31``, UTC."""
     queries: int
-    """From how many it could not be shown."""
+    """Number of queries that did not suffice."""
     needed: int | None
-    """How many it would take at best; ``None``: no number would do."""
+    """Number of queries that would suffice at best; ``None`` if no number would."""
 
     def __str__(self) -> str:
         """Render as ``asked for drop of at most 0.01 at confidence 0.95, refused on 2026-01-31 ...``."""
@@ -43,18 +43,18 @@ class Refusal:
 
     @property
     def promise(self) -> str:
-        """What was asked for, as a promise of it would be rendered."""
+        """The requested promise, as text."""
         what = f"drop of at most {self.value:.3g}" if self.kind == "max_drop" else f"{self.value:.3g} USD per 1,000"
         return f"{what} at confidence {self.confidence:g}"
 
     @classmethod
     def today(cls, kind: Kind, value: float, confidence: float, queries: int, needed: int | None) -> Refusal:
-        """Return a refusal of this moment."""
+        """Return a refusal dated today."""
         return cls(kind, value, confidence, datetime.now(UTC).date().isoformat(), queries, needed)
 
 
 def note_refusal(folder: Path, refusal: Refusal) -> None:
-    """Keep a refusal beside those of before, about the router that is in the folder now; the same one once."""
+    """Store a refusal about the router now in the folder, besides earlier ones; equal ones are stored once."""
     router = sha256((folder / ROUTER_KIND.config).read_bytes())
     before = read_refusals(folder, router=router)
     kept = before if refusal in before else (*before, refusal)[-_MOST:]
@@ -64,13 +64,13 @@ def note_refusal(folder: Path, refusal: Refusal) -> None:
 
 
 def read_refusals(folder: Path, *, router: str | None = None) -> tuple[Refusal, ...]:
-    """Read the refusals of a router, the oldest first; those of another router that was here before are not its own.
+    """Read the refusals of a router, the oldest first; those of another router are ignored.
 
     A file that is damaged or of another version is a warning and holds none; the next refusal replaces it.
 
     Args:
-        folder: The router's.
-        router: Hash of the configuration of the router in it; default: it is read.
+        folder: The router's folder.
+        router: Hash of the configuration of the router in the folder; default: read from it.
     """
     if not (folder / REFUSALS.config).exists():
         return ()

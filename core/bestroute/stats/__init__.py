@@ -1,1 +1,1 @@
-"""Statistics on arrays that know no model: folds, intervals, hulls, calibration."""
+"""Statistics on arrays, independent of models: folds, intervals, hulls, calibration, sequential tests."""

@@ -20,16 +20,16 @@ _CHUNK = 250
 def resampled_means(
     values: FloatArray, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> FloatArray:
-    """Draw groups with replacement and return the mean of every column over the queries drawn.
+    """Draw groups with replacement, and return the column means over the drawn queries.
 
     Args:
         values: Shape ``(Q, C)``.
-        groups: Group of each query; a group is drawn whole.
-        resamples: How many draws.
-        seed: Of the draws.
+        groups: Group of each query; groups are drawn as a whole.
+        resamples: Number of draws.
+        seed: Seed of the draws.
 
     Returns:
-        Shape ``(resamples, C)``; NaN where there is one group only: it tells nothing about others.
+        Shape ``(resamples, C)``; NaN if there is only one group, from which nothing can be inferred about others.
     """
     group_of, count = _numbered(groups)
     if count < 2:
@@ -51,12 +51,12 @@ def resampled_means(
 
 
 def resample_groups(groups: Sequence[str], *, resamples: int, seed: int = 0) -> FloatArray:
-    """Draw groups with replacement and return how often each query is in each draw.
+    """Draw groups with replacement, and return how often each query is in each draw.
 
     Args:
         groups: Group of each query, ``Q`` of them.
-        resamples: How many draws.
-        seed: Of the draws.
+        resamples: Number of draws.
+        seed: Seed of the draws.
 
     Returns:
         Weights that add up to 1, shape ``(resamples, Q)``.
@@ -80,6 +80,6 @@ def interval(values: FloatArray) -> tuple[float, float]:
 
 
 def interval95(values: FloatArray) -> list[float] | None:
-    """Return the same of those that have a value; ``None`` where more than one resample in forty has none."""
+    """Return the interval of the non-NaN values; ``None`` if more than 2.5 % are NaN."""
     known = values[np.isfinite(values)]
     return list(interval(known)) if len(known) >= 0.975 * len(values) else None

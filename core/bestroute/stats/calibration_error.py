@@ -1,4 +1,4 @@
-"""How far predicted probabilities are from what happened, without the bias of small bins."""
+"""Calibration error of predicted probabilities, corrected for the bias of small bins."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BINS = 10
 
 
 def debiased_calibration_error(
-    predicted: FloatArray, happened: FloatArray, groups: Sequence[str], *, bins: int = BINS
+    predicted: FloatArray, observed: FloatArray, groups: Sequence[str], *, bins: int = BINS
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the expected calibration error of each head without the part that chance alone makes.
+    """Return the expected calibration error of each head, without the part due to sampling variance.
 
     Queries are put into bins of equal size by predicted probability, equal ones by chance and not as the file has them;
     the error is the root of the mean square over bins. The squared difference of the means in a bin
@@ -24,9 +24,9 @@ def debiased_calibration_error(
 
     Args:
         predicted: Shape ``(Q, H)``.
-        happened: Outcome, or its probability, shape ``(Q, H)``.
-        groups: Of each query.
-        bins: How many.
+        observed: Outcome, or its probability, shape ``(Q, H)``.
+        groups: Group of each query.
+        bins: Number of bins.
 
     Returns:
         The error of each head, and what a perfect head would score without debiasing at this size; shapes ``(H,)``.
@@ -36,9 +36,9 @@ def debiased_calibration_error(
         techniques" (1977), for means of groups drawn whole.
     """
     names, shuffled = np.asarray(groups), np.random.default_rng(0).permutation(len(predicted))
-    predicted, happened, names = predicted[shuffled], happened[shuffled], names[shuffled]
+    predicted, observed, names = predicted[shuffled], observed[shuffled], names[shuffled]
     order = np.argsort(predicted, axis=0, kind="stable")
-    p, y = np.take_along_axis(predicted, order, 0), np.take_along_axis(happened, order, 0)
+    p, y = np.take_along_axis(predicted, order, 0), np.take_along_axis(observed, order, 0)
     squared, chance = np.zeros(p.shape[1]), np.zeros(p.shape[1])
     for part in np.array_split(np.arange(len(p)), min(bins, max(1, len(p) // 10))):
         gap = p[part] - y[part]

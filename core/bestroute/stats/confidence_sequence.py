@@ -25,7 +25,7 @@ import numpy as np
 from bestroute.types.arrays import FloatArray
 
 HORIZON = 2_000
-"""Audits for which intervals are made narrow."""
+"""Number of audits for which intervals are narrowest."""
 MIXTURE = 0.1
 """Where the mixture is narrowest relative to the moment's own interval, as a share of the horizon."""
 _MIXTURE_SHARE, _CONSTANT_SHARE = 0.2, 0.815
@@ -34,12 +34,12 @@ normal walk crosses with 0.87 of ``1 - level``, as a test adds up."""
 
 
 def standard_errors_wide(steps: FloatArray | float, *, level: float = 0.95, horizon: float = HORIZON) -> FloatArray:
-    """Return how many standard errors an interval must reach to each side to hold at all times.
+    """Return the half-width, in standard errors, of an interval that is valid at all times.
 
     Args:
         steps: How many steps the walk has made, ``> 0``; a number of equal ones where their weights differ.
-        level: Of the intervals at all times together, in (0, 1).
-        horizon: Where it is to be narrow, in steps.
+        level: Joint confidence level of the intervals at all times, in (0, 1).
+        horizon: Number of steps at which the interval is narrowest.
 
     Example:
         >>> standard_errors_wide(np.array([200.0, 2_000.0])).round(2).tolist()

@@ -1,4 +1,4 @@
-"""Groups of records: dealt to folds whole, and how uncertain they leave a mean."""
+"""Folds that keep groups together, and standard errors by group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDS = 5
 
 
 def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
-    """Deal groups to folds, the same whatever their order; returns the fold of each query."""
+    """Assign groups to folds, independent of their order; returns the fold of each query."""
 
     def key(group: str) -> str:
         return hashlib.sha256(utf8(f"{seed} {group}")).hexdigest()
@@ -24,7 +24,7 @@ def deal_folds(groups: Sequence[str], folds: int, *, seed: int = 0) -> IntArray:
 
 
 def standard_errors(values: FloatArray, groups: Sequence[str]) -> FloatArray:
-    """Return the standard error of each column's mean, ``(C,)``, of values ``(Q, C)``; groups are drawn whole.
+    """Return the standard error of each column's mean, ``(C,)``, of values ``(Q, C)`` clustered by group.
 
     Source:
         Cochran, "Sampling techniques" (1977), the ratio estimator for clusters of unequal size.

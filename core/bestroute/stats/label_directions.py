@@ -1,4 +1,4 @@
-"""Leading directions of labels: many columns, few of which are independent."""
+"""Principal directions of labels, of which many columns are correlated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIANCE_KEPT = 0.995
 
 @dataclass(frozen=True, eq=False)
 class LabelSpace:
-    """Principal directions of scaled labels: what heads have in common."""
+    """Principal directions of scaled labels."""
 
     means: FloatArray
     """Shape ``(H,)``."""
@@ -25,7 +25,7 @@ class LabelSpace:
 
     @classmethod
     def of(cls, labels: FloatArray, scales: FloatArray) -> LabelSpace:
-        """Find the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
+        """Compute the directions of labels ``(Q, H)``, weighted by ``scales`` ``(H,)``."""
         means, _, sizes, axes = _principal(labels, scales)
         share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
         rank = min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, MOST_DIRECTIONS, len(sizes))
@@ -37,14 +37,14 @@ class LabelSpace:
 
 
 def unit_directions(labels: FloatArray, scales: FloatArray) -> FloatArray:
-    """Return labels ``(Q, H)`` in ``MOST_DIRECTIONS`` directions at most; their squares add up to ``Q``."""
+    """Return labels ``(Q, H)`` in at most ``MOST_DIRECTIONS`` directions; their squares add up to ``Q``."""
     _, scaled, _, axes = _principal(labels, scales)
     targets = scaled @ axes[:MOST_DIRECTIONS].T
     return np.asarray(targets / max(float(np.sqrt((targets**2).sum(axis=1).mean())), 1e-12))
 
 
 def _principal(labels: FloatArray, scales: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return the labels' means, the labels centred and scaled, and the sizes and axes of their directions."""
+    """Return the labels' means, the centred and scaled labels, and the sizes and axes of their directions."""
     means = labels.mean(axis=0)
     scaled = (labels - means) * scales
     _, sizes, axes = np.linalg.svd(scaled, full_matrices=False)

@@ -17,19 +17,19 @@ from bestroute.types.arrays import FloatArray
 
 @dataclass(frozen=True)
 class CorrectedMean:
-    """A mean with its interval, and how much of the judge it uses."""
+    """A mean with its interval, and the weight of the judge in it."""
 
     mean: float
     low: float
     high: float
     weight: float
-    """Of the judge, in [0, 1]: 0 where it tells nothing, so that people's verdicts stand alone."""
+    """Weight of the judge, in [0, 1]; 0 if it is uninformative, so that people's verdicts count alone."""
     groups: int
-    """How many groups people judged; the interval rests on them."""
+    """Number of groups that people judged, on which the interval is based."""
 
     @property
     def half_width(self) -> float:
-        """Half of the interval."""
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
 
@@ -41,14 +41,14 @@ def corrected_mean(
     *,
     level: float = 0.95,
 ) -> CorrectedMean:
-    """Return the mean of what people would say of everything.
+    """Return the mean of people's verdicts over everything, estimated with a judge's help.
 
     Args:
-        everywhere: ``(N,)`` what the judge says of everything that nobody else judged.
-        judge: ``(n,)`` what it says of what people judged, a random part of the whole.
-        people: ``(n,)`` what they say.
-        groups: ``(n,)`` what belongs together; default: each stands alone. Intervals see the means of groups.
-        level: Of the interval, in (0, 1).
+        everywhere: The judge's values for everything that people did not judge, shape ``(N,)``.
+        judge: The judge's values for what people judged, a random part of the whole, shape ``(n,)``.
+        people: People's values for the same, shape ``(n,)``.
+        groups: Group of each, shape ``(n,)``; default: all different. Intervals are based on group means.
+        level: Confidence level of the interval, in (0, 1).
 
     Raises:
         ValueError: If people judged fewer than two groups.
@@ -72,7 +72,7 @@ def corrected_mean(
 
 
 def needed(correction: CorrectedMean, half_width: float) -> int:
-    """Return how many groups people would have to judge for an interval of a half-width."""
+    """Return the number of groups that people would have to judge for an interval of that half-width."""
     return int(np.ceil(correction.groups * (correction.half_width / half_width) ** 2))
 
 
@@ -85,7 +85,7 @@ def _by_group(values: FloatArray, groups: FloatArray | None) -> FloatArray:
 
 
 def _student(level: float, n: int) -> float:
-    """Return the quantile of Student's t for ``n - 1`` degrees of freedom, from the normal one (Cornish and Fisher)."""
+    """Return the quantile of Student's t for ``n - 1`` degrees of freedom, by Cornish and Fisher's expansion."""
     z, nu = NormalDist().inv_cdf((1 + level) / 2), n - 1
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96

@@ -1,4 +1,4 @@
-"""The ratio of two sums over independent pairs, with its interval, from sums alone: a database may add them up."""
+"""The ratio of two sums over independent pairs, with its interval, computed from sums that a database can add."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RatioSums:
-    """Sums over pairs of a part and what it is a part of.
+    """Sums over pairs of a part and its whole.
 
     Example:
         >>> sums = RatioSums.of(1.0, 2.0).plus(RatioSums.of(3.0, 4.0))
@@ -25,7 +25,7 @@ class RatioSums:
 
     @classmethod
     def of(cls, part: float, whole: float) -> RatioSums:
-        """Return the sums over one pair."""
+        """Return the sums of one pair."""
         return cls(1, part, whole, part * part, whole * whole, part * whole)
 
     def plus(self, other: RatioSums) -> RatioSums:
@@ -41,11 +41,11 @@ class RatioSums:
 
     @property
     def ratio(self) -> float | None:
-        """The part's share of the whole; ``None`` where there is none."""
+        """Sum of parts divided by sum of wholes; ``None`` if that is zero."""
         return self.part / self.whole if self.whole > 0 else None
 
     def interval95(self) -> tuple[float, float] | None:
-        """Return a 95 % interval of the ratio at this moment, by the normal law; ``None`` for fewer than two pairs.
+        """Return a 95 % interval of the ratio by the normal approximation; ``None`` for fewer than two pairs.
 
         Source:
             Cochran (1977), Sampling Techniques, chapter 6, for the variance of a ratio.

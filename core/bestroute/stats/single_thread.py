@@ -1,4 +1,4 @@
-"""Linear algebra on one core: our matrices are many and small, and threads that share them mostly wait."""
+"""Single-threaded linear algebra: our matrices are many and small, and threads would mostly wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def on_one_core(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function with single-threaded linear algebra; so results do not depend on the number of cores either.
+    """Run a function with single-threaded linear algebra, so that results do not depend on the number of cores.
 
     Raises:
         ImportError: When it is called, if what learning needs is not installed.

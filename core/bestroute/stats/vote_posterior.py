@@ -1,4 +1,4 @@
-"""The posterior of a vote: how sure it is that the leading answer is the likelier one."""
+"""The posterior probability that the leading answer of a vote is the more likely one."""
 
 from __future__ import annotations
 

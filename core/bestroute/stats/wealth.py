@@ -17,13 +17,13 @@ import numpy as np
 from bestroute.types.arrays import FloatArray, IntArray
 
 MEAN_BETS = np.array([0.15, 0.35, 0.7])
-"""Shares of the wealth put on an observation in [-1, 1] that has a mean of at most zero."""
+"""Bets on the mean: shares of the wealth staked on an observation in [-1, 1] whose mean is claimed to be at most 0."""
 RANK_BETS = np.array([-1.8, -1.0, -0.4, 0.4, 1.0, 1.8])
-"""Slopes of bets on a rank that is uniform on [0, 1]: up to 2 in size they cannot ruin."""
+"""Bets on ranks: slopes for a rank that is claimed to be uniform on [0, 1]; up to 2 in size they cannot ruin."""
 
 
 def mean_factors(observed: FloatArray) -> FloatArray:
-    """Return log factors of the wealth of each bet that means are above zero, shape ``(..., B)``.
+    """Return the log factors of the wealth of each bet on means above zero, shape ``(..., B)``.
 
     Args:
         observed: In [-1, 1]; the claim is that each has a mean of at most zero, given those before.
@@ -32,7 +32,7 @@ def mean_factors(observed: FloatArray) -> FloatArray:
 
 
 def rank_factors(ranks: FloatArray) -> FloatArray:
-    """Return log factors of the wealth of each bet that ranks are not uniform, shape ``(..., B)``.
+    """Return the log factors of the wealth of each bet on ranks that are not uniform, shape ``(..., B)``.
 
     Args:
         ranks: In [0, 1]; the claim is that they are independent and uniform.
@@ -41,17 +41,17 @@ def rank_factors(ranks: FloatArray) -> FloatArray:
 
 
 def begins(horizon: int, starts: int) -> IntArray:
-    """Return after how many observations bettors begin, shape ``(starts,)``."""
+    """Return the number of observations after which bettors start, shape ``(starts,)``."""
     return np.asarray(np.arange(starts) * max(horizon // starts, 1), dtype=np.intp)
 
 
 def money(starts: int) -> FloatArray:
-    """Return the share of the money that those have who begin at each start: half of it is the first's."""
+    """Return the share of the initial wealth of the bettors of each start; half of it is the first's."""
     return np.concatenate([[0.5], np.full(starts - 1, 0.5 / (starts - 1))])
 
 
 def wealth(sums: FloatArray, at_start: FloatArray) -> FloatArray:
-    """Return what all bettors have together.
+    """Return the total wealth of all bettors.
 
     Args:
         sums: Log factors added up so far, shape ``(..., B)``.

@@ -1,4 +1,4 @@
-"""Calls and draws as spans and metrics of OpenTelemetry; nothing of it is imported before it is switched on."""
+"""OpenTelemetry spans and metrics of calls and draws; OpenTelemetry is imported only when tracing is switched on."""
 
 from bestroute.monitoring.tracing.switch import instrument, tracing_in_use, uninstrument
 

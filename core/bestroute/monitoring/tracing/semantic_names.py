@@ -1,4 +1,4 @@
-"""Names of OpenTelemetry's conventions for generative AI, by their version; a name that a version lacks is not sent."""
+"""Attribute names of OpenTelemetry's GenAI conventions, by version; attributes that a version lacks are not sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "genai-0.1": _COMMON,
     }
 )
-"""Of the conventions: 1.36 is what most back ends know, 1.41 the last before they had a repository of their own."""
+"""Versions of the conventions: 1.36 is what most back ends support, 1.41 the last before they got their own
+repository."""
 NEWEST = "genai-0.1"
 
 

@@ -21,14 +21,14 @@ from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""The convention's variable that lets queries and answers into spans."""
+"""The convention's environment variable that allows queries and answers in spans."""
 _CAPTURED = ("true", "1", "span_only", "span_and_event")
 _OTHER = "_OTHER"
 _WORKFLOW = "bestroute"
 
 
 class Tracing:
-    """Where spans and metrics go, and by which names.
+    """Where spans and metrics are sent, and the names of their attributes.
 
     Args:
         tracer_provider: OpenTelemetry's; default: the global one.
@@ -49,7 +49,7 @@ class Tracing:
         version: str | None = None,
         capture_content: bool | None = None,
     ) -> None:
-        """Make the tracer and the instruments."""
+        """Create the tracer and the instruments."""
         try:
             from opentelemetry import metrics, trace
         except ImportError as error:
@@ -75,24 +75,24 @@ class Tracing:
         self.drop = meter.create_gauge("bestroute.audited_drop", "1", "The audited drop at the last look")
 
     def __deepcopy__(self, memo: object) -> Tracing:
-        """Stay the same where settings are copied."""
+        """Return the same object, so that copied settings share it."""
         return self
 
     def call(self, query: Query, *, call_id: str, kind: str, tags: Mapping[str, str], session: str | None) -> CallTrace:
-        """Begin the span of a call."""
+        """Start the span of a call."""
         return CallTrace(self, query, call_id=call_id, kind=kind, tags=tags, session=session)
 
     def named(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return attributes by the convention's names; what is unknown, or has no name in its version, is left out."""
+        """Return attributes by the convention's names, without unknown values and names that its version lacks."""
         return {self.names[k]: v for k, v in attributes.items() if v is not None and k in self.names}
 
     def note_alarm(self, alarm: Any) -> None:
-        """Count an alarm, by its kind and by the member that it is about."""
+        """Count an alarm by kind and member."""
         about = {"bestroute.model": alarm.model} if alarm.model else {}
         self.raised.add(1, {"bestroute.alarm.kind": alarm.kind, **about})
 
     def note_reports(self, reports: Sequence[Any]) -> None:
-        """Note alarms and the drop of a look at audits, by mode."""
+        """Record the alarms and drops of a monitoring report, by mode."""
         for report in reports:
             known = {"bestroute.mode": report.mode}
             self.alarms.set(len(report.alarms), known)
@@ -113,11 +113,11 @@ class CallTrace:
         tags: Mapping[str, str],
         session: str | None,
     ) -> None:
-        """Begin it, below what is under way in the caller's context."""
+        """Start the span as a child of the caller's current span."""
         self.tracing, self.query, self.kind = tracing, query, kind
         self.started = time.perf_counter()
         self.costs_usd: list[float] = []
-        """Of the draws that have ended."""
+        """Bills of the draws that have ended."""
         self._is_ended = False
         attributes = tracing.named({"operation": "invoke_workflow", "workflow": _WORKFLOW, "conversation": session})
         attributes |= {"bestroute.call_id": call_id, "bestroute.kind": kind}
@@ -128,20 +128,20 @@ class CallTrace:
         self.context = tracing.trace.set_span_in_context(self.span)
 
     def __enter__(self) -> CallTrace:
-        """Note an error of what is done inside."""
+        """Return the span's context, which records errors."""
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        """End it with the error, if there is one."""
+        """End the span, with the error if there is one."""
         if error is not None:
             self.fail(error)
 
     def current(self) -> AbstractContextManager[Any]:
-        """Make it the span below which others' spans stand."""
+        """Return a context in which this span is the parent of others."""
         return _current(self.tracing, self.span)
 
     def decided(self, decision: Any) -> None:
-        """Note what was decided, and why."""
+        """Record the decision and its reason."""
         policy = decision.policy
         known = {
             "plan": str(decision.plan),
@@ -157,11 +157,11 @@ class CallTrace:
         self.span.set_attributes({f"bestroute.{k}": v for k, v in known.items() if v is not None})
 
     def draw(self, model: str, n: int, step: int, generator: Any, attempt: int) -> DrawTrace:
-        """Begin the span of one request to a member."""
+        """Start the span of one request to a member."""
         return DrawTrace(self, model, n, step, generator, attempt)
 
     def end(self, result: Any) -> None:
-        """End it with the answer, and with what was spent and saved."""
+        """End the span with the answer, its cost and the saving."""
         self.decided(result.decision)  # what ran may be another plan than the first
         cost, reference = result.cost_usd, result.reference_cost_usd
         self.span.set_attributes(
@@ -182,7 +182,7 @@ class CallTrace:
         self._close({})
 
     def fail(self, error: BaseException) -> None:
-        """End it with an error, and with what was spent; a stream that its reader left has no error."""
+        """End the span with an error and the cost; a stream closed by its reader has no error."""
         if self._is_ended:
             return
         self.span.set_attribute("bestroute.cost_usd", sum(self.costs_usd))
@@ -222,7 +222,7 @@ class DrawTrace:
     """The span of one request to a member, which may bring several samples."""
 
     def __init__(self, call: CallTrace, model: str, n: int, step: int, generator: Any, attempt: int) -> None:
-        """Begin it."""
+        """Start the span."""
         self.call, self.tracing, self.model = call, call.tracing, model
         self.started = time.perf_counter()
         request_model = getattr(generator, "model_name", None) or getattr(generator, "model", None) or model
@@ -243,11 +243,11 @@ class DrawTrace:
         )
 
     def current(self) -> AbstractContextManager[Any]:
-        """Make it the span below which the member's own spans stand."""
+        """Return a context in which this span is the parent of the member's own spans."""
         return _current(self.tracing, self.span)
 
     def end(self, drawn: Sequence[DrawnSample]) -> None:
-        """End it with what came, and what it was billed."""
+        """End the span with the samples and their bills."""
         tracing = self.tracing
         usages = [sample.usage for sample in drawn if sample.usage is not None]
         cost = sum(sample.cost_usd for sample in drawn)
@@ -284,7 +284,7 @@ class DrawTrace:
 
 
 def response_model(payload: Any) -> str | None:
-    """Return what the provider says that it answered with, where a framework's object tells.
+    """Return the model name that the provider reports in a framework's reply, if any.
 
     Example:
         >>> response_model({"model": "gpt-4o-2024-08-06"})
@@ -311,6 +311,6 @@ def _messages(role: str, texts: Sequence[str]) -> str:
 
 
 def _kind(error: BaseException) -> str:
-    """Return an error's type as the convention has it."""
+    """Return an error's type as the convention defines it."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

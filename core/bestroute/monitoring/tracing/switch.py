@@ -1,4 +1,4 @@
-"""Whether calls are traced: said by each engine, or once for all that say nothing."""
+"""Whether calls are traced: set per engine, or globally for all engines without a setting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def instrument(
     version: str | None = None,
     capture_content: bool | None = None,
 ) -> None:
-    """Trace the calls of every engine that says nothing of ``tracing``.
+    """Trace the calls of every engine without its own ``tracing`` setting.
 
     Args:
         tracer_provider: OpenTelemetry's; default: the global one.
@@ -36,13 +36,13 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Trace only the calls of engines that say so."""
+    """Trace only the calls of engines with their own setting."""
     global _of_process
     _of_process = None
 
 
 def tracing_in_use(own: Tracing | bool | None) -> Tracing | None:
-    """Return what an engine's calls are traced by, if they are.
+    """Return the tracing of an engine's calls, if they are traced.
 
     Args:
         own: What the engine was made with.
@@ -51,7 +51,7 @@ def tracing_in_use(own: Tracing | bool | None) -> Tracing | None:
 
 
 def as_tracing(value: Any) -> Tracing | bool | None:
-    """Return what an engine's argument means; ``True`` is tracing by the global providers.
+    """Convert an engine's ``tracing`` argument; ``True`` means the global providers.
 
     Raises:
         ConfigError: If it is something else.
