@@ -121,8 +121,8 @@ def test_every_kind_of_ledger_gives_the_same_summary(ledger):
     assert one.calls == other.calls == 15
     assert one.saving_ci95 == pytest.approx(other.saving_ci95)
     assert one.calls_by_plan == other.calls_by_plan
-    assert [bill for bill, _ in one.dearest] == [bill for bill, _ in other.dearest]
-    assert [drawn for _, drawn in one.dearest] == [drawn for _, drawn in other.dearest]
+    assert [bill for bill, _ in one.most_expensive] == [bill for bill, _ in other.most_expensive]
+    assert [drawn for _, drawn in one.most_expensive] == [drawn for _, drawn in other.most_expensive]
     assert one.predicted == other.predicted
     assert [report.words() for report in one.reports] == [report.words() for report in other.reports]
     assert [report.mode for report in one.reports] == ["on", "shadow"]
@@ -185,7 +185,7 @@ def test_the_saving_that_was_foretold_stands_beside_the_one_that_was_measured(pa
     made = replace(PROMISE, estimates={"saving": 0.25, "drop": 0.0, "usd_per_1k": 1.0})
     frozen, promised = live_states(summary, [made], POOL, (), {"0.01": (0.3, 0.2, 0.4)})
     assert (frozen.state, frozen.foretold) == ("an aim", "30 %, 20 % to 40 %")
-    assert promised.foretold == "25 %, flattered by the choice"
+    assert promised.foretold == "25 %, biased upwards by the choice"
     assert frozen.measured == promised.measured
     assert frozen.measured.startswith(f"{saved}, ")
     (nothing, _) = live_states(summarise(Ledger()), [PROMISE], POOL, (), {"0.01": (0.3, 0.2, 0.4)})

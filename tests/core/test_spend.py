@@ -205,5 +205,5 @@ def test_the_page_counts_the_calls_that_fell_back_in_every_kind_of_ledger(fell_b
             assert (summary.fell_back, summary.calls) == (2, 4)
             assert summary.calls_by_plan == {"large x 1": 3, "small x 1": 1}
             assert summary.total["samples"] == 6
-            reasons = {bill.reason for bill, _ in summary.dearest if bill.fell_back}
+            reasons = {bill.reason for bill, _ in summary.most_expensive if bill.fell_back}
             assert reasons == {"chosen by the router function; fell back from small"}

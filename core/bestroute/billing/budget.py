@@ -32,7 +32,7 @@ class Budget(ProcessState):
 
     In a store, reserving and settling are statements that check and note at once, by the database's own clock; a
     process's calls that wait share one. What is spent never passes the sum, but for one call of each process that dies:
-    after ``release_s`` of silence its dearest call in flight is taken for one that was never made, and what that has
+    after ``release_s`` of silence its most expensive call in flight is taken for one that was never made, and what that has
     cost can be spent on top. Its other calls in flight count as spent in the period, whether they were or not.
 
     Args:

@@ -349,14 +349,14 @@ class Decider:
         return (picked if picked in able else best), None
 
     def _usable(self, plan: Plan, left_out: Mapping[str, str]) -> Plan:
-        """Return the plan without the members left out; if none is left, the dearest that may be asked."""
+        """Return the plan without the members left out; if none is left, the most expensive allowed one."""
         steps = tuple(s for s in plan.steps if s.model not in left_out)
         if steps:
             return Plan(steps)
         if _NOT_ALLOWED not in left_out.values():
             return plan  # what cannot be done says so itself
-        dearest_first = (self.pool.reference, *reversed(self.pool.cheaper_models))
-        able = [m for m in dearest_first if m not in left_out]
+        most_expensive_first = (self.pool.reference, *reversed(self.pool.cheaper_models))
+        able = [m for m in most_expensive_first if m not in left_out]
         if not able:
             raise ConfigError(f"no member can be asked: {_in_a_row(left_out)}")
         return Plan.of(Candidate(able[0]))

@@ -130,8 +130,8 @@ class _Run:
             return decision
         if self.context.settings.over_budget == "refuse":
             allowance.check_whole_plan(decision.plan.steps, call)
-        dearest_first = (self.context.pool.reference, *reversed(self.context.pool.cheaper_models))
-        others = [] if decision.is_forced else [m for m in dearest_first if m not in decision.left_out]
+        most_expensive_first = (self.context.pool.reference, *reversed(self.context.pool.cheaper_models))
+        others = [] if decision.is_forced else [m for m in most_expensive_first if m not in decision.left_out]
         for fewest in (USEFUL_TOKENS, 1):
             if any(allowance.fits(step.model, call, fewest=fewest) for step in decision.plan.steps):
                 return decision

@@ -54,9 +54,9 @@ class Allowance:
         """Return the highest cost of one sample with that many output tokens, drawn alone."""
         price = self.pool.prices[model]
         prompt = max([self.query.prompt_tokens, *(s.usage.input for s in drawn if s.usage and s.model == model)])
-        dearest_input = max(price.input, price.cache_write or 0.0)
-        dearest_output = max(price.output, price.reasoning or 0.0)
-        return (prompt * dearest_input + self._choices * output_tokens * dearest_output) / PER_MILLION
+        highest_input = max(price.input, price.cache_write or 0.0)
+        highest_output = max(price.output, price.reasoning or 0.0)
+        return (prompt * highest_input + self._choices * output_tokens * highest_output) / PER_MILLION
 
     def limit(self, model: str) -> int | None:
         """Return the token limit of a sample, from the call or the member; ``None`` if there is none."""

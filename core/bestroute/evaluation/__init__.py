@@ -1,4 +1,4 @@
-"""Evaluation: curves with intervals against every baseline."""
+"""Evaluation of routers on held-out records: cost-quality curves with intervals, compared with baselines."""
 
 from bestroute.evaluation.evaluate import Evaluation, cross_fit, evaluate
 

@@ -1,4 +1,4 @@
-"""Baselines that learn: each fitted on training records with the features that the router has."""
+"""Baselines, fitted on training records with the router's own features."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WORDS = BUCKETS // 2
 
 
 def best_route(prediction: Prediction, cost: FloatArray, labels: PlanLabels, router: MultiHeadRouter) -> Series:
-    """Faithful BEST-Route: match probabilities of candidates, Algorithm 1, every threshold."""
+    """The BEST-Route paper: match probabilities of candidates, its Algorithm 1, at every threshold."""
     chosen = [ThresholdPolicy(t).choose(prediction, cost, router.pool) for t in THRESHOLDS]
     return Series.chosen(labels, np.array(chosen), THRESHOLDS)
 
@@ -78,17 +78,17 @@ class QueryFeatures:
 
 
 Learned = Callable[[QueryFeatures], Series]
-"""A baseline that was fitted on the training records: scores what it chooses for the test queries it sees."""
+"""A baseline fitted on the training records: returns its choices for test queries, evaluated."""
 
 
 def n_label(train: SampleArrays, test: SampleArrays, train_features: QueryFeatures, *, margin: float = 0.0) -> Learned:
-    """Predict all capable models (n = 1), take the cheapest of them; every threshold."""
+    """Predict which models match the reference (n = 1), and choose the cheapest of them; at every threshold."""
     plans, labels = _singles(train, margin)
     heads = _fitted(train, train_features, labels.match_probability)
     mean_cost = labels.cost_usd.mean(axis=0)
     reference = plans.index(train.pool.reference_plan)
 
-    def scored(queries: QueryFeatures) -> Series:
+    def evaluated(queries: QueryFeatures) -> Series:
         capable = _predicted(heads, queries)
         cost = np.tile(mean_cost, (len(test), 1))
         chosen = []
@@ -98,11 +98,11 @@ def n_label(train: SampleArrays, test: SampleArrays, train_features: QueryFeatur
             chosen.append(np.where(valid, cost, np.inf).argmin(axis=1))
         return Series.chosen(_singles(test)[1], np.array(chosen), THRESHOLDS)
 
-    return scored
+    return evaluated
 
 
 def n_class(train: SampleArrays, test: SampleArrays, train_features: QueryFeatures) -> Learned:
-    """Predict the model of the best quality (n = 1; the cheapest of equals): one point, no knob."""
+    """Predict the model of the best quality (n = 1; the cheapest in a tie): a single point without a parameter."""
     _, labels = _singles(train)
     quality, cost = labels.quality, labels.cost_usd.mean(axis=0)
     is_best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
@@ -114,7 +114,7 @@ def n_class(train: SampleArrays, test: SampleArrays, train_features: QueryFeatur
 def kmeans_tfidf(
     train: SampleArrays, test: SampleArrays, train_features: QueryFeatures, path: tuple[float, ...]
 ) -> Learned:
-    """Clusters of hashed TF-IDF; each cluster takes the candidate that is best for its training queries."""
+    """Cluster hashed TF-IDF vectors; each cluster uses the candidate that is best for its training queries."""
     plans = fixed_candidates(train)
     labels = label_plans(train, plans, matches=False)
     words = train_features.features[:, :_WORDS]
@@ -125,21 +125,21 @@ def kmeans_tfidf(
     means = [np.zeros((len(centers), len(plans))) for _ in range(2)]
     for mean, values in zip(means, (labels.quality, labels.cost_usd), strict=True):
         np.add.at(mean, cluster_of, values)
-        mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters lean on the whole
+        mean += 0.5 * values.mean(axis=0)  # empty and tiny clusters are regularised towards all queries
         mean /= sizes[:, None] + 0.5
 
-    def scored(queries: QueryFeatures) -> Series:
+    def evaluated(queries: QueryFeatures) -> Series:
         assigned = _nearest(_unit(queries.features[:, :_WORDS] * idf), centers)
         chosen = [(means[0] * price - means[1]).argmax(axis=1)[assigned] for price in path]
         return Series.chosen(label_plans(test, plans, matches=False), np.array(chosen), path)
 
-    return scored
+    return evaluated
 
 
 def cascade(test: SampleArrays, *, orders: int = 64) -> Series:
     """Self-consistency cascade: five samples of each model, cheapest first, until enough of them agree.
 
-    The share of agreement wanted is the knob; the reference, drawn once, comes last.
+    The parameter is the required share of agreement; the reference, drawn once, is last.
 
     Raises:
         ValueError: If there are no answers to compare, or fewer than five samples.
@@ -187,7 +187,7 @@ def query_statistics(
     on_train: PlanLabels,
     on_test: PlanLabels,
 ) -> Learned:
-    """Train the same router on the statistics of the query alone: no word of it is read.
+    """Train the same router on statistics of the query alone, without its words.
 
     ``on_train`` and ``on_test`` are labels of the router's plans.
     """
@@ -195,14 +195,14 @@ def query_statistics(
     settings = replace(router.settings, blocks=(1,), forest=False, encoder=None, fine_tune=False)
     other = train_router(train, settings, found=found, labels=on_train, features=train_features.features).router
 
-    def scored(queries: QueryFeatures) -> Series:
+    def evaluated(queries: QueryFeatures) -> Series:
         guess, cost = predicted(other, test, queries.features)
         chosen = np.array([QualityPolicy(v).choose(guess, cost, test.pool) for v in path])
         are_same = other.plans == router.plans
         labels = on_test if are_same else label_plans(test, other.plans, margin=router.settings.margin)
         return Series.chosen(labels, chosen, path)
 
-    return scored
+    return evaluated
 
 
 def _singles(arrays: SampleArrays, margin: float = 0.0) -> tuple[list[Plan], PlanLabels]:
@@ -221,7 +221,7 @@ def _fitted(train: SampleArrays, train_features: QueryFeatures, targets: FloatAr
 
 
 def _predicted(heads: Stack, queries: QueryFeatures) -> FloatArray:
-    """Return what heads say of queries, shape ``(Q, H)``."""
+    """Return the heads' predictions for queries, shape ``(Q, H)``."""
     directions = sum(b @ w for b, w in zip(queries.blocks, heads.weights, strict=True))
     return np.asarray(heads.means + (directions - heads.offsets) @ heads.loadings)
 
@@ -241,7 +241,7 @@ def _kmeans(points: FloatArray, clusters: int, *, rounds: int = 20) -> FloatArra
 
     start = points[np.random.default_rng(0).choice(len(points), clusters, replace=False)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of queries that are alike; nobody can mend it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # identical queries cannot form distinct clusters
         found = KMeans(clusters, init=start, n_init=1, max_iter=rounds, algorithm="lloyd").fit(points)
     return np.asarray(found.cluster_centers_, dtype=points.dtype)
 

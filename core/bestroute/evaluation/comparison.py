@@ -1,4 +1,4 @@
-"""Two routers on the same records, query by query: what one gives beyond the other."""
+"""Compare two routers on the same records, query by query."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bestroute.types.protocols import Policy
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """What a router decides on records, and what that gives in expectation over their samples."""
+    """The decisions of a router on records, with their expected quality and cost."""
 
     plans: tuple[Plan, ...]
     quality: FloatArray
@@ -34,24 +34,24 @@ class Decided:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second router beside the first; intervals are 95 %, by paired bootstrap over groups."""
+    """The second router compared with the first; 95 % intervals by paired bootstrap over groups."""
 
     queries: int
     groups: int
     quality: tuple[float, float]
     cost_usd: tuple[float, float]
-    """A query, of the first and the second."""
+    """Mean cost per query, USD, of the first and the second."""
     quality_gain: float
     quality_interval: tuple[float, float] | None
     saved: float
     """Share of the first's cost that the second saves; below 0 it costs more."""
     saved_interval: tuple[float, float] | None
     same: float
-    """Share of queries on which both take the same plan."""
+    """Share of queries for which both choose the same plan."""
 
     @property
     def verdict(self) -> str:
-        """What can be said of it, in a sentence."""
+        """The conclusion, in one sentence."""
         quality, saved = self.quality_interval, self.saved_interval
         if quality is None or saved is None:
             return "one group tells nothing about others: give records of more groups"
@@ -66,12 +66,12 @@ class Comparison:
 
 
 def decided(router: MultiHeadRouter, records: SampleArrays, policy: Policy | None = None) -> Decided:
-    """Return what a router's plans give on records that it has not seen.
+    """Return a router's decisions on records that it was not trained on.
 
     Args:
-        router: Decides from the text alone.
-        records: Of its pool.
-        policy: Default: its own.
+        router: The router; it gets only the text of queries.
+        records: Records of its pool.
+        policy: The policy; default: the router's own.
 
     Raises:
         RecordError: If it was trained or tuned on one of them.
@@ -105,14 +105,14 @@ def compare(
     """Compare two routers on the same records.
 
     Args:
-        first: The router there is.
-        second: The one that may take its place.
+        first: The current router.
+        second: Its possible replacement.
         records: The same records, each with the models of one router's pool, as that router's reward scores them.
-        policies: Default: each router's own.
-        resamples: Of the bootstrap.
+        policies: A policy for each; default: the router's own.
+        resamples: Number of bootstrap resamples.
 
     Raises:
-        RecordError: If the records differ, or one of the routers has seen one of them.
+        RecordError: If the records differ, or a router was trained on one of them.
     """
     if records[0].ids != records[1].ids:
         raise RecordError("the routers were not given the same records, in the same order")

@@ -1,4 +1,4 @@
-"""Scoring a router on records it has not seen, beside everything it has to beat."""
+"""Evaluate a router on records that it was not trained on, compared with baselines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NEEDS_TRAIN = "needs TRAIN to be fitted on"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The result: ``report`` is plain JSON, ``decisions`` one line per query."""
+    """The result: ``report`` is plain JSON, ``decisions`` has one entry per query."""
 
     report: dict[str, Any]
     decisions: tuple[Mapping[str, Any], ...]
@@ -55,15 +55,15 @@ def evaluate(
     resamples: int = RESAMPLES,
     on_progress: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Score a router on records that it has not seen.
+    """Evaluate a router on records that it was not trained on.
 
     Args:
         router: A trained router.
-        test: Records of its pool; none of their ids or groups may be among those it was trained on.
-        train: Records that learned baselines are fitted on; without them those are left out, with the reason.
-        policy: Of the decisions; default: the router's own.
-        resamples: Of the bootstrap over groups.
-        on_progress: Told what is under way.
+        test: Records of its pool, with none of the ids or groups that it was trained on.
+        train: Records for fitting learned baselines, which are left out without them.
+        policy: The policy of the decisions; default: the router's own.
+        resamples: Number of bootstrap resamples over groups.
+        on_progress: Called with what is in progress.
 
     Raises:
         RecordError: If the router has seen a test record or its group, the policy's promise was shown on one, or
@@ -77,9 +77,9 @@ def evaluate(
         for what, ours, theirs in (("id", train.ids, test.ids), ("group", train.groups, test.groups)):
             if shared := sorted(set(ours) & set(theirs)):
                 raise RecordError(f"TRAIN and TEST share the {what} {shared[0]!r}; split by group")
-    tell = on_progress or (lambda _: None)
-    scored = _score(router, test, train, policy, tell)
-    tell(f"resampling {resamples} times")
+    report = on_progress or (lambda _: None)
+    scored = _score(router, test, train, policy, report)
+    report(f"resampling {resamples} times")
     return Evaluation(report_on(scored, router.frozen, resamples=resamples), scored.decisions, scored)
 
 
@@ -97,7 +97,7 @@ def cross_fit(
     resamples: int = RESAMPLES,
     on_progress: Callable[[str], object] | None = None,
 ) -> Evaluation:
-    """Train anew for each fold by group and pool what the folds give.
+    """Train on all but one fold, for each fold by group, and pool the evaluations on the left-out folds.
 
     Everything that is chosen (plans, shrinkage, prices) is chosen inside the training folds. A frozen encoder is the
     same for all folds (``encoder``, if it is made already) and reads each query once; one that is fine-tuned is
@@ -105,23 +105,23 @@ def cross_fit(
 
     Args:
         records: All records.
-        settings: Of every training.
-        folds: How many.
-        seed: Of the folds.
+        settings: The training settings.
+        folds: Number of folds.
+        seed: Seed of the folds.
         deals: How often each training deals its own folds.
         scored_as: The same records as they are scored, where that differs from how they are trained on (a verifier
             that errs).
-        policy: Of the decisions; default: each router's own.
-        encoder: The settings' encoder, if it is made already.
-        resamples: Of the bootstrap over groups.
-        on_progress: Told what is under way.
+        policy: The policy of the decisions; default: each router's own.
+        encoder: The settings' encoder, if it is loaded already.
+        resamples: Number of bootstrap resamples over groups.
+        on_progress: Called with what is in progress.
 
     Raises:
         ConfigError: If there are fewer groups than folds, or ``folds < 2``.
     """
     if not 2 <= folds <= len(set(records.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
     encoder = made_once(settings, encoder)
     scores, frozen = [], {}
@@ -129,57 +129,57 @@ def cross_fit(
         train = records.take(np.flatnonzero(fold_of != fold))
         train = train.with_token_means(train.token_means)
         test = (scored_as or records).take(np.flatnonzero(fold_of == fold)).with_token_means(train.token_means)
-        tell(f"fold {fold + 1} of {folds}: training")
+        report(f"fold {fold + 1} of {folds}: training")
         training = train_router(train, settings, encoder=encoder, deals=deals)
         fitted = training.router
         frozen = fitted.frozen
-        tell(f"fold {fold + 1} of {folds}: scoring")
+        report(f"fold {fold + 1} of {folds}: scoring")
         scores.append(_score(fitted, test, train, policy, lambda _: None, training.labels))
     scored = Scored.joined(scores)
-    tell(f"resampling {resamples} times")
+    report(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
 
 
 def made_once(settings: TrainSettings, encoder: Encoder | None) -> Encoder | None:
-    """Return the encoder that all folds share, if they share one."""
+    """Return the encoder that all folds share; ``None`` if each fine-tunes its own."""
     if settings.encoder is None or settings.fine_tune:
         return encoder
     return Remembering(encoder or open_encoder(settings.encoder, max_tokens=settings.max_tokens))
 
 
 def refuse_seen(router: MultiHeadRouter, arrays: SampleArrays) -> None:
-    """Refuse records that the router was trained on, or whose group it was.
+    """Refuse records that the router was trained on, or that share a group with those.
 
     Raises:
-        RecordError: Names the first.
+        RecordError: Names the first such record.
     """
     if (record := _first_seen(router.seen_records, arrays)) is not None:
         raise RecordError(
-            f"the router was trained on the {record}, so this would flatter it; give other records, "
+            f"the router was trained on the {record}, so it would look too good; give other records, "
             "or --cross-fit 5 to train anew for each fold"
         )
 
 
 def refuse_tuned(router: MultiHeadRouter, arrays: SampleArrays, policy: Policy | None) -> None:
-    """Refuse records on which the policy's promise was shown: the setting was chosen on them.
+    """Refuse records on which the policy's promise was established, since the price was chosen on them.
 
     Raises:
-        RecordError: Names the first.
-        NotTunedError: If the policy rests on a promise that the router does not hold.
+        RecordError: Names the first such record.
+        NotTunedError: If the policy rests on a promise that the router does not have.
     """
     promise = promise_of(policy, router)
     if promise is None:
         return
     if (record := _first_seen(promise.seen_records, arrays)) is not None:
         raise RecordError(
-            f"the promise of a {promise} was shown on the {record}, so this would flatter it; give "
+            f"the promise of a {promise} was shown on the {record}, so it would look too good; give "
             "records that tuning has not seen"
         )
 
 
 def _first_seen(seen_records: SeenRecords, arrays: SampleArrays) -> str | None:
-    """Name the first of these records that is among others, or whose group is; ``None`` if there is none."""
+    """Return the first of these records whose id or group is among others, as text; ``None`` if there is none."""
     for what, names, is_known in (
         ("id", arrays.ids, seen_records.has_id),
         ("group", arrays.groups, seen_records.has_group),
@@ -194,16 +194,16 @@ def _score(
     test: SampleArrays,
     train: SampleArrays | None,
     policy: Policy | None,
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
     on_train: PlanLabels | None = None,
 ) -> Scored:
     pool = test.pool
     router.check_pool(pool)
-    tell("labelling")
+    report("labelling")
     if train is not None and on_train is None:
         on_train = label_plans(train, router.plans, margin=router.settings.margin)
     labels = label_plans(test, router.plans, margin=router.settings.margin)
-    tell("predicting")
+    report("predicting")
     prediction, cost = predicted(router, test)
     path = router.path
     reference = router.plans.index(pool.reference_plan)
@@ -227,14 +227,14 @@ def _score(
     decisions: tuple[Mapping[str, Any], ...] = ()
     streams = None
     if isinstance(decides, QualityPolicy) and decides.follow:
-        tell("streams of calls, some of them audited")
+        report("streams of calls, some of them audited")
         streams = followed(decides, router, pool, labels, prediction, cost, test.groups)
     if decides is not None:
         taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)
         series["policy"] = Series.chosen(labels, taken[None], (str(decides),))
         decisions = tuple(_decision(test.ids[q], router.plans[p], prediction, cost, q, p) for q, p in enumerate(taken))
     missing: dict[str, str] = {}
-    tell("baselines")
+    report("baselines")
     baseline, missing = _baselines(router, test, train, prediction, cost, labels, on_train)
     others = [baseline[name] for name in ("cascade",) if name in baseline]  # what is no choice among those plans
     series["oracle"] = oracle((labels, fixed, on_arms), path, others=others)
@@ -254,7 +254,7 @@ def _fixed(labels: PlanLabels) -> Series:
 def _fixed_path(
     router: MultiHeadRouter, on_test: PlanLabels, train: SampleArrays | None, on_train: PlanLabels | None
 ) -> Series:
-    """At each price the fixed plan that was best on the training part, scored here.
+    """Evaluate at each price the fixed plan that was best on the training part.
 
     Without TRAIN the router's own list of such plans stands for it: the plans of its training records' hull.
     """
@@ -270,7 +270,7 @@ def _fixed_path(
 def _frozen_plans(
     router: MultiHeadRouter, labels: PlanLabels, test: SampleArrays, train: SampleArrays, on_train: PlanLabels
 ) -> Series:
-    """For each target drop the cheapest fixed plan that met it on the training part, scored here: no router."""
+    """Evaluate for each target drop the cheapest fixed plan that met it on the training part."""
     plans = tuple(dict.fromkeys((*router.fixed_plans, test.pool.reference_plan)))
     known = _labels_of(plans, on_train, train, router)
     quality, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
@@ -283,7 +283,7 @@ def _frozen_plans(
 
 
 def _labels_of(plans: tuple[Plan, ...], known: PlanLabels, arrays: SampleArrays, router: MultiHeadRouter) -> PlanLabels:
-    """Return the labels of some plans, computing only those that are not known."""
+    """Return the labels of plans; only unknown ones are computed."""
     new = tuple(plan for plan in plans if plan not in known.plans)
     every = known.beside(label_plans(arrays, new, margin=router.settings.margin)) if new else known
     return every.columns([every.plans.index(plan) for plan in plans])
@@ -334,7 +334,7 @@ def _learned(
     on_train: PlanLabels,
     path: tuple[float, ...],
 ) -> dict[str, Series]:
-    """Fit the baselines that learn; the queries of each part are read once, and only one part is kept at a time."""
+    """Fit the learned baselines; features are computed once per part, and one part is kept in memory at a time."""
     features = baselines.QueryFeatures.of(train)
     fitted = {
         "n_class": baselines.n_class(train, test, features),

@@ -1,4 +1,4 @@
-"""What a price that follows audits would have come to: streams of calls drawn from records, some of them audited."""
+"""Simulate a price that follows audits, on streams of calls drawn from records."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ AUDIT, CALLS, STREAMS = 0.03, 10_000, 100
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """The last halves of streams, means over calls; each array has one value for each stream."""
+    """Means over the calls of the last half of each stream; arrays have one value per stream."""
 
     quality: FloatArray
     cost_usd: FloatArray
-    """Of answers."""
+    """Cost of answers, USD per call."""
     audit_usd: FloatArray
-    """What audits cost, for each call."""
+    """Cost of audits, USD per call."""
     reference_quality: FloatArray
     reference_usd: FloatArray
     queries: int
-    """That the streams were drawn from."""
+    """Number of queries that the streams were drawn from."""
     target: float
     audit: float
-    """Share of calls that were audited."""
+    """Share of audited calls."""
     calls: int
-    """Of each stream."""
+    """Calls per stream."""
 
     @classmethod
     def joined(cls, folds: Sequence[Followed]) -> Followed:
-        """Pool folds, by the number of their queries."""
+        """Pool folds, weighted by their number of queries."""
         total = sum(part.queries for part in folds)
         means = [f.name for f in fields(cls)][:5]
         pooled = {
@@ -50,7 +50,7 @@ class Followed:
         return replace(folds[0], **pooled, queries=total)
 
     def report(self) -> dict[str, Any]:
-        """Return drop and saving, the audits' cost taken off, as plain JSON."""
+        """Return drop and saving, net of the cost of audits, as plain JSON."""
         drop = np.asarray(1 - self.quality / self.reference_quality)
         saving = np.asarray(1 - (self.cost_usd + self.audit_usd) / self.reference_usd)
         return {
@@ -80,23 +80,23 @@ def followed(
     streams: int = STREAMS,
     seed: int = 0,
 ) -> Followed:
-    """Let a price follow audits over streams of calls, each of queries whose groups are drawn anew.
+    """Simulate a price that follows audits over streams of calls, drawn from resampled groups of queries.
 
     An audit sees one answer of the plan and one of the reference, right or wrong by a coin of their quality. So the
     streams differ by the luck of the records, as a bootstrap over groups does, and of the audits.
 
     Args:
-        policy: One that follows.
-        router: Tells where its price starts.
+        policy: A policy with ``follow``.
+        router: The router, which has the initial price.
         pool: The pool.
-        labels: What each plan truly gives, of the router's plans.
-        prediction: What the router predicts.
-        cost_usd: What it predicts that each costs, shape ``(Q, P)``.
-        groups: Of each query.
-        audit: Share of the calls that are audited.
-        calls: Of each stream.
-        streams: How many.
-        seed: Of all draws.
+        labels: True labels of the router's plans.
+        prediction: The router's predictions.
+        cost_usd: Expected cost of each plan, shape ``(Q, P)``.
+        groups: Group of each query.
+        audit: Share of audited calls.
+        calls: Calls per stream.
+        streams: Number of streams.
+        seed: Seed of all draws.
     """
     of_group: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
@@ -153,7 +153,7 @@ def follow_stream(
         cost_usd: What is predicted that each costs, shape ``(Q, P)``.
         own: The reference's column.
         rows: The query of each call.
-        audit: Share of the calls that are audited.
+        audit: Share of audited calls.
         rng: Of audits.
 
     Returns:

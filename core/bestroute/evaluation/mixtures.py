@@ -1,4 +1,4 @@
-"""Mixtures of two choices by a coin: what a set of points reaches at a cost, or at a quality. Vectorised."""
+"""Random mixtures of two choices: the best quality at a cost, and the least cost at a quality. Vectorised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bestroute.types.arrays import FloatArray, IntArray
 
 
 def vertices(cost: FloatArray, quality: FloatArray) -> IntArray:
-    """Return the points whose mixtures are best, cheapest first; from point estimates, shape ``(H,)``."""
+    """Return the vertices of the upper hull, cheapest first, from point estimates of shape ``(H,)``."""
     return np.asarray(upper_hull(cost, quality), dtype=np.intp)
 
 
@@ -19,8 +19,8 @@ def best_quality(cost: FloatArray, quality: FloatArray, at: FloatArray) -> Float
     """Return the best quality that mixtures of points reach at a cost.
 
     Args:
-        cost: Of each point in each resample, shape ``(B, H)``.
-        quality: Likewise.
+        cost: Cost of each point in each resample, shape ``(B, H)``.
+        quality: Their quality, of the same shape.
         at: Costs allowed, shape ``(B,)``.
 
     Returns:

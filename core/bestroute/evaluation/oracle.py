@@ -1,8 +1,8 @@
-"""Who knew each query's samples: the bound that no choice among the plans passes, and a fair guess at what is there.
+"""Hindsight baselines: an upper bound of any choice among the plans, and a less biased estimate of it.
 
-The bound chooses on the very samples that it is scored on, so a part of it is luck that no router can have. Who chooses
-on one half of the samples and is scored on the other has no luck, but sees few samples and no plan that needs more than
-a half: no bound, and below a good router where a record has few samples.
+The bound chooses on the same samples that evaluate it, so it includes luck that no router can have. Choosing on one
+half of the samples and evaluating on the other is free of that luck, but uses few samples and no plan that needs more
+than half of them: it is no bound, and below a good router if records have few samples.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def oracle(tables: Sequence[PlanLabels], path: Sequence[float], *, others: Seque
     """Choose the best plan for each query in hindsight: at each price, then the cheapest and the best of all.
 
     Args:
-        tables: What every plan that is compared gives on the queries.
+        tables: Labels of every plan that is compared.
         path: Prices of quality, USD.
-        others: Other ways to answer that are compared, and are no plans.
+        others: Other compared ways to answer that are not plans.
 
     Returns:
         At no price is any choice among these worth more.
@@ -43,7 +43,7 @@ def oracle(tables: Sequence[PlanLabels], path: Sequence[float], *, others: Seque
 
 
 def chosen_on_half(arrays: SampleArrays, plans: tuple[Plan, ...], path: tuple[float, ...]) -> Series:
-    """Choose the best plan for each query at each price on one half of its samples, score it on the other half.
+    """Choose the best plan for each query at each price on one half of its samples; evaluate on the other half.
 
     Both halves take turns. Plans that need more samples than a half holds are left out.
 
@@ -69,7 +69,7 @@ def _fits(plan: Plan, arrays: SampleArrays) -> bool:
 
 
 def _halves(arrays: SampleArrays) -> tuple[SampleArrays, SampleArrays]:
-    """Deal every record's samples into two halves, seeded; samples of one outcome stand in clumps in the files."""
+    """Divide every record's samples into two random halves, seeded, since files may have samples sorted by outcome."""
     keys = np.random.default_rng(0).random(arrays.quality.shape)
     keys[np.isnan(arrays.quality)] = 2.0
     order = keys.argsort(axis=2)
@@ -80,7 +80,7 @@ def _halves(arrays: SampleArrays) -> tuple[SampleArrays, SampleArrays]:
 
 
 def _picked(arrays: SampleArrays, order: IntArray, mask: BoolArray) -> SampleArrays:
-    """Keep the samples at some places of an order, moved to the front."""
+    """Keep the samples at some positions of an order, moved to the front."""
     first = np.argsort(~np.broadcast_to(mask, order.shape), axis=2, kind="stable")
     index = np.take_along_axis(order, first, axis=2)
     kept = np.take_along_axis(np.broadcast_to(mask, order.shape), first, axis=2)

@@ -1,8 +1,4 @@
-"""The report for people, as a picture: what is kept of the reference's quality against what is saved of its cost.
-
-Lines differ in their dashes and points in their shapes, so that it can be read in grey; colours are those that
-Okabe and Ito chose for the colour-blind.
-"""
+"""The plot of a report: quality kept against cost saved, relative to the reference."""
 
 from __future__ import annotations
 
@@ -18,11 +14,11 @@ _BASELINES = {
     "n_label": ("n label", GREEN, (0, (1, 1))),
     "kmeans_tfidf": ("k-means", PURPLE, (0, (6, 2, 1, 2))),
 }
-"""Drawn of the baselines: label, colour and dashes."""
+"""Baselines in the plot: label, colour and dashes."""
 _WIDE, _HIGH = 8.0, 4.0
-"""Points nearer than that, in % of cost and quality, have one label."""
+"""Points closer than this, in % of cost and quality, share a label."""
 _LEFT = -30.0
-"""Plans that cost more than that beyond the reference, in %, are not drawn."""
+"""Plans that cost this much more than the reference, in %, are not drawn."""
 
 Point = tuple[float, float]
 
@@ -31,7 +27,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     """Draw fixed choices, both hulls, the router's curve with its interval, baselines, the oracle.
 
     Raises:
-        ImportError: If matplotlib is missing; says what to install.
+        ImportError: If matplotlib is not installed; says what to install.
     """
     figure, axes, pyplot = canvas()
     reference = report["reference"]
@@ -92,7 +88,7 @@ def canvas() -> tuple[Any, Any, Any]:
     """Return a figure, its axes and pyplot.
 
     Raises:
-        ImportError: If matplotlib is missing; says what to install.
+        ImportError: If matplotlib is not installed; says what to install.
     """
     try:
         import matplotlib
@@ -105,7 +101,7 @@ def canvas() -> tuple[Any, Any, Any]:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as a PNG of few colours, less than a third of the size of one with all."""
+    """Write a figure as a PNG with a small palette, less than a third of the usual size."""
     from PIL import Image  # matplotlib brings it
 
     figure.savefig(path, dpi=120)
@@ -115,12 +111,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def grouped(names: Sequence[tuple[Point, str]], *, wide: float = _WIDE, high: float = _HIGH) -> list[tuple[Point, str]]:
-    """Join the labels of points that lie close together, from left to right, so that none covers another.
-
-    Example:
-        >>> grouped([((10, 99), "0"), ((12, 99), "1"), ((13, 99), "2"), ((60, 80), "3")])
-        [((10, 99), '0 to 2'), ((60, 80), '3')]
-    """
+    """Merge the labels of points that are close together, from left to right, so that none overlap."""
     found: list[tuple[Point, list[str]]] = []
     for (x, y), name in sorted(names):
         near = next((g for g in found if abs(g[0][0] - x) < wide and abs(g[0][1] - y) < high), None)
@@ -140,7 +131,7 @@ def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 
 def _write_names(axes: Any, names: Sequence[tuple[Point, str]], frozen: Sequence[Point]) -> None:
-    """Write the drops of frozen points above them, the reference's name beside it, every other name below its point."""
+    """Write drops above frozen points, the reference's name beside its point, and other names below theirs."""
     marks = set(frozen)
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()

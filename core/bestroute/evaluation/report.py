@@ -1,4 +1,4 @@
-"""From what each way to answer gave on each query to the report: means, intervals, tables. Plain JSON."""
+"""Compute the report from the quality and cost of each way to answer, per query: means, intervals, tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASELINES = (
 
 
 class _Means:
-    """Means of every series: first row the records themselves, then the resamples."""
+    """Means of every series: the first row is the records, the others are resamples."""
 
     def __init__(self, scored: Scored, resamples: int) -> None:
         series = scored.series
@@ -49,7 +49,7 @@ class _Means:
 
 
 def _without_repeats(values: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Return the columns that differ, and where each column is found among them."""
+    """Return the distinct columns, and the index of each column among them."""
     place: dict[bytes, int] = {}
     back = [place.setdefault(column.tobytes(), len(place)) for column in np.ascontiguousarray(values.T)]
     _, first = np.unique(back, return_index=True)
@@ -57,7 +57,7 @@ def _without_repeats(values: FloatArray) -> tuple[FloatArray, IntArray]:
 
 
 class _Hull:
-    """The mixtures of some fixed choices: vertices from the records, values in every resample."""
+    """Mixtures of fixed choices: vertices from the records, values in every resample."""
 
     def __init__(self, quality: FloatArray, cost: FloatArray, *, always: int | None = None) -> None:
         kept = vertices(cost[0], quality[0])
@@ -67,7 +67,7 @@ class _Hull:
         self.quality, self.cost = quality[:, self.kept], cost[:, self.kept]
 
     def at(self, cost: FloatArray) -> FloatArray:
-        """Return the best quality at a cost in every resample; below the cheapest choice, that choice's."""
+        """Return the best quality at a cost in every resample; below the cheapest choice, that choice's quality."""
         reached = best_quality(self.cost, self.quality, cost)
         cheapest = self.cost.argmin(axis=1)
         return np.where(np.isnan(reached), self.quality[np.arange(len(cost)), cheapest], reached)
@@ -78,12 +78,12 @@ class _Hull:
 
 
 def report_on(scored: Scored, frozen: Mapping[str, float | None], *, resamples: int) -> dict[str, Any]:
-    """Return the report.
+    """Compute the report.
 
     Args:
-        scored: Every way to answer on the same queries.
-        frozen: The parameters that training froze, by target drop.
-        resamples: Of the paired bootstrap over groups.
+        scored: Every way to answer, on the same queries.
+        frozen: The prices that training froze, by target drop.
+        resamples: Number of paired bootstrap resamples over groups.
     """
     means = _Means(scored, resamples)
     q0, c0 = (part[:, 0] for part in means.of("reference"))
@@ -141,7 +141,7 @@ def calibration_of(scored: Scored) -> list[dict[str, Any]]:
 
 
 def _with_reference(means: _Means, name: str) -> tuple[FloatArray, FloatArray]:
-    """A series and the reference beside it: a coin may always fall for the reference."""
+    """Return a series extended by the reference, which every mixture may include."""
     (quality, cost), (q0, c0) = means.of(name), means.of("reference")
     return np.hstack([quality, q0]), np.hstack([cost, c0])
 
@@ -178,7 +178,7 @@ def _point(
 
 
 def _least(hull: _Hull, quality: FloatArray) -> FloatArray:
-    """What the hull costs at a quality; where it does not reach it at all, what its best point costs."""
+    """Return the hull's least cost at a quality; if it does not reach the quality, the cost of its best point."""
     least = least_cost(hull.cost, hull.quality, quality)
     best = hull.cost[np.arange(len(quality)), hull.quality.argmax(axis=1)]
     return np.where(np.isnan(least), best, least)

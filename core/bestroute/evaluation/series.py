@@ -1,4 +1,4 @@
-"""What is compared, query by query: each way to answer is a series of quality and cost."""
+"""The ways to answer that are compared: series of quality and cost, query by query."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bestroute.types.plans import Plan
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Ways to answer that differ in one parameter (or are listed by name), on ``Q`` queries."""
+    """Ways to answer that differ in one parameter (or are named), on ``Q`` queries."""
 
     parameters: tuple[Any, ...]
-    """One for each of ``C`` columns."""
+    """Parameter or name of each of ``C`` columns."""
     quality: FloatArray
     """Shape ``(Q, C)``."""
     cost: FloatArray
@@ -27,13 +27,13 @@ class Series:
 
     @classmethod
     def chosen(cls, labels: PlanLabels, chosen: IntArray, parameters: Sequence[Any]) -> Series:
-        """Read off what chosen plans give; ``chosen`` has shape ``(C, Q)``."""
+        """Return the series of chosen plans; ``chosen`` has shape ``(C, Q)``."""
         rows = np.arange(labels.quality.shape[0])
         return cls(tuple(parameters), labels.quality[rows, chosen].T, labels.cost_usd[rows, chosen].T)
 
     @classmethod
     def joined(cls, folds: Sequence[Series]) -> Series:
-        """Put the queries of several folds under each other; the columns correspond.
+        """Concatenate the queries of several folds; columns correspond.
 
         A parameter is kept where all folds agree on it, else it is ``None``: each fold has its own.
         """
@@ -49,7 +49,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Predicted and true match probability of candidates; the reference, which needs no head, left out."""
+    """Predicted and true match probability of candidates, without the reference."""
 
     plans: tuple[Plan, ...]
     predicted: FloatArray
@@ -59,7 +59,7 @@ class Matches:
 
     @classmethod
     def joined(cls, folds: Sequence[Matches | None]) -> Matches | None:
-        """Put the queries of several folds under each other, for the plans that every fold has."""
+        """Concatenate the queries of several folds, for the plans that all of them have."""
         known = [part for part in folds if part is not None]
         if len(known) < len(folds):
             return None
@@ -82,12 +82,12 @@ class Scored:
     """``reference`` (one column), ``arms``, ``plans`` (the best fixed plan on the training part at each price),
     ``curve``, ``frozen`` (one column per target drop), ``policy``, and one for each baseline."""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Baselines that could not be had, and why."""
+    """Baselines that are not available, with reasons."""
     decisions: tuple[Mapping[str, Any], ...] = ()
-    """One for each query, at the given policy."""
+    """One decision per query, by the given policy."""
     matches: Matches | None = None
     followed: Followed | None = None
-    """Streams of a policy that follows audits, if the given one does."""
+    """Simulated streams, if the policy follows audits."""
 
     @classmethod
     def joined(cls, folds: Sequence[Scored]) -> Scored:

@@ -1,4 +1,4 @@
-"""Traffic that changes midway: what a frozen price then loses, and what one that follows audits does about it."""
+"""Simulate a change of traffic halfway: the loss of a frozen price, and of one that follows audits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from bestroute.router import MultiHeadRouter
 
 SPANS = ("before", "after", "later")
-"""The first half of a stream, the second, and the last half of that."""
+"""The first half of a stream, the second half, and the last half of that."""
 
 
 @dataclass(frozen=True, eq=False)
 class SpanOutcome:
-    """Of one part of every stream; what audits cost is taken off the saving."""
+    """Outcome of one span of every stream; savings are net of the cost of audits."""
 
     drop: FloatArray
     saving: FloatArray
     audits: FloatArray
-    """Their cost, as a share of what the reference alone would have cost."""
+    """Their cost, as a share of the reference cost."""
 
     def __str__(self) -> str:
         """Render as means and standard deviations over streams."""
@@ -44,12 +44,12 @@ class SpanOutcome:
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """What both prices came to, by part."""
+    """The outcomes of both prices, by span."""
 
     target: float
     audit: float
     calls: int
-    """Of each half of a stream."""
+    """Calls per half of a stream."""
     streams: int
     frozen: Mapping[str, SpanOutcome]
     follow: Mapping[str, SpanOutcome]
@@ -70,24 +70,24 @@ def shifted(
     streams: int = 20,
     seed: int = 0,
 ) -> Shift:
-    """Play streams whose queries change midway, once at a frozen price and once at one that follows.
+    """Simulate streams whose queries change halfway, at a frozen price and at one that follows audits.
 
     The frozen price is the cheapest that keeps the target on the traffic before the change, in hindsight: nobody's
     could be better. The other starts from the same price.
 
     Args:
-        router: Its path is searched for the frozen price.
+        router: The router; the frozen price is chosen on its path.
         pool: The pool.
-        labels: What each plan truly gives, of the router's plans.
-        prediction: What the router predicts.
-        cost_usd: What it predicts that each costs, shape ``(Q, P)``.
-        likely_after: Whether a query is of the kind that the change brings, shape ``(Q,)``.
-        target: The drop that is asked for.
-        audit: Share of calls that are audited where the price follows.
-        mix: Share of the first half's calls that are of the old kind, and of the second's that are of the new.
-        calls: Of each half.
-        streams: How many.
-        seed: Of all draws.
+        labels: True labels of the router's plans.
+        prediction: The router's predictions.
+        cost_usd: Expected cost of each plan, shape ``(Q, P)``.
+        likely_after: Whether a query is of the new kind, shape ``(Q,)``.
+        target: The target drop.
+        audit: Share of audited calls for the price that follows.
+        mix: Share of the old kind in the first half, and of the new kind in the second.
+        calls: Calls per half.
+        streams: Number of streams.
+        seed: Seed of all draws.
 
     Raises:
         ValueError: If all queries are of one kind.
@@ -146,7 +146,7 @@ def _price_in_hindsight(
     mix: float,
     target: float,
 ) -> float:
-    """Return the price that saves most of those that keep the target on the old mix."""
+    """Return the price that saves most among those that keep the target on the old mix."""
     weights = np.zeros(len(known))
     for rows, share in zip(kinds, (mix, 1 - mix), strict=True):
         weights[rows] = share / len(rows)

@@ -1,4 +1,4 @@
-"""The report for people, as a table."""
+"""The report as a text table."""
 
 from __future__ import annotations
 

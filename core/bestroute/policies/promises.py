@@ -38,7 +38,7 @@ class Promise:
     """Queries and groups of each part, the seed, numbers of settings tested and passed, and a hash of the ids."""
     estimates: Mapping[str, float]
     """``saving`` and ``drop`` against the reference and ``usd_per_1k``, on the calibration part: no promise, and
-    flattered by the choice."""
+    biased upwards by the choice."""
     cost_cap_usd: float | None = None
     """A budget's: a query that costs more counts as this much; cap calls at it to make that true."""
     cross_fit: int | None = None

@@ -73,7 +73,7 @@ def add_model(
         ConfigError: If the pool is not the router's with one model more.
         RecordError: If there are too few records, or they lack what the router's plans need.
     """
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     pool = arrays.pool
     model = new_member(router.pool, pool)
     groups = len(set(arrays.groups))
@@ -83,21 +83,21 @@ def add_model(
             f"{len(arrays)} of {groups}; label more, with samples of every model of the new pool"
         )
     check_scale(arrays)
-    tell("searching plans")
+    report("searching plans")
     longest = max(len(plan.steps) for plan in router.plans)  # the length that its training records supported
     found = search_plans(arrays, offered=MOST_PLANS, most_steps=max(longest, USUAL_MEMBERS))
     cap = cap_n(arrays)[model]
     candidates = [Plan.of(c) for c in pool.candidates(max_n=cap) if c.model == model]
     with_member = [plan for plan in (*found.offered, *found.hull) if model in plan.models and plan.candidate is None]
     new = HeadLayout(tuple(dict.fromkeys([*candidates, *with_member]))[: cap + MOST_PLANS], (model,))
-    tell(f"labelling {len(router.plans) + len(new.plans)} plans on {len(arrays)} records")
+    report(f"labelling {len(router.plans) + len(new.plans)} plans on {len(arrays)} records")
     margin = router.settings.margin
     targets = _heads(new, label_plans(arrays, new.plans, margin=margin), arrays)
     positions = _positions(router, _heads(router.layout, label_plans(arrays, router.plans, margin=margin), arrays))
     fit = _regress(positions, targets, new.scales(targets), deal_folds(arrays.groups, min(FOLDS, groups)))
     means = fit.means.copy()
     means[: 2 * len(new.plans)] -= CAUTION * standard_errors(fit.residuals, arrays.groups)[: 2 * len(new.plans)]
-    tell(f"the other members explain {fit.explained:.0%} of the variance of {model} over left-out queries")
+    report(f"the other members explain {fit.explained:.0%} of the variance of {model} over left-out queries")
     plans = tuple(sorted([*router.plans, *new.plans], key=lambda plan: _order(plan, pool)))
     layout = HeadLayout(plans, pool.models)
     slopes = dict(zip(router.plans, router.match_slopes, strict=True))

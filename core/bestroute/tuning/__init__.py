@@ -1,4 +1,4 @@
-"""Tuning with a promise: a policy's parameter by a finite-sample bound, or a refusal that says what it would take."""
+"""Tuning: choose a policy's parameter with a finite-sample guarantee, or refuse and say how many records suffice."""
 
 from bestroute.policies.promises import Promise
 from bestroute.tuning.tune import RefusedError, tune_budget, tune_max_drop

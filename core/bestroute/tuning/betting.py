@@ -18,27 +18,27 @@ from bestroute.types.arrays import FloatArray
 BOLDEST = 0.9
 """Largest share of the wealth that one loss may take."""
 AIM = 1.2
-"""Bets aim at so many times the wealth that is needed: they move in steps, and just short of it is nothing."""
+"""Bets aim at this multiple of the required wealth, since wealth moves in steps and falling just short is useless."""
 PRIOR = 20
-"""Losses that the moments known beforehand count for."""
+"""Weight of the prior moments, in losses."""
 _BLOCKS = 100
 
 
 def best_log_wealth(
     losses: FloatArray, *, largest: float, confidence: float, mean: FloatArray, variance: FloatArray
 ) -> FloatArray:
-    """Bet against the claim that mean losses are zero or more; return the running maximum of the log wealth.
+    """Bet against the claim that mean losses are at least zero; return the running maximum of the log wealth.
 
     Bets are predictable plug-ins: their size uses the variance of the losses before, the losses that are left and
     the wealth so far. They follow the hedge of an option that pays ``1 / level`` if the sum ends low enough, which
     is the test of a normal mean where losses are many and small, and stays within the level where they are not.
 
     Args:
-        losses: Independent draws in the order in which they are bet on, shape ``(P, n)``; ``P`` bettors.
+        losses: Independent draws in betting order, shape ``(P, n)``; ``P`` bettors.
         largest: No loss can be larger; > 0. There is no lower limit.
-        confidence: 1 - level.
-        mean: Of the losses as guessed before seeing any, shape ``(P,)``; a wrong guess costs power, never the level.
-        variance: Likewise.
+        confidence: 1 minus the level of the test.
+        mean: Prior guess of the mean losses, shape ``(P,)``; a wrong guess costs power but not validity.
+        variance: Prior guess of their variances, shape ``(P,)``.
 
     Returns:
         Shape ``(P,)``; the claim is rejected where it is at least ``needed_log_wealth(confidence)``.

@@ -21,21 +21,21 @@ from bestroute.tuning.splits import group_means
 from bestroute.types.arrays import FloatArray, IntArray
 
 BELOW_THE_FLOOR = 0.1
-"""Share of the level at which no drop at all is tested where records are too few for the drop that is asked for."""
+"""Share of the level spent on testing for no drop at all, if records are too few for the requested drop."""
 LEAST_SAVING = 0.01
-"""Of the reference's cost: a setting that saves less is not worth a promise."""
+"""Smallest saving worth a promise, as a share of the reference's cost."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What ``V`` settings of a policy give on ``Q`` queries, in the order in which they are bet on."""
+    """Outcomes of ``V`` settings of a policy on ``Q`` queries, in betting order."""
 
     quality: FloatArray
     """Expected, in [0, 1], shape ``(V, Q)``."""
     cost: FloatArray
     """Expected, USD, shape ``(V, Q)``."""
     reference_quality: FloatArray
-    """Of one sample of the reference, shape ``(Q,)``."""
+    """Quality of one sample of the reference, shape ``(Q,)``."""
     reference_cost: FloatArray
     """USD, shape ``(Q,)``."""
     groups: IntArray
@@ -53,31 +53,31 @@ class Outcomes:
 
     @property
     def units(self) -> int:
-        """How many groups there are."""
+        """Number of groups."""
         return len(np.unique(self.groups))
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What came of the procedure."""
+    """The result of the procedure."""
 
     setting: int | None
-    """The last setting that passed; ``None`` is a refusal."""
+    """The last setting that passed; ``None`` means refusal."""
     tested: int
     passed: int
     fewest: int
-    """Groups to calibrate on below which no bound can promise it."""
+    """Fewest groups for calibration with which any bound could establish the promise."""
     needed: float
     """Groups to calibrate on with which the easiest setting offered would pass four times in five; infinite where
     none has a margin. An estimate."""
     estimates: dict[str, float]
-    """Of the setting, on the calibration part."""
+    """Estimates for the setting, on the calibration part."""
     cap: float | None = None
-    """What one query can cost at most, USD; a budget's."""
+    """Highest cost of a query, USD; for a budget."""
 
 
 def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confidence: float) -> Certificate:
-    """Find the setting that saves the most among those shown to lose at most ``max_drop`` of the reference's quality.
+    """Find the setting with the largest saving that is shown to lose at most ``max_drop`` of the reference's quality.
 
     The loss of a query is ``(1 - max_drop) * reference - policy``, so that its mean is at most zero where the promise
     holds; no ratio of means is needed. Of expected qualities in [0, 1] it is in ``[-1, 1 - max_drop]``, as it is of
@@ -115,7 +115,7 @@ def certify_drop(order: Outcomes, calibrate: Outcomes, *, max_drop: float, confi
 
 
 def certify_budget(order: Outcomes, calibrate: Outcomes, *, budget: float, confidence: float) -> Certificate:
-    """Find the setting of the best quality among those shown to cost at most ``budget`` USD per query in the mean.
+    """Find the setting with the best quality that is shown to cost at most ``budget`` USD per query on average.
 
     The loss of a query is its cost minus the budget. A bound needs to know what a query can cost at most: twice what
     any setting within the budget costs on any query of the ordering part, and what is dearer counts as that.
@@ -180,7 +180,7 @@ def _certify(
 
 
 def estimates(part: Outcomes, setting: int) -> dict[str, float]:
-    """Return what a setting saves and loses on some queries, and what it costs."""
+    """Return saving, drop and cost of a setting on some queries."""
     quality, reference = float(part.quality[setting].mean()), float(part.reference_quality.mean())
     cost = float(part.cost[setting].mean())
     return {

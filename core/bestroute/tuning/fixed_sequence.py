@@ -1,4 +1,4 @@
-"""Fixed-sequence testing: which settings are tested in what order, and where the tests stop. Pure functions."""
+"""Fixed-sequence testing: the order of the tested settings, and where testing stops. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 MOST_POINTS = 60
 _LEAST_SPREAD = 0.02
-"""Of the largest spread: a few losses that happen to be equal are no proof of safety."""
+"""Smallest assumed spread, as a share of the largest: a few equal losses do not prove safety."""
 
 
 def order_settings(losses: FloatArray, progress: FloatArray, offered: BoolArray) -> IntArray:
-    """Choose settings to be tested, the safest first, then onwards in equal steps of what is wanted.
+    """Choose the settings to test, the safest first, then in equal steps of progress.
 
     The safest has the largest margin in units of its spread. Settings that are plainly too bold (mean loss two
     standard errors above zero) are not tested: the steps between the others are finer for it.
 
     Args:
-        losses: Of each setting on the ordering part, shape ``(V, G)``; a mean below zero is a margin.
-        progress: What is wanted more of (saving, or quality), shape ``(V,)``.
-        offered: Settings that are worth promising, shape ``(V,)``.
+        losses: Losses of each setting on the ordering part, shape ``(V, G)``; a mean below zero is a margin.
+        progress: What is to be maximised (saving or quality), shape ``(V,)``.
+        offered: Whether a setting is worth promising, shape ``(V,)``.
 
     Returns:
-        Indices, at most ``MOST_POINTS``, none twice; empty where nothing is offered.
+        Indices, at most ``MOST_POINTS``, none twice; empty if nothing is offered.
 
     Source:
         Learn then Test (arXiv:2110.01052), fixed-sequence testing.
@@ -43,7 +43,7 @@ def order_settings(losses: FloatArray, progress: FloatArray, offered: BoolArray)
 
 
 def passed_in_sequence(passes: BoolArray) -> int:
-    """Count the tests passed before the first failure; what passes behind it does not count.
+    """Return the number of tests passed before the first failure; passes after it do not count.
 
     The chance that any true claim is rejected is then at most the level of one test, however many there are.
     """

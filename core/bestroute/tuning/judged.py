@@ -19,21 +19,21 @@ from bestroute.tuning.splits import group_means
 from bestroute.types.arrays import FloatArray
 
 FEWEST = 30
-"""Groups that people must have judged before anything is promised."""
+"""Fewest groups that people must have judged for a promise."""
 
 
 def certify_drop_by_people(
     order: Outcomes, calibrate: Outcomes, judge: Outcomes, people: Outcomes, *, max_drop: float, confidence: float
 ) -> Certificate:
-    """Find the setting that saves the most among those shown to lose at most ``max_drop`` in people's eyes.
+    """Find the setting with the largest saving that is shown to lose at most ``max_drop`` as people would judge it.
 
     Args:
-        order: Of the ordering part, by the judge.
-        calibrate: Of the calibration part, by the judge.
-        judge: Of the queries that people judged, which are in neither part, by the judge.
-        people: Of the same queries, by people.
+        order: Outcomes on the ordering part, by the judge.
+        calibrate: Outcomes on the calibration part, by the judge.
+        judge: Outcomes on the queries that people judged, which are in neither part, by the judge.
+        people: Outcomes on the same queries, by people.
         max_drop: Allowed drop, as a share of the reference's mean quality.
-        confidence: Of the promise.
+        confidence: Confidence of the promise.
 
     Returns:
         ``fewest`` and ``needed`` count groups that people judge.
@@ -57,16 +57,16 @@ def certify_drop_by_people(
 
 
 def _loss(everywhere: FloatArray, judge: FloatArray, people: FloatArray, worst: float, level: float) -> CorrectedMean:
-    """Return a setting's mean loss in people's eyes; one group more, average to the judge, is as bad as can be."""
+    """Return a setting's mean loss as judged by people, with one additional group of the worst possible loss."""
     return corrected_mean(
         everywhere, np.append(judge, judge.mean()), np.append(people, max(worst, people.max())), level=level
     )
 
 
 def _enough(found: CorrectedMean, worst: float) -> float:
-    """Return how many groups people would have to judge for this setting to pass, as far as this tells."""
+    """Estimate how many groups people would have to judge for this setting to pass."""
     n = found.groups - 1
-    margin = -(found.mean * (n + 1) - worst) / n  # without the group that stands in for those nobody saw
+    margin = -(found.mean * (n + 1) - worst) / n  # without the additional worst-case group
     if margin <= 0:
         return float("inf")
     # half a width falls with the root of n, the stand-in's part with n: solve margin = half * sqrt(n / m) + worst / m

@@ -29,19 +29,19 @@ from bestroute.tuning.tune import outcomes_of
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 SIZES = (20, 50, 100, 300)
-"""Records that routers are trained on, beside all there are."""
+"""Record numbers for training, besides all records."""
 FEWEST_RECORDS = 100
-"""With fewer labelled records a router of one's own is not worth having: the default without one is."""
+"""Fewest labelled records for a router; with fewer, the default without a router is better."""
 PROMISES = (0.01, 0.02, 0.03)
-"""Drops whose promise is asked after."""
+"""Drops for which the required number of records is computed."""
 _LITTLE = 0.02
-"""Of the reference's cost: a gain in saving that is not worth labels."""
+"""Smallest gain in saving that is worth more labels, as a share of the reference's cost."""
 _PRICES, _RESAMPLES, _CONFIDENCE = 101, 2000, 0.95
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What routers of so many records do on held-out folds, at the price frozen for a drop of ``target``."""
+    """Saving and drop of routers trained on so many records, on held-out folds, at the price frozen for ``target``."""
 
     records: int
     saving: float
@@ -60,20 +60,20 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Points by the number of records, and what promises would take."""
+    """Points by number of records, and the records that promises would need."""
 
     points: tuple[CurvePoint, ...]
     target: str
     """The drop that prices were frozen for."""
     gain: tuple[float, float, float]
-    """What the last step of records added to the saving, and its 95 % interval, paired."""
+    """The gain in saving of the last increase in records, with its 95 % interval, paired."""
     needed: dict[float, int | None]
     """For each drop, records that its promise would take in ``tune``, beside those trained on; ``None``: no number
     would do, since no price has a margin."""
 
     @property
     def verdict(self) -> str:
-        """What to do, in a sentence."""
+        """The conclusion, in one sentence."""
         if len(self.points) < 2:
             return "too few records to tell what more would bring"
         (before, last), (gain, low, high) = self.points[-2:], self.gain
@@ -92,19 +92,19 @@ def learning_curve(
     target: str = DEFAULT_TARGET,
     on_progress: Callable[[str], object] | None = None,
 ) -> LearningCurve:
-    """Train routers on ever more records of each four fifths, and look at them on the fifth left out.
+    """Train routers on increasing numbers of records of four folds, and evaluate them on the fifth.
 
     Args:
         arrays: The training records.
-        settings: Of the training.
-        encoder: The settings' encoder, if it is made already.
-        target: The drop whose frozen price decides, one of ``shrinkage.TARGET_DROPS``.
-        on_progress: Told what is under way.
+        settings: The training settings.
+        encoder: The settings' encoder, if it is loaded already.
+        target: The drop whose frozen price is used, one of ``shrinkage.TARGET_DROPS``.
+        on_progress: Called with what is in progress.
 
     Raises:
         RecordError: If there are too few groups to train on four fifths of them.
     """
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     encoder = made_once(settings, encoder)
     fold_of = deal_folds(arrays.groups, FOLDS, seed=settings.seed)
     most = len(arrays) - int(np.bincount(fold_of, minlength=FOLDS).max())
@@ -116,7 +116,7 @@ def learning_curve(
         inside, order = np.flatnonzero(fold_of == fold), _in_order(arrays, fold_of != fold, settings.seed + fold)
         groups += [arrays.groups[row] for row in inside]
         for size in sizes:
-            tell(f"learning curve, fold {fold + 1} of {FOLDS}: {size} records")
+            report(f"learning curve, fold {fold + 1} of {FOLDS}: {size} records")
             train = arrays.take(_first(arrays, order, size))
             train = train.with_token_means(train.token_means)
             held_out = arrays.take(inside).with_token_means(train.token_means)
@@ -135,7 +135,7 @@ def learning_curve(
 
 
 def _in_order(arrays: SampleArrays, is_wanted: BoolArray, seed: int) -> IntArray:
-    """Return rows, whole groups one after another, in an order of the seed."""
+    """Return rows in random order of groups, seeded."""
     names, group_of = np.unique(np.asarray(arrays.groups), return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(names))[group_of]
     rows = np.flatnonzero(is_wanted)
@@ -143,7 +143,7 @@ def _in_order(arrays: SampleArrays, is_wanted: BoolArray, seed: int) -> IntArray
 
 
 def _first(arrays: SampleArrays, order: IntArray, size: int) -> IntArray:
-    """Return the first rows, as many as wanted, more where fewer groups than training takes are among them."""
+    """Return the first ``size`` rows, or more until they have enough groups for training."""
     groups: set[str] = set()
     for end, row in enumerate(order, start=1):
         groups.add(arrays.groups[row])
@@ -153,7 +153,7 @@ def _first(arrays: SampleArrays, order: IntArray, size: int) -> IntArray:
 
 
 def _sums(router: MultiHeadRouter, held_out: SampleArrays, target: str) -> FloatArray:
-    """Return quality and cost at the frozen price, and the reference's, of each query: shape ``(Q, 4)``."""
+    """Return quality and cost at the frozen price, and the reference's, per query: shape ``(Q, 4)``."""
     price = router.frozen[target]
     outcomes = outcomes_of(router, held_out, np.array([router.path[-1] if price is None else price]))
     alone = outcomes.reference_quality, outcomes.reference_cost
@@ -168,7 +168,7 @@ def _figures(sums: FloatArray, groups: Sequence[str]) -> tuple[FloatArray, Float
 
 
 def _joined(outcomes: list[Outcomes], groups: list[str]) -> Outcomes:
-    """Return what routers of several folds give, each on its own fold."""
+    """Return the outcomes of several folds' routers, each on its own fold."""
     return Outcomes(
         np.hstack([part.quality for part in outcomes]),
         np.hstack([part.cost for part in outcomes]),
@@ -179,7 +179,7 @@ def _joined(outcomes: list[Outcomes], groups: list[str]) -> Outcomes:
 
 
 def _needed(outcomes: Outcomes, max_drop: float) -> int | None:
-    """Return how many records a promise would take with such routers, four times in five."""
+    """Return the number of records with which a promise would pass four times in five."""
     saves = 1 - outcomes.cost.sum(axis=1) / outcomes.reference_cost.sum() >= LEAST_SAVING
     losses = (1 - max_drop) * outcomes.reference_quality - outcomes.quality[saves]
     by_group = group_means(losses, outcomes.groups)

@@ -1,4 +1,4 @@
-"""How many draws a promise takes: the least that any bound needs, and what a setting needs by its moments."""
+"""Sample sizes of promises: the minimum for any bound, and estimates for a setting from its moments."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def fewest_for_drop(reference_quality: float, max_drop: float, confidence: float
     is always right could be told from the reference.
 
     Args:
-        reference_quality: Mean, in (0, 1].
+        reference_quality: Mean quality of the reference, in (0, 1].
         max_drop: Allowed relative drop, in [0, 1).
-        confidence: Of the promise.
+        confidence: Confidence of the promise.
 
     Example:
         >>> fewest_for_drop(0.8, 0.01, 0.95)
@@ -35,14 +35,14 @@ def fewest_for_budget(budget: float, cap: float, confidence: float) -> int:
 
     Args:
         budget: USD per query, < ``cap``.
-        cap: What one query can cost at most, USD.
-        confidence: Of the promise.
+        cap: Highest cost of a query, USD.
+        confidence: Confidence of the promise.
     """
     return _draws(needed_log_wealth(confidence), -math.log1p(-budget / cap))
 
 
 def draws_needed(mean: FloatArray, deviation: FloatArray, confidence: float) -> FloatArray:
-    """Estimate how many draws would show that a mean loss is below zero four times in five; infinite where it is not.
+    """Estimate the draws needed to show with power 0.8 that a mean loss is below zero; infinite if it is not.
 
     A test of a normal mean at that level and that power: an estimate, no bound.
     """

@@ -1,4 +1,4 @@
-"""Parts and units: groups are dealt to the ordering and the calibration part, and a group is one draw."""
+"""Split records for tuning: groups are assigned to the ordering and the calibration part, and a group is one draw."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from bestroute.types.arrays import FloatArray, IntArray
 
 ORDER_SHARE = 0.15
-"""Of the groups, for ordering; the rest calibrates."""
+"""Share of the groups for ordering; the others are for calibration."""
 
 
 def deal_parts(groups: Sequence[str], *, seed: int, share: float = ORDER_SHARE) -> tuple[IntArray, IntArray]:
-    """Deal groups to the ordering and the calibration part; returns the rows of each, group by group.
+    """Assign groups to the ordering and the calibration part; returns the rows of each, group by group.
 
-    The same groups are dealt alike whatever the order of the records.
+    The assignment does not depend on the order of the records.
 
     Args:
         groups: Group of each query.
-        seed: Of the one permutation of the groups: it deals them, and orders the bets.
-        share: Of the groups, for ordering.
+        seed: Seed of the permutation of the groups, which assigns them and orders the bets.
+        share: Share of the groups for ordering.
     """
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(names))[group_of]

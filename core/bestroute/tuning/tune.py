@@ -1,4 +1,4 @@
-"""From a trained router and records it has not seen to a promise, or a refusal."""
+"""Tune a trained router on records that it was not trained on: a promise, or a refusal."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from bestroute.tuning.splits import ORDER_SHARE, deal_parts
 from bestroute.types.arrays import FloatArray, IntArray
 
 PRICES = 401
-"""Prices of quality looked at; at most ``sequence.MOST_POINTS`` of them are tested."""
+"""Number of prices considered; at most ``sequence.MOST_POINTS`` of them are tested."""
 
 
 @dataclass(frozen=True, eq=False)
 class ByPeople:
-    """Records that people judged whole, and the same with the labels of the judge."""
+    """Records with all samples judged by people, and the same records with the judge's labels."""
 
     judge: SampleArrays
     people: SampleArrays
 
 
 class RefusedError(NotTunedError):
-    """A promise cannot be shown from the records at hand; ``queries`` says how many it would take.
+    """A promise cannot be established on these records; ``queries`` is the number that would suffice.
 
-    ``queries`` is ``None`` where no number would do, because no setting of the router has a margin.
+    ``queries`` is ``None`` if no number would, because no setting of the router has a margin.
     """
 
     def __init__(self, message: str, queries: int | None) -> None:
-        """Keep the number beside the sentence."""
+        """Store the number with the message."""
         super().__init__(message)
         self.queries = queries
 
@@ -65,42 +65,43 @@ def tune_max_drop(
     seed: int = 0,
     on_progress: Callable[[str], object] | None = None,
 ) -> Promise:
-    """Find the cheapest choices shown to lose at most ``max_drop`` of the reference's mean quality.
+    """Find the cheapest decisions shown to lose at most ``max_drop`` of the reference's mean quality.
 
     Args:
         router: The router as it will be used.
-        arrays: Records of its pool that it has not seen.
+        arrays: Records of its pool that it was not trained on.
         max_drop: Allowed drop, as a share of the reference's mean quality, in [0, 1).
-        confidence: How sure, in [0.5, 1).
-        order: Records for ordering; without them a part of ``arrays``, by group.
+        confidence: Confidence of the promise, in [0.5, 1).
+        order: Records for ordering; default: a part of ``arrays``, by group.
         cross_fit: Train this many routers alike, each on the other folds of ``arrays`` by group, and look at those:
             for records that the router has seen. What is shown then holds for such routers, not for this very one.
         by_people: Records that people judged, where the labels of ``arrays`` are a judge's: then what is promised is
             what people would see (``tuning/judged``), by an interval of many groups instead of an exact bound.
-        seed: Of the one permutation of the groups.
-        on_progress: Told what is under way.
+        seed: Seed of the permutation of the groups.
+        on_progress: Called with what is in progress.
 
     Raises:
-        RefusedError: If nothing that saves can be shown; says how many queries it would take.
-        RecordError: If the router has seen a record, qualities are not in [0, 1], or the reference is never right.
+        RefusedError: If no setting that saves can be established; says how many queries would suffice.
+        RecordError: If the router was trained on a record, qualities are not in [0, 1], or the reference is never
+            right.
         ConfigError: If an argument is out of range.
     """
     if not 0 <= max_drop < 1:
         raise ConfigError(f"max_drop must be in [0, 1), a relative drop, got {max_drop}")
 
-    grounds = _Grounds(router, arrays, confidence, order, cross_fit, seed, on_progress)
+    inputs = _TuningInputs(router, arrays, confidence, order, cross_fit, seed, on_progress)
     if by_people is not None:
-        return _tune_by_people(grounds, by_people, max_drop)
+        return _tune_by_people(inputs, by_people, max_drop)
 
     def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_drop(ordering, calibration, max_drop=max_drop, confidence=confidence)
 
-    return _tune(grounds, "max_drop", max_drop, certify)
+    return _tune(inputs, "max_drop", max_drop, certify)
 
 
 @dataclass(frozen=True, eq=False)
-class _Grounds:
-    """What a promise is shown on, and how; the fields are arguments of ``tune_max_drop``."""
+class _TuningInputs:
+    """Arguments of ``tune_max_drop`` that say what a promise is established on."""
 
     router: MultiHeadRouter
     arrays: SampleArrays
@@ -111,11 +112,11 @@ class _Grounds:
     on_progress: Callable[[str], object] | None
 
 
-def _tune_by_people(grounds: _Grounds, by_people: ByPeople, max_drop: float) -> Promise:
-    router, confidence = grounds.router, grounds.confidence
-    if grounds.cross_fit is not None:
+def _tune_by_people(inputs: _TuningInputs, by_people: ByPeople, max_drop: float) -> Promise:
+    router, confidence = inputs.router, inputs.confidence
+    if inputs.cross_fit is not None:
         raise ConfigError("people's verdicts correct the labels of one router; leave --cross-fit out")
-    _check_splits(router, [grounds.arrays, by_people.judge], may_be_seen=False)
+    _check_splits(router, [inputs.arrays, by_people.judge], may_be_seen=False)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
     judge, people = (outcomes_of(router, of, prices) for of in (by_people.judge, by_people.people))
 
@@ -125,7 +126,7 @@ def _tune_by_people(grounds: _Grounds, by_people: ByPeople, max_drop: float) -> 
             raise _refused_by_people(max_drop, confidence, verdict, people.units)
         return verdict
 
-    promise = _tune(grounds, "max_drop", max_drop, certify)
+    promise = _tune(inputs, "max_drop", max_drop, certify)
     shown = {**promise.shown_on, "people": {"queries": len(people.groups), "groups": people.units}}
     known_records = promise.seen_records | SeenRecords.of(by_people.people.ids, by_people.people.groups)
     return replace(promise, shown_on=shown, seen_records=known_records)
@@ -156,7 +157,7 @@ def tune_budget(
     seed: int = 0,
     on_progress: Callable[[str], object] | None = None,
 ) -> Promise:
-    """Find the best choices shown to cost at most ``usd_per_1k`` USD per 1,000 queries in the mean.
+    """Find the best decisions shown to cost at most ``usd_per_1k`` USD per 1,000 queries on average.
 
     The arguments and errors are those of ``tune_max_drop``.
     """
@@ -166,28 +167,30 @@ def tune_budget(
     def certify(ordering: Outcomes, calibration: Outcomes) -> Certificate:
         return certify_budget(ordering, calibration, budget=usd_per_1k / 1000, confidence=confidence)
 
-    grounds = _Grounds(router, arrays, confidence, order, cross_fit, seed, on_progress)
-    return _tune(grounds, "budget", usd_per_1k, certify)
+    inputs = _TuningInputs(router, arrays, confidence, order, cross_fit, seed, on_progress)
+    return _tune(inputs, "budget", usd_per_1k, certify)
 
 
-def _tune(grounds: _Grounds, kind: Kind, value: float, certify: Callable[[Outcomes, Outcomes], Certificate]) -> Promise:
-    router, arrays, order = grounds.router, grounds.arrays, grounds.order
-    confidence, cross_fit, seed = grounds.confidence, grounds.cross_fit, grounds.seed
+def _tune(
+    inputs: _TuningInputs, kind: Kind, value: float, certify: Callable[[Outcomes, Outcomes], Certificate]
+) -> Promise:
+    router, arrays, order = inputs.router, inputs.arrays, inputs.order
+    confidence, cross_fit, seed = inputs.confidence, inputs.cross_fit, inputs.seed
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"confidence must be in [0.5, 1), got {confidence}")
     if cross_fit is not None and order is not None:
         raise ConfigError("cross-fit trains on the other folds of TUNE; leave ORDER out")
-    tell = grounds.on_progress or (lambda _: None)
+    report = inputs.on_progress or (lambda _: None)
     splits = [arrays] if order is None else [arrays, order]
     check_scale(arrays)
     _check_splits(router, splits, may_be_seen=cross_fit is not None)
     first, rest = deal_parts(arrays.groups, seed=seed, share=ORDER_SHARE if order is None else 0.0)
     prices = np.geomspace(router.path[0], router.path[-1], PRICES)
-    tell("what the router's choices give on the records")
+    report("what the router's choices give on the records")
     if cross_fit is None:
         outcomes = outcomes_of(router, arrays, prices)
     else:
-        outcomes = _cross_fitted(router, arrays, prices, cross_fit, seed, tell)
+        outcomes = _cross_fitted(router, arrays, prices, cross_fit, seed, report)
     if order is not None:
         every, _ = deal_parts(order.groups, seed=seed, share=1.0)
         ordering = outcomes_of(router, order, prices).take(every)
@@ -199,7 +202,7 @@ def _tune(grounds: _Grounds, kind: Kind, value: float, certify: Callable[[Outcom
             f"tuning needs records of at least 4 groups, got {len(set(arrays.groups))}; give more records, or leave "
             "'group' out where queries do not belong together"
         )
-    tell("betting")
+    report("betting")
     verdict = certify(ordering, calibration)
     if verdict.setting is None:
         raise _refusal(kind, value, confidence, verdict, arrays, calibration)
@@ -234,7 +237,7 @@ def _refuse_changed(router: MultiHeadRouter) -> None:
 
 
 def outcomes_of(router: MultiHeadRouter, arrays: SampleArrays, prices: FloatArray) -> Outcomes:
-    """Return what the router's choices at each price give on records, queries in the records' order."""
+    """Return the outcomes of a router's decisions at each price on records, in the records' order."""
     labels = label_plans(arrays, router.plans, matches=False)
     prediction, cost = predicted(router, arrays)
     chosen = np.array([QualityPolicy(float(v)).choose(prediction, cost, arrays.pool) for v in prices])
@@ -258,9 +261,9 @@ def _cross_fitted(
     prices: FloatArray,
     folds: int,
     seed: int,
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> Outcomes:
-    """Look at each fold with a router trained on the others."""
+    """Return the outcomes on each fold of a router trained on the others."""
     _refuse_changed(router)
     if not 2 <= folds <= len(set(arrays.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(arrays.groups))}, the number of groups, got {folds}")
@@ -268,7 +271,7 @@ def _cross_fitted(
     encoder = made_once(router.settings, router.encoder)
     outcomes, rows = [], []
     for fold in range(folds):
-        tell(f"fold {fold + 1} of {folds}: training")
+        report(f"fold {fold + 1} of {folds}: training")
         inside = np.flatnonzero(fold_of == fold)
         train = arrays.take(np.flatnonzero(fold_of != fold))
         train = train.with_token_means(train.token_means)
@@ -286,7 +289,7 @@ def _cross_fitted(
 
 
 def _check_splits(router: MultiHeadRouter, splits: Sequence[SampleArrays], *, may_be_seen: bool) -> None:
-    """Refuse TUNE, and ORDER if there is one, where they are not of the router, not new to it, or share records."""
+    """Refuse TUNE and ORDER if they do not fit the router, were used to train it, or share records."""
     for part in splits:
         router.check_pool(part.pool)
         _check_quality(part)
@@ -338,6 +341,6 @@ def _refusal(
 
 
 def with_promise(router: MultiHeadRouter, promise: Promise) -> MultiHeadRouter:
-    """Return the router with one more promise; an older one of the same value is replaced."""
+    """Return the router with another promise; one of the same value is replaced."""
     others = (p for p in router.promises if (p.kind, p.value) != (promise.kind, promise.value))
     return replace(router, promises=(*others, promise))

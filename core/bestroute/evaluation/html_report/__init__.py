@@ -1,1 +1,1 @@
-"""One page for people: what was spent and saved, how good the answers were, and what was promised of them."""
+"""The HTML report of a ledger or an evaluation: spending and saving, quality of answers, and promises."""

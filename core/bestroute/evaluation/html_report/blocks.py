@@ -1,4 +1,4 @@
-"""What a page is made of: figures, tables and charts, without a word of HTML."""
+"""The content of a page as data: figures, tables and charts, independent of HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ X = float | str
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A number that stands large at the top."""
+    """A figure shown large at the top."""
 
     name: str
     value: str
@@ -21,7 +21,7 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, or a list of them."""
+    """One or several paragraphs."""
 
     lines: tuple[str, ...]
     is_list: bool = False
@@ -29,37 +29,37 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, in words."""
+    """Rows of cells, as text."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
-    """How many columns from the left hold words; the others hold numbers."""
+    """Number of columns from the left with text; the others have numbers."""
     shares: tuple[float, ...] = ()
-    """By row, in [0, 1]: a bar behind the first number."""
+    """A value in [0, 1] per row: the length of a bar behind its first number."""
     words_right: int = 0
-    """How many columns from the right hold words."""
+    """Number of columns from the right with text."""
 
 
 @dataclass(frozen=True)
 class DataSeries:
-    """Points of a chart that belong together."""
+    """A series of points in a chart."""
 
     name: str
     x: tuple[X, ...]
     y: tuple[float, ...]
     kind: Kind = "line"
     low: tuple[float, ...] = ()
-    """Lower ends of intervals, one for each point, or none."""
+    """Lower ends of the points' intervals, or empty."""
     high: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
-    """Of the points, shown beside them where someone points at them."""
+    """Labels of the points, shown on hover."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """DataSeries over one axis of numbers, or of words; bars of the same word stand on each other."""
+    """Series over an axis of numbers or of categories; bars of the same category are stacked."""
 
     title: str
     x_title: str
@@ -70,7 +70,7 @@ class Chart:
 
     @property
     def words(self) -> list[str] | None:
-        """The words of the axis in their order; ``None`` where it is one of numbers."""
+        """The categories of the axis, in order; ``None`` for an axis of numbers."""
         xs = [x for series in self.series for x in series.x]
         return list(dict.fromkeys(map(str, xs))) if any(isinstance(x, str) for x in xs) else None
 
@@ -99,7 +99,7 @@ Block = Text | Table | Chart
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading."""
+    """A section of the page with a heading."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -107,7 +107,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that is shown."""
+    """The content of the page."""
 
     title: str
     subtitle: str
@@ -116,7 +116,7 @@ class Page:
 
 
 def shown(number: float | None, *, percent: bool = False) -> str:
-    """Render a number to four digits.
+    """Format a number with four digits.
 
     Example:
         >>> shown(0.123456), shown(0.5, percent=True), shown(1234567.0), shown(None)
@@ -130,7 +130,7 @@ def shown(number: float | None, *, percent: bool = False) -> str:
 
 
 def usd(number: float | None) -> str:
-    """Render dollars: cents where there are many, more digits where there are few.
+    """Format dollars: cents for large amounts, more digits for small ones.
 
     Example:
         >>> usd(1234.5), usd(0.00012345), usd(0.0)
@@ -145,7 +145,7 @@ def usd(number: float | None) -> str:
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """Render the ends of an interval of shares.
+    """Format the ends of an interval of shares.
 
     Example:
         >>> interval((0.1, 0.25)), interval(None)

@@ -1,4 +1,4 @@
-"""The page of a ledger: what was spent and saved, by what, how good the answers were, and what is promised."""
+"""The page of a ledger: spending and saving by dimension, quality of answers, and promises."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
     """Return the page.
 
     Args:
-        summary: Of the ledger.
-        name: Of the ledger, without a password.
-        states: Of every promise.
+        summary: Summary of the ledger.
+        name: Name of the ledger, without a password.
+        states: State of every promise.
     """
     total, answers, savings = summary.total, summary.answers, Savings.of(summary.total)
     on = next((report for report in summary.reports if report.lines), None)
@@ -73,13 +73,13 @@ def ledger_page(summary: LedgerSummary, name: str, states: Sequence[PromiseState
         Section("By tag", (_spent("Spent by tag", "tag", summary.by_tag, unnamed="no tag"),)),
         Section("Quality", tuple(_quality(summary))),
         Section("Alarms", tuple(_alarms(summary.reports))),
-        Section(f"The {len(summary.dearest)} dearest decisions", tuple(_dearest(summary))),
+        Section(f"The {len(summary.most_expensive)} most expensive decisions", tuple(_most_expensive(summary))),
     )
-    when = ""
+    period = ""
     if summary.seconds is not None:
         first, last = (moment_of(s).strftime("%Y-%m-%d %H:%M") for s in summary.seconds)
-        when = f", calls from {first} to {last} UTC"
-    return Page("What routing spent and saved", f"{name}{when}", figures, sections)
+        period = f", calls from {first} to {last} UTC"
+    return Page("What routing spent and saved", f"{name}{period}", figures, sections)
 
 
 def _saving(total: Totals) -> float | None:
@@ -98,11 +98,11 @@ def _promises(states: Sequence[PromiseState]) -> Iterable[Block]:
 
 def _by_day(summary: LedgerSummary) -> Iterable[Block]:
     days = sorted(summary.by_day)
-    dearest = sorted(summary.by_model, key=lambda model: -summary.by_model[model]["cost_usd"])
-    models = dearest if len(dearest) <= _MOST_SERIES else dearest[: _MOST_SERIES - 1]
+    by_cost = sorted(summary.by_model, key=lambda model: -summary.by_model[model]["cost_usd"])
+    models = by_cost if len(by_cost) <= _MOST_SERIES else by_cost[: _MOST_SERIES - 1]
     series = [_of_model(summary, model, days) for model in models]
-    if len(models) < len(dearest):
-        rest = [_of_model(summary, model, days).y for model in dearest[len(models) :]]
+    if len(models) < len(by_cost):
+        rest = [_of_model(summary, model, days).y for model in by_cost[len(models) :]]
         series.append(DataSeries("other models", tuple(days), tuple(map(sum, zip(*rest, strict=True))), "bars"))
     yield Chart("Spent by day and model", "day", "USD", tuple(series))
     known = [(day, saving) for day in days if (saving := _saving(summary.by_day[day])) is not None]
@@ -126,7 +126,7 @@ def _spent(
     unnamed: str = "none",
     calls: Mapping[str, int] | None = None,
 ) -> Table:
-    """Return a table of the dearest keys first, or of keys in their order; the reference's cost is of calls."""
+    """Return a table of the most expensive keys, or of keys in order; the reference's cost is per call."""
     keys = sorted(totals) if in_order else sorted(totals, key=lambda key: (-totals[key]["cost_usd"], key))
     left_out, keys = keys[_MOST_ROWS:] if not in_order else [], keys if in_order else keys[:_MOST_ROWS]
     most = max((total["cost_usd"] for total in totals.values()), default=0.0)
@@ -146,7 +146,7 @@ def _spent(
     columns = [name, "USD", *(["reference", "saved"] if has_saving else [])]
     columns += ["calls", "share of calls"] if calls is not None else []
     columns += ["samples", "failed", "tokens in", "tokens out", "audits", "training"]
-    caption = f"{caption} (the {_MOST_ROWS} dearest of {len(keys) + len(left_out):,})" if left_out else caption
+    caption = f"{caption} (the {_MOST_ROWS} most expensive of {len(keys) + len(left_out):,})" if left_out else caption
     shares = tuple(totals[key]["cost_usd"] / most if most else 0.0 for key in keys)
     return Table(caption, tuple(columns), tuple(rows), shares=shares)
 
@@ -167,12 +167,12 @@ def _by_plan(summary: LedgerSummary) -> Iterable[Block]:
 
 def _quality(summary: LedgerSummary) -> Iterable[Block]:
     if not summary.reports:
-        yield Text((f"Nothing is known of the quality: {SWITCH_ON}.",))
+        yield Text((f"The quality is unknown: {SWITCH_ON}.",))
     for report in summary.reports:
         yield Text(
             (
                 f"Mode {report.mode}: {report.calls:,} calls, {report.certain:,} of them the reference's alone, "
-                f"{report.uncompared:,} that nothing can compare. Predicted drop "
+                f"{report.uncompared:,} that cannot be compared.  Predicted drop "
                 f"{shown(report.predicted_drop, percent=True)}, target {shown(report.target, percent=True)}. "
                 f"{report.more}.",
             )
@@ -230,11 +230,11 @@ def _alarms(reports: Sequence[MonitorReport]) -> Iterable[Block]:
             yield Text((f"Mode {report.mode}: no target is known, so no drop raises an alarm; give --target.",))
 
 
-def _dearest(summary: LedgerSummary) -> Iterable[Block]:
+def _most_expensive(summary: LedgerSummary) -> Iterable[Block]:
     yield Table(
         "The decisions that cost most, and why",
         ("call", "USD", "reference", "time", "plan", "why", "drawn"),
-        tuple(_of_call(bill, drawn) for bill, drawn in summary.dearest),
+        tuple(_of_call(bill, drawn) for bill, drawn in summary.most_expensive),
         words_right=4,
     )
 

@@ -1,4 +1,4 @@
-"""What a page shows of a ledger, added up by its database."""
+"""The figures of a ledger's page, summed by its database."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bestroute.monitoring.monitor_report import MonitorReport, monitor
 from bestroute.stats.confidence_sequence import standard_errors_wide
 from bestroute.stats.ratio import RatioSums
 
-DEAREST = 20
+MOST_EXPENSIVE = 20
 _BINS = 5
 _FEW = 20
-"""Audits below which predictions are not compared with what audits show."""
+"""Fewest audits for comparing predicted with audited drops."""
 
 
 @dataclass(frozen=True)
 class PredictedDrop:
-    """Calls of about one predicted drop, and what audits show of them."""
+    """Calls with similar predicted drops, and their audited drop."""
 
     audited: int
     predicted: float
@@ -37,14 +37,14 @@ class PredictedDrop:
 
 @dataclass(frozen=True)
 class LedgerSummary:
-    """Everything that is shown."""
+    """All figures of the page."""
 
     total: Totals
     answers: Totals
-    """Of what was drawn for answers alone."""
+    """Totals of draws for answers alone."""
     calls: int
     fell_back: int
-    """Calls that others answered, or tried to, than the members that were to answer."""
+    """Calls for which other models than the planned ones were called."""
     saving_ci95: tuple[float, float] | None
     by_day_model: Mapping[tuple[str, str], Totals]
     by_model: Mapping[str, Totals]
@@ -53,22 +53,22 @@ class LedgerSummary:
     by_reason: Mapping[str, Totals]
     by_tag: Mapping[str, Totals]
     calls_by_plan: Mapping[str, int]
-    dearest: tuple[tuple[CallBill, tuple[DrawnModel, ...]], ...]
+    most_expensive: tuple[tuple[CallBill, tuple[DrawnModel, ...]], ...]
     reports: tuple[MonitorReport, ...]
     predicted: tuple[PredictedDrop, ...]
     seconds: tuple[float, float] | None
-    """When the first and the last call were made, since 1970."""
+    """Times of the first and the last call, seconds since 1970."""
 
 
 @dataclass
 class _CallSums:
-    """Adds up the bills of calls, and keeps the dearest."""
+    """Sums the bills of calls, and keeps the most expensive ones."""
 
     count: int = 0
     fell_back: int = 0
     savings: RatioSums = field(default_factory=RatioSums)
     by_plan: Counter[str] = field(default_factory=Counter)
-    dearest: list[CallBill] = field(default_factory=list)
+    most_expensive: list[CallBill] = field(default_factory=list)
     first: float = math.inf
     last: float = -math.inf
 
@@ -88,21 +88,23 @@ class _CallSums:
             self.sums[i] += float(each.sum())
         self.first = min(self.first, *(bill.time for bill in bills))
         self.last = max(self.last, *(bill.time for bill in bills))
-        least = self.dearest[-1].cost_usd if len(self.dearest) == DEAREST else -math.inf
+        least = self.most_expensive[-1].cost_usd if len(self.most_expensive) == MOST_EXPENSIVE else -math.inf
         dear = [bills[int(i)] for i in np.flatnonzero(cost >= least)]
-        self.dearest = sorted([*self.dearest, *dear], key=lambda bill: (-bill.cost_usd, bill.call_id))[:DEAREST]
+        self.most_expensive = sorted([*self.most_expensive, *dear], key=lambda bill: (-bill.cost_usd, bill.call_id))[
+            :MOST_EXPENSIVE
+        ]
 
 
 def summarise(
     ledger: Ledger, *, since: float | None = None, until: float | None = None, target: float | None = None
 ) -> LedgerSummary:
-    """Add a ledger up.
+    """Summarise a ledger.
 
     Args:
-        ledger: In memory or in a database.
-        since: First moment that counts, seconds since 1970.
-        until: First moment that counts no more.
-        target: The drop that is asked for; default: the policy's.
+        ledger: The ledger, in memory or in a database.
+        since: Start, inclusive, seconds since 1970.
+        until: End, exclusive.
+        target: The target drop; default: the policy's.
 
     Raises:
         ConfigError: If the database cannot be read.
@@ -117,7 +119,7 @@ def summarise(
         add_totals(by_day_model.setdefault((day, model), no_totals()), more)
     calls = _CallSums()
     ledger.visit_calls(calls.add, **of)
-    drawn = ledger.drawn_models([bill.call_id for bill in calls.dearest])
+    drawn = ledger.drawn_models([bill.call_id for bill in calls.most_expensive])
     total = no_totals()
     for more in by_day_model.values():
         add_totals(total, more)
@@ -134,7 +136,7 @@ def summarise(
         by_reason=_rolled_up(of_all, 4),
         by_tag=ledger.totals(by="tag", **of),
         calls_by_plan=dict(calls.by_plan),
-        dearest=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.dearest),
+        most_expensive=tuple((bill, tuple(drawn.get(bill.call_id, ()))) for bill in calls.most_expensive),
         reports=tuple(monitor(ledger, target=target, since=low, until=high, by_kind=by_kind)),
         predicted=predicted_drops(ledger.outcomes(since=low, until=high, status="compared")),
         seconds=(calls.first, calls.last) if calls.count else None,
@@ -149,7 +151,7 @@ def _rolled_up(sums: Mapping[Any, Totals], part: int) -> dict[str, Totals]:
 
 
 def predicted_drops(outcomes: Sequence[CallOutcome]) -> tuple[PredictedDrop, ...]:
-    """Return what audits show where the router predicted little and where it predicted much, in equal groups.
+    """Return the audited drop of calls in equal groups by predicted drop.
 
     Each audit counts with one over its probability; the intervals hold at every moment, for each group alone.
 

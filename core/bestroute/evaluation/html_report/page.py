@@ -1,4 +1,4 @@
-"""The page as one file of HTML that fetches nothing: every text in it is escaped, and no other script can run."""
+"""Render the page as one self-contained HTML file: all text is escaped, and no other script can run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IN_SCRIPT = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2
 
 
 def plotting_script() -> str | None:
-    """Return the plotting library's script, as its installed package has it; ``None`` without one."""
+    """Return the plotting library's script from its installed package; ``None`` if not installed."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
@@ -24,11 +24,11 @@ def plotting_script() -> str | None:
 
 
 def html(page: Page, *, script: str | None = None) -> str:
-    """Return the page.
+    """Render the page.
 
     Args:
-        page: What it shows; any text of it may be hostile.
-        script: Of the plotting library (``plotting_script``); without one charts stand still.
+        page: The content; its texts are untrusted.
+        script: The plotting library's (``plotting_script``); without it charts are static.
 
     Example:
         >>> "<b>" in html(Page("<b>", "", (), ()))
@@ -132,7 +132,7 @@ def _chart(chart: Chart) -> str:
 
 
 def _data(chart: Chart) -> str:
-    """Return the chart as JSON that ends no script; what the library would read as HTML is escaped once more."""
+    """Return the chart as JSON that cannot end the script; text that the library renders as HTML is escaped."""
     data = {
         "title": chart.title,
         "x_title": escape(chart.x_title),

@@ -1,4 +1,4 @@
-"""What became of each promise: what it was shown on, what live traffic says of it, what has changed since."""
+"""The state of each promise: how it was established, what live traffic shows, and what has changed since."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bestroute.types.pool import Pool
 
 @dataclass(frozen=True)
 class PromiseState:
-    """One promise, or one drop that is asked for without a promise."""
+    """The state of a promise, or of a target drop without a promise."""
 
     promise: str
     state: str
     """``kept so far``, ``broken``, ``not known yet``, ``not checked``, ``prices have changed`` ..."""
     why: str
     foretold: str = ""
-    """The saving, by what it was shown on."""
+    """The saving when it was established."""
     measured: str = ""
-    """The saving, by the ledger or the records."""
+    """The saving according to the ledger or the records."""
 
 
 def live_states(
@@ -39,14 +39,14 @@ def live_states(
     refusals: Sequence[Refusal] = (),
     foretold: Mapping[str, Sequence[float]] | None = None,
 ) -> list[PromiseState]:
-    """Return what a ledger says of promises, and of the drops that its policies were asked for.
+    """Return the state of promises, and of policies' target drops, according to a ledger.
 
     Args:
         summary: Of the ledger.
-        promises: Of the router.
-        pool: The router's, with today's prices.
-        refusals: Of the router: promises that were asked for and not given.
-        foretold: Savings that training foretold of its frozen prices, by drop, with the ends of their intervals.
+        promises: Promises of the router.
+        pool: The router's pool, with current prices.
+        refusals: Refused promises of the router.
+        foretold: Savings that training predicted for its frozen prices, by drop, with the ends of their intervals.
     """
     states = []
     saving = Savings.of(summary.total)
@@ -68,7 +68,7 @@ def live_states(
         else:
             state, why = _budget_state(summary, promise.value)
         told_by = (
-            f"{shown(promise.estimates['saving'], percent=True)}, flattered by the choice"
+            f"{shown(promise.estimates['saving'], percent=True)}, biased upwards by the choice"
             if "saving" in promise.estimates
             else ""
         )
@@ -84,24 +84,19 @@ def live_states(
 
 
 def foretold_by_default(router: MultiHeadRouter) -> dict[str, tuple[float, float, float]]:
-    """Return the saving that training foretold of the router's own policy; none where that is the reference."""
+    """Return the saving that training predicted for the router's own policy; empty if that is the reference."""
     known = {} if router.trained_on is None else router.trained_on.savings
     is_frozen = isinstance(router.default_policy, QualityPolicy) and str(DEFAULT_TARGET) in known
     return {str(DEFAULT_TARGET): known[str(DEFAULT_TARGET)]} if is_frozen else {}
 
 
 def refused_states(refusals: Sequence[Refusal]) -> list[PromiseState]:
-    """Return promises that were asked for and refused."""
+    """Return the states of refused promises."""
     return [PromiseState(refusal.promise, "refused", f"{refusal}, by bestroute tune") for refusal in refusals]
 
 
 def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
-    """Return what audits say of an allowed drop, and why.
-
-    Example:
-        >>> drop_state(None, 0.01)[0]
-        'not checked'
-    """
+    """Return the state of an allowed drop according to audits, and the reason."""
     line = None if report is None or not report.lines else report.lines[0]
     if line is None or line.drop is None:
         return "not checked", "no call was audited: audit=0.03 on the engine would tell"
@@ -117,12 +112,12 @@ def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
 def records_states(
     promises: Sequence[Promise], policy: Mapping[str, Any] | None, policy_text: str | None
 ) -> list[PromiseState]:
-    """Return what records say of promises: of the one that the policy rests on, the drop or the cost on them.
+    """Return the states of promises according to records: only that of the policy is tested.
 
     Args:
-        promises: Of the router.
-        policy: What the report has of the policy's choices.
-        policy_text: The policy as the command was given it, ``max_drop:0.01``.
+        promises: Promises of the router.
+        policy: The report's figures of the policy.
+        policy_text: The policy as given to the command, such as ``max_drop:0.01``.
     """
     kind, _, value = (policy_text or "").partition(":")
     states = []

@@ -1,4 +1,4 @@
-"""The page of records: quality against cost, what was frozen, calibration, and what was decided."""
+"""The page of an evaluation: quality against cost, frozen prices, calibration, and decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bestroute.evaluation.html_report.blocks import (
     shown,
     usd,
 )
-from bestroute.evaluation.html_report.ledger_summary import DEAREST
+from bestroute.evaluation.html_report.ledger_summary import MOST_EXPENSIVE
 from bestroute.evaluation.html_report.promise_states import PromiseState, state_rows
 from bestroute.evaluation.report import DROPS
 from bestroute.evaluation.series import Scored
@@ -36,9 +36,9 @@ def records_page(evaluation: Evaluation, name: str, states: Sequence[PromiseStat
     """Return the page.
 
     Args:
-        evaluation: Of a router on records.
-        name: Of the records.
-        states: Of every promise.
+        evaluation: The evaluation of a router on records.
+        name: Name of the records.
+        states: State of every promise.
     """
     report = evaluation.report
     reference, policy = report["reference"], report.get("policy")
@@ -65,7 +65,7 @@ def records_page(evaluation: Evaluation, name: str, states: Sequence[PromiseStat
         Section("Calibration", tuple(_calibration(report, evaluation.scored))),
         Section("Traffic by plan and model", tuple(_traffic(evaluation.decisions))),
         Section("By group", tuple(_groups(evaluation.scored))),
-        Section("The dearest decisions", (_dearest(evaluation.decisions, policy),)),
+        Section("The most expensive decisions", (_most_expensive(evaluation.decisions, policy),)),
     )
     how = f", trained anew for each of {report['cross_fit']} folds" if "cross_fit" in report else ""
     subtitle = f"{name}{how}; intervals of 95 % by {report['resamples']:,} resamples of groups"
@@ -219,7 +219,7 @@ def _groups(scored: Scored) -> Iterable[Block]:
     rows.sort(key=lambda row: (-row[2], row[0]))
     most = rows[0][2] or 1.0
     yield Table(
-        f"Spent by group{f' (the 50 dearest of {len(rows):,})' if len(rows) > 50 else ''}",
+        f"Spent by group{f' (the 50 most expensive of {len(rows):,})' if len(rows) > 50 else ''}",
         ("group", "USD", "reference", "saved", "queries", "quality", "the reference's"),
         tuple(
             (
@@ -232,8 +232,8 @@ def _groups(scored: Scored) -> Iterable[Block]:
     )
 
 
-def _dearest(decisions: Sequence[Mapping[str, Any]], policy: Mapping[str, Any] | None) -> Table:
-    dearest = sorted(decisions, key=lambda d: (-d["estimated_cost_usd"], str(d["id"])))[:DEAREST]
+def _most_expensive(decisions: Sequence[Mapping[str, Any]], policy: Mapping[str, Any] | None) -> Table:
+    by_cost = sorted(decisions, key=lambda d: (-d["estimated_cost_usd"], str(d["id"])))[:MOST_EXPENSIVE]
     why = "" if policy is None else str(policy["policy"])
     return Table(
         "The decisions that are expected to cost most, and why",
@@ -248,7 +248,7 @@ def _dearest(decisions: Sequence[Mapping[str, Any]], policy: Mapping[str, Any] |
                 ),
                 *(_plan(d), why),
             )
-            for d in dearest
+            for d in by_cost
         ),
         words_right=2,
     )

@@ -1,4 +1,4 @@
-"""A chart as an SVG that needs no script: what is printed, and shown where nothing runs."""
+"""Render a chart as a static SVG, for printing and for browsers without scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 52
 _MOST_WORDS = 8
 COLOURS = 8
-"""Of series, by CSS variables ``--series-1`` and so on."""
+"""Number of series colours, defined by the CSS variables ``--series-1`` and so on."""
 
 
 def svg(chart: Chart) -> str:
@@ -35,7 +35,7 @@ def svg(chart: Chart) -> str:
 
 
 class _Axes:
-    """Where a point lies, and the lines and numbers of both axes."""
+    """Positions of points, and the lines and numbers of both axes."""
 
     def __init__(self, chart: Chart, words: list[str] | None) -> None:
         self.chart, self.words = chart, words
