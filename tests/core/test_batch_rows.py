@@ -304,7 +304,7 @@ def test_what_something_else_decided_on_is_not_gone_on_with(world, server):
     ):
         world.run(decided_by="new")
     assert sorted(path.name for path in folder_of(world.out).iterdir()) == left
-    with pytest.raises(ConfigError, match="a batch of 'small' is under way by --batch openai.*give --batch openai"):
+    with pytest.raises(ConfigError, match="a batch of 'small' is in progress by --batch openai.*give --batch openai"):
         world.run(decided_by="old", form="anthropic")
     assert [row["answer"] for row in world.run(decided_by="old")] == ["84"] * 6
     assert len(drawn(server)) == 15
@@ -336,7 +336,8 @@ def test_a_provider_that_cannot_be_reached_is_one_sentence_and_the_next_run_goes
 
     monkeypatch.setattr(OpenAIBatches, method, away)
     with pytest.raises(
-        GenerationError, match=r"batches of 'small' cannot .* ConnectionError: away; .* goes on with it"
+        GenerationError,
+        match=r"batches of 'small' cannot .* ConnectionError: away; .* run the same command again to continue",
     ):
         world.run()
     monkeypatch.undo()

@@ -170,7 +170,7 @@ def test_a_batch_of_anthropics_that_was_not_noted_is_known_by_its_results_when_i
     with pytest.raises(Killed):
         run(form="anthropic")
     monkeypatch.undo()
-    with pytest.raises(GenerationError, match="is under way, and may be the one whose id was not noted"):
+    with pytest.raises(GenerationError, match="is in progress, and may be the one whose id was not noted"):
         run(form="anthropic")
     for job in list(server.batches.jobs):
         for _ in range(2):

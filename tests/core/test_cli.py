@@ -64,7 +64,7 @@ def test_collect_writes_records_and_every_flag_arrives(tmp_path, server):
     spent = sum(c for r in read_records(tmp_path / "r.jsonl") for s in r.samples.values() for c in s.cost_usd)
     assert cost.startswith(f"draws cost {spent:.6f} USD (small-mini ")
     assert spent > 0
-    assert "estimate: what draws of " in result.stderr
+    assert "estimate: the cost of draws of " in result.stderr
     assert "sample" in result.stderr
     records = read_records(tmp_path / "r.jsonl")
     assert len(records) == 2

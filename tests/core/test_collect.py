@@ -137,7 +137,7 @@ def test_other_parameters_or_another_question_are_refused(tmp_path, pool):
     with pytest.raises(ConfigError, match="give the same parameters, or another --out"):
         collect(PROMPTS, pool, members(), out, n=2, params={"temperature": 0.2})
     other = [Prompt("q0", "another question", "g0")]
-    with pytest.raises(ConfigError, match="'q0' asks another question"):
+    with pytest.raises(ConfigError, match="'q0' has another query"):
         collect(other, pool, members(), out, n=2, params={"temperature": 0.8})
     assert out.read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
@@ -204,7 +204,7 @@ def test_what_a_failing_checker_was_given_waits_for_a_mended_one(tmp_path, pool,
 
     first = members()
     for _ in range(2):  # the second time it fails on what waits, and nothing is drawn
-        with pytest.raises(ConfigError, match="mend it and resume"):
+        with pytest.raises(ConfigError, match="fix it and resume"):
             collect(PROMPTS, pool, first, out, n=3, checker=checker, concurrency=concurrency)
         asked = asked[:7]
     paid = sum(len(g.calls) for g in first.values())
@@ -228,7 +228,7 @@ def test_equal_samples_that_wait_for_a_checker_are_all_judged(tmp_path, pool):
         return {name: FakeGenerator(["the same"]) for name in ("small", "mid", "large")}
 
     out = tmp_path / "r.jsonl"
-    with pytest.raises(ConfigError, match="mend it and resume"):
+    with pytest.raises(ConfigError, match="fix it and resume"):
         collect(PROMPTS[:1], pool, same(), out, n=3, checker=fails, concurrency=9)
     done = collect(PROMPTS[:1], pool, same(), out, n=3, checker=lambda record, text: 1.0)
     assert done.missing == 0
@@ -494,7 +494,7 @@ def test_before_drawing_it_is_estimated_what_it_will_cost_by_the_lengths_that_ar
     said = []
     collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=1, on_estimate=said.append)
     assert said[0].unknown == ("small", "mid", "large")
-    assert "is not known: none of their answers is there yet, and --max-tokens sets no limit" in str(said[0])
+    assert "is unknown: there are no answers of them yet, and --max-tokens sets no limit" in str(said[0])
     done = collect(PROMPTS, pool, members(), tmp_path / "r.jsonl", n=3, on_estimate=said.append)
     assert (said[1].draws, said[1].unknown, said[1].is_limit) == (30, (), False)
     assert said[1].usd == pytest.approx(sum(done.cost_usd.values()), rel=0.5)

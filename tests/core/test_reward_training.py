@@ -261,7 +261,7 @@ def test_pairs_of_a_single_fold_are_refused(records):
         return replace(record, samples={m: replace(s, quality=(1.0,) * s.size) for m, s in record.samples.items()})
 
     one = [r if r.group == records[0].group else level(r) for r in records]
-    with pytest.raises(RecordError, match="pairs lie in one of 5 folds, so nothing is learnt"):
+    with pytest.raises(RecordError, match="pairs lie in one of 5 folds, so nothing can be learnt"):
         train_reward(one, RewardSettings(pairs="ends"))
 
 

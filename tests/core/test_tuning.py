@@ -185,7 +185,7 @@ def test_a_refusal_is_seen_later_in_route_monitor_and_report_until_the_folder_ha
         assert str(first) in told
         assert str(second) in told
         if arguments[0] != "route":
-            assert "flattered by the choice" in told  # of the promise that was given
+            assert "biased upwards by the choice" in told  # of the promise that was given
 
     router = MultiHeadRouter.from_pretrained(folder)
     replace(router, shrinkage=router.shrinkage / 2 + 0.1).save_pretrained(folder)

@@ -30,10 +30,10 @@ _PATIENCE_S = 10.0
 class Budget(ProcessState):
     """A limit that all calls sharing it may spend together: those of a process, or of all processes with its store.
 
-    In a store, reserving and settling are statements that check and note at once, by the database's own clock; a
-    process's calls that wait share one. What is spent never passes the sum, but for one call of each process that dies:
-    after ``release_s`` of silence its most expensive call in flight is taken for one that was never made, and what that has
-    cost can be spent on top. Its other calls in flight count as spent in the period, whether they were or not.
+    In a database, one statement checks and records a reservation, by the database's clock; waiting calls of a process
+    share a statement. The limit is never exceeded, except by one call of each process that dies: after ``release_s``
+    without a heartbeat its most expensive call in progress counts as not made, so its cost may be spent again. Its
+    other calls in progress count as spent in the period.
 
     Args:
         usd: The limit, USD.

@@ -1,1 +1,1 @@
-"""What draws samples: OpenAI-compatible endpoints, a local server of them, and replayed records."""
+"""Generators, which draw samples: OpenAI-compatible endpoints, a local server of one, batch files, replayed records."""

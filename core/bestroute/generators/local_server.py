@@ -1,4 +1,4 @@
-"""Small open models on this machine: a GGUF file behind an OpenAI-compatible server inside the process."""
+"""Serve a small open model (a GGUF file) by an OpenAI-compatible server inside the process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class LocalServer:
 
     Args:
         path: A GGUF file with a chat template.
-        n_threads: Threads of the computation.
-        n_parallel: Draws that may run at the same time.
-        n_context: Tokens of context of each of them.
+        n_threads: Number of threads for the computation.
+        n_parallel: Draws in parallel.
+        n_context: Context length of each, tokens.
 
     Raises:
-        ConfigError: If there is no such file.
+        ConfigError: If the file does not exist.
 
     Example:
         ``with LocalServer("smollm2-135m.gguf") as server: OpenAIGenerator("m", base_url=server.base_url)``
     """
 
     def __init__(self, path: str | Path, *, n_threads: int = 1, n_parallel: int = 4, n_context: int = 1024) -> None:
-        """Keep the settings; nothing is loaded before ``__enter__``."""
+        """Store the settings; nothing is loaded before ``__enter__``."""
         self.path = Path(path)
         if not self.path.is_file():
             raise ConfigError(f"{self.path}: no such GGUF file")
@@ -36,7 +36,7 @@ class LocalServer:
 
     @property
     def base_url(self) -> str:
-        """Where the server listens; only while it is open."""
+        """The server's address, while it is open."""
         if self._server is None:
             raise ConfigError(f"LocalServer({self.path.name}): use it as a context manager, it is not open")
         return f"{self._server.listening_address}/v1"

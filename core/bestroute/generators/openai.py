@@ -1,4 +1,4 @@
-"""A pool member behind any OpenAI-compatible endpoint."""
+"""A generator for any OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bestroute.types.token_logprobs import joined, signals_of
 from bestroute.types.usage import Usage, completed_usage, divide_usage, read_usage
 
 _OURS = ("stream_options", "n", "temperature", "logprobs")
-"""Options that are ours or a default, and are left out where a server refuses them."""
+"""Options set by us or by default, which are left out if a server rejects them."""
 
 
 class OpenAIGenerator(GeneratorBase):
@@ -72,7 +72,7 @@ class OpenAIGenerator(GeneratorBase):
         max_retries: int = 2,
         logprobs: bool | None = None,
     ) -> None:
-        """Keep the settings; no client is built before the first draw."""
+        """Store the settings; no client is created before the first draw."""
         self.model = model
         self.provider = "openai"
         self.logprobs = logprobs
@@ -92,12 +92,12 @@ class OpenAIGenerator(GeneratorBase):
 
     @property
     def max_output_tokens(self) -> int | None:  # type: ignore[override]
-        """The most tokens of one sample, if its parameters say."""
+        """Most tokens of one sample, if set by its parameters."""
         limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
         return limit if isinstance(limit, int) else None
 
     def takes_greedy(self, query: Query) -> bool:
-        """Whether a draw may be at temperature 0 in place of one above it."""
+        """Return whether a draw may use temperature 0 instead of a higher one."""
         is_free = "temperature" not in self._refusals.not_granted | self._refusals.left_out
         return is_free and self.params.get("temperature") != 0 and not self._reasons(query.params)
 
@@ -109,7 +109,7 @@ class OpenAIGenerator(GeneratorBase):
         )
 
     def _wishes(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that are sent because the engine wishes for them, or the member was made to."""
+        """Return the options that are set at the engine's request or by the constructor."""
         wishes: dict[str, Any] = {}
         reasons = self._reasons(params)
         if wishes_greedy(params) and not reasons and not sets_sampling(params):
@@ -120,7 +120,7 @@ class OpenAIGenerator(GeneratorBase):
         return wishes
 
     def without_retries(self) -> OpenAIGenerator:
-        """Return the same member without retries of its own: the engine has rules for them."""
+        """Return a copy without retries, since the engine retries by its own rules."""
         twin = copy(self)
         twin._connection = {**self._connection, "max_retries": 0}
         twin._client, twin._async_clients = None, PerLoop(_aclose)
@@ -143,7 +143,7 @@ class OpenAIGenerator(GeneratorBase):
 
         Raises:
             openai.OpenAIError: The client's own error, if nothing was drawn.
-            EmptyReplyError: If the server answered with no choice at all.
+            EmptyReplyError: If the reply has no choices.
         """
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
@@ -162,7 +162,7 @@ class OpenAIGenerator(GeneratorBase):
         return samples
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples without blocking the loop; see ``generate``."""
+        """Draw ``n`` samples without blocking the event loop; see ``generate``."""
         samples: list[Sample] = []
         while len(samples) < n and not cancel.is_set:
             started = time.perf_counter()
@@ -180,10 +180,10 @@ class OpenAIGenerator(GeneratorBase):
         return samples
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield the pieces of one sample, then the sample; a reply to a query with tools comes whole.
+        """Yield the pieces of one sample, then the sample; with tools, a reply is yielded as a whole.
 
         Raises:
-            ConnectionError: If the stream ended before its end.
+            ConnectionError: If the stream ended early.
         """
         if query.tools:
             yield from self.generate(query, 1, params=params, cancel=cancel)
@@ -216,7 +216,7 @@ class OpenAIGenerator(GeneratorBase):
     def _create(
         self, request: Mapping[str, Any], keep: Collection[str], params: Mapping[str, Any]
     ) -> tuple[Any, Mapping[str, Any]]:
-        """Ask, and once more without what the server refuses by name; return the reply and what was sent for it."""
+        """Send a request, and again without options that the server rejects; return the reply and the request sent."""
         while True:
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
@@ -229,7 +229,7 @@ class OpenAIGenerator(GeneratorBase):
     async def _acreate(
         self, request: Mapping[str, Any], keep: Collection[str], params: Mapping[str, Any]
     ) -> tuple[Any, Mapping[str, Any]]:
-        """Ask without blocking the loop; see ``_create``."""
+        """Send a request without blocking the event loop; see ``_create``."""
         while True:
             wished = self._refusals.granted(self._wishes(params))
             sent = self._refusals.adapted({**request, **wished}, keep)
@@ -246,45 +246,45 @@ class OpenAIGenerator(GeneratorBase):
         return await self._async().chat.completions.create(**request)
 
     def _demand(self, query: Query, request: Mapping[str, Any]) -> Demand:
-        """Return what a reply is checked against."""
+        """Return the requirements that a reply is checked against."""
         return read_demand(query.tools, request.get("tool_choice"))
 
     def request_of(self, query: Query, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the body of the request for one sample, for those who send it in their own way."""
+        """Return the body of a request for one sample, for callers that send it themselves."""
         wished = self._refusals.granted(self._wishes(params))
         return self._refusals.adapted({**self._request(query, 1, params), **wished}, params)
 
     def learns(self, error: BaseException, request: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-        """Note which option of a request an error refuses by name; whether ``request_of`` does without it from now on.
+        """Learn which option an error rejects; returns whether ``request_of`` leaves it out from now on.
 
         Args:
-            error: What came in place of a reply.
+            error: The error received.
             request: As ``request_of`` returned it.
-            params: Of the same call.
+            params: Parameters of the same call.
         """
         wished = [name for name in self._wishes(params) if name in request]
         return self._refusals.learn(error, request, params, wished)
 
     def sample_of(self, body: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
-        """Read the body of a reply.
+        """Convert the body of a reply to a sample.
 
         Raises:
-            EmptyReplyError: If it holds no choice.
+            EmptyReplyError: If it has no choices.
         """
         reply = _openai().types.chat.ChatCompletion.construct(**body)
         return self._read(reply, query, request, 1, 0.0)[0]
 
     @property
     def client(self) -> Any:
-        """The provider's client, for what is not a chat completion."""
+        """The provider's client, for requests other than chat completions."""
         return self._sync()
 
     def _own(self, params: Mapping[str, Any]) -> Collection[str]:
-        """Return the options of a stream that its caller chose."""
+        """Return the options of a stream that the caller chose."""
         return {*params, *({"stream_options"} & self.params.keys())}
 
     def _sync(self) -> Any:
-        """Return this process's client: a forked one must not share its parent's connections."""
+        """Return this process's client: a forked process must not share its parent's connections."""
         client, process = self._client or (None, None)
         if client is None or process != os.getpid():
             client = _openai().OpenAI(**self._connection)
@@ -292,14 +292,14 @@ class OpenAIGenerator(GeneratorBase):
         return client
 
     def _async(self) -> Any:
-        """Return this event loop's client: connections belong to the loop that opened them, and end with it."""
+        """Return this event loop's client: connections belong to the loop that opened them."""
         return self._async_clients.get(lambda: _openai().AsyncOpenAI(**self._connection))
 
     def _ask(self, n: int, samples: Sequence[Sample]) -> int:
         return n - len(samples) if self.native_n else 1
 
     def _request(self, query: Query, n: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request; a call's own limit of length takes the place of the member's, whatever their names."""
+        """Return a request; a call's own token limit replaces the member's, whatever their names."""
         limits = TOKEN_LIMITS if any(name in params for name in TOKEN_LIMITS) else ()
         request = {name: value for name, value in self.params.items() if name not in limits}
         request |= {**params, "model": self.model, "messages": chat_messages(query)}
@@ -327,7 +327,7 @@ class OpenAIGenerator(GeneratorBase):
             " ".join(texts),
             has_reply=any(map(carries_something, messages)),
         )
-        bill = usage if len(choices) == 1 else None  # what each of several used is not told
+        bill = usage if len(choices) == 1 else None  # usage is not reported per choice
         demand = self._demand(query, request)
         return [
             judge(
@@ -348,11 +348,11 @@ class OpenAIGenerator(GeneratorBase):
         ]
 
     def _refuse_empty(self, reply: Any, wanted: int) -> None:
-        """Raise what a reply without choices means; some servers tell their errors in one, with status 200.
+        """Raise the error of a reply without choices; some servers return errors with status 200.
 
         Raises:
-            openai.APIError: As the client raises it for the same error in a stream.
-            EmptyReplyError: If the reply tells nothing.
+            openai.APIError: If the reply has an error, as the client raises it in a stream.
+            EmptyReplyError: If the reply has no error.
         """
         error = field(reply, "error")
         if isinstance(error, Mapping):
@@ -370,7 +370,7 @@ _STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage"
 
 
 def chat_messages(query: Query) -> list[Any]:
-    """Return the query as chat messages: its own if it has any, else system, context and text."""
+    """Return the query as chat messages: its own if it has any, else system prompt, context and text."""
     if query.messages:
         return list(query.messages)
     turns = [("system", query.system)] if query.system else []
@@ -385,13 +385,13 @@ def generators_from(
     only: Sequence[str] = (),
     make: Callable[..., OpenAIGenerator] = OpenAIGenerator,
 ) -> dict[str, OpenAIGenerator]:
-    """Make a generator for every member, as the pool file says it is reached.
+    """Create a generator for every member, as the pool file specifies.
 
     Args:
-        pool: With ``endpoints``.
-        base_urls: Where members are reached instead of where the file says.
-        only: The members that are wanted; default: all.
-        make: Makes one; it takes what ``OpenAIGenerator`` does.
+        pool: A pool with ``endpoints``.
+        base_urls: Addresses that override those of the file, by model.
+        only: The members to create; default: all.
+        make: Constructor, with the arguments of ``OpenAIGenerator``.
 
     Raises:
         ConfigError: If an ``api_key_env`` names a variable that is not set.
@@ -428,13 +428,13 @@ def _signals(
 
 
 def _calls_of(message: Any) -> list[Call]:
-    """Return the calls of a reply, those that do not parse among them."""
+    """Return the tool calls of a reply, including those that do not parse."""
     functions = [field(call, "function") for call in field(message, "tool_calls") or ()]
     return [Call.parse(str(field(f, "name")), field(f, "arguments")) for f in functions if f is not None]
 
 
 def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sample]:
-    """Keep what was drawn, and what the error was billed for; raise the error as it is if there is neither."""
+    """Return the samples with the error's bill; raise the error if there are neither samples nor a bill."""
     failed = sample_of_error(error)
     if not samples and failed.error is not None and failed.usage is None:
         raise error
@@ -443,13 +443,13 @@ def _with_failure(samples: list[Sample], n: int, error: Exception) -> list[Sampl
 
 
 def _reason_of(choice: Any) -> str | None:
-    """Return why a reply ended; what is no text, of a server with a protocol of its own, as it is written."""
+    """Return the finish reason of a reply; other values of non-standard servers are converted to text."""
     reason = choice.finish_reason
     return reason if reason is None or isinstance(reason, str) else str(reason)
 
 
 class _Collected:
-    """What a stream has brought so far."""
+    """Collects the chunks of a stream."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self.request = request
@@ -485,7 +485,7 @@ class _Collected:
         return Sample(self.text, self._message(), usage, self.finish_reason, latency_s=seconds, signals=signals)
 
     def _message(self) -> Any:
-        """Return what a whole reply would hold besides text, ``None`` if there is nothing."""
+        """Return the non-text content of the complete reply; ``None`` if there is none."""
         if not self.refusal:
             return None
         types = _openai().types.chat

@@ -1,4 +1,4 @@
-"""Recorded answers behind the generator seam: real samples, drawn again without a model."""
+"""A generator that replays recorded samples, without a model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ReplayGenerator(GeneratorBase):
 
     Args:
         records: Where the samples come from; queries are found by their text.
-        model: Whose samples.
-        seed: Of the order; another seed draws other samples.
+        model: The model whose samples are replayed.
+        seed: Seed of the order in which samples are drawn.
     """
 
     native_n = True
@@ -61,7 +61,7 @@ class ReplayGenerator(GeneratorBase):
         return [self._sample(query, samples, i, is_first=place == 0) for place, i in enumerate(taken)]
 
     def takes_greedy(self, query: Query) -> bool:
-        """Whether the record of the query has a greedy answer."""
+        """Return whether the query's record has a greedy answer."""
         return query.text in self._recorded and self._recorded[query.text][0].greedy is not None
 
     def _sample(self, query: Query, samples: ModelSamples, i: int, *, is_first: bool) -> Sample:

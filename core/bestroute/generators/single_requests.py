@@ -1,4 +1,4 @@
-"""Several samples by a request each: none is lost with another that fails, or with whoever calls them off."""
+"""Draw several samples by one request each; samples are kept if others fail or the draw is cancelled."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bestroute.types.usage import Usage
 
 
 def draw_singly(draw: Callable[[], Sequence[Sample]], n: int, *, query: Query, cancel: Cancel) -> list[Sample]:
-    """Return the samples of ``n`` requests, one after the other; of one that fails its error.
+    """Return the samples of ``n`` consecutive requests; a failed one yields its error.
 
     Args:
         draw: Makes one request for one sample.
-        n: How many.
-        query: What is asked.
-        cancel: Of the call; once it is set no further request is made.
+        n: Number of requests.
+        query: The query.
+        cancel: The call's cancellation; once set, no further request is made.
 
     Raises:
         KeyboardInterrupt: With what came, which is to be billed; see ``samples_of``.
@@ -41,11 +41,7 @@ def draw_singly(draw: Callable[[], Sequence[Sample]], n: int, *, query: Query, c
 
 
 async def adraw_singly(draw: Callable[[], Awaitable[Sequence[Sample]]], n: int, *, query: Query) -> list[Sample]:
-    """Return the samples of ``n`` requests that are made at the same time; see ``draw_singly``.
-
-    Raises:
-        CancelledError: With what came, which is to be billed; see ``samples_of``.
-    """
+    """Return the samples of ``n`` concurrent requests; see ``draw_singly``."""
     import asyncio
 
     found: list[Sequence[Sample]] = [with_cut([], 1, query)] * n
@@ -72,11 +68,11 @@ async def adraw_singly(draw: Callable[[], Awaitable[Sequence[Sample]]], n: int, 
 
 
 def with_cut(samples: Sequence[Sample], n: int, query: Query) -> list[Sample]:
-    """Return the samples that came before a draw of ``n`` was called off, and what became of the others.
+    """Return the samples that arrived before a draw of ``n`` was cancelled, and the bills of the others.
 
-    The prompt of the next was sent, and is billed as an estimate; those after it were never asked for.
+    The next prompt was sent and is billed as an estimate; later ones were never sent.
     """
-    error = DrawCancelledError("the draw was called off before its answer came")
+    error = DrawCancelledError("the draw was cancelled before its answer arrived")
     request = samples[-1].request + 1 if samples else 0
     sent = Sample("", usage=Usage(query.prompt_tokens, 0, estimated=True), error=error, request=request)
     unsent = Sample("", usage=Usage(estimated=True), error=error, request=request)

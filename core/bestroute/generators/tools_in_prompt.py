@@ -1,4 +1,4 @@
-"""A member in a second mode: tools are described in its prompt, and what it writes is read back as tool calls."""
+"""A second mode of a member: tools are described in its prompt, and tool calls are parsed from its text."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from bestroute.types.sample import Cancel, Delta, Sample
 from bestroute.types.signals import Signals
 
 ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "allow_parallel_tool_calls", "strict")
-"""Call parameters that have no meaning for a member that is offered no tools."""
+"""Call parameters that do not apply to a request without tools."""
 _FENCED = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
 _LONGEST = 100_000
 _OPENS = re.compile(r"[\[{]")
 _BETWEEN = re.compile(r"(?:[\s,;]|</?[\w|-]+>|<\|[^|<>]*\|>|```[\w-]*|\[[A-Z_]+\])*")
-"""What may stand between two calls: nothing that says anything."""
+"""Text allowed between two calls, which has no content."""
 _MOST_PIECES = 200
 _NAMED = re.compile(r"""["'](?:name|function|tool|tool_name|action)["']\s*:\s*["']([^"'\n]{1,200})["']""")
 _KEYS = re.compile(r"""["']([^"'\n]{1,200})["']\s*:\s*\{""")
-"""How a call may name its function in JSON or nearly so."""
+"""Keys that name the function of a call, in JSON or nearly so."""
 
 
 class Wording(Protocol):
-    """How a framework's messages say what has no tools: the two directions."""
+    """Conversion of a framework's messages to and from text without tools."""
 
     def ask(self, query: Query, rules: str) -> Query:
-        """Return the query with instructions, and without tools and turns of tools in the framework's own form."""
+        """Return the query with instructions, and with tools and tool turns converted to text."""
         ...
 
     def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
-        """Return the framework's object of a reply that makes these calls, each with its id."""
+        """Return the framework's message of a reply with these calls, each with its id."""
         ...
 
 
 class PlainWording:
-    """Messages are OpenAI's dicts, or there are none."""
+    """Conversion for OpenAI's dicts, or for queries without messages."""
 
     def ask(self, query: Query, rules: str) -> Query:
-        """Put the instructions before the system prompt."""
+        """Prepend the instructions to the system prompt."""
         if not query.messages:
             return replace(query, system=f"{rules}\n\n{query.system}".strip())
         return replace(query, messages=[{"role": "system", "content": rules}, *map(_in_words, query.messages)])
 
     def reply(self, sample: Sample, calls: Sequence[tuple[str, Call]]) -> Any:
-        """Return an assistant's message as a dict."""
+        """Return an assistant message as a dict."""
         tool_calls = [
             {
                 "id": id_,
@@ -69,7 +69,7 @@ class PlainWording:
 
 
 class ToolsInPrompt(GeneratorBase):
-    """The same member, asked for tool calls in words, as a member of its own.
+    """A member that is asked for tool calls by instructions in its prompt, as a separate member.
 
     Where a query offers tools they are described in the prompt, and the JSON that the model answers with is read as
     calls; a text without calls stays a text. Two modes of one cheap model that make the same call are right far more
@@ -78,7 +78,7 @@ class ToolsInPrompt(GeneratorBase):
 
     Args:
         member: A ``bestroute.Generator``; in a pool of ``BestRouteChat`` or ``BestRouteLLM`` one of its models.
-        wording: How messages are written; the adapters say it.
+        wording: Conversion of messages; set by the adapters.
 
     Example:
         >>> from bestroute.testing import FakeGenerator
@@ -91,7 +91,7 @@ class ToolsInPrompt(GeneratorBase):
     tools_mode = "prompt"
 
     def __init__(self, member: Any, *, wording: Wording | None = None) -> None:
-        """Keep the member; nothing is called."""
+        """Store the member; nothing is called."""
         self.member = member
         self.wording = wording or PlainWording()
         inner = completed(member, GeneratorBase) if callable(getattr(member, "generate", None)) else None
@@ -103,7 +103,7 @@ class ToolsInPrompt(GeneratorBase):
         """The member as a generator.
 
         Raises:
-            ConfigError: If it is a framework's model, which only that framework's router can ask.
+            ConfigError: If it is a framework's model, which only that framework's router can call.
         """
         if self._generator is None:
             raise ConfigError(
@@ -114,24 +114,24 @@ class ToolsInPrompt(GeneratorBase):
 
     @property
     def max_output_tokens(self) -> int | None:  # type: ignore[override]
-        """As the member says."""
+        """The member's limit."""
         return self.generator.max_output_tokens
 
     @property
     def model_name(self) -> str | None:  # type: ignore[override]
-        """As the member says."""
+        """The member's model name."""
         return self.generator.model_name or self.generator.model
 
     def takes_greedy(self, query: Query) -> bool:
-        """As the member says."""
+        """Return the member's answer."""
         return self.generator.takes_greedy(query)
 
     def lacks(self, query: Query) -> str | None:
-        """As the member says of the same query without tools."""
+        """Return the member's answer for the query without tools."""
         return self.generator.lacks(replace(query, tools=None) if query.tools and query.text.strip() else query)
 
     def without_retries(self) -> ToolsInPrompt:
-        """Return the same mode of a member without retries of its own."""
+        """Return the same mode of the member without retries."""
         return ToolsInPrompt(self.generator.without_retries(), wording=self.wording)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class ToolsInPrompt(GeneratorBase):
         self.generator.close()
 
     async def aclose(self) -> None:
-        """Close the member's connections, those of this event loop among them."""
+        """Close the member's connections, including those of this event loop."""
         await self.generator.aclose()
 
     def generate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
@@ -150,7 +150,7 @@ class ToolsInPrompt(GeneratorBase):
         return [self._read(s, query, params) for s in self.generator.generate(wish, n, params=rest, cancel=cancel)]
 
     async def agenerate(self, query: Query, n: int, *, params: Mapping[str, Any], cancel: Cancel) -> Sequence[Sample]:
-        """Draw ``n`` samples without blocking the loop."""
+        """Draw ``n`` samples without blocking the event loop."""
         if not query.tools:
             return await self.generator.agenerate(query, n, params=params, cancel=cancel)
         wish, rest = self._in_prompt(query, params)
@@ -158,7 +158,7 @@ class ToolsInPrompt(GeneratorBase):
         return [self._read(sample, query, params) for sample in drawn]
 
     def stream(self, query: Query, *, params: Mapping[str, Any], cancel: Cancel) -> Iterator[Delta | Sample]:
-        """Yield the member's pieces; where there are tools the whole sample."""
+        """Yield the member's pieces; with tools, only the whole sample."""
         if query.tools:
             yield from self.generate(query, 1, params=params, cancel=cancel)
         else:
@@ -167,7 +167,7 @@ class ToolsInPrompt(GeneratorBase):
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
-        """Yield the member's pieces without blocking the loop; where there are tools the whole sample."""
+        """Yield the member's pieces without blocking the event loop; with tools, only the whole sample."""
         if query.tools:
             for sample in await self.agenerate(query, 1, params=params, cancel=cancel):
                 yield sample
@@ -177,14 +177,14 @@ class ToolsInPrompt(GeneratorBase):
                     yield piece
 
     def _in_prompt(self, query: Query, params: Mapping[str, Any]) -> tuple[Query, Mapping[str, Any]]:
-        """Return the query and the parameters that the member is asked with, without tools."""
+        """Return the query and parameters for the member, without tools."""
         demand = read_demand(query.tools, _choice(params))
         wish = self.wording.ask(query, instructions(query.tools or (), demand))
         kept = {name: value for name, value in query.params.items() if name not in ABOUT_TOOLS}
         return replace(wish, tools=None, params=kept), _without(params)
 
     def _read(self, sample: Sample, query: Query, params: Mapping[str, Any]) -> Sample:
-        """Return a sample with the calls that its text makes, and what is wrong with them, if anything."""
+        """Return a sample with the tool calls of its text, and their flaw, if any."""
         if sample.error is not None:
             return sample
         demand = read_demand(query.tools, _choice(params))
@@ -201,7 +201,7 @@ class ToolsInPrompt(GeneratorBase):
 
 
 def instructions(tools: Sequence[Any], demand: Demand) -> str:
-    """Return what a member is told of the tools that it may call, and how."""
+    """Return the instructions on available tools and the format of calls."""
     functions = [tool.get("function", tool) for tool in tools if isinstance(tool, Mapping)]
     keys = ("name", "description", "parameters", "input_schema")
     offered = [
@@ -222,7 +222,7 @@ def instructions(tools: Sequence[Any], demand: Demand) -> str:
 
 
 def read_calls(text: str, demand: Demand) -> list[Call] | None:
-    r"""Return the calls that a reply makes; ``None`` if it makes none, or speaks of functions that are not on offer.
+    r"""Parse the tool calls of a reply; ``None`` if it has none, or calls unavailable functions.
 
     Example:
         >>> read_calls('Sure: ```json\n[{"name": "now", "arguments": {}}]\n```', Demand({"now": {}}))
@@ -238,9 +238,9 @@ def read_calls(text: str, demand: Demand) -> list[Call] | None:
 
 
 def _in_pieces(text: str, demand: Demand) -> list[Call]:
-    """Return the calls of all JSON values that follow one another in a text.
+    """Return the calls of consecutive JSON values in a text.
 
-    There are none where words stand between two, or where the rest of the text tries to call, too.
+    There are none if there is text between two, or if the rest of the text attempts a call as well.
     """
     calls, first, end, at = list[Call](), 0, 0, 0
     for _ in range(_MOST_PIECES):
@@ -260,7 +260,7 @@ def _in_pieces(text: str, demand: Demand) -> list[Call]:
 
 
 def tries_to_call(text: str, demand: Demand) -> bool:
-    """Whether a reply that makes no call writes as if it made one of a function on offer.
+    """Return whether a reply without calls attempts to call an available function.
 
     Example:
         >>> [tries_to_call(t, Demand({"now": {}})) for t in ('{"name": "now", "arguments": {', "It is now (noon).")]
@@ -278,7 +278,7 @@ def _choice(params: Mapping[str, Any]) -> Any:
 
 
 def _without(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return parameters without those about tools; wishes of the engine stay with them."""
+    """Return parameters without those about tools; the engine's own requests are kept."""
     kept = {name: value for name, value in params.items() if name not in ABOUT_TOOLS}
     if isinstance(params, DrawParams):
         return DrawParams(kept, greedy=params.greedy, logprobs=params.logprobs)
@@ -286,7 +286,7 @@ def _without(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _in_words(message: Any) -> Any:
-    """Return one of OpenAI's messages with its tool turns as text."""
+    """Return an OpenAI message with tool turns as text."""
     if not isinstance(message, Mapping):
         return message
     if message.get("role") == "tool":

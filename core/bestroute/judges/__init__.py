@@ -1,4 +1,4 @@
-"""Judges: who tells how good an answer is, where no test does, and how far they can be believed."""
+"""Judges, which assess the quality of answers where no test can, and checks of their reliability."""
 
 from bestroute.judges.judge import FunctionJudge, Judge, JudgeTask, MemberJudge, Verdict
 from bestroute.judges.labelling import Labelled, label

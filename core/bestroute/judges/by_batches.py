@@ -1,4 +1,4 @@
-"""Asking a judge by batch files: its questions as draws of ``collect``'s kind, its verdicts as their replies come."""
+"""Ask a judge through batch files: its questions are draws as in ``collect``, and replies become verdicts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ from bestroute.types.sample import Sample
 
 
 def question_key(task: JudgeTask, query: Query) -> str:
-    """Return what a question is known by: the id of its task and a hash of its words.
-
-    Example:
-        >>> question_key(JudgeTask("q1", "hi", ("a",)), Query("Is it good?"))
-        'q1-861458d17f734029'
-    """
+    """Return the key of a question: the id of its task and a hash of its text."""
     return f"{task.id}-{sha256(utf8(json.dumps([query.system, query.text]))).hexdigest()[:16]}"
 
 
 def verdict_of(judge: MemberJudge, task: JudgeTask, replies: Mapping[str, JudgeReply]) -> Verdict:
-    """Return the verdict on a task by the replies to its questions; one that two of them share is paid for once."""
+    """Return the verdict on a task from the replies to its questions; a reply shared by several is paid for once."""
     keys = [question_key(task, query) for query in judge.queries(task)]
     is_first = [key not in keys[:place] for place, key in enumerate(keys)]
     pairs = zip(keys, is_first, strict=True)
@@ -35,12 +30,12 @@ def verdict_of(judge: MemberJudge, task: JudgeTask, replies: Mapping[str, JudgeR
 
 
 @dataclass
-class _Open:
-    """A task whose replies are not all there."""
+class _PendingTask:
+    """A task with missing replies."""
 
     task: JudgeTask
     queries: dict[str, Query]
-    """By what each is known by; equal ones once."""
+    """Its questions by key, without duplicates."""
     missing: set[str]
     failure: BaseException | None = None
 
@@ -48,23 +43,23 @@ class _Open:
 def ask_by_batches(
     tasks: Sequence[JudgeTask], judge: MemberJudge, drawer: Drawer, verdicts: Verdicts, stops: Callable[[], bool]
 ) -> Iterator[tuple[JudgeTask, Verdict | BaseException, list[str]]]:
-    """Ask about tasks; yield each with its verdict, or with what went wrong, and the keys of its questions.
+    """Ask about tasks; yield each with its verdict or error, and the keys of its questions.
 
-    Replies are kept in ``verdicts`` as they come, so that none is paid for twice though others of its task fail.
+    Replies are stored in ``verdicts`` when they arrive, so that none is paid for twice if others of its task fail.
 
     Args:
-        tasks: What is to be judged.
-        judge: Who is asked.
-        drawer: Makes the draws, by batches.
-        verdicts: Where replies are kept until the verdict is there.
-        stops: Once true, nothing more is handed in or waited for; tasks without all their replies are left out.
+        tasks: The tasks.
+        judge: The judge.
+        drawer: Makes the draws, through batches.
+        verdicts: Stores replies until the verdict is complete.
+        stops: Once it returns true, nothing more is submitted or waited for; incomplete tasks are left out.
     """
-    of_question: dict[str, _Open] = {}
+    of_question: dict[str, _PendingTask] = {}
     jobs: list[Job] = []
     for task in tasks:
         queries = {question_key(task, query): query for query in judge.queries(task)}
         missing = {key for key in queries if verdicts.kept(key) is None}
-        one = _Open(task, queries, missing)
+        one = _PendingTask(task, queries, missing)
         if not missing:
             yield _judged(one, judge, verdicts)
         for key in queries:
@@ -104,7 +99,9 @@ def _reply(judge: MemberJudge, query: Query, outcome: Sample | BaseException) ->
         return error
 
 
-def _judged(one: _Open, judge: MemberJudge, verdicts: Verdicts) -> tuple[JudgeTask, Verdict | BaseException, list[str]]:
+def _judged(
+    one: _PendingTask, judge: MemberJudge, verdicts: Verdicts
+) -> tuple[JudgeTask, Verdict | BaseException, list[str]]:
     keys = list(one.queries)
     if one.failure is not None:
         return one.task, one.failure, keys

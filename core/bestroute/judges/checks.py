@@ -1,4 +1,4 @@
-"""What needs no judge: answers that can be compared with a known one, or break a rule of the prompt."""
+"""Checks that decide quality without a judge: comparison with a known answer, or with rules of the prompt."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bestroute.selection.tool_calls import NotJson, read_json
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 Check = Callable[[Mapping[str, Any], str], float | None]
-"""``fn(fields, text)`` -> the quality, or ``None`` where it does not decide."""
+"""``fn(fields, text)`` -> the quality, or ``None`` if it does not decide."""
 
 
 def exact(fields: Mapping[str, Any], text: str) -> float | None:
-    """Decide by the known ``answer``, however both are written.
+    """Compare with the known ``answer``, in canonical form.
 
     Example:
         >>> exact({"answer": "84"}, "The answer is **84**."), exact({"answer": "84"}, "85"), exact({}, "84")
@@ -32,7 +32,7 @@ def exact(fields: Mapping[str, Any], text: str) -> float | None:
 
 
 def numeric(fields: Mapping[str, Any], text: str) -> float | None:
-    """Decide by the known number ``answer``, within ``tolerance`` (relative, default 1e-6); the last number counts.
+    """Compare the last number with the known number ``answer``, within ``tolerance`` (relative, default 1e-6).
 
     Example:
         >>> numeric({"answer": 1200}, "It is 1,200 km."), numeric({"answer": "3.14", "tolerance": 0.01}, "3.15")
@@ -48,7 +48,7 @@ def numeric(fields: Mapping[str, Any], text: str) -> float | None:
 
 
 def pattern(fields: Mapping[str, Any], text: str) -> float | None:
-    """Refuse what the regular expression ``pattern`` is not found in; what it is found in a judge may judge.
+    """Reject text that does not match the regular expression ``pattern``; leave matching text to the judge.
 
     Example:
         >>> pattern({"pattern": "^Dear"}, "Hello"), pattern({"pattern": "^Dear"}, "Dear Ann")
@@ -64,7 +64,7 @@ def pattern(fields: Mapping[str, Any], text: str) -> float | None:
 
 
 def schema(fields: Mapping[str, Any], text: str) -> float | None:
-    """Refuse what is not JSON of the ``schema``, or of the ``response_format``'s; the rest a judge may judge.
+    """Reject text that is not JSON of the ``schema`` or ``response_format``; leave the rest to the judge.
 
     Example:
         >>> schema({"schema": {"type": "array"}}, "{}"), schema({"schema": {"type": "array"}}, "[1]")
@@ -89,7 +89,7 @@ CHECKS: Mapping[str, Check] = {"exact": exact, "numeric": numeric, "pattern": pa
 
 
 def read_checks(names: str) -> tuple[Check, ...]:
-    """Return checks by their names, several by commas.
+    """Return checks by their names, comma-separated.
 
     Raises:
         ConfigError: If a name is unknown.
@@ -101,7 +101,7 @@ def read_checks(names: str) -> tuple[Check, ...]:
 
 
 def decided(checks: tuple[Check, ...], fields: Mapping[str, Any], text: str) -> float | None:
-    """Return the quality that the first check which decides gives; ``None`` where none does."""
+    """Return the quality from the first check that decides; ``None`` if none does."""
     return next((quality for check in checks if (quality := check(fields, text)) is not None), None)
 
 

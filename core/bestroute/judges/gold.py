@@ -1,4 +1,4 @@
-"""How far a judge can be believed: its verdicts beside those of people, and what is true of all by both."""
+"""Agreement of a judge with people, and quality estimates that combine both."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bestroute.records.schemas import check_line
 from bestroute.stats.prediction_powered import CorrectedMean, corrected_mean
 
 FEWEST = 10
-"""Human verdicts on samples of a model, from so many groups at least, before anything is said of it."""
+"""Fewest groups with human verdicts on a model's samples for an estimate of its quality."""
 
 
 @dataclass(frozen=True)
 class HumanVerdict:
-    """What a person said of one answer."""
+    """A person's verdict on one answer."""
 
     id: str
     text: str
@@ -30,24 +30,24 @@ class HumanVerdict:
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """How often a judge and people say the same."""
+    """Agreement of a judge with people."""
 
     verdicts: int
-    """Answers that both judged."""
+    """Number of answers that both judged."""
     same: float
-    """Share on the same side of one half."""
+    """Share of them with both verdicts on the same side of 0.5."""
     bias: float
-    """The judge's mean minus people's; above 0 the judge is too kind."""
+    """The judge's mean minus people's; positive if the judge is too lenient."""
     error: float
-    """Mean distance between both."""
+    """Mean absolute difference."""
     qualities: Mapping[str, CorrectedMean]
-    """Each model's quality as people would judge it, where enough was judged."""
+    """Each model's quality as judged by people, if enough was judged."""
     naive: Mapping[str, float]
-    """Each model's quality by the judge alone."""
+    """Each model's quality according to the judge alone."""
 
 
 def read_gold(path: Path | str) -> list[HumanVerdict]:
-    """Read a file of verdicts: ``{"id", "text", "quality"}`` a line, and ``"model"`` if it is known.
+    """Read a file of human verdicts: ``{"id", "text", "quality"}`` per line, optionally ``"model"``.
 
     Raises:
         RecordError: At the first bad line; names file, line and field.
@@ -60,7 +60,7 @@ def read_gold(path: Path | str) -> list[HumanVerdict]:
 
 
 def people_s_means(gold: Sequence[HumanVerdict]) -> dict[tuple[str, str], float]:
-    """Return what people say of each answer, by record and text: of several who judged it, their mean."""
+    """Return people's mean quality of each answer, by record and text."""
     found: dict[tuple[str, str], list[float]] = {}
     for verdict in gold:
         found.setdefault((verdict.id, verdict.text), []).append(verdict.quality)
@@ -68,10 +68,10 @@ def people_s_means(gold: Sequence[HumanVerdict]) -> dict[tuple[str, str], float]
 
 
 def check_gold(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> int:
-    """Return how many verdicts are about no answer of the records.
+    """Return how many verdicts do not match an answer of the records.
 
     Raises:
-        RecordError: If none is about one.
+        RecordError: If none matches.
     """
     answers = {(r.id, text) for r in records for samples in r.samples.values() for text in samples.text or ()}
     strange = sum((verdict.id, verdict.text) not in answers for verdict in gold)
@@ -81,7 +81,7 @@ def check_gold(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> int:
 
 
 def judged_by_people(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> dict[str, Record]:
-    """Return the records of which people judged every sample, with people's qualities, by id."""
+    """Return the records whose samples people judged completely, with people's qualities, by id."""
     people = people_s_means(gold)
     whole: dict[str, Record] = {}
     for record in records:
@@ -105,7 +105,7 @@ def agreement(records: Sequence[Record], gold: Sequence[HumanVerdict]) -> JudgeA
     """Compare the judge's qualities in labelled records with people's.
 
     Raises:
-        RecordError: If no verdict is about an answer of the records.
+        RecordError: If no verdict matches an answer of the records.
     """
     people = people_s_means(gold)
     pairs: dict[str, list[tuple[str, float, float]]] = {}

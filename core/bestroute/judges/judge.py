@@ -1,4 +1,4 @@
-"""Judges: a member of a pool that is asked, pointwise or pairwise, or a function."""
+"""Judges: a member of a pool, asked pointwise or pairwise, or a function."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from bestroute.types.sample import Cancel, Sample
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """What is to be judged: the answers to one query, no text twice."""
+    """The distinct answers to one query, to be judged."""
 
     id: str
     query: str
     answers: tuple[str, ...]
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """The whole line of the record: its turns, its known answer, whatever a judge may want."""
+    """The record's line, with its turns and its known answer."""
     reference: str | None = None
-    """The reference's answer, with which a pairwise judge compares."""
+    """The reference's answer, for comparison by a pairwise judge."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge said of the answers of a task."""
+    """A judge's verdict on the answers of a task."""
 
     qualities: tuple[float | None, ...]
-    """Of each answer, in [0, 1]; ``None`` where the judge did not tell."""
+    """Quality of each answer, in [0, 1]; ``None`` if the judge did not give one."""
     cost_usd: float = 0.0
     replies: tuple[str, ...] = ()
-    """In the judge's words."""
+    """The judge's replies."""
     first_wins: tuple[int, int] = (0, 0)
-    """How often, pairwise, the answer shown first was called the better one, and how often the other."""
+    """Pairwise: how often the answer shown first was preferred, and how often the second."""
 
 
 @dataclass(frozen=True)
 class JudgeReply:
-    """A judge's words, and what they cost."""
+    """A judge's reply and its cost."""
 
     text: str
     cost_usd: float
 
 
 class Judge(Protocol):
-    """Tells how good answers are."""
+    """Assesses the quality of answers."""
 
     name: str
 
@@ -65,17 +65,17 @@ class Judge(Protocol):
 
 
 class FunctionJudge:
-    """A function of the user's: ``fn(fields, text)`` -> a quality in [0, 1], as a checker of ``collect``."""
+    """A user's function ``fn(fields, text)`` -> a quality in [0, 1], like a checker of ``collect``."""
 
     def __init__(self, fn: Callable[[Mapping[str, Any], str], float | None], name: str = "function") -> None:
-        """Keep the function."""
+        """Store the function."""
         self.fn, self.name = fn, name
 
     def __call__(self, task: JudgeTask) -> Verdict:
-        """Judge each answer by itself.
+        """Judge each answer separately.
 
         Raises:
-            ConfigError: If the function fails, or says what is no quality.
+            ConfigError: If the function fails, or does not return a quality.
         """
         return Verdict(tuple(self._quality(task, text) for text in task.answers))
 
@@ -87,20 +87,20 @@ class FunctionJudge:
             if is_interruption(error):
                 raise
             why = " ".join(describe(hide_quotations(error, Query(task.query))).split())
-            raise ConfigError(f"the judge failed on {brief(task.id)} ({why}); mend it and resume") from error
+            raise ConfigError(f"the judge failed on {brief(task.id)} ({why}); fix it and resume") from error
         if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 1):
             raise ConfigError(f"the judge must return a quality in [0, 1] or None, got {quality} for {brief(task.id)}")
         return quality
 
 
 class MemberJudge:
-    """A model that is asked how good answers are, at temperature 0 where it takes one.
+    """A model that is asked about the quality of answers, at temperature 0 if it takes one.
 
     Args:
-        name: Its name in the pool.
-        generator: How it is asked.
-        pool: For its price.
-        rubric: What makes an answer good; its system prompt.
+        name: Its pool name.
+        generator: Its generator.
+        pool: The pool, for its price.
+        rubric: Criteria of a good answer; used as the system prompt.
         is_pairwise: Compare each answer with the reference's, in both orders, so that a liking for the place of an
             answer cancels out; a quality is then the chance to be preferred, 0.5 for equals. Otherwise all answers
             are scored in one call.
@@ -115,17 +115,17 @@ class MemberJudge:
         rubric: str = questions.RUBRIC,
         is_pairwise: bool = False,
     ) -> None:
-        """Keep who is asked."""
+        """Store the settings."""
         pool.check_model(name)
         self.name, self.generator, self.pool = name, generator, pool
         self.rubric, self.is_pairwise = rubric, is_pairwise
 
     def __call__(self, task: JudgeTask) -> Verdict:
-        """Ask, and read what it says."""
+        """Ask the judge and parse its replies."""
         return self.verdict(task, [self.ask(query) for query in self.queries(task)])
 
     def queries(self, task: JudgeTask) -> list[Query]:
-        """Return what it is asked about a task; an answer that equals the reference's is not asked about."""
+        """Return its questions about a task; an answer equal to the reference's is not asked about."""
         if not self.is_pairwise:
             asks = [questions.pointwise(task.fields, task.query, task.answers)]
         else:
@@ -133,17 +133,17 @@ class MemberJudge:
         return [Query(text, system=self.rubric) for text in asks]
 
     def reply(self, query: Query, sample: Sample) -> JudgeReply:
-        """Return what it says, with its bill.
+        """Return its reply with its bill.
 
         Raises:
-            BaseException: What came instead of an answer.
+            BaseException: The sample's error.
         """
         if sample.error is not None:
             raise sample.error
         return JudgeReply(sample.text, bill(sample, model=self.name, step=0, query=query, pool=self.pool).cost_usd)
 
     def verdict(self, task: JudgeTask, replies: Sequence[JudgeReply]) -> Verdict:
-        """Read its replies to the queries of a task, in their order."""
+        """Parse its replies to the questions of a task, in order."""
         texts = tuple(reply.text for reply in replies)
         cost_usd = sum(reply.cost_usd for reply in replies)
         if not self.is_pairwise:
@@ -159,19 +159,19 @@ class MemberJudge:
         )
 
     def ask(self, query: Query) -> JudgeReply:
-        """Ask one question by a call."""
+        """Ask one question by a single call."""
         return self.reply(query, self.generator.generate(query, 1, params={"temperature": 0.0}, cancel=Cancel())[0])
 
 
 def _pairs(task: JudgeTask) -> list[tuple[str, str]]:
-    """Return each answer beside the reference's, in both orders."""
+    """Return each answer paired with the reference's, in both orders."""
     reference = task.reference
     others = [] if reference is None else [text for text in task.answers if text != reference]
     return [pair for text in others for pair in ((text, str(reference)), (str(reference), text))]
 
 
 def _quality(text: str, reference: str | None, orders: Iterator[tuple[float | None, float | None]]) -> float | None:
-    """Return how often an answer is preferred to the reference's; ``None`` where the judge did not tell."""
+    """Return how often an answer is preferred to the reference's; ``None`` if undecided."""
     if reference is None or text == reference:
         return None if reference is None else 0.5
     ahead, behind = next(orders)
@@ -179,5 +179,5 @@ def _quality(text: str, reference: str | None, orders: Iterator[tuple[float | No
 
 
 def tasks_answers(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return texts, each once, in their order."""
+    """Return distinct texts in order."""
     return tuple(dict.fromkeys(texts))

@@ -1,4 +1,4 @@
-"""Labelling records: checks first, a judge for what they leave open, resumably."""
+"""Label records: checks first, then a judge for what they leave open; resumable."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from bestroute.types.sample import Cancel
 logger = logging.getLogger(__name__)
 
 JUDGED_BY = "judged_by"
-"""The field of a record that says who judged it, and how."""
+"""The field of a record that describes its judge."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a run of ``label`` did."""
+    """The outcome of a run of ``label``."""
 
     records: tuple[Record, ...]
     checked: int
-    """Samples that a check decided."""
+    """Samples decided by a check."""
     judged: int
-    """Samples that have this judge's verdict, earlier runs' too."""
+    """Samples with this judge's verdict, including earlier runs'."""
     unjudged: int
-    """Samples that have no quality yet."""
+    """Samples without a quality."""
     failed: int
-    """Queries about which the judge could not be asked, or was not understood."""
+    """Queries for which the judge failed or its reply was not understood."""
     cost_usd: float
-    """What all verdicts cost."""
+    """Cost of all verdicts, USD."""
     first_wins: tuple[int, int] = (0, 0)
-    """Pairwise: how often the answer shown first was preferred, and how often the other."""
+    """Pairwise: how often the answer shown first was preferred, and how often the second."""
     earlier: int = 0
-    """Samples that the records had a quality of already."""
+    """Samples that already had a quality in the records."""
 
 
 def label(
@@ -65,7 +65,7 @@ def label(
     stop: Cancel | None = None,
     drawer: Drawer | None = None,
 ) -> Labelled:
-    """Give the samples of records a quality, and write them to ``out`` at the end, after an interrupt too.
+    """Give the samples of records a quality, and write them to ``out`` at the end, also after an interrupt.
 
     Checks decide what they can. The judge is asked about the rest, each text once, all of a query in one task. Verdicts
     go to a journal beside ``out`` as they come; a later run asks about what is missing.
@@ -74,21 +74,21 @@ def label(
     better on all sets (``docs/training.md``).
 
     Args:
-        records: With texts.
-        judge: Asked about what the checks leave open; ``None``: nobody is.
+        records: Records with texts.
+        judge: The judge for what the checks leave open, or ``None``.
         out: The labelled records.
-        checks: In their order; the first that decides counts.
-        reference: Whose answer a pairwise judge compares with.
-        limit: Most queries that the judge is asked about in this run.
-        concurrency: Queries asked about at once.
-        keep_replies: Keep the judge's words in the records (``judge_replies``).
-        again: Judge samples anew that have a quality already.
-        on_task: Called with (queries done, queries wanted).
+        checks: The checks, in order; the first that decides counts.
+        reference: The model that a pairwise judge compares with.
+        limit: Most queries to ask the judge about in this run.
+        concurrency: Queries in parallel.
+        keep_replies: Whether to store the judge's replies in the records (``judge_replies``).
+        again: Whether to judge samples again that have a quality.
+        on_task: Called with (queries done, queries in total).
         stop: Once set, no further query is asked about.
-        drawer: Asks the judge, a ``MemberJudge``, in its own way (``generators.batches``); default: one call each.
+        drawer: Asks the judge, a ``MemberJudge``, in another way (``generators.batches``); default: single calls.
 
     Raises:
-        ConfigError: If no record has texts, a pairwise judge has no reference, or a function judges what is no quality.
+        ConfigError: If no record has texts, a pairwise judge has no reference, or a function does not return a quality.
     """
     out = Path(out)
     if not any(samples.text for record in records for samples in record.samples.values()):
@@ -149,7 +149,7 @@ def label(
 
 
 def _judged_before(records: Sequence[Record], checked: Mapping[str, Mapping[str, float]]) -> int:
-    """Return how many samples have a quality that no check and no judge of this run gave."""
+    """Return the number of samples whose quality comes from neither a check nor a judge of this run."""
     return sum(
         quality is not None and text not in checked[record.id]
         for record in records
@@ -159,7 +159,7 @@ def _judged_before(records: Sequence[Record], checked: Mapping[str, Mapping[str,
 
 
 def _qualities(records: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Return the quality of every text that has one, by record: what an earlier run wrote is not asked again."""
+    """Return the quality of every text that has one, by record; these are not judged again."""
     known: dict[str, dict[str, float]] = {}
     for record in records:
         of = known.setdefault(record.id, {})
@@ -179,12 +179,12 @@ def _decided(record: Record, checks: tuple[Check, ...]) -> dict[str, float]:
 
 
 def fields_of(record: Record) -> dict[str, Any]:
-    """Return a record's line without its samples, as checks and judges see it."""
+    """Return a record's line without its samples, for checks and judges."""
     return {"id": record.id, "query": record.query, "group": record.group, "task": record.task, **record.extra}
 
 
 def _texts(record: Record, *, again: bool) -> tuple[str, ...]:
-    """Return the texts of a record that want a quality, each once."""
+    """Return the distinct texts of a record that need a quality."""
     wanted: list[str] = []
     for samples in record.samples.values():
         pairs = zip(samples.text or (), samples.quality, strict=False)
@@ -209,11 +209,11 @@ def _lot(task: JudgeTask) -> bytes:
 
 
 _Outcome = tuple[JudgeTask, Verdict | BaseException, list[str]]
-"""A task, its verdict or what the judge's client raised, and the questions whose replies were kept for it."""
+"""A task, its verdict or the error, and the questions whose replies were stored for it."""
 
 
 def _there(out: Path, records: Sequence[Record]) -> list[Record]:
-    """Return the records that a run before has written, which this one writes over.
+    """Return the records written by an earlier run, which this one overwrites.
 
     Raises:
         ConfigError: If some of them are not among the records.
@@ -235,7 +235,7 @@ def _ask_all(
     drawer: Drawer | None,
     verdicts: Verdicts,
 ) -> Iterator[_Outcome]:
-    """Ask about tasks, by a drawer or by calls of which some are under way at once."""
+    """Ask about tasks, through a drawer or by concurrent calls."""
     if drawer is not None and isinstance(judge, MemberJudge):
         yield from ask_by_batches(tasks, judge, drawer, verdicts, lambda: stop.is_set)
         return
@@ -258,12 +258,12 @@ def _ask_all(
 
 
 def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict | BaseException, list[str]]:
-    """Ask a judge about a task, but for what an earlier run kept the replies to.
+    """Ask a judge about a task, except for questions whose replies an earlier run stored.
 
-    A reply that others must follow is on disk before the next question, so that a kill costs what is under way alone.
+    A reply is on disk before the next question of its task, so that a crash loses only calls in progress.
 
     Returns:
-        Its verdict, or what a question ended with, and the questions whose replies wait in the journal.
+        Its verdict or error, and the questions whose replies are in the journal.
     """
     if not isinstance(judge, MemberJudge):
         return judge(task), []
@@ -283,7 +283,7 @@ def _judge(judge: Judge, verdicts: Verdicts, task: JudgeTask) -> tuple[Verdict |
 
 
 def _logged(outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
-    """Yield the same, and say each kind of failure once."""
+    """Yield the outcomes, and log each kind of failure once."""
     failures: set[str] = set()
     for task, verdict, questions in outcomes:
         if isinstance(verdict, BaseException):
@@ -303,7 +303,7 @@ def _labelled(
     by: Mapping[str, Any],
     earlier: Any,
 ) -> Record:
-    """Return a record with the qualities that are known, and who judged it."""
+    """Return a record with its known qualities and the description of its judge."""
     is_judged = False
 
     def quality(text: str | None, before: float | None) -> float | None:
@@ -335,6 +335,6 @@ def _labelled(
 
 
 def judged_by(how: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a judge was asked as a record holds it: its rubric by its hash alone."""
+    """Return the description of a judge for a record, with its rubric as a hash."""
     known = {name: value for name, value in how.items() if value not in (None, False)}
     return {**known, **({"rubric": sha256(utf8(how["rubric"])).hexdigest()[:16]} if how.get("rubric") else {})}

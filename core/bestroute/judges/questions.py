@@ -1,4 +1,4 @@
-"""What a judge is asked: the question, the answers side by side, the scale, and how to reply."""
+"""The questions to a judge: the query, the answers, the scale, and the format of the reply."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from bestroute.records.chats import text_of
 
 RUBRIC = "Judge how well an answer does what was asked: that it is right, complete, and says no more than it should."
 TOP = 10
-"""The best score on the scale that a judge is given; 0 is the worst."""
+"""The best score of the scale; 0 is the worst."""
 _LONGEST = 12_000
-"""Characters of an answer, or of a turn, that a judge is shown."""
+"""Most characters of an answer, or of a turn, shown to a judge."""
 
 
 def pointwise(fields: Mapping[str, Any], query: str, answers: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a judge's reply says: scores of answers, or which of two is better; nothing where it cannot be told."""
+"""Parse a judge's reply: scores of answers, or the better one; ``None`` if ambiguous."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _BETTER = re.compile(
     r"|^[^\w\n]*(?:(?i:answer) *)?((?i:a|b|tie))[^\w\n]*$",
     re.MULTILINE,
 )
-"""Which answer is the better one, in words; an ``a`` in a sentence is no answer's name."""
+"""A preference in words; the article "a" does not count as an answer's name."""
 _WORDS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _LONGEST = 20_000
-"""Characters of a reply that are read, from its end: what it decides comes last."""
+"""Characters at the end of a reply that are parsed, since the decision comes last."""
 _MOST_BRACKETS = 1000
-"""Brackets that turn out to open no JSON, before no further one is tried."""
+"""Most brackets that are tried as the beginning of JSON."""
 
 
 def read_scores(reply: str, count: int) -> list[float] | None:
-    """Return the quality of each answer, in [0, 1]; ``None`` where the reply does not tell every one.
+    """Return the quality of each answer, in [0, 1]; ``None`` if the reply does not have all of them.
 
     Args:
-        reply: What the judge said; the last ``{"scores": ...}`` in it counts, else the last JSON, else scores as
+        reply: The judge's reply; the last ``{"scores": ...}`` in it counts, else the last JSON, else scores as
             ``Answer 1: 7``, else one number.
-        count: How many answers it was asked about.
+        count: Number of answers in the question.
 
     Example:
         >>> read_scores('So: {"scores": [10, 5]}', 2), read_scores("7/10", 1), read_scores("[7]", 2)
@@ -57,7 +57,7 @@ def read_scores(reply: str, count: int) -> list[float] | None:
 
 
 def read_preference(reply: str) -> float | None:
-    """Return 1 where A is better, 0 where B is, 0.5 for a tie; ``None`` where the reply does not tell.
+    """Return 1 if A is better, 0 if B is, 0.5 for a tie; ``None`` if the reply is ambiguous.
 
     Example:
         >>> read_preference('{"better": "B"}'), read_preference("tie"), read_preference("Both have merits.")
@@ -80,7 +80,7 @@ def _name(word: Any) -> str:
 
 
 def _json_in(reply: str) -> list[Any]:
-    """Return the objects and lists that stand in a reply, in their order; objects inside of one stand before it."""
+    """Return the JSON objects and lists in a reply, in order, nested ones before their containers."""
     found: list[Any] = []
     at = failed = 0
     while failed < _MOST_BRACKETS and (opening := _OPENING.search(reply, at)):
@@ -95,7 +95,7 @@ def _json_in(reply: str) -> list[Any]:
 
 
 def _with_inner(value: Any) -> list[Any]:
-    """Return a value, and after it the objects inside of objects."""
+    """Return a value followed by the objects nested in it."""
     found = [value]
     for each in found:  # it grows
         if isinstance(each, dict):

@@ -15,22 +15,22 @@ from bestroute.judges.judge import JudgeReply, JudgeTask, Verdict
 from bestroute.records.journal import Journal
 
 KIND = "judgements"
-"""The end of the journal's name."""
+"""Suffix of the journal's name."""
 
 
 class Verdicts:
-    """Verdicts by query, kept in ``<out>.judgements``.
+    """Verdicts by query, stored in ``<out>.judgements``.
 
     Args:
         out: The file of labelled records.
-        how: Who judges and how; what another judge began is refused.
+        how: Description of the judge; a journal of another judge is refused.
 
     Raises:
-        ConfigError: If another process labels into it, or it was begun otherwise.
+        ConfigError: If another process is labelling into it, or it belongs to another judge.
     """
 
     def __init__(self, out: Path, how: Mapping[str, Any]) -> None:
-        """Open the journal, and read what is there."""
+        """Open and read the journal."""
         self._journal = Journal(out, KIND, doing="labelling")
         self._kept: dict[str, JudgeReply] = {}
         self._writing = Lock()
@@ -42,48 +42,48 @@ class Verdicts:
 
     @property
     def cost_usd(self) -> float:
-        """What all verdicts and replies cost, those of earlier runs too."""
+        """Cost of all verdicts and replies, including earlier runs', USD."""
         kept = sum(reply.cost_usd for reply in self._kept.values())
         return float(sum(row["cost_usd"] for row in self._of.values()) + kept)
 
     @property
     def first_wins(self) -> tuple[int, int]:
-        """How often the answer shown first was preferred, and how often the other."""
+        """How often the answer shown first was preferred, and how often the second."""
         first, second = zip(*[row["first_wins"] for row in self._of.values()] or [(0, 0)], strict=True)
         return sum(first), sum(second)
 
     def quality(self, id_: str, text: str) -> float | None:
-        """Return what was said of an answer; ``None`` where nothing was."""
+        """Return the quality of an answer; ``None`` if it is not judged."""
         quality: float | None = self._of.get(id_, {}).get("qualities", {}).get(text)
         return quality
 
     def replies(self, id_: str) -> list[str]:
-        """Return the judge's words about a query, where they were kept."""
+        """Return the judge's replies about a query, if stored."""
         return list(self._of.get(id_, {}).get("replies", ()))
 
     def waiting(self, task: JudgeTask) -> JudgeTask | None:
-        """Return what of a task no verdict is there for; ``None`` where all is there."""
+        """Return the part of a task without a verdict; ``None`` if it is complete."""
         known = self._of.get(task.id, {}).get("qualities", {})
         answers = tuple(text for text in task.answers if text not in known)
         return JudgeTask(task.id, task.query, answers, task.fields, task.reference) if answers else None
 
     def kept(self, question: str) -> JudgeReply | None:
-        """Return the reply to a question whose verdict is not there yet."""
+        """Return the stored reply to a question whose verdict is incomplete."""
         return self._kept.get(question)
 
     def keep(self, question: str, reply: JudgeReply) -> None:
-        """Write a reply whose verdict waits for others; called from several threads.
+        """Store a reply whose verdict is incomplete; called from several threads.
 
         Args:
-            question: What it is known by.
-            reply: What the judge said.
+            question: Key of the question.
+            reply: The judge's reply.
         """
         with self._writing:
             self._journal.append({"question": question, "reply": reply.text, "cost_usd": reply.cost_usd})
             self._kept[question] = reply
 
     def add(self, task: JudgeTask, verdict: Verdict, *, keep_replies: bool, questions: Sequence[str] = ()) -> None:
-        """Write a verdict, which takes up the kept replies to its questions."""
+        """Store a verdict, which replaces the stored replies to its questions."""
         row = {
             "id": task.id,
             "qualities": dict(zip(task.answers, verdict.qualities, strict=True)),
@@ -97,7 +97,7 @@ class Verdicts:
             self._take(self._of, row)
 
     def close(self, *, drop: bool) -> None:
-        """Let the journal go; ``drop`` it when all of it stands in the file."""
+        """Close the journal; with ``drop`` it is removed, since everything is in the file."""
         self._journal.close(() if drop else None)
 
     def _read(self, how: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -117,7 +117,7 @@ class Verdicts:
         return verdicts
 
     def _take(self, verdicts: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
-        """Put a verdict with those on the same query."""
+        """Merge a verdict with those on the same query."""
         for question in row.get("questions", ()):
             self._kept.pop(question, None)
         before = verdicts.get(row["id"])

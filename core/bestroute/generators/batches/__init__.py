@@ -1,4 +1,4 @@
-"""Draws by providers' batch files: half the price, an answer within a day."""
+"""Draws through providers' batch APIs: half the price, answered within a day."""
 
 from bestroute.generators.batches.batch_draws import BatchDraws, are_under_way, folder_of
 from bestroute.generators.batches.batch_forms import VLLM, BatchForm, FormName, at_batch_prices, form_of

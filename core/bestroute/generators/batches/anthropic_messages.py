@@ -1,4 +1,4 @@
-"""A chat completion's request and reply, and Anthropic's message that asks and answers the same. Pure functions."""
+"""Convert chat completion requests and replies to and from Anthropic's messages. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bestroute.errors import ConfigError
 from bestroute.records.chats import text_of
 
 _MOST_TOKENS = 4096
-"""Anthropic wants a limit with every request; where nobody gives one, it is this."""
+"""Token limit of a request without one, since Anthropic requires it."""
 _SAME = ("model", "temperature", "top_p", "metadata")
 _NOT_SENT = ("messages", "tools", "tool_choice", "max_tokens", "max_completion_tokens", "stop", "logprobs")
 _CHOICES = {"auto": {"type": "auto"}, "required": {"type": "any"}, "none": {"type": "none"}}
@@ -18,10 +18,10 @@ _ENDS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "t
 
 
 def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a message that ask what a chat completion asks.
+    """Convert a chat completion's request to the parameters of a message.
 
     Raises:
-        ConfigError: If it asks for what a message cannot, a ``response_format`` for example.
+        ConfigError: If it uses an option that messages do not have, such as ``response_format``.
     """
     if unknown := [name for name in body if name not in (*_SAME, *_NOT_SENT)]:
         raise ConfigError(f"a batch of Anthropic's takes no {unknown[0]!r}; leave it out, or draw without --batch")
@@ -51,7 +51,7 @@ def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turns(messages: list[Any]) -> list[dict[str, Any]]:
-    """Return turns of users and assistants; results of tools are the user's, side by side in one turn."""
+    """Return turns of users and assistants; tool results become the user's, joined in one turn."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         if message["role"] != "tool":
@@ -83,7 +83,7 @@ def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_completion_of(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chat completion that says what a message says.
+    """Convert a message to a chat completion.
 
     Example:
         >>> reply = {"content": [{"type": "text", "text": "84"}], "stop_reason": "end_turn", "usage": {}}

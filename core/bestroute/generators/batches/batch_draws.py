@@ -32,7 +32,7 @@ from bestroute.types.sample import Sample
 logger = logging.getLogger(__name__)
 
 _MOST_MISSED = 20
-"""Looks at a batch, one after the other, that may find no answer."""
+"""Number of consecutive failed polls of a batch that are tolerated."""
 
 
 class BatchJob(Protocol):
@@ -40,7 +40,7 @@ class BatchJob(Protocol):
 
     @property
     def key(self) -> str:
-        """What it is known by, with model and ``is_greedy``; equal ones are draws of one urn."""
+        """Its key, together with model and ``is_greedy``; equal ones are draws from the same urn."""
 
     @property
     def model(self) -> str:
@@ -52,11 +52,11 @@ class BatchJob(Protocol):
 
     @property
     def at(self) -> int:
-        """How many draws of its key there were before it."""
+        """Number of earlier draws of its key."""
 
     @property
     def query(self) -> Query:
-        """What is asked."""
+        """Its query."""
 
     def sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the parameters of its call."""
@@ -67,18 +67,18 @@ J = TypeVar("J", bound=BatchJob)
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch that was written, and handed in if it has an id."""
+    """A batch whose file is written, and which is submitted if it has an id."""
 
     key: str
     model: str
     lines: tuple[tuple[str, bool], ...]
-    """Of each line the key of its draw, and whether it is the greedy answer."""
+    """Of each line, the key of its draw and whether it is the greedy answer."""
     id: str | None = None
     kept: tuple[int | None, ...] | None = None
     """For each line, how many samples of its key and model were kept when its results began to be read; ``None``
     where none was waited for."""
     given: tuple[int, ...] = ()
-    """Lines with which an earlier run was done."""
+    """Lines that an earlier run has finished."""
     form: str = ""
     """In which it was handed in; nothing where an earlier release noted it."""
 
@@ -92,21 +92,21 @@ class _Batch:
 
     @property
     def open_places(self) -> set[int]:
-        """Lines that were given to no run yet."""
+        """Lines that no run has received yet."""
         return set(range(len(self.lines))).difference(self.given)
 
 
 @dataclass
-class _Awaited(Generic[J]):
-    """What is waited for in one run."""
+class _PendingDraws(Generic[J]):
+    """The draws that one run waits for."""
 
     waiting: dict[Slot, list[J]]
     kept: dict[Slot, int]
-    """How many samples there are, of what is waited for."""
+    """Number of existing samples of their keys."""
     params: Mapping[str, Any]
 
     def delivered(self, batch: _Batch) -> Counter[Slot]:
-        """Return how many of a batch's samples were kept before a kill; they come first when it is read again."""
+        """Return how many of a batch's samples were stored before a crash; they are skipped when it is read again."""
         if batch.kept is None:
             return Counter()
         pairs = zip(batch.slots, batch.kept, strict=True)
@@ -115,23 +115,23 @@ class _Awaited(Generic[J]):
         )
 
     def kept_before(self, batch: _Batch) -> tuple[int | None, ...]:
-        """Return what is noted as ``kept`` of a batch that begins to be read."""
+        """Return the counts to record as ``kept`` when reading of a batch starts."""
         noted = batch.kept or (None,) * len(batch.lines)
         pairs = zip(batch.slots, noted, strict=True)
         return tuple(self.kept.get(slot) if before is None else before for slot, before in pairs)
 
 
 class BatchDraws:
-    """Makes draws by batches; a ``Drawer`` of ``collect`` and ``label``, and what ``BatchRounds`` asks.
+    """Makes draws by batches; a ``Drawer`` of ``collect`` and ``label``, and used by ``BatchRounds``.
 
     Args:
-        forms: How each member takes batches.
-        out: The file of what was drawn so far; batches stand beside it.
-        poll_s: Seconds between two looks at a batch.
-        rounds: How often lines that were not reached, or failed at the provider, are handed in again.
-        on_wait: Called with (lines done, lines in all) after each look.
-        replies: Keeps what every draw came to before it is handed on, for those who have no journal of their own;
-            what is kept is not drawn again.
+        forms: The batch API of each member.
+        out: The output file; batches are stored beside it.
+        poll_s: Seconds between polls of a batch.
+        rounds: How often lines that were not reached, or failed at the provider, are submitted again.
+        on_wait: Called with (lines done, lines in total) after each poll.
+        replies: Stores the result of every draw before it is passed on, for callers without a journal of their own;
+            stored draws are not repeated.
     """
 
     def __init__(
@@ -144,16 +144,16 @@ class BatchDraws:
         on_wait: Callable[[int, int], None] | None = None,
         replies: KeptReplies | None = None,
     ) -> None:
-        """Keep the settings; nothing is written yet."""
+        """Store the settings; nothing is written yet."""
         self.forms, self.out, self.folder = dict(forms), out, folder_of(out)
         self.poll_s, self.rounds, self.on_wait, self.replies = poll_s, rounds, on_wait, replies
         self._missed: Counter[str] = Counter()
-        """Of each batch, how many looks one after the other found no answer."""
+        """Consecutive failed polls of each batch."""
 
     def __call__(
         self, todo: Iterable[J], params: Mapping[str, Any], stops: Callable[[], bool]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
-        """Take up what is under way, hand in the rest, and yield what comes of both."""
+        """Resume unfinished batches, submit the remaining draws, and yield the results of both."""
         waiting: dict[Slot, list[J]] = defaultdict(list)
         for job in todo:
             waiting[_slot_of(job)].append(job)
@@ -164,7 +164,7 @@ class BatchDraws:
     def _draw(
         self, waiting: dict[Slot, list[J]], params: Mapping[str, Any], stops: Callable[[], bool]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
-        run = _Awaited(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
+        run = _PendingDraws(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
         batches = self._under_way()
         covered = Counter(batch.slot(place) for batch in batches for place in batch.open_places)
         for batch in batches:
@@ -197,7 +197,7 @@ class BatchDraws:
     def _read_kept(
         self, waiting: dict[Slot, list[J]], params: Mapping[str, Any]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
-        """Yield the draws of which is kept what they came to, and take them off what waits."""
+        """Yield the draws whose results are stored, and remove them from those to wait for."""
         if self.replies is None:
             return
         for slot in list(waiting):
@@ -206,23 +206,23 @@ class BatchDraws:
                     yield job, _outcome(self.forms[job.model], job, result, params)
 
     def _under_way(self) -> list[_Batch]:
-        """Return the batches that an earlier run left, handed in by now."""
+        """Return the unfinished batches of earlier runs, submitted if they were not."""
         self.tidy()
         batches = list(self._noted())
         for batch in batches:
             if batch.model not in self.forms:
                 raise ConfigError(
-                    f"{self.folder}: a batch of {batch.model!r} is under way; the pool has {named(self.forms)}"
+                    f"{self.folder}: a batch of {batch.model!r} is in progress; the pool has {named(self.forms)}"
                 )
             if batch.form not in ("", form := self.forms[batch.model].name):
                 raise ConfigError(
-                    f"{self.folder}: a batch of {batch.model!r} is under way by --batch {batch.form}, which --batch "
+                    f"{self.folder}: a batch of {batch.model!r} is in progress by --batch {batch.form}, which --batch "
                     f"{form} cannot read; give --batch {batch.form}, or delete the folder if its answers are not wanted"
                 )
         return [self._with_id(batch, is_new=False) for batch in batches]
 
     def _noted(self) -> Iterator[_Batch]:
-        """Yield the batches that are noted."""
+        """Yield the recorded batches."""
         for path in sorted(self.folder.glob("*.json")):
             noted = json.loads(path.read_text(encoding="utf-8"))
             kept = None if noted["kept"] is None else tuple(noted["kept"])
@@ -231,7 +231,7 @@ class BatchDraws:
             yield _Batch(noted["key"], noted["model"], lines, noted["id"], kept, given, form)
 
     def tidy(self) -> None:
-        """Remove what a kill left of batches that were not noted, and batches of which every answer is had."""
+        """Remove files of batches that were not recorded before a crash, and batches that are completely read."""
         if not self.folder.is_dir():
             return
         batches = list(self._noted())
@@ -263,7 +263,7 @@ class BatchDraws:
         return batches
 
     def _with_id(self, batch: _Batch, *, is_new: bool) -> _Batch:
-        """Return a batch that was handed in; where its id was not noted before a kill, the provider may know it."""
+        """Return a batch that is submitted; if a crash prevented recording its id, the provider may know it."""
         if batch.id is not None:
             return batch
         form = self.forms[batch.model]
@@ -281,9 +281,9 @@ class BatchDraws:
         return batch
 
     def _ended(self, batches: Sequence[_Batch], stops: Callable[[], bool]) -> Iterator[tuple[_Batch, BatchState]]:
-        """Yield each batch when it is over, and how it ended.
+        """Yield each batch when it has ended, with its final state.
 
-        Once ``stops``, none any more: they are taken up by a later run.
+        After ``stops`` returns true no more are yielded; a later run resumes them.
         """
         open_, total = list(batches), sum(len(batch.lines) for batch in batches)
         over = 0
@@ -303,7 +303,7 @@ class BatchDraws:
             _sleep(self.poll_s, stops)
 
     def _look(self, batch: _Batch) -> BatchState:
-        """Ask how far a batch is; a provider that is away for a while is looked at again, like a batch under way."""
+        """Poll a batch; a provider that is unreachable for a while counts as a batch in progress."""
         assert batch.id is not None
         with self._asking(batch.model):
             try:
@@ -326,7 +326,7 @@ class BatchDraws:
 
     @contextmanager
     def _asking(self, model: str) -> Iterator[None]:
-        """Say in a sentence what a provider's client raises.
+        """Convert errors of a provider's client to one sentence.
 
         Raises:
             GenerationError: From it.
@@ -337,14 +337,14 @@ class BatchDraws:
             raise
         except Exception as error:
             raise GenerationError(
-                f"the batches of {model!r} cannot be handed in or read now: {describe(error)}; what is under way is "
-                f"noted in {self.folder}, and the same command goes on with it"
+                f"the batches of {model!r} cannot be handed in or read now: {describe(error)}; batches in progress are "
+                f"recorded in {self.folder}; run the same command again to continue"
             ) from error
 
     def _read(
-        self, batch: _Batch, run: _Awaited[J], state: BatchState, unwanted: list[int]
+        self, batch: _Batch, run: _PendingDraws[J], state: BatchState, unwanted: list[int]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
-        """Yield what the lines of a batch came to, but for samples that were kept before a kill.
+        """Yield the results of a batch's lines, except for samples that were stored before a crash.
 
         Lines that were answered and that nothing waits for are added to ``unwanted``, but for those that an earlier run
         has: it waited for them when it was killed, or their replies are kept.
@@ -375,7 +375,7 @@ class BatchDraws:
                 yield jobs.pop(0), _unanswered(state)
 
     def _is_had(self, batch: _Batch, place: int) -> bool:
-        """Whether an earlier run has a line's sample."""
+        """Return whether an earlier run has stored a line's sample."""
         if self.replies is not None:
             return self.replies.has(batch.slot(place))
         return batch.kept is not None and batch.kept[place] is not None
@@ -398,12 +398,12 @@ class BatchDraws:
 
 
 def folder_of(out: Path) -> Path:
-    """Return where batches under way stand."""
+    """Return the folder of unfinished batches."""
     return out.with_name(f"{out.name}.batches")
 
 
 def are_under_way(out: Path) -> bool:
-    """Whether an earlier run left batches; other draws in between would take the places of theirs."""
+    """Return whether an earlier run left batches, whose positions other draws would take."""
     return any(folder_of(out).glob("*.json"))
 
 
@@ -426,7 +426,7 @@ def _outcome(form: BatchForm, job: BatchJob, result: LineResult, params: Mapping
 
 
 def _unanswered(state: BatchState) -> BatchLineError:
-    """Return what became of a line that a batch ended without."""
+    """Return the error of a line without a result."""
     if state.failure is not None:
         return BatchLineError(f"the batch was refused: {state.failure}", status_code=400)
     if state.is_cancelled:

@@ -34,49 +34,49 @@ FormName = Literal["auto", "openai", "anthropic", "command"]
 
 
 class BatchLineError(Exception):
-    """What went wrong with one line of a batch, as the provider says it; nothing was billed for it.
+    """The error of one line of a batch, in the provider's words; nothing was billed for it.
 
     Args:
-        message: In the provider's words.
-        status_code: As of a call of its own, where there is one.
-        code: The provider's word for it.
-        body: The rest of what it says.
+        message: The provider's message.
+        status_code: HTTP status as for a single call, if there is one.
+        code: The provider's error code.
+        body: The rest of the error.
     """
 
     def __init__(
         self, message: str, *, status_code: int | None = None, code: str | None = None, body: Any = None
     ) -> None:
-        """Keep what is known."""
+        """Store the error's fields."""
         super().__init__(message)
         self.status_code, self.code, self.body = status_code, code, body
 
     @property
     def is_worth_another_try(self) -> bool:
-        """Whether the line itself may be well: it was not reached in time, or the provider failed."""
+        """Whether the line may succeed if retried: it was not reached in time, or the provider failed."""
         status = self.status_code
         return self.code in _NOT_REACHED if status is None else status in (408, 409, 429) or status >= 500
 
 
 _NOT_REACHED = ("batch_expired", "expired", "no_answer", "overloaded_error", "api_error")
-"""Codes of lines that may do better another time; whoever cancels a batch wants no second one at once."""
+"""Error codes of lines worth retrying; lines of a cancelled batch are not."""
 
 
 @dataclass(frozen=True)
 class BatchState:
-    """How far a batch is."""
+    """Progress of a batch."""
 
     is_over: bool
     done: int = 0
-    """Lines that are done, failed ones among them."""
+    """Number of finished lines, including failed ones."""
     failure: str | None = None
-    """Why the batch as a whole was refused."""
+    """Why the batch as a whole was rejected."""
     is_cancelled: bool = False
-    """Whether somebody cancelled it; what it had done until then counts."""
+    """Whether it was cancelled; results up to then are valid."""
 
 
 @dataclass(frozen=True)
 class LineResult:
-    """What one line came to: the reply, or what went wrong."""
+    """The result of one line: a reply, or an error."""
 
     custom_id: str
     reply: Mapping[str, Any] | None = None
@@ -84,16 +84,16 @@ class LineResult:
 
 
 class BatchForm(ABC):
-    """How one member takes batches."""
+    """The batch API of one member."""
 
     name: ClassVar[FormName]
     price_factor: ClassVar[float] = 0.5
-    """Of the price of a call on its own."""
+    """Price as a share of that of single calls."""
     most_lines: ClassVar[int]
     most_bytes: ClassVar[int]
 
     def __init__(self, member: OpenAIGenerator) -> None:
-        """Keep the member, which knows its name, key and parameters."""
+        """Store the member, which has the model name, key and parameters."""
         self.member = member
 
     @abstractmethod
@@ -102,31 +102,31 @@ class BatchForm(ABC):
 
     @abstractmethod
     def line(self, custom_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the line of a file that holds a request."""
+        """Return the line of a file with a request."""
 
     @abstractmethod
     def submit(self, key: str, path: Path) -> str:
-        """Hand in a file under a key; return the batch's id."""
+        """Submit a file under a key; return the batch's id."""
 
     @abstractmethod
     def find(self, key: str, path: Path) -> str | None:
-        """Return the id of a batch that was handed in under a key, ``None`` if there is none."""
+        """Return the id of a batch that was submitted under a key; ``None`` if there is none."""
 
     @abstractmethod
     def state(self, batch_id: str) -> BatchState:
-        """Ask how far a batch is."""
+        """Return the progress of a batch."""
 
     @abstractmethod
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Yield the results of a batch that is over, in the same order each time."""
+        """Yield the results of an ended batch, in the same order each time."""
 
     @abstractmethod
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
-        """Read a reply."""
+        """Convert a reply to a sample."""
 
 
 class OpenAIBatches(BatchForm):
-    """OpenAI's Batch API, and whatever takes the same files."""
+    """OpenAI's Batch API, and compatible ones."""
 
     name: ClassVar[FormName] = "openai"
     most_lines, most_bytes = 50_000, 200_000_000
@@ -140,7 +140,7 @@ class OpenAIBatches(BatchForm):
         return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": dict(request)}
 
     def submit(self, key: str, path: Path) -> str:
-        """Upload the file and start its batch; the key is kept in the batch's metadata."""
+        """Upload the file and start its batch; the key is stored in the batch's metadata."""
         client = self.member.client
         with path.open("rb") as stream:
             uploaded = client.files.create(file=(path.name, stream), purpose="batch")
@@ -153,12 +153,12 @@ class OpenAIBatches(BatchForm):
         return str(batch.id)
 
     def find(self, key: str, path: Path) -> str | None:
-        """Look for the key among the batches there are."""
+        """Search the existing batches for the key."""
         batches = self.member.client.batches.list(limit=100)
         return next((str(b.id) for b in batches if (field(b, "metadata") or {}).get("bestroute") == key), None)
 
     def state(self, batch_id: str) -> BatchState:
-        """Ask how far it is."""
+        """Return the progress of a batch."""
         batch = self.member.client.batches.retrieve(batch_id)
         counts = field(batch, "request_counts")
         done = (field(counts, "completed") or 0) + (field(counts, "failed") or 0)
@@ -172,7 +172,7 @@ class OpenAIBatches(BatchForm):
         )
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Read the output file, then the error file; what an expired batch has done is in the first."""
+        """Yield the lines of the output file, also of an expired batch, then those of the error file."""
         batch = self.member.client.batches.retrieve(batch_id)
         for file_id in (field(batch, "output_file_id"), field(batch, "error_file_id")):
             if file_id:
@@ -180,12 +180,12 @@ class OpenAIBatches(BatchForm):
                 yield from _openai_results(content.splitlines())
 
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
-        """Read a chat completion."""
+        """Convert a chat completion to a sample."""
         return self.member.sample_of(reply, query, request)
 
 
 def _openai_results(lines: Iterable[bytes]) -> Iterator[LineResult]:
-    """Read the lines of a file of results; one that cannot be read is left out, as if it were not there."""
+    """Parse the lines of a result file; invalid ones are skipped."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -220,13 +220,13 @@ def _openai_result(line: Mapping[str, Any]) -> LineResult:
 
 
 class AnthropicBatches(BatchForm):
-    """Anthropic's Message Batches, by its own client."""
+    """Anthropic's Message Batches, through its own client."""
 
     name: ClassVar[FormName] = "anthropic"
     most_lines, most_bytes = 100_000, 250_000_000
 
     def __init__(self, member: OpenAIGenerator) -> None:
-        """Keep the member; its client is built when it is needed."""
+        """Store the member; its client is created when needed."""
         super().__init__(member)
         self._client: Any = None
 
@@ -248,7 +248,7 @@ class AnthropicBatches(BatchForm):
         return anthropic_messages.request_of(self.member.request_of(query, params))
 
     def line(self, custom_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return one of a batch's requests."""
+        """Return one request of a batch."""
         return {"custom_id": custom_id, "params": dict(request)}
 
     def submit(self, key: str, path: Path) -> str:
@@ -257,9 +257,9 @@ class AnthropicBatches(BatchForm):
         return str(batches.create(requests=[line for _, line in read_jsonl(path)]).id)
 
     def find(self, key: str, path: Path) -> str | None:
-        """Look for the key among the batches that are over, in their first result; wait for those that are not.
+        """Search ended batches for the key, by the id of their first result; wait for those that have not ended.
 
-        Nothing else of a batch tells whose it is.
+        Nothing else identifies a batch.
         """
         lines = sum(1 for _ in read_jsonl(path))
         for batch in self.client.messages.batches.list(limit=100):
@@ -269,7 +269,7 @@ class AnthropicBatches(BatchForm):
                 continue
             if batch.processing_status != "ended":
                 raise GenerationError(
-                    f"the batch {batch.id!r} of {lines} requests is under way, and may be the one whose id was not "
+                    f"the batch {batch.id!r} of {lines} requests is in progress, and may be the one whose id was not "
                     "noted when this was killed; run the same command when it has ended"
                 )
             first = next(iter(self.client.messages.batches.results(batch.id)), None)
@@ -278,14 +278,14 @@ class AnthropicBatches(BatchForm):
         return None
 
     def state(self, batch_id: str) -> BatchState:
-        """Ask how far it is."""
+        """Return the progress of a batch."""
         batch = self.client.messages.batches.retrieve(batch_id)
         counts = batch.request_counts
         done = sum(field(counts, name) or 0 for name in ("succeeded", "errored", "canceled", "expired"))
         return BatchState(batch.processing_status == "ended", done)
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Read what every request came to."""
+        """Yield the result of every request."""
         for entry in self.client.messages.batches.results(batch_id):
             result = entry.result
             if result.type == "succeeded":
@@ -298,17 +298,17 @@ class AnthropicBatches(BatchForm):
             yield LineResult(entry.custom_id, error=BatchLineError(message, status_code=status, code=code))
 
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
-        """Read a message."""
+        """Convert a message to a sample."""
         body = anthropic_messages.chat_completion_of(reply)
         return self.member.sample_of(body, query, request)
 
 
 class CommandBatches(OpenAIBatches):
-    """A command that turns a file of OpenAI's form into one of its results: vLLM's ``run-batch``.
+    """A command that turns a file in OpenAI's batch format into a result file, such as vLLM's ``run-batch``.
 
     Args:
-        member: Whose model is named in the requests.
-        command: With ``{input}``, ``{output}`` and ``{model}``.
+        member: The member, whose model the requests name.
+        command: The command, with ``{input}``, ``{output}`` and ``{model}``.
     """
 
     name: ClassVar[FormName] = "command"
@@ -329,7 +329,7 @@ class CommandBatches(OpenAIBatches):
             ) from error
 
     def submit(self, key: str, path: Path) -> str:
-        """Run the command; its results are there when it ends.
+        """Run the command; its results are complete when it ends.
 
         Raises:
             GenerationError: If it fails.
@@ -349,15 +349,15 @@ class CommandBatches(OpenAIBatches):
         return [part.format(**names) for part in shlex.split(self.command)]
 
     def find(self, key: str, path: Path) -> str | None:
-        """Return nothing: what it had done is lost, and costs nothing."""
+        """Return ``None``: results of an interrupted command are lost, but cost nothing."""
         return None
 
     def state(self, batch_id: str) -> BatchState:
-        """Tell that it is over."""
+        """Return that it has ended."""
         return BatchState(True)
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Read its output."""
+        """Yield the lines of its output."""
         with Path(batch_id).open("rb") as stream:
             yield from _openai_results(stream)
 
@@ -367,12 +367,12 @@ _ANTHROPICS = "anthropic.com"
 
 
 def form_of(member: OpenAIGenerator, name: FormName = "auto", *, command: str = VLLM) -> BatchForm:
-    """Return how a member takes batches.
+    """Return the batch API of a member.
 
     Args:
         member: The member.
         name: The form; ``"auto"`` is Anthropic's at its own address, OpenAI's anywhere else.
-        command: For ``"command"``.
+        command: The command, for ``"command"``.
     """
     if name == "command":
         return CommandBatches(member, command)
@@ -384,11 +384,11 @@ def form_of(member: OpenAIGenerator, name: FormName = "auto", *, command: str = 
 
 
 def at_batch_prices(pool: Pool, factors: Mapping[str, float]) -> Pool:
-    """Return a pool whose members charge what they charge for batches.
+    """Return a pool with batch prices.
 
     Args:
         pool: The pool.
-        factors: Of each model, what part of its price is charged.
+        factors: Share of its price that each model charges.
 
     Example:
         >>> pool = Pool(["m"], {"m": Price(2.0, 8.0)}, reference="m")
@@ -405,7 +405,7 @@ def at_batch_prices(pool: Pool, factors: Mapping[str, float]) -> Pool:
 
 
 def chunks(lines: Sequence[bytes], form: BatchForm) -> Iterator[Sequence[int]]:
-    """Yield places of lines that fit into one file each."""
+    """Yield the indices of lines that fit into one file each."""
     places: list[int] = []
     size = 0
     for place, line in enumerate(lines):

@@ -23,14 +23,14 @@ Slot = tuple[str, str, bool]
 
 
 class KeptReplies:
-    """Results by draw and model, in a journal beside a file; the draws of a row have keys of ``draw_key``.
+    """Results of draws in a journal beside a file, by key and model; the draws of a row have keys of ``draw_key``.
 
     Args:
-        out: The file.
+        out: The output file.
 
     Raises:
-        ConfigError: If another process has the journal.
-        RecordError: If it holds anything else; names the line.
+        ConfigError: If another process has locked the journal.
+        RecordError: If it is invalid; names the line.
     """
 
     def __init__(self, out: Path) -> None:
@@ -55,14 +55,14 @@ class KeptReplies:
                 self._results[_row_of(line["draw"])][line["draw"], line["model"]] = _result_of(line)
 
     def begin(self, decided_by: str, *, folder: Path | None) -> None:
-        """Go on with a run, or begin one.
+        """Start a run, or continue the earlier one.
 
         Args:
-            decided_by: What decides on rows now.
-            folder: Where batches of an earlier run are under way, if any are.
+            decided_by: Describes what decides on rows in this run.
+            folder: Folder of an earlier run's unfinished batches, if there are any.
 
         Raises:
-            ConfigError: If something else decided on rows that are not answered yet.
+            ConfigError: If rows that are not answered yet were decided in another way.
         """
         if self._run and self._decided_by == decided_by:
             return
@@ -78,51 +78,46 @@ class KeptReplies:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it holds anything of rows that are not answered yet."""
+        """Whether it has results of rows that are not answered yet."""
         return any(self._results.values())
 
     def turn(self, row: str) -> str:
-        """Return what a row is known by until it is ``done``: what is drawn for it then is of another turn."""
+        """Return the id of a row until it is ``done``; later draws for the row get another one."""
         return f"{row}.{self._times_done[row]}"
 
     def call_id(self, row: str) -> str:
-        """Return the id of the call of a row's turn."""
+        """Return the call id of a row's turn."""
         return sha256(f"{self._run} {row} {self._times_done[row]}".encode()).hexdigest()[:32]
 
     def get(self, slot: Slot) -> LineResult | None:
-        """Return what a draw came to, if it is kept."""
+        """Return the stored result of a draw; ``None`` if there is none."""
         draw, model, _ = slot
         return self._results.get(_row_of(draw), {}).get((draw, model))
 
     def has(self, slot: Slot) -> bool:
-        """Whether nobody waits for a draw any more: it is kept, or its row was done with it."""
+        """Return whether a draw is no longer waited for: it is stored, or its row is done."""
         turn, _, _ = slot[0].rpartition("-")
         row, _, number = turn.rpartition(".")
         return self.get(slot) is not None or (number.isdigit() and int(number) < self._times_done[row])
 
     def has_any(self, row: str) -> bool:
-        """Whether anything is kept of a row."""
+        """Return whether any result of a row is stored."""
         return bool(self._results.get(row))
 
     def keep(self, slot: Slot, result: LineResult) -> None:
-        """Keep what a draw came to; it is on disk when this returns."""
+        """Store the result of a draw; it is on disk when this returns."""
         draw, model, _ = slot
         self._journal.append({"draw": draw, "model": model, **_written(result)})
         self._results[_row_of(draw)][draw, model] = result
 
     def done(self, row: str, *, is_new: bool = True) -> None:
-        """Let go of what is kept of a row: its bill is written, and whoever asks the row again draws anew.
-
-        Args:
-            row: The row.
-            is_new: Whether that is of this run, and not found.
-        """
+        """Drop the results of a row: its bill is written, and later requests for the row draw anew."""
         if is_new or self.has_any(row):
             self._journal.append({"done": row})
         self._forget(row)
 
     def close(self, *, is_wanted: bool = False) -> None:
-        """Let go of the journal; one that holds nothing that is wanted is removed."""
+        """Close the journal; it is removed if it has no results that are needed."""
         self._journal.close(None if is_wanted or self.is_wanted else [])
 
     def _forget(self, row: str) -> None:
@@ -131,12 +126,12 @@ class KeptReplies:
 
 
 def replies_file(out: Path) -> Path:
-    """Return where the replies beside a file stand, if there are any."""
+    """Return the path of the replies beside a file."""
     return out.with_name(f"{out.name}.replies")
 
 
 def draw_key(turn: str, number: int) -> str:
-    """Return the key of a draw of a row's turn; they are counted from 1, for each model."""
+    """Return the key of a draw of a row's turn; draws are counted from 1 for each model."""
     return f"{turn}-{number}"
 
 
