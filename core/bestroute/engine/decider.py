@@ -16,13 +16,12 @@ from bestroute._utils.text import brief
 from bestroute.billing.expected_cost import plan_costs
 from bestroute.engine.decision import Decision
 from bestroute.engine.draw_wishes import drawn_apart
-from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.engine.prompt_cache import NOTHING_CACHED, CachedTokens
+from bestroute.engine.router_arguments import as_policy, as_router, policy_argument
 from bestroute.engine.trial import NO_ROUTER
 from bestroute.errors import BestRouteError, ConfigError, named
-from bestroute.errors.plain_functions import check_plain
 from bestroute.errors.redaction import describe
-from bestroute.policies.parsing import parse_policy
-from bestroute.policies.policies import QualityPolicy, ThresholdPolicy, reference_column
+from bestroute.policies.policies import QualityPolicy, reference_column
 from bestroute.reward_models.untrained import is_calibrated
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import (
@@ -31,7 +30,6 @@ from bestroute.types.bases import (
     RewardModelBase,
     RouterBase,
     completed,
-    has_own,
     not_calibrated,
 )
 from bestroute.types.plans import Candidate, Plan, Step, as_plan, find_plan
@@ -46,8 +44,6 @@ if TYPE_CHECKING:
 
 Default = Literal["plan", "reference"]
 """What is done where there is neither a router nor a reward model: what ``DayOne`` plans, or ask the reference."""
-DEFAULT_THRESHOLD = 0.8
-"""Of the policy of a router that was given none and brings none."""
 WINDOW = QualityPolicy.window
 """Decisions that steering looks back on."""
 logger = logging.getLogger("bestroute.engine")
@@ -86,12 +82,12 @@ class Decider:
             raise ConfigError(f"default must be one of {named(get_args(Default))}, got {brief(default)}")
         self.pool, self.generators, self.settings = pool, generators, settings
         self.reward_model = None if reward_model is None else completed(reward_model, RewardModelBase)
-        self.router = _as_router(router)
+        self.router = as_router(router)
         self._predictor = completed(self.router, RouterBase) if isinstance(self.router, Router) else None
         if self._predictor is not None:
             self._predictor.check_pool(pool)
-        given = _one_policy(policy, threshold, max_drop, follow, window)
-        self.policy = _as_policy(self._predictor, self.router, pool, *given, reward_model)
+        given = policy_argument(policy, threshold, max_drop, follow, window)
+        self.policy = as_policy(self._predictor, self.router, pool, *given, reward_model)
         self._is_policy_light = self.policy is None or completed(self.policy, PolicyBase).is_light
         self._untrained = self._untrained_plan() if self.router is None else (pool.reference_plan, "")
         self.day_one: DayOne | None = None
@@ -119,13 +115,13 @@ class Decider:
         n: int | None = None,
         reason: str | None = None,
         allow: Sequence[str] | None = None,
-        warmth: Warmth = COLD,
+        cached_tokens: CachedTokens = NOTHING_CACHED,
         kept: str | None = None,
     ) -> Decision:
         """Decide on one query; ``model`` and ``n`` set the choice.
 
         With ``reason`` it is a wish, with its reason, that may give way; without, ``model`` is the caller's order.
-        ``allow`` names the only members that may be asked. ``warmth`` is what their caches hold of the prompt.
+        ``allow`` names the only members that may be asked. ``cached_tokens`` is what their caches hold of the prompt.
         ``kept`` is the member that plans have to begin with, where there are any that do.
 
         Raises:
@@ -147,7 +143,7 @@ class Decider:
                 left_out=left_out,
                 is_forced=reason is None,
             )
-        decision = self._decide(query, left_out, warmth, kept)
+        decision = self._decide(query, left_out, cached_tokens, kept)
         if model is None and n is None:
             return decision
         return self._force(decision, model, n, reason)
@@ -246,7 +242,9 @@ class Decider:
             return replace(decision, plan=Plan.of(Candidate(able_models[0])))
         return None
 
-    def _decide(self, query: Query, left_out: dict[str, str], warmth: Warmth, kept: str | None) -> Decision:
+    def _decide(
+        self, query: Query, left_out: dict[str, str], cached_tokens: CachedTokens, kept: str | None
+    ) -> Decision:
         tokens = query.prompt_tokens
         if self.router is None:
             if self.day_one is not None:
@@ -276,7 +274,7 @@ class Decider:
         if not able and _NOT_ALLOWED in left_out.values():
             raise ConfigError(f"no plan of the router can be run: {_in_a_row(left_out)}")
         able = able or [reference]  # the fallback stays, and says itself why it cannot
-        saved = {m: warmth.saved_usd(self.pool.prices[m], m, tokens) for m in warmth.cached}
+        saved = {m: cached_tokens.saved_usd(self.pool.prices[m], m, tokens) for m in cached_tokens.cached}
         costs = self._costs(prediction, np.array([float(tokens)]), self._apart(query), saved)[0]
         of_kept = [i for i in able if prediction.plans[i].steps[0].model == kept]
         picked, trouble = self._pick(prediction, costs, of_kept or able, query)
@@ -457,63 +455,6 @@ class Decider:
         if plan.has_accept and self.reward_model is not None and not is_calibrated(self.reward_model):
             raise ConfigError(not_calibrated(self.reward_model))
         return plan
-
-
-def _as_router(router: Any) -> Any:
-    if isinstance(router, str | Path):
-        from bestroute.router import MultiHeadRouter
-
-        router = MultiHeadRouter.from_pretrained(router)
-    if router is None or isinstance(router, Router) or callable(router):
-        if isinstance(router, Router):
-            check_plain("router.predict", router.predict)
-        else:
-            check_plain("router", router)
-        return router
-    raise ConfigError(
-        f"router must be a Router (with predict), the folder of one, a function or None, got {type(router).__name__}"
-    )
-
-
-def _one_policy(
-    policy: Policy | str | None, threshold: float | None, max_drop: float | None, follow: bool, window: int
-) -> tuple[str, Policy | None]:
-    """Return the argument that gives a policy, and the policy."""
-    given = {"policy": policy, "threshold": threshold, "max_drop": max_drop}
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) > 1:
-        raise ConfigError(f"give one of policy, threshold and max_drop, got {named(names)}")
-    if not isinstance(follow, bool):
-        raise ConfigError(f"follow must be True or False, got {brief(follow)}")
-    if follow and max_drop is None:
-        raise ConfigError("follow=True needs max_drop=, the drop that the price is steered to")
-    if threshold is not None:
-        return "threshold", ThresholdPolicy(threshold)
-    if max_drop is not None:
-        return "max_drop", QualityPolicy(max_drop=max_drop, follow=follow, window=window)
-    return "policy", parse_policy(policy) if isinstance(policy, str) else policy
-
-
-def _as_policy(
-    predictor: RouterBase | None,
-    router: Any,
-    pool: Pool,
-    name: str,
-    policy: Policy | None,
-    reward_model: RewardModel | None,
-) -> Policy | None:
-    if predictor is None:
-        if policy is not None:
-            what = "there is no router" if router is None else "a router function decides alone"
-            raise ConfigError(f"{name} chooses among a router's predictions, but {what}; leave it out")
-        return None
-    if policy is None:
-        return predictor.default_policy or ThresholdPolicy(DEFAULT_THRESHOLD)
-    if not callable(getattr(policy, "choose", None)):
-        raise ConfigError(f"policy must have a method choose, got {type(policy).__name__}")
-    check_plain("policy.choose", policy.choose)
-    whole = completed(policy, PolicyBase)
-    return whole.resolve(router, pool, reward_model) if has_own(whole, PolicyBase.resolve) else policy
 
 
 def _in_words(prediction: Prediction, costs: Any, column: int, pool: Pool) -> str:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from bestroute._utils.text import one_line
-from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.engine.prompt_cache import NOTHING_CACHED, CachedTokens
 from bestroute.engine.trial import Trial
 from bestroute.types.arrays import FloatArray
 from bestroute.types.bases import PolicyBase, RewardModelBase, completed
@@ -45,7 +45,7 @@ class Decision:
     """Scores the samples instead of the engine's reward model, if set."""
     trial: Trial | None = None
     """Without router and reward model: which cheaper members are tried, so that the outcome can be learnt from."""
-    warmth: Warmth = COLD
+    cached_tokens: CachedTokens = NOTHING_CACHED
     """How much of the conversation is in the members' prompt caches."""
     shadow: Decision | None = None
     """With ``mode="shadow"``: the decision that the reference answers instead of."""

@@ -28,7 +28,7 @@ from bestroute.engine.decision import Decision
 from bestroute.engine.fallbacks import Consult
 from bestroute.engine.plan_executor import Draw, Reserve, Score
 from bestroute.engine.policy_notices import PolicyNotices
-from bestroute.engine.prompt_cache import COLD
+from bestroute.engine.prompt_cache import NOTHING_CACHED
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import Mode, Rollout
 from bestroute.engine.run import Command, EngineContext, WriteBills, run
@@ -665,7 +665,7 @@ class BestRoute:
         limits = options.limits
         if mode == "off":
             return self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
-        warmth = self._sessions.warmth(query, options)
+        cached_tokens = self._sessions.cached_tokens(query, options)
         decide = partial(
             self._decider.route,
             query,
@@ -673,12 +673,12 @@ class BestRoute:
             n=options.n,
             reason=options.reason,
             allow=limits.allow,
-            warmth=warmth,
+            cached_tokens=cached_tokens,
             kept=self._sessions.kept(query, options),
         )
         if mode == "on":
             decision = decide()
-            return decision if warmth is COLD else replace(decision, warmth=warmth)
+            return decision if cached_tokens is NOTHING_CACHED else replace(decision, cached_tokens=cached_tokens)
         alone = self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
         shadow, trouble = self._shadow_decision(
             decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2)

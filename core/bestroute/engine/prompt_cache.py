@@ -9,7 +9,7 @@ from bestroute.types.prices import PER_MILLION, Price
 
 
 @dataclass(frozen=True)
-class Warmth:
+class CachedTokens:
     """How much of a prompt members' caches are assumed to hold, in tokens."""
 
     cached: Mapping[str, int] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Warmth:
         return saved_usd(price, min(self.cached.get(model, 0), prompt_tokens))
 
 
-COLD = Warmth()
+NOTHING_CACHED = CachedTokens()
 
 
 def saved_usd(price: Price, cached_tokens: int) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from bestroute._utils.fork_safe import ProcessState
 from bestroute.engine.call_context import Options
-from bestroute.engine.prompt_cache import COLD, Warmth
+from bestroute.engine.prompt_cache import NOTHING_CACHED, CachedTokens
 from bestroute.types.pool import Pool
 from bestroute.types.query import Query
 from bestroute.types.sample import DrawnSample
@@ -52,18 +52,18 @@ class Sessions(ProcessState):
         self._reference = pool.reference
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
-    def warmth(self, query: Query, options: Options) -> Warmth:
+    def cached_tokens(self, query: Query, options: Options) -> CachedTokens:
         """Return how much of a query's prompt is in the caches."""
         if not self.models:
-            return COLD
+            return NOTHING_CACHED
         now, key = self.clock(), session_key(query, options)
         with self._guard():
             session = self._sessions.get(key)
             if session is None:
-                return COLD
+                return NOTHING_CACHED
             cached = {m: self._held(m, *session.by_model[m], now) for m in session.by_model if m in self.models}
             reference = self._held(self._reference, *session.last, now) if self._has_reference else 0
-        return Warmth({model: tokens for model, tokens in cached.items() if tokens}, reference)
+        return CachedTokens({model: tokens for model, tokens in cached.items() if tokens}, reference)
 
     def kept(self, query: Query, options: Options) -> str | None:
         """Return the member that a conversation must stay with for now (``least_turns``); ``None``: any."""

@@ -77,9 +77,9 @@ def evaluate(
         for what, ours, theirs in (("id", train.ids, test.ids), ("group", train.groups, test.groups)):
             if shared := sorted(set(ours) & set(theirs)):
                 raise RecordError(f"TRAIN and TEST share the {what} {shared[0]!r}; split by group")
-    report = on_progress or (lambda _: None)
-    scored = _score(router, test, train, policy, report)
-    report(f"resampling {resamples} times")
+    progress = on_progress or (lambda _: None)
+    scored = _score(router, test, train, policy, progress)
+    progress(f"resampling {resamples} times")
     return Evaluation(report_on(scored, router.frozen, resamples=resamples), scored.decisions, scored)
 
 
@@ -121,7 +121,7 @@ def cross_fit(
     """
     if not 2 <= folds <= len(set(records.groups)):
         raise ConfigError(f"cross-fit must be in 2..{len(set(records.groups))}, the number of groups, got {folds}")
-    report = on_progress or (lambda _: None)
+    progress = on_progress or (lambda _: None)
     fold_of = deal_folds(records.groups, folds, seed=seed)
     encoder = made_once(settings, encoder)
     scores, frozen = [], {}
@@ -129,14 +129,14 @@ def cross_fit(
         train = records.take(np.flatnonzero(fold_of != fold))
         train = train.with_token_means(train.token_means)
         test = (scored_as or records).take(np.flatnonzero(fold_of == fold)).with_token_means(train.token_means)
-        report(f"fold {fold + 1} of {folds}: training")
+        progress(f"fold {fold + 1} of {folds}: training")
         training = train_router(train, settings, encoder=encoder, deals=deals)
         fitted = training.router
         frozen = fitted.frozen
-        report(f"fold {fold + 1} of {folds}: scoring")
+        progress(f"fold {fold + 1} of {folds}: scoring")
         scores.append(_score(fitted, test, train, policy, lambda _: None, training.labels))
     scored = Scored.joined(scores)
-    report(f"resampling {resamples} times")
+    progress(f"resampling {resamples} times")
     report = report_on(scored, dict.fromkeys(frozen), resamples=resamples)
     return Evaluation({"cross_fit": folds, **report}, scored.decisions, scored)
 
@@ -194,16 +194,16 @@ def _score(
     test: SampleArrays,
     train: SampleArrays | None,
     policy: Policy | None,
-    report: Callable[[str], object],
+    progress: Callable[[str], object],
     on_train: PlanLabels | None = None,
 ) -> Scored:
     pool = test.pool
     router.check_pool(pool)
-    report("labelling")
+    progress("labelling")
     if train is not None and on_train is None:
         on_train = label_plans(train, router.plans, margin=router.settings.margin)
     labels = label_plans(test, router.plans, margin=router.settings.margin)
-    report("predicting")
+    progress("predicting")
     prediction, cost = predicted(router, test)
     path = router.path
     reference = router.plans.index(pool.reference_plan)
@@ -227,14 +227,14 @@ def _score(
     decisions: tuple[Mapping[str, Any], ...] = ()
     streams = None
     if isinstance(decides, QualityPolicy) and decides.follow:
-        report("streams of calls, some of them audited")
+        progress("streams of calls, some of them audited")
         streams = followed(decides, router, pool, labels, prediction, cost, test.groups)
     if decides is not None:
         taken = np.asarray(decides.choose(prediction, cost, pool), dtype=np.intp)
         series["policy"] = Series.chosen(labels, taken[None], (str(decides),))
         decisions = tuple(_decision(test.ids[q], router.plans[p], prediction, cost, q, p) for q, p in enumerate(taken))
     missing: dict[str, str] = {}
-    report("baselines")
+    progress("baselines")
     baseline, missing = _baselines(router, test, train, prediction, cost, labels, on_train)
     others = [baseline[name] for name in ("cascade",) if name in baseline]  # what is no choice among those plans
     series["oracle"] = oracle((labels, fixed, on_arms), path, others=others)
