@@ -1,1 +1,1 @@
-"""An OpenAI-compatible server over one engine: chat completions and responses, answered by the pool's best plan."""
+"""An OpenAI-compatible server over engines: chat completions and responses, answered by the pool's best plan."""

@@ -1,4 +1,4 @@
-"""Who may ask: callers with a key; without keys, programs of this machine, but no web page that they show."""
+"""Authentication: callers need a key; without keys, only local programs are admitted, but no web pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach an address.
+    """Return whether an address is reachable only from this machine.
 
     Example:
         >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
@@ -23,15 +23,15 @@ def is_loopback(host: str) -> bool:
 
 
 def admit(request: Request, keys: KeyRing, host: str) -> ApiKey | None:
-    """Return the caller's key; ``None`` where none is asked for.
+    """Return the caller's key; ``None`` if no key is required.
 
     Args:
-        request: Its headers are looked at.
-        keys: Those that are valid.
+        request: The request, of which only headers are used.
+        keys: The valid keys.
         host: The address that the server listens on.
 
     Raises:
-        RequestError: Status 401 without a valid key; 403 for what a browser sends on another site's behalf.
+        RequestError: Status 401 without a valid key; 403 for a browser's request on behalf of another site.
     """
     if keys.is_open:
         _refuse_other_sites(request, host)
@@ -49,7 +49,7 @@ def admit(request: Request, keys: KeyRing, host: str) -> ApiKey | None:
 
 
 def _refuse_other_sites(request: Request, host: str) -> None:
-    """Refuse what a web page sends, and names that a web page's owner lets point here."""
+    """Refuse requests from web pages, and host names that a page's owner may point here (DNS rebinding)."""
     wanted_host = _host_of(f"//{request.headers.get('host', '')}")
     if is_loopback(host) and not is_loopback(wanted_host) and wanted_host != host:
         raise RequestError(403, f"the server is for this machine; ask for it as {host}", code="wrong_host")

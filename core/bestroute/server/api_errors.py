@@ -1,4 +1,4 @@
-"""Errors as OpenAI's API tells them: a status, a type and a code, and a message without secrets."""
+"""Convert errors to OpenAI's format: status, type, code, and a message without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_re
 
 @dataclass(frozen=True)
 class ApiErrorBody:
-    """What a caller is told of an error."""
+    """The error that a caller receives."""
 
     status: int
     message: str
@@ -30,18 +30,18 @@ class ApiErrorBody:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in OpenAI's form."""
+        """Return it in OpenAI's format."""
         fields = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": fields}
 
 
 class RequestError(Exception):
-    """A request that cannot be answered, with what its caller is told."""
+    """A request that cannot be answered, with the error for its caller."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, param: str | None = None, type: str | None = None
     ) -> None:
-        """Keep what is told."""
+        """Store the error for the caller."""
         super().__init__(message)
         kind = type or _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.body = ApiErrorBody(status, message, kind, code, param)
@@ -49,15 +49,15 @@ class RequestError(Exception):
 
 STORE_AWAY = "the server's database of bills cannot be asked now; its log says why"
 _NO_RETRY = {"x-should-retry": "false"}
-"""What OpenAI's clients look for before they ask again."""
+"""Headers that OpenAI's clients use for retries."""
 
 
 def api_error(error: BaseException, query: Query | None = None) -> ApiErrorBody:
-    """Return what is told of an error; a member's own keeps its status, type and code.
+    """Convert an error; a member's own error keeps its status, type and code.
 
     Args:
-        error: What was raised.
-        query: Whose text must not appear in it.
+        error: The error.
+        query: The query, whose text must not appear in the message.
     """
     if isinstance(error, RequestError):
         return error.body
@@ -77,7 +77,7 @@ def api_error(error: BaseException, query: Query | None = None) -> ApiErrorBody:
 
 
 def _of_member(error: GenerationError, query: Query | None) -> ApiErrorBody:
-    """Return what is told where no member answered: the last one's own error."""
+    """Return the error when no member answered: the last one's own."""
     cause = error.members_own
     facts = Facts.of(cause)
     status = facts.status
@@ -108,5 +108,5 @@ def _retry_headers(error: BaseException) -> dict[str, str]:
 
 
 def _clean() -> bool:
-    """Whether tracebacks are logged: they may hold what callers wrote, so only where debugging is asked for."""
+    """Return whether tracebacks are logged: only with debug logging, since they may contain callers' texts."""
     return logger.isEnabledFor(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""The application: OpenAI's endpoints over the engines, and ours beside them."""
+"""The ASGI application: OpenAI's endpoints, and ours."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ Handler = Callable[[Service, Exchange], Awaitable[None]]
 _HUNG_UP = 499
 _STOPS = RequestError(503, "the server stops, and the call was cancelled; ask again", code="server_stopping")
 _LAST_WORDS_S = 1.0
-"""How long a caller who reads slowly is waited for when the server stops."""
+"""How long to wait for slow readers when the server stops, seconds."""
 logger = logging.getLogger("bestroute.server")
 
 
 def create_app(config: ServerConfig) -> Starlette:
-    """Return the application of a configuration; it is closed by its lifespan.
+    """Return the application of a configuration; its lifespan closes it.
 
     Raises:
-        ConfigError: If parts of the configuration do not fit together.
+        ConfigError: If the configuration is inconsistent.
     """
     service = Service(config)
 
@@ -64,10 +64,10 @@ def create_app(config: ServerConfig) -> Starlette:
             await service.aclose()
 
     def post(path: str, handler: Handler) -> Route:
-        return Route(path, Door(service, path, handler), methods=["POST"])
+        return Route(path, Endpoint(service, path, handler), methods=["POST"])
 
     def get(path: str, handler: Handler, *, needs_key: bool = True) -> Route:
-        return Route(path, Door(service, path, handler, needs_key=needs_key), methods=["GET"])
+        return Route(path, Endpoint(service, path, handler, needs_key=needs_key), methods=["GET"])
 
     app = Starlette(
         routes=[
@@ -86,18 +86,18 @@ def create_app(config: ServerConfig) -> Starlette:
     return app
 
 
-class Door:
-    """Admits a request, has it handled, and tells its errors in OpenAI's form.
+class Endpoint:
+    """An endpoint: admits a request, runs its handler, and converts errors to OpenAI's format.
 
     Args:
-        service: Shared by all.
-        path: Of the route.
-        handler: Answers.
-        needs_key: Whether callers need a key where there are keys.
+        service: The service shared by all endpoints.
+        path: Path of the route.
+        handler: Answers a request.
+        needs_key: Whether callers need a key, if there are keys.
     """
 
     def __init__(self, service: Service, path: str, handler: Handler, *, needs_key: bool = True) -> None:
-        """Keep the parts."""
+        """Store the arguments."""
         self._service, self._path, self._handler, self._needs_key = service, path, handler, needs_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +113,7 @@ class Door:
                 await self._handler(service, exchange)
         except ClientGoneError:
             status = _HUNG_UP
-        except asyncio.CancelledError:  # nobody but uvicorn cancels it, when ``stop_s`` has passed
+        except asyncio.CancelledError:  # cancelled by uvicorn after ``stop_s``
             status = _STOPS.body.status
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS_S):
@@ -129,7 +129,7 @@ class Door:
 
 
 async def _tell(exchange: Exchange, error: ApiErrorBody) -> None:
-    """Send an error: in place of the answer, or, where that has begun, as its last event."""
+    """Send an error, in place of the answer or, if that has begun, as its last event."""
     if exchange.status:
         for event, data in () if exchange.wire is None else exchange.wire.failed(error):
             await exchange.send_event(data, event)
@@ -232,7 +232,7 @@ async def metrics(service: Service, exchange: Exchange) -> None:
 
 
 def _spend(service: Service) -> list[str]:
-    """Return the lines of the ledger; none while it cannot be read, when the others are looked at the most."""
+    """Return the ledger's metrics; empty if it cannot be read, so that the others stay available."""
     try:
         return list(ledger_lines(service.engines.ledger.totals("model")))
     except StoreError as error:
@@ -241,7 +241,7 @@ def _spend(service: Service) -> list[str]:
 
 
 async def _not_ours(request: Request, error: Exception) -> Response:
-    """Tell in OpenAI's form that there is no such endpoint, or not by this method."""
+    """Return OpenAI's error for an unknown endpoint or method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = {404: f"there is no {request.url.path[:200]}", 405: f"{request.url.path[:200]} takes no {request.method}"}
     body = RequestError(status, words.get(status, "the request cannot be answered"), code="unknown_url").body

@@ -1,4 +1,4 @@
-"""Reading a request's body: of bounded length, in bounded time, as JSON."""
+"""Read a request's JSON body, with limits on size and time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from bestroute.server.api_errors import RequestError
 
 _READ_S = 60.0
-"""How long a caller may take to send its request."""
+"""How long a caller may take to send its request, seconds."""
 
 
 async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
-    """Return the object that a request's body holds.
+    """Return the object in a request's body.
 
     Raises:
         RequestError: If it is too long (413), too slow (408), packed (415), or no JSON object (400).
@@ -34,7 +34,7 @@ async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
                 if len(raw) > most_bytes:
                     raise _too_long(most_bytes)
     except TimeoutError:
-        raise RequestError(408, f"the request did not come whole within {_READ_S:g} s") from None
+        raise RequestError(408, f"the request was not received completely within {_READ_S:g} s") from None
     try:
         body = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -49,7 +49,7 @@ def _too_long(most_bytes: int) -> RequestError:
 
 
 def _finite(digits: str) -> float:
-    """Read a number; ``1e999`` is none that could be sent on."""
+    """Parse a number; ``1e999`` cannot be sent on."""
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(digits)

@@ -1,4 +1,4 @@
-"""What the engine gives back as OpenAI's chat completions: whole, or as the chunks of a stream. Pure."""
+"""Convert results to OpenAI's chat completions, complete or as chunks of a stream. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bestroute.types.usage import Usage
 
 
 def completion_of(result: Result, model: str, *, marks: bool) -> dict[str, Any]:
-    """Return the chat completion of a result: the chosen reply as its member gave it, with the bill of all samples.
+    """Return the chat completion of a result: the chosen reply as the member sent it, with the bill of all samples.
 
     Args:
-        result: Of the engine.
-        model: Its name where the member told none.
-        marks: Whether ids of tool calls tell who made them.
+        result: The engine's result.
+        model: Model name, if the member's reply has none.
+        marks: Whether ids of tool calls are marked with their author.
     """
     reply = result.payload
     given = reply.completion if isinstance(reply, Reply) else _plain(result)
@@ -39,7 +39,7 @@ def completion_of(result: Result, model: str, *, marks: bool) -> dict[str, Any]:
 
 
 def _marked(choice: Mapping[str, Any], part: str, member: str) -> Mapping[str, Any]:
-    """Return a choice, or a chunk of one, whose tool calls tell who made them."""
+    """Return a choice, or a chunk of one, with marked ids of tool calls."""
     message = choice.get(part)
     if not isinstance(message, Mapping) or not (calls := mappings(message.get("tool_calls"))):
         return choice
@@ -47,14 +47,14 @@ def _marked(choice: Mapping[str, Any], part: str, member: str) -> Mapping[str, A
 
 
 def _plain(result: Result) -> dict[str, Any]:
-    """Return what a sample without a reply of its own says: a stream that broke, or a dry run."""
+    """Return the message of a sample without a provider's reply: an interrupted stream, or a dry run."""
     reason = result.samples[result.chosen].sample.finish_reason if result.samples else None
     message = {"role": "assistant", "content": result.text}
     return {"choices": [{"index": 0, "message": message, "finish_reason": reason or "stop", "logprobs": None}]}
 
 
 def usage_of(result: Result) -> dict[str, Any]:
-    """Return what all samples together were billed, in OpenAI's words; of a single one what its member told."""
+    """Return the usage of all samples together, in OpenAI's format; for a single one, as its member reported it."""
     reply = result.payload
     reported = reply.completion.get("usage") if isinstance(reply, Reply) else None
     billed = in_openai_words(result.usage)
@@ -64,7 +64,7 @@ def usage_of(result: Result) -> dict[str, Any]:
 
 
 def in_openai_words(usage: Usage) -> dict[str, Any]:
-    """Return a usage in the words of chat completions.
+    """Return a usage in the format of chat completions.
 
     Example:
         >>> in_openai_words(Usage(9, 3))["total_tokens"]
@@ -80,27 +80,27 @@ def in_openai_words(usage: Usage) -> dict[str, Any]:
 
 
 class ChatWire:
-    """An answer as a chat completion, or as its chunks, the last of which carries ``bestroute``.
+    """Formats an answer as a chat completion, or as its chunks, the last of which has ``bestroute``.
 
     Args:
-        model: The name where the member told none.
-        wants_usage: Whether a last chunk tells the usage.
-        marks: Whether ids of tool calls tell who made them.
+        model: Model name, if the member's reply has none.
+        wants_usage: Whether a last chunk has the usage.
+        marks: Whether ids of tool calls are marked with their author.
     """
 
     def __init__(self, model: str, *, wants_usage: bool, marks: bool) -> None:
-        """Start with nothing."""
+        """Start without chunks."""
         self.model, self.wants_usage, self.marks = model, wants_usage, marks
         self._head: dict[str, Any] = {}
         self._held: list[dict[str, Any]] = []
-        """From the first chunk on that ends a choice: the last of them has to wait for the bill."""
+        """Chunks from the first that ends a choice on, held back because the last one must have the bill."""
 
     def whole(self, result: Result) -> dict[str, Any]:
         """Return the chat completion."""
         return completion_of(result, self.model, marks=self.marks)
 
     def pieces(self, delta: Delta) -> Iterator[Event]:
-        """Yield the chunks of one piece of an answer; those that end it are held back."""
+        """Yield the chunks of one piece of an answer; final ones are held back."""
         for chunk in chunks_of(delta.payload, delta.text):
             self._head |= {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
             kept = {name: value for name, value in chunk.items() if name != "usage"}
@@ -115,7 +115,7 @@ class ChatWire:
                 yield None, self._whole(kept)
 
     def end(self, result: Result) -> Iterator[Event]:
-        """Yield the chunks that were held back, and the usage if it is wanted."""
+        """Yield the chunks held back, and the usage if requested."""
         held = [self._whole(chunk) for chunk in self._held]
         if self.wants_usage or not held:
             usage = {"usage": usage_of(result)} if self.wants_usage else {}
@@ -134,7 +134,7 @@ class ChatWire:
 
 
 def chunks_of(payload: Any, text: str) -> Iterator[Mapping[str, Any]]:
-    """Yield a member's chunk as it is, or those of an answer that came whole."""
+    """Yield a member's chunk unchanged, or the chunks of an answer that was not streamed."""
     if isinstance(payload, Piece):
         yield payload.chunk
         return

@@ -1,4 +1,4 @@
-"""A chat completion's request as a query: what the engine reads of it, and what goes to the member as it is."""
+"""Convert a chat completion request to a query, call options and parameters that are passed on unchanged."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from bestroute.types.usage import estimate_tokens
 
 _MOST_CHOICES = 128
 _OWN = ("model", "messages", "tools", "stream", "bestroute")
-"""Fields of a request that are ours, or have a place of their own in a query."""
+"""Fields of a request that are ours, or are represented in the query."""
 OPTIONS = ("session", "tags", "max_samples", "max_cost_usd", "deadline_s", "wave", "allow", "run_id")
-"""What the field ``bestroute`` of a request may hold: options of the engine's call."""
+"""Options of the engine's call allowed in a request's field ``bestroute``."""
 
 
 @dataclass(frozen=True, eq=False)
 class ChatRequest:
-    """What one request asks for."""
+    """A parsed request."""
 
     model: str
     """The name of a policy, or of a member."""
     query: Query
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the engine's call."""
+    """Options of the engine's call."""
     choices: int = 1
-    """Answers that the caller wants."""
+    """Number of choices requested."""
     streams: bool = False
     wants_usage: bool = False
     """Whether a stream ends with the usage."""
     mark: str | None = None
-    """Of the member whose tool calls the last message answers."""
+    """Mark of the member whose tool calls the last message answers."""
 
 
 def read_chat(body: Mapping[str, Any]) -> ChatRequest:
-    """Read the body of a chat completion's request. What a member may judge by itself is left to it.
+    """Parse the body of a chat completion request; fields that only concern the member are left to it.
 
     Raises:
         RequestError: Status 400, naming the field.
@@ -56,7 +56,7 @@ def read_chat(body: Mapping[str, Any]) -> ChatRequest:
     takes_tools = isinstance(tools, list) and bool(tools)
     params = {name: value for name, value in body.items() if name not in _OWN}
     if "tools" in body and not takes_tools:
-        params["tools"] = tools  # the member says what it thinks of it
+        params["tools"] = tools  # validated by the member
     return ChatRequest(
         model=read_model(body),
         query=chat_query(plain, tools if takes_tools else None, params),
@@ -69,10 +69,10 @@ def read_chat(body: Mapping[str, Any]) -> ChatRequest:
 
 
 def read_model(body: Mapping[str, Any]) -> str:
-    """Return the name of the model that a request asks for.
+    """Return the model name of a request.
 
     Raises:
-        RequestError: If it is no name.
+        RequestError: If it is not a name.
     """
     model = body.get("model")
     if not isinstance(model, str) or not model:
@@ -81,10 +81,10 @@ def read_model(body: Mapping[str, Any]) -> str:
 
 
 def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the engine's call that a request holds in its field ``bestroute``.
+    """Return the options of the engine's call in a request's field ``bestroute``.
 
     Raises:
-        RequestError: If it is no object, or holds something else.
+        RequestError: If it is not an object, or has other fields.
     """
     given = body.get("bestroute")
     if given is None:
@@ -103,11 +103,7 @@ def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, params: Mapping[str, Any]) -> Query:
-    """Return the query that chat messages hold: the last text of the user decides, the size of all of them counts.
-
-    Where a query's own text and system prompt are the whole prompt its length is left to them, as in
-    ``Query(text, system=...)``.
-    """
+    """Return the query of chat messages: its text is the user's last one, its length that of all messages."""
     users = [message for message in messages if message.get("role") == "user"]
     systems = [text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
     content = users[-1].get("content") if users else None

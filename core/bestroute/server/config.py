@@ -1,4 +1,4 @@
-"""What ``bestroute serve`` is told: a file of YAML, and flags that win over it."""
+"""The configuration of ``bestroute serve``: a YAML file, and flags that override it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _MB = 2**20
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """What all calls together may spend."""
+    """A limit on the spending of all calls together."""
 
     usd: float
     per: Any = None
     """``"hour"``, ``"day"`` or ``"month"``; ``None`` is all time."""
 
     def open(self, store: str | None, name: str = "server") -> Budget:
-        """Return the budget, shared by all processes where there is a database.
+        """Return the budget, shared by all processes if there is a database.
 
         Args:
             store: The database's URL.
-            name: What it is known by there.
+            name: Name of the budget in the database.
 
         Raises:
             ConfigError: If a value is out of range, or the store cannot be opened.
@@ -47,7 +47,7 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What a server is made of, checked. Paths are whole."""
+    """The validated configuration of a server. Paths are absolute."""
 
     pool: Pool
     router: Path | None = None
@@ -55,21 +55,21 @@ class ServerConfig:
     reward: str | None = None
     """``majority``, ``logprobs``, ``agreement``, ``confidence``, a trained one's folder, or ``module:function``."""
     judge: str | None = None
-    """Of audits: the folder of a trained reward model, or ``module:function``."""
+    """Judge of audits: the folder of a trained reward model, or ``module:function``."""
     policy: str | None = None
-    """Of the name ``auto``: ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01``."""
+    """Policy of the model name ``auto``: ``threshold:0.8``, ``quality:0.02``, ``max_drop:0.01``, ``follow:0.01``."""
     policies: Mapping[str, str] = field(default_factory=dict)
-    """Further names, each with its policy."""
+    """Additional model names, each with its policy."""
     ledger: str | None = None
-    """A URL; ``None`` is memory."""
+    """URL of the ledger; ``None`` is memory."""
     keep_notes: bool = False
-    """Whether the words of feedback are kept."""
+    """Whether comments of feedback are stored."""
     budget: BudgetSettings | None = None
     audit: float = 0.0
     audit_budget: BudgetSettings | None = None
     """What audits together may spend."""
     tracing: TelemetrySettings | None = None
-    """``None``: as the process says."""
+    """Tracing; ``None``: as set for the process."""
     mode: Any = "on"
     share: float = 1.0
     host: str = "127.0.0.1"
@@ -77,22 +77,22 @@ class ServerConfig:
     workers: int = 1
     keys: tuple[ApiKey, ...] = ()
     keys_file: Path | None = None
-    """Where the keys stand, which is read again when it changes."""
+    """The file with the keys, which is read again when it changes."""
     max_request_mb: float = 32.0
     timeout_s: float = 600.0
-    """The most time of one call; then the best that was drawn answers."""
+    """Time limit of one call, seconds; then the best sample so far is the answer."""
     stop_s: float = 30.0
-    """How long calls under way are waited for when the server is stopped."""
+    """How long calls in progress may take when the server is stopped, seconds."""
     source: str = "bestroute serve"
-    """Begins the sentence of an error."""
+    """Beginning of error messages."""
     folder: Path = Path()
-    """Where modules of one's own may lie."""
+    """Folder in which user modules may be."""
 
     def __post_init__(self) -> None:
-        """Check what is no matter of another part.
+        """Check what no other part checks.
 
         Raises:
-            ConfigError: Names the field, what it may be and what it is.
+            ConfigError: If a field is invalid; names it, what was expected and what was found.
         """
         if self.policy is not None:
             parse_policy(self.policy)
@@ -121,7 +121,7 @@ class ServerConfig:
 
     @property
     def most_bytes(self) -> int:
-        """How long a request's body may be."""
+        """Most bytes of a request's body."""
         return int(self.max_request_mb * _MB)
 
 
@@ -132,11 +132,12 @@ def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> Se
     """Read a configuration.
 
     Args:
-        path: The file; ``None``: the flags alone.
-        flags: Values by name that win over the file's; ``None`` is none. Their relative paths are of this folder.
+        path: The file; ``None``: only the flags.
+        flags: Values by name that override the file's, unless ``None``. Their paths are relative to the working
+            directory.
 
     Raises:
-        ConfigError: One sentence that names the file and what is wrong.
+        ConfigError: If it is invalid; names the file and the field.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     in_file = {} if path is None else read_yaml(path, "server's configuration", "at least 'pool'")
@@ -159,7 +160,7 @@ def read_config(path: Path | None, flags: Mapping[str, Any] | None = None) -> Se
 
 
 def read_keys_again(path: Path) -> tuple[ApiKey, ...]:
-    """Return the keys of a file: a configuration, or one of keys alone.
+    """Return the keys in a file: a configuration, or a file of keys alone.
 
     Raises:
         ConfigError: If it cannot be read.
@@ -168,7 +169,7 @@ def read_keys_again(path: Path) -> tuple[ApiKey, ...]:
 
 
 def _read(values: Mapping[str, Any], base: Path, where: str) -> dict[str, Any]:
-    """Return fields with whole paths and read parts."""
+    """Return the fields with absolute paths and parsed values."""
     read = {name: value for name, value in values.items() if value is not None}
     readers: Mapping[str, Callable[[Any, Path, str], Any]] = {
         "pool": _pool,
@@ -201,7 +202,7 @@ def _text(value: Any, base: Path, where: str) -> str:
 
 
 def _mode(value: Any, base: Path, where: str) -> Any:
-    """Return a mode by its name: ``on`` and ``off`` without quotes are YAML's words for true and false."""
+    """Return a mode by its name; unquoted ``on`` and ``off`` are booleans in YAML."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
@@ -226,14 +227,14 @@ def _judge(value: Any, base: Path, where: str) -> str:
     name = _text(value, base, where)
     if name in REWARDS:
         raise ConfigError(
-            f"{where}: {name!r} is no verdict on two answers; give the folder of a trained reward model, or "
+            f"{where}: {name!r} cannot compare two answers; give the folder of a trained reward model, or "
             "module:function, or leave it out: then their form is compared"
         )
     return _scorer(name, base, where)
 
 
 def _scorer(name: str, base: Path, where: str, others: str = "") -> str:
-    """Return the whole path of a trained reward model's folder, or a function by its name as it is."""
+    """Return the absolute path of a trained reward model's folder, or the name of a function unchanged."""
     folder = _path(name, base, where)
     if (folder / "reward.json").exists():
         return str(folder)

@@ -16,7 +16,7 @@ _MOST_IDLE = 128
 
 
 def stacked_client(openai: Any) -> Any:
-    """Return a client of httpx for ``openai.AsyncOpenAI``; ``None``, its own, where a proxy is to be asked.
+    """Return an httpx client for ``openai.AsyncOpenAI``; ``None``, for its default one, if a proxy is configured.
 
     Args:
         openai: The module, which may have been built on httpx or on its successor.
@@ -61,20 +61,20 @@ def stacked_client(openai: Any) -> Any:
 
 
 class ConnectionStack:
-    """Transports of one connection each; the one that was used last is taken first.
+    """Transports of one connection each; the most recently used is taken first.
 
     Args:
-        make: Makes a transport, which opens its connection when it is asked.
+        make: Creates a transport, which opens its connection at first use.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        """Hold none."""
+        """Start without transports."""
         self._make = make
         self._idle: list[Any] = []
         self._all: set[Any] = set()
 
     async def ask(self, request: Any) -> tuple[Any, Callable[[], Awaitable[None]]]:
-        """Return the response to a request, and what is to be called when it has been read or given up."""
+        """Return the response to a request, and a function to call when it has been read or abandoned."""
         if self._idle:
             transport = self._idle.pop()
         else:
@@ -107,7 +107,7 @@ class ConnectionStack:
 
 
 def _certificates() -> str | None:
-    """Return the file of certificates that the clients use where there is one."""
+    """Return the certificate file that the clients use, if there is one."""
     try:
         import certifi
     except ImportError:

@@ -1,4 +1,4 @@
-"""A decision in the headers of its answer. Pure."""
+"""Format a decision as headers of its answer. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bestroute.engine.result import Result
 
 
 def headers_of_decision(decision: Decision, call_id: str) -> dict[str, str]:
-    """Return what is known before anything is drawn: the headers of a stream."""
+    """Return the headers known before anything is drawn, for streams."""
     headers = {
         "x-bestroute-call-id": call_id,
         "x-bestroute-model": decision.model,
@@ -20,7 +20,7 @@ def headers_of_decision(decision: Decision, call_id: str) -> dict[str, str]:
 
 
 def headers_of_result(result: Result) -> dict[str, str]:
-    """Return what is known of an answer: whose it is, and what it cost."""
+    """Return the headers of a complete answer: its model and cost."""
     return {
         **headers_of_decision(result.decision, result.call_id),
         "x-bestroute-model": result.model,

@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more: a caller that hangs up cancels what is drawn for it, and is billed for it."""
+"""Cancel the work for a caller that disconnects; what it has drawn is billed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class ClientGoneError(Exception):
-    """The caller hung up."""
+    """The caller disconnected."""
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return what work gives, or cancel it as soon as the caller hangs up.
+    """Return the result of work, or cancel it as soon as the caller disconnects.
 
     Args:
-        receive: Of the request, whose body has been read.
-        work: Is waited for until it has ended, cancelled or not, so that what it drew is billed.
+        receive: ASGI's receive of the request, whose body has been read.
+        work: Awaited until it has ended, cancelled or not, so that its draws are billed.
 
     Raises:
-        ClientGoneError: If the caller hung up first.
+        ClientGoneError: If the caller disconnected first.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_hung_up(receive))

@@ -1,4 +1,4 @@
-"""The engines behind the names of models: one for each policy, over the same members, ledger and budgets."""
+"""The engines behind model names: one per policy, over the same members, ledger and budgets."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _MAX_DROP = re.compile(r"auto-max-drop-(\d{1,2}(?:\.\d{1,4})?)")
 
 
 class Engines:
-    """What answers, by the name of a model that a request gives.
+    """The engines by the model names of requests.
 
     ``auto`` is the configured policy; ``auto-cheap`` the router's price for the largest drop that training froze one
     for, without a router the cheapest member; ``auto-max-drop-1`` the promise of one percent that the router was
     tuned for; the configuration's own names; and each member by its pool name.
 
     Args:
-        config: Checked.
+        config: The validated configuration.
 
     Raises:
-        ConfigError: If parts do not fit together, or a member's key is not set.
+        ConfigError: If it is inconsistent, or a member's key is not set.
     """
 
     def __init__(self, config: ServerConfig) -> None:
-        """Read the router, open the ledger and the budget; nothing is called."""
+        """Read the router, open ledger and budget; no model is called."""
         importlib.import_module("openai.resources.chat.completions")  # it takes seconds, which no first call should
         self.config, self.pool = config, config.pool
         self.router = None if config.router is None else MultiHeadRouter.from_pretrained(config.router)
@@ -78,7 +78,7 @@ class Engines:
             self._by_name[name] = self._engine(parse_policy(policy))
 
     def close(self) -> None:
-        """Write what waits in ledger, budgets and traces."""
+        """Write pending data of ledger, budgets and traces."""
         self.ledger.close()
         for budget in (self.budget, self.audit_budget):
             if budget is not None:
@@ -87,22 +87,22 @@ class Engines:
 
     @property
     def ledger_store(self) -> str | None:
-        """Where budgets are shared: in the ledger's database, if it is in one."""
+        """Where budgets are shared: the ledger's database, if it has one."""
         return self.config.ledger if self.ledger.is_persistent else None
 
     @property
     def names(self) -> list[str]:
-        """Every name that a request may give: policies, then members."""
+        """All model names: policies, then members."""
         policies = list(self._by_name)
         if CHEAP not in policies:
             policies.insert(1, CHEAP)
         return [*policies, *self.pool.models]
 
     def find(self, model: str) -> tuple[BestRoute, dict[str, Any]]:
-        """Return the engine behind a name, and the options that stand for it.
+        """Return the engine of a name, and the call options that it implies.
 
         Raises:
-            RequestError: Status 404 if there is no such name; 400 if it is a promise that was not shown.
+            RequestError: Status 404 if the name is unknown; 400 if it is a promise that was not established.
         """
         if (engine := self._by_name.get(model)) is not None:
             return engine, {}
@@ -127,7 +127,7 @@ class Engines:
 
     @property
     def alarms_raised(self) -> Counter[tuple[str, str]]:
-        """How many alarms this process raised, by kind and model, over all engines; zeros, too."""
+        """Number of alarms raised by this process, by kind and model, over all engines, including zeros."""
         total: Counter[tuple[str, str]] = Counter()
         for engine in self.each():
             total.update(engine.alarms_raised)
@@ -159,7 +159,7 @@ class Engines:
 
 
 def _nothing() -> None:
-    """End what was not begun."""
+    """Do nothing: closes what was not opened."""
 
 
 def _relay(model: str, **options: Any) -> Relay:
@@ -167,7 +167,7 @@ def _relay(model: str, **options: Any) -> Relay:
 
 
 def _cheap(router: MultiHeadRouter) -> Policy:
-    """Return the policy of the largest drop that training froze a price for."""
+    """Return the policy of the largest drop for which training froze a price."""
     frozen: Mapping[str, float | None] = router.frozen
     price = frozen[max(frozen, key=float)] if frozen else 0.0
     if price is None:  # the reference alone kept it
@@ -179,7 +179,7 @@ def _reward_of(config: ServerConfig, router: MultiHeadRouter | None) -> Any:
     """Return the configured reward, else the one that the router was trained with.
 
     Raises:
-        ConfigError: If its plans need one, and nothing says which.
+        ConfigError: If its plans need one, and none is known.
     """
     if config.reward is not None:
         return _scorer(config.reward, config)
@@ -196,7 +196,7 @@ def _reward_of(config: ServerConfig, router: MultiHeadRouter | None) -> Any:
 
 
 def _scorer(name: str | None, config: ServerConfig) -> Any:
-    """Return a configured reward or judge: a function, one that needs no training, or a folder."""
+    """Return a configured reward or judge: a function, an untrained one, or one from a folder."""
     if name is None or not is_function(name):
         return None if name is None else reward_by_name(name)
     return load_function(name, config.folder, config.source)

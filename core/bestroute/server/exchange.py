@@ -1,4 +1,4 @@
-"""One request and its answer on the wire: whole as JSON, or as a stream of server-sent events."""
+"""One HTTP request and its answer: complete JSON, or server-sent events."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-co
 
 
 class Exchange:
-    """What is known of a request while it is answered, and how its answer is sent.
+    """State of a request while it is answered, and the methods that send its answer.
 
     Args:
-        scope: Of the request.
-        receive: Of the request.
-        send: Of the request.
+        scope: ASGI's scope of the request.
+        receive: ASGI's receive of the request.
+        send: ASGI's send of the request.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send nothing yet."""
+        """Start without an answer."""
         self.request = Request(scope, receive)
         self.receive, self._send = receive, send
         self.key: ApiKey | None = None
         self.query: Query | None = None
-        """Once it is read; errors do not quote it."""
+        """The query, once read; errors do not quote it."""
         self.model = ""
-        """The name that was asked for, once it is known to be one of ours."""
+        """The requested model name, once it is known to be one of ours."""
         self.wire: Wire | None = None
-        """Of an answer that may be a stream."""
+        """Call id of an answer that may be streamed."""
         self.status = 0
-        """Of the answer; 0 before it begins."""
+        """Status of the answer; 0 before it begins."""
 
     async def send_json(self, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send the whole answer."""
+        """Send the complete answer as JSON."""
         await self.send_bytes(as_json(data), "application/json", status, headers)
 
     async def send_bytes(
         self, body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Send the whole answer, as it is."""
+        """Send the complete answer."""
         own = {"content-type": content_type, "content-length": str(len(body))}
         await self._start(status, {**(headers or {}), **own})
         await self._send({"type": "http.response.body", "body": body})
@@ -59,7 +59,7 @@ class Exchange:
         await self._start(200, {**headers, **_STREAM_HEADERS})
 
     async def send_event(self, data: Any, event: str | None = None) -> None:
-        """Send one event; a text as it is."""
+        """Send one event; a text unchanged."""
         name = f"event: {event}\n".encode() if event else b""
         written = data.encode() if isinstance(data, str) else as_json(data)
         await self._send(
@@ -77,7 +77,7 @@ class Exchange:
 
 
 def as_json(data: Any) -> bytes:
-    """Return data as JSON in UTF-8; half characters, which UTF-8 has not, are escaped."""
+    """Encode data as JSON in UTF-8; lone surrogates are escaped."""
     try:
         return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -85,5 +85,5 @@ def as_json(data: Any) -> bytes:
 
 
 def _header(value: str) -> bytes:
-    """Return a header's value: printable ASCII on one line, and not long."""
+    """Return a header's value: printable ASCII on one line, shortened."""
     return _UNPRINTABLE.sub(b"?", value[:_LONGEST_HEADER].encode("ascii", "replace"))

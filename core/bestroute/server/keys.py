@@ -1,4 +1,4 @@
-"""Keys that callers of the server have: hashed at rest, compared in constant time, gone when their line is."""
+"""API keys of the server's callers: stored as hashes, compared in constant time, revoked by removing their line."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _FIELDS = ("name", "sha256", "budget", "per")
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A caller's key, as the configuration knows it."""
+    """A caller's key in the configuration."""
 
     name: str
     sha256: str
-    """Of the key: it is 256 random bits, which no dictionary holds, so that a fast hash is enough."""
+    """SHA-256 of the key; a fast hash suffices, since keys are 256 random bits."""
     budget: float | None = None
-    """USD that its calls together may spend."""
+    """What its calls together may spend, USD."""
     per: Literal["hour", "day", "month"] | None = None
-    """The period that the budget is for; ``None`` is all time."""
+    """Period of the budget; ``None`` is all time."""
 
     def __post_init__(self) -> None:
         """Check every field.
 
         Raises:
-            ConfigError: Names the key, and never more of it than its name.
+            ConfigError: If one is invalid; the message has only the key's name.
         """
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ConfigError(f"keys: a name has 1 to 64 letters, digits and -_.@, got {self.name!r:.80}")
@@ -60,19 +60,19 @@ def new_key() -> str:
 
 
 def hash_of(key: str) -> str:
-    """Return what is kept of a key."""
+    """Return the stored hash of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_keys(entries: Any, where: str) -> tuple[ApiKey, ...]:
-    """Read the keys of a configuration.
+    """Parse the keys of a configuration.
 
     Args:
         entries: A list of mappings.
-        where: Begins the sentence of an error.
+        where: Beginning of error messages.
 
     Raises:
-        ConfigError: If one is malformed, or a name is there twice.
+        ConfigError: If one is malformed, or a name is repeated.
     """
     if not isinstance(entries, list):
         raise ConfigError(f"{where}: keys must be a list of name and sha256, or the name of a file that holds one")
@@ -93,13 +93,13 @@ def read_keys(entries: Any, where: str) -> tuple[ApiKey, ...]:
 
 
 class KeyRing:
-    """The keys that are valid now: those of a file, which is read again when it changes.
+    """The valid keys; those of a file are read again when it changes.
 
     Args:
-        keys: To begin with; none, and no file that may hold some, lets everybody in.
-        path: The file that holds them.
-        read: Reads it.
-        store: Of budgets, a database's URL; ``None`` is memory.
+        keys: The initial keys; without keys and without a file, no key is required.
+        path: The file with the keys.
+        read: Reads the file.
+        store: URL of the budgets' database; ``None`` is memory.
     """
 
     def __init__(
@@ -109,18 +109,18 @@ class KeyRing:
         read: Callable[[Path], Sequence[ApiKey]] | None = None,
         store: str | None = None,
     ) -> None:
-        """Take the keys as they are."""
+        """Store the keys."""
         self._path, self._read, self._store = path, read, store
         self._state = self._file_state()
         self._budgets: dict[tuple[str, float, str | None], Budget] = {}
         self._keys = tuple(keys)
         self.is_open = not keys and path is None
-        """Whether there are no keys, so that none is asked for. A list that is empty lets nobody in."""
+        """Whether no key is required, because none are configured. An empty list of keys admits nobody."""
         for key in keys:
             self.budget_of(key)
 
     def find(self, presented: str | None) -> ApiKey | None:
-        """Return the key that a caller presents; ``None`` if it is none, after the same time."""
+        """Return the key that a caller presents; ``None`` if it is invalid, in constant time."""
         self._refresh()
         digest = hash_of(presented or "")
         found = None
@@ -130,7 +130,7 @@ class KeyRing:
         return found
 
     def budget_of(self, key: ApiKey) -> Budget | None:
-        """Return what the key's calls may spend, shared by all processes where there is a database."""
+        """Return the budget of a key, shared by all processes if there is a database."""
         if key.budget is None:
             return None
         known = (key.name, key.budget, key.per)
@@ -139,16 +139,16 @@ class KeyRing:
         return self._budgets[known]
 
     def is_ready(self, key: ApiKey) -> bool:
-        """Whether its budget is open, or it has none."""
+        """Return whether its budget is open, or it has none."""
         return key.budget is None or (key.name, key.budget, key.per) in self._budgets
 
     def close(self) -> None:
-        """Write what budgets have noted."""
+        """Write pending data of budgets."""
         for budget in self._budgets.values():
             budget.close()
 
     def _refresh(self) -> None:
-        """Read the file again if it is another one; one that cannot be read changes nothing."""
+        """Read the file again if it has changed; if that fails, the keys stay."""
         if self._path is None or self._read is None or (state := self._file_state()) == self._state:
             return
         self._state = state

@@ -1,4 +1,4 @@
-"""Functions of the user's that a configuration names: ``module:function``, beside the configuration or installed."""
+"""Load user functions named in a configuration as ``module:function``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def is_function(value: str) -> bool:
-    """Whether a text names a function.
+    """Return whether a text names a function.
 
     Example:
         >>> is_function("mine:score"), is_function("rewards/one"), is_function("C:/rewards/one")
@@ -31,11 +31,11 @@ def load_function(value: str, folder: Path, where: str) -> Callable[..., Any]:
 
     Args:
         value: ``module:function``.
-        folder: Where the module may lie, beside what is installed.
-        where: Begins the sentence.
+        folder: Folder in which the module may be, besides installed ones.
+        where: Beginning of error messages.
 
     Raises:
-        ConfigError: If there is none, its module cannot be imported, or it is async.
+        ConfigError: If it does not exist, its module cannot be imported, or it is async.
     """
     module, _, name = value.partition(":")
     if str(folder) not in sys.path:

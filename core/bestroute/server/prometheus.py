@@ -1,4 +1,4 @@
-"""Figures of the server in Prometheus' text format."""
+"""The server's metrics in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_MODEL = (
 
 
 class Requests:
-    """Counts this process's requests, by endpoint, model and status."""
+    """Counts requests of this process by endpoint, model and status."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -32,13 +32,13 @@ class Requests:
         self._seconds: dict[str, float] = defaultdict(float)
 
     def note(self, endpoint: str, model: str, status: int, seconds: float) -> None:
-        """Count one that has ended.
+        """Count a request that has ended.
 
         Args:
-            endpoint: A path of ours.
-            model: A name of ours; never what a caller made up.
-            status: Of the answer; 499 where the caller hung up.
-            seconds: It took.
+            endpoint: Path of the endpoint.
+            model: A known model name, never arbitrary text of a caller.
+            status: Status of the answer; 499 if the caller disconnected.
+            seconds: Duration.
         """
         if len(self._counts) < _MOST_SERIES:
             self._counts[endpoint, model, status] += 1
@@ -47,7 +47,7 @@ class Requests:
         self._seconds[endpoint] += seconds
 
     def lines(self) -> Iterator[str]:
-        """Yield them, with the process that they are of."""
+        """Yield the metrics, labelled with the process."""
         worker = {"worker": str(os.getpid())}
         yield from _head("bestroute_requests_under_way", "gauge", "Requests that are being answered.")
         yield _line("bestroute_requests_under_way", worker, self.under_way)
@@ -67,7 +67,7 @@ class Requests:
 
 
 def ledger_lines(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what the ledger adds up to; of one in a database, over all processes.
+    """Yield the ledger's totals; those of a database are over all processes.
 
     Args:
         by_model: ``Ledger.totals(by="model")``.
@@ -82,10 +82,10 @@ def ledger_lines(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def alarm_lines(raised: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Yield how many alarms this process raised, zeros too: a rise from nothing is no rise to Prometheus.
+    """Yield the number of alarms of this process, including zeros, so that Prometheus sees an increase.
 
     Args:
-        raised: By kind and model; the model is empty where an alarm is about none.
+        raised: Numbers by kind and model; the model is empty for alarms about traffic as a whole.
     """
     name = "bestroute_alarms_total"
     yield from _head(name, "counter", "Alarms raised while audits are on, of this process.")

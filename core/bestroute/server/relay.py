@@ -1,4 +1,4 @@
-"""A pool member whose requests and replies go through the server as they are."""
+"""A pool member whose requests and replies are passed through unchanged."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from bestroute.types.usage import completed_usage, read_usage, sum_usage
 
 _PATH = "/chat/completions"
 _JOINED = ("content", "refusal", "reasoning_content", "reasoning")
-"""Texts of a message that come in pieces."""
+"""Text fields of a message that are streamed in pieces."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """A chat completion as a member gave it: of one sample, or of all choices that the caller asked for."""
+    """A member's chat completion: of one sample, or with all choices that the caller requested."""
 
     completion: Mapping[str, Any]
     """Plain JSON, with the choices of this sample alone."""
     message: Any
-    """Of the first choice; by it the engine sees whether the reply carries something beside text."""
+    """Message of the first choice, by which the engine sees whether the reply has more than text."""
     member: str
-    """Pool name of who gave it."""
+    """Pool name of its author."""
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A chunk of a streamed chat completion as a member gave it."""
+    """A chunk of a member's streamed chat completion."""
 
     chunk: Mapping[str, Any]
     member: str
 
     @property
     def message(self) -> Any:
-        """What the chunk carries, tool calls and thoughts among it; by it the engine sees whether to show it."""
+        """The content of the chunk, including tool calls and reasoning, by which the engine sees whether to show it."""
         deltas = [choice["delta"] for choice in self.chunk["choices"] if isinstance(choice.get("delta"), Mapping)]
         calls = [call for delta in deltas for call in mappings(delta.get("tool_calls"))]
         other = {name: value for delta in deltas for name, value in delta.items() if name not in ("role", "content")}
@@ -59,10 +59,10 @@ class Relay(OpenAIGenerator):
     """
 
     name = ""
-    """In the pool."""
+    """The member's pool name."""
 
     def without_retries(self) -> Relay:
-        """Return itself: it is made without retries, and every policy's engine shares its connections."""
+        """Return itself: it has no retries, and all engines share its connections."""
         return self
 
     def _async(self) -> Any:
@@ -111,7 +111,7 @@ class Relay(OpenAIGenerator):
     async def astream(
         self, query: Query, *, params: Mapping[str, Any], cancel: Cancel
     ) -> AsyncIterator[Delta | Sample]:
-        """Yield every chunk as it comes, those of tool calls too, then the sample."""
+        """Yield every chunk when it arrives, including those of tool calls, then the sample."""
         options = {**(params.get("stream_options") or {}), "include_usage": True}
         request = {**self._request(query, 1, params), "stream": True, "stream_options": options}
         started = time.perf_counter()
@@ -126,12 +126,12 @@ class Relay(OpenAIGenerator):
 
 
 def _as_it_is(request: Mapping[str, Any], stream: Any) -> dict[str, Any]:
-    """Return the options of the client's ``post`` for a reply that stays the JSON that came."""
+    """Return the options of the client's ``post`` for a reply as unparsed JSON."""
     return {"cast_to": object, "stream": bool(request.get("stream")), "stream_cls": stream}
 
 
 def _with_attributes(completion: Mapping[str, Any]) -> Any:
-    """Return a completion as the client's own objects are read; what is of no known form is left out."""
+    """Return a completion with the client's attribute access; unknown forms are left out."""
     return SimpleNamespace(
         choices=[
             SimpleNamespace(
@@ -154,7 +154,7 @@ def _message(given: Any) -> Any:
 
 
 def mappings(given: Any) -> list[Mapping[str, Any]]:
-    """Return the objects of a list; none of what is no list.
+    """Return the objects in a list; empty if it is not a list.
 
     Example:
         >>> mappings([{"id": "1"}, None]), mappings("x")
@@ -164,7 +164,7 @@ def mappings(given: Any) -> list[Mapping[str, Any]]:
 
 
 def demand_of(tools: Sequence[Any] | None, request: Mapping[str, Any]) -> Demand:
-    """Return what a reply is checked against: the tools on offer, and JSON of a schema where that is asked for."""
+    """Return the requirements on a reply: available tools, and a JSON schema if requested."""
     form = request.get("response_format")
     kind = field(form, "type")
     schema = field(field(form, "json_schema"), "schema") if kind == "json_schema" else None
@@ -177,23 +177,23 @@ def demand_of(tools: Sequence[Any] | None, request: Mapping[str, Any]) -> Demand
 
 
 class Assembly:
-    """What a stream has brought so far, put together as the completion that it stands for.
+    """Assembles the chunks of a stream to a completion.
 
     Args:
-        member: Pool name of who gives it.
+        member: Pool name of the author.
     """
 
     def __init__(self, member: str = "") -> None:
-        """Start with nothing."""
+        """Start without chunks."""
         self.member = member
         self.head: dict[str, Any] = {}
-        """What the last chunk says beside its choices."""
+        """Fields of the last chunk besides its choices."""
         self.messages: dict[int, dict[str, Any]] = {}
         self.reasons: dict[int, str] = {}
         self._logprobs: dict[int, list[Any]] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> Delta | None:
-        """Note a chunk; returns what of it may be shown."""
+        """Add a chunk; returns the part that may be shown."""
         self.head |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
         usage = read_usage(chunk.get("usage"))
         text = ""
@@ -213,10 +213,10 @@ class Assembly:
         return Delta(text, Piece({**chunk, "choices": choices}, self.member), usage)
 
     def sample(self, query: Query, request: Mapping[str, Any], latency_s: float) -> Sample:
-        """Return the sample that the chunks make.
+        """Return the sample of the assembled chunks.
 
         Raises:
-            ConnectionError: If the stream ended before its end.
+            ConnectionError: If the stream ended early.
         """
         if not self.reasons or len(self.reasons) < len(self.messages):
             raise ConnectionError("the stream broke off: it ended without a finish reason")
@@ -250,7 +250,7 @@ class Assembly:
 
 
 def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    """Add a piece of a message to what came of it.
+    """Add a piece of a message to the message so far.
 
     Example:
         >>> message = {"role": "assistant", "content": None}
@@ -270,7 +270,7 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
 
 
 def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
-    """Add a piece of a tool call; its ``index`` says of which, or it is a new one."""
+    """Add a piece of a tool call; ``index`` identifies the call, otherwise it is a new one."""
     index = _place(piece.get("index"), len(calls))
     while len(calls) <= index and len(calls) < 1000:
         calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})

@@ -1,4 +1,4 @@
-"""What the engine gives back as OpenAI's responses: whole, or as the events of a stream. Pure."""
+"""Convert results to OpenAI's responses, complete or as events of a stream. Pure functions."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _ECHOED: Mapping[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-"""Fields of the request that a response repeats, and what they are where it has none."""
+"""Request fields that a response repeats, with their defaults."""
 _THOUGHTS = ("reasoning_content", "reasoning")
 
 
 class ResponsesWire:
-    """An answer as a response, or as its events.
+    """Formats an answer as a response, or as its events.
 
     Args:
-        body: Of the request.
-        marks: Whether ids of tool calls tell who made them.
+        body: Body of the request.
+        marks: Whether ids of tool calls are marked with their author.
     """
 
     def __init__(self, body: Mapping[str, Any], *, marks: bool) -> None:
-        """Start with nothing."""
+        """Start without items."""
         self._body, self._marks = body, marks
         self._created = int(time.time())
         self._number = 0
@@ -50,7 +50,7 @@ class ResponsesWire:
         self._id = "resp_0"
         self._items: list[_Item] = []
         self._calls: dict[int, _Item] = {}
-        """By their place among the message's calls."""
+        """Items by position among the message's calls."""
 
     def whole(self, result: Result) -> dict[str, Any]:
         """Return the response."""
@@ -76,7 +76,7 @@ class ResponsesWire:
                     yield from self._of_delta(message, choice.get("logprobs"))
 
     def end(self, result: Result) -> Iterator[Event]:
-        """Yield the events that end it; the last one holds the whole response."""
+        """Yield the final events; the last one has the complete response."""
         for item in self._items:
             yield from self._close(item)
         reply = result.payload
@@ -96,7 +96,7 @@ class ResponsesWire:
         yield self._event("response.in_progress", response=begun)
 
     def _of_delta(self, delta: Mapping[str, Any], logprobs: Any) -> Iterator[Event]:
-        """Take a piece of a message, or all of it; yield what it adds."""
+        """Add a piece of a message, or all of it; yield the events."""
         for name in _THOUGHTS:
             if isinstance(text := delta.get(name), str) and text:
                 yield from self._add("reasoning", text)
@@ -192,7 +192,7 @@ class ResponsesWire:
 
 _CALLS = ("function", "custom")
 _BLOCKS = {"output_text": "text", "refusal": "refusal", "reasoning": "text"}
-"""Kinds whose items hold one block of content, by the field of its text."""
+"""Kinds of items with one block of content, with the field of its text."""
 _EVENTS = {
     "output_text": "output_text",
     "refusal": "refusal",
@@ -204,7 +204,7 @@ _PREFIXES = {"output_text": "msg", "refusal": "msg", "reasoning": "rs", "functio
 
 
 class _Item:
-    """One item of a response's output, as far as it has come."""
+    """One output item of a response, as far as it has arrived."""
 
     def __init__(self, kind: str, place: int, response_id: str) -> None:
         self.kind, self.place = kind, place

@@ -13,21 +13,23 @@ from bestroute.server.api_errors import RequestError
 _STORED = ("previous_response_id", "conversation", "prompt", "background")
 _OWN = ("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "include", "store")
 _OWN_TOO = ("truncation", "max_tool_calls", "metadata", "stream_options", "n", *_STORED)
-"""Fields that have another form there, or say how OpenAI's own server keeps and cuts conversations."""
+"""Fields with a different format, or about storing and truncating conversations on OpenAI's servers."""
 _TEXTS = ("input_text", "output_text", "text", "summary_text")
 _LOGPROBS = "message.output_text.logprobs"
 
 
 def from_responses(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of the chat completion's request.
+    """Convert the body of a Responses API request to that of a chat completion.
 
     Raises:
-        RequestError: Status 400, for what makes no sense, or what the members cannot do.
+        RequestError: Status 400, if it is invalid or unsupported by members.
     """
     for name in _STORED:
         if body.get(name):
             raise RequestError(
-                400, f"{name} rests on what OpenAI stores; nothing is stored here, send all of it as input", param=name
+                400,
+                f"{name} depends on data stored by OpenAI; nothing is stored here, send all of it as input",
+                param=name,
             )
     chat = {name: value for name, value in body.items() if name not in (*_OWN, *_OWN_TOO)}
     chat["messages"] = [*_instructions(body), *_messages(body.get("input"))]
@@ -56,7 +58,7 @@ def _instructions(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _messages(given: Any) -> list[dict[str, Any]]:
-    """Return chat messages; the calls of one turn become one message, with the text before them."""
+    """Return chat messages; the calls of one turn are joined in one message, with the text before them."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     messages: list[dict[str, Any]] = []
@@ -74,7 +76,7 @@ def _messages(given: Any) -> list[dict[str, Any]]:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             content = _content(item.get("output"))
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
-        elif kind != "reasoning":  # thoughts are the writer's own
+        elif kind != "reasoning":  # reasoning is private to its author
             raise RequestError(
                 400, f"input holds an item of the type {kind!r:.80}, which no member takes", param="input"
             )
@@ -90,7 +92,7 @@ def _call(item: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _content(content: Any) -> Any:
-    """Return a message's content; of nothing but text as one text."""
+    """Return a message's content, as one text if it is only text."""
     if not isinstance(content, list):
         return content
     blocks = [_block(block) for block in _listed(content, "input")]
@@ -160,10 +162,10 @@ def _of_reasoning(reasoning: Any) -> dict[str, Any]:
 
 
 def _listed(values: Any, param: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a list.
+    """Yield the objects in a list.
 
     Raises:
-        RequestError: If it is none.
+        RequestError: If it is not a list of objects.
     """
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise RequestError(400, f"{param} must be a text or a list of objects", param=param)

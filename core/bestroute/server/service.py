@@ -1,4 +1,4 @@
-"""What all requests of one process share, and how a request becomes a call of an engine."""
+"""State shared by all requests of a process, and the conversion of a request to an engine's call."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CHOICES = "several choices are asked for: one draw that has them all"
 
 
 class Service:
-    """The engines, the keys and the counters.
+    """The engines, keys and counters.
 
     Args:
-        config: Checked.
+        config: The validated configuration.
 
     Raises:
-        ConfigError: If parts do not fit together.
+        ConfigError: If it is inconsistent.
     """
 
     def __init__(self, config: ServerConfig) -> None:
-        """Build everything; nothing is called."""
+        """Build everything; no model is called."""
         self.config = config
         self.engines = Engines(config)
         self.keys = KeyRing(config.keys, config.keys_file, read_keys_again, self.engines.ledger_store)
@@ -41,10 +41,10 @@ class Service:
         self._owners = {mark_of(model): model for model in config.pool.models}
 
     async def call(self, request: ChatRequest, key: ApiKey | None) -> tuple[BestRoute, dict[str, Any]]:
-        """Return the engine that answers a request, and the options of its call.
+        """Return the engine that answers a request, and the options of the call.
 
         Raises:
-            RequestError: If there is no such model.
+            RequestError: If the model does not exist.
         """
         engine, chosen = self.engines.find(request.model)
         options = {**request.options, **chosen}
@@ -59,7 +59,7 @@ class Service:
         return engine, options
 
     async def _one_draw(self, engine: BestRoute, request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what makes one draw of a decision, of the member that the plan would end with."""
+        """Return call options for a single draw of the model at the end of the plan."""
         known = {name: options[name] for name in ("allow", "session", "tags") if name in options}
         decision = await engine.aroute(request.query, **known)
         return {"model": decision.plan.steps[-1].model, "n": 1, "reason": CHOICES}
@@ -70,7 +70,7 @@ class Service:
         return await in_own_thread(self.keys.budget_of, key)  # it may open a database
 
     async def aclose(self) -> None:
-        """Wait for calls under way to be billed, write what waits, close the members' connections."""
+        """Wait for calls in progress to be billed, write pending data, close the members' connections."""
         until = time.monotonic() + _CLOSE_S
         while self.requests.under_way and time.monotonic() < until:
             await asyncio.sleep(0.02)
@@ -79,6 +79,6 @@ class Service:
         await in_own_thread(self.close)
 
     def close(self) -> None:
-        """Write what waits in keys' budgets, ledger and, last of all, traces."""
+        """Write pending data of budgets, ledger and, last, traces."""
         self.keys.close()
         self.engines.close()

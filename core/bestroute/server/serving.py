@@ -1,4 +1,4 @@
-"""Running the application: the socket, the workers, and how it stops."""
+"""Run the application: the socket, the worker processes, and shutdown."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ logger = logging.getLogger("bestroute.server")
 
 _WATCH_S = 0.5
 _LONGEST_HEAD = 64 * 1024
-"""Bytes of a request's line and headers."""
+"""Most bytes of a request's line and headers."""
 _KEEP_ALIVE_S = 75
-"""Longer than clients keep idle connections, so that none is closed under a request."""
+"""Longer than clients keep idle connections, so that none is closed during a request."""
 
 
 def serve(path: Path | None, flags: Mapping[str, Any], announce: Callable[[str], object]) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way.
+    """Serve until SIGTERM or SIGINT, then finish the calls in progress.
 
     Args:
         path: The configuration.
-        flags: Values that win over it.
-        announce: Handed where the server listens and what it serves, once it does.
+        flags: Values that override it.
+        announce: Called with the address and the model names once the server listens.
 
     Raises:
-        ConfigError: If the configuration cannot work, or the address is taken.
+        ConfigError: If the configuration is invalid, or the address is in use.
     """
     config = read_config(path, flags)
     app = create_app(config)
@@ -59,7 +59,7 @@ def serve(path: Path | None, flags: Mapping[str, Any], announce: Callable[[str],
 
 
 def _work(path: Path | None, flags: Mapping[str, Any], listening: socket.socket) -> None:
-    """Be one of several workers."""
+    """Run one of several workers."""
     config = read_config(path, flags)
     _run(create_app(config), config, listening)
 
@@ -68,18 +68,13 @@ def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None
     import uvicorn
 
     gc.collect()
-    gc.freeze()  # what is there now stays; looking through it again and again would hold calls up
+    gc.freeze()  # objects alive now stay; collecting them repeatedly would delay calls
     with _signals(_ignore):  # uvicorn has its own meanwhile, and raises what came again once it has stopped
         uvicorn.Server(_uvicorn(app, config)).run(sockets=[listening])
 
 
 class _Workers:
-    """Processes that serve one socket; one that ends before it should is started again.
-
-    Args:
-        count: How many.
-        arguments: Of each.
-    """
+    """Worker processes that serve one socket; one that ends unexpectedly is restarted."""
 
     def __init__(self, count: int, arguments: tuple[Any, ...]) -> None:
         self._context = multiprocessing.get_context("spawn")
@@ -88,7 +83,7 @@ class _Workers:
         self._is_stopping = threading.Event()
 
     def run(self, begun: Callable[[], object]) -> None:
-        """Watch over them until a signal comes, then wait for them."""
+        """Supervise them until a signal, then wait for them."""
         with _signals(lambda number, frame: self._is_stopping.set()):
             begun()
             while not self._is_stopping.wait(_WATCH_S):
@@ -109,7 +104,7 @@ class _Workers:
 
 @contextmanager
 def _signals(handler: Any) -> Iterator[None]:
-    """Have signals that stop a process handled otherwise for a while."""
+    """Return a context with another handler for the signals that stop a process."""
     previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -119,7 +114,7 @@ def _signals(handler: Any) -> Iterator[None]:
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Let the process end by itself."""
+    """Do nothing: the process ends by itself."""
 
 
 def _uvicorn(app: Starlette, config: ServerConfig) -> uvicorn.Config:
@@ -143,10 +138,10 @@ def _uvicorn(app: Starlette, config: ServerConfig) -> uvicorn.Config:
 
 
 def _listen(config: ServerConfig) -> socket.socket:
-    """Return a socket that listens where the configuration says.
+    """Return a socket that listens on the configured address.
 
     Raises:
-        ConfigError: If the address is taken, or none of this machine's.
+        ConfigError: If the address is in use, or not of this machine.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(

@@ -1,4 +1,4 @@
-"""Where a server's spans and metrics go: OpenTelemetry's global providers, or an exporter of its own."""
+"""Exporters of the server's spans and metrics: OpenTelemetry's global providers, or its own."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ logger = logging.getLogger(__name__)
 _EXPORTERS = ("global", "otlp", "console")
 _OTLP = "opentelemetry-exporter-otlp-proto-http"
 _CLOSE_S = 5.0
-"""How long the end waits for a collector; those that stop servers wait ten seconds, often."""
+"""How long shutdown waits for a collector, seconds; service managers often allow ten."""
 
 
 @dataclass(frozen=True)
 class TelemetrySettings:
-    """What is traced, and where it goes."""
+    """What is traced, and the exporter."""
 
     exporter: str = "global"
-    """``global``: what the process set up, ``opentelemetry-instrument`` for one; ``otlp``: by HTTP; ``console``."""
+    """``global``: as set up in the process, by ``opentelemetry-instrument`` for example; ``otlp``: by HTTP;
+    ``console``."""
     endpoint: str | None = None
-    """Of ``otlp``, without ``/v1/traces``; default: as ``OTEL_EXPORTER_OTLP_ENDPOINT`` says, which headers follow."""
+    """Address for ``otlp``, without ``/v1/traces``; default: ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
     service: str = "bestroute"
     """The resource's ``service.name``."""
     share: float = 1.0
-    """Of calls that are traced; metrics are of all."""
+    """Share of traced calls; metrics cover all."""
     version: str | None = None
-    """Of the semantic conventions; default: the newest that is known."""
+    """Version of the semantic conventions; default: the newest known."""
     capture_content: bool = False
-    """Whether queries and answers go into spans."""
+    """Whether spans have queries and answers."""
 
     def __post_init__(self) -> None:
-        """Check what is no matter of another part.
+        """Check what no other part checks.
 
         Raises:
-            ConfigError: Names the field, what it may be and what it is.
+            ConfigError: If a field is invalid; names it, what was expected and what was found.
         """
         if self.exporter not in _EXPORTERS:
             raise ConfigError(f"exporter must be one of {named(_EXPORTERS)}, got {brief(self.exporter)}")
@@ -69,10 +70,10 @@ class TelemetrySettings:
         names_of(self.version)
 
     def open(self) -> tuple[Tracing, Callable[[], None]]:
-        """Return what traces, and what is called at the end: it sends what waits.
+        """Return the tracing, and a function that flushes it at the end.
 
         Raises:
-            ImportError: If a package is missing; says which.
+            ImportError: If a package is not installed; names it.
         """
         version, content = self.version, self.capture_content
         if self.exporter == "global":
@@ -98,7 +99,7 @@ class TelemetrySettings:
         return Tracing(tracers, meters, version=version, capture_content=content), lambda: _end(ends)
 
     def _exporters(self) -> tuple[Any, Any]:
-        """Return what sends spans, and what sends metrics."""
+        """Return the exporters of spans and of metrics."""
         if self.exporter == "console":
             from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter
@@ -117,7 +118,7 @@ class TelemetrySettings:
 
 
 def _end(ends: Sequence[Callable[[], object]]) -> None:
-    """Have what waits sent, spans and metrics at once, and wait no longer than a collector may take for it."""
+    """Flush spans and metrics in parallel, within the time limit of a collector."""
     done: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def run(end: Callable[[], object]) -> None:
@@ -138,12 +139,12 @@ def _end(ends: Sequence[Callable[[], object]]) -> None:
 
 @contextmanager
 def continued(headers: Mapping[str, str]) -> Iterator[None]:
-    """Have spans of a request go on with its caller's trace, which the header ``traceparent`` names.
+    """Return a context in which a request's spans continue the caller's trace, given in the header ``traceparent``.
 
     A span that is under way, of an instrumented server for one, has done so already.
 
     Args:
-        headers: Of the request, by names in small letters.
+        headers: Headers of the request, with lower-case names.
 
     Source:
         W3C Trace Context.
@@ -162,7 +163,7 @@ def continued(headers: Mapping[str, str]) -> Iterator[None]:
 
 
 def read_telemetry(value: Any, where: str) -> TelemetrySettings | None:
-    """Read the section: ``true``, ``false``, or the fields of ``TelemetrySettings``.
+    """Parse the section: ``true``, ``false``, or the fields of ``TelemetrySettings``.
 
     Raises:
         ConfigError: Begins with ``where``.

@@ -14,22 +14,17 @@ _MARK = re.compile(r"-br([0-9a-f]{8})$")
 
 
 def mark_of(model: str) -> str:
-    """Return what the ids of a member's calls end in.
-
-    Example:
-        >>> mark_of("small")
-        '81db8ebb'
-    """
+    """Return the mark at the end of the ids of a member's calls."""
     return hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def marked(calls: Iterable[Mapping[str, Any]], model: str) -> list[dict[str, Any]]:
-    """Return tool calls, or pieces of some, whose ids tell who made them."""
+    """Return tool calls, or pieces of them, with marked ids."""
     return [{**call, "id": f"{call['id']}-br{mark_of(model)}"} if call.get("id") else dict(call) for call in calls]
 
 
 def unmarked(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Return messages as members may see them, and the mark of who made the calls that the last one answers."""
+    """Return messages without marks, and the mark of the author of the calls that the last message answers."""
     mark: str | None = None
     plain: list[Mapping[str, Any]] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""What an endpoint's answers look like: the seam between the engine's results and a protocol."""
+"""The interface between the engine's results and a protocol's answers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Event = tuple[str | None, Any]
 
 
 class Wire(Protocol):
-    """One protocol, for one answer."""
+    """The format of one answer in a protocol."""
 
     def whole(self, result: Result) -> dict[str, Any]:
-        """Return the answer as JSON."""
+        """Return the complete answer as JSON."""
         ...
 
     def pieces(self, delta: Delta) -> Iterable[Event]:
