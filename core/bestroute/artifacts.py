@@ -24,15 +24,15 @@ from bestroute.errors import ArtifactError, BestRouteError, ConfigError
 
 @dataclass(frozen=True)
 class ArtifactKind:
-    """What a folder may hold, and how errors speak of it."""
+    """What a kind of folder contains, and how errors name it."""
 
     config: str
-    """The file that tells what a folder holds."""
+    """Name of the configuration file."""
     noun: str
     format: int
-    """The version of the format that is written, the only one that is read."""
+    """The format version that is written and read."""
     remedy: str
-    """What to do about a damaged one, or one of another version."""
+    """What to do about a damaged folder, or one of another version."""
 
 
 ROUTER = ArtifactKind("router.json", "a router", 4, "train the router again")
@@ -40,27 +40,27 @@ REWARD_MODEL = ArtifactKind("reward.json", "a reward model", 1, "train the rewar
 ENCODER = ArtifactKind("encoder.json", "an encoder", 1, "make the encoder again")
 PROMISES = ArtifactKind("promises.json", "a router's promises", 1, "tune again")
 REFUSALS = ArtifactKind("refusals.json", "a router's refused promises", 1, "delete it")
-"""Files beside a router's; not what a folder is of."""
+"""Files beside a router's that are not part of its folder format."""
 KINDS = (ROUTER, REWARD_MODEL, ENCODER)
 _MOST_BYTES = 16 * 2**20
-"""Of a configuration: hashes of a million records, which a router keeps to tell what it has seen, take so many."""
+"""Most bytes of a configuration: enough for the hashes of a million training records."""
 _MOST_VALUES = 350_000
 _LONGEST_PROBLEM = 200
-"""Characters shown of what is wrong with one."""
+"""Most characters shown of an error."""
 
 
 def sha256(data: bytes) -> str:
-    """Return a file's hash, as configurations name it."""
+    """Return a file's hash as stored in configurations."""
     return hashlib.sha256(data).hexdigest()
 
 
 def to_json(config: Mapping[str, Any]) -> bytes:
-    """Return a configuration as it is written."""
+    """Return the bytes of a configuration."""
     return (json.dumps(config, indent=1, allow_nan=False) + "\n").encode()
 
 
 def from_json(data: bytes) -> Any:
-    """Read a configuration, whose size in memory is bounded by what it may hold.
+    """Parse a configuration within a limit on its size in memory.
 
     Raises:
         ValueError: If it is none.
@@ -74,18 +74,14 @@ def from_json(data: bytes) -> Any:
 
 
 def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
-    """Return arrays by name as a safetensors file."""
+    """Return named arrays as a safetensors file."""
     from safetensors.numpy import save
 
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def from_tensors(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Read a safetensors file.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Read a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -96,7 +92,7 @@ def from_tensors(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def packed(kind: ArtifactKind, config: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files of a folder by name, the configuration last: it names the format and the others' hashes."""
+    """Return the files of a folder by name; the configuration is last, with the format and the others' hashes."""
     hashes = {name: sha256(data) for name, data in files.items()}
     return {**files, kind.config: to_json({"format": kind.format, **config, "sha256": hashes})}
 
@@ -121,7 +117,7 @@ def read_config(folder: Path, kind: ArtifactKind) -> tuple[dict[str, Any], bytes
 
 
 def read_files(folder: Path, kind: ArtifactKind, config: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the files that a configuration names, by name.
+    """Return the files that a configuration lists, by name.
 
     Raises:
         ArtifactError: If one is missing, outside the folder, or not the one that the configuration names.
@@ -135,7 +131,7 @@ def read_files(folder: Path, kind: ArtifactKind, config: Mapping[str, Any]) -> d
 
 
 def files_in(folder: Path, kind: ArtifactKind) -> list[str]:
-    """Return the files that a folder names as its own; none if it holds nothing of that kind, or a damaged one."""
+    """Return the files that a folder lists; empty if it has no such configuration, or a damaged one."""
     try:
         names = list(from_json(read_part(folder / kind.config, kind.noun, most=_MOST_BYTES))["sha256"])
         return [name for name in names if inside(folder, name, kind)]
@@ -145,7 +141,7 @@ def files_in(folder: Path, kind: ArtifactKind) -> list[str]:
 
 @contextmanager
 def damaged(folder: Path, kind: ArtifactKind) -> Iterator[None]:
-    """Turn whatever a damaged folder makes of itself into one sentence that names the file."""
+    """Return a context that converts any error of a damaged folder to one sentence that names the file."""
     try:
         yield
     except ArtifactError:
@@ -166,7 +162,7 @@ def damaged(folder: Path, kind: ArtifactKind) -> Iterator[None]:
 
 
 def inside(folder: Path, name: str, kind: ArtifactKind) -> Path:
-    """Return the path of a file that a configuration names.
+    """Return the path of a file that a configuration lists.
 
     Raises:
         ArtifactError: If it lies outside the folder.
@@ -178,7 +174,7 @@ def inside(folder: Path, name: str, kind: ArtifactKind) -> Path:
 
 
 def read_part(path: Path, whose: str, *, most: int | None = None) -> bytes:
-    """Return what a file of a folder holds.
+    """Return the content of a file in a folder.
 
     Args:
         path: The file.
@@ -201,7 +197,7 @@ def read_part(path: Path, whose: str, *, most: int | None = None) -> bytes:
 
 
 def check_folder(folder: Path, config: str) -> None:
-    """Refuse a folder that cannot be written, or that holds something else than what is to be written.
+    """Refuse a folder that is not writable, or contains something else.
 
     Commands ask before they train, so that nobody waits for what cannot be kept.
 
@@ -224,7 +220,7 @@ def check_folder(folder: Path, config: str) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes], *, gone: Iterable[str] = ()) -> None:
-    """Put files into a folder when all of them are on disk: what fails before that leaves the folder as it was.
+    """Replace the files of a folder once all are on disk; an earlier failure leaves it unchanged.
 
     Args:
         folder: Made if it is not there.

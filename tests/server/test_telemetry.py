@@ -236,7 +236,7 @@ def read(folder, **fields):
         ({"tracing": {"exporter": "otlp", "share": 2}}, r"tracing: share must be a number in \[0, 1\]"),
         ({"tracing": {"capture_content": "no"}}, "tracing: capture_content must be true or false, got 'no'"),
         ({"tracing": {"version": "0.1"}}, "yaml: tracing: version must be one of .*0.1"),
-        ({"judge": "majority"}, "judge: 'majority' is no verdict on two answers"),
+        ({"judge": "majority"}, "judge: 'majority' cannot compare two answers"),
         ({"judge": "nowhere"}, "judge must be the folder of a trained reward model or module:function, and .*nowhere"),
         ({"judge": "no_such_module:f"}, "judge: cannot import 'no_such_module:f'"),
         ({"judge": "json:nothing"}, "judge: cannot import 'json:nothing'"),

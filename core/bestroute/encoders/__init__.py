@@ -1,4 +1,4 @@
-"""Encoders: what turns a query's text into a vector, beside the light features that need none."""
+"""Encoders, which turn a query's text into a vector; optional besides the light features."""
 
 from bestroute.encoders.encoder import Encoder
 from bestroute.encoders.onnx_encoder import FrozenEncoder

@@ -1,4 +1,4 @@
-"""The seam of encoders, and what is the same for all of them: encoding with a bar, and not encoding twice."""
+"""The encoder protocol, encoding with a progress bar, and a caching encoder."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A name that two encoders share only if they encode alike."""
+        """A hash that two encoders share only if they encode the same."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return one vector for each text, shape ``(Q, width)``; a text's vector does not depend on the others."""
+        """Return one vector for each text, shape ``(Q, width)``; it does not depend on the other texts."""
         ...
 
 
 class Remembering:
-    """An encoder that encodes no text twice: for folds that share their queries. Keeps every text it saw."""
+    """An encoder that caches the vectors of all texts, for folds that share queries."""
 
     def __init__(self, encoder: Encoder) -> None:
         """Wrap an encoder."""
@@ -40,12 +40,12 @@ class Remembering:
 
     @property
     def width(self) -> int:
-        """The wrapped encoder's."""
+        """Width of the wrapped encoder."""
         return self.encoder.width
 
     @property
     def fingerprint(self) -> str:
-        """The wrapped encoder's."""
+        """Fingerprint of the wrapped encoder."""
         return self.encoder.fingerprint
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
@@ -56,7 +56,7 @@ class Remembering:
 
 
 def encode_all(encoder: Encoder, texts: Sequence[str], *, show: bool = False) -> Float32Array:
-    """Encode many texts, shape ``(Q, width)``; ``show`` draws a progress bar where somebody looks."""
+    """Encode many texts, shape ``(Q, width)``; ``show`` draws a progress bar on a terminal."""
     if not show or isinstance(encoder, Remembering):
         return encoder.encode(texts)
     from tqdm import tqdm

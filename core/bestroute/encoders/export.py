@@ -1,4 +1,4 @@
-"""From a transformer to what runs without torch: an int8 graph and its tokenizer."""
+"""Export a transformer to run without torch: an int8 ONNX graph and its tokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXAMPLE_TOKENS = 7
 
 
 def from_transformer(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
-    """Make an encoder from a transformer; needs torch, transformers and onnx (``bestroute[train]``).
+    """Create an encoder from a transformer; needs torch, transformers and onnx (``bestroute[train]``).
 
     Args:
         name: A folder, or a hub id.
@@ -61,15 +61,12 @@ def load_transformer(name: str, *, max_tokens: int) -> tuple[Any, Any]:
 
 
 def as_encoder(model: Any, tokenizer: Any, *, max_tokens: int) -> FrozenEncoder:
-    """Trace a model and round its weights to int8, one scale a channel.
-
-    Weights keep to 7 bits, since sums of full 8-bit products overflow on processors without VNNI.
-    """
+    """Trace a model and quantise its weights to int8, with one scale per channel."""
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     class Hidden(torch.nn.Module):
-        """A single text without padding: no mask."""
+        """Forward of a single text without padding or mask."""
 
         def __init__(self, inner: Any) -> None:
             super().__init__()
@@ -100,7 +97,7 @@ def as_encoder(model: Any, tokenizer: Any, *, max_tokens: int) -> FrozenEncoder:
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """Silence the quantiser's advice, which it gives to the root logger."""
+    """Silence the quantiser's messages to the root logger."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

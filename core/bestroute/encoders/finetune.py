@@ -28,37 +28,37 @@ from bestroute.stats.label_directions import unit_directions
 from bestroute.types.arrays import BoolArray, FloatArray, IntArray
 
 TEACHING, CHOOSING = 0.5, 0.125
-"""Shares of the groups that the encoder learns from, and that choose its state."""
+"""Shares of the groups for training, and for choosing the checkpoint."""
 FEWEST_GROUPS = 20
 
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """The recipe; the defaults train MiniLM on one processor core in minutes."""
+    """Fine-tuning settings; the defaults train MiniLM on one processor core in minutes."""
 
     learning_rate: float = 1e-4
     head_rate: float = 1e-3
-    """Of the new output layer, which starts at 0."""
+    """Learning rate of the new output layer, which starts at 0."""
     epochs: int = 6
     batch: int = 16
-    """Queries a device sees at once."""
+    """Queries per batch and device."""
     accumulation: int = 1
     weight_decay: float = 0.01
     warmup: float = 0.1
     checks: int = 1
     patience: int = 1
-    """Checks without a better score after which it ends."""
+    """Evaluations without improvement after which training stops."""
 
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """An encoder, and what its training has not seen."""
+    """A fine-tuned encoder, and the queries it was not trained on."""
 
     encoder: FrozenEncoder
     trusted: BoolArray
-    """Queries whose embeddings may be judged by, shape ``(Q,)``."""
+    """Queries whose embeddings are unbiased, shape ``(Q,)``."""
     unexplained: tuple[float, ...]
-    """Share of the labels' variance left unexplained on the choosing groups, before training and at each check."""
+    """Share of the labels' variance left unexplained on the choosing groups, before training and at each evaluation."""
 
 
 def fine_tune(
@@ -73,7 +73,7 @@ def fine_tune(
     seed: int = 0,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> FineTuned:
-    """Teach a transformer the leading directions of the labels by their squared error.
+    """Fine-tune a transformer to predict the leading directions of the labels, by squared error.
 
     Under ``accelerate launch`` every process takes its share of the batches.
 
@@ -122,14 +122,14 @@ def _fit(
     seed: int,
     on_progress: Callable[[int, int], object] | None,
 ) -> tuple[Any, list[float]]:
-    """Train an output layer and the model under it; returns the model and minus the unexplained share at each check."""
+    """Train an output layer and the model; returns the model and minus the unexplained share at each evaluation."""
     import torch
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, set_seed
     from torch.utils.data import DataLoader
 
     class Outputs(torch.nn.Module):
-        """Mean of the hidden states, as the encoder gives it, and a linear layer."""
+        """The encoder's mean of hidden states, and a linear layer."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""From a name to an encoder: a saved one's folder, or one made from a transformer."""
+"""Open an encoder by name: a saved folder, or a transformer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bestroute.encoders.onnx_encoder import MAX_TOKENS, FrozenEncoder
 
 
 def open_encoder(name: str, *, max_tokens: int = MAX_TOKENS) -> FrozenEncoder:
-    """Return the encoder in a folder that ``save_pretrained`` wrote; else make one from a transformer.
+    """Return the encoder saved in a folder, else create one from a transformer.
 
     Args:
         name: A folder, or a hub id.

@@ -1,4 +1,4 @@
-"""A sentence encoder at run time: a tokenizer and an int8 graph; numpy, tokenizers and onnxruntime, no torch."""
+"""The sentence encoder at run time: a tokenizer and an int8 ONNX graph, without torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bestroute.errors import ArtifactError
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 128
-"""Tokens read of a text, unless told otherwise."""
+"""Default limit of tokens of a text."""
 _CHARACTERS_A_TOKEN = 32
-"""Characters that are tokenised at most, for each token that is read; no text has tokens so long on average."""
+"""Most characters tokenised for each token of the limit; no text has longer tokens on average."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenEncoder:
-    """Mean of a transformer's last hidden states, scaled to length 1.
+    """Encodes a text as the normalised mean of a transformer's last hidden states.
 
     Texts are encoded one by one: the graph scales its activations by the largest of a batch, and a text's vector must
     not depend on what came with it. Nothing is padded, so that costs little.
@@ -49,7 +49,7 @@ class FrozenEncoder:
     max_tokens: int = MAX_TOKENS
 
     def __post_init__(self) -> None:
-        """Read both, and encode one text."""
+        """Load both, and encode one text as a check."""
         try:
             hidden = self._hidden("a")
         except (ImportError, ArtifactError):
@@ -63,7 +63,7 @@ class FrozenEncoder:
             )
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return one vector of length 1 for each text, shape ``(Q, width)``; a text without a token gives 0."""
+        """Return one vector of length 1 for each text, shape ``(Q, width)``; 0 for a text without tokens."""
         rows = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             mean = self._hidden(text).mean(axis=0)
@@ -71,7 +71,7 @@ class FrozenEncoder:
         return rows
 
     def _hidden(self, text: str) -> Float32Array:
-        """Return the last hidden state of each token, shape ``(T, width)``; of no token, one row of zeros."""
+        """Return the last hidden state of each token, shape ``(T, width)``; one row of zeros without tokens."""
         read = encodable(text[: _CHARACTERS_A_TOKEN * self.max_tokens])
         ids = self._tokens.encode(read).ids
         if not ids:
@@ -104,19 +104,19 @@ class FrozenEncoder:
         return onnxruntime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what cannot be copied or pickled; it is made again when it is needed."""
+        """Pickle without the session, which is created again when needed."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_session", "_tokens")}
 
     @cached_property
     def fingerprint(self) -> str:
-        """A name that two encoders share only if they encode alike."""
+        """A hash that two encoders share only if they encode the same."""
         digest = hashlib.sha256(f"{self.width} {self.max_tokens}".encode())
         for part in (self.graph, self.tokenizer.encode()):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()[:16]
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the encoder into a folder, all of it or nothing: an ONNX graph, a tokenizer and JSON."""
+        """Write the encoder into a folder, atomically: an ONNX graph, a tokenizer and JSON."""
         write_folder(Path(folder), self.files())
 
     def files(self) -> dict[str, bytes]:

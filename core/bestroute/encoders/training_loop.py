@@ -1,4 +1,4 @@
-"""The training loop of every transformer here: through accelerate, the state that unseen groups like best is kept."""
+"""The training loop of all transformers: runs on accelerate, and keeps the checkpoint with the best held-out score."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any, Protocol
 
 
 class Recipe(Protocol):
-    """What the loop is told; the settings of a training run hold it."""
+    """Settings of the loop, which are part of a training run's settings."""
 
     @property
     def learning_rate(self) -> float:
-        """Its peak."""
+        """Peak learning rate."""
         ...
 
     @property
     def epochs(self) -> int:
-        """How often everything is seen."""
+        """Number of epochs."""
         ...
 
     @property
     def accumulation(self) -> int:
-        """Batches before a step."""
+        """Batches per step."""
         ...
 
     @property
     def weight_decay(self) -> float:
-        """Of AdamW."""
+        """Weight decay of AdamW."""
         ...
 
     @property
     def warmup(self) -> float:
-        """Share of the steps in which the rate rises; then it falls to 0 in a line."""
+        """Share of the steps in which the learning rate rises, before it falls linearly to 0."""
         ...
 
     @property
     def checks(self) -> int:
-        """Looks at the held-out part an epoch."""
+        """Evaluations per epoch on held-out data."""
         ...
 
 
@@ -54,7 +54,7 @@ def fit_model(
     patience: int | None = None,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> tuple[Any, list[float]]:
-    """Train a model and put it into the state of the best score.
+    """Train a model and load the checkpoint with the best score.
 
     Under ``accelerate launch`` every process takes its share of the batches.
 
@@ -112,14 +112,14 @@ def fit_model(
 
 
 def is_main_process() -> bool:
-    """Whether this process may write and print: the only one, or the first of an ``accelerate launch``."""
+    """Return whether this process may write and print: the first of an ``accelerate launch``, or the only one."""
     import os
 
     return os.environ.get("RANK", "0") == "0"
 
 
 class _Kept:
-    """The best state so far."""
+    """The best checkpoint so far."""
 
     def __init__(self, accelerator: Any, model: Any, checking: Any, outputs: Any, score: Any) -> None:
         self.accelerator, self.model, self.checking = accelerator, model, checking
@@ -127,10 +127,10 @@ class _Kept:
         self.scores: list[float] = []
         self.state: dict[str, Any] = {}
         self.since = 0
-        """Checks since the best."""
+        """Evaluations since the best one."""
 
     def check(self) -> None:
-        """Score the held-out part, over all processes, and keep the state if it is the best."""
+        """Evaluate on held-out data, over all processes, and keep the checkpoint if it is the best."""
         import torch
 
         self.model.eval()

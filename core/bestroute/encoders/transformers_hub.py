@@ -1,4 +1,4 @@
-"""What everything that loads a transformer shares: quiet loading, and sentences for what is missing."""
+"""Shared helpers for loading transformers: silence their output, and explain errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bestroute.errors import ConfigError
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Silence what transformers says of new outputs and long texts."""
+    """Silence transformers' messages about new outputs and long texts."""
     from transformers.utils import logging as its_logging
 
     logging: Any = its_logging  # not typed
@@ -27,7 +27,7 @@ def quietly() -> Iterator[None]:
 
 
 def check_tokens(max_tokens: int, model: Any, name: str, *, least: int) -> None:
-    """Refuse more tokens than a model has places for.
+    """Refuse a token limit beyond the model's positions.
 
     Raises:
         ConfigError: Names the encoder and its range.
@@ -38,13 +38,13 @@ def check_tokens(max_tokens: int, model: Any, name: str, *, least: int) -> None:
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """Return what transformers raises where there is no model, or a damaged one."""
+    """Return the exceptions that transformers raises for a missing or damaged model."""
     from safetensors import SafetensorError
 
     return OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError
 
 
 def described(error: BaseException) -> str:
-    """Return an error's type and its text, in one line of at most 200 characters beside the type."""
+    """Return an error's type and text on one line, of at most 200 characters besides the type."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"

@@ -1,4 +1,4 @@
-"""The one tree of errors: what you can fix, and what happened."""
+"""The tree of errors: configuration errors that users can fix, and failures that happened."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from bestroute.errors.redaction import describe
 
 
 class BestRouteError(Exception):
-    """Base of every error this library raises on purpose."""
+    """Base of all errors that this library raises on purpose."""
 
 
 class ConfigError(BestRouteError, ValueError):
-    """An argument, a pool or a combination of settings that cannot work; the message says what to change."""
+    """An invalid argument, pool or combination of settings; the message says what to change."""
 
 
 class RecordError(BestRouteError):
-    """A line of a records or prompts file that breaks the format; names file, line and field."""
+    """An invalid line of a records or prompts file; names file, line and field."""
 
 
 class PriceError(BestRouteError, KeyError):
-    """No price is known for a model. Never read as 0."""
+    """The price of a model is unknown. It is never assumed to be 0."""
 
     def __str__(self) -> str:
-        """Return the sentence itself (KeyError would put it in quotes)."""
+        """Return the message itself (KeyError would quote it)."""
         return str(self.args[0]) if self.args else ""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One draw that gave no usable sample."""
+    """A draw without a usable sample."""
 
     model: str
-    """Pool name of the member that was asked."""
+    """Pool name of the member that was called."""
     error: BaseException
-    """What it raised, with its own type."""
+    """Its exception."""
     described: str | None = None
-    """What is told of it, without what it quotes."""
+    """Redacted description of the error."""
 
     def __str__(self) -> str:
         """Render as ``'small': RateLimitError: slow down``."""
@@ -50,37 +50,37 @@ class GenerationError(BestRouteError):
     """Every draw of a call failed. ``failures`` holds each one, in drawing order."""
 
     def __init__(self, message: str, failures: Sequence[Failure] = ()) -> None:
-        """Keep the failures and list them in the message."""
+        """Store the failures and list them in the message."""
         self.failures: tuple[Failure, ...] = tuple(failures)
         super().__init__("; ".join([message, *map(str, self.failures)]))
 
     @property
     def members_own(self) -> BaseException:
-        """The last failed member's own exception, which callers already know how to catch; itself if none failed."""
+        """The exception of the last member that failed, which callers may already handle; itself if there is none."""
         return self.failures[-1].error if self.failures else self
 
 
 class EmptyReplyError(GenerationError):
-    """A member answered, but with nothing in it."""
+    """A member's reply was empty."""
 
     usage: object = None
-    """What the reply said it was billed for, in the provider's words."""
+    """Usage that the reply reported, in the provider's format."""
 
 
 class DrawCancelledError(GenerationError):
-    """A draw was called off before its answer came; it is billed for what was sent."""
+    """A draw was cancelled before its answer arrived; what was sent is billed."""
 
 
 class DeadlineError(DrawCancelledError, TimeoutError):
-    """A call's ``deadline_s`` passed before an answer came."""
+    """A call's ``deadline_s`` passed before an answer arrived."""
 
 
 class BudgetError(BestRouteError):
-    """A call would pass a budget; raised before anything is spent."""
+    """A call would exceed a budget; raised before anything is spent."""
 
 
 class StoreError(BestRouteError):
-    """A database that cannot be asked now: nothing is wrong with the call, which may be repeated."""
+    """A database cannot be reached at the moment; the call may be repeated."""
 
 
 class UnreadableStoreError(StoreError, ConfigError):
@@ -88,15 +88,15 @@ class UnreadableStoreError(StoreError, ConfigError):
 
 
 class BudgetStoreError(StoreError, BudgetError):
-    """A budget's database that cannot be asked what is left; nothing was spent."""
+    """A budget's database cannot be reached; nothing was spent."""
 
 
 class NotTunedError(BestRouteError):
-    """A promise (``max_drop``, a budget) was asked of a router that was never tuned for it."""
+    """A promise (``max_drop``, a budget) was requested of a router that was not tuned for it."""
 
 
 class ArtifactError(BestRouteError):
-    """A saved router or reward model that is damaged, of another version, or does not fit the pool."""
+    """A saved router or reward model is damaged, of another version, or does not fit the pool."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -106,11 +106,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 _LONGEST_NAME, _MOST_NAMES = 500, 50
-"""Of names that are shown whole, and in one sentence."""
+"""Most names in a message, and most characters of a name."""
 
 
 def named(names: Iterable[str]) -> str:
-    """Render names for a message: ``'a', 'b'``; of very many, or very long ones, what fits a sentence."""
+    """Format names for a message: ``'a', 'b'``; many or long names are shortened."""
     every = list(names)
     shown = [repr(name) if len(str(name)) <= _LONGEST_NAME else brief(name) for name in every[:_MOST_NAMES]]
     more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""

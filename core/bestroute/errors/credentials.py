@@ -1,4 +1,4 @@
-"""Which settings are secrets: what is shown, stored or used as a key is told without them."""
+"""Recognise secrets in settings and objects, so that they are not shown, stored or used in keys."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _NAMES_KEY = re.compile(r"(?:key|token|secret|password|passwd|credentials?|authorization)$", re.IGNORECASE)
-"""Variables of the environment that hold a key."""
+"""Names of environment variables that hold a key."""
 _HEADERS = re.compile(r"headers?$", re.IGNORECASE)
 _SECRET_HEADER = re.compile(r"key|token|secret|password|passwd|credential|auth|cookie|signature", re.IGNORECASE)
-"""Headers whose values are secrets; ``keep-alive`` and ``application/json`` are none."""
+"""Headers whose values are secrets; values such as ``keep-alive`` are none."""
 _SCHEME = re.compile(r"\s*(?:bearer|basic|digest|token|apikey)\s", re.IGNORECASE)
 _SHORTEST, _SHORTEST_WITH_DIGIT = 8, 4
-"""Characters of a key; shorter ones are placeholders, or words that say something: ``none``, ``ollama``."""
+"""Fewest characters of a key; shorter ones are placeholders such as ``none`` or ``ollama``."""
 _DEEPEST, _MOST_PARTS = 5, 2_000
-"""How far a key is looked for in a member, its client and its client's connection."""
+"""Depth to which a member, its client and connection are searched for keys."""
 
 
 def is_secret(name: str, value: Any = None) -> bool:
-    """Whether a setting is a secret, by its name, or by its type: pydantic's, known by what they can do.
+    """Return whether a setting is a secret, by its name, or by its type (pydantic's, duck-typed).
 
     Example:
         >>> [is_secret(name) for name in ("api_key", "aws_session_token", "default_headers", "max_tokens")]
@@ -41,7 +41,7 @@ def is_secret(name: str, value: Any = None) -> bool:
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without the secrets among them, however deep.
+    """Return settings without the secrets among them, at any depth.
 
     Example:
         >>> without_secrets({"user": "ann", "extra": {"api_key": "sk-1", "seed": 3}, "tools": [{"token": "t"}]})
@@ -61,7 +61,7 @@ def _inside(value: Any) -> Any:
 
 
 def secrets_of(holders: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts that objects hold under the name of a secret, or as pydantic's type of one, however deep.
+    """Yield the texts that objects hold under the name of a secret, or as pydantic's secret type, at any depth.
 
     Example:
         >>> list(secrets_of([{"name": "a", "extra": {"api_key": "sk-1"}}]))
@@ -78,7 +78,7 @@ def _secrets_of(holder: Any, visited: dict[int, Any]) -> Iterator[str]:
 
 
 def places_of(holder: Any, visited: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
-    """Yield ``(part, name, value)`` where a holder holds a secret or a URL.
+    """Yield ``(part, name, value)`` for each secret or URL in an object.
 
     Its parts have a limit of their own: no holder hides behind many others.
     """
@@ -97,12 +97,7 @@ def places_of(holder: Any, visited: dict[int, Any]) -> Iterator[tuple[Any, str, 
 
 
 def texts_at(name: str, value: Any) -> Iterator[str]:
-    """Yield the secrets that a value of that name is or holds; of headers, those that are meant to be any.
-
-    Example:
-        >>> list(texts_at("default_headers", {"Authorization": "Bearer abc1", "Connection": "keep-alive"}))
-        ['Bearer abc1', 'Bearer', 'abc1']
-    """
+    """Yield the secrets in a value of that name; of headers, only those that are secrets."""
     if _HEADERS.search(name) and isinstance(value, Mapping):
         for header, secret in _settings(value):
             if _SECRET_HEADER.search(header) or (isinstance(secret, str) and _SCHEME.match(secret)):
@@ -121,7 +116,7 @@ _SCALARS = (str, bytes, int, float, bool, type(None), type, ModuleType)
 
 
 def _settings(part: Any) -> list[tuple[str, Any]]:
-    """Return what an object holds; nothing where it raises, as a jar of cookies does that holds one without a value."""
+    """Return an object's attributes; empty if reading them raises, as for some cookie jars."""
     try:
         if isinstance(part, Mapping):
             items = dict.copy(part) if isinstance(part, dict) else part
@@ -130,7 +125,7 @@ def _settings(part: Any) -> list[tuple[str, Any]]:
             return [("", value) for value in part]
         held = (getattr(part, name, None) for name in ("__dict__", "__pydantic_private__"))
         settings = [item for own in held if isinstance(own, dict) for item in own.copy().items()]
-    except Exception:  # an object of another library may do anything, and what is told is an error already
+    except Exception:  # attributes of third-party objects may raise anything
         return []
     slots = [name for kind in type(part).__mro__ for name in _names(getattr(kind, "__slots__", ())) if name[:2] != "__"]
     return settings + [(name, value) for name in slots if (value := field(part, name)) is not None]
@@ -141,7 +136,7 @@ def _names(slots: Any) -> list[str]:
 
 
 def in_url(text: str) -> Iterator[str]:
-    """Yield the password and the keys that a URL holds, as they are written and as they are meant."""
+    """Yield the password and the keys in a URL, quoted and unquoted."""
     if "://" not in text or not ("@" in text or "?" in text):
         return
     try:
@@ -154,7 +149,7 @@ def in_url(text: str) -> Iterator[str]:
 
 
 def texts_of(value: Any, depth: int = 3) -> Iterator[str]:
-    """Yield the texts that a secret is or holds, as they may be quoted."""
+    """Yield the texts of a secret, as they may be quoted."""
     if isinstance(value, type):  # of an annotation, which holds nothing
         return
     if callable(reveal := getattr(value, "get_secret_value", None)):
@@ -175,7 +170,7 @@ def texts_of(value: Any, depth: int = 3) -> Iterator[str]:
 
 
 def _of_basic(header: str) -> Iterator[str]:
-    """Yield the password of ``Basic dXNlcjpwYXNz``."""
+    """Yield the password in ``Basic dXNlcjpwYXNz``."""
     scheme, _, coded = header.partition(" ")
     if scheme.lower() == "basic":
         with suppress(ValueError):
@@ -183,10 +178,10 @@ def _of_basic(header: str) -> Iterator[str]:
 
 
 def names_key(variable: str) -> bool:
-    """Whether a variable of the environment holds a key, by its name."""
+    """Return whether an environment variable holds a key, by its name."""
     return _NAMES_KEY.search(variable) is not None
 
 
 def is_key(text: str) -> bool:
-    """Whether a secret is long enough to be one, and no placeholder."""
+    """Return whether a secret is long enough, and not a placeholder."""
     return len(text) >= (_SHORTEST_WITH_DIGIT if any(map(str.isdigit, text)) else _SHORTEST)

@@ -18,7 +18,7 @@ from bestroute._utils.interruptions import is_interruption
 from bestroute._utils.text import text_of
 
 _DEPTH = 5
-"""Causes of an error that are looked at."""
+"""Most causes of an error that are followed."""
 
 _CODES: Mapping[int, str] = {
     400: """invalid_request_error badrequesterror invalid_argument failed_precondition out_of_range
@@ -43,10 +43,10 @@ _CODES: Mapping[int, str] = {
     504: "timeout_error timeout gateway_timeout deadline_exceeded",
     529: "overloaded_error overloaded engine_overloaded server_overloaded model_overloaded",
 }
-"""Codes, types and states of errors (OpenAI's and kin, Anthropic's, AWS's, Google's and gRPC's) that mean a status."""
+"""Statuses implied by codes and types of errors (OpenAI-compatible, Anthropic's, AWS's, Google's, gRPC's)."""
 _STATUS_OF = {code: status for status, codes in _CODES.items() for code in codes.split()}
 _VAGUE = (400, 424, 498)
-"""Statuses under which providers send what their code tells better: AWS throttles with a 400."""
+"""Statuses that are less specific than the provider's code: AWS throttles with 400."""
 _IN_WORDS = re.compile(
     r"^\[([45]\d\d)\]|\b(?:error code|status(?:[ _]code)?|http(?: error)?)(?: is|[:=])? ?\(?([45]\d\d)\b"
 )
@@ -54,21 +54,21 @@ _IN_WORDS = re.compile(
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be told of an error and its causes."""
+    """Facts about an error and its causes."""
 
     error: BaseException
     types: frozenset[str]
-    """Names of the types of the error and its causes, bases included."""
+    """Type names of the error and its causes, including base classes."""
     status: int | None
-    """HTTP status, if there is one or a code stands for one: an error that came inside a 200 has that of its code."""
+    """HTTP status, or the one implied by a code, also for an error in a reply with status 200."""
     codes: tuple[str, ...]
-    """The provider's codes, types and states, in lower case, the nearest first."""
+    """The provider's codes, types and states, in lower case, innermost first."""
     words: str
     """The messages of the error and its causes, in lower case."""
 
     @classmethod
     def of(cls, error: BaseException) -> Facts:
-        """Gather the facts from an error and what caused it."""
+        """Collect the facts of an error and its causes."""
         chain = list(causes(error))
         codes = tuple(code for e in chain for code in _codes(e))
         words = " ".join(text for e in chain for text in (text_of(e), *map(text_of, _raw_bodies(e)))).lower()
@@ -77,7 +77,7 @@ class Facts:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what caused it, at most five deep; of a group, its first."""
+    """Yield the error and its causes, at most five; of a group, its first."""
     found: BaseException | None = error
     for _ in range(_DEPTH):
         if found is None:
@@ -90,7 +90,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def field(holder: Any, name: str) -> Any:
-    """Return an attribute, or a mapping's value; ``None`` if there is none, or if looking for it raises."""
+    """Return an attribute, or a mapping's value; ``None`` if there is none, or if reading it raises."""
     try:
         return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
     except BaseException as error:
@@ -100,7 +100,7 @@ def field(holder: Any, name: str) -> Any:
 
 
 def bodies(error: BaseException) -> Iterator[Mapping[str, Any]]:
-    """Yield what the provider's reply says of an error, the innermost object first."""
+    """Yield the error objects in the provider's reply, innermost first."""
     for body in _raw_bodies(error):
         if isinstance(body, list) and len(body) == 1:
             body = body[0]
@@ -112,7 +112,7 @@ def bodies(error: BaseException) -> Iterator[Mapping[str, Any]]:
 
 
 def retry_after_s(error: BaseException | None, now: float | None = None) -> float | None:
-    """Return how many seconds a provider asked to wait, if it did.
+    """Return the number of seconds that a provider asked to wait; ``None`` if it did not.
 
     Read from ``Retry-After`` (a number or an HTTP date), ``retry-after-ms``, or Google's ``RetryInfo``, wherever the
     client keeps them.
@@ -145,7 +145,7 @@ def _waits(error: BaseException, now: float) -> Iterator[float | None]:
 
 
 def _headers(error: BaseException) -> dict[str, Any]:
-    """Return the headers of the reply, names in lower case, wherever a client keeps them."""
+    """Return the reply's headers with lower-case names, wherever a client stores them."""
     response = field(error, "response")
     metadata = field(response, "ResponseMetadata")
     for holder, name in (
@@ -171,7 +171,7 @@ def _number(value: Any) -> float | None:
 
 
 def _timestamp(value: Any) -> float | None:
-    """Read an HTTP date."""
+    """Parse an HTTP date."""
     try:
         return parsedate_to_datetime(value).timestamp() if isinstance(value, str) else None
     except (TypeError, ValueError, OverflowError):
@@ -179,7 +179,7 @@ def _timestamp(value: Any) -> float | None:
 
 
 def _meant(chain: list[BaseException], codes: tuple[str, ...], words: str) -> int | None:
-    """Return the status of the reply, or what its codes mean where that says little."""
+    """Return the reply's status, or the one implied by its codes if that is more specific."""
     status = next((status for e in chain if (status := _status(e)) is not None), None)
     if status is not None and status >= 400 and status not in _VAGUE:
         return status
@@ -222,7 +222,7 @@ def _codes(error: BaseException) -> Iterator[str]:
 
 
 def _called(code: Any) -> Any:
-    """Return a code; gRPC's is a method that returns a member of an enumeration."""
+    """Return a code as text; gRPC's is a method that returns an enumeration member."""
     if not callable(code):
         return code
     try:
@@ -234,7 +234,7 @@ def _called(code: Any) -> Any:
 
 
 def _raw_bodies(error: BaseException) -> Iterator[Any]:
-    """Yield the bodies of the reply where clients keep them; nothing is read from a connection for it."""
+    """Yield the reply's bodies, wherever clients store them, without reading from a connection."""
     response = field(error, "response")
     arguments = field(error, "args")
     for value in (

@@ -1,4 +1,4 @@
-"""The keys that members and the environment hold, by value: looked for rarely, read anew at each error."""
+"""Find the API keys held by members and the environment, so that errors can be redacted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from bestroute.errors.credentials import in_url, is_key, names_key, places_of, texts_at, texts_of
 
 _LOOKED_FOR_EVERY_S = 1.0
-"""A key that is put where none was, deep inside a member, is found after so long at the latest."""
+"""How often members are searched for keys in new places, seconds."""
 
 _holders: dict[int, weakref.ref[Any]] = {}
 _findings: dict[int, _Findings] = {}
@@ -21,19 +21,19 @@ _findings: dict[int, _Findings] = {}
 
 @dataclass(frozen=True)
 class _Findings:
-    """Where one member holds keys."""
+    """The places in which a member holds keys."""
 
     at: float
     shape: tuple[tuple[str, int], ...]
-    """What the member itself held then: a client that it made since is looked through at once."""
+    """The member's own attributes at the last search: a client created since then is searched at once."""
     places: tuple[tuple[weakref.ref[Any], str], ...]
-    """Attributes; they are read at each error, since clients change their tokens."""
+    """Attributes with keys; read at each error, since clients refresh tokens."""
     texts: frozenset[str]
-    """What stands where it cannot be read again: in what allows no weak reference."""
+    """Keys in objects that do not allow weak references, by value."""
 
 
 def keep_hidden(holders: Iterable[Any]) -> None:
-    """Hide, from now on, the keys that these objects hold, as long as they live; nothing is read before an error is."""
+    """Register objects whose keys are to be hidden while they live; they are searched only once an error occurs."""
     for holder in holders:
         key = id(holder)
         try:
@@ -49,7 +49,7 @@ def _forget(key: int) -> None:
 
 
 def known_secrets() -> set[str]:
-    """Return the keys that members hold and that the environment names, by value."""
+    """Return the keys held by registered objects and the environment."""
     alive = [(key, holder) for key, ref in _holders.copy().items() if (holder := ref()) is not None]
     held = {text for key, holder in alive for text in _held(key, holder)}
     named = (

@@ -1,4 +1,4 @@
-"""Somebody else's functions that are called from threads: nobody there awaits what an async one returns."""
+"""Check that user functions called from threads are not async, since nothing would await their result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bestroute.errors import ConfigError
 
 
 def is_async(function: Any) -> bool:
-    """Whether a function, a method or an object that is called has to be awaited."""
+    """Return whether a function, method or callable object must be awaited."""
     while isinstance(function, partial):
         function = function.func
     called = getattr(function, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
@@ -18,7 +18,7 @@ def is_async(function: Any) -> bool:
 
 
 def check_plain(name: str, function: Any) -> None:
-    """Refuse a function that has to be awaited where it is not.
+    """Refuse an async function.
 
     Args:
         name: Of the argument or method, for the sentence.

@@ -14,31 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST_QUOTE = 21
-"""So many letters and digits of a source in a row are taken for a quotation."""
+"""Letters and digits in a row that count as a quotation of a source."""
 SHORTEST_WHOLE = 8
-"""A source of fewer is not looked for: it may be any word."""
+"""Fewest letters and digits of a source; shorter ones could be any word."""
 
 _PERCENT = r"(?:%[0-9a-fA-F]{2})+"
 _ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});"
 _WEB = re.compile(f"{_PERCENT}|{_ENTITY}")
-"""What URLs and HTML write in place of a character, or of several."""
+"""Escapes of characters in URLs and HTML."""
 _NO_LETTER = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#34|#38|#39|#60|#62|#x27);")
-"""The usual ones of them stand for no letter: they need no look at what they stand for."""
+"""Common escapes that stand for no letter, which are skipped quickly."""
 _LONGEST_KEPT = 12
-"""Characters of such a piece whose meaning is kept; they come again and again."""
+"""Most characters of an escape whose decoding is cached."""
 _ESCAPE = r"(?<!\\)\\+"
-"""All backslashes of a run; looked for only where a run begins, so that no run is read twice."""
+"""A whole run of backslashes, matched only at its beginning, so that no run is read twice."""
 _CODED = re.compile(_ESCAPE + r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _BLANK = re.compile(_ESCAPE + r"[nrt]")
 _LETTER = re.compile(_ESCAPE + rf"(?:u([0-9a-fA-F]{{4}})|x([0-9a-fA-F]{{2}})|[nrt])|({_PERCENT}|{_ENTITY})|([^\W_])")
 _BETWEEN = "\uffff"
-"""Stands between sources: no letter, but kept, so that no quotation reaches over it."""
+"""Separator of sources: not a letter, but kept, so that no quotation spans two sources."""
 _BEYOND = 0x10000
 _BASE = 0x9E3779B97F4A7C15
 
 
 class Sources:
-    r"""Texts, read once, of which any number of short texts may quote.
+    r"""Texts that are indexed once and searched for in any number of other texts.
 
     Args:
         texts: They may be books.
@@ -49,17 +49,13 @@ class Sources:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Keep them; they are read when the first text is looked at."""
+        """Store the sources; they are indexed at first use."""
         self._texts: tuple[str, ...] | None = tuple(dict.fromkeys(texts))
         self._short: frozenset[str] = frozenset()
         self._hashes = np.empty(0, dtype=np.uint64)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return start and end of each place where a text quotes a source: a short one whole, of a long one any piece.
-
-        Args:
-            text: Its length counts once for each source that is short.
-        """
+        """Return start and end of each quotation in a text: of a short source as a whole, of a long one any part."""
         found = [(letter, m.span()) for m in _LETTER.finditer(text) for letter in _read(m)]
         if len(found) < SHORTEST_WHOLE:
             return []
@@ -78,7 +74,7 @@ class Sources:
             self._texts = None
 
     def _shared_windows(self, text: str) -> list[int]:
-        """Return where a window of the shortest quotation begins in a text that a source has too, told by its hash."""
+        """Return where a window of the shortest quotation length begins that a source also has, by hash."""
         own = _hashes(text)
         if not len(self._hashes) or not len(own):
             return []
@@ -87,7 +83,7 @@ class Sources:
 
 
 def _read(match: re.Match[str]) -> Iterator[str]:
-    """Yield the letters and digits that a match stands for."""
+    """Yield the letters and digits of a match."""
     coded = match[1] or match[2]
     for plain in (_character(coded),) if coded else _decoded(match) if match[3] else (match[4] or "",):
         if letter := _letter(plain):
@@ -95,7 +91,7 @@ def _read(match: re.Match[str]) -> Iterator[str]:
 
 
 def _decoded(match: re.Match[str]) -> str:
-    """Return what URLs and HTML mean by a piece."""
+    """Return the decoded text of a URL or HTML escape."""
     piece = match[0]
     return _meant(piece) if len(piece) <= _LONGEST_KEPT else _unquoted(piece)  # no entity is as long
 
@@ -106,7 +102,7 @@ def _meant(piece: str) -> str:
 
 
 def _unquoted(run: str) -> str:
-    """Return what a run of ``%41`` and nothing else stands for."""
+    """Return the decoded text of a run of ``%41``-style escapes."""
     return bytes.fromhex(run.replace("%", "")).decode("utf-8", "replace")
 
 
@@ -116,12 +112,12 @@ def _character(digits: str) -> str:
 
 
 def _letter(character: str) -> str:
-    """Return one lower-case letter or digit, ``""`` if it is none."""
+    """Return a lower-case letter or digit; ``""`` for any other character."""
     return character.lower()[0] if character.isalnum() and character <= _BETWEEN else ""
 
 
 def _letters(text: str) -> str:
-    """Return the letters and digits of a text in lower case, its escapes read; what is beyond 16 bits is none."""
+    """Return the letters and digits of a text in lower case, with escapes decoded; beyond 16 bits none."""
     if "%" in text or "&" in text:
         text = _WEB.sub(_decoded, _NO_LETTER.sub(" ", text))
     if "\\" in text:
@@ -133,7 +129,7 @@ def _letters(text: str) -> str:
 
 @cache
 def _kept() -> NDArray[np.bool_]:
-    """Whether a code of 16 bits is a letter, a digit or what stands between sources; what is beyond is none."""
+    """Return whether a 16-bit code is a letter, a digit or the separator."""
     kept = [chr(code).isalnum() for code in range(_BEYOND)]
     kept[ord(_BETWEEN)] = True
     return np.array([*kept, False])
@@ -147,7 +143,7 @@ def _places(text: str, part: str) -> Iterator[int]:
 
 
 def _hashes(text: str) -> NDArray[np.uint64]:
-    """Return a hash of each window: a polynomial of its codes modulo 2**64, windows of 21 made of those of 16, 4, 1."""
+    """Return the hash of each window: a polynomial of its codes modulo 2**64, composed from shorter windows."""
     assert SHORTEST_QUOTE == 16 + 4 + 1
     if len(text) < SHORTEST_QUOTE:
         return np.empty(0, dtype=np.uint64)
@@ -160,6 +156,6 @@ def _hashes(text: str) -> NDArray[np.uint64]:
 
 
 def _joined(first: NDArray[np.uint64], second: NDArray[np.uint64], size: int, added: int) -> NDArray[np.uint64]:
-    """Return the hashes of windows of ``size + added``."""
+    """Return the hashes of windows of length ``size + added``."""
     count = len(second) - size
     return first[:count] * np.uint64(pow(_BASE, added, 2**64)) + second[size:]

@@ -1,4 +1,4 @@
-"""What an error may say in a log, a ledger, a message or a traceback: no key, no password, and not the query."""
+"""Redact errors for logs, ledgers, messages and tracebacks: no keys, no passwords, no text of the query."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from bestroute.errors.quotations import Sources
 
 LONGEST = 500
-"""Characters of an error that are kept."""
+"""Most characters kept of an error."""
 _READ = 4 * LONGEST
-"""Characters of an error that are looked at; what follows is cut off unread."""
+"""Most characters of an error that are processed; the rest is cut off unread."""
 _READ_IN_PLACE = 20_000
-"""The same, of an error that goes on to the caller."""
+"""The same limit for an error that is raised to the caller."""
 _MOST_CAUSES = 50
 _HIDDEN = "[hidden]"
 _DEEP = 12
-"""How far data that an error holds are looked through."""
+"""Depth to which data inside an error are searched."""
 _WORDS = ("message", "msg", "reason", "strerror", "detail", "details", "filename", "filename2", "text")
-"""Attributes that errors of clients, of files and of syntax make their text of."""
+"""Attributes from which clients', file and syntax errors build their text."""
 
 
 class Quotable(Protocol):
-    """What an error may quote: a query."""
+    """A query whose texts an error may quote."""
 
     def texts(self) -> Iterator[str]:
-        """Yield every text of it, earlier turns among them."""
+        """Yield every text of it, including earlier turns."""
         ...
 
 
 def redact(text: str, query: Quotable | None = None) -> str:
-    """Hide what looks like a secret or is one, and pieces of the query, in a text.
+    """Replace secrets and quotations of the query in a text.
 
     Args:
         text: Usually what an error says.
@@ -57,7 +57,7 @@ def redact(text: str, query: Quotable | None = None) -> str:
 
 
 def describe(error: BaseException, query: Quotable | None = None) -> str:
-    """Return an error as ``Type: message``, redacted; of one that cannot be, its type alone: this never raises."""
+    """Return an error as ``Type: message``, redacted; if that fails, its type alone. Never raises."""
     try:
         return redact(f"{type(error).__name__}: {text_of(error)}", query)
     except Exception as failure:
@@ -72,7 +72,7 @@ def _kind(error: BaseException) -> str:
 
 
 def hide_quotations(error: BaseException, query: Quotable | None = None) -> BaseException:
-    """Take out of an error, and of all that led to it, what ``redact`` hides; returns the error.
+    """Redact an error and all its causes in place; returns the error.
 
     It is changed in place, so that its type and its other facts (status, headers) stay, and whoever catches it finds
     what he expects; what ``traceback`` prints of it quotes nothing. One that cannot be changed (a group, pydantic's) is
@@ -85,7 +85,7 @@ def hide_quotations(error: BaseException, query: Quotable | None = None) -> Base
 
 
 def is_clean(error: BaseException, query: Quotable | None = None) -> bool:
-    """Whether the text of an error, of a group that of its parts too, holds nothing that is to be hidden."""
+    """Return whether the text of an error, and of a group's parts, needs no redaction."""
     return _is_clean(error, _Hider(query))
 
 
@@ -114,14 +114,14 @@ def _hidden(error: BaseException, hider: _Hider) -> BaseException:
 
 
 def _lead(error: BaseException, name: str, led: BaseException | None) -> None:
-    """Set what led to an error; how its traceback is printed stays."""
+    """Set the cause of an error without changing how its traceback is printed."""
     is_suppressed = error.__suppress_context__
     setattr(error, name, led)
     error.__suppress_context__ = is_suppressed
 
 
 def _hide_alone(error: BaseException, hider: _Hider) -> BaseException:
-    """Return an error, of a group with its parts, without what its own text quotes."""
+    """Return an error, or a group with its parts, without quotations in its text."""
     _hide_in(error, hider)
     if isinstance(error, BaseExceptionGroup):
         return _group(error, hider)
@@ -137,7 +137,7 @@ def _hide_alone(error: BaseException, hider: _Hider) -> BaseException:
 
 
 def _in_place_of(error: BaseException, made: BaseException) -> BaseException:
-    """Return an error as if it had been raised where another was, and knew what that knows."""
+    """Return an error with the traceback, cause and notes of another."""
     made.__cause__, made.__context__ = error.__cause__, error.__context__
     made.__suppress_context__, made.__traceback__ = error.__suppress_context__, error.__traceback__
     made.__dict__.update(error.__dict__)  # notes, and what a client said of it: ``response`` and the like
@@ -158,7 +158,7 @@ def _group(group: BaseExceptionGroup[Any], hider: _Hider) -> BaseException:
 
 
 def _of_own_text(error: BaseException, hider: _Hider) -> BaseException:
-    """Return an error whose class makes its text of what it does not let be changed, as one of a class below it."""
+    """Return an error whose text cannot be changed as an instance of a subclass with another text."""
     kind, text = type(error), hider.beginning(text_of(error), _READ_IN_PLACE)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__slots__": ()}
     texts = {"__str__": lambda _: text, "__repr__": lambda _: f"{kind.__name__}({text!r})"}
@@ -167,7 +167,7 @@ def _of_own_text(error: BaseException, hider: _Hider) -> BaseException:
 
 
 def _of_pydantic(error: BaseException, hider: _Hider) -> BaseException:
-    """Return pydantic's error with the same complaints about hidden values."""
+    """Return pydantic's error with the same messages but hidden values."""
     validation: Any = error
     complaints = [
         {"type": each["type"], "loc": each["loc"], "input": _HIDDEN, "ctx": each.get("ctx", {})}
@@ -178,7 +178,7 @@ def _of_pydantic(error: BaseException, hider: _Hider) -> BaseException:
 
 @cache
 def _secrets() -> tuple[re.Pattern[str], ...]:
-    """Return what a secret looks like; compiled for the first error, not for every start."""
+    """Return the pattern of secrets; compiled at the first error."""
     return (
         re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|ghp|gho|pplx|xoxb|xoxp)[-_][\w*.-]{6,}", re.IGNORECASE),
         re.compile(r"\bAIza[\w-]{10,}"),
@@ -193,7 +193,7 @@ def _secrets() -> tuple[re.Pattern[str], ...]:
 
 @cache
 def _named_secret() -> re.Pattern[str]:
-    """Return what a secret looks like behind its name."""
+    """Return the pattern of secrets that follow a name."""
     return re.compile(
         r"(?i)((?:api|access|secret|auth|subscription|refresh|id|session|client)[-_ ]?(?:key|token|secret)"
         r"|authorization|password|passwd|\bpwd|\bsecret|\b(?:set-)?cookie|\btoken(?==)|[?&](?:key|sig|signature|code)(?==))"
@@ -202,14 +202,14 @@ def _named_secret() -> re.Pattern[str]:
 
 
 class _Hider:
-    """Hides in any number of texts what is looked up once: the keys that members hold, and a query's texts."""
+    """Redacts any number of texts with secrets and quotations that are looked up once."""
 
     def __init__(self, query: Quotable | None) -> None:
         self.sources = None if query is None else _sources_of(query)
         self.secrets = sorted(known_secrets(), key=len, reverse=True)
 
     def beginning(self, text: str, most: int) -> str:
-        """Return the beginning of a text, what is hidden taken out; where it is cut no half of a key is left."""
+        """Return the beginning of a text, redacted; no part of a key is left where it is cut."""
         head = text[:most]
         if len(text) > most:
             for secret in self.secrets:
@@ -228,7 +228,7 @@ _read_queries: dict[int, tuple[weakref.ref[Quotable], Sources]] = {}
 
 
 def _sources_of(query: Quotable) -> Sources:
-    """Return the texts of a query, read once as long as it lives."""
+    """Return the indexed texts of a query, cached while it lives."""
     key = id(query)
     if (found := _read_queries.get(key)) is not None and found[0]() is query:
         return found[1]
@@ -240,7 +240,7 @@ def _sources_of(query: Quotable) -> Sources:
 
 
 def _hide_in(error: BaseException, hider: _Hider) -> None:
-    """Change the words of one error in place, where they quote; what it does not let be changed stays."""
+    """Redact the attributes of one error in place, as far as they can be changed."""
     with suppress(Exception):
         error.args = tuple(_hidden_argument(argument, hider) for argument in error.args)
     for name in _WORDS:
@@ -261,7 +261,7 @@ def _hide_attribute(error: BaseException, name: str, value: Any, hider: _Hider) 
 
 
 def _hidden_within(value: Any, hider: _Hider, depth: int = _DEEP) -> Any:
-    """Return plain data without what it quotes: itself where it quotes nothing."""
+    """Return plain data without quotations; the same object if it has none."""
     if isinstance(value, str):
         hidden = hider.beginning(value, _READ_IN_PLACE)
         return value if hidden == value else hidden
@@ -294,7 +294,7 @@ def _is_clean(error: BaseException, hider: _Hider) -> bool:
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
-    """Replace spans, in rising order, those that touch as one."""
+    """Replace ascending spans; adjacent ones are merged."""
     pieces: list[str] = []
     end = 0
     for first, last in spans:

@@ -14,11 +14,11 @@ from bestroute._utils.text import text_of
 from bestroute.errors.facts import Facts, bodies, causes, field
 
 _HOMES = {"builtins": builtins, "bestroute": bestroute.errors, "bestroute.errors": bestroute.errors}
-"""Where classes are the same on every machine, by the module that they name."""
+"""Modules whose classes are the same on every machine."""
 
 
 def as_data(error: BaseException) -> list[dict[str, Any]]:
-    """Return an error and what caused it as JSON.
+    """Convert an error and its causes to JSON.
 
     Args:
         error: Cleared of what it quotes (``errors.redaction``).
@@ -40,12 +40,12 @@ def as_data(error: BaseException) -> list[dict[str, Any]]:
 
 
 def _kinds(error: BaseException) -> list[type[BaseException]]:
-    """Return the classes of an error, its own first, without the one that all share."""
+    """Return the classes of an error, most specific first, without ``object``."""
     return [kind for kind in type(error).__mro__ if issubclass(kind, BaseException) and kind is not BaseException]
 
 
 def of_data(data: list[dict[str, Any]]) -> BaseException:
-    """Return the error that was made JSON.
+    """Restore an error from JSON.
 
     Example:
         >>> of_data(as_data(TimeoutError("late")))
@@ -77,7 +77,7 @@ def _made(one: dict[str, Any]) -> BaseException:
 
 
 def _plain(value: Any) -> Any:
-    """Return what is JSON, and nothing of anything else."""
+    """Return a value if it is plain JSON, else ``None``."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""What learners read of a query and of an answer."""
+"""Features of queries and answers for learners."""

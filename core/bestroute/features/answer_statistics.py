@@ -1,4 +1,4 @@
-"""Statistics of an answer and of how it fits its query: its form, its signs of trouble, its overlap."""
+"""Statistics of an answer and its fit to the query: form, signs of trouble, overlap."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ANSWER_STATISTICS = (
     "gives_asked_code",
 )
 LONGEST = 20_000
-"""Characters read of a text; its length is told of the whole."""
+"""Most characters read of a text; its length counts in full."""
 
 _ASKS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -98,7 +98,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 
 def asks(query: str) -> FloatArray:
-    """Return what a query seems to ask for, in the order of ``ASKS``; each 0 or 1."""
+    """Return what a query seems to request, in the order of ``ASKS``; each 0 or 1."""
     head = query[:LONGEST]
     return np.array([float(pattern.search(head) is not None) for pattern in _ASKS])
 

@@ -1,4 +1,4 @@
-"""Into which buckets words and character n-grams fall."""
+"""Hash buckets of words and character n-grams."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Light text features: hashed words and character n-grams, and statistics of the query. No vocabulary is kept."""
+"""Light text features: hashed words and character n-grams, and statistics of the query, without a vocabulary."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WIDTH = BUCKETS + len(STATISTICS)
 """Length of a feature vector."""
 
 WORTH_SHARING = 4
-"""From so many queries on they are read together."""
+"""Number of queries from which they are processed in batches."""
 _AT_ONCE = 64
-"""Queries that are read together; the counts of more would not fit a core's cache."""
+"""Batch size; the counts of more would not fit into a core's cache."""
 _LONGEST = 20_000
-"""Characters read of a query; of what comes after only the length is told."""
+"""Most characters read of a query; its length counts in full."""
 
 
 def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
@@ -50,7 +50,7 @@ def featurise(queries: Sequence[Query]) -> NDArray[np.float32]:
 
 
 def _word_buckets(text: str) -> FloatArray:
-    """Hash words, and pairs of neighbours by mixing the hashes of the two."""
+    """Hash words and pairs of adjacent words, by mixing the hashes of the two."""
     words = WORD.findall(text.lower().translate(DIGITS))
     single = np.fromiter(map(zlib.crc32, map(str.encode, words)), dtype=np.uint32, count=len(words))
     pairs = ((single[:-1] * MULTIPLIER) ^ single[1:]) * MULTIPLIER
@@ -59,7 +59,7 @@ def _word_buckets(text: str) -> FloatArray:
 
 
 def _gram_buckets(text: str) -> FloatArray:
-    """Hash all n-grams of bytes at once, by a rolling polynomial."""
+    """Hash all byte n-grams by a rolling polynomial."""
     data = np.frombuffer(utf8(f" {text.lower()} "), dtype=np.uint8).astype(np.uint32)
     counts = np.zeros(HALF)
     hashes = np.zeros(len(data), dtype=np.uint32)

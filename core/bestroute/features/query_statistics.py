@@ -1,4 +1,4 @@
-"""Statistics of a query: how long it is, what its characters and words are like. No word is kept or compared."""
+"""Statistics of a query: length, kinds of characters, shape of words. No word is stored or compared."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _LOGGED = {
     "mean_line_length": 5,
     "line_length_spread": 5,
 }
-"""Statistics of which the logarithm counts, and what it is divided by."""
+"""Statistics that enter by their logarithm, and its divisor."""
 LOGGED_AT = np.array([STATISTICS.index(name) for name in _LOGGED])
 LOGGED_BY = np.array(list(_LOGGED.values()), dtype=np.float64)
 
@@ -95,7 +95,7 @@ def _classes() -> NDArray[np.uint8]:
 
 
 CLASS_OF = _classes()
-"""Of a character, those beyond ASCII at 128."""
+"""Kind of each character; those beyond ASCII are at 128."""
 
 
 def statistics(query: Query, *, longest: int) -> FloatArray:
