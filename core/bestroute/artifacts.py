@@ -81,7 +81,11 @@ def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 
 
 def from_tensors(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Read a safetensors file."""
+    """Read a safetensors file.
+
+    Raises:
+        ValueError: If it is none.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -186,7 +186,7 @@ def test_a_checker_that_fails_is_one_sentence_and_what_was_kept_stays(tmp_path, 
     out = tmp_path / "r.jsonl"
     collect(PROMPTS, pool, members(), out, n=1, checker=lambda r, t: 1.0)
     before = judged(out)
-    with pytest.raises(ConfigError, match=rf"the checker failed on prompt '.+' \({told}: .*; mend it") as caught:
+    with pytest.raises(ConfigError, match=rf"the checker failed on prompt '.+' \({told}: .*; fix it") as caught:
         collect(PROMPTS, pool, members(), out, n=2, checker=checker)
     assert "\n" not in str(caught.value)
     assert judged(out) == before

@@ -78,7 +78,12 @@ def is_encodable(value: Any) -> bool:
 
 
 def brief(value: Any) -> str:
-    """Render a value in at most 60 characters, without ever rendering it in full, however large or deep it is."""
+    """Render a value in at most 60 characters, without ever rendering it in full, however large or deep it is.
+
+    Example:
+        >>> brief([1, "a"]), brief("x" * 100)
+        ("[1, 'a']", "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'")
+    """
     try:
         text = _SHOWN.repr(value)
     except Exception:  # a number of more digits than Python writes; an object of somebody else's

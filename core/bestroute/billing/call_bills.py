@@ -12,7 +12,12 @@ FELL_BACK = "fell back from "
 
 
 def fell_back_from(models: Sequence[str]) -> str:
-    """Return the part of a row's reason that names members without a usable answer."""
+    """Return the part of a row's reason that names members without a usable answer.
+
+    Example:
+        >>> fell_back_from(["small", "mid"])
+        'fell back from small, mid'
+    """
     return FELL_BACK + ", ".join(models) if models else ""
 
 

@@ -97,7 +97,12 @@ def places_of(holder: Any, visited: dict[int, Any]) -> Iterator[tuple[Any, str, 
 
 
 def texts_at(name: str, value: Any) -> Iterator[str]:
-    """Yield the secrets in a value of that name; of headers, only those that are secrets."""
+    """Yield the secrets in a value of that name; of headers, only those that are secrets.
+
+    Example:
+        >>> list(texts_at("default_headers", {"Authorization": "Bearer abc1", "Connection": "keep-alive"}))
+        ['Bearer abc1', 'Bearer', 'abc1']
+    """
     if _HEADERS.search(name) and isinstance(value, Mapping):
         for header, secret in _settings(value):
             if _SECRET_HEADER.search(header) or (isinstance(secret, str) and _SCHEME.match(secret)):

@@ -55,7 +55,11 @@ class Sources:
         self._hashes = np.empty(0, dtype=np.uint64)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return start and end of each quotation in a text: of a short source as a whole, of a long one any part."""
+        """Return start and end of each quotation in a text: of a short source as a whole, of a long one any part.
+
+        Args:
+            text: Its length counts once for each source that is short.
+        """
         found = [(letter, m.span()) for m in _LETTER.finditer(text) for letter in _read(m)]
         if len(found) < SHORTEST_WHOLE:
             return []

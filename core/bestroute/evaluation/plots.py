@@ -1,4 +1,8 @@
-"""The plot of a report: quality kept against cost saved, relative to the reference."""
+"""The plot of a report: quality kept against cost saved, relative to the reference.
+
+Lines differ in their dashes and points in their shapes, so that it can be read in grey; colours are those that
+Okabe and Ito chose for the colour-blind.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +115,12 @@ def save(figure: Any, path: Path) -> None:
 
 
 def grouped(names: Sequence[tuple[Point, str]], *, wide: float = _WIDE, high: float = _HIGH) -> list[tuple[Point, str]]:
-    """Merge the labels of points that are close together, from left to right, so that none overlap."""
+    """Merge the labels of points that are close together, from left to right, so that none overlap.
+
+    Example:
+        >>> grouped([((10, 99), "0"), ((12, 99), "1"), ((13, 99), "2"), ((60, 80), "3")])
+        [((10, 99), '0 to 2'), ((60, 80), '3')]
+    """
     found: list[tuple[Point, list[str]]] = []
     for (x, y), name in sorted(names):
         near = next((g for g in found if abs(g[0][0] - x) < wide and abs(g[0][1] - y) < high), None)

@@ -41,7 +41,11 @@ def draw_singly(draw: Callable[[], Sequence[Sample]], n: int, *, query: Query, c
 
 
 async def adraw_singly(draw: Callable[[], Awaitable[Sequence[Sample]]], n: int, *, query: Query) -> list[Sample]:
-    """Return the samples of ``n`` concurrent requests; see ``draw_singly``."""
+    """Return the samples of ``n`` concurrent requests; see ``draw_singly``.
+
+    Raises:
+        CancelledError: With what came, which is to be billed; see ``samples_of``.
+    """
     import asyncio
 
     found: list[Sequence[Sample]] = [with_cut([], 1, query)] * n

@@ -17,7 +17,12 @@ from bestroute.types.sample import Sample
 
 
 def question_key(task: JudgeTask, query: Query) -> str:
-    """Return the key of a question: the id of its task and a hash of its text."""
+    """Return the key of a question: the id of its task and a hash of its text.
+
+    Example:
+        >>> question_key(JudgeTask("q1", "hi", ("a",)), Query("Is it good?"))
+        'q1-861458d17f734029'
+    """
     return f"{task.id}-{sha256(utf8(json.dumps([query.system, query.text]))).hexdigest()[:16]}"
 
 

@@ -25,9 +25,8 @@ DROP_STARTS, CALL_STARTS = 6, 40
 LOOKS_EVERY = 8
 """Number of calls between checks of the wealth of bets on calls, which grows slowly."""
 CHANGES = ("logprobs", "acceptance", "length", "error", "latency")
-"""What is watched for each member: whether samples have log-probabilities, whether they are accepted, their tokens,
-whether draws failed, and seconds.
-"""
+"""What is watched of each member: whether a sample tells log-probabilities, whether it is accepted, its tokens,
+whether the draw failed, seconds."""
 _CHANGED = {
     "logprobs": "how often the log-probabilities are told",
     "acceptance": "the acceptance",
@@ -219,16 +218,19 @@ class Alarms:
             self._certain += calls
 
     def observe_failed(self) -> None:
-        """Add a query; return the familiarity alarm if it is raised."""
+        """Drop what calls of the reference alone said since the last audit, where one showed nothing.
+
+        Nobody knows what the other calls lost in the same time, so they must not speak alone.
+        """
         with self._lock:
             self._certain = 0.0
 
     def observe_query(self, familiarity: float) -> list[Alarm]:
-        """Add queries; return the alarms raised, each with the index of the query that raised it."""
+        """Add a query; return the familiarity alarm if it is raised."""
         return [alarm for _, alarm in self.observe_queries([familiarity])]
 
     def observe_queries(self, familiarity: Sequence[float] | FloatArray) -> list[tuple[int, Alarm]]:
-        """Add the observations of a draw, by the names of ``CHANGES``; return the alarms raised."""
+        """Add queries; return the alarms raised, each with the index of the query that raised it."""
         is_odd = np.asarray(familiarity, dtype=np.float64) < ODD
         with self._lock:
             raised = self._odd.add_all(mean_factors(is_odd.astype(np.float64) - MOST_ODD))
@@ -238,11 +240,11 @@ class Alarms:
         ]
 
     def observe_draw(self, model: str, values: Mapping[str, float]) -> list[Alarm]:
-        """Add draws of a member; return the alarms raised, each with the index of the draw that raised it."""
+        """Add the observations of a draw, by the names of ``CHANGES``; return the alarms raised."""
         return [alarm for _, alarm in self.observe_draws(model, [values])]
 
     def observe_draws(self, model: str, draws: Sequence[Mapping[str, float]]) -> list[tuple[int, Alarm]]:
-        """Add draws of a member; return the alarms raised, each with the draw among these that raises it."""
+        """Add draws of a member; return the alarms raised, each with the index of the draw that raised it."""
         raised = []
         with self._lock:
             for kind in CHANGES:

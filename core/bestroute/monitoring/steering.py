@@ -30,16 +30,31 @@ WARY = 0.1
 MOST_WEIGHT = 5.0
 """Of an audit, in the usual one's."""
 _NUDGE = 0.35
-"""A price that is adjusted after every audit: up after a drop above the target, down after one below."""
+"""The price's logarithm is moved so far to each side to see what predictions say of it."""
 
 
 class Steering(ProcessState):
-    """Start at a price."""
+    """A price that is adjusted after every audit: up after a drop above the target, down after one below.
+
+    Calls that lose nothing for certain move it down, too, and on trust: what they moved it since the last audit that
+    showed anything is taken back where one shows nothing. So a price that nobody checks goes back to where it was.
+
+    A control, no promise: it brings the mean drop to the target in the long run, and an audit's interval says where
+    the drop is. How far it moves follows from what the router predicts, over the last decisions, of a price a little
+    higher and lower; which way it moves, from audits alone. Where the highest price is not enough, plans other than
+    the reference are taken to be worse than predicted, at last all of them to be too bad.
+
+    Args:
+        target: The relative drop in quality it steers to.
+        price_usd: Where it starts, USD a unit of quality; ``None``: with the reference alone.
+        lowest, highest: Prices it stays between.
+        window: How many decisions it looks back on.
+    """
 
     def __init__(
         self, target: float, price_usd: float | None, *, lowest: float, highest: float, window: int = 200
     ) -> None:
-        """The current price, USD."""
+        """Start at a price."""
         super().__init__()
         self.target = target
         self._lowest, self._highest = math.log(lowest), math.log(max(highest, price_usd or 0.0))
@@ -51,17 +66,17 @@ class Steering(ProcessState):
 
     @property
     def price_usd(self) -> float:
-        """How much worse than predicted plans other than the reference are currently assumed to be."""
+        """The current price, USD."""
         return math.exp(min(self._position, self._highest))
 
     @property
     def margin(self) -> float:
-        """How far the price's logarithm has moved since the start; moves of several processes add up."""
+        """How much worse than predicted plans other than the reference are currently assumed to be."""
         return MARGIN * max(self._position - self._highest, 0.0)
 
     @property
     def moved(self) -> float:
-        """Return the plan of the best value at the current price for each query, and remember the options."""
+        """How far the price's logarithm has moved since the start; moves of several processes add up."""
         return self._moved
 
     @moved.setter
@@ -70,27 +85,38 @@ class Steering(ProcessState):
             self._set(moved)
 
     def choose(self, quality: FloatArray, cost_usd: FloatArray, reference: int) -> IntArray:
-        """Adjust the price to an audit."""
+        """Return the plan of the best value at the current price for each query, and remember the options.
+
+        Args:
+            quality: Expected, shape ``(Q, P)``.
+            cost_usd: Expected, shape ``(Q, P)``.
+            reference: The column of the reference alone.
+        """
         chosen = best_value(_worse(quality, reference, self.margin), cost_usd, self.price_usd)
         with self._guard():
             self._recent.extend((q, c, reference) for q, c in zip(quality, cost_usd, strict=True))
         return chosen
 
     def observe_certain(self, calls: int, probability: float) -> None:
-        """Step of the price's logarithm per unit of drop."""
+        """Move the price down by calls that lost nothing for certain, and so are not audited.
+
+        Args:
+            calls: How many.
+            probability: With which each would have been audited; with none nothing moves.
+        """
         with self._guard():
             before, lost = self._moved, self.target * self._relative_to * calls
             self._set(before - self._gain() * probability * self._weight(probability) * lost)
             self._on_trust += before - self._moved
 
     def observe_failed(self) -> None:
-        """Decrease of the predicted drop per unit of the price's logarithm."""
+        """Take back what calls that were not audited have moved since the last audit, where one shows nothing."""
         with self._guard():
             self._set(self._moved + self._on_trust)
             self._on_trust = 0.0
 
     def observe(self, audit: Audit) -> None:
-        """Return the plan that maximises quality times price minus cost; ties go to the cheaper, then the earlier."""
+        """Adjust the price to an audit."""
         with self._guard():
             share = 1 / FORGETS
             self._probability += (share if self._audits else 1.0) * (audit.probability - self._probability)
@@ -113,15 +139,15 @@ class Steering(ProcessState):
         self._moved = min(max(self._start + moved, self._lowest), top) - self._start
 
     def _weight(self, probability: float) -> float:
-        """Lower the quality of every plan but the reference by a margin."""
+        """How much an audit counts that was made with a probability, in the usual one's."""
         return min(self._probability / probability, MOST_WEIGHT) if probability else 0.0
 
     def _gain(self) -> float:
-        """How far the price's logarithm moves for one unit of drop."""
+        """Step of the price's logarithm per unit of drop."""
         return 1 / (FORGETS * self._slope)
 
     def _predicted_slope(self) -> float:
-        """By how much the predicted drop falls for one unit of the price's logarithm."""
+        """Decrease of the predicted drop per unit of the price's logarithm."""
         if not self._recent:
             return LEAST_SLOPE
         sizes = {len(quality) for quality, _, _ in self._recent}
@@ -140,7 +166,7 @@ class Steering(ProcessState):
 
 
 def best_value(quality: FloatArray, cost_usd: FloatArray, price_usd: float) -> IntArray:
-    """Return the plan with the largest quality, worth a price a unit, less cost; ties go to the cheaper, the earlier.
+    """Return the plan that maximises quality times price minus cost; ties go to the cheaper, then the earlier.
 
     Args:
         quality: Expected, shape ``(Q, P)``.
@@ -153,7 +179,7 @@ def best_value(quality: FloatArray, cost_usd: FloatArray, price_usd: float) -> I
 
 
 def _worse(quality: FloatArray, reference: int, margin: float) -> FloatArray:
-    """Take every plan but the reference to be worse by a margin."""
+    """Lower the quality of every plan but the reference by a margin."""
     if not margin:
         return quality
     worse = quality - margin

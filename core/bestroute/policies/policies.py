@@ -233,7 +233,7 @@ class QualityPolicy(PolicyBase):
             self.steering.observe_certain(calls, probability)
 
     def observe_failed(self) -> None:
-        """The best quality with a promised mean cost within a budget, looked up in a tuned router."""
+        """Take notice that an audit showed nothing."""
         if self.steering is not None:
             self.steering.observe_failed()
 
@@ -248,7 +248,7 @@ class QualityPolicy(PolicyBase):
 
 @dataclass(frozen=True)
 class BudgetPolicy(PolicyBase):
-    """Return the policy with the price tuned for the budget.
+    """The best quality with a promised mean cost within a budget, looked up in a tuned router.
 
     Args:
         usd_per_1k: The budget, USD per 1,000 queries, > 0.
@@ -259,13 +259,13 @@ class BudgetPolicy(PolicyBase):
     is_light = True
 
     def __post_init__(self) -> None:
-        """Raise: the price that keeps the budget is only known after ``resolve``."""
+        """Check the range."""
         usd = self.usd_per_1k
         if not (is_amount(usd) and usd > 0):
             raise ConfigError(f"BudgetPolicy: usd_per_1k must be > 0 USD per 1,000 queries, got {brief(usd)}")
 
     def resolve(self, router: object, pool: Pool | None = None, reward_model: object = None) -> QualityPolicy:
-        """Return the policy with the price that a router was tuned to for the budget.
+        """Return the policy with the price tuned for the budget.
 
         Args:
             router: The router in use.
@@ -285,7 +285,11 @@ class BudgetPolicy(PolicyBase):
         return QualityPolicy(promise.price_usd, reason=str(promise))
 
     def choose(self, prediction: Prediction, cost_usd: FloatArray, pool: Pool) -> IntArray:
-        """Always one sample of the reference."""
+        """Raise: the price that keeps the budget is only known after ``resolve``.
+
+        Raises:
+            NotTunedError: Always.
+        """
         raise NotTunedError(not_tuned(f"--budget {self.usd_per_1k:g}"))
 
     def __str__(self) -> str:
@@ -295,7 +299,7 @@ class BudgetPolicy(PolicyBase):
 
 @dataclass(frozen=True)
 class ReferencePolicy(PolicyBase):
-    """Explain for each plan of a single query why it was chosen or not."""
+    """Always one sample of the reference."""
 
     is_light = True
 
@@ -304,16 +308,20 @@ class ReferencePolicy(PolicyBase):
         return np.full(len(prediction), reference_column(prediction, pool), dtype=np.intp)
 
     def verdicts(self, prediction: Prediction, cost_usd: FloatArray, chosen: int, pool: Pool) -> list[str]:
-        """Return a steering that starts from the price that a router froze for a drop."""
+        """Explain for each plan of a single query why it was chosen or not."""
         return ["taken: the reference" if i == chosen else "not considered" for i in range(len(prediction.plans))]
 
     def __str__(self) -> str:
-        """Return how prices or the reward differ from those of a promise; empty if they do not."""
+        """Render as ``always the reference``."""
         return "always the reference"
 
 
 def _steering(router: object, drop: float, window: int) -> Steering:
-    """Return the message that a promise needs tuning first."""
+    """Return a steering that starts from the price that a router froze for a drop.
+
+    Raises:
+        ConfigError: If it knows none.
+    """
     prices = completed(router, RouterBase).steering_prices(drop)
     if prices is None:
         raise ConfigError(
@@ -325,7 +333,7 @@ def _steering(router: object, drop: float, window: int) -> Steering:
 
 
 def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
-    """Return the promise that a policy rests on; ``None`` if there is none."""
+    """Return how prices or the reward differ from those of a promise; empty if they do not."""
     prices = promise.price_changes(pool) if pool is not None else []
     changes = [f"at other prices ({', '.join(prices)})"] if prices else []
     if (reward := promise.reward_change(reward_model)) is not None:
@@ -334,12 +342,12 @@ def _changes(promise: Promise, pool: Pool | None, reward_model: object) -> str:
 
 
 def not_tuned(flag: str) -> str:
-    """Return a promise of a router."""
+    """Return the message that a promise needs tuning first."""
     return f"this router was never tuned for that promise; run: bestroute tune DIR TUNE {flag}"
 
 
 def promise_of(policy: object, router: object) -> Promise | None:
-    """Return the promise that a policy looks up in a router; ``None`` if it rests on none.
+    """Return the promise that a policy rests on; ``None`` if there is none.
 
     Raises:
         NotTunedError: If the router was never tuned for it; names the command.
@@ -350,7 +358,7 @@ def promise_of(policy: object, router: object) -> Promise | None:
 
 
 def _promised(router: object, kind: Kind, value: float) -> Promise:
-    """Find a promise among those a router brings."""
+    """Return a promise of a router."""
     from bestroute.policies.promises import FLAGS, find_promise
 
     known: Sequence[Promise] = completed(router, RouterBase).promises

@@ -103,7 +103,11 @@ def read_options(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_query(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, params: Mapping[str, Any]) -> Query:
-    """Return the query of chat messages: its text is the user's last one, its length that of all messages."""
+    """Return the query of chat messages: its text is the user's last one, its length that of all messages.
+
+    Where a query's own text and system prompt are the whole prompt its length is left to them, as in
+    ``Query(text, system=...)``.
+    """
     users = [message for message in messages if message.get("role") == "user"]
     systems = [text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
     content = users[-1].get("content") if users else None

@@ -74,7 +74,12 @@ def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None
 
 
 class _Workers:
-    """Worker processes that serve one socket; one that ends unexpectedly is restarted."""
+    """Worker processes that serve one socket; one that ends unexpectedly is restarted.
+
+    Args:
+        count: How many.
+        arguments: Of each.
+    """
 
     def __init__(self, count: int, arguments: tuple[Any, ...]) -> None:
         self._context = multiprocessing.get_context("spawn")

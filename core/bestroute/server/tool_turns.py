@@ -14,7 +14,12 @@ _MARK = re.compile(r"-br([0-9a-f]{8})$")
 
 
 def mark_of(model: str) -> str:
-    """Return the mark at the end of the ids of a member's calls."""
+    """Return the mark at the end of the ids of a member's calls.
+
+    Example:
+        >>> mark_of("small")
+        '81db8ebb'
+    """
     return hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 

@@ -96,7 +96,12 @@ def refused_states(refusals: Sequence[Refusal]) -> list[PromiseState]:
 
 
 def drop_state(report: MonitorReport | None, value: float) -> tuple[str, str]:
-    """Return the state of an allowed drop according to audits, and the reason."""
+    """Return the state of an allowed drop according to audits, and the reason.
+
+    Example:
+        >>> drop_state(None, 0.01)[0]
+        'not checked'
+    """
     line = None if report is None or not report.lines else report.lines[0]
     if line is None or line.drop is None:
         return "not checked", "no call was audited: audit=0.03 on the engine would tell"

@@ -111,7 +111,12 @@ class KeptReplies:
         self._results[_row_of(draw)][draw, model] = result
 
     def done(self, row: str, *, is_new: bool = True) -> None:
-        """Drop the results of a row: its bill is written, and later requests for the row draw anew."""
+        """Drop the results of a row: its bill is written, and later requests for the row draw anew.
+
+        Args:
+            row: The row.
+            is_new: Whether that is of this run, and not found.
+        """
         if is_new or self.has_any(row):
             self._journal.append({"done": row})
         self._forget(row)
