@@ -1,4 +1,4 @@
-"""What can be told of an error without knowing its library: types, HTTP status, codes, words, and when to come back.
+"""Facts about an error of any library: types, HTTP status, codes, messages, and when to retry.
 
 Nothing is imported from a provider's client. Errors are written by others: whatever is read of one may raise, and is
 then taken for absent.

@@ -1,4 +1,4 @@
-"""Where a short text quotes long ones, in time that grows no faster than they do.
+"""Find quotations of long texts in short ones, in linear time.
 
 Letters and digits are compared, nothing else: so it is no matter how a quotation is escaped or broken into lines.
 """

@@ -1,4 +1,4 @@
-"""What an error means for the call: raise it at once, ask again, or go on to another member. One table of rules.
+"""What an error means for the call: raise at once, retry, or try another member. One table of rules.
 
 The rules read ``bestroute.errors.facts``: status, codes, names of types and, last, words.
 """

@@ -20,9 +20,9 @@ from bestroute.types.arrays import BoolArray, FloatArray
 from bestroute.types.query import Query
 
 _BETWEEN = 12
-"""The kind of what stands between two texts that are looked at together."""
+"""The kind of the separator between texts that are processed together."""
 _MOST_COUNTS = 1 << 20
-"""Counts of words by text that are held at once, those that are none among them."""
+"""Most word counts by text in memory at once, including zeros."""
 
 
 def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
@@ -89,7 +89,7 @@ def statistics_of(queries: Sequence[Query], *, longest: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class _WordKinds:
-    """What the words of texts are like, without what stands at their edges, by text."""
+    """Properties of the words of texts, without punctuation at their edges, by text."""
 
     distinct: NDArray[np.intp]
     negations: NDArray[np.intp]
@@ -97,7 +97,7 @@ class _WordKinds:
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[str]]) -> _WordKinds:
-        """Look at each word once for all texts: many have the same."""
+        """Analyse each distinct word once, since texts share many."""
         places: dict[str, int] = {}
         known = {w: places.setdefault(w.strip(one.EDGES), len(places)) for w in set(chain.from_iterable(texts))}
         rows, width, lengths = len(texts), max(1, len(places)), list(map(len, texts))
@@ -119,13 +119,13 @@ class _WordKinds:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines that hold something."""
+    """Return the non-blank lines."""
     return [line for line in text.split("\n") if line and not line.isspace()]
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """Of each text, how many runs of digits it has, and how long the longest is."""
+    """Return, for each text, the number of runs of digits and the length of the longest."""
 
     number: FloatArray
     longest: FloatArray
@@ -133,21 +133,21 @@ class _Runs:
 
 @dataclass(frozen=True)
 class _Characters:
-    """What the characters of texts are like, by text."""
+    """Counts of kinds of characters, by text."""
 
     marks: NDArray[np.intp]
-    """How many there are of each kind, shape ``(Q, kinds)``."""
+    """Number of characters of each kind, shape ``(Q, kinds)``."""
     capitalised: NDArray[np.intp]
-    """Words that begin with a capital."""
+    """Words that begin with a capital letter."""
     acronyms: NDArray[np.intp]
-    """Words that begin with two."""
+    """Words that begin with two capital letters."""
     stops: NDArray[np.intp]
-    """Ends of sentences, and one more."""
+    """Number of sentence ends, plus one."""
     runs: _Runs
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> _Characters:
-        """Look at all of them at once; between two stands a character of a kind of its own."""
+        """Process all texts at once, separated by a character of a kind of its own."""
         rows = len(texts)
         lengths = np.array(list(map(len, texts))) + 1
         points = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le", "replace"), dtype=np.uint32)
@@ -174,7 +174,7 @@ class _Characters:
 
 @dataclass(frozen=True)
 class _Lengths:
-    """Numbers of words or lines, those of each text side by side; each text has one at least."""
+    """Numbers of words or lines, grouped by text; each text has at least one."""
 
     values: FloatArray
     starts: NDArray[np.intp]
@@ -208,7 +208,7 @@ class _Lengths:
 
 
 def word_counts(texts: Sequence[str]) -> NDArray[np.intp]:
-    """Hash words, and pairs of neighbours by mixing the hashes of the two; returns counts, a row a text."""
+    """Hash words and pairs of adjacent words, by mixing the hashes of the two; returns counts, one row per text."""
     words = [_words(text) for text in texts]
     known: dict[str, int] = {word: zlib.crc32(word.encode()) for word in set(chain.from_iterable(words))}
     lengths = np.array(list(map(len, words)))
@@ -225,7 +225,7 @@ def word_counts(texts: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _words(text: str) -> list[str]:
-    """Return what ``WORD`` finds in a text in small letters, its digits all zeros; of ASCII by bytes."""
+    """Return the matches of ``WORD`` in a lower-case text with digits replaced by zeros; for ASCII by bytes."""
     if not text.isascii():
         return WORD.findall(text.lower().translate(DIGITS))
     plain = text.encode().translate(_PLAIN)
@@ -243,13 +243,13 @@ def _of_words(code: int) -> int:
 
 
 _PLAIN = bytes(map(_of_words, range(256)))
-"""ASCII in small letters, its digits zeros and its blanks spaces."""
+"""Translation of ASCII to lower case, digits to zeros and white space to spaces."""
 _MARKS = [(m.encode(), f" {m} ".encode()) for m in map(chr, range(128)) if not (m.isalnum() or m == "_" or m.isspace())]
-"""What is a word by itself wherever it stands, and the same with space around it."""
+"""Characters that are words by themselves, and the same surrounded by spaces."""
 
 
 def gram_counts(texts: Sequence[str]) -> NDArray[np.intp]:
-    """Hash all n-grams of bytes at once, by a rolling polynomial; returns counts, a row a text."""
+    """Hash all byte n-grams at once, by a rolling polynomial; returns counts, one row per text."""
     encoded = [utf8(f" {text.lower()} ") for text in texts]
     data = np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.uint32)
     lengths = list(map(len, encoded))
@@ -268,24 +268,24 @@ def gram_counts(texts: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _bucket(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the remainder by ``HALF``, a power of two."""
+    """Return the remainder modulo ``HALF``, a power of two."""
     return hashes & np.uint32(HALF - 1)
 
 
 def _within(at: NDArray[np.intp], across: NDArray[np.intp], rows: int) -> NDArray[np.intp]:
-    """Return places with those that reach from one text into the next behind all others."""
+    """Return buckets, with those of n-grams that span two texts moved behind all others."""
     at[across] = rows * HALF
     return at
 
 
 def _counted(rows: int, *places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Count places, a row a text; what is behind all rows is left out."""
+    """Count buckets, one row per text; those behind all rows are dropped."""
     at = np.concatenate(places) if places else np.zeros(0, dtype=np.intp)
     return np.bincount(at, minlength=rows * HALF + 1)[:-1].reshape(rows, HALF)
 
 
 def damped_rows(counts: NDArray[np.intp]) -> FloatArray:
-    """Return logarithms of counts, each row scaled to length 1."""
+    """Return logarithms of counts, with rows normalised to length 1."""
     damped = np.log1p(np.arange(counts.max(initial=0) + 1, dtype=np.float64))[counts]
     lengths = np.array([np.sqrt(row @ row) for row in damped])
     return np.asarray(damped / np.where(lengths > 0, lengths, 1.0)[:, None])

@@ -1,4 +1,4 @@
-"""What a judge said so far, by query, in a journal beside the file in which it will stand.
+"""Verdicts of a judge so far, by query, in a journal beside the output file.
 
 A reply that was paid for before the verdict was complete stands there too, until the verdict takes it up.
 """

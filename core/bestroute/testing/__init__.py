@@ -1,4 +1,4 @@
-"""Fakes, synthetic records and a loopback server, for our tests and for yours."""
+"""Fakes, synthetic records and a loopback server, for this library's tests and for users' tests."""
 
 from bestroute.testing.fakes import FakeGenerator, FakeReward, FakeRouter
 from bestroute.testing.judged_answers import JudgedAnswers

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API as the loopback server speaks it: what it refuses, what it answers. Pure functions.
+"""Anthropic's Messages API of the loopback server: validation and replies. Pure functions.
 
 It is stricter than most servers, as the real one is: ``max_tokens`` is required, ``n`` is unknown, roles begin with
 the user, tools are in its own format, a tool result answers a call of the message before it, and a thinking block
@@ -30,7 +30,7 @@ _STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "stop": "end_
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Refuse what the real API refuses.
+    """Reject what the real API rejects.
 
     Raises:
         Refused: With status 400.
@@ -55,7 +55,7 @@ _CHOICES = ("auto", "any", "tool", "none")
 
 
 def _check_message(i: int, message: Mapping[str, Any], called: set[str]) -> set[str]:
-    """Check a message; return the ids of its calls, which the next message may answer."""
+    """Check a message; return the ids of its tool calls, which the next message may answer."""
     if message.get("role") not in ("user", "assistant"):
         raise Refused(400, f"messages.{i}.role: Input should be 'user' or 'assistant'")
     if i == 0 and message["role"] != "user":
@@ -84,7 +84,7 @@ def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a Messages request into the chat request that asks the same."""
+    """Convert a Messages request to a chat completion request."""
     messages: list[dict[str, Any]] = []
     if body.get("system"):
         messages.append({"role": "system", "content": text_of(body["system"])})
@@ -128,7 +128,7 @@ def _chat_messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def usage(reported: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Say a chat completion's usage in Anthropic's words: cached input stands beside ``input_tokens``, not in it."""
+    """Convert a chat completion's usage to Anthropic's format, in which ``input_tokens`` excludes cached input."""
     reported = reported or {}
     details = reported.get("prompt_tokens_details") or {}
     read, write = details.get("cached_tokens", 0), details.get("cache_creation_tokens", 0)
@@ -203,6 +203,6 @@ def _frame(kind: str, words: int = 0, *, complete: bool = False, **fields: Any) 
 
 
 def error_body(status: int, message: str) -> dict[str, Any]:
-    """Return an error's body as Anthropic shapes it."""
+    """Return an error's body in Anthropic's format."""
     kind = _ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error")
     return {"type": "error", "error": {"type": kind, "message": message}}

@@ -1,4 +1,4 @@
-"""Batches as the loopback server runs them: OpenAI's files and batches, Anthropic's message batches.
+"""Batch APIs of the loopback server: OpenAI's files and batches, Anthropic's message batches.
 
 Every line is a request to the server itself, so that it is answered, fails and is billed as one of its own.
 """
@@ -43,7 +43,7 @@ class Batches:
     """
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without files and batches."""
         self.looks = 1
         self.expire_after: int | None = None
         self.lost = 0
@@ -53,11 +53,11 @@ class Batches:
         self._ids = 0
 
     def handles(self, path: str) -> bool:
-        """Whether a path is one of files or batches."""
+        """Return whether a path belongs to the batch APIs."""
         return any(part in path.partition("?")[0] for part in ("/files", "/batches"))
 
     def get(self, path: str, port: int) -> tuple[bytes, str]:
-        """Answer a GET; returns the body and its type.
+        """Answer a GET request; returns the body and its content type.
 
         Raises:
             Refused: If there is no such file or batch.
@@ -79,7 +79,7 @@ class Batches:
         return _dumped(self._shown(job)), _JSON
 
     def post(self, path: str, content_type: str, data: bytes) -> bytes:
-        """Answer a POST: an upload, or a batch.
+        """Answer a POST request: an upload, or a new batch.
 
         Raises:
             Refused: If the request makes no sense.
@@ -181,7 +181,7 @@ def _dumped(value: Any) -> bytes:
 
 
 def _uploaded(content_type: str, data: bytes) -> bytes:
-    """Return the file of a form."""
+    """Return the file in a multipart form."""
     form = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + data)
     for part in form.walk():
         if part.get_filename():
@@ -190,7 +190,7 @@ def _uploaded(content_type: str, data: bytes) -> bytes:
 
 
 def _answered(line: Mapping[str, Any], job: _Submitted, port: int) -> dict[str, Any]:
-    """Ask the server itself."""
+    """Send a request to the server itself."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         headers = {"Content-Type": _JSON, HEADER: job.id}

@@ -1,4 +1,4 @@
-"""What the loopback server answers: deterministic draws that differ, and carry their quality as text.
+"""The answers of the loopback server: deterministic, distinct draws that state their quality in their text.
 
 * The last message is a tool result: the next ``CALL name({json})`` directive of the last user message, else text.
 * ``tool_choice`` is required or names a tool: that call, its arguments made from the JSON schema and the text.
@@ -21,27 +21,27 @@ from typing import Any
 from bestroute.testing.switches import Refused
 
 QUALITY = (0.40, 0.95, 0.10, 0.70, 0.30, 0.60, 0.20, 0.50)
-"""Quality of the k-th draw, over and over."""
+"""Qualities of consecutive draws, repeated."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One choice: a text, or a tool call; or a failure."""
+    """One scripted choice: a text, a tool call, or a failure."""
 
     text: str = ""
     tool: str | None = None
     args: Mapping[str, Any] | None = None
     finish_reason: str | None = None
-    """Overrides the natural one."""
+    """Finish reason; overrides the default."""
     usage: Mapping[str, Any] | None = None
-    """Overrides what is counted, in the words of chat completions: ``prompt_tokens``, ``completion_tokens``."""
+    """Usage; overrides the counted one, in the format of chat completions: ``prompt_tokens``, ``completion_tokens``."""
     logprobs: Sequence[float | None] | None = None
-    """Of the words of the text, where a request asks for them; by default all are -0.05."""
+    """Log-probabilities of the words of the text, if a request asks for them; default: -0.05 each."""
     status: int = 200
-    """Anything else fails the request with that HTTP status."""
+    """HTTP status of the failure; other values mean success."""
 
     def __post_init__(self) -> None:
-        """Refuse a usage that would be told but not billed."""
+        """Reject a usage that would be reported but not billed."""
         known = ("prompt_tokens", "completion_tokens", "total_tokens")
         unknown = [k for k in self.usage or {} if k not in known and not k.endswith("_details")]
         if unknown:
@@ -49,7 +49,7 @@ class Answer:
 
 
 def as_answer(entry: str | Mapping[str, Any]) -> Answer:
-    """Read one entry of a script.
+    """Parse one entry of a script.
 
     Raises:
         ValueError: If it has a key that an ``Answer`` has not.
@@ -64,7 +64,7 @@ def as_answer(entry: str | Mapping[str, Any]) -> Answer:
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a message's content, string or parts."""
+    """Return the text of a message's content, a string or parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -73,28 +73,28 @@ def text_of(content: Any) -> str:
 
 
 def count_tokens(text: str | None) -> int:
-    """Count tokens the way the server bills: a token a word, at least one."""
+    """Count tokens as billed: one per word, at least one."""
     return max(1, len((text or "").split()))
 
 
 class Brain:
-    """Decides what is answered; counts draws, so that no two are alike."""
+    """Creates answers; counts draws, so that all are distinct."""
 
     def __init__(self) -> None:
-        """Start with no draws."""
+        """Start without draws."""
         self.lock = threading.Lock()
         self.answers: Callable[[str, list[dict[str, Any]]], str] | None = None
         self._ids = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget draws, faults and scripts."""
+        """Reset draws, faults and scripts."""
         self.draws: dict[tuple[str, str], int] = defaultdict(int)
         self.calls: dict[str, int] = defaultdict(int)
         self.scripts: dict[str, list[Answer]] = {}
 
     def next_id(self, prefix: str) -> str:
-        """Return an id that was never used."""
+        """Return a new id."""
         with self.lock:
             self._ids += 1
             return f"{prefix}_{self._ids:05d}"
@@ -156,7 +156,7 @@ class Brain:
 
 
 def _tool_call(body: Mapping[str, Any], text: str, tail: Sequence[Mapping[str, Any]]) -> Answer | None:
-    """Decide whether a tool is called, and with what."""
+    """Decide whether to call a tool, and with which arguments."""
     tools = {t["function"]["name"]: t["function"] for t in body.get("tools") or [] if t.get("function")}
     choice = body.get("tool_choice")
     if not tools or choice == "none":
@@ -183,7 +183,7 @@ def _tool_call(body: Mapping[str, Any], text: str, tail: Sequence[Mapping[str, A
 
 
 def synthesise(schema: Mapping[str, Any], text: str) -> Any:
-    """Make a value that fits a JSON schema, from the numbers and quoted strings of a text."""
+    """Create a value that fits a JSON schema, from the numbers and quoted strings of a text."""
     numbers = [int(x) for x in re.findall(r"-?\d+", text)]
     strings = re.findall(r"[\"'\u201c]([^\"'\u201d]+)[\"'\u201d]", text)
     return _fill(schema, schema, numbers, strings)

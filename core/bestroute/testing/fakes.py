@@ -1,4 +1,4 @@
-"""Fakes in which a test controls every token; real objects, not patches."""
+"""Fakes whose every token a test controls; real objects rather than patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bestroute.types.usage import Usage
 
 
 class FakeGenerator:
-    """Draws from a list of answers, in order, over and over.
+    """Draws from a list of answers, in order, repeatedly.
 
     Args:
         answers: Texts, samples, or exceptions to raise.
@@ -83,7 +83,7 @@ class FakeGenerator:
         yield sample
 
     def takes_greedy(self, query: Query) -> bool:
-        """Whether it has an answer at temperature 0."""
+        """Return whether it has an answer at temperature 0."""
         return self.greedy is not None
 
     def _take(self, query: Query, n: int, params: Mapping[str, Any]) -> list[Sample]:
@@ -132,7 +132,7 @@ class FakeRouter:
         output_tokens: Sequence[float],
         expected_draws: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        """Keep the table."""
+        """Store the table."""
         self.plans = tuple(as_plan(plan) for plan in plans)
         table = [value if isinstance(value, tuple) else (value, value) for value in plans.values()]
         self._table = np.array(table, dtype=np.float64)
@@ -152,7 +152,7 @@ class FakeRouter:
 
 
 class FakeReward:
-    """Rewards each text by a function of it alone.
+    """Rewards each text by a function of the text alone.
 
     Args:
         fn: ``fn(text)`` -> reward.
@@ -162,7 +162,7 @@ class FakeReward:
     """
 
     def __init__(self, fn: Callable[[str], float], *, is_probability: bool = False) -> None:
-        """Keep the function."""
+        """Store the function."""
         self.fn = fn
         self.scored: list[list[str]] = []
         if is_probability:

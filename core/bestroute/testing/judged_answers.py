@@ -1,4 +1,4 @@
-"""Members whose answers are good by known odds, and a judge that errs in a known share; a loopback server's answers."""
+"""Answers of a loopback server with known quality, and a judge with a known error rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POOR = ("I am not sure about that.", "Sorry, I cannot say much here.", "It depe
 
 @dataclass
 class JudgedAnswers:
-    """To be set as ``LoopbackServer.answers``: every model but the judge answers, the judge scores or compares.
+    """Answers for ``LoopbackServer.answers``: every model but the judge answers, the judge scores or compares.
 
     Args:
         odds: Chance of a good answer, by model.
@@ -48,11 +48,11 @@ class JudgedAnswers:
 
     @staticmethod
     def is_good(text: str) -> bool:
-        """Whether an answer is a good one, in truth."""
+        """Return whether an answer is truly good."""
         return text not in _POOR
 
     def is_liked(self, question: str, text: str) -> bool:
-        """Whether the judge takes an answer for a good one; the same for the same answer to a question."""
+        """Return whether the judge considers an answer good; deterministic for the same answer to a question."""
         luck = _share("judge", question, text)
         return luck >= self.too_strict if self.is_good(text) else luck < self.too_kind
 
@@ -82,6 +82,6 @@ class JudgedAnswers:
 
 
 def _share(*texts: str) -> float:
-    """Return a number in [0, 1) that only these texts give."""
+    """Return a pseudo-random number in [0, 1) determined by the texts."""
     digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

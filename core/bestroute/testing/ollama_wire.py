@@ -1,4 +1,4 @@
-"""Ollama's chat API as the loopback server speaks it: what it refuses, what it answers. Pure functions."""
+"""Ollama's chat API of the loopback server: validation and replies. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEVER = "2026-01-01T00:00:00.000000Z"
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Refuse what the real API refuses.
+    """Reject what the real API rejects.
 
     Raises:
         Refused: With status 400.
@@ -31,7 +31,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 
 def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a request into the chat request that asks the same; Ollama knows no ``tool_choice``."""
+    """Convert a request to a chat completion request; Ollama has no ``tool_choice``."""
     options, wanted = body.get("options") or {}, body.get("format")
     response_format = None
     if wanted == "json":
@@ -67,7 +67,7 @@ def frames(model: str, choice: Choice, reported: Mapping[str, Any] | None, *, th
 
 
 def reply(model: str, choice: Choice, reported: Mapping[str, Any] | None, *, thinks: bool) -> dict[str, Any]:
-    """Return a reply in one piece."""
+    """Return a complete reply."""
     message: dict[str, Any] = {"role": "assistant", "content": choice.text}
     if thinks:
         message["thinking"] = "let me see"
@@ -95,6 +95,6 @@ def _end(
 
 
 def show(model: str) -> dict[str, Any]:
-    """Return what the server tells of a model."""
+    """Return the server's description of a model."""
     about = {"general.architecture": "loopback", "loopback.context_length": 8192}
     return {"details": {"family": "loopback"}, "model_info": about, "capabilities": ["completion", "tools"]}

@@ -1,4 +1,4 @@
-"""What the loopback server's requests and replies look like on the wire: OpenAI's shapes, as pure functions."""
+"""OpenAI-format requests and replies of the loopback server. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bestroute.testing.switches import Refused, Switches
 _TOOL_CALL_TOKENS = 5
 _JSON_PIECE = 6
 _LOGPROB = -0.05
-"""Of a word that no script says more of."""
+"""Default log-probability of a word."""
 
 
 class Frame(NamedTuple):
@@ -26,9 +26,9 @@ class Frame(NamedTuple):
     data: Any
     event: str | None = None
     words: int = 0
-    """Tokens it carries."""
+    """Number of tokens that it carries."""
     complete: bool = False
-    """Whether all tokens went out before it; one frame of a stream says so."""
+    """Whether all tokens were sent before it; one frame of a stream is marked so."""
 
     def event_text(self) -> bytes:
         """Return it as a server-sent event."""
@@ -42,7 +42,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer as it goes out: limited, its tokens counted."""
+    """One answer as sent: limited, with its tokens counted."""
 
     text: str
     call: Mapping[str, str] | None
@@ -50,7 +50,7 @@ class Choice:
     finish_reason: str
     tokens: int
     logprobs: tuple[dict[str, Any], ...] | None = None
-    """Of the words of the text, where they are told; a tool call has none."""
+    """Log-probabilities of the words of the text, if reported; a tool call has none."""
 
     def chat(self, index: int) -> dict[str, Any]:
         """Return it as a choice of a chat completion."""
@@ -76,7 +76,7 @@ class Choice:
 
 
 def logprobs_content(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a chat completion says of the tokens of one choice, or of a piece of it."""
+    """Return a chat completion's log-probabilities of one choice, or of a piece of it."""
     return {"content": list(entries), "refusal": None}
 
 
@@ -92,7 +92,7 @@ def _logprobs(answer: Answer, text: str) -> tuple[dict[str, Any], ...]:
 def make_choice(
     answer: Answer, body: Mapping[str, Any], on: Switches, call_id: str, *, with_logprobs: bool = False
 ) -> Choice:
-    """Make a choice of an answer: limit its text, count its tokens."""
+    """Create a choice from an answer: limit its text, count its tokens."""
     scripted = (answer.usage or {}).get("completion_tokens")
     if answer.tool is not None:
         arguments = json.dumps(answer.args or {}, ensure_ascii=False)
@@ -122,7 +122,7 @@ def limit_text(text: str, body: Mapping[str, Any], on: Switches) -> tuple[str, s
 
 
 def text_pieces(text: str) -> list[str]:
-    """Cut a text into words that keep their white space: what a stream sends, a token each."""
+    """Split a text into words with their white space: the pieces of a stream, one token each."""
     return re.findall(r"\s*\S+(?:\s+\Z)?", text)
 
 
@@ -155,7 +155,7 @@ def chat_usage(inp: int, out: int, scripted: Sequence[Mapping[str, Any] | None] 
 
 
 def responses_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Say a chat completion's usage in the words of the Responses API."""
+    """Convert a chat completion's usage to the format of the Responses API."""
     return {
         "input_tokens": usage["prompt_tokens"],
         "output_tokens": usage["completion_tokens"],
@@ -169,7 +169,7 @@ def responses_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_chat(body: Mapping[str, Any]) -> None:
-    """Refuse what the real API refuses.
+    """Reject what the real API rejects.
 
     Raises:
         Refused: With status 400.
@@ -194,7 +194,7 @@ def check_chat(body: Mapping[str, Any]) -> None:
 
 
 def chat_frames(base: Mapping[str, Any], choices: Sequence[Choice], usage: dict[str, Any] | None) -> Iterator[Frame]:
-    """Yield the events of a chat stream; ``usage`` is ``None`` where it is not told."""
+    """Yield the events of a chat stream; ``usage`` is ``None`` if it is not reported."""
     for index, choice in enumerate(choices):
         entries = iter(choice.logprobs or ())
         for delta, words in choice.deltas():
@@ -213,7 +213,7 @@ def chat_frames(base: Mapping[str, Any], choices: Sequence[Choice], usage: dict[
 
 
 def from_responses(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a Responses request into the chat request that asks the same."""
+    """Convert a Responses request to a chat completion request."""
     messages: list[dict[str, Any]] = []
     if body.get("instructions"):
         messages.append({"role": "system", "content": body["instructions"]})
@@ -257,7 +257,7 @@ def response_item(choice: Choice, id_: str) -> dict[str, Any]:
 def response_reply(
     id_: str, model: str, choice: Choice, item: dict[str, Any], usage: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return a Responses reply with its one output item."""
+    """Return a Responses reply with one output item."""
     cut = choice.finish_reason == "length"
     return {
         "id": id_,

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a new folder, on a socket in it, gone at the end."""
+"""A temporary PostgreSQL server for tests: in a new folder, on a socket in it, removed at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import TracebackType
 
 _PLACES = ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin")
 _PASSWORD = "p@ss:w/rd?"
-"""Every character that a URL gives a meaning to."""
+"""A password with every character that has a meaning in URLs."""
 _OPTIONS = "-c listen_addresses= -c max_connections=60 -c shared_buffers=16MB -c fsync=off"
 
 
@@ -24,12 +24,12 @@ class PostgresServer:
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Set up without starting."""
         self.folder = Path()
 
     @staticmethod
     def missing() -> str | None:
-        """Return why no server can be started, if none can."""
+        """Return why no server can be started; ``None`` if one can."""
         if _binaries() is None:
             return "PostgreSQL's initdb is not installed (apt-get install postgresql)"
         if os.name != "posix" or (os.geteuid() == 0 and shutil.which("setpriv") is None):
@@ -37,7 +37,7 @@ class PostgresServer:
         return None
 
     def __enter__(self) -> PostgresServer:
-        """Make a database and start the server."""
+        """Create a database and start the server."""
         self.folder = Path(tempfile.mkdtemp(prefix="bestroute-postgres-"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")
@@ -74,15 +74,15 @@ class PostgresServer:
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", log, "-o", options, "start")
 
     def stop(self) -> None:
-        """Stop the server at once, as a crash would."""
+        """Stop the server at once, as in a crash."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop", check=False)
 
     def url(self, name: str = "postgres") -> str:
-        """Return the URL of a database, its password as it is."""
+        """Return the URL of a database, with its password unescaped."""
         return f"postgresql+psycopg://tester:{_PASSWORD}@/{name}?host={self.folder}"
 
     def new_url(self) -> str:
-        """Make a database and return its URL."""
+        """Create a database and return its URL."""
         name = f"test_{len(list(self.folder.glob('made-*')))}"
         (self.folder / f"made-{name}").touch()
         self._run("createdb", "-h", str(self.folder), "-U", "tester", name)

@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bill:
-    """What one request was billed: a token a word, five a tool call, unless a script says otherwise."""
+    """The bill of one request: one token per word, five per tool call, unless a script overrides it."""
 
     model: str
     input_tokens: int
     output_tokens: int
     n: int
-    """Choices that were asked for."""
+    """Number of choices requested."""
     status: Literal["ok", "failed", "cancelled"]
-    """``failed`` costs nothing; ``cancelled`` costs the prompt and what was sent before the stream broke off."""
+    """``failed`` costs nothing; ``cancelled`` costs the prompt and what was sent before the stream was interrupted."""
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -61,7 +61,7 @@ class LoopbackServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, models: Sequence[str] = ("small", "large")) -> None:
-        """Listen, and serve in a thread."""
+        """Listen on a free port, and serve in a thread."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.models, self.brain, self.batches = list(models), Brain(), Batches()
         self.requests: list[dict[str, Any]] = []
@@ -74,12 +74,12 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """Where an OpenAI client finds it."""
+        """Address for OpenAI clients."""
         return f"{self.root_url}/v1"
 
     @property
     def root_url(self) -> str:
-        """Where an Anthropic or an Ollama client finds it."""
+        """Address for Anthropic and Ollama clients."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
@@ -93,7 +93,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def answers(self) -> Callable[[str, list[dict[str, Any]]], str] | None:
-        """A function ``fn(model, messages) -> text`` in place of the usual text answer."""
+        """A function ``fn(model, messages) -> text`` that replaces the default text answers."""
         return self.brain.answers
 
     @answers.setter
@@ -101,7 +101,7 @@ class LoopbackServer(ThreadingHTTPServer):
         self.brain.answers = fn
 
     def script(self, model: str, answers: Sequence[str | Mapping[str, Any]]) -> None:
-        """Set what a model answers, choice by choice, in order.
+        """Script a model's answers, choice by choice, in order.
 
         Args:
             model: As requests name it.
@@ -122,7 +122,7 @@ class LoopbackServer(ThreadingHTTPServer):
         return [r["body"] for r in self.requests if r["path"].endswith(path)]
 
     def reset(self) -> None:
-        """Forget requests, bills, draws, scripts and batches."""
+        """Reset requests, bills, draws, scripts and batches."""
         with self.brain.lock:
             self.brain.reset()
             self.batches = Batches()
@@ -131,7 +131,7 @@ class LoopbackServer(ThreadingHTTPServer):
             self.max_inflight = self.inflight
 
     def close(self) -> None:
-        """Stop serving, hang up on every client and free the port; no thread is left."""
+        """Stop serving, disconnect every client and free the port; no thread is left."""
         self._closing.set()
         self.shutdown()
         for connection in self._workers.values():
@@ -142,7 +142,7 @@ class LoopbackServer(ThreadingHTTPServer):
             thread.join(timeout=5)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread that ``close`` can end; only the serving thread comes here."""
+        """Serve a connection in a thread that ``close`` can end; called only by the serving thread."""
         self._workers = {thread: held for thread, held in self._workers.items() if thread.is_alive()}
         worker = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
         self._workers[worker] = request
@@ -158,11 +158,11 @@ class LoopbackServer(ThreadingHTTPServer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the server."""
         self.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay quiet: clients hang up."""
+        """Log nothing: clients disconnect on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: LoopbackServer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         if self.server.batches.handles(self.path):
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             endpoint()
 
     def _as_chat(self) -> dict[str, Any]:
-        """Return the request as the chat request that asks the same."""
+        """Convert the request to a chat completion request."""
         if self.path.endswith("/responses"):
             return payloads.from_responses(self.body)
         if self.path.endswith(("/chat/completions", "/api/show")):
@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "/api/" in self.path
 
     def _misbehave(self) -> None:
-        """Wait or refuse, as the model's name asks."""
+        """Wait or fail, as the model's name requests."""
         if "slow" in self.on and self.server._closing.wait(self.on["slow"] / 1000):
             raise ConnectionAbortedError("the server is being closed")
         self.on.refuse_options(self.body)
@@ -283,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.on.refuse(self.call, payloads.prompt_tokens(self.chat_body))
 
     def _overload(self) -> None:
-        """Tell an error inside a 200, the way the protocol does."""
+        """Send an error with status 200, in the protocol's format."""
         error = {"type": "overloaded_error", "message": "Overloaded"}
         is_chat = self.path.partition("?")[0].endswith("/chat/completions")
         if self._speaks_ollama or not (is_chat or self.body.get("stream")):
@@ -368,7 +368,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"object": "list", "data": data, "model": self.model, "usage": usage})
 
     def _choices(self, n: int) -> tuple[list[Choice], int, dict[str, Any] | None]:
-        """Return the choices, the tokens billed for the prompt, and the usage told."""
+        """Return the choices, the tokens billed for the prompt, and the usage reported."""
         brain = self.server.brain
         answers = brain.answer(self.chat_body, n)
         tells = self._asks_for_logprobs and self.on.tells_logprobs(self.call)
@@ -440,7 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, frames: Iterator[Frame], inp: int, out: int, *, as_lines: bool = False) -> None:
-        """Send server-sent events, or lines; bill the whole once all tokens are out, what was sent if it breaks off."""
+        """Send server-sent events, or lines; bill all once the tokens are sent, or what was sent if interrupted."""
         sent = 0
         try:
             self.send_response(200)
@@ -459,7 +459,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._bill(inp, min(sent, out), "cancelled")
 
     def _hung_up(self) -> bool:
-        """Whether the client closed its side, which a write would notice only two writes later."""
+        """Return whether the client has closed its side, which writing would notice only two writes later."""
         self.connection.settimeout(0)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)

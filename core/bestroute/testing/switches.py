@@ -1,4 +1,4 @@
-"""Faults and delays of the loopback server, switched on by the beginning of a model's name.
+"""Faults and delays of the loopback server, selected by a prefix of a model's name.
 
 ``slow-50-flaky-1-small`` waits 50 ms before every answer and fails the first one.
 """
@@ -34,12 +34,12 @@ USAGES: Mapping[str, Any] = {
     "usage-nan": {"prompt_tokens": float("nan"), "completion_tokens": float("nan"), "total_tokens": 0},
     "usage-text": {"prompt_tokens": "some", "completion_tokens": "many", "total_tokens": "more"},
 }
-"""What is told in place of a usage that makes sense."""
+"""Invalid usages to report."""
 _SWITCH = re.compile(rf"(?:({'|'.join(_NUMBERED)})-(\d+)(?:-|$)|({'|'.join([*_PLAIN, *USAGES])})-)")
 
 
 class Refused(Exception):
-    """An HTTP error to answer with, its body shaped as OpenAI's."""
+    """An HTTP error to answer with, its body in OpenAI's format."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Refused(Exception):
         kind: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Keep what is answered; ``kind`` is the body's ``type``, by default OpenAI's for the status."""
+        """Store the answer; ``kind`` is the body's ``type``, by default OpenAI's for the status."""
         super().__init__(message)
         kind = kind or {429: "requests"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
         self.status, self.headers = status, headers
@@ -60,7 +60,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Switches:
-    """What a model's name asks for.
+    """The switches of a model's name.
 
     ======================  ==============================================================================
     ``fail-<status>-``      every call fails with that HTTP status
@@ -95,7 +95,7 @@ class Switches:
     on: Mapping[str, int] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
-        """Whether a switch is on."""
+        """Return whether a switch is on."""
         return name in self.on
 
     def __getitem__(self, name: str) -> int:
@@ -103,15 +103,15 @@ class Switches:
         return self.on[name]
 
     def tells_logprobs(self, call: int) -> bool:
-        """Whether a call of this model, counted from 1, is told the log-probabilities that it asks for."""
+        """Return whether a call of this model, counted from 1, gets the requested log-probabilities."""
         return "nologprobs" not in self and call <= self.on.get("logprobs", call)
 
     def usage(self, usage: Any) -> Any:
-        """Return the usage that is told in place of the true one."""
+        """Return the usage that is reported in place of the true one."""
         return next((USAGES[name] for name in self.on if name in USAGES), usage)
 
     def refuse_options(self, body: Mapping[str, Any]) -> None:
-        """Refuse a request that has an option which the switches say is not taken.
+        """Reject a request that has an option rejected by the switches.
 
         Raises:
             Refused: With status 400, the option named.
@@ -135,7 +135,7 @@ class Switches:
             raise Refused(400, message, code="unsupported_value", param="temperature")
 
     def refuse(self, call: int, prompt_tokens: int) -> None:
-        """Refuse a call, if the switches say so.
+        """Reject a call if the switches say so.
 
         Args:
             call: Which call of this model it is, counted from 1.
@@ -167,7 +167,7 @@ class Switches:
 
 
 def switches(model: str) -> Switches:
-    """Read the switches at the beginning of a model's name.
+    """Parse the switches at the beginning of a model's name.
 
     Example:
         >>> dict(switches("slow-50-flaky-1-small").on)

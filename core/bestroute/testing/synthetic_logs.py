@@ -1,4 +1,4 @@
-"""The same calls as each tool would export them: files for trying out `bestroute import`."""
+"""The same calls in the export format of each tool, for trying out `bestroute import`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COST = 0.000027
 
 
 def write_log(folder: Path, log_format: str, questions: Sequence[str]) -> list[Path]:
-    """Write one answered call for each question; returns the files, all of which are to be imported together.
+    """Write one answered call for each question; returns the files, which are to be imported together.
 
     Args:
         folder: Where.
@@ -190,7 +190,7 @@ _ROWS = {
     "parquet": _plain,
 }
 FORMATS = (*_ROWS, "openai-batch")
-"""What ``write_log`` can write."""
+"""The formats of ``write_log``."""
 
 
 def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -199,7 +199,7 @@ def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows as CSV; DuckDB makes Parquet of that."""
+    """Write rows as CSV, or as Parquet by DuckDB."""
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, rows[0])
     writer.writeheader()

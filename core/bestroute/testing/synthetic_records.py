@@ -1,4 +1,4 @@
-"""Records with known odds: easy and hard queries, told apart by their words, for trying out training and evaluation."""
+"""Records with known probabilities: easy and hard queries that differ in their words, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ODDS: Mapping[str, Mapping[str, float]] = {
     "mid": {"easy": 0.9, "hard": 0.3},
     "large": {"easy": 0.95, "hard": 0.85},
 }
-"""Chance of a right answer, by model and kind of query."""
+"""Probability of a right answer, by model and kind of query."""
 
 
 def synthetic_pool(*, max_n: int = 3) -> Pool:

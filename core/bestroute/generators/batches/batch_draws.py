@@ -80,7 +80,7 @@ class _Batch:
     given: tuple[int, ...] = ()
     """Lines that an earlier run has finished."""
     form: str = ""
-    """In which it was handed in; nothing where an earlier release noted it."""
+    """The batch API that it was submitted to; empty if an earlier release recorded it."""
 
     def slot(self, place: int) -> Slot:
         key, is_greedy = self.lines[place]

@@ -1,4 +1,4 @@
-"""What batches gave to rows that have no answer yet: on disk before it is handed on, so that a killed run can go on.
+"""Results of batches for rows without an answer yet: stored before they are passed on, so that killed runs resume.
 
 Replies are paid for, so none is drawn again. What failed for good is kept as well: a run that is begun anew goes the
 same way as the one that was killed, and uses all that was drawn for that.
