@@ -64,10 +64,10 @@ def create_app(config: ServerConfig) -> Starlette:
             await service.aclose()
 
     def post(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(service, path, handler), methods=["POST"])
+        return Route(path, RouteHandler(service, path, handler), methods=["POST"])
 
     def get(path: str, handler: Handler, *, needs_key: bool = True) -> Route:
-        return Route(path, Endpoint(service, path, handler, needs_key=needs_key), methods=["GET"])
+        return Route(path, RouteHandler(service, path, handler, needs_key=needs_key), methods=["GET"])
 
     app = Starlette(
         routes=[
@@ -86,7 +86,7 @@ def create_app(config: ServerConfig) -> Starlette:
     return app
 
 
-class Endpoint:
+class RouteHandler:
     """An endpoint: admits a request, runs its handler, and converts errors to OpenAI's format.
 
     Args:
