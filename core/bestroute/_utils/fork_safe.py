@@ -10,8 +10,8 @@ from typing import Any
 class ProcessState:
     """Base of small objects with a lock.
 
-    A forked process finds the lock open, whatever a thread of its parent was doing, and forgets what only its parent
-    has under way. Copies and pickles have a lock of their own.
+    In a forked process the lock is open, regardless of the parent's threads, and what is in progress in the parent only
+    is dropped. Copies and unpickled objects have their own lock.
     """
 
     def __init__(self) -> None:

@@ -62,21 +62,20 @@ logger = logging.getLogger(__name__)
 class Ledger(ProcessState):
     """Stores every bill: in memory, in an SQLite file, or in PostgreSQL.
 
-    Safe to share between threads, and with forked processes; one in a database also between any processes, and in
-    PostgreSQL between machines. Rows of one call of ``add`` are written together or not at all, and never twice. A
-    thread of the ledger's own writes, what came meanwhile in one transaction; it ends when there is nothing to write.
-    No query is ever stored, and errors are stored without secrets. A database that takes nothing (disk full, locked
-    for long, server gone) costs no answer: its rows wait in memory, count in every total, are logged as an error, and
-    are written when it takes rows again. What waits is written at ``close()``, at the end of a ``with``, at the
-    interpreter's exit and at SIGTERM, unless the program handles that signal itself.
+    Safe to share between threads and with forked processes; a database also between any processes, and PostgreSQL
+    between machines. The rows of one call of ``add`` are written atomically and exactly once, by a thread that writes
+    waiting rows in one transaction and ends when there are none. Queries are never stored, and errors only without
+    secrets. If a database cannot be written (disk full, locked for long, server down), answers are not affected: rows
+    wait in memory, count in every total, are logged as an error, and are written once the database is available.
+    Waiting rows are written at ``close()``, at the end of a ``with``, at the interpreter's exit and at SIGTERM, unless
+    the program handles that signal itself.
 
     Args:
         url: A file's path, ``"bills.db"`` or a ``Path``; ``"sqlite:///bills.db"``;
             ``"postgresql+psycopg://user:password@host/name"`` (extra ``postgres``); or ``None`` for memory. A relative
             path is fixed here; ``":memory:"`` is memory too.
-        keep_rows: How many rows memory keeps, the newest: so many of answers, and as many of what is drawn beside
-            them. Totals count those it has let go, too: by the hour, and beyond 10,000 combinations of reason, plan
-            and tags without these.
+        keep_rows: Number of newest rows kept in memory: this many of answers, and this many others. Totals include
+            dropped rows, with a resolution of an hour, and beyond 10,000 combinations without reason, plan and tags.
         keep_notes: Whether the comments of feedback are stored.
 
     Raises:

@@ -38,13 +38,13 @@ _OURS = ("stream_options", "n", "temperature", "logprobs")
 class OpenAIGenerator(GeneratorBase):
     """Draws samples by the ``openai`` client's chat completions.
 
-    What a server refuses by name (400, 422) is asked once more without it, and left out from then on: our
-    ``stream_options`` and ``n``, and a ``temperature`` of ``params``. A limit of length goes under the name that is
-    taken, ``max_tokens`` or ``max_completion_tokens``: the second for the o-series and gpt-5, else what the server
-    says. What a call itself asks for is never left out: there the member's own error says that it is refused.
+    If a server rejects an option by name (400, 422), the request is repeated without it, and later requests leave it
+    out: ``stream_options`` and ``n``, which we set, and a ``temperature`` of ``params``. The token limit is sent under
+    the accepted name: ``max_completion_tokens`` for the o-series and gpt-5, otherwise as the server's errors say.
+    Options of the call itself are never left out; the server's error is raised instead.
 
-    What the engine wishes for beside (a first draw at temperature 0, log-probabilities where a reward model reads
-    them) is not asked of models that reason, nor again where it was refused.
+    Options that the engine requests (a first draw at temperature 0, log-probabilities for a reward model) are not sent
+    to reasoning models, nor again after a server has rejected them.
 
     Args:
         model: The provider's name of the model.

@@ -19,8 +19,8 @@ from bestroute.types.usage import Usage, estimate_tokens
 class ReplayGenerator(GeneratorBase):
     """Draws one model's recorded samples, without replacement and in a seeded order.
 
-    The prompt is billed once for the samples of one call, as a provider with native ``n`` does. Where a greedy answer
-    is wished for and one was recorded, that is drawn, as often as it is wished for.
+    The prompt is billed once for the samples of one call, as a provider with native ``n`` does. If a greedy
+    answer is requested and one was recorded, it is returned, every time.
 
     Args:
         records: Where the samples come from; queries are found by their text.

@@ -71,10 +71,10 @@ class PlainWording:
 class ToolsInPrompt(GeneratorBase):
     """A member that is asked for tool calls by instructions in its prompt, as a separate member.
 
-    Where a query offers tools they are described in the prompt, and the JSON that the model answers with is read as
-    calls; a text without calls stays a text. Two modes of one cheap model that make the same call are right far more
-    often than either alone. A reply to a query with tools does not stream: it comes whole. Without tools the member
-    does what it does alone, and counts as the same as the member in its native mode.
+    The tools of a query are described in the prompt, and JSON in the reply is parsed as calls; a text without calls
+    stays a text. If both modes of a cheap model make the same call, it is right far more often than either alone.
+    Replies to queries with tools are not streamed. For queries without tools both modes are the same, and count as one
+    member.
 
     Args:
         member: A ``bestroute.Generator``; in a pool of ``BestRouteChat`` or ``BestRouteLLM`` one of its models.

@@ -25,8 +25,8 @@ DROP_STARTS, CALL_STARTS = 6, 40
 LOOKS_EVERY = 8
 """Number of calls between checks of the wealth of bets on calls, which grows slowly."""
 CHANGES = ("logprobs", "acceptance", "length", "error", "latency")
-"""What is watched of each member: whether a sample tells log-probabilities, whether it is accepted, its tokens,
-whether the draw failed, seconds."""
+"""What is watched for each member: whether samples have log-probabilities, whether they are accepted, their tokens,
+whether draws failed, and seconds."""
 _CHANGED = {
     "logprobs": "how often the log-probabilities are told",
     "acceptance": "the acceptance",
@@ -218,9 +218,9 @@ class Alarms:
             self._certain += calls
 
     def observe_failed(self) -> None:
-        """Drop what calls of the reference alone said since the last audit, where one showed nothing.
+        """Discard the calls of the reference alone since the last audit, because an audit failed.
 
-        Nobody knows what the other calls lost in the same time, so they must not speak alone.
+        The drop of the other calls of that time is unknown, so these must not count alone.
         """
         with self._lock:
             self._certain = 0.0

@@ -41,10 +41,9 @@ class Interval:
 class DropEstimate:
     """Estimate of the mean drop over calls, from audited calls.
 
-    The mean is over the calls that were made, whatever their order, and so it is the running mean of what was to be
-    expected of each, under drift too. Audited calls count with the inverse of their probability; where predictions
-    explain drops, the mean of the predictions over all calls corrects the luck of which were audited (as far as it has
-    proved right: its coefficient is estimated, in [0, 1]).
+    The estimand is the mean of the expected drops of the calls made so far, in any order, also under drift. Audited
+    calls are weighted by the inverse of their probability. Predictions serve as a control variate: their mean over all
+    calls corrects for the random choice of audited ones, with a coefficient in [0, 1] that is estimated.
 
     All fields are sums: those of two processes add up to those of both, in any order (``plus``, ``to_dict``).
     """

@@ -12,43 +12,44 @@ from bestroute.monitoring.audits import Audit
 from bestroute.types.arrays import FloatArray, IntArray
 
 FORGETS = 100
-"""Audits after which two thirds of what was shown before are forgotten, if the drop follows the price as predicted."""
+"""Number of audits after which the weight of earlier ones has fallen by two thirds, if predictions are right."""
 LOOKS_EVERY = 20
-"""Audits after which predictions over the last decisions are looked at anew."""
+"""Number of audits between updates of the predicted slope from the latest decisions."""
 LOOKS_REMEMBERED = 50
-"""Looks whose mean says how far the price moves. Where the price is low the drop follows it more; if it moved less
-there, and more where it is high, drops above the target would count less than those below, and it would miss it."""
+"""Number of slope updates that are averaged. The drop reacts more to the price where the price is low; with smaller
+steps there and larger ones where it is high, drops above and below the target would weigh differently, which biases
+it."""
 USUAL_PROBABILITY = 0.03
-"""Of an audit, until one is observed: calls of the reference alone bring none."""
+"""Assumed audit probability before the first audit."""
 LEAST_SLOPE = 0.03
-"""Of the drop in the price's logarithm: where predictions say that the price changes less, they are not believed."""
+"""Smallest assumed slope of the drop in the price's logarithm; smaller predicted slopes are raised to it."""
 MARGIN = 0.05
-"""How much worse than predicted all plans but the reference are taken to be, for each unit of the price's logarithm
-that the price would have to rise above the highest."""
-WARY = 0.1
-"""How much worse plans are taken to be at first where training found none but the reference that kept the target."""
+"""How much worse than predicted plans other than the reference are assumed to be, per unit of the price's logarithm
+above the highest price."""
+INITIAL_MARGIN = 0.1
+"""The initial margin if training found that only the reference meets the target."""
 MOST_WEIGHT = 5.0
-"""Of an audit, in the usual one's."""
+"""Largest weight of an audit, relative to one of the usual probability."""
 _NUDGE = 0.35
-"""The price's logarithm is moved so far to each side to see what predictions say of it."""
+"""Change of the price's logarithm in both directions for computing the predicted slope."""
 
 
 class Steering(ProcessState):
     """A price that is adjusted after every audit: up after a drop above the target, down after one below.
 
-    Calls that lose nothing for certain move it down, too, and on trust: what they moved it since the last audit that
-    showed anything is taken back where one shows nothing. So a price that nobody checks goes back to where it was.
+    Calls whose drop is known to be zero lower it as well, provisionally: their effect since the last successful audit
+    is undone when an audit fails. So a price without working audits returns to where it was.
 
-    A control, no promise: it brings the mean drop to the target in the long run, and an audit's interval says where
-    the drop is. How far it moves follows from what the router predicts, over the last decisions, of a price a little
-    higher and lower; which way it moves, from audits alone. Where the highest price is not enough, plans other than
-    the reference are taken to be worse than predicted, at last all of them to be too bad.
+    This is a control loop, not a promise: the mean drop approaches the target in the long run, and the intervals of
+    audits show where it is. The size of a step follows from the router's predictions over the latest decisions, at
+    slightly higher and lower prices; its direction from audits alone. If the highest price does not suffice, plans
+    other than the reference are assumed to be worse than predicted, in the end so much that none is chosen.
 
     Args:
-        target: The relative drop in quality it steers to.
-        price_usd: Where it starts, USD a unit of quality; ``None``: with the reference alone.
-        lowest, highest: Prices it stays between.
-        window: How many decisions it looks back on.
+        target: The target drop, relative to the reference's quality.
+        price_usd: The initial price, USD per unit of quality; ``None`` starts with the reference alone.
+        lowest, highest: Limits of the price.
+        window: Number of latest decisions used for predictions.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class Steering(ProcessState):
         super().__init__()
         self.target = target
         self._lowest, self._highest = math.log(lowest), math.log(max(highest, price_usd or 0.0))
-        self._start = self._highest + WARY / MARGIN if price_usd is None else math.log(price_usd)
-        self._moved = self._on_trust = 0.0
+        self._start = self._highest + INITIAL_MARGIN / MARGIN if price_usd is None else math.log(price_usd)
+        self._moved = self._provisional = 0.0
         self._probability, self._relative_to = USUAL_PROBABILITY, 1.0
         self._slope, self._audits, self._looks = LEAST_SLOPE, 0, 0
         self._recent: deque[tuple[FloatArray, FloatArray, int]] = deque(maxlen=window)
@@ -88,8 +89,8 @@ class Steering(ProcessState):
         """Return the plan of the best value at the current price for each query, and remember the options.
 
         Args:
-            quality: Expected, shape ``(Q, P)``.
-            cost_usd: Expected, shape ``(Q, P)``.
+            quality: Expected quality, shape ``(Q, P)``.
+            cost_usd: Expected cost, shape ``(Q, P)``.
             reference: The column of the reference alone.
         """
         chosen = best_value(_worse(quality, reference, self.margin), cost_usd, self.price_usd)
@@ -98,22 +99,22 @@ class Steering(ProcessState):
         return chosen
 
     def observe_certain(self, calls: int, probability: float) -> None:
-        """Move the price down by calls that lost nothing for certain, and so are not audited.
+        """Lower the price for calls whose drop is known to be zero, which are not audited.
 
         Args:
-            calls: How many.
-            probability: With which each would have been audited; with none nothing moves.
+            calls: Number of calls.
+            probability: Probability with which each would have been audited; 0 has no effect.
         """
         with self._guard():
             before, lost = self._moved, self.target * self._relative_to * calls
             self._set(before - self._gain() * probability * self._weight(probability) * lost)
-            self._on_trust += before - self._moved
+            self._provisional += before - self._moved
 
     def observe_failed(self) -> None:
-        """Take back what calls that were not audited have moved since the last audit, where one shows nothing."""
+        """Undo the effect of calls without audits since the last audit, because an audit failed."""
         with self._guard():
-            self._set(self._moved + self._on_trust)
-            self._on_trust = 0.0
+            self._set(self._moved + self._provisional)
+            self._provisional = 0.0
 
     def observe(self, audit: Audit) -> None:
         """Adjust the price to an audit."""
@@ -128,7 +129,7 @@ class Steering(ProcessState):
             self._audits += 1
             lost = audit.drop - self.target * audit.reference_quality
             self._set(self._moved + self._gain() * self._weight(audit.probability) * lost)
-            self._on_trust = 0.0
+            self._provisional = 0.0
 
     @property
     def _position(self) -> float:
@@ -169,8 +170,8 @@ def best_value(quality: FloatArray, cost_usd: FloatArray, price_usd: float) -> I
     """Return the plan that maximises quality times price minus cost; ties go to the cheaper, then the earlier.
 
     Args:
-        quality: Expected, shape ``(Q, P)``.
-        cost_usd: Expected, shape ``(Q, P)``.
+        quality: Expected quality, shape ``(Q, P)``.
+        cost_usd: Expected cost, shape ``(Q, P)``.
         price_usd: Of a unit of quality.
     """
     net = quality * price_usd - cost_usd

@@ -228,12 +228,12 @@ class QualityPolicy(PolicyBase):
             self.steering.observe(audit)
 
     def observe_certain(self, calls: int, probability: float) -> None:
-        """Let the price follow calls that lost nothing for certain, if it is to."""
+        """Adjust the price to calls whose drop is known to be zero, if the policy follows audits."""
         if self.steering is not None:
             self.steering.observe_certain(calls, probability)
 
     def observe_failed(self) -> None:
-        """Take notice that an audit showed nothing."""
+        """Undo provisional adjustments, because an audit failed."""
         if self.steering is not None:
             self.steering.observe_failed()
 

@@ -52,10 +52,10 @@ class Piece:
 
 
 class Relay(OpenAIGenerator):
-    """Draws a member's samples and keeps each reply whole.
+    """Draws a member's samples and keeps the complete replies.
 
-    Whatever the caller's request holds goes into the body of the member's request, never into the client's own
-    arguments (headers, timeouts). ``n`` of the call is the caller's: so many choices of one sample.
+    All fields of the caller's request become fields of the member's request body, never arguments of the client
+    (headers, timeouts). The caller's ``n`` is the number of choices of one sample.
     """
 
     name = ""

@@ -1,4 +1,4 @@
-"""A confidence sequence: an interval that holds at every moment someone looks. Pure functions.
+"""A confidence sequence: intervals that are valid at all times together. Pure functions.
 
 A walk of independent steps, each of mean zero, is compared with a boundary that it crosses at any time with a
 probability of at most ``1 - level``. The boundary is the lower of two curves: a normal mixture, which is never far
@@ -27,9 +27,9 @@ from bestroute.types.arrays import FloatArray
 HORIZON = 2_000
 """Number of audits for which intervals are narrowest."""
 MIXTURE = 0.1
-"""Where the mixture is narrowest relative to the moment's own interval, as a share of the horizon."""
+"""Where the mixture is narrowest relative to the fixed-time interval, as a share of the horizon."""
 _MIXTURE_SHARE, _CONSTANT_SHARE = 0.2, 0.815
-"""Of ``1 - level``; they add to more than one because walks that cross one curve often cross the other. Together a
+"""Shares of ``1 - level``; their sum exceeds 1, since walks that cross one curve often cross the other. Together a
 normal walk crosses with 0.87 of ``1 - level``, as a test adds up."""
 
 
@@ -37,7 +37,7 @@ def standard_errors_wide(steps: FloatArray | float, *, level: float = 0.95, hori
     """Return the half-width, in standard errors, of an interval that is valid at all times.
 
     Args:
-        steps: How many steps the walk has made, ``> 0``; a number of equal ones where their weights differ.
+        steps: Number of steps of the walk, ``> 0``; the effective number if their weights differ.
         level: Joint confidence level of the intervals at all times, in (0, 1).
         horizon: Number of steps at which the interval is narrowest.
 

@@ -68,10 +68,9 @@ class _Reservation:
 class Account:
     """This process's share of a budget.
 
-    The process says how much it has reserved and spent in all, not what is added, so that a statement repeated after
-    a broken connection counts once. A share whose process has not been heard of for ``release_s`` of the database's
-    own clock frees the largest sum that it had reserved at once. The others count as spent: nobody knows whether they
-    were.
+    A process writes its total reservations and spending rather than increments, so that a statement repeated after a
+    lost connection counts once. If a process sends no heartbeat for ``release_s`` of the database's clock, its largest
+    single reservation is released; the others count as spent, since it is unknown whether they were.
 
     Args:
         address: Where the budget is kept.
