@@ -186,3 +186,17 @@ def test_commands_find_the_reward_model_of_a_moved_folder(learnt, tmp_path):
     assert removed.exit_code == 0, removed.output
     assert ProxyRewardModel.from_pretrained(tmp_path / "router2" / "reward").fingerprint
     assert MultiHeadRouter.from_pretrained(tmp_path / "router2").trained_on.reward is not None
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_folder_as_the_router_brings_the_reward_that_it_was_trained_with(folders, server, adapter):
+    make = ADAPTERS[adapter]
+    whole = make.from_folder(folders / "majority")
+    given = {"models": whole.models, "prices": whole.prices, "reference": whole.reference, "max_n": 2}
+    model = make(**given, router=str(folders / "majority"))
+    assert isinstance(model.engine.reward_model, MajorityVote)
+    assert asked(model)[0]
+    kept = Verifier(lambda query, text: True)
+    assert make(**given, router=folders / "quality", reward_model=kept).engine.reward_model is kept
+    with pytest.raises(ConfigError, match="trained with quality rewards, which no folder holds; give reward_model="):
+        make(**given, router=folders / "quality")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bestroute.engine.router_reward import trained_reward, warn_of_reward
 from bestroute.errors import ConfigError, named
 
 if TYPE_CHECKING:
@@ -76,63 +77,6 @@ def member_arguments(name: str, endpoint: Endpoint) -> dict[str, Any]:
     return {"model": endpoint.api_model or name, **{n: value for n, value in given.items() if value is not None}}
 
 
-def trained_reward(router: MultiHeadRouter, folder: Path) -> Any:
-    """Return the reward model that the router was trained with; ``None`` if its plans need none.
-
-    Raises:
-        ConfigError: If nothing says which, or it is not there.
-    """
-    from bestroute.reward_models import ProxyRewardModel
-    from bestroute.router.trained_on import reward_of
-
-    kind = router.settings.reward
-    if not router.needs_reward:
-        return None
-    made = _untrained(kind)
-    if made is not None:
-        return made
-    if kind in ("recorded", "quality"):
-        raise ConfigError(
-            f"{folder}: the router was trained with {kind} rewards, which no folder holds; give reward_model=, what "
-            "scores answers as those were scored (a Verifier, or the folder of a trained one)"
-        )
-    place = Path(reward_of(folder, kind))
-    if not (place / "reward.json").exists():
-        raise ConfigError(f"{folder}: the reward model {kind!r} it was trained with is not there; give reward_model=")
-    model = ProxyRewardModel.from_pretrained(place)
-    _warn_of_reward(router, model)
-    return model
-
-
-def _untrained(kind: str) -> Any:
-    """Return the reward model of a kind that needs no training; ``None`` for any other."""
-    from bestroute.reward_models.by_name import REWARDS
-
-    return REWARDS[kind]() if kind in REWARDS else None
-
-
-def _warn_of_reward(router: MultiHeadRouter, given: Any) -> None:
-    """Say where a reward model is not the one that the router was trained with, as far as that can be told."""
-    from bestroute.reward_models import ProxyRewardModel
-
-    kind, trained = router.settings.reward, router.trained_on and router.trained_on.reward
-    if isinstance(given, str | Path):
-        given = ProxyRewardModel.from_pretrained(given)
-    if trained is not None:
-        if getattr(given, "fingerprint", None) != trained:
-            logger.warning(
-                "the reward model is not the one that the router was trained with (%s); plans that stop at a reward "
-                "rest on that one: train the router again with it",
-                trained,
-            )
-        return
-    usual = _untrained(kind)
-    if usual is not None and type(given) is not type(usual):
-        logger.warning(
-            "the reward model is a %s, but the router was trained with %r rewards", type(given).__name__, kind
-        )
-
-
 def _warn(router: MultiHeadRouter, overrides: Mapping[str, Any]) -> None:
     """Say where what the caller gives is not what the router was trained with."""
     pool, prices = router.pool, overrides.get("prices") or {}
@@ -146,7 +90,7 @@ def _warn(router: MultiHeadRouter, overrides: Mapping[str, Any]) -> None:
     if isinstance(models, Mapping) and set(models) != set(pool.models):
         logger.warning("the models are %s, but the router was trained with %s", named(models), named(pool.models))
     if overrides.get("reward_model") is not None:
-        _warn_of_reward(router, overrides["reward_model"])
+        warn_of_reward(router, overrides["reward_model"])
     reference = overrides.get("reference")
     if reference and reference != pool.reference:
         logger.warning("the reference is %r, but the router was trained against %r", reference, pool.reference)

@@ -57,9 +57,9 @@ class MakeEngine:
         Raises:
             ConfigError: If the parts do not fit together, or a member's key is not set.
         """
-        from bestroute.adapters.router_folder import trained_reward
         from bestroute.billing.ledger import Ledger
         from bestroute.engine.engine import BestRoute
+        from bestroute.engine.router_reward import trained_reward
         from bestroute.generators.openai import generators_from
         from bestroute.reward_models.by_name import reward_by_name
         from bestroute.router import MultiHeadRouter

@@ -31,6 +31,7 @@ from bestroute.engine.policy_notices import PolicyNotices
 from bestroute.engine.prompt_cache import NOTHING_CACHED
 from bestroute.engine.result import Result
 from bestroute.engine.rollout import Mode, Rollout
+from bestroute.engine.router_reward import router_and_reward
 from bestroute.engine.run import Command, EngineContext, WriteBills, run
 from bestroute.engine.sampler import Sampler
 from bestroute.engine.scorer import ascore, score
@@ -77,7 +78,7 @@ class BestRoute:
             that needs no training: then each cheaper model is tried in order of price before the reference (with a
             vote, the cheapest is drawn often enough to agree with itself).
         reward_model: A ``RewardModel``, the folder of a trained one, or a function
-            ``fn(query, texts) -> list[float]``.
+            ``fn(query, texts) -> list[float]``; default: with the folder of a trained router the one in that folder.
         policy: Chooses among the router's plans: a ``Policy``, or a text as on the command line, ``"follow:0.01"``;
             default: the router's own, else ``ThresholdPolicy(0.8)``.
         ledger: Where bills are kept: a ``Ledger``, or its path or URL; default: a new one in memory.
@@ -153,6 +154,7 @@ class BestRoute:
             raise ConfigError(f"generators: none for {named(missing)}; every model of the pool needs one")
         self.generators = {model: _without_retries(generators[model]) for model in pool.models}
         keep_hidden(self.generators.values())
+        router, reward_model = router_and_reward(router, reward_model)
         self.reward_model = as_reward_model(reward_model)
         self.ledger, self._closes_ledger = as_ledger(ledger), isinstance(ledger, str | Path)
         for model, generator in self.generators.items():
