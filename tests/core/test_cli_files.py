@@ -73,6 +73,11 @@ def test_init_takes_endpoints_of_ones_own_and_prices_by_hand(tmp_path):
             ["--model", "a=openai:gpt-4o-min"],
             "the price of 'a' (openai:gpt-4o-min) is not known; add --price a=IN/OUT",
         ),
+        (["--model", "a=local:m"], "'a': an endpoint of your own needs its address; add --base-url a=URL"),
+        (
+            ["--model", "a=local:m", "--base-url", "a=http://127.0.0.1:1/v1"],
+            "add --price a=IN/OUT in USD per million tokens, 0/0 if it costs nothing",
+        ),
         (["--model", "a=openai:x", "--price", "a=cheap"], "--price must be a=IN/OUT"),
         (["--model", "a=openai:x", "--price", "a=1/-2"], "output_price"),
         (["--model", "a=openai:x", "--price", "b=1/2"], "--price names 'b', but the models are 'a'"),

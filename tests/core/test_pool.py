@@ -44,8 +44,8 @@ def test_a_pool_survives_its_own_file_format(tmp_path):
     [
         (("reference: large", "reference: largo"), "unknown reference 'largo'.*Did you mean 'large'"),
         (("max_n: 3", "max_n: 0"), "'max_n'.*greater than or equal to 1, got 0"),
-        (("input_price: 0.15, ", ""), "'models.small.input_price' is missing"),
-        (("input_price", "input_prize"), "input_pri"),
+        (("input_price: 0.15, ", ""), "'models.small.input_price' is missing$"),
+        (("input_price: 0.15, ", "input_prize: 0.15, "), "small.input_price' is missing; 'input_prize' stands in its"),
         (("0.15", "-1"), "'models.small.input_price'.*got -1"),
         (("0.15", ".nan"), "'models.small.input_price'"),
         (("once", "twice"), "bills_input"),

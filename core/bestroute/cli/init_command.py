@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bestroute._utils.extras import to_install
 from bestroute.cli.import_command import import_into, log_options, read_log_options
 from bestroute.cli.paths import FILE, check_not_read
 from bestroute.cli.printing import print_line
@@ -164,7 +166,9 @@ def _member(name: str, model: str, url: str | None, price: str | None) -> dict[s
         ConfigError: If its provider or its price is unknown.
     """
     provider, _, api_model = model.partition(":") if ":" in model else ("openai", "", model)
-    if provider not in _PROVIDERS and not (provider == "local" and url):
+    if provider == "local" and not url:
+        raise ConfigError(f"{name!r}: an endpoint of your own needs its address; add --base-url {name}=URL")
+    if provider not in _PROVIDERS and provider != "local":
         raise ConfigError(
             f"{name!r}: unknown provider {provider!r}; known are {named(_PROVIDERS)}. For your own endpoint write "
             f"{name}=local:{api_model} and --base-url {name}=URL"
@@ -176,6 +180,15 @@ def _member(name: str, model: str, url: str | None, price: str | None) -> dict[s
     if key and not url:
         entry["api_key_env"] = key
     return entry
+
+
+def _where_prices_are(url: str | None) -> str:
+    """Say what else makes a price known: nothing at an address of one's own, or where providers' prices are at hand."""
+    if url is not None:
+        return ", 0/0 if it costs nothing"
+    if find_spec("genai_prices") is None:
+        return f", or install providers' own prices: {to_install('prices')}"
+    return ""
 
 
 def _price(name: str, provider: str, api_model: str, url: str | None, price: str | None) -> dict[str, float]:
@@ -196,7 +209,7 @@ def _price(name: str, provider: str, api_model: str, url: str | None, price: str
     if known is None:
         raise ConfigError(
             f"the price of {name!r} ({provider}:{api_model}) is not known; add --price {name}=IN/OUT in USD per "
-            'million tokens, or install the extra "prices", which knows providers\' own prices'
+            f"million tokens{_where_prices_are(url)}"
         )
     prices = {"input_price": known.input, "output_price": known.output}
     if known.cached_input is not None:

@@ -180,7 +180,8 @@ def _scored(model: ProxyRewardModel, records: list[Record], *, for_training: boo
     show_default=True,
     callback=check_train_reward,
     help="What chooses among samples: recorded (rewards in the records), quality (a verifier at run time), majority "
-    "(a vote), the folder of a reward model (train-reward), or learn (train a light one on these records).",
+    "(a vote), logprobs, agreement, confidence (evidence that needs no training), the folder of a reward model "
+    "(train-reward), or learn (train a light one on these records).",
 )
 @click.option(
     "--margin", type=float, default=0.0, show_default=True, help="How much lower a quality still counts as a match."

@@ -135,7 +135,7 @@ def check_samples(arrays: SampleArrays, plans: Sequence[Plan]) -> None:
         if plan.is_scored and not (arrays.can_accept if plan.has_accept else arrays.can_choose):
             raise RecordError(
                 f"the plan '{plan}' needs a {'calibrated ' if plan.has_accept else ''}reward, and the records have "
-                "none; say --reward quality (a verifier) or --reward majority (a vote)"
+                "none; choose --reward majority (a vote), --reward quality (a verifier) or, in train, --reward learn"
             )
         for k, model in enumerate(arrays.pool.models):
             wanted = sum(step.n for step in plan.steps if step.model == model)

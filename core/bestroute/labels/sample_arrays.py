@@ -255,7 +255,8 @@ def _rewards(
                     return None, None, None
                 raise RecordError(
                     f"record {record.id!r}: 'samples.{model}.reward' is missing, and n up to {pool.max_n} needs it; "
-                    "choose --reward quality (a verifier) or --reward majority (a vote), or set max_n to 1"
+                    "choose --reward majority (a vote), --reward quality (a verifier) or, in train, --reward learn, or "
+                    "set max_n to 1"
                 )
             rewards[q, k, : samples.size] = samples.reward
     is_probability = bool(((rewards >= 0) & (rewards <= 1) | np.isnan(rewards)).all())

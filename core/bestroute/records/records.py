@@ -220,6 +220,8 @@ def parse_head(value: Mapping[str, Any], where: str) -> dict[str, str]:
             "is told as its first turn or as 'system'"
         )
     for name in ("id", query):
+        if value.get(name) is None:
+            raise RecordError(f"{where}: '{name}' is missing; {_EXPECTED}")
         if not isinstance(value.get(name), str) or not value[name].strip():
             raise RecordError(f"{where}: '{name}' must be a text that is not empty, got {brief(value.get(name))}")
     head = {"id": value["id"], "query": value[query]}
@@ -289,8 +291,10 @@ def _parse_greedy(value: Any, field_of: str) -> GreedySample | None:
 
 def _qualities(value: Any, field_of: str) -> tuple[float | None, ...]:
     """Check qualities: numbers in [0, 1], ``true``, ``false``, or ``null`` for samples that are not judged."""
+    what = "a list of numbers (null: not judged) that is not empty"
+    if value is None:
+        raise RecordError(f"{field_of} is missing; it must be {what}")
     if not isinstance(value, list) or not value:
-        what = "a list of numbers (null: not judged) that is not empty"
         raise RecordError(f"{field_of} must be {what}, got {brief(value)}")
     if not set(map(type, value)) <= _PLAIN_NUMBERS:
         value = [float(q) if isinstance(q, bool) else q for q in value]

@@ -40,8 +40,8 @@ def score_records(
         if is_seen and not for_training:
             what, name = ("id", record.id) if model.seen_records.has_id(record.id) else ("group", record.group)
             raise RecordError(
-                f"the reward model was trained on the {what} {name!r}, so its rewards "
-                "would look too good; give other records"
+                f"the reward model was trained on the {what} {name!r}, so its rewards would look too good; give other "
+                "records, or evaluate --cross-fit 5, which trains anew for each fold"
             )
         samples = {}
         for name, own in record.samples.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ _MOST_BYTES = 2**20
 _MOST_NODES = 30_000
 _LONGEST_NAME, _LONGEST_PROBLEM = 60, 200
 """Characters shown of a field's name, and of what the parser says."""
+_MOST_NAMES = 100
+"""Fields among which a misspelt one is looked for."""
 _MOST_USD = 1e9
 _MOST_TOKENS = 10**9
 
@@ -205,13 +208,21 @@ def _yaml_problem(error: Exception) -> str:
     return line + problem[:_LONGEST_PROBLEM]
 
 
+def _misspelt(path: list[str], given: object) -> str:
+    """Name the unknown field that is closest to a missing one, if any is close."""
+    known = (_PoolFile if len(path) == 1 else _MemberFields).model_fields
+    names = [str(name)[:_LONGEST_NAME] for name in given][:_MOST_NAMES] if isinstance(given, dict) else []
+    close = difflib.get_close_matches(path[-1], [name for name in names if name not in known], n=1)
+    return f"; {encodable(close[0])!r} stands in its place" if close else ""
+
+
 def _first_problem(error: ValidationError) -> str:
     """Say the first thing wrong with a pool file in one sentence."""
     problem = error.errors()[0]
     path = [encodable(str(p))[:_LONGEST_NAME] for p in problem["loc"]]
     where = ".".join(path)
     if problem["type"] == "missing":
-        return f"'{where}' is missing"
+        return f"'{where}' is missing{_misspelt(path, problem['input'])}"
     if problem["type"] == "extra_forbidden":
         known = list((_PoolFile if len(path) == 1 else _MemberFields).model_fields)
         return f"unknown field '{where}'; known fields are {named(known)}.{did_you_mean(path[-1], known)}"
