@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bestroute import BestRoute
+from langchain_bestroute import BestRouteChat
+from llamaindex_bestroute import BestRouteLLM
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -105,6 +109,18 @@ def test_every_link_and_test_that_a_page_names_is_there():
         links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
         assert [link for link in links if not (page.parent / link).exists()] == [], page
         assert set(re.findall(r"\b(test_\w+\.py)`", text)) <= tests, page
+
+
+def test_every_method_that_a_page_names_exists():
+    objects = {"engine": BestRoute, "chat": BestRouteChat, "llm": BestRouteLLM}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        called = set(re.findall(r"\b(engine|chat|llm)\.(\w+)\(", text))
+        assert [f"{name}.{method}" for name, method in called if not hasattr(objects[name], method)] == [], page
+    table = (ROOT / "docs" / "core.md").read_text(encoding="utf-8").partition("## Methods")[2].partition("\n## ")[0]
+    methods = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+)\|", table, re.M)))
+    assert methods
+    assert [method for method in methods if not hasattr(BestRoute, method)] == []
 
 
 def test_the_readme_names_every_extra():

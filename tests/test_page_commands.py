@@ -1,5 +1,6 @@
 """The commands of README and pages are run as they stand there, against the loopback server, on records of our own."""
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -70,15 +71,14 @@ def test_the_commands_of_training_after_those_run_on_records(folder):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     records = held_out()
-    half = len(records) // 2
-    write_records(folder / "records.jsonl", records[:half])
-    write_records(folder / "fresh.jsonl", records[half:])
-    for name in ("router", "other"):
-        shutil.copytree(ROUTER, folder / name)
-    later = [words for words in commands("docs/training.md") if words[0] in ("split", "compare", "tune")]
-    later += [words for words in commands("docs/training.md") if "parts/test.jsonl" in words and words[0] == "evaluate"]
-    assert len(later) >= 4
-    for words in sorted(later, key=lambda words: words[0] != "split"):
+    groups = sorted({record.group for record in records})[::2]
+    write_records(folder / "records.jsonl", [record for record in records if record.group in groups])
+    write_records(folder / "fresh.jsonl", [record for record in records if record.group not in groups])
+    (folder / "pool.yaml").write_text(json.dumps(demo_pool().to_dict()), encoding="utf-8")
+    story = list(commands("docs/training.md"))
+    later = story[next(i for i, words in enumerate(story) if words[0] == "split") :]
+    assert [words[0] for words in later] == ["split", "train", "train", "evaluate", "compare", "tune"]
+    for words in later:
         if words[0] != "tune":
             run(words)
             continue
