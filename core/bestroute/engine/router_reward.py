@@ -65,7 +65,7 @@ def _untrained(kind: str) -> Any:
 
 
 def warn_of_reward(router: MultiHeadRouter, given: Any) -> None:
-    """Say where a reward model is not the one that the router was trained with, as far as that can be told."""
+    """Warn if a reward model is known not to be the one that the router was trained with."""
     from bestroute.reward_models import ProxyRewardModel
 
     kind, trained = router.settings.reward, router.trained_on and router.trained_on.reward
