@@ -133,6 +133,12 @@ def test_agreement_on_no_call_is_left_to_the_reference():
     assert (result.text, len(result.samples)) == ("large", 3)
 
 
+def test_the_reason_of_the_first_call_says_that_nothing_was_tried_yet():
+    it = engine(mid="84")
+    assert "not tried yet" in it.run(NUMBER).decision.reason
+    assert "1 of the last 1 accepted" in it.run(NUMBER).decision.reason
+
+
 def test_members_that_never_agree_are_soon_skipped_and_tried_again_now_and_then():
     it = engine(mid="85", large="86")
     results = [it.run(NUMBER) for _ in range(400)]

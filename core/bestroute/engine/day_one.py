@@ -177,7 +177,7 @@ class DayOne(ProcessState):
             return None, "the extra cost of earlier trials of cheaper members is not earned back yet"
         if not ruled_out:
             return None, "no cheaper members cost less than the reference"
-        return None, f"{_record(ruled_out[0], memory)} does not pay; it is tried again now and then"
+        return None, f"{_record(ruled_out[0], memory)}; it does not pay, and is tried again now and then"
 
     def _cost(self, memory: Kind, model: str, query: Query) -> float:
         """Return the expected cost of a sample, USD."""
@@ -209,4 +209,6 @@ def _in_words(option: tuple[str, ...], memory: Kind) -> str:
 def _record(option: tuple[str, ...], memory: Kind) -> str:
     tally = memory.step(option)
     who = " and ".join(map(repr, option))
+    if not tally.outcomes:
+        return f"{who}: not tried yet"
     return f"{who}: {tally.accepted} of the last {len(tally.outcomes)} accepted"
