@@ -46,8 +46,5 @@ def pool_name(models: Iterable[str]) -> str:
 
 def provider_name(generator: Generator, pool_name: str) -> str:
     """Return what the provider calls a member's model, as far as the member tells; else its name in the pool."""
-    for attribute in ("model_name", "model"):
-        name = getattr(generator, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return pool_name
+    names = (getattr(generator, "model_name", None), getattr(generator, "model", None))
+    return next((name for name in names if isinstance(name, str) and name), pool_name)
