@@ -26,6 +26,7 @@ from bestroute import (
 )
 from bestroute.cli import main
 from bestroute.demo.dataset import ROUTER, demo_pool, demo_records, held_out
+from bestroute.errors import UnreadableStoreError
 from bestroute.generators.batches import (
     BatchDraws,
     KeptReplies,
@@ -38,6 +39,7 @@ from bestroute.generators.batches import (
 from bestroute.generators.batches.batch_forms import OpenAIBatches
 from bestroute.generators.openai import OpenAIGenerator, generators_from
 from bestroute.testing.brain import Answer
+from bestroute.testing.switches import Refused
 from bestroute.types.endpoint import Endpoint
 from bestroute.types.sample import Cancel
 
@@ -45,6 +47,7 @@ pytest.importorskip("openai")
 pytest.importorskip("sqlalchemy")
 
 from bestroute.billing.database.kept_answers import Answers  # needs SQLAlchemy
+from bestroute.billing.database.ledger_tables import LedgerTables
 from bestroute.engine import batch_rows
 from bestroute.engine.batch_rows import BatchRows
 from bestroute.engine.route_rows import route_rows
@@ -170,7 +173,7 @@ def places(world, monkeypatch, name, number):
         "a reply was kept": (KeptReplies, "keep"),
         "a batch was noted": (BatchDraws, "_note"),
         "a bill was written": (BatchRows, "_bill"),
-        "an answer was kept": (batch_rows, "keep_billed"),
+        "an answer was kept": (Answers, "keep"),
         "replies were let go": (KeptReplies, "done"),
     }[name]
     monkeypatch.setattr(of, method, killing(getattr(of, method), before=False))
@@ -196,6 +199,49 @@ def test_a_run_killed_anywhere_goes_on_and_nothing_is_drawn_or_billed_twice(worl
     assert len({row["call_id"] for row in rows}) == 6
     assert not are_under_way(world.out)
     assert not replies_file(world.out).exists()
+
+
+def test_replies_stay_until_a_ledger_that_is_away_has_their_bills(world, server, monkeypatch):
+    write, dead, is_away = LedgerTables.write, [], True
+
+    def away(tables, entries):
+        if is_away:
+            dead.append(tables)
+        if tables in dead:  # what waits in memory ends with its process
+            raise OSError("away")
+        write(tables, entries)
+
+    world.names["large"] = "fail-400-x"  # a row that failed is billed, too
+    monkeypatch.setattr(batch_rows, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(LedgerTables, "write", away)
+    with pytest.raises(UnreadableStoreError, match=r"cannot be written now; .*out.jsonl.replies, and the same command"):
+        world.run()
+    is_away = False
+    assert world.in_ledger() == []
+    assert replies_file(world.out).exists()
+    found = world.run()
+    assert [row["answer"] for row in found] == ["84", None] * 3
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
+    assert len([row for row in world.in_ledger() if row["status"] == "ok"]) == 12
+    assert not replies_file(world.out).exists()
+
+
+def test_a_ledger_that_was_away_for_a_while_costs_no_answer_and_no_bill(world, server, monkeypatch):
+    monkeypatch.setattr(batch_rows, "_AGAIN_S", 0.0)
+    write, tries = LedgerTables.write, Counter()
+
+    def seldom(tables, entries):
+        tries["all"] += 1
+        if tries["all"] < 12:
+            raise OSError("away")
+        write(tables, entries)
+
+    monkeypatch.setattr(LedgerTables, "write", seldom)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
 
 
 class OnceLookedAt(Cancel):
@@ -356,9 +402,118 @@ def test_looks_that_find_no_answer_are_repeated(world, server, monkeypatch, capl
 
     monkeypatch.setattr(OpenAIBatches, "state", seldom)
     assert [row["answer"] for row in world.run()] == ["84"] * 6
-    assert "looked at again: ConnectionError: away" in caplog.text
+    assert "checked again: ConnectionError: away" in caplog.text
     assert "sk-4f3e" not in caplog.text
     assert len(drawn(server)) == 15
+
+
+def late_files(batches, monkeypatch):
+    """Tell that a batch is over before its files are named."""
+    shown, looks = type(batches)._shown, Counter()
+
+    def late(of, job):
+        status = shown(of, job)
+        looks[job.id] += job.results is not None
+        if looks[job.id] < 5:
+            status = {**status, "output_file_id": None, "error_file_id": None}
+        return status
+
+    monkeypatch.setattr(type(batches), "_shown", late)
+
+
+def missing_files(batches, monkeypatch):
+    """Have a file of results that is named and cannot be read at once."""
+    file, looks = type(batches)._file, Counter()
+
+    def missing(of, name):
+        looks[name] += 1
+        if name.endswith("-out") and looks[name] < 3:
+            raise Refused(404, f"no file {name!r}")
+        return file(of, name)
+
+    monkeypatch.setattr(type(batches), "_file", missing)
+
+
+def short_files(batches, monkeypatch):
+    """Have a file of results that grows while it is read."""
+    file, looks = type(batches)._file, Counter()
+
+    def short(of, name):
+        looks[name] += 1
+        lines = file(of, name).splitlines(keepends=True)
+        return b"".join(lines[:1] if name.endswith("-out") and looks[name] < 3 else lines)
+
+    monkeypatch.setattr(type(batches), "_file", short)
+
+
+@pytest.mark.parametrize("files", [late_files, missing_files, short_files])
+def test_answers_that_are_not_there_when_a_batch_is_over_are_waited_for(world, server, monkeypatch, caplog, files):
+    files(server.batches, monkeypatch)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+    assert "cannot be read yet and is checked again: ResultsNotThere: " in caplog.text
+    billed, in_ledger = paid_and_billed(world)
+    assert billed == in_ledger
+
+
+def test_answers_that_never_come_are_one_sentence_and_not_asked_for_again(world, server, monkeypatch):
+    monkeypatch.setattr(type(server.batches), "_file", lambda of, name: b"" if "-out" in name else of._files[name])
+    with pytest.raises(GenerationError, match=r"0 of the 6 answers of the batch batch-0002 are there; .* goes on"):
+        world.run()
+    monkeypatch.undo()
+    assert len(drawn(server)) == 6
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "1" * 5000, "99", "-1", ""])
+def test_a_line_of_another_id_is_passed_over(world, server, monkeypatch, number):
+    file = type(server.batches)._file
+
+    def more(of, name):
+        lines = file(of, name).splitlines(keepends=True)
+        other = json.loads(lines[0])
+        other["custom_id"] = other["custom_id"].rpartition("-")[0] + f"-{number}"
+        return b"".join([json.dumps(other).encode() + b"\n", *lines] if name.endswith("-out") else lines)
+
+    monkeypatch.setattr(type(server.batches), "_file", more)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
+def test_a_batch_that_a_limit_of_rate_refuses_is_handed_in_again(world, server, monkeypatch, caplog):
+    post, tries = type(server.batches).post, Counter()
+
+    def seldom(of, path, *args):
+        tries[path] += 1
+        if path.endswith("/batches") and tries[path] % 3:
+            raise Refused(429, "slow down")
+        return post(of, path, *args)
+
+    monkeypatch.setattr(type(server.batches), "post", seldom)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert "a batch of 'small' is submitted again: RateLimitError" in caplog.text
+    assert len(drawn(server)) == 15
+
+
+def test_a_batch_that_others_leave_no_room_for_is_handed_in_again(world, server, monkeypatch):
+    shown = type(server.batches)._shown
+
+    def full(of, job):
+        status = shown(of, job)
+        if job is next(iter(of.jobs.values())):
+            data = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
+            status = {**status, "status": "failed", "errors": {"object": "list", "data": data}}
+        return status
+
+    monkeypatch.setattr(type(server.batches), "_shown", full)
+    monkeypatch.setattr(type(server.batches), "_look", look_unless_first(type(server.batches)._look))
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
+def look_unless_first(look):
+    return lambda of, job, port: look(of, job, port) if job is not next(iter(of.jobs.values())) else None
 
 
 def test_lines_that_expire_are_handed_in_again(world, server):

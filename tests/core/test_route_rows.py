@@ -10,11 +10,13 @@ import pytest
 
 from bestroute import BestRoute, ConfigError, Ledger, Pool, Price
 from bestroute.engine.route_rows import COLUMNS, RouteRows, route_rows, row_key
+from bestroute.errors import UnreadableStoreError
 from bestroute.testing import FakeGenerator
 
 pytest.importorskip("sqlalchemy")
 
 from bestroute.billing.database.kept_answers import Answers
+from bestroute.billing.database.ledger_tables import LedgerTables
 
 ROWS = [{"id": i, "query": f"What is {i} times 7?", "topic": "sums"} for i in range(20)]
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,16 @@ def test_answers_are_kept_in_a_file_given_by_its_path(tmp_path, kind):
     assert len(answers.found([row_key("june", row) for row in ROWS])) == 2
     for part in (answers, route.answers):
         part.close()
+
+
+def test_bills_that_cannot_be_written_at_last_are_one_sentence(url, monkeypatch):
+    route = RouteRows(lambda: make(url), "june", url)
+    monkeypatch.setattr(LedgerTables, "write", lambda *args: (_ for _ in ()).throw(OSError("away")))
+    assert [row["answer"] for row in route(ROWS[:2])] == ["yes", "yes"]
+    with pytest.raises(UnreadableStoreError, match=r"rows.db' cannot be written, so it lacks the last bills; the rows"):
+        route.close()
+    monkeypatch.undo()
+    assert route.engine.ledger.close()
 
 
 def test_of_two_answers_to_one_row_the_first_is_kept(url):

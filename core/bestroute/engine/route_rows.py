@@ -19,7 +19,7 @@ from bestroute.engine.decision import Decision
 from bestroute.engine.engine import BestRoute
 from bestroute.engine.kept_once import keep_billed
 from bestroute.engine.result import Result
-from bestroute.errors import ConfigError
+from bestroute.errors import ConfigError, UnreadableStoreError
 from bestroute.errors.redaction import describe
 from bestroute.records.chats import call_params, query_of, reply_text
 from bestroute.types.plans import find_plan
@@ -212,11 +212,20 @@ class RouteRows:
         return self._routed(list(batch))
 
     def close(self) -> None:
-        """Write what the ledger waits for, and let the databases go."""
+        """Write what the ledger waits for, and let the databases go.
+
+        Raises:
+            UnreadableStoreError: If the ledger cannot be written.
+        """
         self.engine.close()
-        self.engine.ledger.close()
+        is_written = self.engine.ledger.close()
         if self.answers is not None:
             self.answers.close()
+        if is_written is False:  # a ledger of one's own may return nothing
+            raise UnreadableStoreError(
+                f"the ledger {self.engine.ledger.url!r} cannot be written, so it lacks the last bills; the rows are "
+                "answered, and have their cost_usd"
+            )
 
     def _routed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if not self.draws:

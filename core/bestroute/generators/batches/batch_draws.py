@@ -16,14 +16,23 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from bestroute._utils.files import atomic_file
 from bestroute.errors import BestRouteError, ConfigError, GenerationError, named
+from bestroute.errors.facts import field
 from bestroute.errors.redaction import describe
 from bestroute.faults.error_rules import Action, rule_for
-from bestroute.generators.batches.batch_forms import BatchForm, BatchLineError, BatchState, LineResult, chunks
+from bestroute.generators.batches.batch_forms import (
+    BatchForm,
+    BatchLineError,
+    BatchState,
+    LineResult,
+    ResultsNotThere,
+    chunks,
+)
 from bestroute.generators.batches.kept_replies import KeptReplies, Slot
 from bestroute.records.jsonl import dump_line
 from bestroute.types.query import Query
@@ -165,17 +174,17 @@ class BatchDraws:
         self, waiting: dict[Slot, list[J]], params: Mapping[str, Any], stops: Callable[[], bool]
     ) -> Iterator[tuple[J, Sample | BaseException]]:
         run = _PendingDraws(waiting, {slot: jobs[0].at for slot, jobs in waiting.items()}, params)
-        batches = self._under_way()
+        batches = self._under_way(stops)
         covered = Counter(batch.slot(place) for batch in batches for place in batch.open_places)
         for batch in batches:
             covered -= run.delivered(batch)
         fresh = [job for slot, jobs in waiting.items() for job in jobs[covered[slot] :]]
         for attempt in range(self.rounds + 1):
-            batches += [] if stops() else self._hand_in(fresh, params)
+            batches += [] if stops() else self._hand_in(fresh, params, stops)
             fresh = []
-            for batch, state in self._ended(batches, stops):
+            for batch, state, results in self._ended(batches, stops):
                 unwanted: list[int] = []
-                for job, outcome in self._read(batch, run, state, unwanted):
+                for job, outcome in self._read(batch, run, state, results, unwanted):
                     if attempt < self.rounds and _is_worth_another_try(outcome):
                         fresh.append(job)
                         waiting[_slot_of(job)].append(job)
@@ -205,7 +214,7 @@ class BatchDraws:
                 for job in waiting.pop(slot):
                     yield job, _outcome(self.forms[job.model], job, result, params)
 
-    def _under_way(self) -> list[_Batch]:
+    def _under_way(self, stops: Callable[[], bool]) -> list[_Batch]:
         """Return the unfinished batches of earlier runs, submitted if they were not."""
         self.tidy()
         batches = list(self._noted())
@@ -219,7 +228,7 @@ class BatchDraws:
                     f"{self.folder}: a batch of {batch.model!r} is in progress by --batch {batch.form}, which --batch "
                     f"{form} cannot read; give --batch {batch.form}, or delete the folder if its answers are not wanted"
                 )
-        return [self._with_id(batch, is_new=False) for batch in batches]
+        return [self._with_id(batch, stops, is_new=False) for batch in batches]
 
     def _noted(self) -> Iterator[_Batch]:
         """Yield the recorded batches."""
@@ -244,7 +253,7 @@ class BatchDraws:
                 self._drop(batch)
         self._remove_empty()
 
-    def _hand_in(self, jobs: Sequence[BatchJob], params: Mapping[str, Any]) -> list[_Batch]:
+    def _hand_in(self, jobs: Sequence[BatchJob], params: Mapping[str, Any], stops: Callable[[], bool]) -> list[_Batch]:
         batches = []
         for model in dict.fromkeys(job.model for job in jobs):
             form, own = self.forms[model], [job for job in jobs if job.model == model]
@@ -259,29 +268,41 @@ class BatchDraws:
                         dump_line(form.line(f"{key}-{n}", bodies[place])) for n, place in enumerate(places)
                     )
                 self._note(batch)
-                batches.append(self._with_id(batch, is_new=True))
+                batches.append(self._with_id(batch, stops, is_new=True))
         return batches
 
-    def _with_id(self, batch: _Batch, *, is_new: bool) -> _Batch:
+    def _with_id(self, batch: _Batch, stops: Callable[[], bool], *, is_new: bool) -> _Batch:
         """Return a batch that is submitted; if a crash prevented recording its id, the provider may know it."""
         if batch.id is not None:
             return batch
         form = self.forms[batch.model]
         with self._asking(batch.model):
             found = None if is_new else form.find(batch.key, self._file(batch))
-            try:
-                found = found or form.submit(batch.key, self._file(batch))
-            except Exception:  # it may have arrived all the same
-                found = form.find(batch.key, self._file(batch))
-                if found is None:
-                    raise
-        batch = replace(batch, id=found)
+            batch = replace(batch, id=found or self._submitted(form, batch, stops))
         self._note(batch)
         logger.info("batch %s of %d lines for %r", batch.id, len(batch.lines), batch.model)
         return batch
 
-    def _ended(self, batches: Sequence[_Batch], stops: Callable[[], bool]) -> Iterator[tuple[_Batch, BatchState]]:
-        """Yield each batch when it has ended, with its final state.
+    def _submitted(self, form: BatchForm, batch: _Batch, stops: Callable[[], bool]) -> str:
+        """Submit a batch and return its id; a rate limit (429) is retried after a pause."""
+        tried = 0
+        while True:
+            try:
+                return form.submit(batch.key, self._file(batch))
+            except Exception as error:
+                if (found := form.find(batch.key, self._file(batch))) is not None:
+                    return found
+                is_limit = field(error, "status_code") == 429 and rule_for(error).action is Action.RETRY
+                tried += 1
+                if not is_limit or tried > _MOST_MISSED or stops():
+                    raise
+                logger.warning("a batch of %r is submitted again: %s", batch.model, describe(error))
+            _sleep(self.poll_s, stops)
+
+    def _ended(
+        self, batches: Sequence[_Batch], stops: Callable[[], bool]
+    ) -> Iterator[tuple[_Batch, BatchState, Iterator[LineResult]]]:
+        """Yield each batch when it has ended and its results are available, with its final state and results.
 
         After ``stops`` returns true no more are yielded; a later run resumes them.
         """
@@ -290,39 +311,44 @@ class BatchDraws:
         while open_:
             done = over
             for batch in list(open_):
-                state = self._look(batch)
+                state, results = self._look(batch)
                 done += state.done
                 if state.is_over:
                     over += len(batch.lines)
                     open_.remove(batch)
-                    yield batch, state
+                    yield batch, state, results
             if self.on_wait:
                 self.on_wait(done, total)
             if not open_ or stops():
                 return
             _sleep(self.poll_s, stops)
 
-    def _look(self, batch: _Batch) -> BatchState:
-        """Poll a batch; a provider that is unreachable for a while counts as a batch in progress."""
+    def _look(self, batch: _Batch) -> tuple[BatchState, Iterator[LineResult]]:
+        """Poll a batch, and begin to read its results if it has ended.
+
+        A provider that is unreachable for a while counts as a batch in progress. So do results that are not available
+        yet: if their lines were submitted again, they would be paid for twice.
+        """
         assert batch.id is not None
+        form = self.forms[batch.model]
         with self._asking(batch.model):
             try:
-                state = self.forms[batch.model].state(batch.id)
+                state = form.state(batch.id)
+                is_read = state.is_over and state.failure is None
+                results = _begun(form.results(batch.id)) if is_read else iter(())
             except Exception as error:
+                may_come = isinstance(error, ResultsNotThere) or rule_for(error).action is Action.RETRY
                 self._missed[batch.key] += 1
-                if rule_for(error).action is not Action.RETRY or self._missed[batch.key] > _MOST_MISSED:
+                if not may_come or self._missed[batch.key] > _MOST_MISSED:
                     raise
-                logger.warning(
-                    "no answer to a look at the batch %s, which is looked at again: %s", batch.id, describe(error)
-                )
-                return BatchState(False)
+                logger.warning("the batch %s cannot be read yet and is checked again: %s", batch.id, describe(error))
+                return BatchState(False), iter(())
         self._missed.pop(batch.key, None)
-        return state
+        return state, results
 
-    def _results(self, batch: _Batch) -> Iterator[LineResult]:
-        assert batch.id is not None
+    def _rest(self, batch: _Batch, results: Iterator[LineResult]) -> Iterator[LineResult]:
         with self._asking(batch.model):
-            yield from self.forms[batch.model].results(batch.id)
+            yield from results
 
     @contextmanager
     def _asking(self, model: str) -> Iterator[None]:
@@ -342,7 +368,12 @@ class BatchDraws:
             ) from error
 
     def _read(
-        self, batch: _Batch, run: _PendingDraws[J], state: BatchState, unwanted: list[int]
+        self,
+        batch: _Batch,
+        run: _PendingDraws[J],
+        state: BatchState,
+        results: Iterator[LineResult],
+        unwanted: list[int],
     ) -> Iterator[tuple[J, Sample | BaseException]]:
         """Yield the results of a batch's lines, except for samples that were stored before a crash.
 
@@ -353,7 +384,7 @@ class BatchDraws:
         if (kept := run.kept_before(batch)) != batch.kept:
             self._note(replace(batch, kept=kept))
         missing = batch.open_places
-        for result in () if state.failure is not None else self._results(batch):
+        for result in self._rest(batch, results):
             place = _place(result, batch)
             if place is None or place not in missing:
                 continue
@@ -413,7 +444,14 @@ def _slot_of(job: BatchJob) -> Slot:
 
 def _place(result: LineResult, batch: _Batch) -> int | None:
     key, _, number = result.custom_id.rpartition("-")
-    return int(number) if key == batch.key and number.isdigit() and int(number) < len(batch.lines) else None
+    is_one = key == batch.key and number.isdecimal() and len(number) <= len(str(len(batch.lines)))
+    return int(number) if is_one and int(number) < len(batch.lines) else None
+
+
+def _begun(results: Iterator[LineResult]) -> Iterator[LineResult]:
+    """Request the first result, so that a missing file is reported before any result is used."""
+    first = next(results, None)
+    return iter(()) if first is None else chain((first,), results)
 
 
 def _outcome(form: BatchForm, job: BatchJob, result: LineResult, params: Mapping[str, Any]) -> Sample | BaseException:
@@ -428,7 +466,7 @@ def _outcome(form: BatchForm, job: BatchJob, result: LineResult, params: Mapping
 def _unanswered(state: BatchState) -> BatchLineError:
     """Return the error of a line without a result."""
     if state.failure is not None:
-        return BatchLineError(f"the batch was refused: {state.failure}", status_code=400)
+        return BatchLineError(f"the batch was refused: {state.failure}", status_code=429 if state.is_full else 400)
     if state.is_cancelled:
         return BatchLineError("the batch was cancelled before this line; the same command asks again")
     return BatchLineError("the batch ended without an answer to this line", code="no_answer")

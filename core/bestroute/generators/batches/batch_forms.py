@@ -61,6 +61,10 @@ _NOT_REACHED = ("batch_expired", "expired", "no_answer", "overloaded_error", "ap
 """Error codes of lines worth retrying; lines of a cancelled batch are not."""
 
 
+class ResultsNotThere(Exception):
+    """A batch has ended, but its results are missing or incomplete; they are paid for."""
+
+
 @dataclass(frozen=True)
 class BatchState:
     """Progress of a batch."""
@@ -70,6 +74,8 @@ class BatchState:
     """Number of finished lines, including failed ones."""
     failure: str | None = None
     """Why the batch as a whole was rejected."""
+    is_full: bool = False
+    """Whether it was rejected because batches in progress use up a limit."""
     is_cancelled: bool = False
     """Whether it was cancelled; results up to then are valid."""
 
@@ -118,7 +124,11 @@ class BatchForm(ABC):
 
     @abstractmethod
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Yield the results of an ended batch, in the same order each time."""
+        """Yield the results of an ended batch, in the same order each time.
+
+        Raises:
+            ResultsNotThere: If they are missing or incomplete, before the first one.
+        """
 
     @abstractmethod
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
@@ -163,21 +173,36 @@ class OpenAIBatches(BatchForm):
         counts = field(batch, "request_counts")
         done = (field(counts, "completed") or 0) + (field(counts, "failed") or 0)
         errors = field(field(batch, "errors"), "data") or []
-        failure = None
+        failure, is_full = None, False
         if batch.status == "failed":
             failure = "; ".join(str(field(error, "message")) for error in errors) or "the batch was refused"
+            is_full = any(field(error, "code") == "token_limit_exceeded" for error in errors)
         is_cancelled = batch.status == "cancelled"
-        return BatchState(
-            batch.status in ("completed", "failed", "expired") or is_cancelled, done, failure, is_cancelled
-        )
+        is_over = batch.status in ("completed", "failed", "expired") or is_cancelled
+        return BatchState(is_over, done, failure, is_full, is_cancelled)
 
     def results(self, batch_id: str) -> Iterator[LineResult]:
-        """Yield the lines of the output file, also of an expired batch, then those of the error file."""
+        """Yield the lines of the output file, also of an expired batch, then those of the error file.
+
+        Raises:
+            ResultsNotThere: If they have fewer lines than the batch answered.
+        """
         batch = self.member.client.batches.retrieve(batch_id)
-        for file_id in (field(batch, "output_file_id"), field(batch, "error_file_id")):
-            if file_id:
-                content = self.member.client.files.content(file_id).read()
-                yield from _openai_results(content.splitlines())
+        names = [name for end in ("output", "error") if (name := field(batch, f"{end}_file_id"))]
+        files = [[line for line in self._content(name).splitlines() if line.strip()] for name in names]
+        answered = field(field(batch, "request_counts"), "completed") or 0
+        if (there := sum(map(len, files))) < answered:
+            raise ResultsNotThere(f"{there} of the {answered} answers of the batch {batch_id} are there")
+        for lines in files:
+            yield from _openai_results(lines)
+
+    def _content(self, name: str) -> bytes:
+        try:
+            return bytes(self.member.client.files.content(name).read())
+        except Exception as error:
+            if field(error, "status_code") == 404:
+                raise ResultsNotThere(f"the file {name} is not there") from error
+            raise
 
     def sample(self, reply: Mapping[str, Any], query: Query, request: Mapping[str, Any]) -> Sample:
         """Convert a chat completion to a sample."""
