@@ -1,6 +1,9 @@
 """``init``, ``split``, ``compare`` and ``schema`` as a user runs them."""
 
+import errno
 import json
+import os
+import re
 
 import jsonschema
 import numpy as np
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from bestroute import ConfigError, Pool, Price, RecordError
 from bestroute.billing.outcomes import as_feedback
 from bestroute.cli import init_command, main
+from bestroute.demo.dataset import ROUTER
 from bestroute.evaluation.comparison import compare, decided
 from bestroute.judges.gold import read_gold
 from bestroute.labels import SampleArrays
@@ -221,6 +225,45 @@ def test_the_command_writes_a_file_a_part(tmp_path):
         assert done.exit_code == 2
         assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "other").exists()
+
+
+# disks that are full
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["split", "r.jsonl", "--out", "data"], r"data/\w+.jsonl"),
+        (["import", "r.jsonl", "--out", "prompts.jsonl"], "prompts.jsonl"),
+        (["label", "r.jsonl", "--check", "pattern", "--out", "l.jsonl"], "l.jsonl.judgements"),
+        (["route", str(ROUTER), "--file", "r.jsonl", "--out", "routed.jsonl"], "routed.jsonl"),
+    ],
+)
+def test_a_disk_that_is_full_is_named_by_the_file_that_it_does_not_take(tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    samples = {"m": ModelSamples((None,), ("84",))}
+    write_records(tmp_path / "r.jsonl", [Record(f"q{i}", f"What is {i}?", samples, f"g{i % 8}") for i in range(40)])
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert re.search(rf"^bestroute: \S*{name}: cannot read or write: No space left on device$", done.stderr, re.M)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_is_paid_for_and_not_on_disk_is_named_by_its_journal(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "out.jsonl", "replies", doing="routing")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device: .*out.jsonl.replies'"):
+        journal.append({"run": "a", "decided_by": "d"})
+    journal.close()
 
 
 # compare

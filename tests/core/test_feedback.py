@@ -10,10 +10,13 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bestroute import BestRoute, ConfigError, Ledger
 from bestroute.billing.database.address import read_address
 from bestroute.billing.database.connection import Database
+from bestroute.billing.database.ledger_tables import LedgerTables
+from bestroute.cli import main
 from bestroute.testing import FakeGenerator
 
 
@@ -44,6 +47,21 @@ def test_feedback_is_matched_by_the_call_and_kept_in_order(pool, url):
             (calls[0], 0.0, None),
         ]
         assert ledger.totals()["all"]["samples"] == 2
+
+
+def test_the_command_refuses_a_score_that_cannot_be_stored(pool, tmp_path, monkeypatch):
+    path = tmp_path / "bills.db"
+    with Ledger(path) as ledger, engine(pool, ledger) as routed:
+        call = routed.run("hi").call_id
+    monkeypatch.setattr(LedgerTables, "write", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
+    done = CliRunner().invoke(main, ["feedback", str(path), call, "0.5"])
+    assert done.exit_code == 2
+    assert "cannot be written now, so the score is not stored; run the same command later" in done.stderr
+    assert "stored" not in done.stdout
+    monkeypatch.undo()
+    with Ledger(path) as ledger:
+        assert ledger.feedbacks() == []
+    assert CliRunner().invoke(main, ["feedback", str(path), call, "0.5"]).exit_code == 0
 
 
 def test_words_are_kept_only_by_a_ledger_that_is_to_keep_them(pool, url):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -80,13 +81,43 @@ async def test_a_reply_does_not_wait_for_the_acknowledgement_of_its_headers():
     assert delays == [False]
 
 
-def test_sigterm_waits_for_what_is_under_way_and_loses_no_row(start, server, pool_of, tmp_path):
+def test_a_signal_that_comes_while_a_server_begins_stops_it(monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("starlette")
+    from bestroute.server.app import create_app
+    from bestroute.server.config import ServerConfig
+    from bestroute.server.serving import _listen, _run
+
+    late, capture = [], uvicorn.Server.capture_signals
+
+    def give_up(server):
+        late.append(server)
+        server.should_exit = True
+
+    @contextlib.contextmanager
+    def captured(server):
+        os.kill(os.getpid(), signal.SIGTERM)  # uvicorn's handlers are not there yet
+        timer = threading.Timer(20, give_up, [server])
+        timer.start()
+        with capture(server):
+            yield
+        timer.cancel()
+
+    monkeypatch.setattr(uvicorn.Server, "capture_signals", captured)
+    config = ServerConfig(Pool(["small"], {"small": Price(1, 2)}, reference="small"), port=0)
+    with _listen(config) as listening:
+        _run(create_app(config), config, listening)
+    assert not late
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_to_stop_waits_for_what_is_under_way_and_loses_no_row(start, server, pool_of, tmp_path, name):
     pool = pool_of(server.base_url, {"slow-700-max": (1, 1)})
     process, url = start(pool=pool, ledger="bills.db")
     with ThreadPoolExecutor(8) as threads:
         answers = [threads.submit(ask, url, stream=i % 2 == 0) for i in range(8)]
         begun(server, 8)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(getattr(signal, name))
         assert [answer.result().status_code for answer in answers] == [200] * 8
     assert process.wait(30) == 0
     with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
@@ -109,6 +140,36 @@ def test_what_does_not_end_in_time_is_cancelled_and_billed(serve, server, pool_o
         rows = ledger.rows()
     assert [row["status"] for row in rows] == ["cancelled"] * 3
     assert all(row["cost_usd"] > 0 for row in rows)
+
+
+def is_gone(url):
+    """Whether nobody listens any more, within half a minute."""
+    for _ in range(300):
+        try:
+            ask(url)
+        except httpx.ConnectError:
+            return True
+        except httpx.HTTPError:  # it is going
+            pass
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGKILL", "SIGTERM"])
+def test_workers_end_in_order_with_the_process_that_watches_over_them(start, server, pool_of, tmp_path, name):
+    process, url = start("--workers", "2", pool=pool_of(server.base_url, {"slow-700-max": (1, 1)}), ledger="bills.db")
+    assert ask(url).status_code == 200
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(ask, url) for _ in range(4)]
+        begun(server, 4)
+        process.send_signal(getattr(signal, name))
+    for answer in answers:
+        with contextlib.suppress(httpx.HTTPError):  # a worker that begins takes nobody
+            assert answer.result().status_code == 200
+    assert process.wait(30) == (-signal.SIGKILL if name == "SIGKILL" else 0)
+    assert is_gone(url)
+    with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
+        assert ledger.cost_usd == pytest.approx(sum(server.usage.values()) / 1e6)
 
 
 LONG = pytest.mark.skipif(

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+_OF_A_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Return a context that adds the path to errors of a full or broken disk, which name no file.
+
+    Raises:
+        OSError: The same error with the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_A_DISK:
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager
@@ -17,7 +35,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     A symbolic link is kept and its target replaced. A device or pipe, such as ``/dev/null``, is written to directly.
     """
     if _is_stream(path):
-        with path.open("wb") as stream:
+        with writing(path), path.open("wb") as stream:
             yield stream
         return
     path = path.resolve()
@@ -26,7 +44,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None  # not of a name that nobody gave
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with writing(path), os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

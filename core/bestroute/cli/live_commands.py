@@ -30,9 +30,15 @@ def feedback(ledger: str, call_id: str, score: float, note: str | None) -> None:
     CALL_ID is in the answer's metadata ("call_id") and in the ledger's rows.
     """
     from bestroute.billing.ledger import Ledger
+    from bestroute.errors import UnreadableStoreError
 
     with Ledger(ledger_url(ledger), keep_notes=note is not None) as opened:
         opened.feedback(call_id, score, note=note)
+        if not opened.close():
+            raise UnreadableStoreError(
+                f"the ledger {opened.url!r} cannot be written now, so the score is not stored; "
+                "run the same command later"
+            )
     print_line(f"{call_id}: score {score:g} stored")
 
 

@@ -45,7 +45,7 @@ def serve(path: Path | None, new_key: str | None, **flags: Any) -> None:
       budget: {usd: 20, per: day}
 
     Clients ask for the model auto (or auto-cheap, or a member by its name) at http://127.0.0.1:8000/v1; see
-    docs/server.md. SIGTERM and Ctrl-C stop the server after the requests in progress.
+    docs/server.md. SIGTERM, SIGHUP and Ctrl-C stop the server after the requests in progress.
     """  # noqa: D301  # the backspace keeps click from filling the lines
     from bestroute._utils.extras import need
 

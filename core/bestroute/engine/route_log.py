@@ -15,7 +15,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
-from bestroute._utils.files import atomic_file, is_same_file, lock
+from bestroute._utils.files import atomic_file, is_same_file, lock, writing
 from bestroute._utils.text import brief
 from bestroute.engine.route_rows import COLUMNS, DECIDED
 from bestroute.errors import ConfigError
@@ -103,9 +103,10 @@ def route_log(
             return _again(log, out, route, decided_by, batch, stops)
         batches = _batches(islice(_prompts(log), done.kept, None), batch, stops)
         for lines in _lines(batches, route, decided_by):
-            stream.write(b"".join(map(dump_line, lines)))
-            stream.flush()
-            os.fsync(stream.fileno())
+            with writing(out):
+                stream.write(b"".join(map(dump_line, lines)))
+                stream.flush()
+                os.fsync(stream.fileno())
             for line in lines:
                 done.routed += 1
                 done.add(line)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bestroute._utils.files import lock
+from bestroute._utils.files import lock, writing
 from bestroute.errors import ConfigError
 from bestroute.records.jsonl import dump_line, read_jsonl, write_jsonl
 from bestroute.records.schemas import check_line
@@ -56,9 +56,10 @@ class Journal:
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Append a line and flush it to disk."""
-        self._file.write(dump_line(line))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            self._file.write(dump_line(line))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self, left: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Close the journal: unchanged, or rewritten with the lines ``left``; it is removed if there are none."""
@@ -68,4 +69,5 @@ class Journal:
                 write_jsonl(self.path, lines)
             else:
                 self.path.unlink(missing_ok=True)
-        self._file.close()
+        with writing(self.path):
+            self._file.close()

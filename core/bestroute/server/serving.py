@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import threading
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bestroute.server")
 
 _WATCH_S = 0.5
+_AGAIN_S = 0.1
+"""Delay before a signal is sent again that arrived before uvicorn had its handlers."""
 _LONGEST_HEAD = 64 * 1024
 """Most bytes of a request's line and headers."""
 _KEEP_ALIVE_S = 75
@@ -31,7 +34,7 @@ _KEEP_ALIVE_S = 75
 
 
 def serve(path: Path | None, flags: Mapping[str, Any], announce: Callable[[str], object]) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the calls in progress.
+    """Serve until SIGTERM, SIGINT or (unless it is ignored) SIGHUP, then finish the calls in progress.
 
     Args:
         path: The configuration.
@@ -59,9 +62,21 @@ def serve(path: Path | None, flags: Mapping[str, Any], announce: Callable[[str],
 
 
 def _work(path: Path | None, flags: Mapping[str, Any], listening: socket.socket) -> None:
-    """Run one of several workers."""
+    """Run one of several workers, until it is stopped or its supervisor is gone."""
+    threading.Thread(target=_end_with_parent, name="bestroute-parent", daemon=True).start()
     config = read_config(path, flags)
     _run(create_app(config), config, listening)
+
+
+def _end_with_parent() -> None:
+    """Stop in order once the supervisor is gone: nothing else would ever stop this process."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        _stop()
+
+
+def _stop(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None:
@@ -69,8 +84,16 @@ def _run(app: Starlette, config: ServerConfig, listening: socket.socket) -> None
 
     gc.collect()
     gc.freeze()  # objects alive now stay; collecting them repeatedly would delay calls
-    with _signals(_ignore):  # uvicorn has its own meanwhile, and raises what came again once it has stopped
-        uvicorn.Server(_uvicorn(app, config)).run(sockets=[listening])
+    server = uvicorn.Server(_uvicorn(app, config))
+
+    def stop_once_it_runs(*_: object) -> None:
+        if not server.should_exit:  # otherwise uvicorn has stopped, and raises the signal again that stopped it
+            timer = threading.Timer(_AGAIN_S, _stop)
+            timer.daemon = True
+            timer.start()
+
+    with _hang_up(_stop), _signals(stop_once_it_runs):
+        server.run(sockets=[listening])
 
 
 class _Workers:
@@ -89,7 +112,7 @@ class _Workers:
 
     def run(self, begun: Callable[[], object]) -> None:
         """Supervise them until a signal, then wait for them."""
-        with _signals(lambda number, frame: self._is_stopping.set()):
+        with _hang_up(self._stop), _signals(self._stop):
             begun()
             while not self._is_stopping.wait(_WATCH_S):
                 for place, process in enumerate(self._processes):
@@ -101,6 +124,9 @@ class _Workers:
             for process in self._processes:
                 process.join()
 
+    def _stop(self, *_: object) -> None:
+        self._is_stopping.set()
+
     def _start(self) -> Any:
         process = self._context.Process(target=_work, args=self._arguments)
         process.start()
@@ -110,16 +136,27 @@ class _Workers:
 @contextmanager
 def _signals(handler: Any) -> Iterator[None]:
     """Return a context with another handler for the signals that stop a process."""
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    with _handled((signal.SIGTERM, signal.SIGINT), handler):
+        yield
+
+
+@contextmanager
+def _hang_up(handler: Any) -> Iterator[None]:
+    """Return a context with another handler for SIGHUP, unless it is ignored (``nohup``)."""
+    number = getattr(signal, "SIGHUP", None)  # not on Windows
+    is_ignored = number is None or signal.getsignal(number) is signal.SIG_IGN
+    with _handled(() if is_ignored else (number,), handler):
+        yield
+
+
+@contextmanager
+def _handled(numbers: tuple[Any, ...], handler: Any) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Do nothing: the process ends by itself."""
 
 
 def _uvicorn(app: Starlette, config: ServerConfig) -> uvicorn.Config:
