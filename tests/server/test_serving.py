@@ -165,10 +165,14 @@ def test_workers_end_in_order_with_the_process_that_watches_over_them(start, ser
         process.send_signal(getattr(signal, name))
     for answer in answers:
         with contextlib.suppress(httpx.HTTPError):  # a worker that begins takes nobody
-            assert answer.result().status_code == 200
+            assert answer.result().status_code in (200, 503)
     assert process.wait(30) == (-signal.SIGKILL if name == "SIGKILL" else 0)
     assert is_gone(url)
     with Ledger(f"sqlite:///{tmp_path}/bills.db") as ledger:
+        for _ in range(300):  # a worker that has closed its socket may still write
+            if ledger.cost_usd == pytest.approx(sum(server.usage.values()) / 1e6):
+                break
+            time.sleep(0.1)
         assert ledger.cost_usd == pytest.approx(sum(server.usage.values()) / 1e6)
 
 
