@@ -146,7 +146,7 @@ async def test_every_call_that_was_begun_has_one_row_and_nothing_is_left(way, se
         assert await until(lambda asked=asked, rows=rows: len(rows()) == asked()), (plan, limits, rows())
         assert engine.budget.spent_usd == pytest.approx(engine.ledger.cost_usd, abs=1e-12)
         assert await until(lambda b=engine.budget: abs(b.left_usd + b.spent_usd - b.usd) < 1e-12)
-        assert all(gate.inside == 0 for gate in engine._sampler.gates.values())
+        assert all(limit.in_use == 0 for limit in engine._sampler.limits.values())
         assert await until(lambda: len(asyncio.all_tasks()) == 1)
         if isinstance(result, Result) and not limits:
             assert len(result.samples) == len(rows())

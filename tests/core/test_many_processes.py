@@ -99,7 +99,7 @@ def test_a_reward_model_of_the_papers_kind_by_its_published_recipe(files, debert
         "--encoder", deberta, "--pairs", "ends", "--learning-rate", "1.5e-5", "--epochs", "2", "--batch", "8",
         "--accumulation", "2", "--max-tokens", "32", "--keep", "start", "--most-pairs", "0",
     )  # fmt: skip
-    assert done.stdout.count("learnt from 80 records") == 1  # told by the first alone
+    assert done.stdout.count("trained on 80 records") == 1  # told by the first alone
     learnt = json.loads((tmp_path / "reward" / "reward.json").read_text())["report"]["pairs_learnt"]
     batches = -(-learnt // (8 * 2)) * 2  # each of the two takes its half; two epochs
     assert f" 0/{batches} [" in done.stderr
