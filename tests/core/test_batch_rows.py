@@ -483,6 +483,27 @@ def test_a_line_of_another_id_is_passed_over(world, server, monkeypatch, number)
     assert len(drawn(server)) == 15
 
 
+def test_a_limit_of_rate_on_the_look_for_a_batch_is_waited_for_before_it_is_handed_in_again(world, server, monkeypatch):
+    post, get, refused = type(server.batches).post, type(server.batches).get, Counter()
+
+    def first(of, path, *args):
+        if path.endswith("/batches") and not refused[path]:
+            refused[path] += 1
+            raise Refused(429, "slow down")
+        return post(of, path, *args)
+
+    def looks(of, path, *args):
+        if path.partition("?")[0].endswith("/batches") and refused["looks"] < 4:
+            refused["looks"] += 1
+            raise Refused(429, "slow down")
+        return get(of, path, *args)
+
+    monkeypatch.setattr(type(server.batches), "post", first)
+    monkeypatch.setattr(type(server.batches), "get", looks)
+    assert [row["answer"] for row in world.run()] == ["84"] * 6
+    assert len(drawn(server)) == 15
+
+
 def test_a_batch_that_a_limit_of_rate_refuses_is_handed_in_again(world, server, monkeypatch, caplog):
     post, tries = type(server.batches).post, Counter()
 

@@ -91,6 +91,22 @@ def test_a_score_is_a_number_between_0_and_1(pool, score):
         routed.feedback(call, score)
 
 
+def test_a_score_may_be_the_one_number_of_another_library(pool):
+    class Tensor:
+        """As torch's, whose size is a method."""
+
+        def size(self):
+            return ()
+
+        def item(self):
+            return 0.5
+
+    with Ledger() as ledger, engine(pool, ledger) as routed:
+        for score in (Tensor(), np.array([0.5]), np.float32(0.5)):
+            routed.feedback(routed.run("hi").call_id, score)
+        assert [found.score for found in ledger.feedbacks()] == [0.5] * 3
+
+
 def test_the_call_and_the_note_are_texts(pool):
     routed = engine(pool, None)
     with pytest.raises(ConfigError, match="call_id must be that of an answer"):

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bestroute import BestRoute, GenerationError, Pool, Price, Usage
+from bestroute import BestRoute, BestRouteError, GenerationError, Pool, Price, Usage
 from bestroute.faults.paid_errors import CUT_OFF, sample_of_error, usage_of_error
+from bestroute.types.bases import GeneratorBase
 
 TOLD = {"prompt_tokens": 9, "completion_tokens": 4}
 
@@ -138,3 +139,25 @@ def test_the_engine_bills_any_error_that_tells_a_usage():
         router.run("hi")
     (row,) = router.ledger.rows()
     assert (row["status"], row["input_tokens"], row["output_tokens"]) == ("failed", 9, 4)
+
+
+def test_a_reply_is_billed_once_though_the_same_error_is_raised_again():
+    """A client may keep its error, whose traceback then holds what was there the first time."""
+    kept = ConnectionError("down")
+
+    class Keeps(GeneratorBase):
+        requests = 0
+
+        def generate(self, query, n, *, params, cancel):
+            self.requests += 1
+            if self.requests == 1:
+                reply = {"usage": {"prompt_tokens": 1000, "completion_tokens": 500}}
+                assert reply
+            raise kept
+
+    engine = BestRoute(Pool(["m"], {"m": Price(1.0, 1.0)}, "m"), {"m": Keeps()})
+    with pytest.raises(BestRouteError):
+        engine.run("hi")
+    first = engine.ledger.rows()[0]
+    assert (first["input_tokens"], first["output_tokens"]) == (1000, 500)
+    assert engine.ledger.cost_usd == pytest.approx(0.0015)

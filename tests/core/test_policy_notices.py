@@ -2,6 +2,7 @@
 
 import os
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from bestroute import BestRoute, Candidate, Ledger, MajorityVote, Plan, Pool, Pr
 from bestroute.billing.outcomes import CallOutcome
 from bestroute.engine import policy_notices
 from bestroute.engine.policy_notices import PolicyNotices
+from bestroute.errors import UnreadableStoreError
 from bestroute.testing import FakeGenerator
 from bestroute.types.bases import PolicyBase, RouterBase
 from bestroute.types.plans import Step
@@ -206,3 +208,41 @@ def test_a_policy_that_raises_when_it_is_told_costs_no_answer(caplog):
     with BestRoute(POOL, members, Router(), policy=policy, audit=1.0) as routed:
         assert routed.run(Query(HARD)).model == "large"
     assert "the policy could not take notice of an audit: ZeroDivisionError" in caplog.text
+
+
+def test_calls_that_a_ledger_that_was_away_could_not_count_are_counted_later(monkeypatch):
+    class Counts(PolicyBase):
+        calls = 0
+
+        def choose(self, prediction, cost_usd, pool):
+            raise NotImplementedError
+
+        def observe(self, audit):
+            pass
+
+        def observe_certain(self, calls, probability):
+            self.calls += calls
+
+    ledger, policy = Ledger(), Counts()
+    notices = PolicyNotices(policy, ledger)
+    notices.share = 0.1
+    monkeypatch.setattr(notices, "_began", time.time() + 1)
+    some = [
+        CallOutcome(
+            call_id=f"c{i}",
+            time=time.time() - 30,
+            model="m",
+            plan="m x 1",
+            status="certain",
+            probability=1.0,
+            target=None,
+        )
+        for i in range(100)
+    ]
+    ledger.add([], outcomes=some)
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "count_outcomes", mock.Mock(side_effect=UnreadableStoreError("away")))
+        notices.catch_up()
+    assert policy.calls == 0
+    notices.catch_up()
+    assert policy.calls == 100

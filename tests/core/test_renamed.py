@@ -1,12 +1,16 @@
 """Public names that changed are taken by their old name too, with a warning that says the new one."""
 
+import copy
 import inspect
+import pickle
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from bestroute import BestRoute, ConfigError, QualityPolicy, Settings
+from bestroute.engine.call_context import Options
+from bestroute.engine.decision import Decision
 from bestroute.testing import FakeGenerator
 
 RENAMED = [
@@ -59,3 +63,14 @@ def test_the_old_name_is_in_no_list_of_options(engine):
     with pytest.raises(ConfigError, match="reason") as caught:
         engine.run("hi", resaon="a typo")
     assert "because" not in str(caught.value)
+
+
+def test_a_decision_keeps_the_names_of_its_fields():
+    public = (
+        "plan reason pool input_tokens prediction costs_usd column policy left_out is_forced reward_model warmth shadow"
+    )
+    assert set(public.split()) <= {field.name for field in fields(Decision)}
+
+
+def test_the_options_of_a_call_can_be_copied_and_pickled():
+    assert copy.deepcopy(Options()) == pickle.loads(pickle.dumps(Options())) == Options()

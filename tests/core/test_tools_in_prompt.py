@@ -161,3 +161,11 @@ def test_two_modes_of_one_model_that_make_the_same_call_answer_in_place_of_the_r
 def test_a_frameworks_model_is_refused_in_one_sentence_by_the_core():
     with pytest.raises(ConfigError, match="is no bestroute.Generator"):
         ToolsInPrompt(object()).generate(QUERY, 1, params={}, cancel=Cancel())
+
+
+@pytest.mark.parametrize("ends", ["<|im_end|>", "</tool_call>", "<tool_call>"])
+def test_a_model_that_repeats_its_end_holds_nothing_up(ends):
+    """Each end could be read in two ways, so that a thousand of them took for ever."""
+    calls = json.dumps({"name": "add", "arguments": {"a": 2}})
+    assert not read_calls(f"{calls}{ends * 1000} then {calls}", DEMAND)
+    assert read_calls(f"{calls}{ends * 1000}{calls}", DEMAND) == [Call("add", {"a": 2})] * 2

@@ -129,6 +129,14 @@ class Feedback:
     """A comment, if the ledger stores them."""
 
 
+def _scalar(score: Any) -> Any:
+    """Return the one number of an array of numpy or torch; anything else as it is."""
+    try:
+        return score.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # none, or several numbers
+        return score
+
+
 def as_feedback(call_id: Any, score: Any, note: Any, *, keeps_notes: bool) -> Feedback:
     """Check feedback and return it.
 
@@ -141,7 +149,7 @@ def as_feedback(call_id: Any, score: Any, note: Any, *, keeps_notes: bool) -> Fe
     """
     if not isinstance(call_id, str) or not call_id:
         raise ConfigError(f"feedback: call_id must be that of an answer (metadata 'call_id'), got {brief(call_id)}")
-    number = score.item() if getattr(score, "size", None) == 1 else score  # of numpy
+    number = _scalar(score)
     if not isinstance(number, int | float) or not 0 <= number <= 1:  # NaN, too
         raise ConfigError(f"feedback: score must be a number in [0, 1], or True or False, got {brief(score)}")
     if note is not None and not isinstance(note, str):

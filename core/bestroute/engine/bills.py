@@ -99,5 +99,5 @@ def reference_cost(query: Query, decision: Decision, samples: Sequence[DrawnSamp
     if output is None:
         output = sum([u.output for u in usages]) / len(usages) if usages else 0.0
     prompt = max([query.input_tokens or 0, *[u.input for u in usages]]) or query.prompt_tokens
-    cached = saved_usd(price, min(decision.cached_tokens.reference, prompt))
+    cached = saved_usd(price, min(decision.warmth.reference, prompt))
     return (prompt * price.input + output * price.output) / PER_MILLION - cached, True

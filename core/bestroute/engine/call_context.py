@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypedDict, TypeVar
 
 from bestroute._utils.renamed import warn_renamed
@@ -69,13 +68,16 @@ STICKY = "a tool turn stays with the model that made the call"
 CALL_OPTIONS = tuple(CallOptions.__annotations__)
 
 
+_NO_TAGS: Mapping[str, str] = {}
+
+
 class Options(NamedTuple):
     """The options of one call, checked."""
 
     model: str | None = None
     n: int | None = None
     reason: str | None = None
-    tags: Mapping[str, str] = MappingProxyType({})
+    tags: Mapping[str, str] = _NO_TAGS
     run_id: str | None = None
     session: str | None = None
     thread: str | None = None

@@ -45,7 +45,7 @@ class Decision:
     """Scores the samples instead of the engine's reward model, if set."""
     trial: Trial | None = None
     """Without router and reward model: which cheaper members are tried, so that the outcome can be learnt from."""
-    cached_tokens: CachedTokens = NOTHING_CACHED
+    warmth: CachedTokens = NOTHING_CACHED
     """How much of the conversation is in the members' prompt caches."""
     shadow: Decision | None = None
     """With ``mode="shadow"``: the decision that the reference answers instead of."""

@@ -680,7 +680,7 @@ class BestRoute:
         )
         if mode == "on":
             decision = decide()
-            return decision if cached_tokens is NOTHING_CACHED else replace(decision, cached_tokens=cached_tokens)
+            return decision if cached_tokens is NOTHING_CACHED else replace(decision, warmth=cached_tokens)
         alone = self._decider.reference_alone(query, why, n=options.n, allow=limits.allow)
         shadow, trouble = self._shadow_decision(
             decide, query, _SHADOW_S if seconds is None else min(_SHADOW_S, seconds / 2)

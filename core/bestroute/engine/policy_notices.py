@@ -124,10 +124,10 @@ class PolicyNotices(ProcessState):
         since = min(self._counted, until)
         if since == -math.inf and len(found) == _MOST_KNOWN:
             since = found[0].time
-        self._counted, own = until, 0
+        everybody = ledger.count_outcomes("certain", target=self._target, since=since, until=until)
+        self._counted, own = until, 0  # only once the ledger has answered
         while self._own and self._own[0] < until:
             own += self._own.popleft() >= since
-        everybody = ledger.count_outcomes("certain", target=self._target, since=since, until=until)
         return max(0, everybody - own)
 
     def _certain(self, calls: int, probability: float) -> None:

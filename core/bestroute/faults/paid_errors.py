@@ -70,6 +70,11 @@ def _holders(error: BaseException) -> Iterator[Any]:
 
 
 def _held_where_raised(error: BaseException) -> Iterator[Any]:
-    """Yield the replies that functions were at work on when an error came through them, the innermost first."""
-    for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+    """Yield the replies that functions were at work on when an error was last raised, the innermost first.
+
+    An error that is raised again keeps the frames of the times before, which begin where the catching function does.
+    """
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    again = next((i for i, frame in enumerate(frames) if i and frame.f_code is frames[0].f_code), len(frames))
+    for frame in reversed(frames[:again]):
         yield from (frame.f_locals[name] for name in _REPLIES if name in frame.f_locals)

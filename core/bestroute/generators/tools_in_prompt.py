@@ -26,7 +26,7 @@ ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "
 _FENCED = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
 _LONGEST = 100_000
 _OPENS = re.compile(r"[\[{]")
-_BETWEEN = re.compile(r"(?:[\s,;]|</?[\w|-]+>|<\|[^|<>]*\|>|```[\w-]*|\[[A-Z_]+\])*")
+_BETWEEN = re.compile(r"(?:[\s,;]|</?[\w-][\w|-]*>|<\|[^|<>]*\|>|```[\w-]*|\[[A-Z_]+\])*")
 """Text allowed between two calls, which has no content."""
 _MOST_PIECES = 200
 _NAMED = re.compile(r"""["'](?:name|function|tool|tool_name|action)["']\s*:\s*["']([^"'\n]{1,200})["']""")

@@ -284,17 +284,21 @@ class BatchDraws:
         return batch
 
     def _submitted(self, form: BatchForm, batch: _Batch, stops: Callable[[], bool]) -> str:
-        """Submit a batch and return its id; a rate limit (429) is retried after a pause."""
-        tried = 0
+        """Submit a batch and return its id; a rate limit (429) is retried after a pause.
+
+        After a failed submission the provider may have the batch, so it is looked for before it is submitted again.
+        """
+        path, tried = self._file(batch), 0
         while True:
             try:
-                return form.submit(batch.key, self._file(batch))
+                found = form.find(batch.key, path) if tried else None
+                return found or form.submit(batch.key, path)
             except Exception as error:
-                if (found := form.find(batch.key, self._file(batch))) is not None:
-                    return found
-                is_limit = field(error, "status_code") == 429 and rule_for(error).action is Action.RETRY
                 tried += 1
+                is_limit = field(error, "status_code") == 429 and rule_for(error).action is Action.RETRY
                 if not is_limit or tried > _MOST_MISSED or stops():
+                    if (found := form.find(batch.key, path)) is not None:
+                        return found
                     raise
                 logger.warning("a batch of %r is submitted again: %s", batch.model, describe(error))
             _sleep(self.poll_s, stops)
