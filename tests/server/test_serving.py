@@ -32,7 +32,11 @@ def start(tmp_path):
         path = tmp_path / "router.yaml"
         path.write_text(yaml.safe_dump({"port": 0, **fields}, sort_keys=False))
         command = [sys.executable, "-m", "bestroute", "serve", "--config", str(path), *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by whatever is started, too
+        try:
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        finally:
+            signal.signal(signal.SIGHUP, before)
         running.append(process)
         for line in process.stderr:
             if found := re.search(r"(http://\S+)/v1 serves", line):
