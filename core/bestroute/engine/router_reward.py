@@ -29,30 +29,35 @@ def router_and_reward(router: Any, reward_model: Any) -> tuple[Any, Any]:
     return loaded, trained_reward(loaded, Path(router))
 
 
+def stored_reward(router: MultiHeadRouter, folder: Path) -> Any:
+    """Return the reward model that a router's settings name, or that its folder holds; ``None`` if there is neither."""
+    kind = router.settings.reward
+    if (made := _untrained(kind)) is not None:
+        return made
+    from bestroute.reward_models import ProxyRewardModel
+    from bestroute.router.trained_on import reward_of
+
+    place = Path(reward_of(folder, kind))
+    return ProxyRewardModel.from_pretrained(place) if (place / "reward.json").exists() else None
+
+
 def trained_reward(router: MultiHeadRouter, folder: Path) -> Any:
     """Return the reward model that the router was trained with; ``None`` if its plans need none.
 
     Raises:
         ConfigError: If nothing says which, or it is not there.
     """
-    from bestroute.reward_models import ProxyRewardModel
-    from bestroute.router.trained_on import reward_of
-
     kind = router.settings.reward
     if not router.needs_reward:
         return None
-    made = _untrained(kind)
-    if made is not None:
-        return made
     if kind in ("recorded", "quality"):
         raise ConfigError(
             f"{folder}: the router was trained with {kind} rewards, which no folder holds; give reward_model=, what "
             "scores answers as those were scored (a Verifier, or the folder of a trained one)"
         )
-    place = Path(reward_of(folder, kind))
-    if not (place / "reward.json").exists():
+    model = stored_reward(router, folder)
+    if model is None:
         raise ConfigError(f"{folder}: the reward model {kind!r} it was trained with is not there; give reward_model=")
-    model = ProxyRewardModel.from_pretrained(place)
     warn_of_reward(router, model)
     return model
 

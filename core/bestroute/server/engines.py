@@ -6,20 +6,19 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from bestroute.billing.ledger import Ledger
 from bestroute.engine.engine import BestRoute
+from bestroute.engine.router_reward import stored_reward
 from bestroute.errors import ConfigError, NotTunedError, did_you_mean, named
 from bestroute.generators.openai import generators_from
 from bestroute.monitoring.tracing.spans import Tracing
 from bestroute.policies.parsing import parse_policy
 from bestroute.policies.policies import QualityPolicy
-from bestroute.reward_models.by_name import REWARDS, reward_by_name
+from bestroute.reward_models.by_name import reward_by_name
 from bestroute.reward_models.conversion import as_reward_model
 from bestroute.router import MultiHeadRouter
-from bestroute.router.trained_on import reward_of
 from bestroute.server.api_errors import RequestError
 from bestroute.server.config import ServerConfig
 from bestroute.server.own_functions import is_function, load_function
@@ -185,13 +184,11 @@ def _reward_of(config: ServerConfig, router: MultiHeadRouter | None) -> Any:
         return _scorer(config.reward, config)
     if router is None or config.router is None or not router.needs_reward:
         return None
-    kind = router.settings.reward
-    place = reward_of(config.router, kind)
-    if kind in REWARDS or (Path(place) / "reward.json").exists():
-        return reward_by_name(kind if kind in REWARDS else place)
+    if (found := stored_reward(router, config.router)) is not None:
+        return found
     raise ConfigError(
-        f"{config.source}: the router was trained with {kind} rewards, and nothing says what scores answers here; "
-        "give reward: majority, logprobs, agreement, confidence, or the folder of a trained reward model"
+        f"{config.source}: the router was trained with {router.settings.reward} rewards, and nothing says what scores "
+        "answers here; give reward: majority, logprobs, agreement, confidence, or the folder of a trained reward model"
     )
 
 
